@@ -1,0 +1,54 @@
+//! Components: tables that belong together, with their migrations.
+
+use sqlx::Connection;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnection;
+
+use crate::Error;
+
+/// Tables that belong together, and the migrations that make them.
+///
+/// Each component counts its migrations in a table of its own, so that crates and services bring their tables to one
+/// database without knowing of each other.
+pub struct Component {
+    /// The component's name, part of the name of its table of migrations: `a-z` and `_`.
+    pub name: &'static str,
+    /// The migrations, as `sqlx::migrate!` embeds them.
+    pub migrator: &'static Migrator,
+}
+
+/// A migration that a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppliedMigration {
+    /// The component it belongs to.
+    pub component: &'static str,
+    /// Its number.
+    pub version: i64,
+    /// What it does.
+    pub description: String,
+}
+
+impl Component {
+    /// Applies what is missing; running it again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Migrate`] when a migration fails, or when one that was applied has been edited since.
+    pub async fn migrate(&self, connection: &mut SqliteConnection) -> Result<Vec<AppliedMigration>, Error> {
+        let mut migrator = Migrator::with_migrations(self.migrator.iter().cloned().collect());
+        migrator.dangerous_set_table_name(format!("_migrations_{}", self.name));
+        // Another process may be opening the same new file: who comes second waits here and finds it migrated.
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        // `run` asks for `Acquire<'_>`, which hides from the compiler that what opens a store is Send.
+        let run = migrator.run_direct(None, &mut *transaction, false);
+        run.await.map_err(|source| Error::Migrate { component: self.name, source })?;
+        transaction.commit().await?;
+        Ok(migrator
+            .iter()
+            .map(|migration| AppliedMigration {
+                component: self.name,
+                version: migration.version,
+                description: migration.description.to_string(),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,191 @@
+//! The embedded store: SQLite in WAL mode with `synchronous=FULL`.
+//!
+//! SQLite has one writer at a time and a commit waits for the disk. So one task owns the writing connection and takes
+//! the work of all callers from a queue: what waits there together shares a transaction and its one flush. Each
+//! caller's work has a savepoint of its own, so that its failure undoes nothing of the others, and every caller is
+//! answered only after the commit.
+
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{AppliedMigration, Component, Error};
+
+/// How many callers may wait for the writer; more wait to be queued.
+const QUEUE: usize = 1024;
+/// How many callers share a transaction at most. It bounds how long the first of them waits.
+const BATCH: usize = 128;
+/// How many reads run at once.
+const READERS: u32 = 4;
+/// How long a statement waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Answers a caller once the outcome of the commit is known.
+type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
+/// A caller's work; it returns whether what it wrote is to be kept.
+type Work = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, (bool, Answer)> + Send>;
+
+/// An open SQLite database. Clones share it.
+#[derive(Clone)]
+pub struct Sqlite {
+    readers: SqlitePool,
+    writer: mpsc::Sender<Work>,
+}
+
+impl Sqlite {
+    /// Opens the database file, making it and its folder when missing, and migrates `components`.
+    ///
+    /// # Errors
+    /// When the file can't be opened or a migration fails.
+    pub async fn open(path: &Path, components: &[Component]) -> Result<Self, Error> {
+        let open_error = |source| Error::Open { path: path.display().to_string(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| open_error(sqlx::Error::Io(error)))?;
+        }
+        let options = options(path);
+        let mut connection = options.connect().await.map_err(open_error)?;
+        for component in components {
+            component.migrate(&mut connection).await?;
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .acquire_timeout(BUSY)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(open_error)?;
+        let (writer, queue) = mpsc::channel(QUEUE);
+        tokio::spawn(run_writer(connection, queue));
+        Ok(Self { readers, writer })
+    }
+
+    /// Migrates the database file without keeping it open.
+    ///
+    /// # Errors
+    /// As [`Sqlite::open`].
+    pub async fn migrate(path: &Path, components: &[Component]) -> Result<Vec<AppliedMigration>, Error> {
+        let open_error = |source| Error::Open { path: path.display().to_string(), source };
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| open_error(sqlx::Error::Io(error)))?;
+        }
+        let mut connection = options(path).connect().await.map_err(open_error)?;
+        let mut applied = Vec::new();
+        for component in components {
+            applied.extend(component.migrate(&mut connection).await?);
+        }
+        connection.close().await?;
+        Ok(applied)
+    }
+
+    /// Connections for reading. Each statement sees what was committed when it began.
+    pub fn reader(&self) -> &SqlitePool {
+        &self.readers
+    }
+
+    /// Runs `work` in a transaction and returns once it is on the disk.
+    ///
+    /// When `work` returns an error or panics, all that it wrote is undone. Work that has been queued is carried out
+    /// even if its caller has gone.
+    ///
+    /// # Errors
+    /// What `work` returns; else what the commit met, as [`Error`].
+    pub async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<Error> + Send + 'static,
+        W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job: Work = Box::new(move |connection| {
+            Box::pin(async move {
+                let result = AssertUnwindSafe(work(connection)).catch_unwind().await;
+                let result = result.unwrap_or_else(|_| Err(E::from(Error::Panicked)));
+                let keep = result.is_ok();
+                let done = move |outcome: Result<(), Error>| {
+                    let result = match outcome {
+                        Ok(()) => result,
+                        Err(error) => result.and(Err(E::from(error))),
+                    };
+                    // The caller may have gone; its work stands all the same.
+                    answer.send(result).ok();
+                };
+                (keep, Box::new(done) as Answer)
+            })
+        });
+        self.writer.send(job).await.map_err(|_| E::from(Error::NotWritten))?;
+        answered.await.unwrap_or_else(|_| Err(E::from(Error::NotWritten)))
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        // With WAL, NORMAL would lose the last commits when the power fails.
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY)
+        .foreign_keys(true)
+        .pragma("temp_store", "memory")
+}
+
+/// Takes work from the queue until every [`Sqlite`] is gone.
+async fn run_writer(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Work>) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        let mut answers = Vec::with_capacity(batch.len());
+        let outcome = run_batch(&mut connection, &mut batch, &mut queue, &mut answers).await;
+        if let Err(error) = &outcome {
+            tracing::error!(%error, "a transaction was rolled back");
+            sqlx::query("ROLLBACK").execute(&mut connection).await.ok();
+        }
+        let failure = outcome.err().map(|error| error.to_string());
+        for answer in answers {
+            answer(match &failure {
+                None => Ok(()),
+                Some(text) => Err(Error::Database(sqlx::Error::Protocol(text.clone()))),
+            });
+        }
+        // Work that the transaction never reached is dropped, and its callers learn it by their closed channel.
+        batch.clear();
+    }
+    connection.close().await.ok();
+}
+
+async fn run_batch(
+    connection: &mut SqliteConnection,
+    batch: &mut Vec<Work>,
+    queue: &mut mpsc::Receiver<Work>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), sqlx::Error> {
+    // IMMEDIATE takes the write lock at once, so that another process can't turn our first write into a deadlock.
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
+    let mut taken = 0;
+    while taken < BATCH {
+        if batch.is_empty() {
+            match queue.try_recv() {
+                Ok(work) => batch.push(work),
+                Err(_) => break,
+            }
+        }
+        for work in batch.drain(..) {
+            taken += 1;
+            sqlx::query("SAVEPOINT work").execute(&mut *connection).await?;
+            let (keep, answer) = work(connection).await;
+            answers.push(answer);
+            if !keep {
+                sqlx::query("ROLLBACK TO work").execute(&mut *connection).await?;
+            }
+            sqlx::query("RELEASE work").execute(&mut *connection).await?;
+        }
+    }
+    sqlx::query("COMMIT").execute(&mut *connection).await?;
+    Ok(())
+}
