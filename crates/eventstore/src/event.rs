@@ -1,0 +1,63 @@
+//! What the store holds.
+
+use bytes::Bytes;
+use time::OffsetDateTime;
+
+/// An event to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEvent {
+    /// The type, such as `order_created`.
+    pub event_type: &'static str,
+    /// The version of the type's schema, from 1.
+    pub schema_version: u16,
+    /// The encoded event.
+    pub data: Bytes,
+}
+
+/// An event in its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The stream's version after it, from 1.
+    pub version: i64,
+    /// The type, such as `order_created`.
+    pub event_type: String,
+    /// The version of the type's schema, from 1.
+    pub schema_version: u16,
+    /// The encoded event.
+    pub data: Bytes,
+}
+
+/// Where a commit stands among all of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// The partition.
+    pub partition: u16,
+    /// The place in the partition: dense, in commit order, from 1.
+    pub n: i64,
+}
+
+/// What one command has appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The stream.
+    pub stream: String,
+    /// The command's id, unique in the stream.
+    pub command_id: String,
+    /// The hash of the command's payload.
+    pub command_hash: [u8; 32],
+    /// Where the commit stands in its partition.
+    pub position: Position,
+    /// When it was made, by the clock of who made it: informative, no order follows from it.
+    pub at: OffsetDateTime,
+    /// What the command was answered, for when it comes again.
+    pub result: Bytes,
+    /// Its events, in order of version.
+    pub events: Vec<StoredEvent>,
+}
+
+impl Commit {
+    /// The stream's version after this commit; 0 for a commit without events.
+    pub fn version(&self) -> i64 {
+        self.events.last().map_or(0, |event| event.version)
+    }
+}

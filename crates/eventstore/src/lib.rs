@@ -1,0 +1,25 @@
+//! An append-only store of domain events.
+//!
+//! A *stream* holds the events of one aggregate, by version from 1. A *commit* is what one command appended to it: all
+//! of its events or none. Streams are spread over *partitions*; inside a partition the commits have dense positions
+//! from 1, in the order in which they were committed, so that a reader that has seen position n has seen all before it
+//! (ES-3).
+//!
+//! [`EventStore`] is the port. [`SqliteEventStore`] is the embedded adapter. `testing` (a feature) is the suite that
+//! every adapter passes.
+
+mod event;
+mod partition;
+mod pulse;
+mod sqlite;
+mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use event::{Commit, NewEvent, Position, StoredEvent};
+pub use partition::partition_of;
+pub use pulse::{Beats, Pulse};
+pub use sqlite::SqliteEventStore;
+pub use store::{
+    Append, AppendError, Appended, EventStore, Expected, MAX_COMMIT_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, StoreError,
+};

@@ -1,0 +1,274 @@
+//! The embedded adapter: SQLite.
+//!
+//! One writer and its transactions make versions and positions simple here: both are read and used in the transaction
+//! that inserts the commit. The unique indexes guard them all the same.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use meshwork_sql::{AppliedMigration, Component, Error as SqlError, Sqlite, from_micros, to_micros};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::{AssertSqlSafe, Row};
+
+use crate::{
+    Append, AppendError, Appended, Beats, Commit, EventStore, Expected, MAX_COMMIT_BYTES, MAX_EVENT_BYTES, MAX_EVENTS,
+    Position, Pulse, StoreError, StoredEvent, partition_of,
+};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// The store's tables.
+const COMPONENT: Component = Component { name: "events", migrator: &MIGRATOR };
+
+/// What a commit's rows are joined to; a condition and an order follow.
+const SELECT: &str = "SELECT c.stream, c.command_id, c.command_hash, c.partition, c.position, c.recorded_at, c.result, \
+     e.version, e.event_type, e.schema_version, e.data \
+     FROM commits c JOIN events e ON e.partition = c.partition AND e.position = c.position ";
+
+/// An event store in one SQLite file. Clones share it.
+#[derive(Clone)]
+pub struct SqliteEventStore {
+    db: Sqlite,
+    pulse: Pulse,
+    partitions: u16,
+}
+
+impl SqliteEventStore {
+    /// Opens the store, making it with so many `partitions` when it doesn't exist. One that exists keeps its own number.
+    ///
+    /// # Errors
+    /// When the file can't be opened or migrated.
+    pub async fn open(path: &Path, partitions: u16) -> Result<Self, SqlError> {
+        let db = Sqlite::open(path, &[COMPONENT]).await?;
+        let partitions = db
+            .write::<u16, SqlError, _>(move |connection| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO event_store (only_row, partitions) VALUES (1, ?) ON CONFLICT DO NOTHING")
+                        .bind(partitions)
+                        .execute(&mut *connection)
+                        .await?;
+                    Ok(sqlx::query("SELECT partitions FROM event_store").fetch_one(connection).await?.try_get(0)?)
+                })
+            })
+            .await?;
+        Ok(Self { db, pulse: Pulse::new(partitions), partitions })
+    }
+
+    /// Migrates the store's file without keeping it open.
+    ///
+    /// # Errors
+    /// As [`SqliteEventStore::open`].
+    pub async fn migrate(path: &Path) -> Result<Vec<AppliedMigration>, SqlError> {
+        Sqlite::migrate(path, &[COMPONENT]).await
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteEventStore {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        let bytes: usize = append.events.iter().map(|event| event.data.len()).sum();
+        if !(1..=MAX_EVENTS).contains(&append.events.len())
+            || bytes > MAX_COMMIT_BYTES
+            || append.events.iter().any(|event| event.data.len() > MAX_EVENT_BYTES)
+        {
+            return Err(AppendError::Size);
+        }
+        let partition = partition_of(&append.stream, self.partitions);
+        let appended = self.db.write(move |connection| Box::pin(commit(connection, append, partition))).await?;
+        if !appended.replayed {
+            self.pulse.beat(partition, &appended.commit.stream);
+        }
+        Ok(appended)
+    }
+
+    async fn find(&self, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {
+        let mut connection = self.db.reader().acquire().await.map_err(SqlError::from)?;
+        find(&mut connection, stream, command_id).await
+    }
+
+    async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError> {
+        let sql = AssertSqlSafe(format!(
+            "{SELECT} WHERE c.partition = ? AND c.stream = ? AND c.last_version > ? ORDER BY c.first_version, e.version"
+        ));
+        let rows = sqlx::query(sql)
+            .bind(partition_of(stream, self.partitions))
+            .bind(stream)
+            .bind(after)
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(SqlError::from)?;
+        commits(&rows)
+    }
+
+    async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {
+        let until = after.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
+        // Positions are dense, so a range of them is a limit on commits.
+        let sql = AssertSqlSafe(format!(
+            "{SELECT} WHERE c.partition = ? AND c.position > ? AND c.position <= ? ORDER BY c.position, e.version"
+        ));
+        let rows = sqlx::query(sql)
+            .bind(partition)
+            .bind(after)
+            .bind(until)
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(SqlError::from)?;
+        commits(&rows)
+    }
+
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    fn beats(&self, partition: u16) -> Beats {
+        self.pulse.beats(partition)
+    }
+}
+
+async fn find(
+    connection: &mut SqliteConnection,
+    stream: &str,
+    command_id: &str,
+) -> Result<Option<Commit>, StoreError> {
+    let sql = AssertSqlSafe(format!("{SELECT} WHERE c.stream = ? AND c.command_id = ? ORDER BY e.version"));
+    let rows = sqlx::query(sql).bind(stream).bind(command_id).fetch_all(connection).await.map_err(SqlError::from)?;
+    Ok(commits(&rows)?.pop())
+}
+
+/// Checks and inserts, in one transaction.
+async fn commit(connection: &mut SqliteConnection, append: Append, partition: u16) -> Result<Appended, AppendError> {
+    if let Some(commit) = find(connection, &append.stream, &append.command_id).await? {
+        return if commit.command_hash == append.command_hash {
+            Ok(Appended { commit, replayed: true })
+        } else {
+            Err(AppendError::CommandReused { command_id: append.command_id })
+        };
+    }
+    let actual: i64 = sqlx::query("SELECT coalesce(max(last_version), 0) FROM commits WHERE partition = ? AND stream = ?")
+        .bind(partition)
+        .bind(&append.stream)
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(SqlError::from)?;
+    let met = match append.expected {
+        Expected::NoStream => actual == 0,
+        Expected::Exact(version) => actual == version,
+        Expected::Any => true,
+    };
+    if !met {
+        return Err(AppendError::VersionConflict { stream: append.stream, actual });
+    }
+    let n: i64 = sqlx::query("SELECT coalesce(max(position), 0) + 1 FROM commits WHERE partition = ?")
+        .bind(partition)
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(SqlError::from)?;
+    let events: Vec<StoredEvent> = (actual + 1..)
+        .zip(append.events)
+        .map(|(version, event)| StoredEvent {
+            version,
+            event_type: event.event_type.to_owned(),
+            schema_version: event.schema_version,
+            data: event.data,
+        })
+        .collect();
+    let commit = Commit {
+        stream: append.stream,
+        command_id: append.command_id,
+        command_hash: append.command_hash,
+        position: Position { partition, n },
+        // What a reader gets back has microseconds too.
+        at: from_micros(to_micros(append.at)),
+        result: append.result,
+        events,
+    };
+    insert(connection, &commit, actual + 1).await.map_err(SqlError::from)?;
+    Ok(Appended { commit, replayed: false })
+}
+
+async fn insert(connection: &mut SqliteConnection, commit: &Commit, first_version: i64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO commits (stream, command_id, command_hash, partition, position, first_version, last_version, \
+         recorded_at, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&commit.stream)
+    .bind(&commit.command_id)
+    .bind(commit.command_hash.as_slice())
+    .bind(commit.position.partition)
+    .bind(commit.position.n)
+    .bind(first_version)
+    .bind(commit.version())
+    .bind(to_micros(commit.at))
+    .bind(commit.result.as_ref())
+    .execute(&mut *connection)
+    .await?;
+    for event in &commit.events {
+        sqlx::query(
+            "INSERT INTO events (partition, position, version, event_type, schema_version, data) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(commit.position.partition)
+        .bind(commit.position.n)
+        .bind(event.version)
+        .bind(&event.event_type)
+        .bind(event.schema_version)
+        .bind(event.data.as_ref())
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Gathers the rows of each commit, which come one after another.
+fn commits(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
+    let mut commits: Vec<Commit> = Vec::new();
+    for row in rows {
+        let (position, event) = event(row).map_err(|error| damaged(row, &error.to_string()))?;
+        match commits.last_mut() {
+            Some(commit) if commit.position == position => commit.events.push(event),
+            _ => commits.push(head(row, position, event)?),
+        }
+    }
+    Ok(commits)
+}
+
+fn event(row: &SqliteRow) -> Result<(Position, StoredEvent), sqlx::Error> {
+    let position = Position { partition: row.try_get("partition")?, n: row.try_get("position")? };
+    let event = StoredEvent {
+        version: row.try_get("version")?,
+        event_type: row.try_get("event_type")?,
+        schema_version: row.try_get("schema_version")?,
+        data: row.try_get::<Vec<u8>, _>("data")?.into(),
+    };
+    Ok((position, event))
+}
+
+fn head(row: &SqliteRow, position: Position, event: StoredEvent) -> Result<Commit, StoreError> {
+    let read = || -> Result<_, sqlx::Error> {
+        Ok((
+            row.try_get::<String, _>("stream")?,
+            row.try_get::<String, _>("command_id")?,
+            row.try_get::<Vec<u8>, _>("command_hash")?,
+            row.try_get::<i64, _>("recorded_at")?,
+            row.try_get::<Vec<u8>, _>("result")?,
+        ))
+    };
+    let (stream, command_id, hash, at, result) = read().map_err(|error| damaged(row, &error.to_string()))?;
+    Ok(Commit {
+        stream,
+        command_id,
+        command_hash: hash.try_into().map_err(|_| damaged(row, "the command's hash has not 32 bytes"))?,
+        position,
+        at: from_micros(at),
+        result: result.into(),
+        events: vec![event],
+    })
+}
+
+fn damaged(row: &SqliteRow, problem: &str) -> StoreError {
+    let stream = row.try_get::<String, _>("stream").unwrap_or_else(|_| "an unreadable stream".to_owned());
+    StoreError::Damaged { place: stream, problem: problem.to_owned() }
+}
