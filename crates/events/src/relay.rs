@@ -1,0 +1,116 @@
+//! The relay: publishes what a source holds, in order, from where the bus's own tail says (NT-1 to NT-4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::{BusError, EventBus, Position, Source};
+
+/// How many commits are read and published at once.
+const BATCH: usize = 128;
+/// How long the relay sleeps when no beat wakes it.
+const POLL: Duration = Duration::from_secs(1);
+/// How often a partition that was stopped says so.
+const ALARM: Duration = Duration::from_secs(60);
+
+/// Follows a source and publishes its events to a stream of the bus.
+pub struct Relay {
+    source: Arc<dyn Source>,
+    bus: Arc<dyn EventBus>,
+    stream: &'static str,
+}
+
+/// Why a partition's relay begins again from the bus's tail.
+enum Restart {
+    Shutdown,
+    ReadTail,
+}
+
+impl Relay {
+    /// A relay from `source` to `stream`.
+    pub fn new(source: Arc<dyn Source>, bus: Arc<dyn EventBus>, stream: &'static str) -> Self {
+        Self { source, bus, stream }
+    }
+
+    /// Publishes until `shutdown`. Failures are tried again for ever, with pauses: no event is left out.
+    pub async fn run(&self, shutdown: CancellationToken) {
+        join_all((0..self.source.partitions()).map(|partition| self.run_partition(partition, &shutdown))).await;
+    }
+
+    async fn run_partition(&self, partition: u16, shutdown: &CancellationToken) {
+        let mut backoff = Backoff::new();
+        while !shutdown.is_cancelled() {
+            match self.follow(partition, shutdown, &mut backoff).await {
+                Ok(Restart::Shutdown) => return,
+                Ok(Restart::ReadTail) => {}
+                Err(problem) => {
+                    tracing::warn!(stream = self.stream, partition, problem, "publishing is tried again");
+                    if !backoff.pause(shutdown).await {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Publishes from the tail on, until the bus says that the tail is elsewhere.
+    async fn follow(
+        &self,
+        partition: u16,
+        shutdown: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<Restart, String> {
+        let mut beats = self.source.beats(partition);
+        let tail = self.bus.tail(self.stream, partition).await.map_err(|error| error.to_string())?;
+        let mut tail_at = tail.as_ref().map(|tail| tail.position);
+        let mut next = 1;
+        if let Some(tail) = tail {
+            // The tail must be ours: a bus that is ahead of its source belongs to another source, or the source has
+            // lost commits. Going on would publish other events under positions that are taken.
+            let batch = self.source.read(partition, tail.position.n, 1).await?;
+            if !batch.events.iter().any(|event| event.position == tail.position && event.id == tail.id) {
+                return Ok(self.diverged(partition, tail.position, shutdown).await);
+            }
+            next = tail.position.n;
+        }
+        loop {
+            let batch = self.source.read(partition, next, BATCH).await?;
+            // A relay may have stopped between two events of one commit.
+            let events: Vec<_> = batch.events.into_iter().filter(|event| Some(event.position) > tail_at).collect();
+            if let Some(last) = events.last().map(|event| event.position) {
+                match self.bus.publish(self.stream, partition, tail_at, events).await {
+                    Ok(()) => tail_at = Some(last),
+                    Err(BusError::TailMoved) => return Ok(Restart::ReadTail),
+                    Err(error) => return Err(error.to_string()),
+                }
+                *backoff = Backoff::new();
+            }
+            match batch.seen {
+                Some(seen) if seen >= next => next = seen + 1,
+                _ => {
+                    if shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
+                        return Ok(Restart::Shutdown);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Stops the partition and says so, until somebody has put it right.
+    async fn diverged(&self, partition: u16, tail: Position, shutdown: &CancellationToken) -> Restart {
+        tracing::error!(
+            stream = self.stream,
+            partition,
+            n = tail.n,
+            "relay_diverged: the bus holds an event that its source doesn't; nothing is published until the bus is \
+             emptied or the source is restored"
+        );
+        match shutdown.run_until_cancelled(tokio::time::sleep(ALARM)).await {
+            None => Restart::Shutdown,
+            Some(()) => Restart::ReadTail,
+        }
+    }
+}

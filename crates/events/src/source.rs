@@ -1,0 +1,78 @@
+//! Where a relay's events come from.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use meshwork_eventstore::{Beats, Commit, EventStore};
+
+use crate::{Envelope, Position};
+
+/// Events after a position, in order.
+#[derive(Clone, Debug, Default)]
+pub struct SourceBatch {
+    /// The events.
+    pub events: Vec<Envelope>,
+    /// The last commit that was looked at, though it may hold nothing to publish.
+    pub seen: Option<i64>,
+}
+
+/// A log of commits with dense positions: an event store, or an outbox.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// How many partitions there are.
+    fn partitions(&self) -> u16;
+
+    /// The events of about `limit` commits of a partition, from the one at `n`, which may be missing yet.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong, for the log.
+    async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String>;
+
+    /// Hints that a partition has new commits; subscribe before reading.
+    fn beats(&self, partition: u16) -> Beats;
+}
+
+/// An event store as a source.
+pub struct StoreSource {
+    store: Arc<dyn EventStore>,
+    name: &'static str,
+    publishes: fn(event_type: &str) -> bool,
+}
+
+impl StoreSource {
+    /// The events of `store` whose type `publishes` admits; `name` is the service's, such as `orders`.
+    pub fn new(store: Arc<dyn EventStore>, name: &'static str, publishes: fn(event_type: &str) -> bool) -> Self {
+        Self { store, name, publishes }
+    }
+
+    fn envelopes(&self, commit: Commit) -> impl Iterator<Item = Envelope> {
+        let Commit { stream, position, at, events, .. } = commit;
+        (0..).zip(events).filter(|(_, event)| (self.publishes)(&event.event_type)).map(move |(index, event)| Envelope {
+            id: Envelope::id_of(&stream, event.version),
+            source: self.name.to_owned(),
+            event_type: event.event_type,
+            subject: stream.clone(),
+            version: event.version,
+            position: Position { partition: position.partition, n: position.n, index },
+            time: at,
+            data: event.data,
+        })
+    }
+}
+
+#[async_trait]
+impl Source for StoreSource {
+    fn partitions(&self) -> u16 {
+        self.store.partitions()
+    }
+
+    async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
+        let commits = self.store.read_partition(partition, n - 1, limit).await.map_err(|error| error.to_string())?;
+        let seen = commits.last().map(|commit| commit.position.n);
+        Ok(SourceBatch { events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(), seen })
+    }
+
+    fn beats(&self, partition: u16) -> Beats {
+        self.store.beats(partition)
+    }
+}

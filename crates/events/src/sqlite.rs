@@ -1,0 +1,352 @@
+//! The embedded bus: a durable log in one SQLite file.
+//!
+//! Services of one process share an open bus and wake each other. Services of several processes share its file, and
+//! each finds out within [`WATCH`] that another has written.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock, RwLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use meshwork_eventstore::{Beats, Pulse};
+use meshwork_sql::{AppliedMigration, Component, Error, Sqlite, from_micros, to_micros};
+use sqlx::Row;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use tokio::sync::Mutex;
+
+use crate::outbox::PARTITIONS;
+use crate::{BusError, Envelope, EventBus, Position};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/bus");
+
+const COMPONENT: Component = Component { name: "bus", migrator: &MIGRATOR };
+
+/// How often a bus looks whether another process has written.
+const WATCH: Duration = Duration::from_millis(200);
+/// How long messages stay at least. Sources keep theirs, so a longer outage of a consumer is no loss of truth.
+const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How many old messages a publication removes at most: more than it adds, so that the log shrinks to its bound.
+const SWEEP: i64 = 256;
+
+/// The buses that are open in this process, by their file.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
+
+/// An event bus in a file.
+pub struct SqliteBus {
+    db: Sqlite,
+    pulses: RwLock<HashMap<String, Pulse>>,
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("bus.db")
+}
+
+impl SqliteBus {
+    /// Opens the bus in `folder`, making it when missing. Opening it again in one process shares it.
+    ///
+    /// # Errors
+    /// When its file can't be opened or migrated.
+    pub async fn open(folder: &Path) -> Result<Arc<Self>, Error> {
+        let mut open = OPEN.lock().await;
+        open.retain(|_, bus| bus.strong_count() > 0);
+        let path = std::path::absolute(file(folder)).unwrap_or_else(|_| file(folder));
+        if let Some(bus) = open.get(&path).and_then(Weak::upgrade) {
+            return Ok(bus);
+        }
+        let db = Sqlite::open(&path, &[COMPONENT]).await?;
+        let bus = Arc::new(Self { db, pulses: RwLock::default() });
+        let connection = bus.db.reader().acquire().await?.detach();
+        tokio::spawn(watch(Arc::downgrade(&bus), connection));
+        open.insert(path, Arc::downgrade(&bus));
+        Ok(bus)
+    }
+
+    /// Migrates the bus in `folder` without keeping it open.
+    ///
+    /// # Errors
+    /// As [`SqliteBus::open`].
+    pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
+        Sqlite::migrate(&file(folder), &[COMPONENT]).await
+    }
+
+    fn pulse(&self, stream: &str) -> Pulse {
+        if let Some(pulse) = self.pulses.read().ok().and_then(|pulses| pulses.get(stream).cloned()) {
+            return pulse;
+        }
+        match self.pulses.write() {
+            Ok(mut pulses) => pulses.entry(stream.to_owned()).or_insert_with(|| Pulse::new(PARTITIONS)).clone(),
+            // Nothing panics while it holds the lock; without pulses readers would still poll.
+            Err(_) => Pulse::new(PARTITIONS),
+        }
+    }
+}
+
+/// Beats when the file has changed, for what other processes write.
+async fn watch(bus: Weak<SqliteBus>, mut connection: SqliteConnection) {
+    let mut known: Option<i64> = None;
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let Some(bus) = bus.upgrade() else { return };
+        // It changes when another connection has committed, our own writer's included.
+        let version = sqlx::query("PRAGMA data_version").fetch_one(&mut connection).await;
+        let Ok(version) = version.and_then(|row| row.try_get::<i64, _>(0)) else { continue };
+        if known.replace(version).is_some_and(|known| known != version)
+            && let Ok(pulses) = bus.pulses.read()
+        {
+            pulses.values().for_each(Pulse::beat_all);
+        }
+    }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+const COLUMNS: &str = "m.partition, m.n, m.i, m.id, m.source, m.type, m.subject, m.version, m.time, m.data";
+
+fn envelope(row: &SqliteRow) -> Result<Envelope, sqlx::Error> {
+    Ok(Envelope {
+        id: row.try_get("id")?,
+        source: row.try_get("source")?,
+        event_type: row.try_get("type")?,
+        subject: row.try_get("subject")?,
+        version: row.try_get("version")?,
+        position: Position { partition: row.try_get("partition")?, n: row.try_get("n")?, index: row.try_get("i")? },
+        time: from_micros(row.try_get("time")?),
+        data: row.try_get::<Vec<u8>, _>("data")?.into(),
+    })
+}
+
+fn envelopes(rows: &[SqliteRow]) -> Result<Vec<Envelope>, BusError> {
+    let envelopes: Result<_, _> = rows.iter().map(envelope).collect();
+    Ok(envelopes.map_err(Error::from)?)
+}
+
+#[async_trait]
+impl EventBus for SqliteBus {
+    async fn tail(&self, stream: &str, partition: u16) -> Result<Option<Envelope>, BusError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages m WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1"
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(stream)
+            .bind(partition)
+            .fetch_optional(self.db.reader())
+            .await
+            .map_err(Error::from)?;
+        Ok(row.as_ref().map(envelope).transpose().map_err(Error::from)?)
+    }
+
+    async fn publish(
+        &self,
+        stream: &str,
+        partition: u16,
+        expected: Option<Position>,
+        events: Vec<Envelope>,
+    ) -> Result<(), BusError> {
+        let key = stream.to_owned();
+        self.db
+            .write(move |connection| Box::pin(async move { publish(connection, &key, partition, expected, &events).await }))
+            .await?;
+        self.pulse(stream).beat(partition, "");
+        Ok(())
+    }
+
+    async fn fetch(
+        &self,
+        consumer: &str,
+        stream: &str,
+        partition: u16,
+        limit: usize,
+    ) -> Result<Vec<Envelope>, BusError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM messages m WHERE m.stream = ?2 AND m.partition = ?3 AND (m.n, m.i) > \
+             (SELECT coalesce(max(n), 0), coalesce(max(i), 0) FROM acknowledged \
+              WHERE consumer = ?1 AND stream = ?2 AND partition = ?3) ORDER BY m.n, m.i LIMIT ?4"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(consumer)
+            .bind(stream)
+            .bind(partition)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(Error::from)?;
+        envelopes(&rows)
+    }
+
+    async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError> {
+        let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO acknowledged (consumer, stream, partition, n, i) VALUES (?, ?, ?, ?, ?) \
+                         ON CONFLICT (consumer, stream, partition) DO UPDATE SET n = excluded.n, i = excluded.i \
+                         WHERE (excluded.n, excluded.i) > (n, i)",
+                    )
+                    .bind(consumer)
+                    .bind(stream)
+                    .bind(position.partition)
+                    .bind(position.n)
+                    .bind(position.index)
+                    .execute(connection)
+                    .await
+                    .map_err(Error::from)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn park(&self, consumer: &str, stream: &str, event: &Envelope, reason: &str) -> Result<(), BusError> {
+        let (consumer, stream, reason) = (consumer.to_owned(), stream.to_owned(), reason.to_owned());
+        let (position, subject) = (event.position, event.subject.clone());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "INSERT INTO parked (consumer, stream, partition, n, i, subject, reason, parked_at) \
+                         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason",
+                    )
+                    .bind(consumer)
+                    .bind(stream)
+                    .bind(position.partition)
+                    .bind(position.n)
+                    .bind(position.index)
+                    .bind(subject)
+                    .bind(reason)
+                    .bind(now())
+                    .execute(connection)
+                    .await
+                    .map_err(Error::from)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<Envelope>, BusError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM parked p JOIN messages m USING (stream, partition, n, i) \
+             WHERE p.consumer = ? AND p.stream = ? AND p.partition = ? ORDER BY p.n, p.i"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(consumer)
+            .bind(stream)
+            .bind(partition)
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(Error::from)?;
+        envelopes(&rows)
+    }
+
+    async fn unpark(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError> {
+        let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "DELETE FROM parked WHERE consumer = ? AND stream = ? AND partition = ? AND n = ? AND i = ?",
+                    )
+                    .bind(consumer)
+                    .bind(stream)
+                    .bind(position.partition)
+                    .bind(position.n)
+                    .bind(position.index)
+                    .execute(connection)
+                    .await
+                    .map_err(Error::from)?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    fn partitions(&self) -> u16 {
+        PARTITIONS
+    }
+
+    fn beats(&self, stream: &str, partition: u16) -> Beats {
+        self.pulse(stream).beats(partition)
+    }
+}
+
+async fn publish(
+    connection: &mut SqliteConnection,
+    stream: &str,
+    partition: u16,
+    expected: Option<Position>,
+    events: &[Envelope],
+) -> Result<(), BusError> {
+    let tail = sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
+        .bind(stream)
+        .bind(partition)
+        .fetch_optional(&mut *connection)
+        .await
+        .and_then(|row| {
+            row.map(|row| Ok(Position { partition, n: row.try_get(0)?, index: row.try_get(1)? })).transpose()
+        })
+        .map_err(Error::from)?;
+    if tail != expected {
+        return Err(BusError::TailMoved);
+    }
+    let now = now();
+    insert(connection, stream, events, now).await.map_err(Error::from)?;
+    sweep(connection, now).await.map_err(Error::from)?;
+    Ok(())
+}
+
+async fn insert(
+    connection: &mut SqliteConnection,
+    stream: &str,
+    events: &[Envelope],
+    now: i64,
+) -> Result<(), sqlx::Error> {
+    for event in events {
+        sqlx::query(
+            "INSERT INTO messages (stream, partition, n, i, id, source, type, subject, version, time, data, stored_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(stream)
+        .bind(event.position.partition)
+        .bind(event.position.n)
+        .bind(event.position.index)
+        .bind(&event.id)
+        .bind(&event.source)
+        .bind(&event.event_type)
+        .bind(&event.subject)
+        .bind(event.version)
+        .bind(to_micros(event.time))
+        .bind(event.data.as_ref())
+        .bind(now)
+        .execute(&mut *connection)
+        .await?;
+    }
+    Ok(())
+}
+
+/// Removes messages past their retention, but never a tail, nor what a consumer hasn't acknowledged or has parked.
+async fn sweep(connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+    let oldest = now - i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
+    // The limit stands inside: candidates that must stay end the sweep instead of being looked through each time.
+    sqlx::query(
+        "DELETE FROM messages WHERE (stream, partition, n, i) IN ( \
+           SELECT stream, partition, n, i \
+           FROM (SELECT stream, partition, n, i FROM messages WHERE stored_at < ?1 ORDER BY stored_at LIMIT ?2) m \
+           WHERE EXISTS (SELECT 1 FROM messages t WHERE t.stream = m.stream AND t.partition = m.partition \
+                         AND (t.n, t.i) > (m.n, m.i)) \
+             AND NOT EXISTS (SELECT 1 FROM acknowledged a WHERE a.stream = m.stream AND a.partition = m.partition \
+                             AND (a.n, a.i) < (m.n, m.i)) \
+             AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.stream = m.stream AND p.partition = m.partition \
+                             AND p.n = m.n AND p.i = m.i))",
+    )
+    .bind(oldest)
+    .bind(SWEEP)
+    .execute(connection)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! The embedded bus against the conformance suite, and the way of an event over it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_events::outbox::{self, NewEvent, Outbox, PARTITIONS};
+use meshwork_events::testing::{conformance, event};
+use meshwork_events::{Consumer, Envelope, EventBus, HandleError, Handler, Relay, SqliteBus, StoreSource, inbox};
+use meshwork_eventstore::testing::command;
+use meshwork_eventstore::{EventStore, Expected, SqliteEventStore};
+use meshwork_sql::{Error, Sqlite};
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+#[tokio::test]
+async fn conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    conformance(SqliteBus::open(folder.path()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn opening_a_bus_twice_in_a_process_shares_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = SqliteBus::open(folder.path()).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &SqliteBus::open(folder.path()).await.unwrap()));
+}
+
+/// Waits for a condition, at most ten seconds.
+async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let met = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), met).await.unwrap_or_else(|_| panic!("{what} never came"));
+}
+
+/// Notes what it is handed; refuses what it is told to.
+#[derive(Default)]
+struct Recorder {
+    seen: Mutex<Vec<Envelope>>,
+    poisoned: Mutex<HashSet<String>>,
+    failures: Mutex<HashMap<String, usize>>,
+}
+
+impl Recorder {
+    fn seen(&self, subject: &str) -> Vec<i64> {
+        self.seen.lock().unwrap().iter().filter(|event| event.subject == subject).map(|event| event.version).collect()
+    }
+}
+
+#[async_trait]
+impl Handler for Recorder {
+    async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
+        if self.poisoned.lock().unwrap().contains(&event.id) {
+            return Err(HandleError::Poison("planted".to_owned()));
+        }
+        if let Some(left) = self.failures.lock().unwrap().get_mut(&event.id)
+            && *left > 0
+        {
+            *left -= 1;
+            return Err(HandleError::Retry("planted".to_owned()));
+        }
+        self.seen.lock().unwrap().push(event.clone());
+        Ok(())
+    }
+}
+
+struct Running {
+    shutdown: CancellationToken,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Running {
+    fn new() -> Self {
+        Self { shutdown: CancellationToken::new(), tasks: Vec::new() }
+    }
+
+    fn relay(&mut self, relay: Relay) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move { relay.run(shutdown).await }));
+    }
+
+    fn consumer(&mut self, consumer: Consumer) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move { consumer.run(shutdown).await }));
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        for task in self.tasks {
+            tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+        }
+    }
+}
+
+struct Shop {
+    folder: TempDir,
+    db: Sqlite,
+    outbox: Outbox,
+}
+
+async fn shop() -> Shop {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Sqlite::open(&folder.path().join("shop.db"), &[outbox::COMPONENT, inbox::COMPONENT]).await.unwrap();
+    Shop { outbox: Outbox::new(db.clone(), "shop"), db, folder }
+}
+
+async fn happen(shop: &Shop, subject: &str, version: i64) {
+    let outbox = shop.outbox.clone();
+    let event = NewEvent { event_type: "happened", subject: subject.to_owned(), version, data: vec![1, 2, 3] };
+    shop.db
+        .write::<(), Error, _>(move |connection| {
+            Box::pin(async move { outbox.append(connection, OffsetDateTime::UNIX_EPOCH, &[event]).await })
+        })
+        .await
+        .unwrap();
+    shop.outbox.wake();
+}
+
+async fn published(bus: &SqliteBus, stream: &str) -> Vec<Envelope> {
+    let mut events = Vec::new();
+    for partition in 0..PARTITIONS {
+        events.extend(bus.fetch("auditor", stream, partition, usize::MAX).await.unwrap());
+    }
+    events
+}
+
+#[tokio::test]
+async fn an_outbox_reaches_its_consumers_over_restarts_of_relay_and_consumer() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    for round in 1..=3 {
+        let mut running = Running::new();
+        running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
+        running.consumer(Consumer::new(bus.clone(), "recorder", "shop", recorder.clone()));
+        for subject in 0..20 {
+            happen(&shop, &format!("things/{subject}"), round).await;
+        }
+        eventually("the round's events", async || {
+            (0..20).all(|subject| recorder.seen(&format!("things/{subject}")).last() == Some(&round))
+        })
+        .await;
+        running.stop().await;
+    }
+    for subject in 0..20 {
+        assert_eq!(recorder.seen(&format!("things/{subject}")), [1, 2, 3]);
+    }
+    assert_eq!(published(&bus, "shop").await.len(), 60);
+}
+
+#[tokio::test]
+async fn two_relays_publish_each_event_once_and_in_order() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    let mut running = Running::new();
+    for _ in 0..2 {
+        running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
+    }
+    for version in 1..=100 {
+        happen(&shop, "things/one", version).await;
+    }
+    eventually("all events", async || published(&bus, "shop").await.len() >= 100).await;
+    running.stop().await;
+    let versions: Vec<_> = published(&bus, "shop").await.iter().map(|event| event.version).collect();
+    assert_eq!(versions, (1..=100).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_event_store_is_a_source_and_private_events_stay_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteEventStore::open(&folder.path().join("events.db"), 4).await.unwrap());
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    let mut hidden = command("orders/1", Expected::NoStream, "a", 1);
+    hidden.events[0].event_type = "hidden";
+    store.append(hidden).await.unwrap();
+    store.append(command("orders/1", Expected::Exact(1), "b", 2)).await.unwrap();
+    let mut running = Running::new();
+    let source = StoreSource::new(store.clone(), "orders", |event_type| event_type != "hidden");
+    running.relay(Relay::new(Arc::new(source), bus.clone(), "orders"));
+    eventually("the public events", async || published(&bus, "orders").await.len() >= 2).await;
+    let events = published(&bus, "orders").await;
+    let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
+    assert_eq!(ids, ["orders/1:2", "orders/1:3"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_relay_stops_when_the_bus_holds_what_its_source_does_not() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    happen(&shop, "things/one", 1).await;
+    let partition = meshwork_eventstore::partition_of("things/one", PARTITIONS);
+    let mut stranger = event("things/one", 9, 1, 0);
+    stranger.position.partition = partition;
+    bus.publish("shop", partition, None, vec![stranger]).await.unwrap();
+    let mut running = Running::new();
+    running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
+    // Another partition goes on, and shows that the relay has been at work.
+    let other = (0..).map(|n| format!("things/{n}")).find(|s| meshwork_eventstore::partition_of(s, PARTITIONS) != partition);
+    happen(&shop, &other.unwrap(), 1).await;
+    eventually("the other partition's event", async || published(&bus, "shop").await.len() == 2).await;
+    running.stop().await;
+    assert_eq!(bus.tail("shop", partition).await.unwrap().unwrap().version, 9);
+}
+
+#[tokio::test]
+async fn a_poison_event_parks_its_aggregate_only_and_a_restart_heals_it_in_order() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    recorder.poisoned.lock().unwrap().insert("things/bad:1".to_owned());
+    let start = || {
+        let mut running = Running::new();
+        running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
+        running.consumer(Consumer::new(bus.clone(), "recorder", "shop", recorder.clone()));
+        running
+    };
+    let running = start();
+    for version in 1..=3 {
+        happen(&shop, "things/bad", version).await;
+        happen(&shop, "things/good", version).await;
+    }
+    let partition = meshwork_eventstore::partition_of("things/bad", PARTITIONS);
+    eventually("the good aggregate", async || recorder.seen("things/good") == [1, 2, 3]).await;
+    let parked = async || bus.parked("recorder", "shop", partition).await.unwrap().len();
+    eventually("the bad aggregate's parking", async || parked().await == 3).await;
+    running.stop().await;
+    assert_eq!(recorder.seen("things/bad"), []);
+
+    recorder.poisoned.lock().unwrap().clear();
+    let running = start();
+    eventually("the healing", async || recorder.seen("things/bad") == [1, 2, 3]).await;
+    eventually("the end of parking", async || parked().await == 0).await;
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn a_failure_that_passes_is_tried_again_and_nothing_overtakes() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    recorder.failures.lock().unwrap().insert("things/one:1".to_owned(), 3);
+    let mut running = Running::new();
+    running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
+    running.consumer(Consumer::new(bus.clone(), "recorder", "shop", recorder.clone()));
+    happen(&shop, "things/one", 1).await;
+    happen(&shop, "things/one", 2).await;
+    eventually("both events", async || recorder.seen("things/one").len() >= 2).await;
+    running.stop().await;
+    assert_eq!(recorder.seen("things/one"), [1, 2]);
+}
+
+#[tokio::test]
+async fn the_inbox_tells_new_events_from_duplicates_and_holes() {
+    let shop = shop().await;
+    let gate = async |version: i64| {
+        shop.db
+            .write::<_, Error, _>(move |connection| {
+                Box::pin(async move { inbox::gate(connection, "reader", "things/one", version).await })
+            })
+            .await
+            .unwrap()
+    };
+    assert_eq!(gate(2).await, inbox::Gate::Hole { last: 0 });
+    assert_eq!(gate(1).await, inbox::Gate::Apply);
+    assert_eq!(gate(1).await, inbox::Gate::Duplicate);
+    assert_eq!(gate(3).await, inbox::Gate::Hole { last: 1 });
+    assert_eq!(gate(2).await, inbox::Gate::Apply);
+    assert_eq!(gate(1).await, inbox::Gate::Duplicate);
+}
