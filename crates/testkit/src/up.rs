@@ -1,0 +1,281 @@
+//! The real binary: `meshwork up` in a process of its own, on a data folder of the test's.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
+use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
+use meshwork_api::meshwork::users::v1::{CreateUserRequest, SignInRequest, User};
+use tonic::Request;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
+
+/// How long the start may take.
+const START: Duration = Duration::from_secs(60);
+/// How long the stop may take after SIGTERM: a little more than the binary's own bound.
+const STOP: Duration = Duration::from_secs(40);
+
+/// Settings under which tests aren't slowed down by the gateway's rate limit.
+pub const UNLIMITED: &[(&str, &str)] =
+    &[("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"), ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000")];
+
+/// The binary under test.
+///
+/// # Panics
+/// When `MESHWORK_TEST_BIN` is not set: `cargo xtask test` builds the binary and sets it.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("MESHWORK_TEST_BIN").map(PathBuf::from);
+    path.expect("MESHWORK_TEST_BIN is not set; run `cargo xtask test`, which builds the binary and hands over its path")
+}
+
+/// The binary, ready for arguments, with a state folder of the test's own.
+pub fn command(state: &Path) -> Command {
+    let mut command = Command::new(binary());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MESHWORK_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("XDG_STATE_HOME", state).stdin(Stdio::null());
+    command
+}
+
+/// A token, as the value of the header `authorization`.
+pub type Token = MetadataValue<Ascii>;
+
+/// A request with a token.
+pub fn with<T>(token: &Token, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("authorization", token.clone());
+    request
+}
+
+/// A running `meshwork up`. It is killed when it is dropped.
+pub struct Up {
+    child: Child,
+    data: PathBuf,
+    addresses: HashMap<String, SocketAddr>,
+    output: String,
+}
+
+impl Up {
+    /// Starts it on `data` with `settings` as environment variables and waits until it is ready.
+    ///
+    /// The state folder is `data/state`.
+    ///
+    /// # Panics
+    /// When it doesn't get ready; the message shows what it printed.
+    pub fn start(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::try_start(data, settings).unwrap_or_else(|problem| panic!("{problem}"))
+    }
+
+    /// As [`Up::start`], but gives what went wrong.
+    ///
+    /// # Errors
+    /// What it printed instead of getting ready.
+    pub fn try_start(data: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let mut command = command(&data.join("state"));
+        command.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.join("data"));
+        command.envs(settings.iter().copied());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let (lines, printed) = mpsc::channel();
+        let stdout = child.stdout.take().unwrap();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // The test may have ended.
+                lines.send(line).ok();
+            }
+        });
+        let mut stderr = child.stderr.take().unwrap();
+        let log = data.join("log");
+        std::thread::spawn(move || {
+            let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+            std::io::copy(&mut stderr, &mut file).ok();
+        });
+        let mut up = Self { child, data: data.to_owned(), addresses: HashMap::new(), output: String::new() };
+        let deadline = Instant::now() + START;
+        loop {
+            match printed.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    let mut words = line.split_whitespace();
+                    if let (Some(name), Some(Ok(address))) = (words.next(), words.next().map(str::parse)) {
+                        up.addresses.insert(name.to_owned(), address);
+                    }
+                    up.output.push_str(&line);
+                    up.output.push('\n');
+                    if line.starts_with("ready in ") {
+                        return Ok(up);
+                    }
+                }
+                Err(_) => {
+                    up.kill();
+                    return Err(format!(
+                        "`up` did not get ready; it printed:\n{}\nand logged:\n{}",
+                        up.output,
+                        up.log()
+                    ));
+                }
+            }
+        }
+    }
+
+    /// What it printed until it was ready.
+    pub fn output(&self) -> &str {
+        &self.output
+    }
+
+    /// What it has logged, over all starts on its folder.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.data.join("log")).unwrap_or_default()
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The address in the line of the printed table that begins with `name`.
+    ///
+    /// # Panics
+    /// When there is no such line.
+    pub fn address(&self, name: &str) -> SocketAddr {
+        *self.addresses.get(name).unwrap_or_else(|| panic!("no {name} in:\n{}", self.output))
+    }
+
+    /// The folder of its databases.
+    pub fn data(&self) -> PathBuf {
+        self.data.join("data")
+    }
+
+    /// The folder in which it notes where its staff account is.
+    pub fn state(&self) -> PathBuf {
+        self.data.join("state")
+    }
+
+    /// The mails it has sent.
+    pub fn mails(&self) -> Vec<PathBuf> {
+        let folder = std::fs::read_dir(self.data().join("notifications/mail"));
+        let files = folder.into_iter().flatten().map(|entry| entry.unwrap().path());
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "eml")).collect()
+    }
+
+    /// A channel of its own to the gateway.
+    pub fn channel(&self) -> Channel {
+        self.channel_to("gateway")
+    }
+
+    /// A channel of its own to one of the services.
+    pub fn channel_to(&self, service: &str) -> Channel {
+        let target = format!("http://{}", self.address(service));
+        Endpoint::from_shared(target).unwrap().timeout(Duration::from_secs(30)).connect_lazy()
+    }
+
+    /// A token of the staff account that the first start has made.
+    ///
+    /// # Panics
+    /// When it can't sign in.
+    pub async fn staff(&self) -> Token {
+        let file = std::fs::read_to_string(self.data().join("credentials/staff.json")).unwrap();
+        let credentials: serde_json::Value = serde_json::from_str(&file).unwrap();
+        let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
+        self.sign_in(&text("email"), &text("password")).await
+    }
+
+    /// A token for an e-mail address and its password.
+    ///
+    /// # Panics
+    /// When it can't sign in.
+    pub async fn sign_in(&self, email: &str, password: &str) -> Token {
+        let request = SignInRequest { email: email.to_owned(), password: password.to_owned() };
+        let session = AuthServiceClient::new(self.channel()).sign_in(request).await.unwrap().into_inner();
+        format!("Bearer {}", session.access_token).parse().unwrap()
+    }
+
+    /// A new customer: the account's name, and a token.
+    ///
+    /// # Panics
+    /// When it can't sign up.
+    pub async fn customer(&self, id: &str) -> (String, Token) {
+        let email = format!("{id}@example.com");
+        let user = User {
+            email: email.clone(),
+            display_name: format!("Customer {id}"),
+            password: "a password of ten or more".to_owned(),
+            ..User::default()
+        };
+        let request = CreateUserRequest { user: Some(user), user_id: id.to_owned(), ..CreateUserRequest::default() };
+        let user = UserServiceClient::new(self.channel()).create_user(request).await.unwrap().into_inner();
+        (user.name, self.sign_in(&email, "a password of ten or more").await)
+    }
+
+    /// Runs a command of the same binary, with the same state folder, beside it.
+    ///
+    /// # Panics
+    /// When it can't be run.
+    pub fn run<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> Output {
+        command(&self.state()).args(args.into_iter().map(Into::into)).output().unwrap()
+    }
+
+    /// `kill -9`, and waits until the process is gone.
+    pub fn kill(&mut self) {
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+
+    /// Sends a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// When the signal can't be sent.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([format!("-{signal}"), self.id().to_string()]).status().unwrap();
+        assert!(sent.success(), "kill -{signal} {} failed", self.id());
+    }
+
+    /// Waits until the process ends by itself.
+    ///
+    /// # Panics
+    /// When it doesn't end within its bound.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + STOP;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "`up` did not end within {} s", STOP.as_secs());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGTERM, and waits until the process ends.
+    ///
+    /// # Panics
+    /// When it doesn't end within its bound.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Reads all that a finished command has printed.
+///
+/// # Panics
+/// When it isn't UTF-8.
+pub fn text(mut bytes: &[u8]) -> String {
+    let mut text = String::new();
+    bytes.read_to_string(&mut text).unwrap();
+    text
+}

@@ -1,0 +1,106 @@
+//! Who calls. Every service verifies the caller's token itself, so no header can forge an identity.
+
+mod access;
+mod identity;
+mod layer;
+mod verifier;
+
+pub use access::{AccessTable, Caller};
+pub use identity::{ServiceIdentity, WithToken};
+pub use layer::{AuthLayer, AuthService};
+pub use verifier::{Claims, GrpcKeys, KeySource, TokenError, Verifier};
+
+use meshwork_api::UserName;
+
+/// What an account is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Buys.
+    Customer,
+    /// Runs the shop.
+    Staff,
+    /// A service of the back end.
+    Service,
+}
+
+impl Role {
+    /// The role's word, as tokens, events and stores carry it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Role::Customer => "customer",
+            Role::Staff => "staff",
+            Role::Service => "service",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "customer" => Ok(Role::Customer),
+            "staff" => Ok(Role::Staff),
+            "service" => Ok(Role::Service),
+            _ => Err(format!("{word:?} is no role; it must be customer, staff or service")),
+        }
+    }
+}
+
+/// The caller of a method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Principal {
+    /// Nobody we know.
+    Anonymous,
+    /// An account.
+    User {
+        /// The account's name.
+        name: UserName,
+        /// Its role.
+        role: Role,
+    },
+}
+
+impl Principal {
+    /// The caller of this request, as [`AuthLayer`] has found it.
+    pub fn of<T>(request: &tonic::Request<T>) -> Self {
+        request.extensions().get().cloned().unwrap_or(Principal::Anonymous)
+    }
+
+    /// The account, if there is one.
+    pub fn user(&self) -> Option<&UserName> {
+        match self {
+            Principal::Anonymous => None,
+            Principal::User { name, .. } => Some(name),
+        }
+    }
+
+    /// The account's role, if there is one.
+    pub fn role(&self) -> Option<Role> {
+        match self {
+            Principal::Anonymous => None,
+            Principal::User { role, .. } => Some(*role),
+        }
+    }
+
+    /// Whether the caller runs the shop.
+    pub fn is_staff(&self) -> bool {
+        self.role() == Some(Role::Staff)
+    }
+
+    /// Whether the caller may see what anybody owns: staff and services may.
+    pub fn sees_all(&self) -> bool {
+        matches!(self.role(), Some(Role::Staff | Role::Service))
+    }
+
+    /// Whether the caller may see what `owner` owns: the owner, staff and services may.
+    pub fn may_see(&self, owner: &UserName) -> bool {
+        self.sees_all() || self.user() == Some(owner)
+    }
+
+    /// A word that tells this principal from others, for keys: the account's name, or `anonymous`.
+    pub fn key(&self) -> String {
+        self.user().map_or_else(|| "anonymous".to_owned(), ToString::to_string)
+    }
+}

@@ -1,0 +1,163 @@
+//! Statuses with their standard details (AIP-193), made from one table per service.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use uuid::Uuid;
+
+/// A row of a service's table of errors.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ErrorKind {
+    /// The reason in UPPER_SNAKE_CASE, at most 63 characters, unique in its table.
+    pub reason: &'static str,
+    /// The gRPC code.
+    pub code: Code,
+    /// When the same call may succeed later: how long to wait first.
+    pub retry_after: Option<Duration>,
+    /// What it means and what the caller can do.
+    pub meaning: &'static str,
+}
+
+impl ErrorKind {
+    /// An error that comes again when the call is repeated.
+    pub const fn new(reason: &'static str, code: Code, meaning: &'static str) -> Self {
+        Self { reason, code, retry_after: None, meaning }
+    }
+
+    /// An error that may pass: the call can be repeated after a while.
+    pub const fn retryable(reason: &'static str, code: Code, after: Duration, meaning: &'static str) -> Self {
+        Self { reason, code, retry_after: Some(after), meaning }
+    }
+
+    /// The HTTP status that goes with the code.
+    pub fn http(&self) -> u16 {
+        match self.code {
+            Code::Ok => 200,
+            Code::Cancelled => 499,
+            Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => 400,
+            Code::Unauthenticated => 401,
+            Code::PermissionDenied => 403,
+            Code::NotFound => 404,
+            Code::AlreadyExists | Code::Aborted => 409,
+            Code::ResourceExhausted => 429,
+            Code::Unimplemented => 501,
+            Code::Unavailable => 503,
+            Code::DeadlineExceeded => 504,
+            Code::Unknown | Code::Internal | Code::DataLoss => 500,
+        }
+    }
+
+    /// A status of this kind. `metadata` holds every value that the message speaks of.
+    pub fn status(&self, domain: &str, message: impl Display, metadata: &[(&str, &str)]) -> Status {
+        Status::with_error_details(self.code, message.to_string(), self.details(domain, metadata))
+    }
+
+    /// The details that every status of this kind carries.
+    pub fn details(&self, domain: &str, metadata: &[(&str, &str)]) -> ErrorDetails {
+        let metadata: HashMap<String, String> =
+            metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let mut details = ErrorDetails::with_error_info(self.reason, domain, metadata);
+        if let Some(delay) = self.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        details
+    }
+}
+
+/// A field of the request is wrong; `BadRequest` names it.
+pub const INVALID_FIELDS: ErrorKind = ErrorKind::new(
+    "INVALID_FIELDS",
+    Code::InvalidArgument,
+    "Fields of the request are wrong; BadRequest names each and says what would be right. Nothing was written.",
+);
+/// The request id came with another body before.
+pub const REQUEST_ID_REUSED: ErrorKind = ErrorKind::new(
+    "REQUEST_ID_REUSED",
+    Code::InvalidArgument,
+    "The request_id came with another body before. Send a new request_id, or the first body again.",
+);
+/// The resource has changed since the caller read it.
+pub const ETAG_MISMATCH: ErrorKind = ErrorKind::new(
+    "ETAG_MISMATCH",
+    Code::Aborted,
+    "The resource has changed since it was read. Read it again and decide anew.",
+);
+/// The call needs a token.
+pub const NOT_SIGNED_IN: ErrorKind = ErrorKind::new(
+    "NOT_SIGNED_IN",
+    Code::Unauthenticated,
+    "The call needs a token: sign in and send `authorization: Bearer TOKEN`.",
+);
+/// The token can't be accepted.
+pub const BAD_TOKEN: ErrorKind = ErrorKind::new(
+    "BAD_TOKEN",
+    Code::Unauthenticated,
+    "The token is malformed, expired or not signed by the users service. Refresh the session or sign in again.",
+);
+/// The keys that verify tokens are not known yet.
+pub const KEYS_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
+    "KEYS_UNAVAILABLE",
+    Code::Unavailable,
+    Duration::from_secs(1),
+    "The keys that verify tokens can't be fetched from the users service at this moment. Try again.",
+);
+/// The caller's role does not suffice.
+pub const NOT_ALLOWED: ErrorKind =
+    ErrorKind::new("NOT_ALLOWED", Code::PermissionDenied, "The caller may not call this method or see this resource.");
+/// A dependency does not answer.
+pub const DEPENDENCY_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
+    "DEPENDENCY_UNAVAILABLE",
+    Code::Unavailable,
+    Duration::from_millis(500),
+    "Something that this service needs does not answer. Nothing was written. Try again.",
+);
+/// Something failed inside.
+pub const INTERNAL: ErrorKind = ErrorKind::new(
+    "INTERNAL",
+    Code::Internal,
+    "Something failed inside; the log tells more under the trace_id of ErrorInfo.",
+);
+
+/// The errors that every service may give.
+pub const COMMON: &[&ErrorKind] = &[
+    &INVALID_FIELDS,
+    &REQUEST_ID_REUSED,
+    &ETAG_MISMATCH,
+    &NOT_SIGNED_IN,
+    &BAD_TOKEN,
+    &KEYS_UNAVAILABLE,
+    &NOT_ALLOWED,
+    &DEPENDENCY_UNAVAILABLE,
+    &INTERNAL,
+];
+
+/// The status for a failure that callers can do nothing about. The cause goes to the log, under an id that the caller
+/// gets too.
+pub fn internal(domain: &str, cause: &dyn Display) -> Status {
+    let trace_id = Uuid::new_v4().to_string();
+    tracing::error!(trace_id, domain, cause = %cause, "a call failed inside");
+    INTERNAL.status(domain, "something failed inside; the log tells more", &[("trace_id", &trace_id)])
+}
+
+/// Reasons that appear twice, aren't in UPPER_SNAKE_CASE or are too long: what a service's conformance test expects to
+/// be empty.
+pub fn faults(table: &[&ErrorKind]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (at, kind) in table.iter().enumerate() {
+        let reason = kind.reason;
+        let shape = reason.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_');
+        if !shape || !(2..=63).contains(&reason.len()) {
+            faults.push(format!("{reason} is not UPPER_SNAKE_CASE of 2 to 63 characters"));
+        }
+        if table[..at].iter().any(|other| other.reason == reason) {
+            faults.push(format!("{reason} appears twice"));
+        }
+        if kind.meaning.is_empty() {
+            faults.push(format!("{reason} has no meaning"));
+        }
+    }
+    faults
+}

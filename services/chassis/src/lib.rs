@@ -1,0 +1,29 @@
+//! The chassis: what every service of the back end needs to be a service.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
+//! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
+//! | [`connect`](mod@connect) | channels to other services |
+//! | [`errors`] | statuses with their standard details, from one table per service |
+//! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
+//! | [`config`], [`clock`] | settings and time |
+
+pub mod auth;
+pub mod clock;
+pub mod config;
+pub mod connect;
+pub mod errors;
+pub mod etag;
+pub mod filter;
+pub mod mask;
+pub mod page;
+pub mod request;
+pub mod server;
+pub mod validate;
+
+pub use auth::{Principal, Role};
+pub use clock::{Clock, SystemClock};
+pub use connect::connect;
+pub use server::ServeError;
+pub use tokio_util::sync::CancellationToken;

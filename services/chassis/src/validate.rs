@@ -1,0 +1,170 @@
+//! Checks of request fields. All faults of a request are gathered and answered together.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use meshwork_api::google::r#type::Money;
+use tonic::{Code, Status};
+use tonic_types::{FieldViolation, StatusExt};
+
+use crate::errors::INVALID_FIELDS;
+
+/// The faults found in a request so far.
+#[derive(Debug, Default)]
+pub struct Violations(Vec<(String, String)>);
+
+impl Violations {
+    /// No faults yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a fault: the field's path, such as `order.lines[0].quantity`, and what would be right.
+    pub fn add(&mut self, field: impl Into<String>, description: impl Display) {
+        self.0.push((field.into(), description.to_string()));
+    }
+
+    /// Adds a fault unless `holds`.
+    pub fn check(&mut self, holds: bool, field: &str, description: impl Display) {
+        if !holds {
+            self.add(field, description);
+        }
+    }
+
+    /// A text of `min` to `max` characters without control characters (line breaks and tabs are allowed).
+    pub fn text(&mut self, value: &str, field: &str, min: usize, max: usize) {
+        let length = value.trim().chars().count();
+        if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
+            self.add(field, "must not contain control characters");
+        } else if length < min || value.chars().count() > max {
+            let range = if min == 0 { format!("at most {max}") } else { format!("{min} to {max}") };
+            self.add(field, format!("must have {range} characters"));
+        }
+    }
+
+    /// A name of the kind that is expected.
+    pub fn name<N>(&mut self, value: &str, field: &str) -> Option<N>
+    where
+        N: FromStr<Err: Display>,
+    {
+        match value.parse() {
+            Ok(name) => Some(name),
+            Err(error) => {
+                self.add(field, error);
+                None
+            }
+        }
+    }
+
+    /// An id that the caller chose: 4 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending with `-`, or a
+    /// lower-case UUID.
+    pub fn chosen_id(&mut self, id: &str, field: &str) {
+        let letters = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+        let shaped = (4..=63).contains(&id.len()) && letters && !id.ends_with('-');
+        let starts = id.starts_with(|c: char| c.is_ascii_lowercase());
+        self.check(
+            shaped && (starts || is_uuid(id)),
+            field,
+            "must be 4 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending with `-`, or a lower-case UUID",
+        );
+    }
+
+    /// A lower-case UUID.
+    pub fn uuid(&mut self, value: &str, field: &str) {
+        self.check(is_uuid(value), field, "must be a UUID in lower case, like 7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d");
+    }
+
+    /// A request id: empty, or a UUID.
+    pub fn request_id(&mut self, value: &str) {
+        if !value.is_empty() {
+            self.uuid(value, "request_id");
+        }
+    }
+
+    /// A price: a known currency's code, above zero, at most 1,000,000 units, with no more than the currency's usual
+    /// two decimals (none where the currency has none). Returns (currency, minor units).
+    pub fn price(&mut self, money: Option<&Money>, field: &str) -> Option<(String, i64)> {
+        let Some(money) = money else {
+            self.add(field, "is required");
+            return None;
+        };
+        let faults = self.0.len();
+        let code = money.currency_code.as_str();
+        let digits = currency_digits(code);
+        self.check(
+            digits.is_some(),
+            &format!("{field}.currency_code"),
+            "must be the ISO 4217 code of a currency in use, such as EUR",
+        );
+        let digits = digits.unwrap_or(2);
+        self.check(
+            (0..=1_000_000).contains(&money.units) && (money.units < 1_000_000 || money.nanos == 0),
+            &format!("{field}.units"),
+            "must be 0 to 1,000,000",
+        );
+        let step = 10_i32.pow(9 - digits);
+        self.check(
+            (0..1_000_000_000).contains(&money.nanos) && money.nanos % step == 0,
+            &format!("{field}.nanos"),
+            format!("must be 0 to 999,999,999 in whole steps of {step}, the smallest unit of the currency"),
+        );
+        if self.0.len() > faults {
+            return None;
+        }
+        let minor = money.units * 10_i64.pow(digits) + i64::from(money.nanos / step);
+        self.check(minor > 0, field, "must be above zero");
+        (minor > 0).then(|| (code.to_owned(), minor))
+    }
+
+    /// Ends the check.
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT with every fault, when there is one.
+    pub fn finish(self, domain: &str) -> Result<(), Status> {
+        let Some((field, description)) = self.0.first() else { return Ok(()) };
+        let message = format!("{field} {description}");
+        let mut details = INVALID_FIELDS.details(domain, &[("field", field)]);
+        details.set_bad_request(
+            self.0
+                .iter()
+                .map(|(field, description)| FieldViolation {
+                    field: field.clone(),
+                    description: description.clone(),
+                    ..Default::default()
+                })
+                .collect::<Vec<_>>(),
+        );
+        Err(Status::with_error_details(Code::InvalidArgument, message, details))
+    }
+}
+
+/// Whether `value` is a UUID in its usual form, in lower case.
+pub fn is_uuid(value: &str) -> bool {
+    value.len() == 36 && uuid::Uuid::try_parse(value).is_ok() && !value.bytes().any(|b| b.is_ascii_uppercase())
+}
+
+/// How many decimals the smallest unit of a currency has; `None` for a code that is not in use.
+pub fn currency_digits(code: &str) -> Option<u32> {
+    let currency = iso_currency::Currency::from_code(code)?;
+    // Codes of metals and of accounts have no smallest unit, and nobody pays with them.
+    currency.exponent().map(u32::from).filter(|digits| *digits <= 3)
+}
+
+/// An amount in minor units, as contracts carry it.
+pub fn money(currency: &str, minor: i64) -> Money {
+    let digits = currency_digits(currency).unwrap_or(2);
+    let unit = 10_i64.pow(digits);
+    // A remainder is below `unit`, so the nanos are below 10^9.
+    let nanos = i32::try_from((minor % unit) * 10_i64.pow(9 - digits)).unwrap_or_default();
+    Money { currency_code: currency.to_owned(), units: minor / unit, nanos }
+}
+
+/// An amount in the smallest unit of its currency; `None` for an unknown currency, for a fraction of that unit and for
+/// an amount too large to count.
+pub fn minor(money: &Money) -> Option<i64> {
+    let digits = currency_digits(&money.currency_code)?;
+    let step = 10_i64.pow(9 - digits);
+    let nanos = i64::from(money.nanos);
+    (nanos % step == 0).then_some(())?;
+    money.units.checked_mul(10_i64.pow(digits))?.checked_add(nanos / step)
+}
