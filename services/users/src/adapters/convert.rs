@@ -1,0 +1,90 @@
+//! Between the domain and the contracts.
+
+use meshwork_api::meshwork::users::v1 as proto;
+use meshwork_chassis::clock::timestamp;
+use meshwork_chassis::etag;
+
+use crate::app::commands::Tokens;
+use crate::domain::{Role, User};
+use crate::ports::PublicKey;
+
+/// An account as callers see it.
+pub(super) fn user(user: &User) -> proto::User {
+    proto::User {
+        name: user.name.to_string(),
+        email: user.email.to_string(),
+        display_name: user.display_name.to_string(),
+        role: role(user.role).into(),
+        password: String::new(),
+        create_time: Some(timestamp(user.create_time)),
+        update_time: Some(timestamp(user.update_time)),
+        delete_time: user.delete_time.map(timestamp),
+        etag: etag::format(user.version),
+    }
+}
+
+fn role(role: Role) -> proto::Role {
+    match role {
+        Role::Customer => proto::Role::Customer,
+        Role::Staff => proto::Role::Staff,
+        Role::Service => proto::Role::Service,
+    }
+}
+
+/// The role that a request gives: a customer's when it gives none.
+///
+/// # Errors
+/// When there is no such role.
+pub(super) fn role_of_request(role: i32) -> Result<Role, &'static str> {
+    match proto::Role::try_from(role) {
+        Ok(proto::Role::Unspecified | proto::Role::Customer) => Ok(Role::Customer),
+        Ok(proto::Role::Staff) => Ok(Role::Staff),
+        Ok(proto::Role::Service) => Ok(Role::Service),
+        Err(_) => Err("must be ROLE_CUSTOMER, ROLE_STAFF or ROLE_SERVICE"),
+    }
+}
+
+/// The role that a filter names, `CUSTOMER` or `ROLE_CUSTOMER`.
+///
+/// # Errors
+/// When there is no such role.
+pub(super) fn role_of_filter(word: &str) -> Result<Role, &'static str> {
+    match word.strip_prefix("ROLE_").unwrap_or(word) {
+        "CUSTOMER" => Ok(Role::Customer),
+        "STAFF" => Ok(Role::Staff),
+        "SERVICE" => Ok(Role::Service),
+        _ => Err("must compare role with CUSTOMER, STAFF or SERVICE"),
+    }
+}
+
+/// The role as tokens carry it.
+pub(super) fn role_of_principal(role: Role) -> meshwork_chassis::Role {
+    match role {
+        Role::Customer => meshwork_chassis::Role::Customer,
+        Role::Staff => meshwork_chassis::Role::Staff,
+        Role::Service => meshwork_chassis::Role::Service,
+    }
+}
+
+/// A session's tokens. From here on nothing hides them.
+pub(super) fn session(tokens: &Tokens) -> proto::Session {
+    proto::Session {
+        user: tokens.user.to_string(),
+        access_token: tokens.access_token.expose().to_owned(),
+        access_token_expire_time: Some(timestamp(tokens.access_token_expire_time)),
+        refresh_token: tokens.refresh_token.expose().to_owned(),
+        refresh_token_expire_time: Some(timestamp(tokens.refresh_token_expire_time)),
+    }
+}
+
+/// A public key (RFC 8037).
+pub(super) fn json_web_key(key: PublicKey) -> proto::JsonWebKey {
+    proto::JsonWebKey {
+        kty: "OKP".to_owned(),
+        crv: "Ed25519".to_owned(),
+        kid: key.kid,
+        r#use: "sig".to_owned(),
+        alg: "EdDSA".to_owned(),
+        x: key.x,
+    }
+}

@@ -1,0 +1,143 @@
+//! The errors of this service, as callers see them.
+
+use std::time::Duration;
+
+use meshwork_chassis::errors::{COMMON, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
+use meshwork_chassis::etag;
+use tonic::{Code, Status};
+
+use crate::app::AppError;
+use crate::domain::UserError;
+use crate::ports::HashError;
+
+/// The domain of this service's errors.
+pub const DOMAIN: &str = "users.meshwork.dev";
+
+/// A role that only staff may give.
+pub const ROLE_NOT_ALLOWED: ErrorKind = ErrorKind::new(
+    "ROLE_NOT_ALLOWED",
+    Code::PermissionDenied,
+    "Anybody may create customers; accounts of other roles are created by staff.",
+);
+/// An account has the address.
+pub const EMAIL_TAKEN: ErrorKind = ErrorKind::new(
+    "EMAIL_TAKEN",
+    Code::AlreadyExists,
+    "An account has this e-mail address. The address of a deleted account stays taken.",
+);
+/// An account has the id.
+pub const USER_ID_TAKEN: ErrorKind = ErrorKind::new(
+    "USER_ID_TAKEN",
+    Code::AlreadyExists,
+    "An account has this user_id; choose another or leave it out. The id of a deleted account stays taken.",
+);
+/// There is no such account.
+pub const USER_NOT_FOUND: ErrorKind = ErrorKind::new(
+    "USER_NOT_FOUND",
+    Code::NotFound,
+    "There is no such account, or it is deleted and the caller is neither staff nor a service.",
+);
+/// The account is deleted.
+pub const USER_DELETED: ErrorKind = ErrorKind::new(
+    "USER_DELETED",
+    Code::FailedPrecondition,
+    "The account is deleted: it can neither be changed nor be deleted once more.",
+);
+/// The address or the password is wrong.
+pub const BAD_CREDENTIALS: ErrorKind = ErrorKind::new(
+    "BAD_CREDENTIALS",
+    Code::Unauthenticated,
+    "No living account has this e-mail address and password. Which of them is wrong is not told.",
+);
+/// The refresh token is not good.
+pub const SESSION_ENDED: ErrorKind = ErrorKind::new(
+    "SESSION_ENDED",
+    Code::Unauthenticated,
+    "The refresh token is unknown, used or too old, or its session has ended. Sign in again.",
+);
+/// Too many passwords are being hashed.
+pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
+    "PASSWORDS_BUSY",
+    Code::ResourceExhausted,
+    Duration::from_secs(1),
+    "More passwords are being checked than the service has time for. Nothing was written. Try again later.",
+);
+
+/// All errors of this service.
+pub const TABLE: &[&ErrorKind] = &{
+    let own = [
+        &ROLE_NOT_ALLOWED,
+        &EMAIL_TAKEN,
+        &USER_ID_TAKEN,
+        &USER_NOT_FOUND,
+        &USER_DELETED,
+        &BAD_CREDENTIALS,
+        &SESSION_ENDED,
+        &PASSWORDS_BUSY,
+    ];
+    let mut table = [&ROLE_NOT_ALLOWED; 8 + COMMON.len()];
+    let mut at = 0;
+    while at < table.len() {
+        table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
+        at += 1;
+    }
+    table
+};
+
+/// The error of a use case, as its caller sees it.
+pub(super) fn status(error: AppError) -> Status {
+    match &error {
+        AppError::NotFound(name) => USER_NOT_FOUND.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::EmailTaken => EMAIL_TAKEN.status(DOMAIN, &error, &[]),
+        AppError::IdTaken(name) => USER_ID_TAKEN.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::RequestReused => REQUEST_ID_REUSED.status(DOMAIN, &error, &[]),
+        AppError::Refused(UserError::Deleted(name)) => {
+            USER_DELETED.status(DOMAIN, &error, &[("resource", &name.to_string())])
+        }
+        AppError::Refused(UserError::VersionMismatch { name, expected, actual }) => {
+            let (name, expected, actual) = (name.to_string(), etag::format(*expected), etag::format(*actual));
+            ETAG_MISMATCH.status(
+                DOMAIN,
+                format!("{name} has the etag {actual}, not {expected}; read it again"),
+                &[("resource", &name), ("expected", &expected), ("actual", &actual)],
+            )
+        }
+        AppError::BadCredentials => BAD_CREDENTIALS.status(DOMAIN, &error, &[]),
+        AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
+        AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
+        AppError::Hash(HashError::Failed(_)) | AppError::Sign(_) | AppError::Store(_) | AppError::Credentials(_) => {
+            internal(DOMAIN, &error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_chassis::errors::faults;
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::ports::StoreError;
+
+    #[test]
+    fn the_table_has_no_faults() {
+        assert_eq!(faults(TABLE), Vec::<String>::new());
+        assert_eq!(TABLE.len(), 8 + COMMON.len());
+    }
+
+    #[test]
+    fn causes_inside_are_not_told() {
+        let status = status(AppError::Store(StoreError::new("disk I/O error in /secret/place")));
+        assert_eq!(status.code(), Code::Internal);
+        let info = status.get_details_error_info().unwrap();
+        assert!(info.metadata.contains_key("trace_id"), "{info:?}");
+        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+    }
+
+    #[test]
+    fn who_comes_too_soon_is_told_when_to_come_back() {
+        let status = status(AppError::Hash(HashError::Busy));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,26 @@
+//! The events of accounts, as other services read them.
+
+use meshwork_api::meshwork::events::v1::{UserDeleted, UserRegistered, UserUpdated};
+use meshwork_events::outbox::NewEvent;
+use prost::Message;
+use prost_types::FieldMask;
+
+use crate::domain::{User, UserEvent};
+
+/// The event that has made `user` what it is, for the outbox.
+pub(super) fn encode(user: &User, event: &UserEvent) -> NewEvent {
+    let name = user.name.to_string();
+    let (event_type, data) = match event {
+        UserEvent::Registered => (
+            "user_registered",
+            UserRegistered { user: name.clone(), role: user.role.as_str().to_owned() }.encode_to_vec(),
+        ),
+        UserEvent::Updated(fields) => {
+            let paths = fields.iter().map(|field| field.as_str().to_owned()).collect();
+            let changed = Some(FieldMask { paths });
+            ("user_updated", UserUpdated { user: name.clone(), changed }.encode_to_vec())
+        }
+        UserEvent::Deleted => ("user_deleted", UserDeleted { user: name.clone() }.encode_to_vec()),
+    };
+    NewEvent { event_type, subject: name, version: user.version, data }
+}

@@ -1,0 +1,89 @@
+//! `AuthService`.
+
+use std::sync::Arc;
+
+use meshwork_api::meshwork::users::v1 as proto;
+use meshwork_api::meshwork::users::v1::auth_service_server::AuthService;
+use meshwork_chassis::config::Secret;
+use meshwork_chassis::validate::Violations;
+use tonic::{Request, Response, Status};
+
+use crate::adapters::convert;
+use crate::adapters::errors::{DOMAIN, status};
+use crate::app::App;
+use crate::app::commands::SignIn;
+use crate::domain::MAX_PASSWORD;
+
+/// The name of the only key set.
+const KEY_SET: &str = "jsonWebKeySet";
+/// The most characters of a text that may be a refresh token; ours have 43.
+const MAX_TOKEN: usize = 256;
+
+/// `AuthService` over the use cases.
+pub struct AuthGrpc(Arc<App>);
+
+impl AuthGrpc {
+    /// Serves these use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for AuthGrpc {
+    async fn sign_in(&self, request: Request<proto::SignInRequest>) -> Result<Response<proto::Session>, Status> {
+        let proto::SignInRequest { email, password } = request.into_inner();
+        let mut violations = Violations::new();
+        let email = violations.name(&email, "email");
+        // A password that is too short to be one is only wrong; one that is too long would be work for nothing.
+        violations.check(!password.is_empty(), "password", "is required");
+        let most = format!("must have at most {MAX_PASSWORD} characters");
+        violations.check(password.chars().count() <= MAX_PASSWORD, "password", most);
+        violations.finish(DOMAIN)?;
+        let Some(email) = email else {
+            return Err(meshwork_chassis::errors::internal(DOMAIN, &"an address is missing without a violation"));
+        };
+        let tokens = self.0.sign_in(SignIn { email, password: Secret::new(password) }).await.map_err(status)?;
+        Ok(Response::new(convert::session(&tokens)))
+    }
+
+    async fn refresh_session(
+        &self,
+        request: Request<proto::RefreshSessionRequest>,
+    ) -> Result<Response<proto::Session>, Status> {
+        let token = refresh_token(request.into_inner().refresh_token)?;
+        let tokens = self.0.refresh_session(token).await.map_err(status)?;
+        Ok(Response::new(convert::session(&tokens)))
+    }
+
+    async fn sign_out(&self, request: Request<proto::SignOutRequest>) -> Result<Response<()>, Status> {
+        let token = refresh_token(request.into_inner().refresh_token)?;
+        self.0.sign_out(token).await.map_err(status)?;
+        Ok(Response::new(()))
+    }
+
+    async fn get_json_web_key_set(
+        &self,
+        request: Request<proto::GetJsonWebKeySetRequest>,
+    ) -> Result<Response<proto::JsonWebKeySet>, Status> {
+        let name = &request.get_ref().name;
+        let mut violations = Violations::new();
+        violations.check(name.is_empty() || name == KEY_SET, "name", format!("must be {KEY_SET}, or empty"));
+        violations.finish(DOMAIN)?;
+        let keys = self.0.public_keys().into_iter().map(convert::json_web_key).collect();
+        Ok(Response::new(proto::JsonWebKeySet { name: KEY_SET.to_owned(), keys }))
+    }
+}
+
+/// A text that may be a refresh token. One that isn't is unknown, like any other that we never gave.
+fn refresh_token(text: String) -> Result<Secret, Status> {
+    let mut violations = Violations::new();
+    violations.check(!text.is_empty(), "refresh_token", "is required");
+    violations.check(
+        text.len() <= MAX_TOKEN,
+        "refresh_token",
+        format!("must be a token of SignIn or RefreshSession, which has at most {MAX_TOKEN} characters"),
+    );
+    violations.finish(DOMAIN)?;
+    Ok(Secret::new(text))
+}

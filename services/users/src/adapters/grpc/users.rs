@@ -1,0 +1,227 @@
+//! `UserService`.
+
+use std::sync::Arc;
+
+use meshwork_api::UserName;
+use meshwork_api::meshwork::users::v1 as proto;
+use meshwork_api::meshwork::users::v1::user_service_server::UserService;
+use meshwork_chassis::config::Secret;
+use meshwork_chassis::request::{RequestKey, mark_replay};
+use meshwork_chassis::validate::Violations;
+use meshwork_chassis::{Principal, etag, filter, mask, page};
+use tonic::{Request, Response, Status};
+
+use crate::adapters::errors::{DOMAIN, status};
+use crate::adapters::{access, convert};
+use crate::app::App;
+use crate::app::commands::{CreateUser, DeleteUser, UpdateUser};
+use crate::app::queries::ListUsers;
+use crate::domain::{Email, check_password, is_reserved_email, is_reserved_id};
+use crate::ports::UserFilter;
+
+/// The paths of an update mask that callers may name and that change nothing (AIP-203).
+const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "delete_time", "etag"];
+
+/// `UserService` over the use cases.
+pub struct UserGrpc(Arc<App>);
+
+impl UserGrpc {
+    /// Serves these use cases.
+    pub fn new(app: Arc<App>) -> Self {
+        Self(app)
+    }
+}
+
+#[tonic::async_trait]
+impl UserService for UserGrpc {
+    async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Result<Response<proto::User>, Status> {
+        let principal = Principal::of(&request);
+        let command = create_command(&principal, request.into_inner())?;
+        let answer = self.0.create_user(command).await.map_err(status)?;
+        let mut response = Response::new(convert::user(&answer.value));
+        if answer.replayed {
+            mark_replay(&mut response);
+        }
+        Ok(response)
+    }
+
+    async fn get_user(&self, request: Request<proto::GetUserRequest>) -> Result<Response<proto::User>, Status> {
+        let principal = Principal::of(&request);
+        let name = only_name(&request.get_ref().name)?;
+        access::may_see(&principal, &name)?;
+        // Who only owns the account sees it while it lives; their token may outlive it by a few minutes.
+        let show_deleted = principal.role().is_some_and(|role| role != meshwork_chassis::Role::Customer);
+        let user = self.0.get_user(name, show_deleted).await.map_err(status)?;
+        Ok(Response::new(convert::user(&user)))
+    }
+
+    async fn list_users(
+        &self,
+        request: Request<proto::ListUsersRequest>,
+    ) -> Result<Response<proto::ListUsersResponse>, Status> {
+        let proto::ListUsersRequest { page_size, page_token, filter, show_deleted } = request.into_inner();
+        let mut violations = Violations::new();
+        let arguments = [filter.as_str(), if show_deleted { "show_deleted" } else { "" }];
+        let page = page::read(page_size, &page_token, &arguments, &mut violations);
+        let after = page.after.as_deref().and_then(|cursor| violations.name(cursor, "page_token"));
+        let filter = user_filter(&filter, show_deleted, &mut violations);
+        violations.finish(DOMAIN)?;
+        let users = self.0.list_users(ListUsers { filter, size: page.size, after }).await.map_err(status)?;
+        Ok(Response::new(proto::ListUsersResponse {
+            users: users.items.iter().map(convert::user).collect(),
+            next_page_token: page::token(users.next.as_deref(), &arguments),
+        }))
+    }
+
+    async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
+        let principal = Principal::of(&request);
+        let command = update_command(&principal, request.into_inner())?;
+        let user = self.0.update_user(command).await.map_err(status)?;
+        Ok(Response::new(convert::user(&user)))
+    }
+
+    async fn delete_user(&self, request: Request<proto::DeleteUserRequest>) -> Result<Response<proto::User>, Status> {
+        let principal = Principal::of(&request);
+        let proto::DeleteUserRequest { name, etag } = request.into_inner();
+        let name = only_name(&name)?;
+        access::may_change(&principal, &name)?;
+        let mut violations = Violations::new();
+        let expected = version(&etag, "etag", &mut violations);
+        violations.finish(DOMAIN)?;
+        let user = self.0.delete_user(DeleteUser { name, expected }).await.map_err(status)?;
+        Ok(Response::new(convert::user(&user)))
+    }
+}
+
+fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) -> Result<CreateUser, Status> {
+    let mut violations = Violations::new();
+    let Some(user) = request.user.as_mut() else {
+        violations.add("user", "is required");
+        return Err(finished(violations));
+    };
+    let role = match convert::role_of_request(user.role) {
+        Ok(role) => {
+            // Before anything else is looked at (AIP-211).
+            access::may_give(principal, role)?;
+            Some(role)
+        }
+        Err(problem) => {
+            violations.add("user.role", problem);
+            None
+        }
+    };
+    let password = Secret::new(std::mem::take(&mut user.password));
+    let email: Option<Email> = violations.name(&user.email, "user.email");
+    let display_name = violations.name(&user.display_name, "user.display_name");
+    if let Err(problem) = check_password(password.expose()) {
+        violations.add("user.password", problem);
+    }
+    if !request.user_id.is_empty() {
+        violations.chosen_id(&request.user_id, "user_id");
+    }
+    if !principal.is_staff() {
+        violations.check(!is_reserved_id(&request.user_id), "user_id", "is reserved; choose another");
+        let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
+        violations.check(!reserved, "user.email", "is reserved; choose another");
+    }
+    violations.request_id(&request.request_id);
+    let request_id = std::mem::take(&mut request.request_id);
+    let name = UserName::new(&*request.user_id).ok();
+    match (email, display_name, role) {
+        (Some(email), Some(display_name), Some(role)) => {
+            violations.finish(DOMAIN)?;
+            let request = RequestKey::of(principal, "CreateUser", &request_id, &request);
+            Ok(CreateUser { name, email, display_name, role, password, request })
+        }
+        _ => Err(finished(violations)),
+    }
+}
+
+fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> Result<UpdateUser, Status> {
+    let mut violations = Violations::new();
+    let Some(user) = request.user else {
+        violations.add("user", "is required");
+        return Err(finished(violations));
+    };
+    let name: Option<UserName> = violations.name(&user.name, "user.name");
+    if let Some(name) = &name {
+        access::may_change(principal, name)?;
+    }
+    let mask = request.update_mask.as_ref();
+    let fields = [
+        ("email", !user.email.is_empty()),
+        ("display_name", !user.display_name.is_empty()),
+        ("password", !user.password.is_empty()),
+    ];
+    let mut fields = mask::resolve(mask, &fields, OUTPUT_ONLY, &mut violations);
+    if mask.is_some_and(|mask| mask.paths == ["*"]) && user.password.is_empty() {
+        // `*` replaces the account by one that was read, and what is read has no password.
+        fields.retain(|field| *field != "password");
+    }
+    let email: Option<Email> =
+        if fields.contains(&"email") { violations.name(&user.email, "user.email") } else { None };
+    if !principal.is_staff() {
+        // A first account has such an address, and may keep it.
+        let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
+        let own = principal.user().is_some_and(|user| is_reserved_id(user.id()));
+        violations.check(!reserved || own, "user.email", "is reserved; choose another");
+    }
+    let display_name =
+        if fields.contains(&"display_name") { violations.name(&user.display_name, "user.display_name") } else { None };
+    let password = if fields.contains(&"password") {
+        if let Err(problem) = check_password(&user.password) {
+            violations.add("user.password", problem);
+        }
+        Some(Secret::new(user.password))
+    } else {
+        None
+    };
+    let expected = version(&user.etag, "user.etag", &mut violations);
+    match name {
+        Some(name) => {
+            violations.finish(DOMAIN)?;
+            Ok(UpdateUser { name, expected, email, display_name, password })
+        }
+        None => Err(finished(violations)),
+    }
+}
+
+fn user_filter(text: &str, show_deleted: bool, violations: &mut Violations) -> UserFilter {
+    let terms = filter::parse(text, &["email", "role"], violations);
+    let mut filter = UserFilter { show_deleted, ..UserFilter::default() };
+    if let Some(email) = terms.get("email") {
+        match email.parse() {
+            Ok(email) => filter.email = Some(email),
+            Err(_) => violations.add("filter", "must compare email with an e-mail address like \"anna@example.com\""),
+        }
+    }
+    if let Some(role) = terms.get("role") {
+        match convert::role_of_filter(role) {
+            Ok(role) => filter.role = Some(role),
+            Err(problem) => violations.add("filter", problem),
+        }
+    }
+    filter
+}
+
+/// The name of a request whose other fields don't matter to who may send it.
+fn only_name(name: &str) -> Result<UserName, Status> {
+    let mut violations = Violations::new();
+    violations.name(name, "name").ok_or_else(|| finished(violations))
+}
+
+/// The version that an etag names.
+fn version(etag: &str, field: &str, violations: &mut Violations) -> Option<i64> {
+    etag::parse(etag).unwrap_or_else(|problem| {
+        violations.add(field, problem);
+        None
+    })
+}
+
+/// The status of violations of which there is at least one.
+fn finished(violations: Violations) -> Status {
+    match violations.finish(DOMAIN) {
+        Err(status) => status,
+        Ok(()) => meshwork_chassis::errors::internal(DOMAIN, &"a request was refused without a violation"),
+    }
+}

@@ -1,0 +1,224 @@
+//! Hashing of passwords: argon2id, few at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use argon2::Argon2;
+use argon2::password_hash::phc::PasswordHash as Phc;
+use argon2::password_hash::{self, PasswordHasher as _, PasswordVerifier as _};
+use async_trait::async_trait;
+use meshwork_chassis::config::Secret;
+use tokio::sync::Semaphore;
+
+use crate::domain::PasswordHash;
+use crate::ports::{HashError, PasswordHasher};
+
+/// How many passwords are hashed at once. Each takes 19 MiB and a core.
+const AT_ONCE: usize = 2;
+/// How long a caller waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A slow hash function, called from threads that may block.
+pub trait HashFunction: Send + Sync + 'static {
+    /// The hash of a password with a new salt, as a PHC string.
+    ///
+    /// # Errors
+    /// What went wrong; never the password.
+    fn hash(&self, password: &str) -> Result<String, String>;
+
+    /// Whether the password is the one of a hash.
+    ///
+    /// # Errors
+    /// What is wrong with the hash; never the password.
+    fn verify(&self, password: &str, phc: &str) -> Result<bool, String>;
+}
+
+/// argon2id with the parameters that OWASP advises: 19 MiB, two passes, one lane.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Argon2id;
+
+impl HashFunction for Argon2id {
+    fn hash(&self, password: &str) -> Result<String, String> {
+        let hash: Phc = Argon2::default().hash_password(password.as_bytes()).map_err(|error| error.to_string())?;
+        Ok(hash.to_string())
+    }
+
+    fn verify(&self, password: &str, phc: &str) -> Result<bool, String> {
+        let hash = Phc::new(phc).map_err(|error| format!("a stored hash is damaged: {error}"))?;
+        match Argon2::default().verify_password(password.as_bytes(), &hash) {
+            Ok(()) => Ok(true),
+            Err(password_hash::Error::PasswordInvalid) => Ok(false),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Calls a hash function at most twice at once, so that sign-ins can take neither all cores nor all memory.
+pub struct BoundedHasher<F> {
+    function: Arc<F>,
+    turns: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl<F: HashFunction> BoundedHasher<F> {
+    /// Bounds a hash function.
+    pub fn new(function: F) -> Self {
+        Self::with_patience(function, PATIENCE)
+    }
+
+    /// Bounds a hash function whose callers wait so long for their turn.
+    pub fn with_patience(function: F, patience: Duration) -> Self {
+        Self { function: Arc::new(function), turns: Arc::new(Semaphore::new(AT_ONCE)), patience }
+    }
+
+    /// Does `work` when it is its turn.
+    async fn run<T, W>(&self, work: W) -> Result<T, HashError>
+    where
+        T: Send + 'static,
+        W: FnOnce(&F) -> Result<T, String> + Send + 'static,
+    {
+        let turn = tokio::time::timeout(self.patience, self.turns.clone().acquire_owned()).await;
+        let turn = turn.map_err(|_| HashError::Busy)?.map_err(|_| HashError::Busy)?;
+        let function = self.function.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let result = work(&function);
+            // The turn ends with the work: a caller who has gone doesn't stop the thread.
+            drop(turn);
+            result
+        });
+        match done.await {
+            Ok(result) => result.map_err(HashError::Failed),
+            Err(error) => Err(HashError::Failed(error.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl<F: HashFunction> PasswordHasher for BoundedHasher<F> {
+    async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError> {
+        let password = password.clone();
+        self.run(move |function| function.hash(password.expose())).await.map(PasswordHash::new)
+    }
+
+    async fn verify(&self, password: &Secret, hash: Option<&PasswordHash>) -> Result<bool, HashError> {
+        let (password, hash) = (password.clone(), hash.cloned());
+        self.run(move |function| match hash {
+            Some(hash) => function.verify(password.expose(), hash.as_str()),
+            // To verify is to hash and compare, so that this takes as long.
+            None => function.hash(password.expose()).map(|_| false),
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc::{Receiver, Sender, channel};
+
+    use super::*;
+
+    /// The longest that anything here may take.
+    const BOUND: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn argon2id_knows_its_passwords() {
+        let hash = Argon2id.hash("correct horse").unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        assert_ne!(hash, Argon2id.hash("correct horse").unwrap(), "the salt is new each time");
+        assert_eq!(Argon2id.verify("correct horse", &hash), Ok(true));
+        assert_eq!(Argon2id.verify("correct horsf", &hash), Ok(false));
+        assert!(Argon2id.verify("correct horse", "garbage").is_err());
+    }
+
+    /// Counts its callers and keeps each until it is let go.
+    struct Counting {
+        inside: AtomicUsize,
+        most: AtomicUsize,
+        calls: AtomicUsize,
+        entered: Sender<()>,
+        leave: Mutex<Receiver<()>>,
+    }
+
+    impl Counting {
+        fn new() -> (Self, Receiver<()>, Sender<()>) {
+            let ((entered, entries), (let_go, leave)) = (channel(), channel());
+            let counters = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+            let (inside, most, calls) = counters;
+            (Self { inside, most, calls, entered, leave: Mutex::new(leave) }, entries, let_go)
+        }
+    }
+
+    impl HashFunction for Counting {
+        fn hash(&self, _: &str) -> Result<String, String> {
+            let inside = self.inside.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(inside, Ordering::SeqCst);
+            self.calls.fetch_add(1, Ordering::SeqCst);
+            self.entered.send(()).unwrap();
+            self.leave.lock().unwrap().recv_timeout(BOUND).unwrap();
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+            Ok("$x".to_owned())
+        }
+
+        fn verify(&self, password: &str, _: &str) -> Result<bool, String> {
+            self.hash(password).map(|_| true)
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn two_are_hashed_at_once_and_the_others_wait() {
+        let (function, entries, let_go) = Counting::new();
+        let hasher = Arc::new(BoundedHasher::with_patience(function, Duration::from_secs(60)));
+        let callers: Vec<_> = (0..10)
+            .map(|n| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move {
+                    let password = Secret::new("password");
+                    match n % 3 {
+                        0 => hasher.hash(&password).await.map(|_| ()),
+                        1 => hasher.verify(&password, None).await.map(|_| ()),
+                        _ => hasher.verify(&password, Some(&PasswordHash::new("$x"))).await.map(|_| ()),
+                    }
+                })
+            })
+            .collect();
+        tokio::task::spawn_blocking(move || {
+            entries.recv_timeout(BOUND).unwrap();
+            for _ in 1..10 {
+                // Two are inside before one is let go.
+                entries.recv_timeout(BOUND).unwrap();
+                let_go.send(()).unwrap();
+            }
+            let_go.send(()).unwrap();
+        })
+        .await
+        .unwrap();
+        for caller in callers {
+            caller.await.unwrap().unwrap();
+        }
+        assert_eq!(hasher.function.most.load(Ordering::SeqCst), 2);
+        assert_eq!(hasher.function.calls.load(Ordering::SeqCst), 10);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_waits_too_long_is_told_and_who_has_gone_keeps_their_turn() {
+        let (function, entries, let_go) = Counting::new();
+        let hasher = Arc::new(BoundedHasher::with_patience(function, Duration::from_millis(50)));
+        let password = Secret::new("password");
+        for _ in 0..2 {
+            let (hasher, password) = (hasher.clone(), password.clone());
+            let gone = tokio::spawn(async move { hasher.hash(&password).await });
+            entries.recv_timeout(BOUND).unwrap();
+            gone.abort();
+            assert!(gone.await.unwrap_err().is_cancelled());
+        }
+        assert!(matches!(hasher.hash(&password).await, Err(HashError::Busy)));
+        assert_eq!(hasher.function.calls.load(Ordering::SeqCst), 2);
+        for _ in 0..3 {
+            let_go.send(()).unwrap();
+        }
+        let patient = BoundedHasher { patience: Duration::from_secs(60), ..Arc::into_inner(hasher).unwrap() };
+        assert_eq!(patient.hash(&password).await.unwrap(), PasswordHash::new("$x"));
+    }
+}

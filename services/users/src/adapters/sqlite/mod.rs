@@ -1,0 +1,58 @@
+//! The embedded store: accounts, sessions and the outbox in one SQLite database.
+
+mod rows;
+mod sessions;
+mod users;
+
+use meshwork_events::outbox::{self, Outbox};
+use meshwork_sql::{Component, Sqlite, replay};
+use sqlx::migrate::Migrator;
+
+use crate::ports::{ChangeError, StoreError};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// What the database is made of.
+pub const COMPONENTS: &[Component] =
+    &[Component { name: "users", migrator: &MIGRATOR }, replay::COMPONENT, outbox::COMPONENT];
+
+/// What this service is called in its events.
+pub const SOURCE: &str = "users";
+
+/// Accounts and sessions in SQLite. Clones share it.
+#[derive(Clone)]
+pub struct SqliteStore {
+    db: Sqlite,
+    outbox: Outbox,
+}
+
+impl SqliteStore {
+    /// The store in `db`, which was opened with [`COMPONENTS`].
+    pub fn new(db: Sqlite) -> Self {
+        let outbox = Outbox::new(db.clone(), SOURCE);
+        Self { db, outbox }
+    }
+
+    /// The events that the accounts' changes have written.
+    pub fn outbox(&self) -> Outbox {
+        self.outbox.clone()
+    }
+}
+
+impl From<meshwork_sql::Error> for StoreError {
+    fn from(error: meshwork_sql::Error) -> Self {
+        StoreError::new(error)
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::new(error)
+    }
+}
+
+impl From<meshwork_sql::Error> for ChangeError {
+    fn from(error: meshwork_sql::Error) -> Self {
+        ChangeError::Store(error.into())
+    }
+}

@@ -1,0 +1,92 @@
+//! Signing up, and creating accounts for others.
+
+use meshwork_api::UserName;
+use meshwork_chassis::config::Secret;
+use meshwork_chassis::request::RequestKey;
+use uuid::Uuid;
+
+use crate::app::{Answer, App, AppError};
+use crate::domain::{DisplayName, Email, NewUser, Role, User};
+use crate::ports::{Account, Creation, StoreError};
+
+/// Creates an account.
+#[derive(Clone, Debug)]
+pub struct CreateUser {
+    /// Its name; made when there is none.
+    pub name: Option<UserName>,
+    /// Its address.
+    pub email: Email,
+    /// How the person is addressed.
+    pub display_name: DisplayName,
+    /// What it is for. Whether the caller may give this role is decided before.
+    pub role: Role,
+    /// Its password.
+    pub password: Secret,
+    /// The request that may come again. The password is not in its hash, since a quick hash of a password must not be
+    /// stored: it is held against the first one's slow hash instead.
+    pub request: Option<RequestKey>,
+}
+
+impl App {
+    /// Creates an account, or gives the first answer to a request that has come before.
+    ///
+    /// # Errors
+    /// When the address or the id is taken, or the request's id came with another body or password.
+    pub async fn create_user(&self, command: CreateUser) -> Result<Answer<User>, AppError> {
+        let CreateUser { name, email, display_name, role, password, request } = command;
+        // Looked up before the request is: an account that the same request makes meanwhile is then seen as its answer.
+        let taken = self.taken(name.as_ref(), &email).await?;
+        if let Some(request) = &request
+            && let Some(creation) = self.users.find_creation(request).await?
+        {
+            return self.answer(creation, None, &password).await;
+        }
+        if let Some(error) = taken {
+            // Known now, before a hash was spent on it.
+            return Err(error);
+        }
+        let hash = self.hasher.hash(&password).await?;
+        let name = match name {
+            Some(name) => name,
+            None => UserName::new(Uuid::new_v4().to_string()).map_err(|error| StoreError::new(error.to_string()))?,
+        };
+        let user = User::register(NewUser { name, email, display_name, role }, self.now());
+        let account = Account { user: user.clone(), password: hash };
+        let creation = self.users.create(account, request).await?;
+        self.answer(creation, Some(user), &password).await
+    }
+
+    /// The error for an id or an address in use.
+    async fn taken(&self, name: Option<&UserName>, email: &Email) -> Result<Option<AppError>, AppError> {
+        if let Some(name) = name
+            && self.users.get(name).await?.is_some()
+        {
+            return Ok(Some(AppError::IdTaken(name.clone())));
+        }
+        Ok(self.users.find_by_email(email).await?.map(|_| AppError::EmailTaken))
+    }
+
+    async fn answer(
+        &self,
+        creation: Creation,
+        created: Option<User>,
+        password: &Secret,
+    ) -> Result<Answer<User>, AppError> {
+        match (creation, created) {
+            (Creation::Created, Some(user)) => Ok(Answer { value: user, replayed: false }),
+            (Creation::Replayed(account), _) => {
+                if self.hasher.verify(password, Some(&account.password)).await? {
+                    Ok(Answer { value: account.user, replayed: true })
+                } else {
+                    Err(AppError::RequestReused)
+                }
+            }
+            (Creation::RequestReused, _) => Err(AppError::RequestReused),
+            (Creation::IdTaken, Some(user)) => Err(AppError::IdTaken(user.name)),
+            (Creation::EmailTaken, _) => Err(AppError::EmailTaken),
+            (Creation::Created | Creation::IdTaken, None) => {
+                Err(StoreError::new("a lookup of a request has answered as if it had created an account").into())
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Use cases that change something.
+
+mod create_user;
+mod delete_user;
+mod prune_sessions;
+mod refresh_session;
+mod seed_accounts;
+mod sign_in;
+mod sign_out;
+mod update_user;
+
+pub use create_user::CreateUser;
+pub use delete_user::DeleteUser;
+pub use sign_in::{SignIn, Tokens};
+pub use update_user::UpdateUser;

@@ -1,0 +1,79 @@
+//! Signing in.
+
+use meshwork_api::UserName;
+use meshwork_chassis::config::Secret;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::app::{App, AppError, refresh_token};
+use crate::domain::{Email, User};
+use crate::ports::{NewSession, NewToken, SignError};
+
+/// Opens a session for an address and its password.
+#[derive(Clone, Debug)]
+pub struct SignIn {
+    /// The address.
+    pub email: Email,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The tokens of a session.
+#[derive(Clone, Debug)]
+pub struct Tokens {
+    /// Whose they are.
+    pub user: UserName,
+    /// What goes with each call.
+    pub access_token: Secret,
+    /// When it expires.
+    pub access_token_expire_time: OffsetDateTime,
+    /// What gives the next tokens, once.
+    pub refresh_token: Secret,
+    /// When the session ends unless it is refreshed.
+    pub refresh_token_expire_time: OffsetDateTime,
+}
+
+impl App {
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// [`AppError::BadCredentials`], after the same time, for an unknown address, a wrong password and a deleted
+    /// account.
+    pub async fn sign_in(&self, command: SignIn) -> Result<Tokens, AppError> {
+        let account = self.users.find_by_email(&command.email).await?;
+        let verified = self.hasher.verify(&command.password, account.as_ref().map(|account| &account.password)).await?;
+        let account = account.filter(|account| verified && !account.user.is_deleted());
+        let account = account.ok_or(AppError::BadCredentials)?;
+        let now = self.now();
+        let (refresh_token, token) = self.next_refresh_token(now);
+        let session =
+            NewSession { id: Uuid::new_v4(), user: account.user.name.clone(), verified: account.password, token };
+        let tokens = self.tokens_for(&account.user, refresh_token, token.expire_time, now)?;
+        if self.sessions.open(session).await? { Ok(tokens) } else { Err(AppError::BadCredentials) }
+    }
+
+    /// A new refresh token, and what is kept of it.
+    pub(super) fn next_refresh_token(&self, now: OffsetDateTime) -> (Secret, NewToken) {
+        let token = refresh_token::generate();
+        let kept = NewToken { digest: refresh_token::digest(&token), expire_time: now + self.lifetimes.refresh_token };
+        (token, kept)
+    }
+
+    /// A session's tokens: a new access token beside the refresh token.
+    pub(super) fn tokens_for(
+        &self,
+        user: &User,
+        refresh_token: Secret,
+        refresh_token_expire_time: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Tokens, SignError> {
+        let access_token_expire_time = now + self.lifetimes.access_token;
+        Ok(Tokens {
+            user: user.name.clone(),
+            access_token: self.tokens.issue(&user.name, user.role, now, access_token_expire_time)?,
+            access_token_expire_time,
+            refresh_token,
+            refresh_token_expire_time,
+        })
+    }
+}

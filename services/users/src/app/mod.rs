@@ -1,0 +1,59 @@
+//! The use cases, a file each: commands change something, queries don't.
+
+pub mod commands;
+mod error;
+pub mod queries;
+mod refresh_token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_chassis::clock::{from_micros, to_micros};
+use time::OffsetDateTime;
+
+pub use error::AppError;
+
+use crate::ports::{Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
+
+/// How long tokens live.
+#[derive(Clone, Copy, Debug)]
+pub struct Lifetimes {
+    /// An access token, which nothing can take back before its end.
+    pub access_token: Duration,
+    /// A refresh token, and with its last one the session.
+    pub refresh_token: Duration,
+}
+
+/// The use cases over their ports.
+pub struct App {
+    /// The accounts.
+    pub users: Arc<dyn UserStore>,
+    /// The sessions.
+    pub sessions: Arc<dyn SessionStore>,
+    /// What hashes passwords.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// What signs access tokens.
+    pub tokens: Arc<dyn TokenIssuer>,
+    /// Where credentials of first accounts are filed.
+    pub credentials: Arc<dyn CredentialsFile>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How long tokens live.
+    pub lifetimes: Lifetimes,
+}
+
+/// An answer, and whether it was given before to the same request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer<T> {
+    /// The answer.
+    pub value: T,
+    /// Whether it was given before.
+    pub replayed: bool,
+}
+
+impl App {
+    /// The time now, as precise as stores keep it, so that a first answer equals what is read later.
+    fn now(&self) -> OffsetDateTime {
+        from_micros(to_micros(self.clock.now()))
+    }
+}

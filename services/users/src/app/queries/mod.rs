@@ -1,0 +1,7 @@
+//! Use cases that change nothing.
+
+mod get_user;
+mod list_users;
+mod public_keys;
+
+pub use list_users::ListUsers;

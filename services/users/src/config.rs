@@ -1,0 +1,98 @@
+//! The settings of the service.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use meshwork_chassis::ServeError;
+use meshwork_chassis::config::{AuthConfig, Listen};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The settings of the users service.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the gRPC port listens.
+    pub listen: Listen,
+    /// The folder of this service: its database and the key that signs access tokens. Keep it private and back it up.
+    pub data: PathBuf,
+    /// The folder of the event bus.
+    pub bus: PathBuf,
+    /// The folder where the credentials of the first accounts are written, a JSON file each, unless they are there.
+    pub credentials: PathBuf,
+    /// How callers are known. The service signs the tokens itself: of these it uses the issuer and the audience.
+    pub auth: AuthConfig,
+    /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub access_token_ttl: Duration,
+    /// How long a session lives without being refreshed, from 1 s to 400 days.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub refresh_token_ttl: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)).into(),
+            data: "data/users".into(),
+            bus: "data/bus".into(),
+            credentials: "data/credentials".into(),
+            auth: AuthConfig::default(),
+            access_token_ttl: Duration::from_secs(15 * 60),
+            refresh_token_ttl: DAY * 30,
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Config {
+    /// The file of the database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.data.join("users.db")
+    }
+
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub(crate) fn check(&self) -> Result<(), ServeError> {
+        let lifetimes = [
+            ("access_token_ttl", self.access_token_ttl, DAY),
+            ("refresh_token_ttl", self.refresh_token_ttl, DAY * 400),
+        ];
+        for (key, value, most) in lifetimes {
+            if value < Duration::from_secs(1) || value > most {
+                return Err(ServeError::new(
+                    format!("{key} is {}", humantime_serde::re::humantime::format_duration(value)),
+                    format!("it must be 1s to {} days", most.as_secs() / DAY.as_secs()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_are_bounded() {
+        assert!(Config::default().check().is_ok());
+        let wrong = Config { access_token_ttl: Duration::ZERO, ..Config::default() };
+        assert_eq!(wrong.check().unwrap_err().to_string(), "access_token_ttl is 0s");
+        assert!(Config { refresh_token_ttl: DAY * 401, ..Config::default() }.check().is_err());
+    }
+
+    #[test]
+    fn settings_are_read_and_unknown_ones_refused() {
+        let config: Config = serde_json::from_str(r#"{"access_token_ttl": "5m", "listen": "0.0.0.0:1"}"#).unwrap();
+        assert_eq!((config.access_token_ttl, config.listen.address().port()), (Duration::from_secs(300), 1));
+        assert_eq!(config.refresh_token_ttl, DAY * 30);
+        assert!(serde_json::from_str::<Config>(r#"{"acces_token_ttl": "5m"}"#).is_err());
+    }
+}

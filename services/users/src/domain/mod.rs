@@ -1,0 +1,17 @@
+//! What accounts and sessions are, and their rules. Pure: no clock, no dice, no I/O.
+
+mod display_name;
+mod email;
+mod first_accounts;
+mod password;
+mod role;
+mod session;
+mod user;
+
+pub use display_name::{DisplayName, InvalidDisplayName};
+pub use email::{Email, InvalidEmail};
+pub use first_accounts::{FirstAccount, first_accounts, is_reserved_email, is_reserved_id};
+pub use password::{InvalidPassword, MAX_PASSWORD, MIN_PASSWORD, PasswordHash, check_password};
+pub use role::{Role, UnknownRole};
+pub use session::{Presented, RefreshToken, TokenDigest};
+pub use user::{Change, Changed, Field, NewUser, User, UserError, UserEvent};

@@ -1,0 +1,317 @@
+//! An account and what may happen to it.
+
+use meshwork_api::UserName;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{DisplayName, Email, PasswordHash, Role};
+
+/// An account. What is kept of its password is not part of it, so that nothing that shows an account can show that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Its name, `users/{user}`; never changes.
+    #[serde(with = "name_as_text")]
+    pub name: UserName,
+    /// Its address, unique among accounts without regard to case, deleted ones among them.
+    pub email: Email,
+    /// How the person is addressed.
+    pub display_name: DisplayName,
+    /// What it is for; never changes.
+    pub role: Role,
+    /// When it was made.
+    #[serde(with = "time::serde::rfc3339")]
+    pub create_time: OffsetDateTime,
+    /// When it was changed last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub update_time: OffsetDateTime,
+    /// When it was deleted.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub delete_time: Option<OffsetDateTime>,
+    /// How often it has changed: 1 when it is made, and one more with each event.
+    pub version: i64,
+}
+
+/// An account to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewUser {
+    /// Its name.
+    pub name: UserName,
+    /// Its address.
+    pub email: Email,
+    /// How the person is addressed.
+    pub display_name: DisplayName,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// New values; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// The new address.
+    pub email: Option<Email>,
+    /// How the person is addressed from now on.
+    pub display_name: Option<DisplayName>,
+    /// The new password's hash.
+    pub password: Option<PasswordHash>,
+}
+
+/// A field of an account that may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The address.
+    Email,
+    /// How the person is addressed.
+    DisplayName,
+    /// The password.
+    Password,
+}
+
+impl Field {
+    /// The field's name in the contracts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Field::Email => "email",
+            Field::DisplayName => "display_name",
+            Field::Password => "password",
+        }
+    }
+}
+
+/// What happened to an account. No address and no name of a person is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserEvent {
+    /// It was made.
+    Registered,
+    /// These fields changed.
+    Updated(Vec<Field>),
+    /// It was deleted.
+    Deleted,
+}
+
+/// An account after a change, with what is to be stored together with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// The account as it is now.
+    pub user: User,
+    /// What happened.
+    pub event: UserEvent,
+    /// The hash of a new password.
+    pub password: Option<PasswordHash>,
+}
+
+impl Changed {
+    /// Whether the account's sessions end with this change: after a new password, and when it is deleted.
+    pub fn ends_sessions(&self) -> bool {
+        self.password.is_some() || self.event == UserEvent::Deleted
+    }
+}
+
+/// Why an account can't be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UserError {
+    /// It is deleted.
+    #[error("{0} is deleted")]
+    Deleted(UserName),
+    /// It has changed since the caller read it.
+    #[error("{name} has changed since version {expected}; it is at version {actual}")]
+    VersionMismatch {
+        /// The account.
+        name: UserName,
+        /// The version that the caller read.
+        expected: i64,
+        /// The version that it has.
+        actual: i64,
+    },
+}
+
+impl User {
+    /// A new account, made at `now`. Its event is [`UserEvent::Registered`].
+    pub fn register(new: NewUser, now: OffsetDateTime) -> Self {
+        let NewUser { name, email, display_name, role } = new;
+        Self { name, email, display_name, role, create_time: now, update_time: now, delete_time: None, version: 1 }
+    }
+
+    /// The account with new values; `None` when they are those that it has.
+    ///
+    /// # Errors
+    /// When it is deleted, or is not at the `expected` version.
+    pub fn change(
+        &self,
+        change: Change,
+        expected: Option<i64>,
+        now: OffsetDateTime,
+    ) -> Result<Option<Changed>, UserError> {
+        self.admit(expected)?;
+        let mut user = self.clone();
+        let mut fields = Vec::new();
+        if let Some(email) = change.email.filter(|email| *email != self.email) {
+            user.email = email;
+            fields.push(Field::Email);
+        }
+        if let Some(name) = change.display_name.filter(|name| *name != self.display_name) {
+            user.display_name = name;
+            fields.push(Field::DisplayName);
+        }
+        if change.password.is_some() {
+            // Hashes of one password differ, so that a password always counts as new.
+            fields.push(Field::Password);
+        }
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        user.update_time = now;
+        user.version += 1;
+        Ok(Some(Changed { user, event: UserEvent::Updated(fields), password: change.password }))
+    }
+
+    /// The account after it was deleted.
+    ///
+    /// # Errors
+    /// When it is deleted already, or is not at the `expected` version.
+    pub fn delete(&self, expected: Option<i64>, now: OffsetDateTime) -> Result<Changed, UserError> {
+        self.admit(expected)?;
+        let user = Self { delete_time: Some(now), update_time: now, version: self.version + 1, ..self.clone() };
+        Ok(Changed { user, event: UserEvent::Deleted, password: None })
+    }
+
+    /// Whether the account may be changed by somebody who has read the `expected` version of it.
+    ///
+    /// # Errors
+    /// When it is deleted, or is not at the `expected` version.
+    pub fn admit(&self, expected: Option<i64>) -> Result<(), UserError> {
+        if self.is_deleted() {
+            return Err(UserError::Deleted(self.name.clone()));
+        }
+        match expected {
+            Some(expected) if expected != self.version => {
+                Err(UserError::VersionMismatch { name: self.name.clone(), expected, actual: self.version })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether it is deleted.
+    pub fn is_deleted(&self) -> bool {
+        self.delete_time.is_some()
+    }
+}
+
+mod name_as_text {
+    use meshwork_api::UserName;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(name: &UserName, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(name)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<UserName, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use time::Duration;
+
+    use super::*;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn anna() -> User {
+        let new = NewUser {
+            name: "users/anna".parse().unwrap(),
+            email: "anna@example.com".parse().unwrap(),
+            display_name: "Anna".parse().unwrap(),
+            role: Role::Customer,
+        };
+        User::register(new, NOW)
+    }
+
+    fn later() -> OffsetDateTime {
+        NOW + Duration::hours(1)
+    }
+
+    #[test]
+    fn a_change_names_the_fields_that_differ() {
+        let change = Change {
+            email: Some("anna@example.com".parse().unwrap()),
+            display_name: Some("Anna K".parse().unwrap()),
+            password: None,
+        };
+        let changed = anna().change(change, Some(1), later()).unwrap().unwrap();
+        assert_eq!(changed.event, UserEvent::Updated(vec![Field::DisplayName]));
+        assert_eq!((changed.user.version, changed.user.update_time), (2, later()));
+        assert_eq!(changed.user.create_time, NOW);
+        assert!(!changed.ends_sessions());
+    }
+
+    #[test]
+    fn the_case_of_an_address_may_change() {
+        let change = Change { email: Some("Anna@example.com".parse().unwrap()), ..Change::default() };
+        let changed = anna().change(change, None, later()).unwrap().unwrap();
+        assert_eq!(changed.user.email.as_str(), "Anna@example.com");
+    }
+
+    #[test]
+    fn a_change_to_the_same_is_none() {
+        let change = Change { display_name: Some("Anna".parse().unwrap()), ..Change::default() };
+        assert_eq!(anna().change(change, Some(1), later()), Ok(None));
+    }
+
+    #[test]
+    fn a_new_password_and_a_deletion_end_the_sessions() {
+        let change = Change { password: Some(PasswordHash::new("x")), ..Change::default() };
+        assert!(anna().change(change, None, later()).unwrap().unwrap().ends_sessions());
+        assert!(anna().delete(None, later()).unwrap().ends_sessions());
+    }
+
+    #[test]
+    fn a_deleted_account_changes_no_more() {
+        let deleted = anna().delete(Some(1), later()).unwrap().user;
+        assert_eq!((deleted.delete_time, deleted.version), (Some(later()), 2));
+        let error = UserError::Deleted(deleted.name.clone());
+        assert_eq!(deleted.change(Change::default(), Some(9), later()), Err(error.clone()));
+        assert_eq!(deleted.delete(None, later()), Err(error));
+    }
+
+    #[test]
+    fn a_stale_version_is_refused() {
+        let error = UserError::VersionMismatch { name: anna().name, expected: 2, actual: 1 };
+        assert_eq!(anna().change(Change::default(), Some(2), later()), Err(error.clone()));
+        assert_eq!(anna().delete(Some(2), later()), Err(error));
+    }
+
+    #[test]
+    fn an_account_survives_being_written_and_read() {
+        let mut user = anna().delete(None, later()).unwrap().user;
+        assert_eq!(serde_json::from_slice::<User>(&serde_json::to_vec(&user).unwrap()).unwrap(), user);
+        user.delete_time = None;
+        assert_eq!(serde_json::from_slice::<User>(&serde_json::to_vec(&user).unwrap()).unwrap(), user);
+    }
+
+    proptest! {
+        /// The events of an account are numbered without a hole, whatever is done to it (NT-5 needs that).
+        #[test]
+        fn versions_are_contiguous(steps in prop::collection::vec((0..3_u8, "[a-c]{1}"), 0..30)) {
+            let mut user = anna();
+            let mut events = 1;
+            for (kind, text) in steps {
+                let changed = match kind {
+                    0 => user.change(
+                        Change { display_name: Some(text.parse().unwrap()), ..Change::default() }, None, later(),
+                    ),
+                    1 => user.change(
+                        Change { password: Some(PasswordHash::new(text)), ..Change::default() }, None, later(),
+                    ),
+                    _ => user.delete(Some(user.version), later()).map(Some),
+                };
+                if let Ok(Some(changed)) = changed {
+                    events += 1;
+                    user = changed.user;
+                }
+                prop_assert_eq!(user.version, events);
+            }
+        }
+    }
+}

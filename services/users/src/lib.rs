@@ -1,0 +1,145 @@
+//! The users service: accounts, sessions, and the keys by which every service knows its callers.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`domain`] | accounts, addresses, passwords and sessions with their rules |
+//! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out; read and list |
+//! | [`ports`] | what they need: stores, a password hasher, a token issuer, the files of first credentials, a clock |
+//! | [`adapters`] | gRPC, SQLite, argon2id, Ed25519, files |
+//!
+//! At its first start it makes the key that signs access tokens, an account that runs the shop and one for each service
+//! that calls others; [`Config::credentials`] is where their passwords are.
+//!
+//! `testing` (a feature) is the suite that every adapter of the stores passes.
+
+pub mod adapters;
+pub mod app;
+mod config;
+pub mod domain;
+pub mod ports;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
+use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
+use meshwork_chassis::auth::Verifier;
+use meshwork_chassis::server::{GrpcServer, listen};
+use meshwork_chassis::{CancellationToken, Clock, ServeError, SystemClock};
+use meshwork_events::{Relay, SqliteBus};
+use meshwork_sql::{AppliedMigration, Sqlite};
+use tokio::task::JoinSet;
+
+pub use config::Config;
+
+use adapters::errors::DOMAIN;
+use adapters::grpc::{AuthGrpc, UserGrpc};
+use adapters::{Argon2id, BoundedHasher, COMPONENTS, CredentialsFolder, Ed25519Issuer, LocalKeys, SOURCE, SqliteStore};
+use app::{App, Lifetimes};
+use ports::TokenIssuer;
+
+/// How often expired sessions are dropped.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How long the background work may take to end.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Runs the service until `shutdown`; when it returns, its background work has ended too.
+///
+/// # Errors
+/// When a setting is wrong, or a store, the signing key, the credentials or the port can't be used.
+pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+    config.check()?;
+    let listener = listen(&config.listen)?;
+    create_folder(&config)?;
+    let db = Sqlite::open(&config.database(), COMPONENTS).await.map_err(|error| store_error(&error, &config.data))?;
+    let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error, &config.bus))?;
+    let store = SqliteStore::new(db);
+    let relay = Relay::new(Arc::new(store.outbox()), bus, SOURCE);
+    let tokens = token_issuer(&config)?;
+    let keys = Arc::new(LocalKeys::new(tokens.clone()));
+    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
+    let app = Arc::new(App {
+        users: Arc::new(store.clone()),
+        sessions: Arc::new(store),
+        hasher: Arc::new(BoundedHasher::new(Argon2id)),
+        tokens,
+        credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
+        clock: Arc::new(SystemClock) as Arc<dyn Clock>,
+        lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
+    });
+    app.seed_accounts().await.map_err(|error| {
+        ServeError::new(
+            format!("the first accounts can't be made: {error}"),
+            format!("look into the folder of credentials, {}", config.credentials.display()),
+        )
+    })?;
+
+    // The background work outlives the calls, whose events it publishes.
+    let stop = CancellationToken::new();
+    let mut background = JoinSet::new();
+    background.spawn({
+        let stop = stop.clone();
+        async move { relay.run(stop).await }
+    });
+    background.spawn(prune_sessions(app.clone(), stop.clone()));
+    let served = GrpcServer::new(verifier, DOMAIN, &[])
+        .await
+        .service(UserServiceServer::new(UserGrpc::new(app.clone())))
+        .await
+        .service(AuthServiceServer::new(AuthGrpc::new(app)))
+        .await
+        .serve(listener, std::future::ready(()), shutdown)
+        .await;
+    stop.cancel();
+    let ended = tokio::time::timeout(STOP, async { while background.join_next().await.is_some() {} }).await;
+    if ended.is_err() {
+        tracing::warn!(seconds = STOP.as_secs(), "background work did not end in time and is cut off");
+        background.shutdown().await;
+    }
+    served
+}
+
+/// Brings the service's tables, and those of the bus, to the version of this program.
+///
+/// # Errors
+/// When a store can't be opened or a migration fails.
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    create_folder(config)?;
+    let own = Sqlite::migrate(&config.database(), COMPONENTS).await;
+    let mut applied = own.map_err(|error| store_error(&error, &config.data))?;
+    applied.extend(SqliteBus::migrate(&config.bus).await.map_err(|error| store_error(&error, &config.bus))?);
+    Ok(applied)
+}
+
+fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
+    let hint = "restore the file, or remove it: a new key is made then, and everybody has to sign in again";
+    let key = adapters::load_signing_key(&config.data).map_err(|error| ServeError::new(error, hint))?;
+    let issuer = Ed25519Issuer::new(&key, &config.auth.issuer, &config.auth.audience)
+        .map_err(|error| ServeError::new(format!("the signing key can't be used: {error}"), hint))?;
+    Ok(Arc::new(issuer))
+}
+
+/// Makes the service's folder for its owner alone, since it holds the hashes of passwords.
+fn create_folder(config: &Config) -> Result<(), ServeError> {
+    adapters::create_private_folder(&config.data).map_err(|error| store_error(&error, &config.data))
+}
+
+fn store_error(error: &dyn Display, folder: &Path) -> ServeError {
+    ServeError::new(error, format!("see that the folder {} can be written to and has room", folder.display()))
+}
+
+/// Drops expired sessions now and then.
+async fn prune_sessions(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = app.prune_sessions().await {
+            tracing::warn!(%error, "expired sessions can't be dropped at this moment");
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_none() {
+            return;
+        }
+    }
+}

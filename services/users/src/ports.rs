@@ -1,0 +1,314 @@
+//! What the use cases need of the world.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use meshwork_api::UserName;
+pub use meshwork_chassis::Clock;
+use meshwork_chassis::config::{Credentials, Secret};
+use meshwork_chassis::page::Page;
+use meshwork_chassis::request::RequestKey;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::{Changed, Email, FirstAccount, PasswordHash, Role, TokenDigest, User, UserError};
+
+/// A store has failed. Callers can do nothing about it; the cause is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct StoreError(Box<dyn Error + Send + Sync>);
+
+impl StoreError {
+    /// An error with its cause.
+    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self(cause.into())
+    }
+}
+
+/// An account together with what is kept of its password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The account.
+    pub user: User,
+    /// The hash of its password.
+    pub password: PasswordHash,
+}
+
+/// What came of an attempt to create an account, or of the lookup of an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It was created.
+    Created,
+    /// The same request created this account before; it is given as it was then, with its password of then.
+    Replayed(Account),
+    /// The request's id came with another body.
+    RequestReused,
+    /// An account, perhaps a deleted one, has the address.
+    EmailTaken,
+    /// An account, perhaps a deleted one, has the id.
+    IdTaken,
+}
+
+/// Decides about an account inside the transaction that has read it; `None` leaves it as it is.
+pub type Decide = Box<dyn FnOnce(&User) -> Result<Option<Changed>, UserError> + Send>;
+
+/// Why an account was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// There is no such account.
+    #[error("there is no such account")]
+    NotFound,
+    /// Another account has the new address.
+    #[error("another account has the address")]
+    EmailTaken,
+    /// The decision was against it.
+    #[error(transparent)]
+    Refused(#[from] UserError),
+    /// The store has failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Which accounts a list holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserFilter {
+    /// The account with this address.
+    pub email: Option<Email>,
+    /// Accounts of this role.
+    pub role: Option<Role>,
+    /// Deleted accounts too.
+    pub show_deleted: bool,
+}
+
+/// A place in a list: after the account with this id among those made at that time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserCursor {
+    /// When the account was made, in microseconds since 1970.
+    pub micros: i64,
+    /// Its id.
+    pub id: String,
+}
+
+impl Display for UserCursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.micros, self.id)
+    }
+}
+
+impl FromStr for UserCursor {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once(' ').and_then(|(micros, id)| Some((micros.parse().ok()?, id.to_owned())));
+        let (micros, id) = parts.ok_or("must be a next_page_token of this list")?;
+        Ok(Self { micros, id })
+    }
+}
+
+/// The accounts. Each change is stored together with its event.
+#[async_trait]
+pub trait UserStore: Send + Sync + 'static {
+    /// What a request has come to before; `None` when it hasn't come.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn find_creation(&self, request: &RequestKey) -> Result<Option<Creation>, StoreError>;
+
+    /// Stores a new account and, when there is a request, that this was its answer. One transaction holds the lookup
+    /// of the request, the checks for uniqueness, the account and its event.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn create(&self, account: Account, request: Option<RequestKey>) -> Result<Creation, StoreError>;
+
+    /// An account, a deleted one too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn get(&self, name: &UserName) -> Result<Option<User>, StoreError>;
+
+    /// The account with an address, a deleted one too.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError>;
+
+    /// Up to `size` accounts, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn list(
+        &self,
+        filter: &UserFilter,
+        size: usize,
+        after: Option<&UserCursor>,
+    ) -> Result<Page<User>, StoreError>;
+
+    /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction. When the change ends
+    /// the account's sessions, it ends them in that transaction too.
+    ///
+    /// # Errors
+    /// When there is no such account, the decision is an error, another account has the new address, or the store
+    /// fails. Nothing is stored then.
+    async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
+}
+
+/// A session to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSession {
+    /// Its id; nobody but the store and the log sees it.
+    pub id: Uuid,
+    /// Whose it is.
+    pub user: UserName,
+    /// The hash that the password was held against.
+    pub verified: PasswordHash,
+    /// Its first refresh token.
+    pub token: NewToken,
+}
+
+/// A refresh token to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewToken {
+    /// What is kept of it.
+    pub digest: TokenDigest,
+    /// When it ceases to be good.
+    pub expire_time: OffsetDateTime,
+}
+
+/// What came of a refresh token that was presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It is used up, and the next one is good. The session is this account's.
+    Renewed(User),
+    /// It is not known, or its session has ended.
+    Unknown,
+    /// It has expired.
+    Expired,
+    /// It came before, and its session was ended because of that. The session was this account's.
+    Reused(User),
+}
+
+/// The sessions.
+#[async_trait]
+pub trait SessionStore: Send + Sync + 'static {
+    /// Opens a session if the account lives and still has the password that was verified, in one transaction. So no
+    /// session outlives a change of the password that came between the two.
+    ///
+    /// Returns whether it was opened.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn open(&self, session: NewSession) -> Result<bool, StoreError>;
+
+    /// Uses a token up and puts the next in its place, in one transaction; of racing calls with one token, the first
+    /// is answered with [`Renewal::Renewed`] and the second ends the session.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn renew(&self, presented: TokenDigest, next: NewToken, now: OffsetDateTime) -> Result<Renewal, StoreError>;
+
+    /// Ends the session of a token, a used one too. An unknown token changes nothing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn end(&self, presented: TokenDigest) -> Result<(), StoreError>;
+
+    /// Drops up to `limit` sessions and up to `limit` tokens that had expired at `now`. Returns whether there may be
+    /// more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError>;
+}
+
+/// Why a password was not hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// Too many others are being hashed.
+    #[error("too many passwords are being hashed at this moment")]
+    Busy,
+    /// The hash function has failed.
+    #[error("a password can't be hashed: {0}")]
+    Failed(String),
+}
+
+/// Hashes passwords, slowly on purpose and few at a time.
+#[async_trait]
+pub trait PasswordHasher: Send + Sync + 'static {
+    /// The hash of a password, with a new salt.
+    ///
+    /// # Errors
+    /// When too many others are being hashed, or the hash function fails.
+    async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError>;
+
+    /// Whether the password is the one of the hash. Without a hash the answer is no, after the same time: how long an
+    /// answer takes doesn't tell whether there is an account.
+    ///
+    /// # Errors
+    /// As [`PasswordHasher::hash`].
+    async fn verify(&self, password: &Secret, hash: Option<&PasswordHash>) -> Result<bool, HashError>;
+}
+
+/// The public half of a signing key (Ed25519).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    /// Its id, as in the header of its tokens: the thumbprint of RFC 7638.
+    pub kid: String,
+    /// The key, in base64url without padding.
+    pub x: String,
+}
+
+/// A token can't be signed.
+#[derive(Debug, thiserror::Error)]
+#[error("a token can't be signed: {0}")]
+pub struct SignError(pub String);
+
+/// Signs access tokens.
+pub trait TokenIssuer: Send + Sync + 'static {
+    /// A token that says, until `expires`, that its bearer is this account.
+    ///
+    /// # Errors
+    /// When it can't be signed.
+    fn issue(
+        &self,
+        user: &UserName,
+        role: Role,
+        issued: OffsetDateTime,
+        expires: OffsetDateTime,
+    ) -> Result<Secret, SignError>;
+
+    /// The keys that verify tokens, the one in use first.
+    fn keys(&self) -> Vec<PublicKey>;
+}
+
+/// The credentials of an account can't be read or written. The sentence names the place and holds no secret.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CredentialsError(pub String);
+
+/// Where the credentials of first accounts are filed for those who will use them.
+#[async_trait]
+pub trait CredentialsFile: Send + Sync + 'static {
+    /// The credentials of an account. Those that are filed already are returned; else new ones, with a password that
+    /// nobody can guess, are on the disk when this returns.
+    ///
+    /// # Errors
+    /// When they can't be read or written.
+    async fn obtain(&self, account: &FirstAccount) -> Result<Credentials, CredentialsError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cursors_survive_being_written_and_read() {
+        let cursor = UserCursor { micros: -5, id: "anna".to_owned() };
+        assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        for text in ["", "1", "x anna", "99999999999999999999 anna"] {
+            assert!(text.parse::<UserCursor>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The service as its callers meet it: over its port, on stores in a folder of the test's own.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod changes;
+mod sessions;
+mod sign_up;
+mod start;
+mod tokens;
+mod views;
+mod world;
