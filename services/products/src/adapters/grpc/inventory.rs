@@ -1,0 +1,132 @@
+//! InventoryService.
+
+use std::str::FromStr;
+
+use meshwork_api::meshwork::products::v1::inventory_service_server::InventoryService;
+use meshwork_api::meshwork::products::v1::{
+    AdjustStockRequest, GetStockRequest, ListReservationsRequest, ListReservationsResponse, ReceiveStockRequest, Stock,
+};
+use meshwork_api::{ProductName, StockName};
+use meshwork_chassis::request::RequestKey;
+use meshwork_chassis::validate::Violations;
+use meshwork_chassis::{Principal, filter, page};
+use tonic::{Request, Response, Status};
+
+use super::{respond, unchecked};
+use crate::adapters::convert;
+use crate::adapters::errors::{DOMAIN, status};
+use crate::app::App;
+use crate::app::commands::{AdjustStock, ReceiveStock};
+use crate::ports::ReservationFilter;
+
+/// How many pieces may come or go at once.
+const MAX_QUANTITY: i64 = 1_000_000_000;
+/// How many characters a reason may have.
+const MAX_REASON: usize = 200;
+
+/// The methods of InventoryService.
+pub struct InventoryGrpc(App);
+
+impl InventoryGrpc {
+    /// The methods, over these use cases.
+    pub fn new(app: App) -> Self {
+        Self(app)
+    }
+}
+
+#[tonic::async_trait]
+impl InventoryService for InventoryGrpc {
+    async fn get_stock(&self, request: Request<GetStockRequest>) -> Result<Response<Stock>, Status> {
+        let mut violations = Violations::new();
+        let product = product(&mut violations, &request.get_ref().name);
+        violations.finish(DOMAIN)?;
+        let stock = self.0.get_stock(&product.ok_or_else(unchecked)?).await.map_err(status)?;
+        Ok(Response::new(convert::stock(&stock)))
+    }
+
+    async fn receive_stock(&self, request: Request<ReceiveStockRequest>) -> Result<Response<Stock>, Status> {
+        let principal = Principal::of(&request);
+        let command = receipt(&principal, request.into_inner())?;
+        let answer = self.0.receive_stock(command).await.map_err(status)?;
+        Ok(respond(&answer, convert::stock))
+    }
+
+    async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Stock>, Status> {
+        let principal = Principal::of(&request);
+        let command = adjustment(&principal, request.into_inner())?;
+        let answer = self.0.adjust_stock(command).await.map_err(status)?;
+        Ok(respond(&answer, convert::stock))
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<ListReservationsRequest>,
+    ) -> Result<Response<ListReservationsResponse>, Status> {
+        let ListReservationsRequest { page_size, page_token, filter } = request.into_inner();
+        let mut violations = Violations::new();
+        let arguments = [filter.as_str()];
+        let wanted = page::read(page_size, &page_token, &arguments, &mut violations);
+        let chosen = chosen(&mut violations, &filter);
+        violations.finish(DOMAIN)?;
+        let found = self.0.list_reservations(&chosen, &wanted).await.map_err(status)?;
+        Ok(Response::new(ListReservationsResponse {
+            reservations: found.items.iter().map(convert::reservation).collect(),
+            next_page_token: page::token(found.next.as_deref(), &arguments),
+        }))
+    }
+}
+
+fn receipt(principal: &Principal, mut request: ReceiveStockRequest) -> Result<ReceiveStock, Status> {
+    let mut violations = Violations::new();
+    let request_id = std::mem::take(&mut request.request_id);
+    violations.request_id(&request_id);
+    let key = RequestKey::of(principal, "ReceiveStock", &request_id, &request);
+    let product = product(&mut violations, &request.name);
+    let quantity = request.quantity;
+    violations.check((1..=MAX_QUANTITY).contains(&quantity), "quantity", "must be 1 to 1,000,000,000");
+    violations.finish(DOMAIN)?;
+    Ok(ReceiveStock { product: product.ok_or_else(unchecked)?, quantity, request: key })
+}
+
+fn adjustment(principal: &Principal, mut request: AdjustStockRequest) -> Result<AdjustStock, Status> {
+    let mut violations = Violations::new();
+    let request_id = std::mem::take(&mut request.request_id);
+    violations.request_id(&request_id);
+    let key = RequestKey::of(principal, "AdjustStock", &request_id, &request);
+    let product = product(&mut violations, &request.name);
+    let AdjustStockRequest { delta, reason, .. } = request;
+    violations.check(
+        delta != 0 && (-MAX_QUANTITY..=MAX_QUANTITY).contains(&delta),
+        "delta",
+        "must be -1,000,000,000 to 1,000,000,000, and not 0",
+    );
+    violations.text(&reason, "reason", 1, MAX_REASON);
+    violations.finish(DOMAIN)?;
+    let actor = principal.key();
+    Ok(AdjustStock { product: product.ok_or_else(unchecked)?, delta, reason, actor, request: key })
+}
+
+/// The product whose stock `name` names.
+fn product(violations: &mut Violations, name: &str) -> Option<ProductName> {
+    let stock: StockName = violations.name(name, "name")?;
+    // The id of a stock is one of a product too.
+    ProductName::new(stock.id()).ok()
+}
+
+fn chosen(violations: &mut Violations, text: &str) -> ReservationFilter {
+    let terms = filter::parse(text, &["state", "order", "product"], violations);
+    ReservationFilter {
+        state: term(violations, &terms, "state"),
+        order: term(violations, &terms, "order"),
+        product: term(violations, &terms, "product"),
+    }
+}
+
+/// The value of a term, if the filter has it.
+fn term<T>(violations: &mut Violations, terms: &filter::Filter, name: &str) -> Option<T>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let value = terms.get(name)?.parse();
+    value.map_err(|problem| violations.add("filter", format!("{name} {problem}"))).ok()
+}

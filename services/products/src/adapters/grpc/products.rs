@@ -1,0 +1,176 @@
+//! ProductService.
+
+use meshwork_api::ProductName;
+use meshwork_api::google::r#type::Money;
+use meshwork_api::meshwork::products::v1::product_service_server::ProductService;
+use meshwork_api::meshwork::products::v1::{
+    BatchGetProductsRequest, BatchGetProductsResponse, CreateProductRequest, DeleteProductRequest, GetProductRequest,
+    ListProductsRequest, ListProductsResponse, Product, UpdateProductRequest,
+};
+use meshwork_chassis::request::RequestKey;
+use meshwork_chassis::validate::Violations;
+use meshwork_chassis::{Principal, etag, mask, page};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{respond, unchecked};
+use crate::adapters::convert;
+use crate::adapters::errors::{DOMAIN, status};
+use crate::app::App;
+use crate::app::commands::{CreateProduct, DeleteProduct, UpdateProduct};
+use crate::domain::{Price, ProductChange};
+
+/// How many names a batch may have.
+const MAX_BATCH: usize = 100;
+/// How many characters a name for people may have.
+const MAX_DISPLAY_NAME: usize = 200;
+/// How many characters a description may have.
+const MAX_DESCRIPTION: usize = 4000;
+/// What a caller can't set; it is passed over (AIP-203).
+const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "etag"];
+
+/// The methods of ProductService.
+pub struct ProductsGrpc(App);
+
+impl ProductsGrpc {
+    /// The methods, over these use cases.
+    pub fn new(app: App) -> Self {
+        Self(app)
+    }
+}
+
+#[tonic::async_trait]
+impl ProductService for ProductsGrpc {
+    async fn create_product(&self, request: Request<CreateProductRequest>) -> Result<Response<Product>, Status> {
+        let principal = Principal::of(&request);
+        let command = creation(&principal, request.into_inner())?;
+        let answer = self.0.create_product(command).await.map_err(status)?;
+        Ok(respond(&answer, convert::product))
+    }
+
+    async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<Product>, Status> {
+        let name = named(&request.get_ref().name)?;
+        let product = self.0.get_product(name).await.map_err(status)?;
+        Ok(Response::new(convert::product(&product)))
+    }
+
+    async fn batch_get_products(
+        &self,
+        request: Request<BatchGetProductsRequest>,
+    ) -> Result<Response<BatchGetProductsResponse>, Status> {
+        let names = batch(&request.get_ref().names)?;
+        let products = self.0.batch_get_products(&names).await.map_err(status)?;
+        Ok(Response::new(BatchGetProductsResponse { products: products.iter().map(convert::product).collect() }))
+    }
+
+    async fn list_products(
+        &self,
+        request: Request<ListProductsRequest>,
+    ) -> Result<Response<ListProductsResponse>, Status> {
+        let ListProductsRequest { page_size, page_token } = request.into_inner();
+        let mut violations = Violations::new();
+        let wanted = page::read(page_size, &page_token, &[], &mut violations);
+        violations.finish(DOMAIN)?;
+        let found = self.0.list_products(&wanted).await.map_err(status)?;
+        Ok(Response::new(ListProductsResponse {
+            products: found.items.iter().map(convert::product).collect(),
+            next_page_token: page::token(found.next.as_deref(), &[]),
+        }))
+    }
+
+    async fn update_product(&self, request: Request<UpdateProductRequest>) -> Result<Response<Product>, Status> {
+        let command = change(request.into_inner())?;
+        let product = self.0.update_product(command).await.map_err(status)?;
+        Ok(Response::new(convert::product(&product)))
+    }
+
+    async fn delete_product(&self, request: Request<DeleteProductRequest>) -> Result<Response<()>, Status> {
+        let command = removal(&request.into_inner())?;
+        self.0.delete_product(command).await.map_err(status)?;
+        Ok(Response::new(()))
+    }
+}
+
+fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<CreateProduct, Status> {
+    let mut violations = Violations::new();
+    let request_id = std::mem::take(&mut request.request_id);
+    violations.request_id(&request_id);
+    let key = RequestKey::of(principal, "CreateProduct", &request_id, &request);
+    if !request.product_id.is_empty() {
+        violations.chosen_id(&request.product_id, "product_id");
+    }
+    violations.check(request.product.is_some(), "product", "is required");
+    let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
+    let product = request.product.unwrap_or_default();
+    let price = price(&mut violations, product.price.as_ref());
+    texts(&mut violations, Some(&product.display_name), Some(&product.description));
+    violations.finish(DOMAIN)?;
+    let (Ok(name), Some(price)) = (ProductName::new(id), price) else { return Err(unchecked()) };
+    let Product { display_name, description, .. } = product;
+    Ok(CreateProduct { name, display_name, description, price, request: key })
+}
+
+fn change(request: UpdateProductRequest) -> Result<UpdateProduct, Status> {
+    let mut violations = Violations::new();
+    violations.check(request.product.is_some(), "product", "is required");
+    let product = request.product.unwrap_or_default();
+    let name = violations.name(&product.name, "product.name");
+    let expected = version(&mut violations, &product.etag, "product.etag");
+    let fields = [
+        ("display_name", !product.display_name.is_empty()),
+        ("description", !product.description.is_empty()),
+        ("price", product.price.is_some()),
+    ];
+    let paths = mask::resolve(request.update_mask.as_ref(), &fields, OUTPUT_ONLY, &mut violations);
+    let display_name = paths.contains(&"display_name").then_some(product.display_name);
+    let description = paths.contains(&"description").then_some(product.description);
+    texts(&mut violations, display_name.as_deref(), description.as_deref());
+    let price = if paths.contains(&"price") { price(&mut violations, product.price.as_ref()) } else { None };
+    violations.finish(DOMAIN)?;
+    let (Some(name), Some(expected)) = (name, expected) else { return Err(unchecked()) };
+    Ok(UpdateProduct { name, change: ProductChange { display_name, description, price }, expected })
+}
+
+fn removal(request: &DeleteProductRequest) -> Result<DeleteProduct, Status> {
+    let mut violations = Violations::new();
+    let name = violations.name(&request.name, "name");
+    let expected = version(&mut violations, &request.etag, "etag");
+    violations.finish(DOMAIN)?;
+    let (Some(name), Some(expected)) = (name, expected) else { return Err(unchecked()) };
+    Ok(DeleteProduct { name, expected })
+}
+
+fn named(name: &str) -> Result<ProductName, Status> {
+    let mut violations = Violations::new();
+    let name = violations.name(name, "name");
+    violations.finish(DOMAIN)?;
+    name.ok_or_else(unchecked)
+}
+
+fn batch(names: &[String]) -> Result<Vec<ProductName>, Status> {
+    let mut violations = Violations::new();
+    violations.check((1..=MAX_BATCH).contains(&names.len()), "names", format!("must be 1 to {MAX_BATCH} names"));
+    // Of a list that is too long the first names are enough to tell.
+    let checked = names.iter().take(MAX_BATCH).enumerate();
+    let names: Vec<_> = checked.filter_map(|(at, name)| violations.name(name, &format!("names[{at}]"))).collect();
+    violations.finish(DOMAIN)?;
+    Ok(names)
+}
+
+fn texts(violations: &mut Violations, display_name: Option<&str>, description: Option<&str>) {
+    if let Some(display_name) = display_name {
+        violations.text(display_name, "product.display_name", 1, MAX_DISPLAY_NAME);
+    }
+    if let Some(description) = description {
+        violations.text(description, "product.description", 0, MAX_DESCRIPTION);
+    }
+}
+
+fn price(violations: &mut Violations, money: Option<&Money>) -> Option<Price> {
+    violations.price(money, "product.price").map(|(currency, minor)| Price { currency, minor })
+}
+
+/// The version that an etag names, any or one; `None` after a fault.
+fn version(violations: &mut Violations, etag: &str, field: &str) -> Option<Option<i64>> {
+    etag::parse(etag).map_err(|problem| violations.add(field, problem)).ok()
+}

@@ -1,0 +1,9 @@
+//! What meets the world.
+
+mod convert;
+pub mod errors;
+mod events;
+pub mod grpc;
+pub mod orders_events;
+pub mod sqlite;
+pub mod sweeper;

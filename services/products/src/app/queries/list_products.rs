@@ -1,0 +1,17 @@
+//! Lists products.
+
+use meshwork_chassis::page::{Page, PageRequest};
+
+use crate::app::App;
+use crate::domain::Product;
+use crate::ports::StoreError;
+
+impl App {
+    /// Products that are for sale, oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_products(&self, page: &PageRequest) -> Result<Page<Product>, StoreError> {
+        self.catalogue.list(page).await
+    }
+}

@@ -1,0 +1,21 @@
+//! Lists reservations.
+
+use meshwork_chassis::page::{Page, PageRequest};
+
+use crate::app::App;
+use crate::domain::Reservation;
+use crate::ports::{ReservationFilter, StoreError};
+
+impl App {
+    /// Reservations, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list_reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Reservation>, StoreError> {
+        self.inventory.reservations(filter, page).await
+    }
+}

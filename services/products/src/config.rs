@@ -1,0 +1,94 @@
+//! Settings.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use meshwork_chassis::ServeError;
+use meshwork_chassis::config::{AuthConfig, Listen};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The settings of the products service.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where it listens, `ADDRESS:PORT`.
+    pub listen: Listen,
+    /// The folder of its own data.
+    pub data: PathBuf,
+    /// The folder of the event bus.
+    pub bus: PathBuf,
+    /// How it knows its callers.
+    pub auth: AuthConfig,
+    /// How long pieces are held for an order that isn't confirmed, such as `10m`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub reservation_ttl: Duration,
+    /// How often it looks for reservations whose time is over, such as `1s`.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub sweep_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8082)).into(),
+            data: PathBuf::from("data/products"),
+            bus: PathBuf::from("data/bus"),
+            auth: AuthConfig::default(),
+            reservation_ttl: Duration::from_secs(10 * 60),
+            sweep_interval: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Config {
+    /// The time to hold pieces.
+    ///
+    /// # Errors
+    /// When a duration is not one to work with.
+    pub(crate) fn hold(&self) -> Result<time::Duration, ServeError> {
+        if self.sweep_interval.is_zero() {
+            return Err(ServeError::new("sweep_interval is 0", "set it above zero, such as 1s"));
+        }
+        let hint = "set it above zero and at most ten years, such as 10m";
+        match time::Duration::try_from(self.reservation_ttl) {
+            Ok(hold) if hold.is_positive() && hold <= time::Duration::days(3653) => Ok(hold),
+            _ => {
+                let shown = humantime_serde::re::humantime::format_duration(self.reservation_ttl);
+                Err(ServeError::new(format!("reservation_ttl is {shown}"), hint))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_that_can_not_be_are_refused() {
+        let config = |reservation_ttl, sweep_interval| Config { reservation_ttl, sweep_interval, ..Config::default() };
+        let second = Duration::from_secs(1);
+        assert_eq!(config(second, second).hold().unwrap(), time::Duration::SECOND);
+        for (ttl, interval, setting) in [
+            (Duration::ZERO, second, "reservation_ttl"),
+            (Duration::MAX, second, "reservation_ttl"),
+            (second, Duration::ZERO, "sweep_interval"),
+        ] {
+            let refused = config(ttl, interval).hold().unwrap_err();
+            assert!(refused.sentence.starts_with(setting), "{refused}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_back_as_they_were_written() {
+        let json = serde_json::to_value(Config::default()).unwrap();
+        assert_eq!(json["reservation_ttl"], "10m");
+        let read: Config = serde_json::from_value(json).unwrap();
+        assert_eq!(read.reservation_ttl, Config::default().reservation_ttl);
+        assert!(serde_json::from_str::<Config>(r#"{"reservation_tll": "1m"}"#).is_err());
+    }
+}

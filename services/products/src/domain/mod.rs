@@ -1,0 +1,15 @@
+//! What is for sale, how many pieces there are, and for whom they are kept.
+
+mod lines;
+mod product;
+mod refusal;
+mod reservation;
+mod stock;
+
+pub use lines::{InvalidLines, Line, Lines};
+pub use product::{Price, Product, ProductChange};
+pub use refusal::Refusal;
+pub use reservation::{
+    Decision, Input, OnShortage, Outcome, Reservation, ReservationEvent, Shortage, State, UnknownState, transition,
+};
+pub use stock::{Delta, MAX_PIECES, Movement, Stock, StockChange};

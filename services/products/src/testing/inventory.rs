@@ -1,0 +1,149 @@
+//! What every inventory must do for staff, and how its reservations are listed.
+
+use meshwork_chassis::page::PageRequest;
+use time::Duration;
+
+use super::{HOLD, START, Stores, created, order, product, refusal, request};
+use crate::domain::{Input, MAX_PIECES, Refusal, State, Stock, StockChange};
+use crate::ports::{ReservationFilter, StoreError};
+
+pub(super) async fn conformance<F>(make: &impl Fn() -> F)
+where
+    F: Future<Output = Stores>,
+{
+    changes_of_a_stock_are_counted(make().await).await;
+    a_refused_change_changes_nothing(make().await).await;
+    a_repeated_request_changes_a_stock_once(make().await).await;
+    racing_receipts_are_all_counted(make().await).await;
+    reservations_are_listed_newest_first_in_pages(make().await).await;
+    reservations_are_filtered(make().await).await;
+}
+
+fn receive(quantity: i64) -> StockChange {
+    StockChange::Receive { quantity }
+}
+
+fn adjust(delta: i64) -> StockChange {
+    StockChange::Adjust { delta, reason: "counted".to_owned(), actor: "users/anna".to_owned() }
+}
+
+async fn changes_of_a_stock_are_counted(stores: Stores) {
+    stores.stocked("lamp", 0).await;
+    let later = START + Duration::HOUR;
+    let received = stores.inventory.change_stock(product("lamp"), receive(10), None, later).await.unwrap();
+    let expected = Stock { available: 10, received: 10, updated_at: later, ..Stock::new(product("lamp"), START) };
+    assert_eq!(received.value, expected);
+    let counted = stores.inventory.change_stock(product("lamp"), adjust(-4), None, later).await.unwrap();
+    assert_eq!((counted.value.available, counted.value.received), (6, 6));
+    let found = stores.inventory.change_stock(product("lamp"), adjust(1), None, later).await.unwrap();
+    assert_eq!((found.value.available, found.value.received), (7, 7));
+    assert_eq!(stores.inventory.stock(&product("lamp")).await.unwrap(), found.value);
+}
+
+async fn a_refused_change_changes_nothing(stores: Stores) {
+    stores.stocked("lamp", 5).await;
+    stores.hear("o1", 1, created(&[("lamp", 2)])).await;
+    let before = stores.inventory.stock(&product("lamp")).await.unwrap();
+    let change = |change| stores.inventory.change_stock(product("lamp"), change, None, START + HOLD);
+    let low = Refusal::StockTooLow { product: product("lamp"), available: 3 };
+    assert_eq!(refusal(change(adjust(-4)).await), low);
+    let overflow = Refusal::StockOverflow { product: product("lamp") };
+    assert_eq!(refusal(change(receive(MAX_PIECES - 4)).await), overflow);
+    assert_eq!(refusal(change(adjust(MAX_PIECES)).await), overflow);
+    assert_eq!(stores.inventory.stock(&product("lamp")).await.unwrap(), before);
+    change(receive(MAX_PIECES - 5)).await.unwrap();
+    assert_eq!(refusal(change(receive(1)).await), overflow);
+    let missing = stores.inventory.change_stock(product("none"), receive(1), None, START).await;
+    assert_eq!(refusal(missing), Refusal::ProductNotFound { product: product("none") });
+}
+
+async fn a_repeated_request_changes_a_stock_once(stores: Stores) {
+    stores.stocked("lamp", 0).await;
+    let receive_as = |id: &'static str, body| {
+        let key = request("anna", "ReceiveStock", id, body);
+        stores.inventory.change_stock(product("lamp"), receive(5), key, START)
+    };
+    let first = receive_as("r1", 1).await.unwrap();
+    let second = receive_as("r2", 1).await.unwrap();
+    assert_eq!((first.value.available, second.value.available), (5, 10));
+    let again = receive_as("r1", 1).await.unwrap();
+    assert!(again.replayed && !first.replayed && !second.replayed);
+    assert_eq!(again.value, first.value);
+    let reused = receive_as("r1", 2).await;
+    assert!(matches!(reused, Err(StoreError::RequestReused)), "{reused:?}");
+    assert_eq!(stores.pieces("lamp").await, [10, 0, 0, 0]);
+    let key = request("anna", "AdjustStock", "r1", 1);
+    stores.inventory.change_stock(product("lamp"), adjust(-10), key, START).await.unwrap();
+    // The answer comes before the question whether it could be done now.
+    let key = request("anna", "AdjustStock", "r1", 1);
+    assert!(stores.inventory.change_stock(product("lamp"), adjust(-10), key, START).await.unwrap().replayed);
+    stores.catalogue.delete(product("lamp"), None, START).await.unwrap();
+    assert_eq!(receive_as("r1", 1).await.unwrap().value, first.value);
+}
+
+async fn racing_receipts_are_all_counted(stores: Stores) {
+    stores.stocked("lamp", 0).await;
+    let race = (0..50).map(|at| {
+        let inventory = stores.inventory.clone();
+        // Each request comes twice.
+        let key = request("anna", "ReceiveStock", &format!("r{}", at / 2), 1);
+        tokio::spawn(async move { inventory.change_stock(product("lamp"), receive(1), key, START).await.unwrap() })
+    });
+    let mut counted = 0;
+    for racer in race.collect::<Vec<_>>() {
+        counted += i64::from(!racer.await.unwrap().replayed);
+    }
+    assert_eq!(counted, 25);
+    assert_eq!(stores.pieces("lamp").await, [25, 0, 0, 0]);
+}
+
+async fn reservations_are_listed_newest_first_in_pages(stores: Stores) {
+    stores.stocked("lamp", 100).await;
+    for at in [3, 0, 6, 1, 4, 2, 5] {
+        let now = START + HOLD * (at / 2);
+        stores.hear_at(&format!("o{at}"), 1, Some(created(&[("lamp", 1)])), now).await;
+    }
+    let expected = ["o6", "o5", "o4", "o3", "o2", "o1", "o0"];
+    for size in [1, 3, 7, 100] {
+        let mut seen = Vec::new();
+        let mut wanted = PageRequest { size, after: None };
+        loop {
+            let found = stores.inventory.reservations(&ReservationFilter::default(), &wanted).await.unwrap();
+            assert!(found.items.len() <= size);
+            seen.extend(found.items.iter().map(|found| found.order.id().to_owned()));
+            let Some(next) = found.next else { break };
+            wanted.after = Some(next);
+        }
+        assert_eq!(seen, expected, "pages of {size}");
+    }
+    let forged = PageRequest { size: 1, after: Some("nowhere".to_owned()) };
+    let refused = stores.inventory.reservations(&ReservationFilter::default(), &forged).await;
+    assert!(matches!(refused, Err(StoreError::BadCursor)), "{refused:?}");
+}
+
+async fn reservations_are_filtered(stores: Stores) {
+    stores.stocked("lamp", 10).await;
+    stores.stocked("torch", 10).await;
+    stores.hear("o1", 1, created(&[("lamp", 1)])).await;
+    stores.hear("o2", 1, created(&[("torch", 1), ("lamp", 2)])).await;
+    stores.hear("o3", 1, created(&[("torch", 11)])).await;
+    stores.hear("o4", 1, Input::OrderCancelled).await;
+    let filtered = async |filter: ReservationFilter| {
+        let page = PageRequest { size: 10, after: None };
+        let found = stores.inventory.reservations(&filter, &page).await.unwrap().items;
+        let mut ids: Vec<_> = found.iter().map(|found| found.order.id().to_owned()).collect();
+        ids.sort();
+        ids.join(" ")
+    };
+    let none = ReservationFilter::default;
+    assert_eq!(filtered(none()).await, "o1 o2 o3 o4");
+    assert_eq!(filtered(ReservationFilter { state: Some(State::Held), ..none() }).await, "o1 o2");
+    assert_eq!(filtered(ReservationFilter { state: Some(State::Rejected), ..none() }).await, "o3");
+    assert_eq!(filtered(ReservationFilter { state: Some(State::Shipped), ..none() }).await, "");
+    assert_eq!(filtered(ReservationFilter { product: Some(product("torch")), ..none() }).await, "o2 o3");
+    assert_eq!(filtered(ReservationFilter { order: Some(order("o4")), ..none() }).await, "o4");
+    let both = ReservationFilter { state: Some(State::Held), product: Some(product("torch")), order: None };
+    assert_eq!(filtered(both).await, "o2");
+    let lines = stores.reservation("o2").await.unwrap().lines;
+    assert_eq!(lines, super::lines(&[("lamp", 2), ("torch", 1)]).as_slice());
+}
