@@ -1,0 +1,93 @@
+//! Runs a benchmark on the release build.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::ValueEnum;
+
+use crate::process::Process;
+use crate::workspace::Workspace;
+
+/// The longest that the release build may take, from nothing, on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// The longest that a benchmark may take, the build of its own code included.
+const BENCH_LIMIT: Duration = Duration::from_secs(2 * 3600);
+
+/// How a benchmark prints its result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs: standard output holds one JSON document and nothing else.
+    Json,
+}
+
+/// Builds the release binary and runs the benchmark `name` with it.
+///
+/// # Errors
+/// When there is no such benchmark; the message lists those that there are. When the build or the benchmark fails.
+pub fn run(name: &str, output: Output) -> Result<()> {
+    let workspace = Workspace::find()?;
+    check(name, &benchmarks(&workspace.root.join("tests/bench"))?)?;
+
+    let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
+    cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
+    // All packages are selected here as above, so that the same build of the dependencies serves both.
+    let mut bench = cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"]);
+    if output == Output::Json {
+        bench = bench.args(["--output", "json"]);
+    }
+    bench.env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?).limit(BENCH_LIMIT).run()
+}
+
+/// The names of the benchmarks in `folder`, in order; none when there is no such folder.
+fn benchmarks(folder: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(|| format!("cannot read {}", folder.display()))?,
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+fn check(name: &str, names: &[String]) -> Result<()> {
+    if names.iter().any(|known| known == name) {
+        return Ok(());
+    }
+    if names.is_empty() {
+        bail!("there is no benchmark `{name}`, nor any other yet; add one as tests/bench/{name}.rs");
+    }
+    bail!("there is no benchmark `{name}`; take one of: {}", names.join(", "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_benchmark_is_answered_with_those_that_exist() {
+        let names = ["mesh".to_owned(), "orders".to_owned()];
+        check("mesh", &names).unwrap();
+        let error = check("mess", &names).unwrap_err().to_string();
+        assert_eq!(error, "there is no benchmark `mess`; take one of: mesh, orders");
+        let error = check("mess", &[]).unwrap_err().to_string();
+        assert_eq!(error, "there is no benchmark `mess`, nor any other yet; add one as tests/bench/mess.rs");
+    }
+
+    #[test]
+    fn benchmarks_are_the_rust_files_of_the_folder() {
+        // Tests run in the folder of their package; its sources stand in for benchmarks.
+        let names = benchmarks(Path::new("src")).unwrap();
+        assert_eq!(names, ["bench", "main", "process", "setup", "test", "workspace"]);
+        assert!(benchmarks(Path::new("/no/such/folder")).unwrap().is_empty());
+    }
+}

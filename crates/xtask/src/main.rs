@@ -1,0 +1,96 @@
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! Progress and the commands that are run go to standard error; results go to standard output.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
+
+mod bench;
+mod process;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::bench::Output;
+use crate::process::Process;
+use crate::workspace::Workspace;
+
+/// The project's own commands.
+///
+/// `cargo xtask test` is the whole check that a change must pass; it installs the tools that it needs.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install the tools that the tests need and that are missing.
+    ///
+    /// They go to $MESHWORK_TEST_TOOLS, else to meshwork/tools in the cache folder of the user ($XDG_CACHE_HOME, else
+    /// ~/.cache), so that all checkouts share them. Takes no time when all is there. Prints where each tool is.
+    Setup,
+
+    /// Format all Rust code.
+    Fmt,
+
+    /// Check everything: format, contracts, lints, build, tests.
+    ///
+    /// Runs `setup` first, stops at the first step that fails, and ends with the seconds that each step took.
+    Test {
+        /// Run the long tests too: the tests see MESHWORK_TEST_FULL=1.
+        #[arg(long)]
+        full: bool,
+    },
+
+    /// Run one benchmark of tests/bench/ on the release build.
+    Bench {
+        /// The benchmark: the name of its file without `.rs`.
+        name: String,
+
+        /// How the result is printed; with `json`, standard output holds the JSON alone.
+        #[arg(long, value_enum, default_value_t = Output::Text)]
+        output: Output,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Setup => setup::run().map(|tools| {
+            println!("grpcurl {}\nbuf {}", tools.grpcurl.display(), tools.buf.display());
+        }),
+        Command::Fmt => fmt(),
+        Command::Test { full } => test::run(full),
+        Command::Bench { name, output } => bench::run(&name, output),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn fmt() -> anyhow::Result<()> {
+    let workspace = Workspace::find()?;
+    Process::new("cargo").args(["fmt", "--all"]).folder(&workspace.root).limit(Duration::from_secs(120)).run()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

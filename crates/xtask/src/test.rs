@@ -1,0 +1,127 @@
+//! The whole check that a change must pass.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::process::Process;
+use crate::setup;
+use crate::workspace::Workspace;
+
+/// The longest that anything may take that only reads files.
+const READ_LIMIT: Duration = Duration::from_secs(120);
+
+/// The longest that a build may take, from nothing, on a slow machine.
+const BUILD_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The longest that the tests may take, their build included.
+const TEST_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Runs all steps, stops at the first that fails, and prints the seconds of each.
+///
+/// Every cargo step selects the whole workspace: another selection would unify features differently and compile the
+/// dependencies again.
+///
+/// # Errors
+/// When a step fails; the message names it.
+pub fn run(full: bool) -> Result<()> {
+    let workspace = Workspace::find()?;
+    let mut report = Report::default();
+    let outcome = steps(&workspace, full, &mut report);
+    println!("\n{}", report.table());
+    outcome
+}
+
+fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
+    let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
+
+    let tools = report.step("setup", setup::run)?;
+    report.step("format", || cargo(&["fmt", "--all", "--check"]).limit(READ_LIMIT).run())?;
+    report
+        .step("contracts", || Process::new(&tools.buf).arg("lint").folder(&workspace.root).limit(READ_LIMIT).run())?;
+    report.step("lints", || {
+        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
+    })?;
+    let binary = report.step("build", || {
+        cargo(&["build", "--workspace", "--locked"]).limit(BUILD_LIMIT).run()?;
+        workspace.binary("debug", "meshwork")
+    })?;
+    report.step("tests", || {
+        let mut tests = cargo(&["test", "--workspace", "--locked"])
+            .env("MESHWORK_TEST_BIN", binary)
+            .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl);
+        if full {
+            tests = tests.env("MESHWORK_TEST_FULL", "1");
+        }
+        tests.limit(TEST_LIMIT).run()
+    })
+}
+
+/// The steps so far and how long each took.
+#[derive(Default)]
+struct Report {
+    steps: Vec<Step>,
+}
+
+struct Step {
+    name: &'static str,
+    took: Duration,
+    passed: bool,
+}
+
+impl Report {
+    /// Runs a step under a heading.
+    fn step<T>(&mut self, name: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        eprintln!("\n== {name}");
+        let start = Instant::now();
+        let outcome = work();
+        let took = start.elapsed();
+        eprintln!("== {name}: {} in {:.1} s", word(outcome.is_ok()), took.as_secs_f64());
+        self.steps.push(Step { name, took, passed: outcome.is_ok() });
+        outcome.with_context(|| format!("the step `{name}` failed"))
+    }
+
+    /// The steps as a table, with their sum.
+    fn table(&self) -> String {
+        let mut table = format!("{:<10} {:>8}\n", "step", "seconds");
+        for Step { name, took, passed } in &self.steps {
+            let mark = if *passed { "" } else { "  failed" };
+            // Writing to a string can't fail.
+            let _ = writeln!(table, "{name:<10} {:>8.1}{mark}", took.as_secs_f64());
+        }
+        let total: Duration = self.steps.iter().map(|step| step.took).sum();
+        let _ = write!(table, "{:<10} {:>8.1}", "total", total.as_secs_f64());
+        table
+    }
+}
+
+fn word(passed: bool) -> &'static str {
+    if passed { "passed" } else { "failed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_step_is_named_with_its_cause() {
+        let mut report = Report::default();
+        assert_eq!(report.step("build", || Ok(7)).unwrap(), 7);
+        let error = report.step("tests", || -> Result<()> { anyhow::bail!("one is red") }).unwrap_err();
+        assert_eq!(format!("{error:#}"), "the step `tests` failed: one is red");
+        assert_eq!(report.steps.iter().map(|step| step.passed).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn the_table_holds_every_step_and_the_sum() {
+        let step = |name, millis, passed| Step { name, took: Duration::from_millis(millis), passed };
+        let report = Report { steps: vec![step("build", 61_500, true), step("tests", 1_000, false)] };
+        let expected = "\
+step        seconds
+build          61.5
+tests           1.0  failed
+total          62.5";
+        assert_eq!(report.table(), expected);
+    }
+}
