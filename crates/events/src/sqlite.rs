@@ -149,7 +149,9 @@ impl EventBus for SqliteBus {
     ) -> Result<(), BusError> {
         let key = stream.to_owned();
         self.db
-            .write(move |connection| Box::pin(async move { publish(connection, &key, partition, expected, &events).await }))
+            .write(move |connection| {
+                Box::pin(async move { publish(connection, &key, partition, expected, &events).await })
+            })
             .await?;
         self.pulse(stream).beat(partition, "");
         Ok(())
@@ -282,15 +284,16 @@ async fn publish(
     expected: Option<Position>,
     events: &[Envelope],
 ) -> Result<(), BusError> {
-    let tail = sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
-        .bind(stream)
-        .bind(partition)
-        .fetch_optional(&mut *connection)
-        .await
-        .and_then(|row| {
-            row.map(|row| Ok(Position { partition, n: row.try_get(0)?, index: row.try_get(1)? })).transpose()
-        })
-        .map_err(Error::from)?;
+    let tail =
+        sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
+            .bind(stream)
+            .bind(partition)
+            .fetch_optional(&mut *connection)
+            .await
+            .and_then(|row| {
+                row.map(|row| Ok(Position { partition, n: row.try_get(0)?, index: row.try_get(1)? })).transpose()
+            })
+            .map_err(Error::from)?;
     if tail != expected {
         return Err(BusError::TailMoved);
     }

@@ -203,7 +203,8 @@ async fn a_relay_stops_when_the_bus_holds_what_its_source_does_not() {
     let mut running = Running::new();
     running.relay(Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop"));
     // Another partition goes on, and shows that the relay has been at work.
-    let other = (0..).map(|n| format!("things/{n}")).find(|s| meshwork_eventstore::partition_of(s, PARTITIONS) != partition);
+    let other =
+        (0..).map(|n| format!("things/{n}")).find(|s| meshwork_eventstore::partition_of(s, PARTITIONS) != partition);
     happen(&shop, &other.unwrap(), 1).await;
     eventually("the other partition's event", async || published(&bus, "shop").await.len() == 2).await;
     running.stop().await;

@@ -126,11 +126,7 @@ impl EventStore for SqliteEventStore {
     }
 }
 
-async fn find(
-    connection: &mut SqliteConnection,
-    stream: &str,
-    command_id: &str,
-) -> Result<Option<Commit>, StoreError> {
+async fn find(connection: &mut SqliteConnection, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {
     let sql = AssertSqlSafe(format!("{SELECT} WHERE c.stream = ? AND c.command_id = ? ORDER BY e.version"));
     let rows = sqlx::query(sql).bind(stream).bind(command_id).fetch_all(connection).await.map_err(SqlError::from)?;
     Ok(commits(&rows)?.pop())
@@ -145,13 +141,14 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
             Err(AppendError::CommandReused { command_id: append.command_id })
         };
     }
-    let actual: i64 = sqlx::query("SELECT coalesce(max(last_version), 0) FROM commits WHERE partition = ? AND stream = ?")
-        .bind(partition)
-        .bind(&append.stream)
-        .fetch_one(&mut *connection)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(SqlError::from)?;
+    let actual: i64 =
+        sqlx::query("SELECT coalesce(max(last_version), 0) FROM commits WHERE partition = ? AND stream = ?")
+            .bind(partition)
+            .bind(&append.stream)
+            .fetch_one(&mut *connection)
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(SqlError::from)?;
     let met = match append.expected {
         Expected::NoStream => actual == 0,
         Expected::Exact(version) => actual == version,

@@ -70,7 +70,9 @@ pub enum AppendError {
         command_id: String,
     },
     /// The commit has no events, or too many, or too large ones.
-    #[error("a commit has 1 to {MAX_EVENTS} events of at most {MAX_EVENT_BYTES} bytes each and {MAX_COMMIT_BYTES} in all")]
+    #[error(
+        "a commit has 1 to {MAX_EVENTS} events of at most {MAX_EVENT_BYTES} bytes each and {MAX_COMMIT_BYTES} in all"
+    )]
     Size,
     /// The store has failed.
     #[error(transparent)]

@@ -5,9 +5,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use sqlx::Row;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::Row;
 
 use crate::{Component, Error};
 

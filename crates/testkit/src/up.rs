@@ -23,6 +23,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long the stop may take after SIGTERM: a little more than the binary's own bound.
 const STOP: Duration = Duration::from_secs(40);
 
+/// The password of the customers that tests make.
+const PASSWORD: &str = "a password of ten or more";
+
 /// Settings under which tests aren't slowed down by the gateway's rate limit.
 pub const UNLIMITED: &[(&str, &str)] =
     &[("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"), ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000")];
@@ -199,21 +202,28 @@ impl Up {
         format!("Bearer {}", session.access_token).parse().unwrap()
     }
 
-    /// A new customer: the account's name, and a token.
+    /// Makes a customer's account; returns its name.
     ///
     /// # Panics
     /// When it can't sign up.
-    pub async fn customer(&self, id: &str) -> (String, Token) {
-        let email = format!("{id}@example.com");
+    pub async fn sign_up(&self, id: &str) -> String {
         let user = User {
-            email: email.clone(),
+            email: format!("{id}@example.com"),
             display_name: format!("Customer {id}"),
-            password: "a password of ten or more".to_owned(),
+            password: PASSWORD.to_owned(),
             ..User::default()
         };
         let request = CreateUserRequest { user: Some(user), user_id: id.to_owned(), ..CreateUserRequest::default() };
-        let user = UserServiceClient::new(self.channel()).create_user(request).await.unwrap().into_inner();
-        (user.name, self.sign_in(&email, "a password of ten or more").await)
+        UserServiceClient::new(self.channel()).create_user(request).await.unwrap().into_inner().name
+    }
+
+    /// A new customer: the account's name, and a token.
+    ///
+    /// # Panics
+    /// When it can't sign up or sign in.
+    pub async fn customer(&self, id: &str) -> (String, Token) {
+        let name = self.sign_up(id).await;
+        (name, self.sign_in(&format!("{id}@example.com"), PASSWORD).await)
     }
 
     /// Runs a command of the same binary, with the same state folder, beside it.

@@ -190,8 +190,9 @@ impl ToolsFolder {
 
     fn make(&self, name: &str) -> Result<PathBuf> {
         let folder = self.path.join(name);
-        fs::create_dir_all(&folder)
-            .with_context(|| format!("cannot make {}; set MESHWORK_TEST_TOOLS to a folder of yours", folder.display()))?;
+        fs::create_dir_all(&folder).with_context(|| {
+            format!("cannot make {}; set MESHWORK_TEST_TOOLS to a folder of yours", folder.display())
+        })?;
         Ok(folder)
     }
 

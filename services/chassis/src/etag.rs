@@ -19,5 +19,9 @@ pub fn parse(etag: &str) -> Result<Option<i64>, &'static str> {
         return Ok(None);
     }
     let version = etag.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|text| text.parse().ok());
-    version.map(Some).ok_or("must be an etag that this service gave, or empty")
+    // A number can be written in several ways; we write it in one.
+    version
+        .filter(|version| format(*version) == etag)
+        .map(Some)
+        .ok_or("must be an etag that this service gave, or empty")
 }

@@ -33,11 +33,6 @@ pub struct RequestKey {
 impl RequestKey {
     /// The key of a request; `None` when it has no id.
     pub fn of(principal: &crate::Principal, method: &'static str, id: &str, request: &impl Message) -> Option<Self> {
-        (!id.is_empty()).then(|| Self {
-            principal: principal.key(),
-            method,
-            id: id.to_owned(),
-            hash: hash(request),
-        })
+        (!id.is_empty()).then(|| Self { principal: principal.key(), method, id: id.to_owned(), hash: hash(request) })
     }
 }

@@ -52,8 +52,7 @@ impl ServiceIdentity {
         }
         let unavailable = |problem: String| DEPENDENCY_UNAVAILABLE.status(self.domain, problem, &[]);
         let credentials = Credentials::read(&self.credentials).map_err(unavailable)?;
-        let request =
-            SignInRequest { email: credentials.email, password: credentials.password.expose().to_owned() };
+        let request = SignInRequest { email: credentials.email, password: credentials.password.expose().to_owned() };
         let session = self.auth.clone().sign_in(request).await.map_err(|status| {
             if status.code() == Code::Unauthenticated {
                 tracing::error!(file = %self.credentials.display(), "the users service refuses the credentials");

@@ -5,8 +5,7 @@ pub mod queries;
 
 use std::sync::Arc;
 
-use meshwork_chassis::clock::{from_micros, to_micros};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use crate::ports::{Catalogue, Clock, Inventory};
 
@@ -21,11 +20,4 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// How long pieces are held for an order that isn't confirmed.
     pub reservation_ttl: Duration,
-}
-
-impl App {
-    /// The time now, as exact as stores keep it, so that an answer is the same when it is given again.
-    fn now(&self) -> OffsetDateTime {
-        from_micros(to_micros(self.clock.now()))
-    }
 }

@@ -8,9 +8,6 @@ mod refresh_token;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshwork_chassis::clock::{from_micros, to_micros};
-use time::OffsetDateTime;
-
 pub use error::AppError;
 
 use crate::ports::{Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
@@ -49,11 +46,4 @@ pub struct Answer<T> {
     pub value: T,
     /// Whether it was given before.
     pub replayed: bool,
-}
-
-impl App {
-    /// The time now, as precise as stores keep it, so that a first answer equals what is read later.
-    fn now(&self) -> OffsetDateTime {
-        from_micros(to_micros(self.clock.now()))
-    }
 }

@@ -29,7 +29,7 @@ impl App {
     /// As [`Catalogue::create`](crate::ports::Catalogue::create).
     pub async fn create_product(&self, command: CreateProduct) -> Result<Answer<Product>, StoreError> {
         let CreateProduct { name, display_name, description, price, request } = command;
-        let product = Product::new(name, display_name, description, price, self.now());
+        let product = Product::new(name, display_name, description, price, self.clock.now());
         self.catalogue.create(product, request).await
     }
 }

@@ -26,7 +26,7 @@ impl App {
     /// # Errors
     /// The first failure of the store; those that have expired stay so.
     pub async fn expire_reservations(&self) -> Result<Swept, StoreError> {
-        let now = self.now();
+        let now = self.clock.now();
         let due = self.inventory.due(now, BATCH).await?;
         let more = due.len() >= BATCH;
         let mut outcomes = stream::iter(due)

@@ -41,7 +41,7 @@ impl App {
     /// When the store fails; nothing was changed then.
     pub async fn handle_order_event(&self, message: OrderMessage) -> Result<Applied, StoreError> {
         let OrderMessage { order, version, what } = message;
-        let now = self.now();
+        let now = self.clock.now();
         let hold_until = now.saturating_add(self.reservation_ttl);
         let input = match what {
             What::Created(lines) => Some(Input::OrderCreated { lines, hold_until }),

@@ -50,7 +50,7 @@ impl App {
             Some(name) => name,
             None => UserName::new(Uuid::new_v4().to_string()).map_err(|error| StoreError::new(error.to_string()))?,
         };
-        let user = User::register(NewUser { name, email, display_name, role }, self.now());
+        let user = User::register(NewUser { name, email, display_name, role }, self.clock.now());
         let account = Account { user: user.clone(), password: hash };
         let creation = self.users.create(account, request).await?;
         self.answer(creation, Some(user), &password).await

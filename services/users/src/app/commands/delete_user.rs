@@ -21,7 +21,7 @@ impl App {
     /// When there is no such account, it is deleted already or is at another version.
     pub async fn delete_user(&self, command: DeleteUser) -> Result<User, AppError> {
         let DeleteUser { name, expected } = command;
-        let now = self.now();
+        let now = self.clock.now();
         let changed = self.users.change(&name, Box::new(move |user| user.delete(expected, now).map(Some))).await;
         changed.map_err(|error| AppError::of_change(error, &name))
     }

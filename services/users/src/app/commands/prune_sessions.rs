@@ -14,7 +14,7 @@ impl App {
     /// When the store fails.
     pub async fn prune_sessions(&self) -> Result<(), AppError> {
         for _ in 0..BATCHES {
-            if !self.sessions.prune(self.now(), BATCH).await? {
+            if !self.sessions.prune(self.clock.now(), BATCH).await? {
                 break;
             }
         }

@@ -13,7 +13,7 @@ impl App {
     /// [`AppError::SessionEnded`] for a token that is unknown, used, too old or of an ended session. A used one ends
     /// its session.
     pub async fn refresh_session(&self, presented: Secret) -> Result<Tokens, AppError> {
-        let now = self.now();
+        let now = self.clock.now();
         let (token, next) = self.next_refresh_token(now);
         match self.sessions.renew(refresh_token::digest(&presented), next, now).await? {
             Renewal::Renewed(user) => Ok(self.tokens_for(&user, token, next.expire_time, now)?),

@@ -35,7 +35,8 @@ impl App {
             first.display_name.parse().map_err(|error| wrong("display name", format!("{error}")))?;
         check_password(credentials.password.expose()).map_err(|error| wrong("password", error.to_string()))?;
         let password = self.hasher.hash(&credentials.password).await?;
-        let user = User::register(NewUser { name: name.clone(), email, display_name, role: first.role }, self.now());
+        let user =
+            User::register(NewUser { name: name.clone(), email, display_name, role: first.role }, self.clock.now());
         match self.users.create(Account { user, password }, None).await? {
             // Another instance may have been faster.
             _ if self.users.get(&name).await?.is_some() => {

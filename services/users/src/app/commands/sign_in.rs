@@ -44,7 +44,7 @@ impl App {
         let verified = self.hasher.verify(&command.password, account.as_ref().map(|account| &account.password)).await?;
         let account = account.filter(|account| verified && !account.user.is_deleted());
         let account = account.ok_or(AppError::BadCredentials)?;
-        let now = self.now();
+        let now = self.clock.now();
         let (refresh_token, token) = self.next_refresh_token(now);
         let session =
             NewSession { id: Uuid::new_v4(), user: account.user.name.clone(), verified: account.password, token };

@@ -38,7 +38,7 @@ impl App {
             None => None,
         };
         let change = Change { email, display_name, password };
-        let now = self.now();
+        let now = self.clock.now();
         let changed = self.users.change(&name, Box::new(move |user| user.change(change, expected, now))).await;
         changed.map_err(|error| AppError::of_change(error, &name))
     }

@@ -1,0 +1,89 @@
+//! All settings of the back end.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use meshwork_chassis::config::Listen;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// All settings of the back end.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The folder of all databases, keys and mails. Other folders lie in it unless they are set.
+    pub data: PathBuf,
+    /// The address of the HTTP port with /livez and /readyz.
+    pub ops: Listen,
+    /// What is logged to standard error.
+    pub log: Log,
+    /// The users service.
+    pub users: meshwork_users::Config,
+    /// The products service.
+    pub products: meshwork_products::Config,
+    /// The orders service.
+    pub orders: meshwork_orders::Config,
+    /// The notifications service.
+    pub notifications: meshwork_notifications::Config,
+    /// The gateway.
+    pub gateway: meshwork_gateway::Config,
+}
+
+/// What is logged.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// Which events: a filter like `info` or `warn,meshwork_orders=debug`.
+    pub filter: String,
+    /// How they are written.
+    pub format: LogFormat,
+}
+
+/// How log events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "warn,meshwork=info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+impl Settings {
+    /// The defaults, with all folders in `data`.
+    pub fn in_folder(data: &Path) -> Self {
+        let bus = data.join("bus");
+        let credentials = data.join("credentials");
+        let mut settings = Self {
+            data: data.to_owned(),
+            ops: SocketAddr::from(([127, 0, 0, 1], 9090)).into(),
+            log: Log::default(),
+            users: meshwork_users::Config::default(),
+            products: meshwork_products::Config::default(),
+            orders: meshwork_orders::Config::default(),
+            notifications: meshwork_notifications::Config::default(),
+            gateway: meshwork_gateway::Config::default(),
+        };
+        settings.users.data = data.join("users");
+        settings.products.data = data.join("products");
+        settings.orders.data = data.join("orders");
+        settings.notifications.data = data.join("notifications");
+        settings.users.bus.clone_from(&bus);
+        settings.products.bus.clone_from(&bus);
+        settings.orders.bus.clone_from(&bus);
+        settings.notifications.bus = bus;
+        settings.users.auth.credentials = credentials.join("users.json");
+        settings.products.auth.credentials = credentials.join("products.json");
+        settings.orders.auth.credentials = credentials.join("orders.json");
+        settings.notifications.auth.credentials = credentials.join("notifications.json");
+        settings.gateway.auth.credentials = credentials.join("gateway.json");
+        settings.users.credentials = credentials;
+        settings
+    }
+}

@@ -1,0 +1,31 @@
+//! Errors for people: one sentence, and what to do.
+
+use std::fmt;
+
+use meshwork_chassis::ServeError;
+
+/// Why a command has failed.
+#[derive(Debug)]
+pub struct Failure {
+    sentence: String,
+    hint: String,
+}
+
+impl Failure {
+    /// A sentence about what went wrong, and a hint about what to do.
+    pub fn new(sentence: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), hint: hint.into() }
+    }
+}
+
+impl From<ServeError> for Failure {
+    fn from(error: ServeError) -> Self {
+        Self { sentence: error.sentence, hint: error.hint }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}\n hint: {}", self.sentence, self.hint)
+    }
+}

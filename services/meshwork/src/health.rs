@@ -1,0 +1,68 @@
+//! Asking gRPC ports for their health.
+
+use std::time::Duration;
+
+use meshwork_chassis::connect;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::failure::Failure;
+
+/// How long a port may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A port whose health is asked for.
+#[derive(Clone)]
+pub struct Port(HealthClient<Channel>);
+
+impl Port {
+    /// The port at `HOST:PORT`.
+    ///
+    /// # Errors
+    /// When that is no address.
+    pub fn new(address: &str) -> Result<Self, Failure> {
+        let channel = connect(&format!("http://{address}"));
+        let channel = channel.map_err(|_| Failure::new(format!("{address:?} is no address"), "write HOST:PORT"))?;
+        Ok(Self(HealthClient::new(channel)))
+    }
+
+    /// Whether `service` (the port as a whole when empty) is serving; else what it says instead.
+    pub async fn serving(&self, service: &str) -> Result<(), String> {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let mut client = self.0.clone();
+        match tokio::time::timeout(PATIENCE, client.check(request)).await {
+            Err(_) => Err(format!("gives no answer within {} s", PATIENCE.as_secs())),
+            Ok(Ok(response)) => match response.into_inner().status() {
+                ServingStatus::Serving => Ok(()),
+                status => Err(format!("is {}", status.as_str_name())),
+            },
+            Ok(Err(status)) if status.code() == Code::NotFound => Err("is not known there".to_owned()),
+            Ok(Err(status)) => Err(format!("can't be asked: {}", status.message())),
+        }
+    }
+
+    /// Waits until the port is serving.
+    pub async fn wait(&self) {
+        while self.serving("").await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// `meshwork healthcheck`.
+///
+/// # Errors
+/// When the service isn't serving.
+pub async fn command(address: &str, service: &str) -> Result<(), Failure> {
+    let what = if service.is_empty() { address.to_owned() } else { format!("{service} at {address}") };
+    match Port::new(address)?.serving(service).await {
+        Ok(()) => {
+            println!("{what} is SERVING");
+            Ok(())
+        }
+        Err(problem) => Err(Failure::new(format!("{what} {problem}"), "look whether it runs, and into its log")),
+    }
+}

@@ -1,0 +1,96 @@
+//! Locks on data folders, so that two processes don't run on one.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+use crate::failure::Failure;
+
+/// The file whose lock is the folder's.
+const FILE: &str = "lock";
+
+/// A lock; the folder is free again when it is dropped, or when the process ends in whatever way.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: File,
+}
+
+/// How much of a folder a process needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Share {
+    /// All of it.
+    Alone,
+    /// A part: others may run on other parts.
+    WithOthers,
+}
+
+impl DataLock {
+    /// Locks `folder`, making it when missing.
+    ///
+    /// # Errors
+    /// When another process has locked it, or it can't be made.
+    pub fn take(folder: &Path, share: Share) -> Result<Self, Failure> {
+        let unusable = |error: std::io::Error| {
+            let sentence = format!("can't use the data folder {}: {error}", folder.display());
+            Failure::new(sentence, "choose a folder that you can write to with --data")
+        };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.join(FILE))
+            .map_err(unusable)?;
+        let taken = match share {
+            Share::Alone => file.try_lock(),
+            Share::WithOthers => file.try_lock_shared(),
+        };
+        match taken {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(busy(folder, &mut file)),
+            Err(TryLockError::Error(error)) => return Err(unusable(error)),
+        }
+        if share == Share::Alone {
+            // Only for the message that others get.
+            let note = |file: &mut File| -> std::io::Result<()> {
+                file.set_len(0)?;
+                file.rewind()?;
+                write!(file, "{}", std::process::id())
+            };
+            note(&mut file).map_err(unusable)?;
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+fn busy(folder: &Path, file: &mut File) -> Failure {
+    let mut holder = String::new();
+    let read = file.read_to_string(&mut holder).is_ok_and(|_| holder.bytes().all(|b| b.is_ascii_digit()));
+    let holder = if read && !holder.is_empty() { format!(" (process {holder})") } else { String::new() };
+    Failure::new(
+        format!("another meshwork{holder} is running on the data folder {}", folder.display()),
+        "stop it, or choose another folder with --data",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_process_s_or_shared_in_parts() {
+        let folder = tempfile::tempdir().unwrap();
+        let alone = DataLock::take(folder.path(), Share::Alone).unwrap();
+        for share in [Share::Alone, Share::WithOthers] {
+            let refused = DataLock::take(folder.path(), share).unwrap_err().to_string();
+            assert!(refused.contains(&format!("process {}", std::process::id())), "{refused}");
+        }
+        drop(alone);
+        let part = DataLock::take(folder.path(), Share::WithOthers).unwrap();
+        let other = DataLock::take(folder.path(), Share::WithOthers).unwrap();
+        assert!(DataLock::take(folder.path(), Share::Alone).is_err());
+        drop((part, other));
+        DataLock::take(folder.path(), Share::Alone).unwrap();
+    }
+}

@@ -1,0 +1,62 @@
+//! `meshwork`: the whole back end, or one service of it, and the tools around it.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+
+mod cli;
+mod config;
+mod demo;
+mod failure;
+mod health;
+mod lock;
+mod logs;
+mod migrate;
+mod ops;
+mod run;
+mod serve;
+mod state;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Command};
+use failure::Failure;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    if let Command::Completions { shell } = cli.command {
+        clap_complete::generate(shell, &mut Cli::command(), "meshwork", &mut std::io::stdout());
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| {
+        Failure::new(format!("can't start the runtime: {error}"), "look at the limits of this process")
+    })?;
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Up(args) => up::run(&cli.settings, args).await,
+            Command::Serve { service } => serve::run(&cli.settings, service).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Config => config::print(&cli.settings),
+            Command::Migrate => migrate::run(&cli.settings).await,
+            Command::Healthcheck { address, service } => health::command(&address, &service).await,
+            Command::Completions { .. } => Ok(()),
+        }
+    });
+    // Whatever still runs has had its time; a blocking task must not hold up the exit.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    result
+}

@@ -1,0 +1,96 @@
+//! Running services until a signal comes or one of them fails.
+
+use std::time::Duration;
+
+use meshwork_chassis::CancellationToken;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
+
+use crate::failure::Failure;
+
+/// How long services may take to end: the gateway drains its calls, then those behind it do.
+const STOP: Duration = Duration::from_secs(30);
+
+/// Services that run in this process.
+pub struct Running {
+    tasks: JoinSet<Result<(), Failure>>,
+    /// Asks the services to stop.
+    pub shutdown: CancellationToken,
+}
+
+impl Running {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() }
+    }
+
+    /// Starts a service.
+    pub fn spawn<E: Into<Failure>>(&mut self, service: impl Future<Output = Result<(), E>> + Send + 'static) {
+        self.tasks.spawn(async move { service.await.map_err(Into::into) });
+    }
+
+    /// The first service that ends, while none should.
+    async fn first_to_end(&mut self) -> Failure {
+        match self.tasks.join_next().await {
+            Some(Ok(Err(failure))) => failure,
+            Some(Err(error)) => Failure::new(format!("a service has panicked: {error}"), "look into the log"),
+            Some(Ok(Ok(()))) | None => Failure::new("a service has ended by itself", "look into the log"),
+        }
+    }
+
+    /// Waits for `ready`.
+    ///
+    /// # Errors
+    /// When a service ends before.
+    pub async fn until(&mut self, ready: impl Future<Output = ()>) -> Result<(), Failure> {
+        tokio::select! {
+            () = ready => Ok(()),
+            failure = self.first_to_end() => {
+                self.stop().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Runs until SIGTERM or SIGINT, then stops; a second signal ends the process at once.
+    ///
+    /// # Errors
+    /// When a service fails.
+    pub async fn until_signal(mut self) -> Result<(), Failure> {
+        let result = tokio::select! {
+            result = stop_signal() => result,
+            failure = self.first_to_end() => Err(failure),
+        };
+        tracing::info!("stopping; a second signal ends at once");
+        tokio::select! {
+            () = self.stop() => result,
+            _ = stop_signal() => std::process::exit(130),
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.shutdown.cancel();
+        let ended = async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(Err(failure)) = ended {
+                    tracing::warn!(%failure, "a service has failed while it stopped");
+                }
+            }
+        };
+        if tokio::time::timeout(STOP, ended).await.is_err() {
+            tracing::warn!(seconds = STOP.as_secs(), "services were still running when the time to stop was over");
+        }
+    }
+}
+
+async fn stop_signal() -> Result<(), Failure> {
+    let listen = |kind| {
+        signal(kind).map_err(|error| Failure::new(format!("can't listen for signals: {error}"), "look into the log"))
+    };
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

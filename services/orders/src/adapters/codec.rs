@@ -1,0 +1,135 @@
+//! Events as bytes: the messages of `meshwork.events.v1`, which are both what we store and what others hear.
+
+use bytes::Bytes;
+use meshwork_api::meshwork::events::v1 as proto;
+use meshwork_api::meshwork::orders::v1::order_event::Event as Message;
+use meshwork_chassis::clock::timestamp;
+use prost::Message as _;
+use time::OffsetDateTime;
+
+use super::convert::{money_from_proto, money_to_proto};
+use crate::domain::{Line, Order, OrderEvent};
+
+/// The version of the schema in which events are written.
+pub(super) const SCHEMA_VERSION: u16 = 1;
+
+/// An event of `order` as the contracts have it.
+pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> Message {
+    let (name, customer) = (order.name.to_string(), order.customer.to_string());
+    let total = Some(money_to_proto(&order.total));
+    let lines = || order.lines.iter().map(line_to_proto).collect();
+    match event {
+        OrderEvent::Created { .. } => {
+            let create_time = Some(timestamp(at));
+            Message::OrderCreated(proto::OrderCreated { order: name, customer, lines: lines(), total, create_time })
+        }
+        OrderEvent::Confirmed => Message::OrderConfirmed(proto::OrderConfirmed { order: name, customer, total }),
+        OrderEvent::Rejected { reason } => {
+            Message::OrderRejected(proto::OrderRejected { order: name, customer, reason: reason.clone() })
+        }
+        OrderEvent::Allocated => Message::OrderAllocated(proto::OrderAllocated { order: name }),
+        OrderEvent::Shipped { tracking_number } => {
+            let tracking_number = tracking_number.clone();
+            Message::OrderShipped(proto::OrderShipped { order: name, customer, tracking_number })
+        }
+        OrderEvent::Delivered => Message::OrderDelivered(proto::OrderDelivered { order: name, customer }),
+        OrderEvent::Cancelled { reason } => {
+            Message::OrderCancelled(proto::OrderCancelled { order: name, customer, reason: reason.clone() })
+        }
+        OrderEvent::ReservationRequested { attempt } => {
+            let attempt = i32::try_from(*attempt).unwrap_or(i32::MAX);
+            Message::ReservationRequested(proto::ReservationRequested { order: name, attempt, lines: lines() })
+        }
+    }
+}
+
+/// The type and the bytes of an event.
+pub(super) fn encode(message: &Message) -> (&'static str, Bytes) {
+    let (event_type, data) = match message {
+        Message::OrderCreated(event) => ("order_created", event.encode_to_vec()),
+        Message::OrderConfirmed(event) => ("order_confirmed", event.encode_to_vec()),
+        Message::OrderRejected(event) => ("order_rejected", event.encode_to_vec()),
+        Message::OrderAllocated(event) => ("order_allocated", event.encode_to_vec()),
+        Message::OrderShipped(event) => ("order_shipped", event.encode_to_vec()),
+        Message::OrderDelivered(event) => ("order_delivered", event.encode_to_vec()),
+        Message::OrderCancelled(event) => ("order_cancelled", event.encode_to_vec()),
+        Message::ReservationRequested(event) => ("reservation_requested", event.encode_to_vec()),
+    };
+    (event_type, data.into())
+}
+
+/// The event that stored bytes hold.
+pub(super) fn decode(event_type: &str, schema_version: u16, data: &[u8]) -> Result<OrderEvent, String> {
+    if schema_version != SCHEMA_VERSION {
+        return Err(format!("{event_type} has schema version {schema_version}; this release reads {SCHEMA_VERSION}"));
+    }
+    let damaged = |error: prost::DecodeError| format!("{event_type} can't be decoded: {error}");
+    Ok(match event_type {
+        "order_created" => {
+            let event = proto::OrderCreated::decode(data).map_err(damaged)?;
+            OrderEvent::Created {
+                customer: event
+                    .customer
+                    .parse()
+                    .map_err(|error| format!("{event_type} has a customer that {error}"))?,
+                lines: event
+                    .lines
+                    .iter()
+                    .map(line_from_proto)
+                    .collect::<Result<_, _>>()
+                    .map_err(|problem| format!("{event_type} has a line {problem}"))?,
+                total: money_from_proto(event.total.as_ref())
+                    .ok_or_else(|| format!("{event_type} has no total that can be read"))?,
+            }
+        }
+        "order_confirmed" => {
+            proto::OrderConfirmed::decode(data).map_err(damaged)?;
+            OrderEvent::Confirmed
+        }
+        "order_rejected" => {
+            OrderEvent::Rejected { reason: proto::OrderRejected::decode(data).map_err(damaged)?.reason }
+        }
+        "order_allocated" => {
+            proto::OrderAllocated::decode(data).map_err(damaged)?;
+            OrderEvent::Allocated
+        }
+        "order_shipped" => {
+            OrderEvent::Shipped { tracking_number: proto::OrderShipped::decode(data).map_err(damaged)?.tracking_number }
+        }
+        "order_delivered" => {
+            proto::OrderDelivered::decode(data).map_err(damaged)?;
+            OrderEvent::Delivered
+        }
+        "order_cancelled" => {
+            OrderEvent::Cancelled { reason: proto::OrderCancelled::decode(data).map_err(damaged)?.reason }
+        }
+        "reservation_requested" => {
+            let attempt = proto::ReservationRequested::decode(data).map_err(damaged)?.attempt;
+            let attempt = u32::try_from(attempt).map_err(|_| format!("{event_type} is attempt {attempt}"))?;
+            OrderEvent::ReservationRequested { attempt }
+        }
+        _ => return Err(format!("{event_type} is no event of orders that this release knows")),
+    })
+}
+
+fn line_to_proto(line: &Line) -> proto::OrderLine {
+    proto::OrderLine {
+        product: line.product.to_string(),
+        quantity: line.quantity,
+        display_name: line.display_name.clone(),
+        unit_price: Some(money_to_proto(&line.unit_price)),
+    }
+}
+
+fn line_from_proto(line: &proto::OrderLine) -> Result<Line, String> {
+    Ok(Line {
+        product: line.product.parse().map_err(|error| format!("whose product {error}"))?,
+        quantity: line.quantity,
+        display_name: line.display_name.clone(),
+        unit_price: money_from_proto(line.unit_price.as_ref()).ok_or("without a price that can be read")?,
+    })
+}
+
+#[cfg(test)]
+#[path = "codec_tests.rs"]
+mod tests;

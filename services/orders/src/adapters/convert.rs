@@ -1,0 +1,72 @@
+//! Between the domain and the contracts.
+
+use meshwork_api::google::r#type::Money as MoneyProto;
+use meshwork_api::meshwork::orders::v1 as proto;
+use meshwork_chassis::clock::timestamp;
+use meshwork_chassis::{etag, validate};
+
+use super::codec;
+use crate::domain::{Line, Money, Order, State};
+use crate::ports::Recorded;
+
+pub(super) fn money_to_proto(money: &Money) -> MoneyProto {
+    validate::money(&money.currency, money.minor)
+}
+
+/// The amount; `None` when there is none, or one that isn't a whole number of the currency's smallest unit.
+pub(super) fn money_from_proto(money: Option<&MoneyProto>) -> Option<Money> {
+    let money = money?;
+    let minor = validate::minor(money)?;
+    Some(Money { currency: money.currency_code.clone(), minor })
+}
+
+pub(super) fn state_to_proto(state: State) -> proto::order::State {
+    match state {
+        State::Pending => proto::order::State::Pending,
+        State::Confirmed => proto::order::State::Confirmed,
+        State::Rejected => proto::order::State::Rejected,
+        State::Shipped => proto::order::State::Shipped,
+        State::Delivered => proto::order::State::Delivered,
+        State::Cancelled => proto::order::State::Cancelled,
+    }
+}
+
+/// The state that a filter names.
+pub(super) fn state_from_word(word: &str) -> Option<State> {
+    let all = [State::Pending, State::Confirmed, State::Rejected, State::Shipped, State::Delivered, State::Cancelled];
+    all.into_iter().find(|state| state.as_str() == word)
+}
+
+fn order_line(line: &Line) -> proto::order::Line {
+    proto::order::Line {
+        product: line.product.to_string(),
+        quantity: line.quantity,
+        display_name: line.display_name.clone(),
+        unit_price: Some(money_to_proto(&line.unit_price)),
+    }
+}
+
+pub(super) fn order_to_proto(order: &Order) -> proto::Order {
+    proto::Order {
+        name: order.name.to_string(),
+        customer: order.customer.to_string(),
+        lines: order.lines.iter().map(order_line).collect(),
+        total: Some(money_to_proto(&order.total)),
+        state: state_to_proto(order.state).into(),
+        state_reason: order.state_reason.clone(),
+        tracking_number: order.tracking_number.clone(),
+        allocate_time: order.allocated_at.map(timestamp),
+        create_time: Some(timestamp(order.created_at)),
+        update_time: Some(timestamp(order.updated_at)),
+        etag: etag::format(order.version),
+    }
+}
+
+/// An event of `order` as callers see it.
+pub(super) fn event_to_proto(order: &Order, recorded: &Recorded) -> proto::OrderEvent {
+    proto::OrderEvent {
+        name: format!("{}/events/{}", order.name, recorded.version),
+        create_time: Some(timestamp(recorded.at)),
+        event: Some(codec::message(order, &recorded.event, recorded.at)),
+    }
+}

@@ -1,0 +1,144 @@
+//! The table of this service's errors.
+
+use std::time::Duration;
+
+use meshwork_api::ProductName;
+use meshwork_chassis::errors::{
+    COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, NOT_ALLOWED, REQUEST_ID_REUSED, internal,
+};
+use meshwork_chassis::validate::Violations;
+use tonic::{Code, Status};
+
+use crate::app::AppError;
+use crate::domain::OrderError;
+use crate::ports::{CatalogueError, StoreError};
+
+/// The domain of this service's errors.
+pub const DOMAIN: &str = "orders.meshwork.dev";
+
+/// There is no such order.
+pub const ORDER_NOT_FOUND: ErrorKind = ErrorKind::new("ORDER_NOT_FOUND", Code::NotFound, "There is no such order.");
+/// The chosen id is in use.
+pub const ORDER_ID_TAKEN: ErrorKind =
+    ErrorKind::new("ORDER_ID_TAKEN", Code::AlreadyExists, "There is an order with this id. Choose another, or none.");
+/// The order's state doesn't allow the command.
+pub const ORDER_STATE: ErrorKind = ErrorKind::new(
+    "ORDER_STATE",
+    Code::FailedPrecondition,
+    "The order's state doesn't allow this. ErrorInfo tells the state.",
+);
+/// The pieces are not allocated yet.
+pub const STOCK_NOT_ALLOCATED: ErrorKind = ErrorKind::retryable(
+    "STOCK_NOT_ALLOCATED",
+    Code::FailedPrecondition,
+    Duration::from_millis(500),
+    "The inventory has not allocated the order's pieces yet. Try again in a moment.",
+);
+/// Others change the order all the time.
+pub const ORDER_CONTENDED: ErrorKind = ErrorKind::retryable(
+    "ORDER_CONTENDED",
+    Code::Aborted,
+    Duration::from_millis(100),
+    "Others changed the order at each of several tries. Nothing was written. Try again.",
+);
+/// A write may have been made.
+pub const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::retryable(
+    "OUTCOME_UNKNOWN",
+    Code::Unavailable,
+    Duration::from_millis(500),
+    "The store was lost in the middle of the write. Send the same request_id again to learn the outcome.",
+);
+/// The order's history can't be read.
+pub const ORDER_DAMAGED: ErrorKind = ErrorKind::new(
+    "ORDER_DAMAGED",
+    Code::DataLoss,
+    "What is stored of this order can't be understood. The log names the place; other orders are not affected.",
+);
+
+/// All errors of this service.
+pub const TABLE: &[&[&ErrorKind]] = &[
+    COMMON,
+    &[
+        &ORDER_NOT_FOUND,
+        &ORDER_ID_TAKEN,
+        &ORDER_STATE,
+        &STOCK_NOT_ALLOCATED,
+        &ORDER_CONTENDED,
+        &OUTCOME_UNKNOWN,
+        &ORDER_DAMAGED,
+    ],
+];
+
+/// The status for a use case that was not carried out, about the order `name`.
+pub(super) fn status(name: &str, error: &AppError) -> Status {
+    let about = [("order", name)];
+    match error {
+        AppError::Order(OrderError::Missing) => {
+            ORDER_NOT_FOUND.status(DOMAIN, format!("there is no order {name}"), &about)
+        }
+        AppError::Order(OrderError::Exists) => ORDER_ID_TAKEN.status(DOMAIN, error, &about),
+        AppError::Order(OrderError::State { state, .. }) => {
+            ORDER_STATE.status(DOMAIN, error, &[("order", name), ("state", state.as_str())])
+        }
+        AppError::Order(OrderError::NotAllocated) => STOCK_NOT_ALLOCATED.status(DOMAIN, error, &about),
+        AppError::Order(OrderError::Currencies { line }) => violation(&format!("order.lines[{line}].product"), error),
+        AppError::Order(OrderError::Total) => violation("order.lines", error),
+        AppError::NotAllowed => {
+            NOT_ALLOWED.status(DOMAIN, format!("{name} is another customer's, or there is none"), &about)
+        }
+        AppError::EtagMismatch => {
+            ETAG_MISMATCH.status(DOMAIN, format!("{name} has changed since it was read; read it again"), &about)
+        }
+        AppError::AheadOfOrder => violation("resume_token", error),
+        AppError::RequestReused => {
+            REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before; send a new one", &[])
+        }
+        AppError::Contended => ORDER_CONTENDED.status(DOMAIN, error, &about),
+        AppError::Catalogue(CatalogueError::Missing(_)) => violation("order.lines", error),
+        AppError::Catalogue(CatalogueError::Unavailable(cause)) => {
+            tracing::warn!(cause, "the catalogue doesn't answer");
+            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the products service doesn't answer; try again", &[])
+        }
+        AppError::Store(StoreError::Cursor) => violation("page_token", &"must be a next_page_token of this list"),
+        AppError::Store(StoreError::Unavailable(cause)) => internal(DOMAIN, cause),
+        AppError::Store(StoreError::OutcomeUnknown(cause)) => {
+            tracing::warn!(cause, "the outcome of a write is unknown");
+            OUTCOME_UNKNOWN.status(DOMAIN, "the outcome is unknown; send the same request_id again", &about)
+        }
+        AppError::Store(StoreError::Damaged(cause)) => {
+            tracing::error!(order = name, cause, "an order can't be read");
+            ORDER_DAMAGED.status(DOMAIN, "what is stored of this order can't be understood", &about)
+        }
+    }
+}
+
+/// The status for a missing product, with the line that names it.
+pub(super) fn missing_product(lines: &[ProductName], missing: &ProductName) -> Status {
+    let line = lines.iter().position(|product| product == missing).unwrap_or_default();
+    violation(&format!("order.lines[{line}].product"), &format_args!("names {missing}, which is not for sale"))
+}
+
+/// The status for an order of somebody else's.
+pub(super) fn not_for(customer: &impl std::fmt::Display) -> Status {
+    NOT_ALLOWED.status(DOMAIN, "only staff may order for somebody else", &[("customer", &customer.to_string())])
+}
+
+/// The status for a field that only the use case could find wrong.
+fn violation(field: &str, problem: &dyn std::fmt::Display) -> Status {
+    let mut violations = Violations::new();
+    violations.add(field, problem);
+    match violations.finish(DOMAIN) {
+        Err(status) => status,
+        Ok(()) => internal(DOMAIN, problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TABLE;
+
+    #[test]
+    fn the_table_is_sound() {
+        assert_eq!(meshwork_chassis::errors::faults(&TABLE.concat()), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,12 @@
+//! What meets the world.
+
+pub mod catalogue;
+mod codec;
+mod convert;
+pub mod errors;
+pub mod event_store;
+pub mod grpc;
+pub mod projector;
+pub mod read_model;
+pub mod stock_events;
+pub mod watchdog;

@@ -1,0 +1,69 @@
+//! The inventory's events, as they come over the bus.
+
+use async_trait::async_trait;
+use meshwork_api::OrderName;
+use meshwork_api::meshwork::events::v1 as proto;
+use meshwork_events::{Envelope, HandleError, Handler};
+use prost::Message;
+
+use crate::app::commands::StockEvent;
+use crate::app::{App, AppError};
+use crate::ports::StoreError;
+
+/// Lets orders react to the inventory.
+pub struct StockEvents {
+    app: App,
+}
+
+impl StockEvents {
+    /// Reactions by `app`.
+    pub fn new(app: App) -> Self {
+        Self { app }
+    }
+}
+
+#[async_trait]
+impl Handler for StockEvents {
+    async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
+        let Some((order, stock_event)) = decode(event).map_err(HandleError::Poison)? else { return Ok(()) };
+        self.app.handle_stock_event(&order, &event.id, &stock_event).await.map_err(|error| match error {
+            AppError::Store(StoreError::Damaged(problem)) => HandleError::Poison(problem),
+            error => HandleError::Retry(error.to_string()),
+        })
+    }
+}
+
+/// What the event says, and of which order; `None` for events that orders don't react to, known or not (NT-8).
+fn decode(event: &Envelope) -> Result<Option<(OrderName, StockEvent)>, String> {
+    let damaged = |error: prost::DecodeError| format!("{} can't be decoded: {error}", event.event_type);
+    let data = event.data.as_ref();
+    let (order, stock_event) = match event.event_type.as_str() {
+        "stock_reserved" => (proto::StockReserved::decode(data).map_err(damaged)?.order, StockEvent::Reserved),
+        "stock_rejected" => {
+            let rejected = proto::StockRejected::decode(data).map_err(damaged)?;
+            (rejected.order.clone(), StockEvent::Rejected { reason: reason(&rejected) })
+        }
+        "stock_allocated" => (proto::StockAllocated::decode(data).map_err(damaged)?.order, StockEvent::Allocated),
+        "reservation_expired" => (proto::ReservationExpired::decode(data).map_err(damaged)?.order, StockEvent::Expired),
+        "allocation_failed" => {
+            let failed = proto::AllocationFailed::decode(data).map_err(damaged)?;
+            (failed.order, StockEvent::AllocationFailed { reason: failed.reason })
+        }
+        _ => return Ok(None),
+    };
+    let order = order.parse().map_err(|error| format!("{} is about an order that {error}", event.event_type))?;
+    Ok(Some((order, stock_event)))
+}
+
+/// The shortages in words.
+fn reason(rejected: &proto::StockRejected) -> String {
+    let shortage = |shortage: &proto::Shortage| {
+        format!("{}: {} wanted, {} available", shortage.product, shortage.requested, shortage.available)
+    };
+    let shortages: Vec<_> = rejected.shortages.iter().map(shortage).collect();
+    if shortages.is_empty() {
+        "too few pieces".to_owned()
+    } else {
+        format!("too few pieces of {}", shortages.join("; "))
+    }
+}

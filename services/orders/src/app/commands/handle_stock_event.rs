@@ -1,0 +1,53 @@
+//! The order's side of the saga: what it does when the inventory speaks.
+
+use meshwork_api::OrderName;
+
+use crate::app::{App, AppError};
+use crate::domain::{Command, OrderError};
+
+/// What the inventory has decided about an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StockEvent {
+    /// The pieces are held.
+    Reserved,
+    /// There are too few.
+    Rejected {
+        /// What is missing.
+        reason: String,
+    },
+    /// The pieces belong to the order.
+    Allocated,
+    /// The pieces were not claimed in time.
+    Expired,
+    /// The pieces were gone when the confirmed order claimed them.
+    AllocationFailed {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl App {
+    /// Lets an order react. `event_id` is the command's id, so that an event that comes twice does nothing twice.
+    ///
+    /// # Errors
+    /// See [`AppError`].
+    pub async fn handle_stock_event(
+        &self,
+        name: &OrderName,
+        event_id: &str,
+        event: &StockEvent,
+    ) -> Result<(), AppError> {
+        let command = match event {
+            StockEvent::Reserved => Command::Confirm,
+            StockEvent::Rejected { reason } => Command::Reject { reason: reason.clone() },
+            StockEvent::Allocated => Command::RecordAllocation,
+            StockEvent::Expired => Command::Reject { reason: "the reservation has expired".to_owned() },
+            StockEvent::AllocationFailed { reason } => Command::FailAllocation { reason: reason.clone() },
+        };
+        match self.execute(name, &command, None, event_id.to_owned(), None).await {
+            // A reservation of an order that we don't hold concerns nobody here.
+            Ok(_) | Err(AppError::Order(OrderError::Missing)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+}

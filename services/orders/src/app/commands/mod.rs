@@ -1,0 +1,10 @@
+//! What changes orders.
+
+mod change_order;
+mod create_order;
+mod handle_stock_event;
+mod watch_over_pending;
+
+pub use change_order::ChangeOrder;
+pub use create_order::{CreateOrder, NewLine};
+pub use handle_stock_event::StockEvent;

@@ -1,0 +1,60 @@
+//! The use cases: a file per command and per query.
+
+pub mod commands;
+pub mod queries;
+
+use std::sync::Arc;
+
+use crate::domain::OrderError;
+use crate::ports::{Catalogue, CatalogueError, Clock, OrderReadModel, OrderStore, StoreError};
+
+/// The use cases with what they need.
+#[derive(Clone)]
+pub struct App {
+    /// The orders' histories.
+    pub store: Arc<dyn OrderStore>,
+    /// The orders as lists show them.
+    pub read_model: Arc<dyn OrderReadModel>,
+    /// The products service.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// Why a use case was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The rules of orders don't allow it.
+    #[error(transparent)]
+    Order(#[from] OrderError),
+    /// The caller may not do it, or may not know whether it could be done.
+    #[error("the order is another customer's, or there is none")]
+    NotAllowed,
+    /// The caller's version of the order is not the current one.
+    #[error("the order is at another version")]
+    EtagMismatch,
+    /// The order has fewer events than the caller claims to know.
+    #[error("is ahead of the order")]
+    AheadOfOrder,
+    /// The request id came with another body before.
+    #[error("the request_id came with another body before")]
+    RequestReused,
+    /// The order was changed by others at each try.
+    #[error("the order was changed by others at each of several tries")]
+    Contended,
+    /// The catalogue gives no prices.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// A store has failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a command gives back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply<T> {
+    /// The answer.
+    pub answer: T,
+    /// Whether the answer was given before, to the same request.
+    pub replayed: bool,
+}

@@ -1,0 +1,8 @@
+//! What tells of orders.
+
+mod get_order;
+mod list_order_events;
+mod list_orders;
+mod watch_order;
+
+pub use watch_order::{OrderChange, OrderWatch};

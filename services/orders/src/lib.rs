@@ -1,0 +1,159 @@
+//! The orders service: takes orders and follows them to the door.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`domain`] | the order: `decide(state, command) -> events`, `evolve(state, event) -> state` |
+//! | [`app`] | the use cases, commands and queries apart |
+//! | [`ports`] | what the use cases need |
+//! | [`adapters`] | gRPC, the event store, the read model and its projector, the catalogue, the inventory's events |
+//!
+//! An order is the events that made it; they are all that is kept. The relay publishes them on the stream `orders`, the
+//! consumer `orders` listens to the inventory on the stream `products`, the projector keeps the lists, and the watchdog
+//! sees to it that no order waits for ever.
+
+pub mod adapters;
+pub mod app;
+pub mod domain;
+pub mod ports;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
+use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
+use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::server::{GrpcServer, ServeError, listen};
+use meshwork_chassis::{CancellationToken, SystemClock, connect};
+use meshwork_events::{Consumer, Relay, SqliteBus, StoreSource};
+use meshwork_eventstore::{EventStore, SqliteEventStore};
+use meshwork_sql::AppliedMigration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
+
+use crate::adapters::catalogue::GrpcCatalogue;
+use crate::adapters::errors::DOMAIN;
+use crate::adapters::event_store::{EventOrderStore, is_public};
+use crate::adapters::grpc::OrderGrpc;
+use crate::adapters::read_model::SqliteReadModel;
+use crate::adapters::stock_events::StockEvents;
+use crate::adapters::{projector, watchdog};
+use crate::app::App;
+
+/// How many partitions the event store has. A store keeps the number it was made with.
+const PARTITIONS: u16 = 16;
+/// How long background work may take to end after the last call.
+const STOP: Duration = Duration::from_secs(5);
+
+/// The service's settings.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The address of the gRPC port.
+    pub listen: Listen,
+    /// The folder of the service's databases.
+    pub data: PathBuf,
+    /// The folder of the event bus.
+    pub bus: PathBuf,
+    /// How callers are known, and who this service is to others.
+    pub auth: AuthConfig,
+    /// The products service: `http://HOST:PORT`.
+    pub products: String,
+    /// How long the inventory may take to answer for an order before it is asked again. It should exceed the time for
+    /// which the inventory holds pieces.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub reservation_timeout: Duration,
+    /// How often the service looks for orders that wait too long.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub watchdog_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: Listen::from(std::net::SocketAddr::from(([127, 0, 0, 1], 8083))),
+            data: PathBuf::from("meshwork-data/orders"),
+            bus: PathBuf::from("meshwork-data/bus"),
+            auth: AuthConfig::default(),
+            products: "http://127.0.0.1:8082".to_owned(),
+            reservation_timeout: Duration::from_secs(660),
+            watchdog_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+fn events_file(data: &Path) -> PathBuf {
+    data.join("events.db")
+}
+
+fn view_file(data: &Path) -> PathBuf {
+    data.join("view.db")
+}
+
+fn store_error(error: meshwork_sql::Error) -> ServeError {
+    ServeError::new(error, "look whether the data folder can be written and the disk has room")
+}
+
+/// Brings the service's databases to this release.
+///
+/// # Errors
+/// When one can't be opened or migrated.
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    let mut applied = SqliteEventStore::migrate(&events_file(&config.data)).await.map_err(store_error)?;
+    applied.extend(SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(store_error)?);
+    Ok(applied)
+}
+
+/// Runs the service until `shutdown`.
+///
+/// # Errors
+/// When it can't start, or its server fails.
+pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let target = |error| ServeError::new(error, "correct the address in the configuration");
+    let listener = listen(&config.listen)?;
+    let store: Arc<dyn EventStore> =
+        Arc::new(SqliteEventStore::open(&events_file(&config.data), PARTITIONS).await.map_err(store_error)?);
+    let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(store_error)?;
+    let bus = SqliteBus::open(&config.bus).await.map_err(store_error)?;
+
+    let users = connect(&config.auth.users).map_err(target)?;
+    let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
+    let products = identity.channel(connect(&config.products).map_err(target)?);
+    let app = App {
+        store: Arc::new(EventOrderStore::new(store.clone())),
+        read_model: Arc::new(view.clone()),
+        catalogue: Arc::new(GrpcCatalogue::new(products)),
+        clock: Arc::new(SystemClock),
+    };
+
+    // Background work ends after the last call, so that what a call has written is still published.
+    let stop = CancellationToken::new();
+    let mut background = JoinSet::new();
+    let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
+    let consumer = Consumer::new(bus, "orders", "products", Arc::new(StockEvents::new(app.clone())));
+    let token = stop.clone();
+    background.spawn(async move { relay.run(token).await });
+    let token = stop.clone();
+    background.spawn(async move { consumer.run(token).await });
+    background.spawn(projector::run(store, view, stop.clone()));
+    background.spawn(watchdog::run(app.clone(), config.watchdog_interval, config.reservation_timeout, stop.clone()));
+
+    let keys = Arc::new(GrpcKeys::new(users));
+    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
+    let served = GrpcServer::new(verifier, DOMAIN, &[])
+        .await
+        .service(OrderServiceServer::new(OrderGrpc::new(app, shutdown.clone())))
+        .await
+        .serve(listener, std::future::ready(()), shutdown)
+        .await;
+    stop.cancel();
+    if tokio::time::timeout(STOP, background.join_all()).await.is_err() {
+        tracing::warn!(seconds = STOP.as_secs(), "background work was still going on when the time to stop was over");
+    }
+    served
+}

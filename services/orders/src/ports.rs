@@ -1,0 +1,199 @@
+//! What the use cases need from the world.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_api::{OrderName, ProductName, UserName};
+pub use meshwork_chassis::Clock;
+use meshwork_chassis::page::{Page, PageRequest};
+use meshwork_chassis::request::RequestKey;
+use time::OffsetDateTime;
+
+use crate::domain::{Money, Order, OrderEvent, State};
+
+/// An event in an order's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The order's version after it.
+    pub version: i64,
+    /// When it was recorded.
+    pub at: OffsetDateTime,
+    /// What happened.
+    pub event: OrderEvent,
+}
+
+/// Events to append to an order's history.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The order.
+    pub order: OrderName,
+    /// The order as it must be, which the events were decided on; `None` for one that must not exist.
+    pub before: Option<Order>,
+    /// The command's id: one that comes again appends nothing.
+    pub command_id: String,
+    /// What happened.
+    pub events: Vec<OrderEvent>,
+    /// When.
+    pub at: OffsetDateTime,
+}
+
+/// A command that was carried out, by this call or by an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// The order's version after it.
+    pub version: i64,
+    /// Whether an earlier call has carried it out.
+    pub replayed: bool,
+}
+
+/// Why nothing was appended.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The order has another version by now.
+    #[error("the order has changed")]
+    Conflict,
+    /// The store has failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A store has failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be reached; nothing was written.
+    #[error("{0}")]
+    Unavailable(String),
+    /// It was lost in the middle of a write, which may have been made; the same command can be sent again.
+    #[error("{0}")]
+    OutcomeUnknown(String),
+    /// What it holds can't be understood.
+    #[error("{0}")]
+    Damaged(String),
+    /// The cursor of a page is none that this store gives.
+    #[error("the page's cursor is of another form")]
+    Cursor,
+}
+
+/// What is known of a request id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Nobody has used it.
+    Free,
+    /// It was claimed by the same request.
+    Ours {
+        /// The order's version at which the request found nothing left to do, if that is what became of it.
+        settled: Option<i64>,
+    },
+    /// It was claimed by another request.
+    Reused,
+}
+
+/// Waits for an order to change.
+#[async_trait]
+pub trait Changes: Send {
+    /// Returns when the order may have changed, or after `at_most`.
+    async fn next(&mut self, at_most: Duration);
+}
+
+/// The orders' histories: the truth.
+#[async_trait]
+pub trait OrderStore: Send + Sync + 'static {
+    /// The events of an order with a version above `after`, in order; none for an order that doesn't exist.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn history(&self, order: &OrderName, after: i64) -> Result<Vec<Recorded>, StoreError>;
+
+    /// Appends events, all or none. A command that has been carried out already appends nothing: the answer tells the
+    /// version that it made then.
+    ///
+    /// # Errors
+    /// [`AppendError::Conflict`] when the order isn't at the version that was decided on; else when the store fails.
+    async fn append(&self, append: Append) -> Result<Done, AppendError>;
+
+    /// The version that a command has made, if it has been carried out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn find(&self, order: &OrderName, command_id: &str) -> Result<Option<i64>, StoreError>;
+
+    /// What is known of a request's id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn look_up(&self, request: &RequestKey) -> Result<Claim, StoreError>;
+
+    /// Claims a request's id for its body. Returns [`Claim::Ours`], with nothing settled, or [`Claim::Reused`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn claim(&self, request: &RequestKey, at: OffsetDateTime) -> Result<Claim, StoreError>;
+
+    /// Notes that a request, which has claimed its id, found nothing left to do at this version of its order. The first
+    /// note stands: the answer tells it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Done, StoreError>;
+
+    /// Tells of changes of an order from now on; subscribe before reading.
+    fn changes(&self, order: &OrderName) -> Box<dyn Changes>;
+}
+
+/// Which orders are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrderFilter {
+    /// Of this customer.
+    pub customer: Option<UserName>,
+    /// In this state.
+    pub state: Option<State>,
+}
+
+/// The orders as lists show them: follows the store with a short delay.
+#[async_trait]
+pub trait OrderReadModel: Send + Sync + 'static {
+    /// A page of orders, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::Cursor`] for a cursor of another form; else when the store fails.
+    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<Page<Order>, StoreError>;
+
+    /// At most `limit` pending orders that haven't changed since `before`, oldest first. Orders whose history can't be
+    /// followed are left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError>;
+}
+
+/// A product as the catalogue has it at this moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogueItem {
+    /// The product.
+    pub product: ProductName,
+    /// What it is called.
+    pub display_name: String,
+    /// The price of one piece.
+    pub price: Money,
+}
+
+/// Why the catalogue gives no prices.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogueError {
+    /// A product is not for sale.
+    #[error("{0} is not for sale")]
+    Missing(ProductName),
+    /// The catalogue doesn't answer.
+    #[error("the catalogue doesn't answer: {0}")]
+    Unavailable(String),
+}
+
+/// The products service, as orders sees it.
+#[async_trait]
+pub trait Catalogue: Send + Sync + 'static {
+    /// The products, in the order of their names.
+    ///
+    /// # Errors
+    /// See [`CatalogueError`].
+    async fn items(&self, products: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError>;
+}

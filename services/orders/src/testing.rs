@@ -1,0 +1,282 @@
+//! The conformance suites of the ports: what every adapter must do.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_api::OrderName;
+use meshwork_chassis::page::PageRequest;
+use meshwork_chassis::request::RequestKey;
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use crate::domain::{Line, Money, Order, OrderEvent, State, fold};
+use crate::ports::{Append, AppendError, Claim, Done, OrderFilter, OrderReadModel, OrderStore, Recorded, StoreError};
+
+/// The longest that the suites wait for something that must come.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The order with this id.
+pub fn order_name(id: &str) -> OrderName {
+    OrderName::new(id).unwrap()
+}
+
+/// So many seconds after 1970.
+pub fn second(seconds: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds)
+}
+
+/// The creation of an order of two teas by `users/{customer}`.
+pub fn created(customer: &str) -> OrderEvent {
+    let unit_price = Money { currency: "EUR".to_owned(), minor: 420 };
+    let total = Money { minor: 840, ..unit_price.clone() };
+    let product = "products/tea".parse().unwrap();
+    let line = Line { product, quantity: 2, display_name: "Green tea".to_owned(), unit_price };
+    OrderEvent::Created { customer: format!("users/{customer}").parse().unwrap(), lines: vec![line], total }
+}
+
+/// The order as its history makes it.
+pub async fn folded(store: &dyn OrderStore, name: &OrderName) -> Option<Order> {
+    let history = store.history(name, 0).await.unwrap();
+    fold(name, history.iter().map(|recorded| (&recorded.event, recorded.at)))
+}
+
+/// Appends to the order as it is; the command's id is `command_id`.
+///
+/// # Errors
+/// As [`OrderStore::append`].
+pub async fn append(
+    store: &dyn OrderStore,
+    id: &str,
+    command_id: &str,
+    events: &[OrderEvent],
+    at: OffsetDateTime,
+) -> Result<Done, AppendError> {
+    let order = order_name(id);
+    let before = folded(store, &order).await;
+    let (command_id, events) = (command_id.to_owned(), events.to_vec());
+    store.append(Append { order, before, command_id, events, at }).await
+}
+
+/// Runs the suite of [`OrderStore`] on an empty store.
+pub async fn order_store_conformance(store: Arc<dyn OrderStore>) {
+    let at = store.as_ref();
+    histories_are_read_back(at).await;
+    appends_are_held_against_the_version(at).await;
+    a_command_appends_once(at).await;
+    a_request_id_belongs_to_one_body(at).await;
+    what_a_request_was_settled_at_stands(at).await;
+    of_racing_bodies_one_claims_the_id(&store).await;
+    a_change_wakes_who_waits_for_it(at).await;
+}
+
+async fn histories_are_read_back(store: &dyn OrderStore) {
+    let events = [created("anna"), OrderEvent::ReservationRequested { attempt: 1 }, OrderEvent::Confirmed];
+    append(store, "read", "a", &events[..2], second(1)).await.unwrap();
+    let done = append(store, "read", "b", &events[2..], second(2)).await.unwrap();
+    assert_eq!(done, Done { version: 3, replayed: false });
+    let recorded = |version, at: i64, event: &OrderEvent| Recorded { version, at: second(at), event: event.clone() };
+    let all = [recorded(1, 1, &events[0]), recorded(2, 1, &events[1]), recorded(3, 2, &events[2])];
+    let read = order_name("read");
+    assert_eq!(store.history(&read, 0).await.unwrap(), all);
+    // Also from the middle of what one command has appended.
+    assert_eq!(store.history(&read, 1).await.unwrap(), all[1..]);
+    assert_eq!(store.history(&read, 3).await.unwrap(), []);
+    assert_eq!(store.history(&order_name("absent"), 0).await.unwrap(), []);
+}
+
+async fn appends_are_held_against_the_version(store: &dyn OrderStore) {
+    append(store, "held", "a", &[created("anna")], second(1)).await.unwrap();
+    let order = order_name("held");
+    let stale = folded(store, &order).await;
+    append(store, "held", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
+    let events = [OrderEvent::Cancelled { reason: "late".to_owned() }];
+    for (before, command_id, events) in [(stale, "c", events.to_vec()), (None, "d", vec![created("bert")])] {
+        let late = Append { order: order.clone(), before, command_id: command_id.to_owned(), events, at: second(3) };
+        assert!(matches!(store.append(late).await, Err(AppendError::Conflict)), "{command_id}");
+    }
+    assert_eq!(store.history(&order, 0).await.unwrap().len(), 2);
+}
+
+async fn a_command_appends_once(store: &dyn OrderStore) {
+    append(store, "once", "a", &[created("anna")], second(1)).await.unwrap();
+    append(store, "once", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
+    append(store, "once", "c", &[OrderEvent::Allocated], second(3)).await.unwrap();
+    let order = order_name("once");
+    let again = append(store, "once", "b", &[OrderEvent::Confirmed], second(4)).await.unwrap();
+    assert_eq!(again, Done { version: 2, replayed: true });
+    assert_eq!(store.history(&order, 0).await.unwrap().len(), 3);
+    assert_eq!(store.find(&order, "b").await.unwrap(), Some(2));
+    assert_eq!(store.find(&order, "d").await.unwrap(), None);
+    assert_eq!(store.find(&order_name("another"), "b").await.unwrap(), None);
+}
+
+/// A request by `users/{user}`, whose body is told by `body`.
+fn request(user: &str, method: &'static str, id: &str, body: u8) -> RequestKey {
+    RequestKey { principal: format!("users/{user}"), method, id: id.to_owned(), hash: [body; 32] }
+}
+
+const OURS: Claim = Claim::Ours { settled: None };
+
+async fn a_request_id_belongs_to_one_body(store: &dyn OrderStore) {
+    let (first, other) = (request("anna", "CancelOrder", "1", 1), request("anna", "CancelOrder", "1", 2));
+    assert_eq!(store.look_up(&first).await.unwrap(), Claim::Free);
+    assert_eq!(store.claim(&first, second(1)).await.unwrap(), OURS);
+    for _ in 0..2 {
+        assert_eq!(store.look_up(&first).await.unwrap(), OURS);
+        assert_eq!(store.look_up(&other).await.unwrap(), Claim::Reused);
+        assert_eq!(store.claim(&other, second(2)).await.unwrap(), Claim::Reused);
+        assert_eq!(store.claim(&first, second(2)).await.unwrap(), OURS);
+    }
+    // Another caller's id, another method's and another id are other requests.
+    let strangers = [
+        request("bert", "CancelOrder", "1", 2),
+        request("anna", "ShipOrder", "1", 2),
+        request("anna", "CancelOrder", "2", 2),
+    ];
+    for stranger in strangers {
+        assert_eq!(store.look_up(&stranger).await.unwrap(), Claim::Free, "{stranger:?}");
+        assert_eq!(store.claim(&stranger, second(3)).await.unwrap(), OURS, "{stranger:?}");
+    }
+}
+
+async fn what_a_request_was_settled_at_stands(store: &dyn OrderStore) {
+    let (settled, other) = (request("anna", "ShipOrder", "3", 1), request("anna", "ShipOrder", "3", 2));
+    store.claim(&settled, second(1)).await.unwrap();
+    assert_eq!(store.settle(&settled, 4, second(2)).await.unwrap(), Done { version: 4, replayed: false });
+    assert_eq!(store.settle(&settled, 5, second(3)).await.unwrap(), Done { version: 4, replayed: true });
+    assert_eq!(store.look_up(&settled).await.unwrap(), Claim::Ours { settled: Some(4) });
+    assert_eq!(store.look_up(&other).await.unwrap(), Claim::Reused);
+}
+
+async fn of_racing_bodies_one_claims_the_id(store: &Arc<dyn OrderStore>) {
+    let mut racers = JoinSet::new();
+    for body in 0..16 {
+        let (store, request) = (store.clone(), request("anna", "CreateOrder", "raced", body));
+        racers.spawn(async move { (request.clone(), store.claim(&request, second(1)).await.unwrap()) });
+    }
+    let (ours, reused): (Vec<_>, Vec<_>) = racers.join_all().await.into_iter().partition(|(_, claim)| *claim == OURS);
+    assert_eq!((ours.len(), reused.len()), (1, 15));
+    assert_eq!(store.look_up(&ours[0].0).await.unwrap(), OURS);
+}
+
+async fn a_change_wakes_who_waits_for_it(store: &dyn OrderStore) {
+    let mut changes = store.changes(&order_name("woken"));
+    append(store, "woken", "a", &[created("anna")], second(1)).await.unwrap();
+    let woken = tokio::time::timeout(PATIENCE, changes.next(Duration::from_secs(600))).await;
+    assert!(woken.is_ok(), "nothing woke the watcher");
+}
+
+/// Runs the suite of [`OrderReadModel`] on one that follows `store`; both are empty.
+pub async fn read_model_conformance(store: Arc<dyn OrderStore>, read_model: Arc<dyn OrderReadModel>) {
+    let (store, view) = (store.as_ref(), read_model.as_ref());
+    the_view_follows_the_store(store, view).await;
+    lists_are_filtered_and_newest_first(store, view).await;
+    pages_have_no_gap_and_no_repeat(store, view).await;
+    cursors_of_another_form_are_refused(view).await;
+    the_longest_waiting_come_first(store, view).await;
+}
+
+/// Everything that passes a filter.
+pub async fn listed(view: &dyn OrderReadModel, filter: &OrderFilter) -> Vec<Order> {
+    view.list(filter, &PageRequest { size: 10_000, after: None }).await.unwrap().items
+}
+
+/// Waits until the view shows an order as its history makes it.
+///
+/// # Panics
+/// When it doesn't within a bound.
+pub async fn shown(store: &dyn OrderStore, view: &dyn OrderReadModel, id: &str) {
+    let order = folded(store, &order_name(id)).await.unwrap();
+    let seen = async {
+        while !listed(view, &OrderFilter::default()).await.contains(&order) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("the view never showed {order:?}"));
+}
+
+fn ids(orders: &[Order]) -> Vec<&str> {
+    orders.iter().map(|order| order.name.id()).collect()
+}
+
+async fn the_view_follows_the_store(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+    append(store, "followed", "a", &[created("anna")], second(10)).await.unwrap();
+    shown(store, view, "followed").await;
+    let ending = [OrderEvent::Confirmed, OrderEvent::Allocated, OrderEvent::Cancelled { reason: "enough".to_owned() }];
+    append(store, "followed", "b", &ending[..2], second(11)).await.unwrap();
+    append(store, "followed", "c", &ending[2..], second(12)).await.unwrap();
+    shown(store, view, "followed").await;
+    assert_eq!(ids(&listed(view, &OrderFilter::default()).await), ["followed"], "one order, listed once");
+}
+
+async fn lists_are_filtered_and_newest_first(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+    append(store, "anna-1", "a", &[created("anna")], second(20)).await.unwrap();
+    append(store, "bert-1", "a", &[created("bert")], second(21)).await.unwrap();
+    append(store, "anna-2", "a", &[created("anna"), OrderEvent::Confirmed], second(22)).await.unwrap();
+    for id in ["anna-1", "bert-1", "anna-2"] {
+        shown(store, view, id).await;
+    }
+    let customer = |name: &str| Some(format!("users/{name}").parse().unwrap());
+    let filters = [
+        (OrderFilter::default(), vec!["anna-2", "bert-1", "anna-1", "followed"]),
+        (OrderFilter { customer: customer("anna"), state: None }, vec!["anna-2", "anna-1", "followed"]),
+        (OrderFilter { customer: None, state: Some(State::Pending) }, vec!["bert-1", "anna-1"]),
+        (OrderFilter { customer: customer("anna"), state: Some(State::Pending) }, vec!["anna-1"]),
+        (OrderFilter { customer: customer("carl"), state: None }, vec![]),
+        (OrderFilter { customer: None, state: Some(State::Delivered) }, vec![]),
+    ];
+    for (filter, expected) in filters {
+        assert_eq!(ids(&listed(view, &filter).await), expected, "{filter:?}");
+    }
+}
+
+async fn pages_have_no_gap_and_no_repeat(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+    let filter = OrderFilter { customer: Some("users/pager".parse().unwrap()), state: None };
+    // Three orders of one moment, so that the time alone doesn't tell them apart.
+    for id in ["page-1", "page-2", "page-3"] {
+        append(store, id, "a", &[created("pager")], second(30)).await.unwrap();
+        shown(store, view, id).await;
+    }
+    let (mut seen, mut after) = (Vec::new(), None);
+    for newer in ["newer-1", "newer-2", "newer-3", "newer-4"] {
+        let page = view.list(&filter, &PageRequest { size: 1, after }).await.unwrap();
+        seen.extend(page.items.iter().map(|order| order.name.id().to_owned()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+        append(store, newer, "a", &[created("pager")], second(31)).await.unwrap();
+        shown(store, view, newer).await;
+    }
+    assert_eq!(seen, ["page-3", "page-2", "page-1"]);
+}
+
+async fn cursors_of_another_form_are_refused(view: &dyn OrderReadModel) {
+    for cursor in ["", "/", "here", "1", "one/page-1", "1/NO ID", "1/page-1/2"] {
+        let page = PageRequest { size: 1, after: Some(cursor.to_owned()) };
+        let listed = view.list(&OrderFilter::default(), &page).await;
+        assert!(matches!(listed, Err(StoreError::Cursor)), "{cursor}: {listed:?}");
+    }
+}
+
+async fn the_longest_waiting_come_first(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+    let asked = OrderEvent::ReservationRequested { attempt: 1 };
+    append(store, "waits-long", "a", &[created("anna")], second(1)).await.unwrap();
+    append(store, "waits-again", "a", &[created("anna")], second(1)).await.unwrap();
+    append(store, "waits-again", "b", &[asked], second(3)).await.unwrap();
+    append(store, "waits-less", "a", &[created("anna")], second(2)).await.unwrap();
+    append(store, "waits-not", "a", &[created("anna"), OrderEvent::Confirmed], second(1)).await.unwrap();
+    for id in ["waits-long", "waits-again", "waits-less", "waits-not"] {
+        shown(store, view, id).await;
+    }
+    let waiting = async |before, limit| {
+        let names = view.waiting(second(before), limit).await.unwrap();
+        names.iter().map(|name| name.id().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(waiting(0, 10).await, Vec::<String>::new());
+    assert_eq!(waiting(1, 10).await, ["waits-long"]);
+    assert_eq!(waiting(3, 10).await, ["waits-long", "waits-less", "waits-again"]);
+    assert_eq!(waiting(3, 2).await, ["waits-long", "waits-less"]);
+}

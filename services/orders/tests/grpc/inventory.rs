@@ -1,0 +1,107 @@
+//! A stand-in for the inventory: it speaks on the bus, in the stream `products`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use meshwork_api::meshwork::events::v1 as events;
+use meshwork_events::outbox::PARTITIONS;
+use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
+use meshwork_eventstore::partition_of;
+use prost::Message;
+use time::OffsetDateTime;
+
+use crate::shop::eventually;
+
+const STREAM: &str = "products";
+
+/// The inventory.
+pub struct Inventory {
+    bus: Arc<SqliteBus>,
+    versions: Mutex<HashMap<String, i64>>,
+}
+
+impl Inventory {
+    pub fn on(bus: Arc<SqliteBus>) -> Self {
+        Self { bus, versions: Mutex::default() }
+    }
+
+    pub async fn reserves(&self, order: &str) -> Envelope {
+        let reserved = events::StockReserved { order: order.to_owned(), ..events::StockReserved::default() };
+        self.says(order, "stock_reserved", reserved.encode_to_vec()).await
+    }
+
+    pub async fn rejects(&self, order: &str) -> Envelope {
+        let shortage = events::Shortage { product: "products/tea".to_owned(), requested: 2, available: 1 };
+        let rejected = events::StockRejected { order: order.to_owned(), shortages: vec![shortage] };
+        self.says(order, "stock_rejected", rejected.encode_to_vec()).await
+    }
+
+    pub async fn allocates(&self, order: &str) -> Envelope {
+        let allocated = events::StockAllocated { order: order.to_owned() };
+        self.says(order, "stock_allocated", allocated.encode_to_vec()).await
+    }
+
+    pub async fn lets_expire(&self, order: &str) -> Envelope {
+        let expired = events::ReservationExpired { order: order.to_owned() };
+        self.says(order, "reservation_expired", expired.encode_to_vec()).await
+    }
+
+    pub async fn fails_to_allocate(&self, order: &str) -> Envelope {
+        let failed = events::AllocationFailed { order: order.to_owned(), reason: "the shelf is empty".to_owned() };
+        self.says(order, "allocation_failed", failed.encode_to_vec()).await
+    }
+
+    /// Publishes the reservation's next event.
+    pub async fn says(&self, order: &str, event_type: &str, data: Vec<u8>) -> Envelope {
+        let subject = order.replacen("orders/", "reservations/", 1);
+        let version = {
+            let mut versions = self.versions.lock().unwrap();
+            let version = versions.entry(subject.clone()).or_default();
+            *version += 1;
+            *version
+        };
+        let event = Envelope {
+            id: Envelope::id_of(&subject, version),
+            source: STREAM.to_owned(),
+            event_type: event_type.to_owned(),
+            version,
+            position: Position { partition: partition_of(&subject, PARTITIONS), n: 0, index: 0 },
+            time: OffsetDateTime::now_utc(),
+            data: data.into(),
+            subject,
+        };
+        self.again(&event).await;
+        event
+    }
+
+    /// Publishes an event (once more, if it was published before).
+    pub async fn again(&self, event: &Envelope) {
+        let partition = event.position.partition;
+        let tail = self.bus.tail(STREAM, partition).await.unwrap().map(|tail| tail.position);
+        let n = tail.map_or(0, |tail| tail.n) + 1;
+        let event = Envelope { position: Position { n, ..event.position }, ..event.clone() };
+        self.bus.publish(STREAM, partition, tail, vec![event]).await.unwrap();
+    }
+
+    /// Waits until the orders service has taken in all that was said.
+    pub async fn was_heard(&self) {
+        eventually("the orders service to hear the inventory", async || {
+            for partition in 0..PARTITIONS {
+                if !self.bus.fetch("orders", STREAM, partition, 1).await.unwrap().is_empty() {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+    }
+
+    /// The events that the orders service could not understand.
+    pub async fn parked(&self) -> Vec<Envelope> {
+        let mut parked = Vec::new();
+        for partition in 0..PARTITIONS {
+            parked.extend(self.bus.parked("orders", STREAM, partition).await.unwrap());
+        }
+        parked
+    }
+}

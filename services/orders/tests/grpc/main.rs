@@ -1,0 +1,18 @@
+//! The orders service as its callers meet it: the real service in a temporary folder, called with the generated client.
+//! The products service is played by a catalogue on the loopback address and by events on the bus.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod access;
+mod catalogue;
+mod change;
+mod create;
+mod inventory;
+mod read;
+mod refusal;
+mod requests;
+mod saga;
+mod shop;
+mod stop;
+mod watch;
+mod watchdog;

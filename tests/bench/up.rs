@@ -1,0 +1,206 @@
+//! `cargo xtask bench up`: the whole shop in one process.
+//!
+//! Time to ready, on a new data folder and on one that exists; resident memory, idle and after 1,000 orders; and, for
+//! orders at a steady rate and as many as there can be, orders per second and the time from created to confirmed.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a benchmark")]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use hdrhistogram::Histogram;
+use meshwork_api::google::r#type::Money;
+use meshwork_api::meshwork::orders::v1::order_event::Event;
+use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
+use meshwork_api::meshwork::orders::v1::{CreateOrderRequest, GetOrderRequest, ListOrderEventsRequest, Order, order};
+use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
+use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
+use meshwork_api::meshwork::products::v1::{CreateProductRequest, Product, ReceiveStockRequest};
+use meshwork_testkit::Up;
+use meshwork_testkit::up::{Token, UNLIMITED, with};
+use serde_json::json;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+/// How often the start is timed.
+const STARTS: usize = 7;
+/// How many orders are placed before memory is read again.
+const ORDERS: usize = 1_000;
+/// The steady rate, in orders a second.
+const RATE: f64 = 200.0;
+/// How many orders the steady run places.
+const STEADY: usize = 2_000;
+/// How many customers place orders at once when there is no other limit.
+const BUYERS: usize = 32;
+
+fn main() {
+    let json = std::env::args().collect::<Vec<_>>().windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let result = runtime.block_on(measure());
+    if json {
+        println!("{result}");
+    } else {
+        for (key, value) in result.as_object().unwrap() {
+            println!("{key:<44} {value}");
+        }
+    }
+}
+
+async fn measure() -> serde_json::Value {
+    let fresh = median((0..STARTS).map(|_| start_time(tempfile::tempdir().unwrap().path())).collect());
+    let folder = tempfile::tempdir().unwrap();
+    start_time(folder.path());
+    let again = median((0..STARTS).map(|_| start_time(folder.path())).collect());
+
+    let up = Up::start(folder.path(), UNLIMITED);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let idle = resident_mib(up.id());
+    let shop = Shop::open(&up).await;
+    let burst = shop.run(ORDERS, None).await;
+    let loaded = resident_mib(up.id());
+    let steady = shop.run(STEADY, Some(RATE)).await;
+    json!({
+        "ready_ms_first_start": fresh,
+        "ready_ms_next_start": again,
+        "resident_mib_idle": idle,
+        "resident_mib_after_1000_orders": loaded,
+        "resident_mib_at_the_end": resident_mib(up.id()),
+        "unlimited_orders_per_second": burst.per_second,
+        "unlimited_create_ms_p50": burst.create.value_at_quantile(0.50) as f64 / 1000.0,
+        "unlimited_create_ms_p99": burst.create.value_at_quantile(0.99) as f64 / 1000.0,
+        "unlimited_created_to_confirmed_ms_p99": burst.confirm.value_at_quantile(0.99) as f64 / 1000.0,
+        "steady_orders_per_second": steady.per_second,
+        "steady_create_ms_p50": steady.create.value_at_quantile(0.50) as f64 / 1000.0,
+        "steady_create_ms_p99": steady.create.value_at_quantile(0.99) as f64 / 1000.0,
+        "steady_created_to_confirmed_ms_p50": steady.confirm.value_at_quantile(0.50) as f64 / 1000.0,
+        "steady_created_to_confirmed_ms_p99": steady.confirm.value_at_quantile(0.99) as f64 / 1000.0,
+    })
+}
+
+/// How long a start takes until it says that it is ready, in milliseconds, seen from outside.
+fn start_time(folder: &std::path::Path) -> u128 {
+    let started = Instant::now();
+    let mut up = Up::start(folder, &[]);
+    let millis = started.elapsed().as_millis();
+    assert!(up.stop().success(), "{}", up.log());
+    millis
+}
+
+fn median(mut values: Vec<u128>) -> u64 {
+    values.sort_unstable();
+    u64::try_from(values[values.len() / 2]).unwrap()
+}
+
+fn resident_mib(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let kib: f64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (kib / 1024.0 * 10.0).round() / 10.0
+}
+
+/// A run of orders.
+struct Run {
+    /// Orders a second, from the first one's creation to the last one's confirmation.
+    per_second: f64,
+    /// Microseconds from the call of CreateOrder to its answer.
+    create: Histogram<u64>,
+    /// Microseconds from created to confirmed, by the times of the order's events.
+    confirm: Histogram<u64>,
+}
+
+struct Shop {
+    channel: Channel,
+    customer: Token,
+    product: String,
+}
+
+impl Shop {
+    async fn open(up: &Up) -> Self {
+        let staff = up.staff().await;
+        let channel = up.channel();
+        let price = Money { currency_code: "EUR".to_owned(), units: 12, nanos: 0 };
+        let product = Product { display_name: "Mug".to_owned(), price: Some(price), ..Product::default() };
+        let request = CreateProductRequest { product: Some(product), ..CreateProductRequest::default() };
+        let product = ProductServiceClient::new(channel.clone()).create_product(with(&staff, request)).await.unwrap();
+        let product = product.into_inner().name;
+        let request = ReceiveStockRequest {
+            name: format!("{product}/stock"),
+            quantity: 1_000_000,
+            ..ReceiveStockRequest::default()
+        };
+        InventoryServiceClient::new(channel.clone()).receive_stock(with(&staff, request)).await.unwrap();
+        let (_, customer) = up.customer("bench").await;
+        Self { channel, customer, product }
+    }
+
+    /// Places orders, `rate` a second or as many as [`BUYERS`] can, and waits until all are confirmed.
+    async fn run(&self, orders: usize, rate: Option<f64>) -> Run {
+        let started = Instant::now();
+        let mut create = Histogram::new(3).unwrap();
+        let mut calls = JoinSet::new();
+        let mut names = Vec::with_capacity(orders);
+        for at in 0..orders {
+            match rate {
+                Some(rate) => {
+                    let due = started + Duration::from_secs_f64(f64::from(u32::try_from(at).unwrap()) / rate);
+                    tokio::time::sleep_until(due.into()).await;
+                }
+                None if calls.len() >= BUYERS => {
+                    let (name, micros) = calls.join_next().await.unwrap().unwrap();
+                    names.push(name);
+                    create.record(micros).unwrap();
+                }
+                None => {}
+            }
+            calls.spawn(place(self.channel.clone(), self.customer.clone(), self.product.clone()));
+        }
+        for (name, micros) in calls.join_all().await {
+            names.push(name);
+            create.record(micros).unwrap();
+        }
+        for name in &names {
+            while self.get(name).await.state() == order::State::Pending {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+        let mut confirm = Histogram::new(3).unwrap();
+        let (mut first, mut last) = (SystemTime::now(), SystemTime::UNIX_EPOCH);
+        for name in &names {
+            let (created, confirmed) = self.created_and_confirmed(name).await;
+            let micros = confirmed.duration_since(created).unwrap_or_default().as_micros();
+            confirm.record(u64::try_from(micros).unwrap()).unwrap();
+            (first, last) = (first.min(created), last.max(confirmed));
+        }
+        let seconds = last.duration_since(first).unwrap().as_secs_f64();
+        Run { per_second: (names.len() as f64 / seconds).round(), create, confirm }
+    }
+
+    async fn get(&self, name: &str) -> Order {
+        let request = with(&self.customer, GetOrderRequest { name: name.to_owned() });
+        OrderServiceClient::new(self.channel.clone()).get_order(request).await.unwrap().into_inner()
+    }
+
+    /// When the order was created and when it was confirmed, as it recorded them.
+    async fn created_and_confirmed(&self, name: &str) -> (SystemTime, SystemTime) {
+        let request = ListOrderEventsRequest { parent: name.to_owned(), ..ListOrderEventsRequest::default() };
+        let mut client = OrderServiceClient::new(self.channel.clone());
+        let events = client.list_order_events(with(&self.customer, request)).await.unwrap().into_inner().order_events;
+        let at = |wanted: fn(&Event) -> bool| {
+            let event = events.iter().find(|event| event.event.as_ref().is_some_and(wanted)).unwrap();
+            SystemTime::try_from(event.create_time.unwrap()).unwrap()
+        };
+        (at(|event| matches!(event, Event::OrderCreated(_))), at(|event| matches!(event, Event::OrderConfirmed(_))))
+    }
+}
+
+/// Places an order; returns its name and how many microseconds the call took.
+async fn place(channel: Channel, customer: Token, product: String) -> (String, u64) {
+    let line = order::Line { product, quantity: 1, ..order::Line::default() };
+    let request = CreateOrderRequest {
+        order: Some(Order { lines: vec![line], ..Order::default() }),
+        request_id: uuid::Uuid::new_v4().to_string(),
+        ..CreateOrderRequest::default()
+    };
+    let called = Instant::now();
+    let order = OrderServiceClient::new(channel).create_order(with(&customer, request)).await.unwrap().into_inner();
+    (order.name, u64::try_from(called.elapsed().as_micros()).unwrap())
+}

@@ -1,0 +1,175 @@
+//! What the command line says.
+
+use std::os::unix::fs::PermissionsExt;
+
+use meshwork_testkit::Up;
+use meshwork_testkit::up::{command, text};
+
+/// What the binary prints to standard output, for a command that succeeds.
+fn said(args: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = command(folder.path()).args(args).current_dir(folder.path()).output().unwrap();
+    assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What it prints to standard error, for a command that fails: a sentence and a hint, no backtrace.
+fn refused(args: &[&str], settings: &[(&str, &str)]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = command(folder.path());
+    let output = command.args(args).envs(settings.iter().copied()).current_dir(folder.path()).output().unwrap();
+    let error = text(&output.stderr);
+    assert!(!output.status.success(), "{args:?} succeeded");
+    assert!(error.starts_with("error: ") && error.contains("\n hint: ") && error.lines().count() == 2, "{error}");
+    error
+}
+
+#[test]
+fn a_second_up_on_a_data_folder_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let data = up.data();
+    let second = refused(&["up", "--port", "0", "--ops-port", "0", "--data", data.to_str().unwrap()], &[]);
+    assert!(second.contains("is running on the data folder"), "{second}");
+    assert!(second.contains(&format!("process {}", up.id())), "{second}");
+    let taken = up.address("gateway").port().to_string();
+    let port = refused(&["up", "--port", &taken, "--ops-port", "0"], &[]);
+    assert!(port.contains("can't listen on"), "{port}");
+}
+
+#[test]
+fn secrets_on_the_disk_are_their_owner_s_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let mut files = vec![up.data().join("users/signing-key.pem")];
+    files.extend(std::fs::read_dir(up.data().join("credentials")).unwrap().map(|entry| entry.unwrap().path()));
+    files.extend(std::fs::read_dir(up.state().join("meshwork")).unwrap().map(|entry| entry.unwrap().path()));
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{} can be read by others", file.display());
+    }
+}
+
+#[test]
+fn up_prints_addresses_three_commands_and_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    for name in ["gateway", "users", "products", "orders", "notifications", "ops"] {
+        assert_ne!(up.address(name).port(), 0, "{name}");
+    }
+    let tries = up.output().lines().skip_while(|line| *line != "Try:").skip(1).take_while(|line| !line.is_empty());
+    assert_eq!(tries.count(), 3, "{}", up.output());
+    assert!(up.output().trim_end().ends_with(" ms"), "{}", up.output());
+}
+
+#[test]
+fn the_ops_port_tells_life_and_readiness() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    for path in ["livez", "readyz"] {
+        let answer = http_get(up.address("ops"), path);
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+    }
+}
+
+/// The whole answer to an HTTP request.
+fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    write!(stream, "GET /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn config_shows_every_setting_with_its_meaning_and_origin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("meshwork.toml");
+    std::fs::write(&file, "[gateway.rate_limit]\nburst = 7\n").unwrap();
+    let output = command(folder.path())
+        .args(["config", "--data", "elsewhere", "--config"])
+        .arg(&file)
+        .env("MESHWORK_OPS", "127.0.0.1:9999")
+        .output()
+        .unwrap();
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for line in [
+        "data = \"elsewhere\" # flag --data".to_owned(),
+        "ops = \"127.0.0.1:9999\" # environment".to_owned(),
+        format!("burst = 7 # file {}", file.display()),
+        "data = \"elsewhere/orders\" # default".to_owned(),
+    ] {
+        assert!(printed.lines().any(|printed| printed == line), "{line} is not in\n{printed}");
+    }
+    let (mut meant, mut settings) = (false, 0);
+    for line in printed.lines() {
+        if line.contains(" = ") && !line.starts_with('#') {
+            assert!(meant, "{line} has no meaning");
+            settings += 1;
+        }
+        meant = line.starts_with("# ");
+    }
+    assert!(settings > 20, "{printed}");
+
+    // What it prints is itself a settings file.
+    std::fs::write(&file, &printed).unwrap();
+    let again = command(folder.path()).arg("config").arg("--config").arg(&file).output().unwrap();
+    assert!(again.status.success(), "{}", text(&again.stderr));
+}
+
+#[test]
+fn unknown_settings_and_bad_values_are_named_with_what_would_be_right() {
+    let unknown = refused(&["config"], &[("MESHWORK_ORDERS__WATCHDOG", "1s")]);
+    assert!(unknown.contains("orders.watchdog") && unknown.contains("watchdog_interval"), "{unknown}");
+    assert!(unknown.contains("environment"), "{unknown}");
+    let bad = refused(&["config"], &[("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "many")]);
+    assert!(bad.contains("gateway.rate_limit.burst") && bad.contains("many"), "{bad}");
+    let file = refused(&["config", "--config", "nowhere.toml"], &[]);
+    assert!(file.contains("nowhere.toml"), "{file}");
+    let filter = refused(&["up", "--port", "0", "--ops-port", "0"], &[("MESHWORK_LOG__FILTER", "a=b=c")]);
+    assert!(filter.contains("log.filter"), "{filter}");
+}
+
+#[test]
+fn migrate_can_be_run_again_and_names_what_stands() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let run = || command(folder.path()).args(["migrate", "--data"]).arg(&data).output().unwrap();
+    let (first, second) = (run(), run());
+    assert!(first.status.success() && second.status.success(), "{}", text(&second.stderr));
+    assert_eq!(first.stdout, second.stdout);
+    for name in ["users", "products", "orders", "notifications", "bus", "up to date"] {
+        assert!(text(&first.stdout).contains(name), "{}", text(&first.stdout));
+    }
+    // And `up` takes the folder as it is.
+    Up::start(folder.path(), &[]);
+}
+
+#[test]
+fn healthcheck_tells_by_its_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let gateway = up.address("gateway").to_string();
+    assert!(up.run(["healthcheck", &gateway]).status.success());
+    let orders = "meshwork.orders.v1.OrderService";
+    assert!(up.run(["healthcheck", &up.address("orders").to_string(), "--service", orders]).status.success());
+    let unknown = refused(&["healthcheck", &gateway, "--service", "no.Such"], &[]);
+    assert!(unknown.contains("no.Such"), "{unknown}");
+    refused(&["healthcheck", "127.0.0.1:9"], &[]);
+}
+
+#[test]
+fn help_and_completions_read_well() {
+    let help = said(&["--help"]);
+    for command in ["up", "serve", "demo", "config", "migrate", "healthcheck", "completions"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
+    }
+    assert!(said(&["up", "--help"]).contains("--ops-port"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(said(&["completions", shell]).contains("healthcheck"), "{shell}");
+    }
+}

@@ -1,0 +1,245 @@
+//! `kill -9` of the whole shop, again and again on one data folder.
+//!
+//! The client keeps a journal: what it asked for, and which answers it got. After each start it asks again for what it
+//! had no answer for, with the same request ids, and holds everything against the journal.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, SystemTime};
+
+use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
+use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification, notification};
+use meshwork_api::meshwork::orders::v1::order_event::Event;
+use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
+use meshwork_api::meshwork::orders::v1::{ListOrderEventsRequest, ListOrdersRequest, Order, OrderEvent, order};
+use meshwork_testkit::Up;
+use meshwork_testkit::up::{Token, UNLIMITED, with};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use crate::shop::{eventually, get_order, order_request, settled, settled_order, stock, stocked_product};
+
+/// How many orders are placed at once in a round.
+const BURST: usize = 48;
+/// How many of them must be unfinished at the moment of the kill.
+const UNFINISHED: usize = 8;
+/// The process is killed when the client has so many answers.
+const ANSWERS: usize = 12;
+
+/// What the client knows of a request.
+#[derive(Clone, Default)]
+struct Entry {
+    /// The order, once there was an answer.
+    order: Option<String>,
+    /// How many pieces.
+    quantity: i64,
+}
+
+type Journal = HashMap<String, Entry>;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_kills_lose_nothing_and_double_nothing() {
+    let rounds = if crate::full() { 200 } else { 50 };
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), UNLIMITED);
+    let staff = up.staff().await;
+    // Too few pieces for all orders, so that some are rejected.
+    let pieces = i64::try_from(rounds * BURST).unwrap();
+    let product = stocked_product(&up, &staff, "crashed", pieces).await;
+    let (_, customer) = up.customer("survivor").await;
+
+    let mut journal = Journal::new();
+    for round in 0..rounds {
+        let killed_at = place_and_kill(&mut up, &mut journal, &customer, &product, round).await;
+        up = Up::start(folder.path(), UNLIMITED);
+        let this_round: Vec<_> = journal.keys().filter(|id| id.starts_with(&prefix(round))).cloned().collect();
+        ask_again(&up, &mut journal, &this_round, &customer, &product).await;
+        let unfinished = unfinished_at(&up, &journal, &this_round, &customer, killed_at).await;
+        assert!(unfinished >= UNFINISHED, "round {round}: only {unfinished} orders were unfinished at the kill");
+    }
+    check(&up, &journal, &staff, &customer, &product, pieces).await;
+}
+
+/// The first group of a round's request ids.
+fn prefix(round: usize) -> String {
+    format!("{round:08x}-")
+}
+
+/// A UUID of version 4 that names round and place.
+fn request_id(round: usize, at: usize) -> String {
+    format!("{}0000-4000-8000-{at:012x}", prefix(round))
+}
+
+/// Places a burst of orders and kills the process in the middle of it. Returns when that was.
+async fn place_and_kill(
+    up: &mut Up,
+    journal: &mut Journal,
+    customer: &Token,
+    product: &str,
+    round: usize,
+) -> SystemTime {
+    let channel = up.channel();
+    let (answers, mut answered) = mpsc::unbounded_channel();
+    let mut calls = JoinSet::new();
+    for at in 0..BURST {
+        let (id, quantity) = (request_id(round, at), i64::try_from(at % 3).unwrap() + 1);
+        journal.insert(id.clone(), Entry { order: None, quantity });
+        let request = with(customer, order_request(product, quantity, &id));
+        let (channel, answers) = (channel.clone(), answers.clone());
+        calls.spawn(async move {
+            if let Ok(order) = OrderServiceClient::new(channel).create_order(request).await {
+                answers.send((id, order.into_inner().name)).unwrap();
+            }
+        });
+    }
+    drop(answers);
+    let mut got = 0;
+    while got < ANSWERS {
+        let answer = tokio::time::timeout(Duration::from_secs(30), answered.recv()).await.unwrap();
+        let (id, order) = answer.expect("the shop took too few orders");
+        journal.get_mut(&id).unwrap().order = Some(order);
+        got += 1;
+    }
+    up.kill();
+    let killed_at = SystemTime::now();
+    calls.join_all().await;
+    // Answers that were under way at the kill are promises too.
+    while let Some((id, order)) = answered.recv().await {
+        journal.get_mut(&id).unwrap().order = Some(order);
+    }
+    killed_at
+}
+
+/// Sends the requests again: those with an answer must get the same one, the others get their first.
+async fn ask_again(up: &Up, journal: &mut Journal, ids: &[String], customer: &Token, product: &str) {
+    let channel = up.channel();
+    let mut calls = JoinSet::new();
+    for id in ids {
+        let request = with(customer, order_request(product, journal[id].quantity, id));
+        let (channel, id) = (channel.clone(), id.clone());
+        calls.spawn(async move {
+            let order = OrderServiceClient::new(channel).create_order(request).await;
+            (id, order.unwrap_or_else(|status| panic!("a repeated request failed: {status}")).into_inner())
+        });
+    }
+    for (id, order) in calls.join_all().await {
+        let entry = journal.get_mut(&id).unwrap();
+        assert_eq!(order.lines[0].quantity, entry.quantity, "{}", order.name);
+        if let Some(known) = &entry.order {
+            assert_eq!(*known, order.name, "the request {id} was answered by another order before");
+        }
+        entry.order = Some(order.name);
+    }
+}
+
+async fn events(channel: Channel, order: &str, token: &Token) -> Vec<OrderEvent> {
+    let request = ListOrderEventsRequest { parent: order.to_owned(), ..ListOrderEventsRequest::default() };
+    let mut client = OrderServiceClient::new(channel);
+    client.list_order_events(with(token, request)).await.unwrap().into_inner().order_events
+}
+
+/// Waits until the orders are settled and counts those that were begun and not settled at `moment`.
+async fn unfinished_at(up: &Up, journal: &Journal, ids: &[String], token: &Token, moment: SystemTime) -> usize {
+    let channel = up.channel();
+    let mut orders = JoinSet::new();
+    for id in ids {
+        let (channel, token, name) = (channel.clone(), token.clone(), journal[id].order.clone().unwrap());
+        orders.spawn(async move {
+            settled_order(channel.clone(), &token, &name).await;
+            let events = events(channel, &name, &token).await;
+            let time = |event: &OrderEvent| SystemTime::try_from(event.create_time.unwrap()).unwrap();
+            time(&events[0]) <= moment && time(events.last().unwrap()) > moment
+        });
+    }
+    orders.join_all().await.into_iter().filter(|unfinished| *unfinished).count()
+}
+
+/// An order and its history.
+async fn read(channel: Channel, token: Token, name: String) -> (Order, Vec<OrderEvent>) {
+    (get_order(channel.clone(), &token, &name).await, events(channel, &name, &token).await)
+}
+
+/// Holds everything that the shop has against the journal.
+async fn check(up: &Up, journal: &Journal, staff: &Token, customer: &Token, product: &str, pieces: i64) {
+    let names: HashSet<_> = journal.values().map(|entry| entry.order.clone().unwrap()).collect();
+    assert_eq!(names.len(), journal.len(), "two requests share an order");
+
+    // The list has every order of the journal, and no other.
+    eventually("the list", async || list(up, customer).await.iter().all(settled)).await;
+    let listed = list(up, customer).await;
+    let listed_names: HashSet<_> = listed.iter().map(|order| order.name.clone()).collect();
+    assert_eq!(listed.len(), listed_names.len(), "an order is listed twice");
+    assert_eq!(listed_names, names);
+
+    let mut confirmed = HashSet::new();
+    let mut sold = 0;
+    let channel = up.channel();
+    for entry in journal.values() {
+        let name = entry.order.as_ref().unwrap();
+        let (order, history) = read(channel.clone(), customer.clone(), name.clone()).await;
+        let count = |wanted: fn(&Event) -> bool| {
+            history.iter().filter(|event| event.event.as_ref().is_some_and(wanted)).count()
+        };
+        assert_eq!(count(|event| matches!(event, Event::OrderCreated(_))), 1, "{name}");
+        let is_confirmed = order.state() == order::State::Confirmed;
+        assert!(is_confirmed || order.state() == order::State::Rejected, "{name} is {:?}", order.state());
+        assert_eq!(count(|event| matches!(event, Event::OrderConfirmed(_))), usize::from(is_confirmed), "{name}");
+        assert_eq!(count(|event| matches!(event, Event::OrderAllocated(_))), usize::from(is_confirmed), "{name}");
+        assert_eq!(count(|event| matches!(event, Event::OrderRejected(_))), usize::from(!is_confirmed), "{name}");
+        if is_confirmed {
+            sold += entry.quantity;
+            confirmed.insert(name.clone());
+        }
+    }
+    assert!(!confirmed.is_empty() && confirmed.len() < names.len(), "{} of {} confirmed", confirmed.len(), names.len());
+
+    // Each piece is where the orders say it is.
+    let stock = stock(up, staff, product).await;
+    assert_eq!((stock.received, stock.held, stock.allocated, stock.shipped), (pieces, 0, sold, 0));
+    assert_eq!(stock.available, pieces - sold);
+
+    // Each confirmation was mailed, once.
+    let mailed = async || {
+        let sent = notifications(up, customer).await;
+        sent.into_iter()
+            .filter(|n| n.template == "order_confirmed")
+            .map(|n| (n.about.clone(), n.state()))
+            .collect::<Vec<_>>()
+    };
+    let sent = |mails: &[(String, notification::State)]| {
+        mails.len() >= confirmed.len() && mails.iter().all(|(_, state)| *state == notification::State::Sent)
+    };
+    eventually("all mails", async || sent(&mailed().await)).await;
+    let about: Vec<_> = mailed().await.into_iter().map(|(about, _)| about).collect();
+    assert_eq!(about.len(), confirmed.len(), "an order was mailed twice");
+    assert_eq!(about.into_iter().collect::<HashSet<_>>(), confirmed);
+    let files = up.mails().iter().filter(|file| std::fs::read_to_string(file).unwrap().contains("onfirmed")).count();
+    assert_eq!(files, confirmed.len(), "one file a mail");
+}
+
+async fn list(up: &Up, token: &Token) -> Vec<Order> {
+    let (mut client, mut orders, mut page_token) = (OrderServiceClient::new(up.channel()), Vec::new(), String::new());
+    loop {
+        let request = ListOrdersRequest { page_size: 200, page_token, ..ListOrdersRequest::default() };
+        let page = client.list_orders(with(token, request)).await.unwrap().into_inner();
+        orders.extend(page.orders);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return orders;
+        }
+    }
+}
+
+async fn notifications(up: &Up, token: &Token) -> Vec<Notification> {
+    let mut client = NotificationServiceClient::new(up.channel());
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListNotificationsRequest { page_size: 200, page_token, ..ListNotificationsRequest::default() };
+        let page = client.list_notifications(with(token, request)).await.unwrap().into_inner();
+        all.extend(page.notifications);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return all;
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The real binary, driven as its users drive it.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod api;
+mod buyers;
+mod command_line;
+mod crashes;
+mod demo;
+mod readme;
+mod shop;
+mod stopping;
+
+/// Whether the long runs were asked for: `cargo xtask test --full`.
+fn full() -> bool {
+    std::env::var_os("MESHWORK_TEST_FULL").is_some()
+}
