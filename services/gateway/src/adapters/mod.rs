@@ -1,0 +1,14 @@
+//! What meets the world.
+
+mod body;
+mod contracts;
+mod errors;
+mod health;
+mod limit;
+mod proxy;
+
+pub use contracts::routes;
+pub use errors::{DOMAIN, TABLE};
+pub use health::mirror;
+pub use limit::{ClientLimit, RefusalLimit};
+pub use proxy::{Channels, ProxyLayer};

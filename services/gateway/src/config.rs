@@ -1,0 +1,70 @@
+//! Settings.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+
+use meshwork_chassis::config::{AuthConfig, Listen};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The settings of the gateway.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the gateway listens.
+    pub listen: Listen,
+    /// How callers are known. The gateway has no account of its own and needs no credentials.
+    pub auth: AuthConfig,
+    /// Where the services are.
+    pub upstreams: Upstreams,
+    /// How many calls a client may make.
+    pub rate_limit: RateLimit,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
+            auth: AuthConfig::default(),
+            upstreams: Upstreams::default(),
+            rate_limit: RateLimit::default(),
+        }
+    }
+}
+
+/// Where the services are.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Upstreams {
+    /// The users service, `http://HOST:PORT`.
+    pub users: String,
+    /// The products service, `http://HOST:PORT`.
+    pub products: String,
+    /// The orders service, `http://HOST:PORT`.
+    pub orders: String,
+    /// The notifications service, `http://HOST:PORT`.
+    pub notifications: String,
+}
+
+impl Default for Upstreams {
+    fn default() -> Self {
+        let local = |port: u16| format!("http://127.0.0.1:{port}");
+        Self { users: local(8081), products: local(8082), orders: local(8083), notifications: local(8084) }
+    }
+}
+
+/// How many calls a client may make. A client is an account or, without one, an address.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimit {
+    /// How many calls at once, after a pause.
+    pub burst: NonZeroU32,
+    /// How many calls per second in the long run; may be below 1.
+    pub per_second: f64,
+}
+
+impl Default for RateLimit {
+    fn default() -> Self {
+        Self { burst: const { NonZeroU32::new(100).unwrap() }, per_second: 10.0 }
+    }
+}

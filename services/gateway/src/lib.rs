@@ -1,0 +1,22 @@
+//! The gateway: one address for all services.
+//!
+//! ```text
+//! call ─▶ limit refusals by address ─▶ identity and access ─▶ limit by account or address ─▶ route ─▶ upstream
+//! ```
+//!
+//! Calls are passed on by the name of their method, without being decoded: messages, metadata, trailers and deadlines
+//! arrive as they were sent. Tokens are verified here, so that refused calls cost the services nothing, and again by
+//! the service, which trusts no gateway. Health mirrors that of the services; reflection shows them all.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`app`] | which method goes where, and how many calls a client may make |
+//! | [`adapters`] | the proxy, the layers that limit, the mirror of health |
+
+pub mod adapters;
+pub mod app;
+mod config;
+mod serve;
+
+pub use config::{Config, RateLimit, Upstreams};
+pub use serve::serve;

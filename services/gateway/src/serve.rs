@@ -1,0 +1,87 @@
+//! The gateway as a whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_chassis::auth::{GrpcKeys, Verifier};
+use meshwork_chassis::server::{GrpcServer, listen};
+use meshwork_chassis::{CancellationToken, ServeError, connect};
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+use tonic_health::ServingStatus;
+use tower::layer::util::Stack;
+
+use crate::adapters::{Channels, ClientLimit, DOMAIN, ProxyLayer, RefusalLimit, mirror, routes};
+use crate::app::{RateLimits, Upstream};
+use crate::config::{Config, Upstreams};
+
+/// How often idle clients are forgotten.
+const FORGET: Duration = Duration::from_secs(10);
+
+/// Runs the gateway until `shutdown`. All that it started has ended when it returns.
+///
+/// # Errors
+/// When it can't start, or its server fails.
+pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let listener = listen(&config.listen)?;
+    let limits = RateLimits::new(config.rate_limit.burst, config.rate_limit.per_second)
+        .map_err(|error| ServeError::new(error, "set `rate_limit.per_second` to a number above zero, such as 10"))?;
+    let limits = Arc::new(limits);
+    let users = channel("auth.users", &config.auth.users)?;
+    let verifier = Verifier::new(Arc::new(GrpcKeys::new(users)), &config.auth.issuer, &config.auth.audience);
+    let (routes, channels) = (routes(), channels(&config.upstreams)?);
+    let services: Vec<_> = routes.services().map(|(name, upstream)| (name.to_owned(), upstream)).collect();
+
+    // Its own token, so that a server that fails ends the tasks too.
+    let stop = shutdown.child_token();
+    let proxy = ProxyLayer::new(routes, channels.clone(), stop.clone());
+    let server = GrpcServer::new(Arc::new(verifier), DOMAIN, &[])
+        .await
+        .show(services.iter().map(|(name, _)| name.clone()))
+        .before_auth(RefusalLimit::new(limits.clone()))
+        .after_auth(Stack::new(proxy, ClientLimit::new(limits.clone())))
+        // The users service may be down while others are up.
+        .ready_without_keys();
+
+    let mut tasks = JoinSet::new();
+    for (service, upstream) in services {
+        let health = server.health();
+        // Known from the first moment: a probe of a name that the port doesn't know is an error.
+        health.set_service_status(&service, ServingStatus::NotServing).await;
+        if let Some(channel) = channels.get(&upstream) {
+            tasks.spawn(mirror(service, channel.clone(), health, stop.clone()));
+        }
+    }
+    tasks.spawn(forget_idle(limits, stop.clone()));
+    let result = server.serve(listener, async {}, shutdown).await;
+    stop.cancel();
+    // Each waits for nothing but its token.
+    while tasks.join_next().await.is_some() {}
+    result
+}
+
+async fn forget_idle(limits: Arc<RateLimits>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(FORGET)).await.is_some() {
+        limits.forget_idle();
+    }
+}
+
+fn channels(upstreams: &Upstreams) -> Result<Channels, ServeError> {
+    let target = |upstream| match upstream {
+        Upstream::Users => ("upstreams.users", &upstreams.users),
+        Upstream::Products => ("upstreams.products", &upstreams.products),
+        Upstream::Orders => ("upstreams.orders", &upstreams.orders),
+        Upstream::Notifications => ("upstreams.notifications", &upstreams.notifications),
+    };
+    Upstream::ALL
+        .into_iter()
+        .map(|upstream| {
+            let (key, target) = target(upstream);
+            Ok((upstream, channel(key, target)?))
+        })
+        .collect()
+}
+
+fn channel(key: &str, target: &str) -> Result<Channel, ServeError> {
+    connect(target).map_err(|error| ServeError::new(error, format!("set `{key}` to the address of the service")))
+}

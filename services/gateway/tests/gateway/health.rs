@@ -1,0 +1,62 @@
+//! Health and reflection at the gateway.
+
+use meshwork_chassis::auth::AccessTable;
+use tokio_stream::StreamExt;
+use tonic::Code;
+use tonic_health::ServingStatus as Told;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+use crate::upstream::ORDERS;
+use crate::world::World;
+
+#[tokio::test]
+async fn the_health_of_a_service_is_what_it_says_itself() {
+    let mut world = World::start().await;
+    assert_eq!(world.health(ORDERS).await.unwrap(), ServingStatus::NotServing);
+    world.orders.health.set_service_status(ORDERS, Told::Serving).await;
+    world.wait_for_health(ORDERS, ServingStatus::Serving).await;
+    world.orders.health.set_service_status(ORDERS, Told::NotServing).await;
+    world.wait_for_health(ORDERS, ServingStatus::NotServing).await;
+    world.orders.health.set_service_status(ORDERS, Told::Serving).await;
+    world.wait_for_health(ORDERS, ServingStatus::Serving).await;
+
+    world.orders.kill();
+    world.wait_for_health(ORDERS, ServingStatus::NotServing).await;
+    assert_eq!(world.health("").await.unwrap(), ServingStatus::Serving, "the gateway itself is well");
+    world.orders.restart().await;
+    world.orders.health.set_service_status(ORDERS, Told::Serving).await;
+    world.wait_for_health(ORDERS, ServingStatus::Serving).await;
+}
+
+#[tokio::test]
+async fn every_service_has_a_health_and_others_have_none() {
+    let world = World::start().await;
+    for service in AccessTable::from_contracts().services() {
+        assert_eq!(world.health(&service).await.unwrap(), ServingStatus::NotServing, "{service}");
+    }
+    assert_eq!(world.health("no.such.Service").await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn reflection_shows_all_services() {
+    let world = World::start().await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut client = ServerReflectionClient::new(world.channel.clone());
+    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+    let shown: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
+    for service in AccessTable::from_contracts().services() {
+        assert!(shown.contains(&service), "{service} is missing in {shown:?}");
+    }
+    for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
+        assert!(shown.iter().any(|name| name == service), "{service} is missing in {shown:?}");
+    }
+}

@@ -1,0 +1,99 @@
+//! How many calls a client may make.
+
+use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use tokio::task::JoinSet;
+use tonic::{Code, Request, Status};
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_types::StatusExt;
+
+use crate::world::{World, channel, error, sign_in, told, with_token};
+
+const BURST: usize = 5;
+/// Slow enough that nothing comes back while a test runs.
+const ONE_PER_HOUR: f64 = 1.0 / 3600.0;
+
+async fn world() -> World {
+    World::with_limit(u32::try_from(BURST).unwrap(), ONE_PER_HOUR).await
+}
+
+#[track_caller]
+fn assert_is_limited(status: &Status, subject: &str) {
+    assert_eq!(told(status), error(Code::ResourceExhausted, "RATE_LIMITED"));
+    let delay = status.get_details_retry_info().unwrap().retry_delay.unwrap();
+    assert!((3500..=3600).contains(&delay.as_secs()), "{delay:?}");
+    let [violation] = status.get_details_quota_failure().unwrap().violations.try_into().unwrap();
+    assert_eq!(violation.subject, subject);
+    let pushback: u128 = status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse().unwrap();
+    assert_eq!(pushback, delay.as_nanos().div_ceil(1_000_000));
+}
+
+#[tokio::test]
+async fn exactly_the_burst_of_an_account_passes_and_accounts_are_independent() {
+    let world = world().await;
+    for user in ["bert", "cora"] {
+        for _ in 0..BURST {
+            world.get(user, "orders/a").await.unwrap();
+        }
+        let before = world.orders.calls();
+        assert_is_limited(&world.get(user, "orders/a").await.unwrap_err(), &format!("users/{user}"));
+        assert_eq!(world.orders.calls(), before, "a call that is refused costs the service nothing");
+    }
+    let stream = world.client().watch_order(world.request("bert", Default::default())).await;
+    assert_is_limited(&stream.map(drop).unwrap_err(), "users/bert");
+}
+
+#[tokio::test]
+async fn of_calls_at_once_exactly_the_burst_passes() {
+    let world = world().await;
+    let mut calls = JoinSet::new();
+    for _ in 0..40 {
+        let (mut client, request) = (world.client(), world.request("bert", GetOrderRequest::default()));
+        calls.spawn(async move { client.get_order(request).await.map(drop) });
+    }
+    let ends = calls.join_all().await;
+    assert_eq!(ends.iter().filter(|end| end.is_ok()).count(), BURST);
+    ends.iter().filter_map(|end| end.as_ref().err()).for_each(|status| assert_is_limited(status, "users/bert"));
+}
+
+#[tokio::test]
+async fn calls_without_a_token_are_counted_by_address_whatever_headers_say() {
+    let world = world().await;
+    let [one, two] = [channel(&world.target, "127.0.0.2").await, channel(&world.target, "127.0.0.3").await];
+    for (channel, subject) in [(&one, "address:127.0.0.2"), (&two, "address:127.0.0.3")] {
+        for _ in 0..BURST {
+            sign_in(channel).await.unwrap();
+        }
+        assert_is_limited(&sign_in(channel).await.unwrap_err(), subject);
+    }
+    let mut forged = Request::new(meshwork_api::meshwork::users::v1::SignInRequest::default());
+    forged.metadata_mut().insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
+    let mut client = meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient::new(one);
+    assert_is_limited(&client.sign_in(forged).await.unwrap_err(), "address:127.0.0.2");
+}
+
+#[tokio::test]
+async fn calls_that_are_refused_are_counted_by_address_and_harm_no_account_there() {
+    let world = world().await;
+    let guess = async || {
+        let request = with_token("e30.e30.x", GetOrderRequest::default());
+        world.get_with(request).await.unwrap_err()
+    };
+    for _ in 0..BURST - 1 {
+        assert_eq!(told(&guess().await), error(Code::Unauthenticated, "BAD_TOKEN"));
+    }
+    let missing = world.get_with(Request::new(GetOrderRequest::default())).await.unwrap_err();
+    assert_eq!(told(&missing), error(Code::Unauthenticated, "NOT_SIGNED_IN"));
+    assert_is_limited(&guess().await, "address:127.0.0.1");
+    // Calls without a token share the bucket.
+    assert_is_limited(&sign_in(&world.channel).await.unwrap_err(), "address:127.0.0.1");
+    world.get("bert", "orders/a").await.unwrap();
+}
+
+#[tokio::test]
+async fn health_is_not_limited() {
+    let world = world().await;
+    for _ in 0..BURST * 3 {
+        assert_eq!(world.health("").await.unwrap(), ServingStatus::Serving);
+    }
+    sign_in(&world.channel).await.unwrap();
+}

@@ -1,0 +1,10 @@
+//! The gateway before real servers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod health;
+mod limits;
+mod passing;
+mod stopping;
+mod upstream;
+mod world;

@@ -1,0 +1,171 @@
+//! What passes through the gateway, and what doesn't.
+
+use std::convert::Infallible;
+
+use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
+use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsRequest};
+use meshwork_chassis::{CancellationToken, connect};
+use meshwork_gateway::adapters::{ProxyLayer, routes};
+use meshwork_gateway::app::Upstream;
+use meshwork_testkit::issuer::Claims;
+use tonic::body::Body;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Status};
+use tonic_prost::ProstCodec;
+use tonic_types::StatusExt;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::upstream::refusal;
+use crate::world::{World, break_of, error, eventually, sign_in, told, with_token};
+
+fn get(name: &str) -> GetOrderRequest {
+    GetOrderRequest { name: name.to_owned() }
+}
+
+#[tokio::test]
+async fn a_call_its_metadata_and_its_deadline_pass_both_ways() {
+    let world = World::start().await;
+    let mut request = world.request("anna", get("orders/a"));
+    let token = request.metadata().get("authorization").unwrap().clone();
+    request.metadata_mut().insert("x-asked", "why".parse().unwrap());
+    request.metadata_mut().insert_bin("x-asked-bin", MetadataValue::from_bytes(b"\x00\xff"));
+    request.metadata_mut().insert("grpc-timeout", "7S".parse().unwrap());
+    let response = world.client().get_order(request).await.unwrap();
+    assert_eq!(response.metadata().get("x-answer").unwrap(), "yes");
+    assert_eq!(response.into_inner().name, "orders/a");
+    let seen = world.orders.orders.seen.lock().unwrap().pop().unwrap();
+    assert_eq!(seen.get("authorization").unwrap(), token);
+    assert_eq!(seen.get("x-asked").unwrap(), "why");
+    assert_eq!(seen.get_bin("x-asked-bin").unwrap().to_bytes().unwrap(), b"\x00\xff".as_slice());
+    assert_eq!(seen.get("grpc-timeout").unwrap(), "7S");
+    assert_eq!(seen.get("te").unwrap(), "trailers");
+}
+
+#[track_caller]
+fn assert_is_refusal(status: &Status) {
+    let expected = refusal();
+    assert_eq!((status.code(), status.message()), (expected.code(), expected.message()));
+    assert_eq!(status.details(), expected.details());
+    assert_eq!(status.metadata().get("x-trailer").unwrap(), "told");
+}
+
+#[tokio::test]
+async fn errors_of_services_pass_as_they_are() {
+    let world = World::start().await;
+    assert_is_refusal(&world.get("anna", "orders/refused").await.unwrap_err());
+    let mut stream = world.client().watch_order(world.watch("orders/refused")).await.unwrap().into_inner();
+    for number in ["1", "2", "3"] {
+        assert_eq!(stream.message().await.unwrap().unwrap().resume_token, number);
+    }
+    assert_is_refusal(&stream.message().await.unwrap_err());
+}
+
+#[tokio::test]
+async fn streams_pass_message_by_message_to_their_end() {
+    let world = World::start().await;
+    let mut stream = world.client().watch_order(world.watch("orders/a")).await.unwrap().into_inner();
+    for number in ["1", "2", "3"] {
+        assert_eq!(stream.message().await.unwrap().unwrap().resume_token, number);
+    }
+    assert!(stream.message().await.unwrap().is_none());
+    // One that doesn't end delivers what it has.
+    let mut stream = world.client().watch_order(world.watch("orders/endless")).await.unwrap().into_inner();
+    for number in ["1", "2", "3"] {
+        assert_eq!(stream.message().await.unwrap().unwrap().resume_token, number);
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_call_is_refused_at_the_edge() {
+    let world = World::start().await;
+    let before = world.orders.calls();
+    let status = world.get_with(Request::new(get("orders/a"))).await.unwrap_err();
+    assert_eq!(told(&status), error(Code::Unauthenticated, "NOT_SIGNED_IN"));
+    let stale = world.issuer.sign(&Claims { exp: 1, ..Claims::of("anna", "customer") });
+    let other = world.issuer.sign(&Claims { aud: "other".to_owned(), ..Claims::of("anna", "customer") });
+    for token in ["", "nonsense", &stale, &other] {
+        let status = world.get_with(with_token(token, get("orders/a"))).await.unwrap_err();
+        assert_eq!(told(&status), error(Code::Unauthenticated, "BAD_TOKEN"), "{token}");
+    }
+    let mut products = ProductServiceClient::new(world.channel.clone());
+    let status = products.create_product(world.request("anna", CreateProductRequest::default())).await.unwrap_err();
+    assert_eq!(told(&status), error(Code::PermissionDenied, "NOT_ALLOWED"));
+    assert_eq!(world.orders.calls(), before);
+    sign_in(&world.channel).await.unwrap();
+}
+
+#[tokio::test]
+async fn methods_that_nobody_has_are_unimplemented() {
+    let world = World::start().await;
+    for path in [
+        "/no.such.Service/Method",
+        "/grpc.no.such.Service/Method",
+        "/meshwork.orders.v1.OrderService/NoSuchMethod",
+        "/meshwork.orders.v9.OrderService/GetOrder",
+        "/meshwork.events.v1.OrderCreated/Get",
+    ] {
+        let mut client = tonic::client::Grpc::new(world.channel.clone());
+        client.ready().await.unwrap();
+        let request = world.request("anna", ());
+        let answer = client.unary::<(), (), _>(request, path.parse().unwrap(), ProstCodec::default()).await;
+        let status = answer.unwrap_err();
+        assert_eq!(told(&status), error(Code::Unimplemented, "METHOD_UNKNOWN"), "{path}");
+        assert_eq!(status.get_details_error_info().unwrap().metadata["path"], path);
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_unavailable_until_it_is_back() {
+    let mut world = World::start().await;
+    let mut stream = world.client().watch_order(world.watch("orders/endless")).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    world.orders.kill();
+    let unavailable = error(Code::Unavailable, "UPSTREAM_UNAVAILABLE");
+    // What was under way ends as an error of gRPC, not of HTTP.
+    let broken = break_of(&mut stream).await;
+    assert_eq!(told(&broken), unavailable);
+
+    let status = world.get("anna", "orders/a").await.unwrap_err();
+    assert_eq!(told(&status), unavailable);
+    assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+    assert_eq!(status.message(), "the orders service doesn't answer at this moment");
+    sign_in(&world.channel).await.unwrap();
+    let mut products = ProductServiceClient::new(world.channel.clone());
+    let status = products.list_products(ListProductsRequest::default()).await.unwrap_err();
+    assert_eq!(told(&status), unavailable);
+
+    world.orders.restart().await;
+    eventually(async || world.get("anna", "orders/a").await.ok()).await;
+}
+
+#[tokio::test]
+async fn a_service_that_is_too_slow_exceeds_the_deadline() {
+    let world = World::start().await;
+    // Past the server around it, so that the client's own timer doesn't answer first.
+    let channels = [(Upstream::Orders, connect(&world.orders.target()).unwrap())].into();
+    let proxy = ProxyLayer::new(routes(), channels, CancellationToken::new())
+        .layer(service_fn(async |_: http::Request<Body>| Ok::<_, Infallible>(http::Response::new(Body::empty()))));
+    let call = async |name, timeout| {
+        let request = http::Request::post("http://gateway/meshwork.orders.v1.OrderService/GetOrder")
+            .header("content-type", "application/grpc")
+            .header("grpc-timeout", timeout)
+            .body(body(&get(name)))
+            .unwrap();
+        proxy.clone().oneshot(request).await.unwrap()
+    };
+    let late = call("orders/held", "50m").await;
+    let status = Status::from_header_map(late.headers()).unwrap();
+    assert_eq!(told(&status), error(Code::DeadlineExceeded, "UPSTREAM_TOO_SLOW"));
+    let in_time = call("orders/a", "20S").await;
+    assert_eq!(in_time.headers().get("x-answer").unwrap(), "yes");
+}
+
+/// A message as the body of a call.
+fn body(message: &impl prost::Message) -> Body {
+    let message = message.encode_to_vec();
+    let mut frame = vec![0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend(message);
+    Body::new(http_body_util::Full::new(frame.into()))
+}

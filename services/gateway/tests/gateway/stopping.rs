@@ -1,0 +1,79 @@
+//! The gateway's start and end.
+
+use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
+use meshwork_chassis::CancellationToken;
+use meshwork_chassis::config::Listen;
+use meshwork_chassis::server::DRAIN;
+use meshwork_gateway::Config;
+use meshwork_testkit::Issuer;
+use tonic::Code;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+use crate::world::{World, break_of, channel, error, eventually, sign_in, told, with_token};
+
+#[tokio::test]
+async fn at_a_stop_streams_end_and_calls_under_way_are_answered() {
+    let world = World::start().await;
+    let mut stream = world.client().watch_order(world.watch("orders/endless")).await.unwrap().into_inner();
+    stream.message().await.unwrap().unwrap();
+    let held = world.request("anna", GetOrderRequest { name: "orders/held".to_owned() });
+    let before = world.orders.calls();
+    let mut client = world.client();
+    let call = tokio::spawn(async move { client.get_order(held).await });
+    eventually(async || (world.orders.calls() > before).then_some(())).await;
+
+    world.shutdown.cancel();
+    let ended = break_of(&mut stream).await;
+    assert_eq!(told(&ended), error(Code::Unavailable, "STOPPING"));
+    assert!(!world.gateway.is_finished(), "the gateway waits for the call");
+    world.orders.orders.released.send_replace(true);
+    assert_eq!(call.await.unwrap().unwrap().into_inner().name, "orders/held");
+    tokio::time::timeout(DRAIN / 2, world.gateway).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_gateway_is_ready_though_no_service_is() {
+    let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let target = format!("http://{}", listen.address());
+    let nowhere = "http://127.0.0.1:1".to_owned();
+    let mut config = Config { listen, ..Config::default() };
+    config.upstreams.orders = nowhere.clone();
+    config.upstreams.users = nowhere.clone();
+    config.auth.users = nowhere;
+    let shutdown = CancellationToken::new();
+    let gateway = tokio::spawn(meshwork_gateway::serve(config, shutdown.clone()));
+    let channel = channel(&target, "127.0.0.1").await;
+    let health = HealthClient::new(channel.clone());
+    eventually(async || {
+        let answer = health.clone().check(HealthCheckRequest::default()).await.ok()?.into_inner();
+        (answer.status() == ServingStatus::Serving).then_some(())
+    })
+    .await;
+    let issuer = Issuer::start().await;
+    let request = with_token(&issuer.token("anna", "customer"), GetOrderRequest::default());
+    let status = OrderServiceClient::new(channel.clone()).get_order(request).await.unwrap_err();
+    assert_eq!(told(&status), error(Code::Unavailable, "KEYS_UNAVAILABLE"));
+    let status = sign_in(&channel).await.unwrap_err();
+    assert_eq!(told(&status), error(Code::Unavailable, "UPSTREAM_UNAVAILABLE"));
+    shutdown.cancel();
+    tokio::time::timeout(DRAIN / 2, gateway).await.unwrap().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn settings_that_can_not_work_are_named() {
+    let hint = async |change: &dyn Fn(&mut Config)| {
+        let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let mut config = Config { listen, ..Config::default() };
+        change(&mut config);
+        meshwork_gateway::serve(config, CancellationToken::new()).await.unwrap_err().hint
+    };
+    for target in ["", "127.0.0.1:8081", "https://127.0.0.1:8081", "http://127.0.0.1"] {
+        let hint = hint(&|config| config.upstreams.orders = target.to_owned()).await;
+        assert!(hint.contains("`upstreams.orders`"), "{target}: {hint}");
+    }
+    assert!(hint(&|config| config.auth.users = "users".to_owned()).await.contains("`auth.users`"));
+    assert!(hint(&|config| config.rate_limit.per_second = 0.0).await.contains("`rate_limit.per_second`"));
+}

@@ -1,0 +1,166 @@
+//! An orders service that answers what tests need, and that can be killed.
+
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use meshwork_api::meshwork::orders::v1::order_service_server::{OrderService, OrderServiceServer};
+use meshwork_api::meshwork::orders::v1::{
+    CancelOrderRequest, CreateOrderRequest, DeliverOrderRequest, GetOrderRequest, ListOrderEventsRequest,
+    ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, ShipOrderRequest, WatchOrderRequest,
+    WatchOrderResponse,
+};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_stream::{Stream, StreamExt};
+use tonic::metadata::MetadataMap;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// The name of the service, for health.
+pub const ORDERS: &str = "meshwork.orders.v1.OrderService";
+
+/// What the upstream was asked, and what it waits for.
+#[derive(Clone, Default)]
+pub struct Orders {
+    /// The metadata of all calls.
+    pub seen: Arc<Mutex<Vec<MetadataMap>>>,
+    /// Answers to `orders/held` wait until this is true.
+    pub released: watch::Sender<bool>,
+}
+
+/// A running upstream, in a runtime of its own: killing it cuts its connections.
+pub struct Upstream {
+    pub orders: Orders,
+    pub health: HealthReporter,
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Upstream {
+    /// Starts on a free port; its health says NOT_SERVING.
+    pub async fn start() -> Self {
+        let mut upstream = Self {
+            orders: Orders::default(),
+            health: HealthReporter::new(),
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            runtime: None,
+        };
+        upstream.restart().await;
+        upstream
+    }
+
+    /// Starts again, on the same port.
+    pub async fn restart(&mut self) {
+        let (health, health_service) = tonic_health::server::health_reporter();
+        health.set_service_status(ORDERS, ServingStatus::NotServing).await;
+        self.health = health;
+        let listener = TcpListener::bind(self.address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        self.address = listener.local_addr().unwrap();
+        let runtime = Runtime::new().unwrap();
+        let orders = OrderServiceServer::new(self.orders.clone());
+        runtime.spawn(async move {
+            let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
+            Server::builder().add_service(orders).add_service(health_service).serve_with_incoming(incoming).await
+        });
+        self.runtime = Some(runtime);
+    }
+
+    /// Ends all at once: no answer, no goodbye.
+    pub fn kill(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+
+    pub fn target(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// How many calls have come.
+    pub fn calls(&self) -> usize {
+        self.orders.seen.lock().unwrap().len()
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// An error with everything that errors have.
+pub fn refusal() -> Status {
+    let mut status =
+        Status::with_details(Code::FailedPrecondition, "no – really", b"\x00\xff details".as_slice().into());
+    status.metadata_mut().insert("x-trailer", "told".parse().unwrap());
+    status
+}
+
+fn update(number: u32) -> WatchOrderResponse {
+    WatchOrderResponse { resume_token: number.to_string(), ..Default::default() }
+}
+
+type Updates = Pin<Box<dyn Stream<Item = Result<WatchOrderResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl OrderService for Orders {
+    async fn get_order(&self, request: Request<GetOrderRequest>) -> Result<Response<Order>, Status> {
+        self.seen.lock().unwrap().push(request.metadata().clone());
+        let name = request.into_inner().name;
+        match name.as_str() {
+            "orders/refused" => return Err(refusal()),
+            "orders/held" => {
+                self.released.subscribe().wait_for(|released| *released).await.unwrap();
+            }
+            _ => {}
+        }
+        let mut response = Response::new(Order { name, ..Default::default() });
+        response.metadata_mut().insert("x-answer", "yes".parse().unwrap());
+        Ok(response)
+    }
+
+    type WatchOrderStream = Updates;
+
+    async fn watch_order(&self, request: Request<WatchOrderRequest>) -> Result<Response<Updates>, Status> {
+        self.seen.lock().unwrap().push(request.metadata().clone());
+        let three = tokio_stream::iter(1..=3).map(|number| Ok(update(number)));
+        let stream: Updates = match request.into_inner().name.as_str() {
+            "orders/endless" => Box::pin(three.chain(tokio_stream::pending())),
+            "orders/refused" => Box::pin(three.chain(tokio_stream::once(Err(refusal())))),
+            _ => Box::pin(three),
+        };
+        Ok(Response::new(stream))
+    }
+
+    async fn create_order(&self, _: Request<CreateOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_orders(&self, _: Request<ListOrdersRequest>) -> Result<Response<ListOrdersResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn cancel_order(&self, _: Request<CancelOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn ship_order(&self, _: Request<ShipOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn deliver_order(&self, _: Request<DeliverOrderRequest>) -> Result<Response<Order>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_order_events(
+        &self,
+        _: Request<ListOrderEventsRequest>,
+    ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+}

@@ -1,0 +1,16 @@
+//! What meets the world.
+
+mod convert;
+mod eml;
+mod errors;
+mod events;
+mod grpc;
+mod recipients;
+mod sqlite;
+
+pub use eml::{EmlFolder, InvalidSender};
+pub use errors::{DOMAIN, TABLE};
+pub use events::{CONSUMER, EventHandler, STREAMS};
+pub use grpc::NotificationGrpc;
+pub use recipients::GrpcRecipients;
+pub use sqlite::{COMPONENT, SqliteNotificationStore};

@@ -1,0 +1,35 @@
+//! Recipients, as the users service knows them.
+
+use async_trait::async_trait;
+use meshwork_api::UserName;
+use meshwork_api::meshwork::users::v1::GetUserRequest;
+use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
+use meshwork_chassis::auth::WithToken;
+use tonic::Code;
+
+use crate::ports::{LookupError, Recipient, Recipients};
+
+/// Asks the users service.
+pub struct GrpcRecipients(UserServiceClient<WithToken>);
+
+impl GrpcRecipients {
+    /// Asks over `channel`, which carries a token of the service role.
+    pub fn new(channel: WithToken) -> Self {
+        Self(UserServiceClient::new(channel))
+    }
+}
+
+#[async_trait]
+impl Recipients for GrpcRecipients {
+    async fn find(&self, user: &UserName) -> Result<Option<Recipient>, LookupError> {
+        match self.0.clone().get_user(GetUserRequest { name: user.to_string() }).await {
+            Ok(response) => {
+                let user = response.into_inner();
+                let recipient = Recipient { email: user.email, display_name: user.display_name };
+                Ok(user.delete_time.is_none().then_some(recipient))
+            }
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(LookupError(format!("{:?}: {}", status.code(), status.message()))),
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What changes something.
+
+mod note_event;
+mod send_due;

@@ -1,0 +1,133 @@
+//! Sends what is due, a few letters at a time and one at most to each recipient.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use meshwork_chassis::CancellationToken;
+use tokio::task::JoinSet;
+
+use crate::app::Notifications;
+use crate::domain::{Notification, Outcome};
+use crate::ports::{Letter, MailError};
+
+/// How many letters are under way at most.
+const CONCURRENCY: usize = 8;
+/// How often it is looked for what has become due.
+const POLL: Duration = Duration::from_secs(1);
+/// How long a try may take.
+const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long tries that are under way may go on after the stop was asked for.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The recipients' words for what went wrong.
+const NO_RECIPIENT: &str = "the recipient has no account any more";
+const NO_LOOKUP: &str = "the recipient's address couldn't be looked up";
+const NO_MAIL: &str = "the mail system didn't take it";
+const REFUSED: &str = "the mail system refused it";
+const FAULT: &str = "something failed inside";
+const TOO_SLOW: &str = "the try took too long";
+
+impl Notifications {
+    /// Sends letters until `shutdown`. Nobody else may send from the same store meanwhile.
+    ///
+    /// A letter is sent at least once: a crash after the mail system took it and before that was noted sends it again,
+    /// under the same id.
+    pub async fn send_due(self: Arc<Self>, shutdown: CancellationToken) {
+        if !self.recover(&shutdown).await {
+            return;
+        }
+        let mut tries = JoinSet::new();
+        while !shutdown.is_cancelled() {
+            let free = CONCURRENCY - tries.len();
+            if free > 0 {
+                match self.store.claim(self.clock.now(), free).await {
+                    Ok(claimed) => {
+                        for notification in claimed {
+                            let (app, shutdown) = (self.clone(), shutdown.clone());
+                            tries.spawn(async move { app.send(notification, shutdown).await });
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "due notifications can't be claimed; trying again"),
+                }
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                Some(_) = tries.join_next() => {}
+                () = self.due.notified(), if tries.len() < CONCURRENCY => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+        // Tries that don't end in time are taken back at the next start.
+        let drained = tokio::time::timeout(DRAIN, async { while tries.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!(tries = tries.len(), "letters were still under way at the stop; they will be sent again");
+        }
+    }
+
+    /// Takes back what a process before this one left SENDING; returns false when `shutdown` came first.
+    async fn recover(&self, shutdown: &CancellationToken) -> bool {
+        loop {
+            match self.store.recover(self.clock.now()).await {
+                Ok(0) => return true,
+                Ok(count) => {
+                    tracing::info!(count, "letters that were under way at the last stop are sent again");
+                    return true;
+                }
+                Err(error) => tracing::warn!(%error, "interrupted notifications can't be read; trying again"),
+            }
+            if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                return false;
+            }
+        }
+    }
+
+    /// Makes one try and notes how it ended.
+    async fn send(&self, notification: Notification, shutdown: CancellationToken) {
+        // A panic would leave the row SENDING as well.
+        let delivery = AssertUnwindSafe(self.deliver(&notification)).catch_unwind();
+        let outcome = match tokio::time::timeout(TRY_TIMEOUT, delivery).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Again(FAULT),
+            Err(_) => Outcome::Again(TOO_SLOW),
+        };
+        let (id, attempt) = (notification.id, notification.attempts);
+        // Left SENDING, it would keep its recipient's other letters waiting until the next start.
+        while let Err(error) = self.store.settle(id, attempt, outcome.clone(), self.clock.now()).await {
+            tracing::warn!(notification = %id, %error, "the end of a try can't be noted; trying again");
+            if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn deliver(&self, notification: &Notification) -> Outcome {
+        let id = notification.id;
+        let to = match self.recipients.find(&notification.recipient).await {
+            Ok(Some(recipient)) => recipient,
+            Ok(None) => return Outcome::Never(NO_RECIPIENT),
+            Err(error) => {
+                tracing::warn!(notification = %id, attempt = notification.attempts, %error, "a letter waits");
+                return Outcome::Again(NO_LOOKUP);
+            }
+        };
+        let letter = Letter {
+            id,
+            subject: notification.subject.clone(),
+            body: notification.occasion.body(&to.display_name),
+            to,
+            date: self.clock.now(),
+        };
+        match self.mailer.send(letter).await {
+            Ok(()) => Outcome::Sent,
+            Err(error) => {
+                tracing::warn!(notification = %id, attempt = notification.attempts, %error, "a letter was not taken");
+                match error {
+                    MailError::Unavailable(_) => Outcome::Again(NO_MAIL),
+                    MailError::Refused(_) => Outcome::Never(REFUSED),
+                }
+            }
+        }
+    }
+}

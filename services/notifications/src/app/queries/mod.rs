@@ -1,0 +1,4 @@
+//! What only reads.
+
+mod get_notification;
+mod list_notifications;

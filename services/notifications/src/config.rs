@@ -1,0 +1,36 @@
+//! Settings.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use meshwork_chassis::config::{AuthConfig, Listen};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The settings of the notifications service.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the service listens.
+    pub listen: Listen,
+    /// The folder of this service: its database, and the letters in `mail/`.
+    pub data: PathBuf,
+    /// The folder of the event bus.
+    pub bus: PathBuf,
+    /// How callers are known, and the account with which this service asks for its recipients.
+    pub auth: AuthConfig,
+    /// The e-mail address that letters come from.
+    pub mail_from: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8084)).into(),
+            data: PathBuf::from("data/notifications"),
+            bus: PathBuf::from("data/bus"),
+            auth: AuthConfig::default(),
+            mail_from: "shop@meshwork.local".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! The rules of notifications: values and plain functions.
+
+mod amount;
+mod notification;
+#[cfg(test)]
+mod notification_tests;
+mod occasion;
+
+pub use amount::Amount;
+pub use notification::{MAX_ATTEMPTS, NotDue, NotSending, Notification, Outcome, State, pause_after};
+pub use occasion::{Occasion, Template};

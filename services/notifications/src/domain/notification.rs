@@ -1,0 +1,196 @@
+//! A notification and its way: PENDING → SENDING → SENT, back to PENDING after a failure, FAILED at the end.
+
+use std::str::FromStr;
+
+use meshwork_api::{NotificationName, UserName};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::Occasion;
+
+/// How often a letter is tried before it is given up.
+pub const MAX_ATTEMPTS: u32 = 12;
+
+/// The first pause between two tries; each is twice the one before.
+const FIRST_PAUSE: Duration = Duration::seconds(1);
+/// The longest pause between two tries.
+const LAST_PAUSE: Duration = Duration::minutes(5);
+
+/// The namespace of the ids of notifications (RFC 9562, version 5). It never changes: ids depend on it.
+const NAMESPACE: Uuid = Uuid::from_u128(0x5a6b_1f0e_93d4_4c2b_8e17_0c9d_2f64_b7a1);
+
+/// Where a notification stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum State {
+    /// Waits to be sent, or to be tried again.
+    Pending,
+    /// Is being handed to the mail system.
+    Sending,
+    /// The mail system has taken it.
+    Sent,
+    /// Given up.
+    Failed,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [State; 4] = [State::Pending, State::Sending, State::Sent, State::Failed];
+
+    /// The state's word, as filters and stores carry it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Pending => "PENDING",
+            State::Sending => "SENDING",
+            State::Sent => "SENT",
+            State::Failed => "FAILED",
+        }
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        state.ok_or_else(|| format!("{word:?} is no state; it must be PENDING, SENDING, SENT or FAILED"))
+    }
+}
+
+/// How a try ended. Reasons are shown to the recipient: they hold nothing of our insides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The mail system has taken the letter.
+    Sent,
+    /// It may work later; the reason why it didn't now.
+    Again(&'static str),
+    /// It will never work; the reason.
+    Never(&'static str),
+}
+
+/// The notification isn't PENDING, or not due yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the notification is not due")]
+pub struct NotDue;
+
+/// The notification isn't SENDING, or another try is under way by now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this try of the notification is not under way")]
+pub struct NotSending;
+
+/// A message to one person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// The id; see [`Notification::id_of`].
+    pub id: Uuid,
+    /// The event that caused it.
+    pub event_id: String,
+    /// The user it goes to.
+    pub recipient: UserName,
+    /// What it tells.
+    pub occasion: Occasion,
+    /// The subject line, as it was when the notification was made.
+    pub subject: String,
+    /// Where it stands.
+    pub state: State,
+    /// Why the last try failed; empty when none has.
+    pub state_reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it is tried next, while PENDING.
+    pub next_try_time: OffsetDateTime,
+    /// When it was made.
+    pub create_time: OffsetDateTime,
+    /// When the mail system took it.
+    pub send_time: Option<OffsetDateTime>,
+}
+
+impl Notification {
+    /// A notification that is due at once.
+    pub fn new(event_id: String, recipient: UserName, occasion: Occasion, now: OffsetDateTime) -> Self {
+        Self {
+            id: Self::id_of(&event_id, &occasion, &recipient),
+            subject: occasion.subject(),
+            event_id,
+            recipient,
+            occasion,
+            state: State::Pending,
+            state_reason: String::new(),
+            attempts: 0,
+            next_try_time: now,
+            create_time: now,
+            send_time: None,
+        }
+    }
+
+    /// The id of what tells `recipient` of `occasion` because of an event: the same whenever it is asked for.
+    pub fn id_of(event_id: &str, occasion: &Occasion, recipient: &UserName) -> Uuid {
+        // No part has a line break in it, so that different parts never make the same text.
+        Uuid::new_v5(&NAMESPACE, format!("{event_id}\n{}\n{recipient}", occasion.template()).as_bytes())
+    }
+
+    /// The id that a name holds; `None` for a name that no notification has.
+    pub fn id_in(name: &NotificationName) -> Option<Uuid> {
+        Uuid::try_parse(name.id()).ok().filter(|id| id.to_string() == name.id())
+    }
+
+    /// The name, `notifications/{notification}`.
+    pub fn name(&self) -> String {
+        format!("notifications/{}", self.id)
+    }
+
+    /// Begins a try.
+    ///
+    /// # Errors
+    /// When it isn't PENDING and due.
+    pub fn claim(&mut self, now: OffsetDateTime) -> Result<(), NotDue> {
+        if self.state != State::Pending || self.next_try_time > now {
+            return Err(NotDue);
+        }
+        self.state = State::Sending;
+        self.attempts += 1;
+        Ok(())
+    }
+
+    /// Ends the try with this number.
+    ///
+    /// # Errors
+    /// When that try is not under way.
+    pub fn settle(&mut self, attempt: u32, outcome: &Outcome, now: OffsetDateTime) -> Result<(), NotSending> {
+        if self.state != State::Sending || self.attempts != attempt {
+            return Err(NotSending);
+        }
+        let (state, reason) = match outcome {
+            Outcome::Sent => (State::Sent, ""),
+            Outcome::Again(reason) if self.attempts < MAX_ATTEMPTS => (State::Pending, *reason),
+            Outcome::Again(reason) | Outcome::Never(reason) => (State::Failed, *reason),
+        };
+        self.state = state;
+        self.state_reason = reason.to_owned();
+        match state {
+            State::Sent => self.send_time = Some(now),
+            State::Pending => self.next_try_time = now + pause_after(self.attempts),
+            State::Sending | State::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// Takes back a try that nobody will end, because the process that had begun it has ended.
+    ///
+    /// # Errors
+    /// When no try is under way.
+    pub fn interrupt(&mut self, now: OffsetDateTime) -> Result<(), NotSending> {
+        if self.state != State::Sending {
+            return Err(NotSending);
+        }
+        self.state = State::Pending;
+        self.next_try_time = now;
+        Ok(())
+    }
+}
+
+/// How long to wait after so many tries: 1 s after the first, then twice as long each time, 5 minutes at most.
+pub fn pause_after(attempts: u32) -> Duration {
+    // Beyond 2^16 seconds nothing is below the longest pause.
+    let doublings = attempts.saturating_sub(1).min(16);
+    (FIRST_PAUSE * 2_i32.pow(doublings)).min(LAST_PAUSE)
+}

@@ -1,0 +1,29 @@
+//! The notifications service: turns events of orders and users into e-mails, and tells what was sent.
+//!
+//! ```text
+//! bus ─▶ inbox + notification PENDING, in one transaction ─▶ SENDING ─▶ mail system ─▶ SENT
+//!                                       ▲                       │
+//!                                       └── 1 s … 5 min later ──┴─▶ FAILED, after 12 tries
+//! ```
+//!
+//! There is at most one notification per event, template and recipient. A crash may send a letter again, under the
+//! same Message-ID.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`domain`] | notifications and their states, occasions and the letters that go with them |
+//! | [`app`] | the use cases: note an event, send what is due, list, get |
+//! | [`ports`] | what they need: a store, recipients, a mail system, a clock |
+//! | [`adapters`] | gRPC, SQLite, `.eml` files, the consumer of events |
+
+pub mod adapters;
+pub mod app;
+mod config;
+pub mod domain;
+pub mod ports;
+mod serve;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use config::Config;
+pub use serve::{migrate, serve};

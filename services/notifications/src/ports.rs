@@ -1,0 +1,162 @@
+//! What the use cases need from the world.
+
+use async_trait::async_trait;
+use meshwork_api::UserName;
+pub use meshwork_chassis::Clock;
+use meshwork_chassis::page::{Page, PageRequest};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::{Notification, Outcome, State};
+
+/// Where an event stands in the history of what it happened to (NT-5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The aggregate, such as `orders/42`.
+    pub subject: String,
+    /// Its version after the event: contiguous, from 1.
+    pub version: i64,
+}
+
+/// What became of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// It was new; its notification is stored.
+    Applied,
+    /// It had come before; nothing was written.
+    Duplicate,
+    /// Events before it are missing; nothing was written.
+    Hole {
+        /// The version of the last event of its aggregate that has come; 0 for none.
+        last: i64,
+    },
+}
+
+/// Which notifications are listed. What is `None` may be anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Where they stand.
+    pub state: Option<State>,
+    /// The name of the resource that they are about.
+    pub about: Option<String>,
+    /// Whom they go to.
+    pub recipient: Option<UserName>,
+}
+
+/// A store has not done what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It can't be reached, or refuses.
+    #[error("the store of notifications is unavailable: {0}")]
+    Unavailable(String),
+    /// What it holds can't be understood.
+    #[error("the store of notifications holds something unreadable: {0}")]
+    Damaged(String),
+    /// The page's cursor is not one that the store gave.
+    #[error("the cursor of the page is unknown")]
+    UnknownCursor,
+}
+
+/// Keeps notifications, and which events have made theirs.
+#[async_trait]
+pub trait NotificationStore: Send + Sync + 'static {
+    /// Notes an event and stores the notification that it makes, if any, in one transaction. There is at most one
+    /// notification per (event, template, recipient) (I14).
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn record(&self, arrival: Arrival, notification: Option<Notification>) -> Result<Recorded, StoreError>;
+
+    /// Begins a try of at most `limit` due notifications, those first that have been due longest, and returns them.
+    /// No recipient ever has two notifications under way.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn claim(&self, now: OffsetDateTime, limit: usize) -> Result<Vec<Notification>, StoreError>;
+
+    /// Ends a try. After a failure, all that waits for the same recipient waits at least as long: a recipient in trouble
+    /// is put in quarantine. A try that is not under way any more is left alone.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome, now: OffsetDateTime) -> Result<(), StoreError>;
+
+    /// Takes back the tries that a process had begun and never ended; returns how many. Call it before the first
+    /// [`NotificationStore::claim`] of the only process that sends.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn recover(&self, now: OffsetDateTime) -> Result<u64, StoreError>;
+
+    /// A notification by its id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn get(&self, id: Uuid) -> Result<Option<Notification>, StoreError>;
+
+    /// Notifications, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownCursor`] for a cursor that it didn't give; else when the store fails.
+    async fn list(&self, selection: Selection, page: PageRequest) -> Result<Page<Notification>, StoreError>;
+}
+
+/// How to reach a person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The e-mail address.
+    pub email: String,
+    /// How the person is addressed.
+    pub display_name: String,
+}
+
+/// Recipients can't be looked up at this moment; the cause, for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("recipients can't be looked up: {0}")]
+pub struct LookupError(pub String);
+
+/// Knows how people are reached.
+#[async_trait]
+pub trait Recipients: Send + Sync + 'static {
+    /// How to reach a user; `None` for one who doesn't exist or was deleted.
+    ///
+    /// # Errors
+    /// When that can't be found out now.
+    async fn find(&self, user: &UserName) -> Result<Option<Recipient>, LookupError>;
+}
+
+/// A letter that is ready to go.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The notification's id: a letter that comes twice under one id is one letter.
+    pub id: Uuid,
+    /// Whom it goes to.
+    pub to: Recipient,
+    /// The subject line.
+    pub subject: String,
+    /// The text.
+    pub body: String,
+    /// When it is sent.
+    pub date: OffsetDateTime,
+}
+
+/// Why a letter was not taken; the cause, for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum MailError {
+    /// It may work later.
+    #[error("the mail system doesn't take letters: {0}")]
+    Unavailable(String),
+    /// This letter will never be taken.
+    #[error("the mail system refuses the letter: {0}")]
+    Refused(String),
+}
+
+/// Takes letters.
+#[async_trait]
+pub trait Mailer: Send + Sync + 'static {
+    /// Takes a letter; when this returns, it won't be lost.
+    ///
+    /// # Errors
+    /// See [`MailError`].
+    async fn send(&self, letter: Letter) -> Result<(), MailError>;
+}
