@@ -88,12 +88,6 @@ impl Consumer {
         loop {
             let events = self.bus.fetch(self.name, self.stream, partition, BATCH).await?;
             *backoff = Backoff::new();
-            if events.is_empty() {
-                if shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
-                    return Ok(());
-                }
-                continue;
-            }
             let mut done = None;
             for event in &events {
                 if shutdown.is_cancelled() || !self.take(event, &mut parked, shutdown).await? {
@@ -104,7 +98,9 @@ impl Consumer {
             if let Some(position) = done {
                 self.bus.acknowledge(self.name, self.stream, position).await?;
             }
-            if shutdown.is_cancelled() {
+            // A batch that isn't full has reached the end, and a beat will tell of more.
+            let at_end = events.len() < BATCH;
+            if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
                 return Ok(());
             }
         }

@@ -88,13 +88,12 @@ impl Relay {
                 }
                 *backoff = Backoff::new();
             }
-            match batch.seen {
-                Some(seen) if seen >= next => next = seen + 1,
-                _ => {
-                    if shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
-                        return Ok(Restart::Shutdown);
-                    }
-                }
+            // Positions are dense: a batch that ends early has reached the end, and a beat will tell of more.
+            let full = next + i64::try_from(BATCH).unwrap_or(i64::MAX) - 1;
+            let at_end = batch.seen.is_none_or(|seen| seen < full);
+            next = batch.seen.map_or(next, |seen| seen + 1);
+            if at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
+                return Ok(Restart::Shutdown);
             }
         }
     }

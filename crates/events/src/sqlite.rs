@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,8 +28,11 @@ const COMPONENT: Component = Component { name: "bus", migrator: &MIGRATOR };
 const WATCH: Duration = Duration::from_millis(200);
 /// How long messages stay at least. Sources keep theirs, so a longer outage of a consumer is no loss of truth.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-/// How many old messages a publication removes at most: more than it adds, so that the log shrinks to its bound.
-const SWEEP: i64 = 256;
+/// How many publications pass between two sweeps of old messages.
+const SWEEP_EVERY: u64 = 64;
+/// How many old messages a sweep removes at most: more than come between two sweeps, so that the log shrinks to its
+/// bound.
+const SWEEP: i64 = 16_384;
 
 /// The buses that are open in this process, by their file.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
@@ -37,6 +41,7 @@ static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(
 pub struct SqliteBus {
     db: Sqlite,
     pulses: RwLock<HashMap<String, Pulse>>,
+    publications: AtomicU64,
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -56,7 +61,7 @@ impl SqliteBus {
             return Ok(bus);
         }
         let db = Sqlite::open(&path, &[COMPONENT]).await?;
-        let bus = Arc::new(Self { db, pulses: RwLock::default() });
+        let bus = Arc::new(Self { db, pulses: RwLock::default(), publications: AtomicU64::new(0) });
         let connection = bus.db.reader().acquire().await?.detach();
         tokio::spawn(watch(Arc::downgrade(&bus), connection));
         open.insert(path, Arc::downgrade(&bus));
@@ -148,9 +153,17 @@ impl EventBus for SqliteBus {
         events: Vec<Envelope>,
     ) -> Result<(), BusError> {
         let key = stream.to_owned();
+        let is_time_to_sweep = self.publications.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0;
         self.db
-            .write(move |connection| {
-                Box::pin(async move { publish(connection, &key, partition, expected, &events).await })
+            .write::<_, BusError, _>(move |connection| {
+                Box::pin(async move {
+                    let now = now();
+                    publish(connection, &key, partition, expected, &events, now).await?;
+                    if is_time_to_sweep {
+                        sweep(connection, now).await.map_err(Error::from)?;
+                    }
+                    Ok(())
+                })
             })
             .await?;
         self.pulse(stream).beat(partition, "");
@@ -283,6 +296,7 @@ async fn publish(
     partition: u16,
     expected: Option<Position>,
     events: &[Envelope],
+    now: i64,
 ) -> Result<(), BusError> {
     let tail =
         sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
@@ -297,10 +311,7 @@ async fn publish(
     if tail != expected {
         return Err(BusError::TailMoved);
     }
-    let now = now();
-    insert(connection, stream, events, now).await.map_err(Error::from)?;
-    sweep(connection, now).await.map_err(Error::from)?;
-    Ok(())
+    Ok(insert(connection, stream, events, now).await.map_err(Error::from)?)
 }
 
 async fn insert(

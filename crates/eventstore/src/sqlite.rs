@@ -134,21 +134,25 @@ async fn find(connection: &mut SqliteConnection, stream: &str, command_id: &str)
 
 /// Checks and inserts, in one transaction.
 async fn commit(connection: &mut SqliteConnection, append: Append, partition: u16) -> Result<Appended, AppendError> {
-    if let Some(commit) = find(connection, &append.stream, &append.command_id).await? {
+    let head = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM commits WHERE stream = ?2 AND command_id = ?3), \
+         (SELECT coalesce(max(last_version), 0) FROM commits WHERE partition = ?1 AND stream = ?2), \
+         (SELECT coalesce(max(position), 0) + 1 FROM commits WHERE partition = ?1)",
+    )
+    .bind(partition)
+    .bind(&append.stream)
+    .bind(&append.command_id)
+    .fetch_one(&mut *connection)
+    .await
+    .and_then(|row| Ok((row.try_get::<bool, _>(0)?, row.try_get::<i64, _>(1)?, row.try_get::<i64, _>(2)?)));
+    let (repeated, actual, n) = head.map_err(SqlError::from)?;
+    if repeated && let Some(commit) = find(connection, &append.stream, &append.command_id).await? {
         return if commit.command_hash == append.command_hash {
             Ok(Appended { commit, replayed: true })
         } else {
             Err(AppendError::CommandReused { command_id: append.command_id })
         };
     }
-    let actual: i64 =
-        sqlx::query("SELECT coalesce(max(last_version), 0) FROM commits WHERE partition = ? AND stream = ?")
-            .bind(partition)
-            .bind(&append.stream)
-            .fetch_one(&mut *connection)
-            .await
-            .and_then(|row| row.try_get(0))
-            .map_err(SqlError::from)?;
     let met = match append.expected {
         Expected::NoStream => actual == 0,
         Expected::Exact(version) => actual == version,
@@ -157,12 +161,6 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
     if !met {
         return Err(AppendError::VersionConflict { stream: append.stream, actual });
     }
-    let n: i64 = sqlx::query("SELECT coalesce(max(position), 0) + 1 FROM commits WHERE partition = ?")
-        .bind(partition)
-        .fetch_one(&mut *connection)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(SqlError::from)?;
     let events: Vec<StoredEvent> = (actual + 1..)
         .zip(append.events)
         .map(|(version, event)| StoredEvent {

@@ -16,6 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::{AppliedMigration, Component, Error};
 
@@ -47,18 +48,15 @@ impl Sqlite {
     /// When the file can't be opened or a migration fails.
     pub async fn open(path: &Path, components: &[Component]) -> Result<Self, Error> {
         let open_error = |source| Error::Open { path: path.display().to_string(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| open_error(sqlx::Error::Io(error)))?;
-        }
-        let options = options(path);
-        let mut connection = options.connect().await.map_err(open_error)?;
-        for component in components {
-            component.migrate(&mut connection).await?;
-        }
+        let (connection, _) = open_migrated(path, components).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(BUSY)
-            .connect_with(options.read_only(true))
+            // A file doesn't go away as a server does; asking it before each read would double the cost of reads.
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options(path).read_only(true))
             .await
             .map_err(open_error)?;
         let (writer, queue) = mpsc::channel(QUEUE);
@@ -71,15 +69,7 @@ impl Sqlite {
     /// # Errors
     /// As [`Sqlite::open`].
     pub async fn migrate(path: &Path, components: &[Component]) -> Result<Vec<AppliedMigration>, Error> {
-        let open_error = |source| Error::Open { path: path.display().to_string(), source };
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| open_error(sqlx::Error::Io(error)))?;
-        }
-        let mut connection = options(path).connect().await.map_err(open_error)?;
-        let mut applied = Vec::new();
-        for component in components {
-            applied.extend(component.migrate(&mut connection).await?);
-        }
+        let (connection, applied) = open_migrated(path, components).await?;
         connection.close().await?;
         Ok(applied)
     }
@@ -122,6 +112,41 @@ impl Sqlite {
         self.writer.send(job).await.map_err(|_| E::from(Error::NotWritten))?;
         answered.await.unwrap_or_else(|_| Err(E::from(Error::NotWritten)))
     }
+}
+
+/// Opens the file for writing and brings its tables up to date.
+async fn open_migrated(
+    path: &Path,
+    components: &[Component],
+) -> Result<(SqliteConnection, Vec<AppliedMigration>), Error> {
+    let open_error = |source| Error::Open { path: path.display().to_string(), source };
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(|error| open_error(sqlx::Error::Io(error)))?;
+    }
+    let mut connection = connect(&options(path)).await.map_err(open_error)?;
+    let mut applied = Vec::new();
+    for component in components {
+        applied.extend(component.migrate(&mut connection).await?);
+    }
+    Ok((connection, applied))
+}
+
+/// Connects, again and again for [`BUSY`] while the file is locked: SQLite doesn't wait by itself where several
+/// processes put a new file into WAL mode at once.
+async fn connect(options: &SqliteConnectOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let deadline = Instant::now() + BUSY;
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => tokio::time::sleep(BUSY / 1_000).await,
+            result => return result,
+        }
+    }
+}
+
+/// Whether another process is at work on the file (SQLITE_BUSY, with any extension).
+fn is_busy(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code()?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == 5)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -167,7 +192,7 @@ async fn run_batch(
 ) -> Result<(), sqlx::Error> {
     // IMMEDIATE takes the write lock at once, so that another process can't turn our first write into a deadlock.
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let mut taken = 0;
+    let (mut taken, mut alone) = (0, true);
     while taken < BATCH {
         if batch.is_empty() {
             match queue.try_recv() {
@@ -177,13 +202,22 @@ async fn run_batch(
         }
         for work in batch.drain(..) {
             taken += 1;
-            sqlx::query("SAVEPOINT work").execute(&mut *connection).await?;
+            if !alone {
+                sqlx::query("SAVEPOINT work").execute(&mut *connection).await?;
+            }
             let (keep, answer) = work(connection).await;
             answers.push(answer);
-            if !keep {
-                sqlx::query("ROLLBACK TO work").execute(&mut *connection).await?;
+            // What fails before anything was kept undoes the transaction itself; a savepoint would only cost time.
+            let ends: &[&'static str] = match (alone, keep) {
+                (true, true) => &[],
+                (true, false) => &["ROLLBACK", "BEGIN IMMEDIATE"],
+                (false, true) => &["RELEASE work"],
+                (false, false) => &["ROLLBACK TO work", "RELEASE work"],
+            };
+            for end in ends {
+                sqlx::query(*end).execute(&mut *connection).await?;
             }
-            sqlx::query("RELEASE work").execute(&mut *connection).await?;
+            alone &= !keep;
         }
     }
     sqlx::query("COMMIT").execute(&mut *connection).await?;

@@ -43,16 +43,14 @@ async fn follow(
     let mut after = view.checkpoint(partition).await?;
     loop {
         let commits = store.read_partition(partition, after, BATCH).await?;
+        // A batch that isn't full has reached the end, and a beat will tell of more.
+        let at_end = commits.len() < BATCH;
         match commits.last().map(|commit| commit.position.n) {
             Some(last) if view.apply(partition, after, commits).await? => after = last,
             Some(_) => after = view.checkpoint(partition).await?,
-            None => {
-                if shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
-                    return Ok(());
-                }
-            }
+            None => {}
         }
-        if shutdown.is_cancelled() {
+        if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
             return Ok(());
         }
     }
