@@ -85,6 +85,12 @@ pub trait EventBus: Send + Sync + 'static {
         events: Vec<Envelope>,
     ) -> Result<(), BusError>;
 
+    /// Makes the consumer known, so that the bus keeps for it what comes from now on, and what it still has.
+    ///
+    /// # Errors
+    /// When the bus fails.
+    async fn register(&self, consumer: &str, stream: &str) -> Result<(), BusError>;
+
     /// At most `limit` events that the consumer hasn't acknowledged yet, in order.
     ///
     /// # Errors
@@ -103,7 +109,8 @@ pub trait EventBus: Send + Sync + 'static {
     /// When the bus fails.
     async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
 
-    /// Puts an event aside for its consumer, which can't handle it, with the reason.
+    /// Puts an event aside for its consumer, which can't handle it, with the reason; once it is aside, the first reason
+    /// stays.
     ///
     /// # Errors
     /// When the bus fails.

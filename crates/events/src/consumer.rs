@@ -63,6 +63,13 @@ impl Consumer {
     ///
     /// Events that were parked are tried again at the start, so that a new version of the handler heals them.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let mut backoff = Backoff::new();
+        while let Err(error) = self.bus.register(self.name, self.stream).await {
+            tracing::warn!(consumer = self.name, stream = self.stream, %error, "registering is tried again");
+            if !backoff.pause(&shutdown).await {
+                return;
+            }
+        }
         join_all((0..self.bus.partitions()).map(|partition| self.run_partition(partition, &shutdown))).await;
     }
 
@@ -166,9 +173,10 @@ impl Consumer {
                     let position: Position = event.position;
                     self.bus.unpark(self.name, self.stream, position).await?;
                 }
-                Some(Err(_)) | None => {
+                Some(Err(_)) => {
                     parked.insert(event.subject);
                 }
+                None => break,
             }
         }
         Ok(parked)

@@ -1,8 +1,5 @@
 //! The outbox: events of a SQL store, written in the transaction of their cause, in dense and commit-ordered positions.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use async_trait::async_trait;
 use meshwork_eventstore::{Beats, Pulse, partition_of};
 use meshwork_sql::{Component, Error, Sqlite, from_micros, to_micros};
@@ -40,22 +37,15 @@ pub struct Outbox {
     db: Sqlite,
     source: &'static str,
     pulse: Pulse,
-    heads: Arc<[Head; PARTITIONS as usize]>,
-}
-
-/// What this process knows of a partition; only wake-ups depend on it.
-#[derive(Default)]
-struct Head {
-    /// The highest position that was given out, by a transaction that may still be undone.
-    written: AtomicI64,
-    /// The highest position that the relay has read.
-    read: AtomicI64,
 }
 
 impl Outbox {
     /// The outbox of `db`, whose components must include [`COMPONENT`]; `source` is the service's name.
     pub fn new(db: Sqlite, source: &'static str) -> Self {
-        Self { db, source, pulse: Pulse::new(PARTITIONS), heads: Arc::default() }
+        let pulse = Pulse::new(PARTITIONS);
+        let flushed = pulse.clone();
+        db.after_commit(move || flushed.flush());
+        Self { db, source, pulse }
     }
 
     /// Writes events, in the transaction of their cause. Call it last there: it decides their order.
@@ -79,7 +69,7 @@ impl Outbox {
             .fetch_one(&mut *connection)
             .await?
             .try_get(0)?;
-            self.heads[usize::from(partition)].written.fetch_max(n, Ordering::Relaxed);
+            self.pulse.note(partition, "");
             sqlx::query(
                 "INSERT INTO outbox (partition, n, type, subject, version, time, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
             )
@@ -94,15 +84,6 @@ impl Outbox {
             .await?;
         }
         Ok(())
-    }
-
-    /// Tells the relay that a transaction with events has been committed.
-    pub fn wake(&self) {
-        for (partition, head) in (0..).zip(self.heads.iter()) {
-            if head.written.load(Ordering::Relaxed) > head.read.load(Ordering::Relaxed) {
-                self.pulse.beat(partition, "");
-            }
-        }
     }
 
     fn envelope(&self, partition: u16, row: &SqliteRow) -> Result<Envelope, sqlx::Error> {
@@ -139,9 +120,6 @@ impl Source for Outbox {
         let events: Result<Vec<_>, _> = rows.iter().map(|row| self.envelope(partition, row)).collect();
         let events = events.map_err(|error| format!("the outbox holds something unreadable: {error}"))?;
         let seen = events.last().map(|event| event.position.n);
-        if let (Some(seen), Some(head)) = (seen, self.heads.get(usize::from(partition))) {
-            head.read.fetch_max(seen, Ordering::Relaxed);
-        }
         Ok(SourceBatch { seen, events })
     }
 

@@ -35,8 +35,16 @@ impl Relay {
         Self { source, bus, stream }
     }
 
-    /// Publishes until `shutdown`. Failures are tried again for ever, with pauses: no event is left out.
+    /// Publishes until `shutdown`, and then what the source holds by that time. Failures are tried again for ever, with
+    /// pauses: no event is left out.
+    ///
+    /// Returns at once, having said so, when the source has more partitions than the bus: consumers would not see them.
     pub async fn run(&self, shutdown: CancellationToken) {
+        let (source, bus) = (self.source.partitions(), self.bus.partitions());
+        if source > bus {
+            tracing::error!(stream = self.stream, source, bus, "the source has more partitions than the bus");
+            return;
+        }
         join_all((0..self.source.partitions()).map(|partition| self.run_partition(partition, &shutdown))).await;
     }
 
@@ -76,6 +84,7 @@ impl Relay {
             }
             next = tail.position.n;
         }
+        let mut stopping = false;
         loop {
             let batch = self.source.read(partition, next, BATCH).await?;
             // A relay may have stopped between two events of one commit.
@@ -92,8 +101,12 @@ impl Relay {
             let full = next + i64::try_from(BATCH).unwrap_or(i64::MAX) - 1;
             let at_end = batch.seen.is_none_or(|seen| seen < full);
             next = batch.seen.map_or(next, |seen| seen + 1);
-            if at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
-                return Ok(Restart::Shutdown);
+            if at_end {
+                // One more read after the stop was asked for: what was written before it is published.
+                if stopping {
+                    return Ok(Restart::Shutdown);
+                }
+                stopping = shutdown.run_until_cancelled(beats.any(POLL)).await.is_none();
             }
         }
     }

@@ -26,21 +26,23 @@ const COMPONENT: Component = Component { name: "bus", migrator: &MIGRATOR };
 
 /// How often a bus looks whether another process has written.
 const WATCH: Duration = Duration::from_millis(200);
-/// How long messages stay at least. Sources keep theirs, so a longer outage of a consumer is no loss of truth.
+/// How long messages stay at least. They stay longer while a consumer hasn't acknowledged them.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How many publications pass between two sweeps of old messages.
 const SWEEP_EVERY: u64 = 64;
-/// How many old messages a sweep removes at most: more than come between two sweeps, so that the log shrinks to its
-/// bound.
-const SWEEP: i64 = 16_384;
+/// How many old messages a sweep removes at most: more than come to a partition between two of its sweeps.
+const SWEEP: i64 = 4_096;
 
 /// The buses that are open in this process, by their file.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
 
+/// What wakes the consumers of each stream.
+type Pulses = Arc<RwLock<HashMap<String, Pulse>>>;
+
 /// An event bus in a file.
 pub struct SqliteBus {
     db: Sqlite,
-    pulses: RwLock<HashMap<String, Pulse>>,
+    pulses: Pulses,
     publications: AtomicU64,
 }
 
@@ -61,7 +63,14 @@ impl SqliteBus {
             return Ok(bus);
         }
         let db = Sqlite::open(&path, &[COMPONENT]).await?;
-        let bus = Arc::new(Self { db, pulses: RwLock::default(), publications: AtomicU64::new(0) });
+        let pulses = Pulses::default();
+        let flushed = pulses.clone();
+        db.after_commit(move || {
+            if let Ok(pulses) = flushed.read() {
+                pulses.values().for_each(Pulse::flush);
+            }
+        });
+        let bus = Arc::new(Self { db, pulses, publications: AtomicU64::new(0) });
         let connection = bus.db.reader().acquire().await?.detach();
         tokio::spawn(watch(Arc::downgrade(&bus), connection));
         open.insert(path, Arc::downgrade(&bus));
@@ -88,21 +97,41 @@ impl SqliteBus {
     }
 }
 
-/// Beats when the file has changed, for what other processes write.
+/// Beats for what other processes publish.
 async fn watch(bus: Weak<SqliteBus>, mut connection: SqliteConnection) {
-    let mut known: Option<i64> = None;
+    let mut version = None;
+    let mut heads = HashMap::new();
     loop {
         tokio::time::sleep(WATCH).await;
         let Some(bus) = bus.upgrade() else { return };
         // It changes when another connection has committed, our own writer's included.
-        let version = sqlx::query("PRAGMA data_version").fetch_one(&mut connection).await;
-        let Ok(version) = version.and_then(|row| row.try_get::<i64, _>(0)) else { continue };
-        if known.replace(version).is_some_and(|known| known != version)
-            && let Ok(pulses) = bus.pulses.read()
-        {
-            pulses.values().for_each(Pulse::beat_all);
+        let read = sqlx::query("PRAGMA data_version").fetch_one(&mut connection).await;
+        let Ok(read) = read.and_then(|row| row.try_get::<i64, _>(0)) else { continue };
+        if version.replace(read) == Some(read) {
+            continue;
+        }
+        let pulses: Vec<_> = bus.pulses.read().map(|pulses| pulses.clone().into_iter().collect()).unwrap_or_default();
+        for (stream, pulse) in pulses {
+            for (partition, n) in heads_of(&mut connection, &stream).await.unwrap_or_default() {
+                if heads.insert((stream.clone(), partition), n).is_some_and(|known| known != n) {
+                    pulse.beat(partition, "");
+                }
+            }
         }
     }
+}
+
+/// The last position of each partition of a stream; 0 for an empty one.
+async fn heads_of(connection: &mut SqliteConnection, stream: &str) -> Result<Vec<(u16, i64)>, sqlx::Error> {
+    let rows = sqlx::query(
+        "WITH RECURSIVE partitions (p) AS (SELECT 0 UNION ALL SELECT p + 1 FROM partitions WHERE p + 1 < ?1) \
+         SELECT p, (SELECT coalesce(max(n), 0) FROM messages WHERE stream = ?2 AND partition = p) FROM partitions",
+    )
+    .bind(PARTITIONS)
+    .bind(stream)
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 fn now() -> i64 {
@@ -152,22 +181,43 @@ impl EventBus for SqliteBus {
         expected: Option<Position>,
         events: Vec<Envelope>,
     ) -> Result<(), BusError> {
-        let key = stream.to_owned();
-        let is_time_to_sweep = self.publications.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == 0;
+        let (key, pulse) = (stream.to_owned(), self.pulse(stream));
+        let is_time_to_sweep = self.publications.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY);
         self.db
-            .write::<_, BusError, _>(move |connection| {
+            .write(move |connection| {
                 Box::pin(async move {
                     let now = now();
                     publish(connection, &key, partition, expected, &events, now).await?;
                     if is_time_to_sweep {
-                        sweep(connection, now).await.map_err(Error::from)?;
+                        sweep(connection, &key, partition, now).await.map_err(Error::from)?;
                     }
+                    pulse.note(partition, "");
                     Ok(())
                 })
             })
-            .await?;
-        self.pulse(stream).beat(partition, "");
-        Ok(())
+            .await
+    }
+
+    async fn register(&self, consumer: &str, stream: &str) -> Result<(), BusError> {
+        let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(
+                        "WITH RECURSIVE partitions (p) AS (SELECT 0 UNION ALL SELECT p + 1 FROM partitions WHERE p + 1 < ?) \
+                         INSERT INTO acknowledged (consumer, stream, partition, n, i) \
+                         SELECT ?, ?, p, 0, 0 FROM partitions WHERE true ON CONFLICT DO NOTHING",
+                    )
+                    .bind(PARTITIONS)
+                    .bind(consumer)
+                    .bind(stream)
+                    .execute(connection)
+                    .await
+                    .map_err(Error::from)?;
+                    Ok(())
+                })
+            })
+            .await
     }
 
     async fn fetch(
@@ -219,20 +269,27 @@ impl EventBus for SqliteBus {
 
     async fn park(&self, consumer: &str, stream: &str, event: &Envelope, reason: &str) -> Result<(), BusError> {
         let (consumer, stream, reason) = (consumer.to_owned(), stream.to_owned(), reason.to_owned());
-        let (position, subject) = (event.position, event.subject.clone());
+        let event = event.clone();
         self.db
             .write(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
-                        "INSERT INTO parked (consumer, stream, partition, n, i, subject, reason, parked_at) \
-                         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET reason = excluded.reason",
+                        "INSERT INTO parked (consumer, stream, partition, n, i, id, source, type, subject, version, \
+                         time, data, reason, parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
+                         ON CONFLICT DO NOTHING",
                     )
                     .bind(consumer)
                     .bind(stream)
-                    .bind(position.partition)
-                    .bind(position.n)
-                    .bind(position.index)
-                    .bind(subject)
+                    .bind(event.position.partition)
+                    .bind(event.position.n)
+                    .bind(event.position.index)
+                    .bind(event.id)
+                    .bind(event.source)
+                    .bind(event.event_type)
+                    .bind(event.subject)
+                    .bind(event.version)
+                    .bind(to_micros(event.time))
+                    .bind(event.data.as_ref())
                     .bind(reason)
                     .bind(now())
                     .execute(connection)
@@ -246,8 +303,7 @@ impl EventBus for SqliteBus {
 
     async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<Envelope>, BusError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parked p JOIN messages m USING (stream, partition, n, i) \
-             WHERE p.consumer = ? AND p.stream = ? AND p.partition = ? ORDER BY p.n, p.i"
+            "SELECT {COLUMNS} FROM parked m WHERE m.consumer = ? AND m.stream = ? AND m.partition = ? ORDER BY m.n, m.i"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(consumer)
@@ -343,21 +399,26 @@ async fn insert(
     Ok(())
 }
 
-/// Removes messages past their retention, but never a tail, nor what a consumer hasn't acknowledged or has parked.
-async fn sweep(connection: &mut SqliteConnection, now: i64) -> Result<(), sqlx::Error> {
+/// Removes a partition's messages past their retention, but never its tail, nor what a consumer hasn't acknowledged.
+async fn sweep(connection: &mut SqliteConnection, stream: &str, partition: u16, now: i64) -> Result<(), sqlx::Error> {
     let oldest = now - i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
-    // The limit stands inside: candidates that must stay end the sweep instead of being looked through each time.
+    // What may go stands at the partition's beginning, so that neither query looks further than it removes.
     sqlx::query(
-        "DELETE FROM messages WHERE (stream, partition, n, i) IN ( \
-           SELECT stream, partition, n, i \
-           FROM (SELECT stream, partition, n, i FROM messages WHERE stored_at < ?1 ORDER BY stored_at LIMIT ?2) m \
-           WHERE EXISTS (SELECT 1 FROM messages t WHERE t.stream = m.stream AND t.partition = m.partition \
-                         AND (t.n, t.i) > (m.n, m.i)) \
-             AND NOT EXISTS (SELECT 1 FROM acknowledged a WHERE a.stream = m.stream AND a.partition = m.partition \
-                             AND (a.n, a.i) < (m.n, m.i)) \
-             AND NOT EXISTS (SELECT 1 FROM parked p WHERE p.stream = m.stream AND p.partition = m.partition \
-                             AND p.n = m.n AND p.i = m.i))",
+        "WITH kept (n, i) AS ( \
+           SELECT n, i FROM (SELECT n, i FROM acknowledged WHERE stream = ?1 AND partition = ?2 ORDER BY n, i LIMIT 1) \
+         ), tail (n, i) AS ( \
+           SELECT n, i FROM messages WHERE stream = ?1 AND partition = ?2 ORDER BY n DESC, i DESC LIMIT 1 \
+         ), first (stored_at) AS ( \
+           SELECT stored_at FROM messages WHERE stream = ?1 AND partition = ?2 ORDER BY n, i LIMIT 1 \
+         ) \
+         DELETE FROM messages WHERE stream = ?1 AND partition = ?2 AND (n, i) IN ( \
+           SELECT n, i FROM messages \
+           WHERE stream = ?1 AND partition = ?2 AND stored_at < ?3 AND (SELECT stored_at FROM first) < ?3 \
+             AND (n, i) <= (SELECT n, i FROM kept) AND (n, i) < (SELECT n, i FROM tail) \
+           ORDER BY n, i LIMIT ?4)",
     )
+    .bind(stream)
+    .bind(partition)
     .bind(oldest)
     .bind(SWEEP)
     .execute(connection)

@@ -82,6 +82,9 @@ async fn parked_events_are_kept_until_they_are_handled(bus: &dyn EventBus) {
     bus.park("reader", "parking", &events[0], "first, once more").await.unwrap();
     assert_eq!(bus.parked("reader", "parking", 3).await.unwrap(), events);
     assert_eq!(bus.parked("another", "parking", 3).await.unwrap(), []);
+    bus.register("reader", "parking").await.unwrap();
+    bus.register("reader", "parking").await.unwrap();
+    assert_eq!(bus.fetch("reader", "parking", 3, 10).await.unwrap(), events);
     bus.unpark("reader", "parking", events[0].position).await.unwrap();
     assert_eq!(bus.parked("reader", "parking", 3).await.unwrap(), events[1..]);
 }

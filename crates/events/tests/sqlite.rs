@@ -23,6 +23,48 @@ async fn conforms() {
     conformance(SqliteBus::open(folder.path()).await.unwrap()).await;
 }
 
+/// Makes all messages of the bus so old that only consumers can keep them.
+async fn age(folder: &std::path::Path) {
+    let db = Sqlite::open(&folder.join("bus.db"), &[]).await.unwrap();
+    db.write::<_, Error, _>(|connection| {
+        Box::pin(async move {
+            sqlx::query("UPDATE messages SET stored_at = 0").execute(connection).await?;
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn old_messages_go_once_every_consumer_has_acknowledged_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    for consumer in ["fast", "slow"] {
+        bus.register(consumer, "swept").await.unwrap();
+    }
+    let events: Vec<_> = (1..=10).map(|n| event("a", n, n, 0)).collect();
+    bus.publish("swept", 3, None, events.clone()).await.unwrap();
+    bus.acknowledge("fast", "swept", events[9].position).await.unwrap();
+    age(folder.path()).await;
+    // Other partitions' publications bring the sweep round to this one.
+    let publish_more = async |from: i64| {
+        for n in from..from + 64 {
+            let tail = bus.tail("swept", 3).await.unwrap().map(|tail| tail.position);
+            bus.publish("swept", 3, tail, vec![event("a", n, n, 0)]).await.unwrap();
+        }
+    };
+    publish_more(11).await;
+    let slow = bus.fetch("slow", "swept", 3, 100).await.unwrap();
+    assert_eq!(slow[..10], events, "what a consumer hasn't seen stays");
+    // A parked event is a copy and keeps nothing.
+    bus.park("slow", "swept", &events[0], "planted").await.unwrap();
+    bus.acknowledge("slow", "swept", events[4].position).await.unwrap();
+    publish_more(75).await;
+    assert_eq!(bus.fetch("late", "swept", 3, 1).await.unwrap(), events[5..6]);
+    assert_eq!(bus.parked("slow", "swept", 3).await.unwrap(), events[..1]);
+}
+
 #[tokio::test]
 async fn opening_a_bus_twice_in_a_process_shares_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -120,7 +162,6 @@ async fn happen(shop: &Shop, subject: &str, version: i64) {
         })
         .await
         .unwrap();
-    shop.outbox.wake();
 }
 
 async fn published(bus: &SqliteBus, stream: &str) -> Vec<Envelope> {

@@ -2,7 +2,7 @@
 //!
 //! A beat is a hint, never the truth: readers read the store after each, and now and then without one.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -12,33 +12,47 @@ use tokio::time::{Instant, timeout_at};
 const BACKLOG: usize = 64;
 
 /// Tells of new commits, by partition.
+///
+/// A store notes in a transaction what it changes ([`Pulse::note`]) and beats when the transaction is committed
+/// ([`Pulse::flush`]), so that who is woken finds what it was woken for.
 #[derive(Clone, Debug)]
-pub struct Pulse(Arc<[broadcast::Sender<Arc<str>>]>);
+pub struct Pulse {
+    senders: Arc<[broadcast::Sender<Arc<str>>]>,
+    noted: Arc<Mutex<Vec<(u16, String)>>>,
+}
 
 impl Pulse {
     /// A pulse for so many partitions.
     pub fn new(partitions: u16) -> Self {
-        Self((0..partitions).map(|_| broadcast::Sender::new(BACKLOG)).collect())
+        Self { senders: (0..partitions).map(|_| broadcast::Sender::new(BACKLOG)).collect(), noted: Arc::default() }
+    }
+
+    /// Notes that `key` (a stream) will have new commits in `partition` when the transaction is committed.
+    pub fn note(&self, partition: u16, key: &str) {
+        if let Ok(mut noted) = self.noted.lock() {
+            noted.push((partition, key.to_owned()));
+        }
+    }
+
+    /// Beats for all that was noted.
+    pub fn flush(&self) {
+        let noted = self.noted.lock().map(|mut noted| std::mem::take(&mut *noted)).unwrap_or_default();
+        for (partition, key) in noted {
+            self.beat(partition, &key);
+        }
     }
 
     /// Says that `key` (a stream) has new commits in `partition`.
     pub fn beat(&self, partition: u16, key: &str) {
-        if let Some(sender) = self.0.get(usize::from(partition)) {
+        if let Some(sender) = self.senders.get(usize::from(partition)) {
             // Nobody may be listening.
             sender.send(key.into()).ok();
         }
     }
 
-    /// Says that there may be new commits anywhere.
-    pub fn beat_all(&self) {
-        for sender in self.0.iter() {
-            sender.send("".into()).ok();
-        }
-    }
-
     /// The beats of a partition from now on. Subscribe before reading the store, or a commit in between is missed.
     pub fn beats(&self, partition: u16) -> Beats {
-        Beats(self.0.get(usize::from(partition)).map(broadcast::Sender::subscribe))
+        Beats(self.senders.get(usize::from(partition)).map(broadcast::Sender::subscribe))
     }
 }
 

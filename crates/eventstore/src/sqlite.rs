@@ -52,7 +52,10 @@ impl SqliteEventStore {
                 })
             })
             .await?;
-        Ok(Self { db, pulse: Pulse::new(partitions), partitions })
+        let pulse = Pulse::new(partitions);
+        let flushed = pulse.clone();
+        db.after_commit(move || flushed.flush());
+        Ok(Self { db, pulse, partitions })
     }
 
     /// Migrates the store's file without keeping it open.
@@ -75,11 +78,18 @@ impl EventStore for SqliteEventStore {
             return Err(AppendError::Size);
         }
         let partition = partition_of(&append.stream, self.partitions);
-        let appended = self.db.write(move |connection| Box::pin(commit(connection, append, partition))).await?;
-        if !appended.replayed {
-            self.pulse.beat(partition, &appended.commit.stream);
-        }
-        Ok(appended)
+        let pulse = self.pulse.clone();
+        self.db
+            .write(move |connection| {
+                Box::pin(async move {
+                    let appended = commit(connection, append, partition).await?;
+                    if !appended.replayed {
+                        pulse.note(partition, &appended.commit.stream);
+                    }
+                    Ok(appended)
+                })
+            })
+            .await
     }
 
     async fn find(&self, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {

@@ -106,7 +106,10 @@ impl From<meshwork_sql::Error> for AppendError {
 
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
-        StoreError::Unavailable(error.to_string())
+        match error {
+            meshwork_sql::Error::OutcomeUnknown(cause) => StoreError::OutcomeUnknown(cause),
+            error => StoreError::Unavailable(error.to_string()),
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub enum Error {
     /// A statement or a commit has failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+    /// The commit has failed; what was written may be on the disk all the same.
+    #[error("the commit has failed, and its outcome is unknown: {0}")]
+    OutcomeUnknown(String),
     /// The work of a transaction has panicked; it was rolled back.
     #[error("the work of a transaction has panicked; it was rolled back")]
     Panicked,

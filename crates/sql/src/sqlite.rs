@@ -7,6 +7,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -34,11 +35,15 @@ type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 /// A caller's work; it returns whether what it wrote is to be kept.
 type Work = Box<dyn for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, (bool, Answer)> + Send>;
 
+/// What is called after each commit.
+type Hooks = Arc<RwLock<Vec<Box<dyn Fn() + Send + Sync>>>>;
+
 /// An open SQLite database. Clones share it.
 #[derive(Clone)]
 pub struct Sqlite {
     readers: SqlitePool,
     writer: mpsc::Sender<Work>,
+    hooks: Hooks,
 }
 
 impl Sqlite {
@@ -60,8 +65,9 @@ impl Sqlite {
             .await
             .map_err(open_error)?;
         let (writer, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(run_writer(connection, queue));
-        Ok(Self { readers, writer })
+        let hooks = Hooks::default();
+        tokio::spawn(run_writer(connection, queue, hooks.clone()));
+        Ok(Self { readers, writer, hooks })
     }
 
     /// Migrates the database file without keeping it open.
@@ -77,6 +83,14 @@ impl Sqlite {
     /// Connections for reading. Each statement sees what was committed when it began.
     pub fn reader(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// Has `hook` called after each commit, by the writer: quickly, and whether or not the callers of the committed work
+    /// still wait.
+    pub fn after_commit(&self, hook: impl Fn() + Send + Sync + 'static) {
+        if let Ok(mut hooks) = self.hooks.write() {
+            hooks.push(Box::new(hook));
+        }
     }
 
     /// Runs `work` in a transaction and returns once it is on the disk.
@@ -95,7 +109,7 @@ impl Sqlite {
         let (answer, answered) = oneshot::channel();
         let job: Work = Box::new(move |connection| {
             Box::pin(async move {
-                let result = AssertUnwindSafe(work(connection)).catch_unwind().await;
+                let result = AssertUnwindSafe(async move { work(connection).await }).catch_unwind().await;
                 let result = result.unwrap_or_else(|_| Err(E::from(Error::Panicked)));
                 let keep = result.is_ok();
                 let done = move |outcome: Result<(), Error>| {
@@ -162,34 +176,42 @@ fn options(path: &Path) -> SqliteConnectOptions {
 }
 
 /// Takes work from the queue until every [`Sqlite`] is gone.
-async fn run_writer(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Work>) {
+async fn run_writer(mut connection: SqliteConnection, mut queue: mpsc::Receiver<Work>, hooks: Hooks) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let mut answers = Vec::with_capacity(batch.len());
-        let outcome = run_batch(&mut connection, &mut batch, &mut queue, &mut answers).await;
+        let mut outcome = run_batch(&mut connection, &mut batch, &mut queue, &mut answers).await;
+        if outcome.is_ok() {
+            let commit = sqlx::query("COMMIT").execute(&mut connection).await;
+            outcome = commit.map(drop).map_err(|error| Error::OutcomeUnknown(error.to_string()));
+        }
         if let Err(error) = &outcome {
             tracing::error!(%error, "a transaction was rolled back");
             sqlx::query("ROLLBACK").execute(&mut connection).await.ok();
         }
-        let failure = outcome.err().map(|error| error.to_string());
         for answer in answers {
-            answer(match &failure {
-                None => Ok(()),
-                Some(text) => Err(Error::Database(sqlx::Error::Protocol(text.clone()))),
+            answer(match &outcome {
+                Ok(()) => Ok(()),
+                Err(Error::OutcomeUnknown(cause)) => Err(Error::OutcomeUnknown(cause.clone())),
+                Err(_) => Err(Error::NotWritten),
             });
         }
         // Work that the transaction never reached is dropped, and its callers learn it by their closed channel.
         batch.clear();
+        if let Ok(hooks) = hooks.read() {
+            hooks.iter().for_each(|hook| hook());
+        }
     }
     connection.close().await.ok();
 }
 
+/// Begins a transaction and does what waits; the commit is left to the caller.
 async fn run_batch(
     connection: &mut SqliteConnection,
     batch: &mut Vec<Work>,
     queue: &mut mpsc::Receiver<Work>,
     answers: &mut Vec<Answer>,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), Error> {
     // IMMEDIATE takes the write lock at once, so that another process can't turn our first write into a deadlock.
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
     let (mut taken, mut alone) = (0, true);
@@ -220,6 +242,5 @@ async fn run_batch(
             alone &= !keep;
         }
     }
-    sqlx::query("COMMIT").execute(&mut *connection).await?;
     Ok(())
 }

@@ -90,6 +90,27 @@ async fn a_panic_is_an_error_of_its_caller_and_the_writer_lives_on() {
 }
 
 #[tokio::test]
+async fn a_panic_before_the_work_s_first_await_is_caught_too() {
+    fn early(_: &mut sqlx::SqliteConnection) -> futures_util::future::BoxFuture<'_, Result<(), Error>> {
+        panic!("planted")
+    }
+    let (store, _folder) = open().await;
+    assert!(matches!(store.write(early).await, Err(Error::Panicked)));
+    insert(&store, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn hooks_are_called_after_a_commit_though_its_caller_has_gone() {
+    let (store, _folder) = open().await;
+    let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    store.after_commit(move || called.send(()).unwrap());
+    // Polled once, the work is queued; then its caller goes away.
+    assert!(futures_util::FutureExt::now_or_never(insert(&store, 1)).is_none());
+    tokio::time::timeout(std::time::Duration::from_secs(10), calls.recv()).await.unwrap().unwrap();
+    assert_eq!(count(&store).await, 1);
+}
+
+#[tokio::test]
 async fn readers_can_not_write() {
     let (store, _folder) = open().await;
     assert!(sqlx::query("INSERT INTO numbers (n) VALUES (1)").execute(store.reader()).await.is_err());

@@ -11,6 +11,7 @@ CREATE TABLE orders (
 CREATE INDEX orders_by_time ON orders (created_at, id);
 CREATE INDEX orders_by_customer ON orders (customer, created_at, id);
 CREATE INDEX orders_by_state ON orders (state, created_at, id);
+CREATE INDEX orders_by_customer_and_state ON orders (customer, state, created_at, id);
 CREATE INDEX orders_waiting ON orders (updated_at) WHERE state = 'PENDING';
 
 -- Orders whose history can't be followed any more, each with the reason; the others go on.

@@ -204,7 +204,7 @@ impl OrderReadModel for SqliteReadModel {
 
     async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {
         let rows = sqlx::query(
-            "SELECT id FROM orders WHERE state = 'PENDING' AND updated_at <= ? \
+            "SELECT id FROM orders INDEXED BY orders_waiting WHERE state = 'PENDING' AND updated_at <= ? \
              AND id NOT IN (SELECT id FROM parked_orders) ORDER BY updated_at LIMIT ?",
         )
         .bind(to_micros(before))

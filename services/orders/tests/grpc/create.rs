@@ -94,7 +94,13 @@ async fn the_caller_may_choose_the_id_once() {
         let taken = shop.customer(user).create_order(request.clone()).await;
         assert_eq!(reason_of(taken), because(Code::AlreadyExists, "ORDER_ID_TAKEN"), "{user}");
     }
+    // A refused request has used up nothing, its request id included.
+    let refused = CreateOrderRequest { request_id: uuid(), ..request };
+    let taken = shop.customer("anna").create_order(refused.clone()).await;
+    assert_eq!(reason_of(taken), because(Code::AlreadyExists, "ORDER_ID_TAKEN"));
     assert_eq!(shop.commits().await, before);
+    let elsewhere = CreateOrderRequest { order_id: uuid(), ..refused };
+    shop.customer("anna").create_order(elsewhere).await.unwrap();
 }
 
 /// The request with its order changed.

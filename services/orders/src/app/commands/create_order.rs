@@ -47,6 +47,14 @@ impl App {
         {
             return Ok(Reply { answer: self.order_at(&name, version).await?, replayed: true });
         }
+        // Known before the request's id is claimed, which then may come again with another choice.
+        if command.name.is_some() && self.load(&name).await?.is_some() {
+            // Unless the order was placed a moment ago, by the same request.
+            return match self.store.find(&name, &command_id).await? {
+                Some(version) => Ok(Reply { answer: self.order_at(&name, version).await?, replayed: true }),
+                None => Err(OrderError::Exists.into()),
+            };
+        }
         let create = Command::Create { lines: self.price(&command.lines).await?, customer: command.customer };
         let events = decide(None, &create)?;
         let at = self.clock.now();

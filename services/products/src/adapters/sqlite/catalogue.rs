@@ -24,7 +24,6 @@ impl Catalogue for SqliteStore {
                 Box::pin(async move { create(connection, &outbox, product, request.as_ref()).await })
             })
             .await?;
-        self.outbox.wake();
         Ok(answer)
     }
 
@@ -48,7 +47,6 @@ impl Catalogue for SqliteStore {
                 })
             })
             .await?;
-        self.outbox.wake();
         Ok(product)
     }
 
@@ -66,7 +64,6 @@ impl Catalogue for SqliteStore {
                 })
             })
             .await?;
-        self.outbox.wake();
         Ok(())
     }
 

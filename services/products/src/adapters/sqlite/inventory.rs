@@ -45,12 +45,7 @@ impl Inventory for SqliteStore {
             })
             .await;
         match applied {
-            Ok(applied) => {
-                if applied == Applied::Now {
-                    self.outbox.wake();
-                }
-                Ok(applied)
-            }
+            Ok(applied) => Ok(applied),
             Err(Abort::Contradiction(why)) => Ok(Applied::Contradiction(why)),
             Err(Abort::Store(error)) => Err(error),
         }
@@ -78,10 +73,7 @@ impl Inventory for SqliteStore {
             })
             .await;
         match carried {
-            Ok(Carried::Changed) => {
-                self.outbox.wake();
-                Ok(true)
-            }
+            Ok(Carried::Changed) => Ok(true),
             Ok(Carried::Nothing | Carried::Alarm(_)) => Ok(false),
             Err(Abort::Contradiction(why)) => Err(damaged(why)),
             Err(Abort::Store(error)) => Err(error),

@@ -55,7 +55,6 @@ impl UserStore for SqliteStore {
                 })
             })
             .await?;
-        self.outbox.wake();
         Ok(creation)
     }
 
@@ -128,7 +127,6 @@ impl UserStore for SqliteStore {
                 })
             })
             .await?;
-        self.outbox.wake();
         Ok(user)
     }
 }
