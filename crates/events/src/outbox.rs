@@ -16,7 +16,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/outbox");
 pub const COMPONENT: Component = Component { name: "outbox", migrator: &MIGRATOR };
 
 /// How many partitions an outbox has. Positions depend on it: it never changes.
-pub const PARTITIONS: u16 = 16;
+pub const PARTITIONS: u16 = 4;
 
 /// An event to write.
 #[derive(Clone, Debug, PartialEq, Eq)]

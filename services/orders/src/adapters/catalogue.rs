@@ -8,7 +8,7 @@ use meshwork_chassis::auth::WithToken;
 use tonic::Code;
 use tonic_types::StatusExt;
 
-use super::convert::money_from_proto;
+use super::money::money_from_proto;
 use crate::ports::{Catalogue, CatalogueError, CatalogueItem};
 
 /// The products service.

@@ -7,7 +7,7 @@ use meshwork_chassis::clock::timestamp;
 use prost::Message as _;
 use time::OffsetDateTime;
 
-use super::convert::{money_from_proto, money_to_proto};
+use super::money::{money_from_proto, money_to_proto};
 use crate::domain::{Line, Order, OrderEvent};
 
 /// The version of the schema in which events are written.

@@ -1,24 +1,13 @@
 //! Between the domain and the contracts.
 
-use meshwork_api::google::r#type::Money as MoneyProto;
 use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::{etag, validate};
+use meshwork_chassis::etag;
 
 use super::codec;
-use crate::domain::{Line, Money, Order, State};
+use super::money::money_to_proto;
+use crate::domain::{Line, Order, State};
 use crate::ports::Recorded;
-
-pub(super) fn money_to_proto(money: &Money) -> MoneyProto {
-    validate::money(&money.currency, money.minor)
-}
-
-/// The amount; `None` when there is none, or one that isn't a whole number of the currency's smallest unit.
-pub(super) fn money_from_proto(money: Option<&MoneyProto>) -> Option<Money> {
-    let money = money?;
-    let minor = validate::minor(money)?;
-    Some(Money { currency: money.currency_code.clone(), minor })
-}
 
 pub(super) fn state_to_proto(state: State) -> proto::order::State {
     match state {

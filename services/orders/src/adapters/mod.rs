@@ -6,6 +6,7 @@ mod convert;
 pub mod errors;
 pub mod event_store;
 pub mod grpc;
+mod money;
 pub mod projector;
 pub mod read_model;
 pub mod stock_events;
