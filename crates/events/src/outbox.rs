@@ -61,27 +61,22 @@ impl Outbox {
         for event in events {
             let partition = partition_of(&event.subject, PARTITIONS);
             // The head's row is the lock under which positions are given out, so that they follow the commits.
-            let n: i64 = sqlx::query(
-                "INSERT INTO outbox_head (partition, n) VALUES (?, 1) \
-                 ON CONFLICT (partition) DO UPDATE SET n = n + 1 RETURNING n",
-            )
-            .bind(partition)
-            .fetch_one(&mut *connection)
-            .await?
-            .try_get(0)?;
-            self.pulse.note(partition, "");
             sqlx::query(
-                "INSERT INTO outbox (partition, n, type, subject, version, time, data) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO outbox_head (partition, n) VALUES (?, 1) \
+                 ON CONFLICT (partition) DO UPDATE SET n = n + 1; \
+                 INSERT INTO outbox (partition, n, type, subject, version, time, data) \
+                 SELECT partition, n, ?, ?, ?, ?, ? FROM outbox_head WHERE partition = ?",
             )
             .bind(partition)
-            .bind(n)
             .bind(event.event_type)
             .bind(&event.subject)
             .bind(event.version)
             .bind(to_micros(at))
             .bind(event.data.as_slice())
+            .bind(partition)
             .execute(&mut *connection)
             .await?;
+            self.pulse.note(partition, "");
         }
         Ok(())
     }

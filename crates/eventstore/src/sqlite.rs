@@ -194,36 +194,34 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
     Ok(Appended { commit, replayed: false })
 }
 
+/// Inserts a commit with its events, in one call of the database's thread: the way there costs more than the work.
 async fn insert(connection: &mut SqliteConnection, commit: &Commit, first_version: i64) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    let rows = vec!["(?, ?, ?, ?, ?, ?)"; commit.events.len()].join(", ");
+    let sql = format!(
         "INSERT INTO commits (stream, command_id, command_hash, partition, position, first_version, last_version, \
-         recorded_at, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(&commit.stream)
-    .bind(&commit.command_id)
-    .bind(commit.command_hash.as_slice())
-    .bind(commit.position.partition)
-    .bind(commit.position.n)
-    .bind(first_version)
-    .bind(commit.version())
-    .bind(to_micros(commit.at))
-    .bind(commit.result.as_ref())
-    .execute(&mut *connection)
-    .await?;
-    for event in &commit.events {
-        sqlx::query(
-            "INSERT INTO events (partition, position, version, event_type, schema_version, data) \
-             VALUES (?, ?, ?, ?, ?, ?)",
-        )
+         recorded_at, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?); \
+         INSERT INTO events (partition, position, version, event_type, schema_version, data) VALUES {rows}"
+    );
+    let mut query = sqlx::query(AssertSqlSafe(sql))
+        .bind(&commit.stream)
+        .bind(&commit.command_id)
+        .bind(commit.command_hash.as_slice())
         .bind(commit.position.partition)
         .bind(commit.position.n)
-        .bind(event.version)
-        .bind(&event.event_type)
-        .bind(event.schema_version)
-        .bind(event.data.as_ref())
-        .execute(&mut *connection)
-        .await?;
+        .bind(first_version)
+        .bind(commit.version())
+        .bind(to_micros(commit.at))
+        .bind(commit.result.as_ref());
+    for event in &commit.events {
+        query = query
+            .bind(commit.position.partition)
+            .bind(commit.position.n)
+            .bind(event.version)
+            .bind(&event.event_type)
+            .bind(event.schema_version)
+            .bind(event.data.as_ref());
     }
+    query.execute(connection).await?;
     Ok(())
 }
 
