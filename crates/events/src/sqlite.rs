@@ -376,26 +376,31 @@ async fn insert(
     events: &[Envelope],
     now: i64,
 ) -> Result<(), sqlx::Error> {
-    for event in events {
-        sqlx::query(
-            "INSERT INTO messages (stream, partition, n, i, id, source, type, subject, version, time, data, stored_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(stream)
-        .bind(event.position.partition)
-        .bind(event.position.n)
-        .bind(event.position.index)
-        .bind(&event.id)
-        .bind(&event.source)
-        .bind(&event.event_type)
-        .bind(&event.subject)
-        .bind(event.version)
-        .bind(to_micros(event.time))
-        .bind(event.data.as_ref())
-        .bind(now)
-        .execute(&mut *connection)
-        .await?;
+    if events.is_empty() {
+        return Ok(());
     }
+    let rows = vec!["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"; events.len()].join(", ");
+    let sql = format!(
+        "INSERT INTO messages (stream, partition, n, i, id, source, type, subject, version, time, data, stored_at) \
+         VALUES {rows}"
+    );
+    let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+    for event in events {
+        query = query
+            .bind(stream)
+            .bind(event.position.partition)
+            .bind(event.position.n)
+            .bind(event.position.index)
+            .bind(&event.id)
+            .bind(&event.source)
+            .bind(&event.event_type)
+            .bind(&event.subject)
+            .bind(event.version)
+            .bind(to_micros(event.time))
+            .bind(event.data.as_ref())
+            .bind(now);
+    }
+    query.execute(connection).await?;
     Ok(())
 }
 
