@@ -44,7 +44,7 @@ use crate::adapters::{projector, watchdog};
 use crate::app::App;
 
 /// How many partitions the event store has. A store keeps the number it was made with.
-const PARTITIONS: u16 = 16;
+const PARTITIONS: u16 = 4;
 /// How long background work may take to end after the last call.
 const STOP: Duration = Duration::from_secs(5);
 

@@ -45,20 +45,28 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self) -> Result<(), ServeError> {
+        self.hold().map(drop)
+    }
+
     /// The time to hold pieces.
     ///
     /// # Errors
     /// When a duration is not one to work with.
     pub(crate) fn hold(&self) -> Result<time::Duration, ServeError> {
         if self.sweep_interval.is_zero() {
-            return Err(ServeError::new("sweep_interval is 0", "set it above zero, such as 1s"));
+            return Err(ServeError::new("products.sweep_interval is 0", "set it above zero, such as 1s"));
         }
         let hint = "set it above zero and at most ten years, such as 10m";
         match time::Duration::try_from(self.reservation_ttl) {
             Ok(hold) if hold.is_positive() && hold <= time::Duration::days(3653) => Ok(hold),
             _ => {
                 let shown = humantime_serde::re::humantime::format_duration(self.reservation_ttl);
-                Err(ServeError::new(format!("reservation_ttl is {shown}"), hint))
+                Err(ServeError::new(format!("products.reservation_ttl is {shown}"), hint))
             }
         }
     }
@@ -74,9 +82,9 @@ mod tests {
         let second = Duration::from_secs(1);
         assert_eq!(config(second, second).hold().unwrap(), time::Duration::SECOND);
         for (ttl, interval, setting) in [
-            (Duration::ZERO, second, "reservation_ttl"),
-            (Duration::MAX, second, "reservation_ttl"),
-            (second, Duration::ZERO, "sweep_interval"),
+            (Duration::ZERO, second, "products.reservation_ttl"),
+            (Duration::MAX, second, "products.reservation_ttl"),
+            (second, Duration::ZERO, "products.sweep_interval"),
         ] {
             let refused = config(ttl, interval).hold().unwrap_err();
             assert!(refused.sentence.starts_with(setting), "{refused}");

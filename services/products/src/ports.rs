@@ -21,9 +21,16 @@ pub enum StoreError {
     /// The cursor of a page is none that the store gave.
     #[error("the page begins at no place of this list")]
     BadCursor,
-    /// The store can't be reached, refuses, or holds something that can't be read.
-    #[error("the store has failed: {0}")]
-    Failed(String),
+    /// The store can't be reached at this moment. Nothing was changed; another try may succeed.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// The store broke off while it kept the change, which may have been kept. Another try is safe where it is known as
+    /// the same: by its request id, or by the event's version.
+    #[error("whether the change was kept is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The store holds something that can't be, or can't carry out what it must. Another try fails as well.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
 }
 
 /// The answer to a request that may come again.

@@ -1,16 +1,15 @@
 //! Puts the service together and runs it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use meshwork_api::meshwork::products::v1::inventory_service_server::InventoryServiceServer;
 use meshwork_api::meshwork::products::v1::product_service_server::ProductServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
+use meshwork_chassis::background::Background;
 use meshwork_chassis::server::{GrpcServer, listen};
 use meshwork_chassis::{CancellationToken, ServeError, SystemClock, connect};
 use meshwork_events::{Consumer, Relay, SqliteBus};
 use meshwork_sql::AppliedMigration;
-use tokio::task::JoinSet;
 
 use crate::Config;
 use crate::adapters::errors::DOMAIN;
@@ -22,8 +21,6 @@ use crate::app::App;
 
 /// The stream that we publish to.
 const PUBLISHED: &str = "products";
-/// How long background tasks may take to end.
-const STOP: Duration = Duration::from_secs(5);
 
 /// Runs the service until `shutdown`. When it returns, its background tasks have ended.
 ///
@@ -54,37 +51,12 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
 
     let relay = Relay::new(store.events(), bus.clone(), PUBLISHED);
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())));
-    let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    let token = stop.clone();
-    tasks.spawn(async move { relay.run(token).await });
-    let token = stop.clone();
-    tasks.spawn(async move { consumer.run(token).await });
-    tasks.spawn(sweeper::run(app, config.sweep_interval, stop.clone()));
-
-    // When a task ends by itself, reservations stand still: then the whole service ends, so that it is started again.
-    let drain = shutdown.child_token();
-    let served = server.serve(listener, std::future::ready(()), drain.clone());
-    tokio::pin!(served);
-    let (served, failed) = tokio::select! {
-        served = &mut served => (served, false),
-        _ = tasks.join_next() => {
-            drain.cancel();
-            (served.await, true)
-        }
-    };
-    // A server that fails by itself leaves its own tasks running otherwise.
-    drain.cancel();
-    stop.cancel();
-    if tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
-        tracing::warn!(seconds = STOP.as_secs(), "background tasks were still busy when the time to stop was over");
-        tasks.shutdown().await;
-    }
-    served?;
-    if failed {
-        return Err(ServeError::new("a background task of the products service has failed", "look into the log"));
-    }
-    Ok(())
+    // When a task ends by itself, reservations stand still.
+    let mut background = Background::new();
+    background.spawn("relay", |stop| async move { relay.run(stop).await });
+    background.spawn("consumer of orders", |stop| async move { consumer.run(stop).await });
+    background.spawn("sweeper", |stop| sweeper::run(app, config.sweep_interval, stop));
+    background.beside(&shutdown, |drain| server.serve(listener, std::future::ready(()), drain)).await
 }
 
 /// Brings the store and the bus to the form that this version needs, without serving; returns what they hold.

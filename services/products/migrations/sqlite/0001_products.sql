@@ -50,15 +50,17 @@ CREATE TABLE reservation (
     CHECK (state <> 'HELD' OR expires_at IS NOT NULL)
 ) WITHOUT ROWID;
 CREATE INDEX reservation_newest ON reservation (created_at DESC, order_id DESC);
+CREATE INDEX reservation_state ON reservation (state, created_at DESC, order_id DESC);
 CREATE INDEX reservation_due ON reservation (expires_at) WHERE state = 'HELD';
 
 CREATE TABLE reservation_line (
-    order_id TEXT    NOT NULL REFERENCES reservation (order_id) DEFERRABLE INITIALLY DEFERRED,
-    product  TEXT    NOT NULL, -- may be one that there never was: the reservation is rejected then
-    quantity INTEGER NOT NULL CHECK (quantity > 0),
+    order_id   TEXT    NOT NULL REFERENCES reservation (order_id) DEFERRABLE INITIALLY DEFERRED,
+    product    TEXT    NOT NULL, -- may be one that there never was: the reservation is rejected then
+    quantity   INTEGER NOT NULL CHECK (quantity > 0),
+    created_at INTEGER NOT NULL, -- of the reservation, for lists of a product's reservations
     PRIMARY KEY (order_id, product)
 ) WITHOUT ROWID;
-CREATE INDEX reservation_line_product ON reservation_line (product);
+CREATE INDEX reservation_line_product ON reservation_line (product, created_at DESC, order_id DESC);
 
 -- Every movement of pieces. An order moves a product's pieces in one way once.
 CREATE TABLE stock_ledger (

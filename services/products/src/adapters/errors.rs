@@ -71,7 +71,11 @@ pub fn status(error: StoreError) -> Status {
                 Ok(()) => errors::internal(DOMAIN, &error),
             }
         }
-        StoreError::Failed(_) => errors::internal(DOMAIN, &error),
+        StoreError::Unavailable(_) => {
+            tracing::warn!(%error, "a call could not be carried out");
+            errors::DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the store can't be reached at this moment; try again", &[])
+        }
+        StoreError::OutcomeUnknown(_) | StoreError::Damaged(_) => errors::internal(DOMAIN, &error),
     }
 }
 
@@ -107,8 +111,25 @@ fn refused(refusal: &Refusal) -> Status {
 #[cfg(test)]
 mod tests {
     use meshwork_chassis::errors::{COMMON, faults};
+    use tonic_types::StatusExt;
 
     use super::*;
+
+    #[test]
+    fn only_what_may_pass_is_to_be_tried_again() {
+        let unavailable = status(StoreError::Unavailable("/data is locked".to_owned()));
+        assert_eq!(unavailable.code(), Code::Unavailable);
+        let details = unavailable.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
+        assert!(details.retry_info().unwrap().retry_delay.is_some());
+        assert!(!unavailable.message().contains("/data"), "{unavailable}");
+        for error in [StoreError::Damaged("/data".to_owned()), StoreError::OutcomeUnknown("/data".to_owned())] {
+            let refused = status(error);
+            assert_eq!(refused.code(), Code::Internal);
+            assert!(refused.get_error_details().retry_info().is_none());
+            assert!(!refused.message().contains("/data"), "{refused}");
+        }
+    }
 
     #[test]
     fn the_table_is_sound_and_has_the_common_errors() {

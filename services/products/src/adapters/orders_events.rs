@@ -9,7 +9,7 @@ use prost::Message;
 use crate::app::App;
 use crate::app::commands::{OrderMessage, What};
 use crate::domain::{Line, Lines};
-use crate::ports::Applied;
+use crate::ports::{Applied, StoreError};
 
 /// As whom the bus knows us.
 pub const CONSUMER: &str = "inventory";
@@ -31,7 +31,7 @@ impl Handler for OrderEvents {
     async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
         let message = decode(event).map_err(HandleError::Poison)?;
         let applied = self.0.handle_order_event(message).await;
-        match applied.map_err(|error| HandleError::Retry(error.to_string()))? {
+        match applied.map_err(failed)? {
             Applied::Now | Applied::Alarm(_) | Applied::Before => Ok(()),
             Applied::Hole { last } => Err(HandleError::Retry(format!(
                 "{} has version {}, but the one before it is missing; the last was {last}",
@@ -39,6 +39,16 @@ impl Handler for OrderEvents {
             ))),
             // No event is missing, so waiting would not help.
             Applied::Contradiction(why) => Err(HandleError::Poison(why.to_owned())),
+        }
+    }
+}
+
+/// What an outage has stopped is tried again; what would fail each time must not hold up the other orders (NT-5).
+fn failed(error: StoreError) -> HandleError {
+    match error {
+        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => HandleError::Retry(error.to_string()),
+        StoreError::Damaged(_) | StoreError::Refused(_) | StoreError::RequestReused | StoreError::BadCursor => {
+            HandleError::Poison(error.to_string())
         }
     }
 }
@@ -132,6 +142,14 @@ mod tests {
         let mut misnamed = garbled.clone();
         misnamed.subject = "reservations/o1".to_owned();
         assert!(decode(&misnamed).unwrap_err().starts_with("the subject \"reservations/o1\" must be"));
+    }
+
+    #[test]
+    fn damage_parks_the_order_and_an_outage_does_not() {
+        let why = || "why".to_owned();
+        assert!(matches!(failed(StoreError::Damaged(why())), HandleError::Poison(_)));
+        assert!(matches!(failed(StoreError::Unavailable(why())), HandleError::Retry(_)));
+        assert!(matches!(failed(StoreError::OutcomeUnknown(why())), HandleError::Retry(_)));
     }
 
     #[test]

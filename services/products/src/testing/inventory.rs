@@ -104,17 +104,22 @@ async fn reservations_are_listed_newest_first_in_pages(stores: Stores) {
         stores.hear_at(&format!("o{at}"), 1, Some(created(&[("lamp", 1)])), now).await;
     }
     let expected = ["o6", "o5", "o4", "o3", "o2", "o1", "o0"];
-    for size in [1, 3, 7, 100] {
+    let of_all = ReservationFilter::default();
+    let of_state = ReservationFilter { state: Some(State::Held), ..ReservationFilter::default() };
+    let of_product = ReservationFilter { product: Some(product("lamp")), ..ReservationFilter::default() };
+    for (filter, size) in
+        [of_all, of_state, of_product].iter().flat_map(|filter| [1, 3, 7, 100].map(|size| (filter, size)))
+    {
         let mut seen = Vec::new();
         let mut wanted = PageRequest { size, after: None };
         loop {
-            let found = stores.inventory.reservations(&ReservationFilter::default(), &wanted).await.unwrap();
+            let found = stores.inventory.reservations(filter, &wanted).await.unwrap();
             assert!(found.items.len() <= size);
             seen.extend(found.items.iter().map(|found| found.order.id().to_owned()));
             let Some(next) = found.next else { break };
             wanted.after = Some(next);
         }
-        assert_eq!(seen, expected, "pages of {size}");
+        assert_eq!(seen, expected, "{filter:?} in pages of {size}");
     }
     let forged = PageRequest { size: 1, after: Some("nowhere".to_owned()) };
     let refused = stores.inventory.reservations(&ReservationFilter::default(), &forged).await;
@@ -144,6 +149,9 @@ async fn reservations_are_filtered(stores: Stores) {
     assert_eq!(filtered(ReservationFilter { order: Some(order("o4")), ..none() }).await, "o4");
     let both = ReservationFilter { state: Some(State::Held), product: Some(product("torch")), order: None };
     assert_eq!(filtered(both).await, "o2");
+    let of_order = |id, of| ReservationFilter { order: Some(order(id)), product: Some(product(of)), state: None };
+    assert_eq!(filtered(of_order("o2", "lamp")).await, "o2");
+    assert_eq!(filtered(of_order("o1", "torch")).await, "");
     let lines = stores.reservation("o2").await.unwrap().lines;
     assert_eq!(lines, super::lines(&[("lamp", 2), ("torch", 1)]).as_slice());
 }

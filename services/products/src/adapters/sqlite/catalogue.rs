@@ -69,7 +69,7 @@ impl Catalogue for SqliteStore {
 
     async fn get(&self, names: &[ProductName]) -> Result<Vec<Product>, StoreError> {
         let ids: Vec<_> = names.iter().map(ProductName::id).collect();
-        let ids = serde_json::to_string(&ids).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let ids = serde_json::to_string(&ids).map_err(damaged)?;
         let rows: Vec<ProductRow> =
             sqlx::query_as("SELECT * FROM product WHERE deleted_at IS NULL AND id IN (SELECT value FROM json_each(?))")
                 .bind(ids)

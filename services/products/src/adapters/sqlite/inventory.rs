@@ -7,12 +7,13 @@ use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::to_micros;
+use sqlx::{QueryBuilder, Sqlite};
 use time::OffsetDateTime;
 
 use super::reservations::{self, Abort, Carried};
 use super::rows::{LineRow, ReservationRow, cursor, limit, place};
 use super::{SqliteStore, damaged, stock};
-use crate::domain::{Input, Line, Refusal, Reservation, State, Stock, StockChange};
+use crate::domain::{Input, Line, Refusal, Reservation, Stock, StockChange};
 use crate::ports::{Answer, Applied, Inventory, OrderEvent, ReservationFilter, StoreError};
 
 #[async_trait]
@@ -53,7 +54,8 @@ impl Inventory for SqliteStore {
 
     async fn due(&self, now: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {
         let ids: Vec<String> = sqlx::query_scalar(
-            "SELECT order_id FROM reservation WHERE state = 'HELD' AND expires_at <= ? ORDER BY expires_at LIMIT ?",
+            "SELECT order_id FROM reservation INDEXED BY reservation_due WHERE state = 'HELD' AND expires_at <= ? \
+             ORDER BY expires_at LIMIT ?",
         )
         .bind(to_micros(now))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
@@ -85,22 +87,9 @@ impl Inventory for SqliteStore {
         filter: &ReservationFilter,
         page: &PageRequest,
     ) -> Result<Page<Reservation>, StoreError> {
-        let place = place(page)?;
-        let rows: Vec<ReservationRow> = sqlx::query_as(
-            "SELECT r.* FROM reservation r WHERE (?1 IS NULL OR r.state = ?1) AND (?2 IS NULL OR r.order_id = ?2) \
-             AND (?3 IS NULL OR EXISTS \
-                  (SELECT 1 FROM reservation_line l WHERE l.order_id = r.order_id AND l.product = ?3)) \
-             AND (?4 IS NULL OR (r.created_at, r.order_id) < (?4, ?5)) \
-             ORDER BY r.created_at DESC, r.order_id DESC LIMIT ?6",
-        )
-        .bind(filter.state.map(State::as_str))
-        .bind(filter.order.as_ref().map(OrderName::id))
-        .bind(filter.product.as_ref().map(ProductName::id))
-        .bind(place.map(|(created_at, _)| created_at))
-        .bind(place.map(|(_, id)| id))
-        .bind(limit(page))
-        .fetch_all(self.db.reader())
-        .await?;
+        let mut sql = QueryBuilder::new("");
+        select(&mut sql, filter, page)?;
+        let rows: Vec<ReservationRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
         let mut lines = self.lines(&rows).await?;
         let reservations = rows
             .into_iter()
@@ -113,11 +102,39 @@ impl Inventory for SqliteStore {
     }
 }
 
+/// Writes the statement that reads a page. Only what is asked for is in it, so that an index in its order serves it.
+fn select(sql: &mut QueryBuilder<Sqlite>, filter: &ReservationFilter, page: &PageRequest) -> Result<(), StoreError> {
+    // Lines know when their reservation was made, so that those of a product are at hand in the list's order. CROSS
+    // keeps SQLite from beginning with the reservations.
+    let from = if filter.product.is_some() {
+        "reservation_line k CROSS JOIN reservation r ON r.order_id = k.order_id"
+    } else {
+        "reservation k"
+    };
+    let row = if filter.product.is_some() { "r" } else { "k" };
+    sql.push("SELECT ").push(row).push(".* FROM ").push(from).push(" WHERE true");
+    if let Some(product) = &filter.product {
+        sql.push(" AND k.product = ").push_bind(product.id().to_owned());
+    }
+    if let Some(order) = &filter.order {
+        sql.push(" AND k.order_id = ").push_bind(order.id().to_owned());
+    }
+    if let Some(state) = filter.state {
+        sql.push(" AND ").push(row).push(".state = ").push_bind(state.as_str());
+    }
+    if let Some((created_at, id)) = place(page)? {
+        sql.push(" AND (k.created_at, k.order_id) < (").push_bind(created_at);
+        sql.push(", ").push_bind(id.to_owned()).push(")");
+    }
+    sql.push(" ORDER BY k.created_at DESC, k.order_id DESC LIMIT ").push_bind(limit(page));
+    Ok(())
+}
+
 impl SqliteStore {
     /// The lines of reservations, by order. Lines never change, so they may be read after their reservations.
     async fn lines(&self, reservations: &[ReservationRow]) -> Result<HashMap<String, Vec<Line>>, StoreError> {
         let ids: Vec<_> = reservations.iter().map(|row| row.order_id.as_str()).collect();
-        let ids = serde_json::to_string(&ids).map_err(|error| StoreError::Failed(error.to_string()))?;
+        let ids = serde_json::to_string(&ids).map_err(damaged)?;
         let rows: Vec<LineRow> = sqlx::query_as(
             "SELECT order_id, product, quantity FROM reservation_line \
              WHERE order_id IN (SELECT value FROM json_each(?)) ORDER BY order_id, product",
@@ -130,5 +147,45 @@ impl SqliteStore {
             lines.entry(row.order_id.clone()).or_default().push(row.try_into()?);
         }
         Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+    use time::Duration;
+
+    use super::*;
+    use crate::domain::State;
+
+    #[tokio::test]
+    async fn every_list_is_read_by_an_index_in_its_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path()).await.unwrap();
+        let all = ReservationFilter::default;
+        let (product, order) = (ProductName::new("lamp").ok(), OrderName::new("o1").ok());
+        let state = Some(State::Held);
+        let cursor = Some(cursor(OffsetDateTime::UNIX_EPOCH + Duration::DAY, "o1"));
+        for (filter, by) in [
+            (all(), "reservation_newest"),
+            (ReservationFilter { state, ..all() }, "reservation_state (state=?"),
+            (ReservationFilter { product: product.clone(), ..all() }, "reservation_line_product (product=?"),
+            (ReservationFilter { product, state, ..all() }, "reservation_line_product (product=?"),
+            (ReservationFilter { order, ..all() }, "PRIMARY KEY (order_id=?"),
+        ] {
+            for after in [None, cursor.clone()] {
+                let mut sql = QueryBuilder::new("EXPLAIN QUERY PLAN ");
+                let second = after.is_some();
+                select(&mut sql, &filter, &PageRequest { size: 10, after }).unwrap();
+                let plan = sql.build().fetch_all(store.db.reader()).await.unwrap();
+                let plan: Vec<String> = plan.iter().map(|step| step.get("detail")).collect();
+                assert!(plan[0].contains(by), "{filter:?}: {plan:?}");
+                assert!(plan.iter().all(|step| !step.contains("TEMP B-TREE")), "{filter:?}: {plan:?}");
+                if second && filter.order.is_none() {
+                    let sought = plan[0].starts_with("SEARCH") && plan[0].contains("created_at");
+                    assert!(sought, "the second page reads the first: {filter:?}: {plan:?}");
+                }
+            }
+        }
     }
 }

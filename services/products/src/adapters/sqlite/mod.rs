@@ -71,19 +71,37 @@ impl SqliteStore {
 
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
-        StoreError::Failed(error.to_string())
+        use meshwork_sql::Error;
+        match error {
+            Error::Database(error) => error.into(),
+            Error::OutcomeUnknown(cause) => StoreError::OutcomeUnknown(cause),
+            Error::NotWritten | Error::Open { .. } => StoreError::Unavailable(error.to_string()),
+            Error::Panicked | Error::Migrate { .. } => damaged(error),
+        }
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        StoreError::Failed(error.to_string())
+        use sqlx::Error;
+        let passes = match &error {
+            Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed | Error::Io(_) => true,
+            Error::Database(error) => error.code().and_then(|code| code.parse().ok()).is_some_and(is_outage),
+            _ => false,
+        };
+        if passes { StoreError::Unavailable(error.to_string()) } else { damaged(error) }
     }
+}
+
+/// Whether SQLite's result code tells of the file, the disk or the memory, and not of what the file holds: READONLY,
+/// BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, CANTOPEN or PROTOCOL, with any extension.
+fn is_outage(code: i32) -> bool {
+    matches!(code & 0xff, 5..=10 | 13..=15)
 }
 
 /// What the store holds can't be understood, or isn't what it must be.
 fn damaged(what: impl std::fmt::Display) -> StoreError {
-    StoreError::Failed(format!("the store is damaged: {what}"))
+    StoreError::Damaged(what.to_string())
 }
 
 fn replay_request(key: &RequestKey) -> replay::Request {
@@ -110,7 +128,50 @@ async fn keep_answer<T: Serialize>(
     answer: &T,
 ) -> Result<(), StoreError> {
     let Some(key) = request else { return Ok(()) };
-    let answer = serde_json::to_vec(answer).map_err(|error| StoreError::Failed(error.to_string()))?;
+    let answer = serde_json::to_vec(answer).map_err(damaged)?;
     replay::store(connection, &replay_request(key), &answer).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::ConnectOptions;
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    use super::*;
+
+    fn unavailable(error: impl Into<StoreError>) -> bool {
+        match error.into() {
+            StoreError::Unavailable(_) => true,
+            StoreError::Damaged(_) => false,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_locked_file_is_an_outage_and_a_broken_rule_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        SqliteStore::migrate(folder.path()).await.unwrap();
+        let options = SqliteConnectOptions::new().filename(folder.path().join(FILE)).busy_timeout(Duration::ZERO);
+        let (mut one, mut other) = (options.connect().await.unwrap(), options.connect().await.unwrap());
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut one).await.unwrap();
+        assert!(unavailable(sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap_err()));
+        sqlx::query("ROLLBACK").execute(&mut one).await.unwrap();
+        for sql in ["INSERT INTO stock VALUES ('lamp', -1, 0, 0, 0, -1, 0)", "SELECT nothing FROM stock"] {
+            assert!(!unavailable(sqlx::query(sql).execute(&mut other).await.unwrap_err()), "{sql}");
+        }
+        let unread = sqlx::query_scalar::<_, i64>("SELECT 'text'").fetch_one(&mut other).await.unwrap_err();
+        assert!(!unavailable(unread));
+    }
+
+    #[test]
+    fn each_failure_of_the_store_has_its_kind() {
+        assert!(unavailable(sqlx::Error::PoolTimedOut));
+        assert!(unavailable(meshwork_sql::Error::NotWritten));
+        assert!(!unavailable(meshwork_sql::Error::Panicked));
+        let unknown = meshwork_sql::Error::OutcomeUnknown("the disk is gone".to_owned());
+        assert!(matches!(unknown.into(), StoreError::OutcomeUnknown(_)));
+    }
 }

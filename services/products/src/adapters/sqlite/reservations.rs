@@ -174,10 +174,11 @@ async fn insert(
     .execute(&mut *connection)
     .await?;
     for line in &reservation.lines {
-        sqlx::query("INSERT INTO reservation_line (order_id, product, quantity) VALUES (?, ?, ?)")
+        sqlx::query("INSERT INTO reservation_line (order_id, product, quantity, created_at) VALUES (?, ?, ?, ?)")
             .bind(reservation.order.id())
             .bind(line.product.id())
             .bind(line.quantity)
+            .bind(to_micros(reservation.created_at))
             .execute(&mut *connection)
             .await?;
     }
