@@ -3,9 +3,12 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
+use meshwork_chassis::ServeError;
 use meshwork_chassis::config::{AuthConfig, Listen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::adapters::RateLimits;
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -29,6 +32,30 @@ impl Default for Config {
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether the gateway can work by these settings.
+    ///
+    /// # Errors
+    /// When a value is out of its range; the error names the key.
+    pub fn check(&self) -> Result<(), ServeError> {
+        self.limits().map(drop)
+    }
+
+    /// The limits that are set.
+    ///
+    /// # Errors
+    /// As [`Config::check`].
+    pub(crate) fn limits(&self) -> Result<RateLimits, ServeError> {
+        let RateLimit { burst, per_second } = self.rate_limit;
+        RateLimits::new(burst, per_second).map_err(|error| {
+            ServeError::new(
+                format!("gateway.rate_limit.per_second: {error}"),
+                "set `gateway.rate_limit.per_second` to a number above zero, such as 10",
+            )
+        })
     }
 }
 
@@ -66,5 +93,20 @@ pub struct RateLimit {
 impl Default for RateLimit {
     fn default() -> Self {
         Self { burst: const { NonZeroU32::new(100).unwrap() }, per_second: 10.0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_that_is_none_is_refused_by_its_key() {
+        Config::default().check().unwrap();
+        for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let rate_limit = RateLimit { per_second, ..RateLimit::default() };
+            let refused = Config { rate_limit, ..Config::default() }.check().unwrap_err();
+            assert!(refused.sentence.starts_with("gateway.rate_limit.per_second: "), "{refused}");
+        }
     }
 }

@@ -10,12 +10,16 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`app`] | which method goes where, and how many calls a client may make |
-//! | [`adapters`] | the proxy, the layers that limit, the mirror of health |
+//! | [`domain`] | which method goes where, and for whom calls are counted |
+//! | [`app`] | a file per use case: a call is admitted, a refusal is counted, a route is found |
+//! | [`ports`] | the count of calls |
+//! | [`adapters`] | the proxy, the layers that limit, the buckets that count, the mirror of health |
 
 pub mod adapters;
 pub mod app;
 mod config;
+pub mod domain;
+pub mod ports;
 mod serve;
 
 pub use config::{Config, RateLimit, Upstreams};

@@ -11,9 +11,10 @@ use tonic::transport::Channel;
 use tonic_health::ServingStatus;
 use tower::layer::util::Stack;
 
-use crate::adapters::{Channels, ClientLimit, DOMAIN, ProxyLayer, RefusalLimit, mirror, routes};
-use crate::app::{RateLimits, Upstream};
+use crate::adapters::{Channels, ClientLimit, DOMAIN, ProxyLayer, RateLimits, RefusalLimit, mirror, routes};
+use crate::app::App;
 use crate::config::{Config, Upstreams};
+use crate::domain::Upstream;
 
 /// How often idle clients are forgotten.
 const FORGET: Duration = Duration::from_secs(10);
@@ -23,23 +24,22 @@ const FORGET: Duration = Duration::from_secs(10);
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let limits = Arc::new(config.limits()?);
     let listener = listen(&config.listen)?;
-    let limits = RateLimits::new(config.rate_limit.burst, config.rate_limit.per_second)
-        .map_err(|error| ServeError::new(error, "set `rate_limit.per_second` to a number above zero, such as 10"))?;
-    let limits = Arc::new(limits);
-    let users = channel("auth.users", &config.auth.users)?;
+    let users = channel("gateway.auth.users", &config.auth.users)?;
     let verifier = Verifier::new(Arc::new(GrpcKeys::new(users)), &config.auth.issuer, &config.auth.audience);
-    let (routes, channels) = (routes(), channels(&config.upstreams)?);
-    let services: Vec<_> = routes.services().map(|(name, upstream)| (name.to_owned(), upstream)).collect();
+    let channels = channels(&config.upstreams)?;
+    let app = App::new(routes(), limits.clone());
+    let services = app.list_services();
 
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
-    let proxy = ProxyLayer::new(routes, channels.clone(), stop.clone());
+    let proxy = ProxyLayer::new(app.clone(), channels.clone(), stop.clone());
     let server = GrpcServer::new(Arc::new(verifier), DOMAIN, &[])
         .await
         .show(services.iter().map(|(name, _)| name.clone()))
-        .before_auth(RefusalLimit::new(limits.clone()))
-        .after_auth(Stack::new(proxy, ClientLimit::new(limits.clone())))
+        .before_auth(RefusalLimit::new(app.clone()))
+        .after_auth(Stack::new(proxy, ClientLimit::new(app)))
         // The users service may be down while others are up.
         .ready_without_keys();
 
@@ -68,10 +68,10 @@ async fn forget_idle(limits: Arc<RateLimits>, stop: CancellationToken) {
 
 fn channels(upstreams: &Upstreams) -> Result<Channels, ServeError> {
     let target = |upstream| match upstream {
-        Upstream::Users => ("upstreams.users", &upstreams.users),
-        Upstream::Products => ("upstreams.products", &upstreams.products),
-        Upstream::Orders => ("upstreams.orders", &upstreams.orders),
-        Upstream::Notifications => ("upstreams.notifications", &upstreams.notifications),
+        Upstream::Users => ("gateway.upstreams.users", &upstreams.users),
+        Upstream::Products => ("gateway.upstreams.products", &upstreams.products),
+        Upstream::Orders => ("gateway.upstreams.orders", &upstreams.orders),
+        Upstream::Notifications => ("gateway.upstreams.notifications", &upstreams.notifications),
     };
     Upstream::ALL
         .into_iter()

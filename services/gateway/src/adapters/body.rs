@@ -11,7 +11,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::errors::{stopping, upstream_unavailable};
-use crate::app::Upstream;
+use crate::domain::Upstream;
 
 /// An answer whose end is always a gRPC status: one that breaks off, or that is still streaming when the gateway is
 /// stopped, ends UNAVAILABLE instead of as a broken HTTP stream.

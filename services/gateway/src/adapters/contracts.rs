@@ -4,7 +4,7 @@ use meshwork_api::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
-use crate::app::{Method, RouteTable};
+use crate::domain::{Method, RouteTable};
 
 /// The routes of all methods of our contracts.
 pub fn routes() -> RouteTable {
@@ -29,7 +29,7 @@ mod tests {
     use meshwork_chassis::auth::AccessTable;
 
     use super::*;
-    use crate::app::Upstream;
+    use crate::domain::Upstream;
 
     #[test]
     fn every_service_of_the_contracts_has_a_route() {

@@ -7,7 +7,8 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 use tonic_types::{QuotaViolation, StatusExt};
 
-use crate::app::{Client, Upstream};
+use crate::app::commands::TooMany;
+use crate::domain::Upstream;
 
 /// The `domain` of the gateway's errors.
 pub const DOMAIN: &str = "gateway.meshwork.dev";
@@ -81,8 +82,8 @@ pub fn stopping() -> Status {
 }
 
 /// The client has to wait.
-pub fn rate_limited(client: &Client, wait: Duration) -> Status {
-    let client = client.to_string();
+pub fn rate_limited(TooMany { client, wait }: &TooMany) -> Status {
+    let (client, wait) = (client.to_string(), *wait);
     // Who waits a rounded-down time would come too early.
     let milliseconds = wait.as_nanos().div_ceil(1_000_000);
     let message = format!("too many calls by {client}; the next is admitted in {milliseconds} ms");
@@ -99,6 +100,7 @@ pub fn rate_limited(client: &Client, wait: Duration) -> Status {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Client;
 
     #[test]
     fn the_table_has_no_faults() {
@@ -108,7 +110,7 @@ mod tests {
     #[test]
     fn the_pushback_is_no_shorter_than_the_wait() {
         let client = Client::at([192, 0, 2, 1].into());
-        let status = rate_limited(&client, Duration::from_nanos(99_000_001));
+        let status = rate_limited(&TooMany { client, wait: Duration::from_nanos(99_000_001) });
         assert_eq!(status.metadata().get(PUSHBACK).unwrap(), "100");
     }
 }

@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
@@ -19,27 +18,27 @@ use tower::{Layer, Service};
 
 use super::errors::rate_limited;
 use super::proxy::is_own;
-use crate::app::{Client, RateLimits};
+use crate::app::App;
 
 /// Marks the answer to a call that has been counted.
 #[derive(Clone, Copy)]
 struct Counted;
 
 /// The address of the call's connection; never what a header says.
-fn address(request: &Request<Body>) -> Client {
+fn address(request: &Request<Body>) -> IpAddr {
     let info = request.extensions().get::<TcpConnectInfo>();
     let address = info.and_then(TcpConnectInfo::remote_addr).map(|address| address.ip());
-    Client::at(address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)))
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }
 
 /// Counts calls that authorisation refuses, for the address that they come from.
 #[derive(Clone)]
-pub struct RefusalLimit(Arc<RateLimits>);
+pub struct RefusalLimit(App);
 
 impl RefusalLimit {
-    /// Counts in `limits`.
-    pub fn new(limits: Arc<RateLimits>) -> Self {
-        Self(limits)
+    /// Counts by the use cases.
+    pub fn new(app: App) -> Self {
+        Self(app)
     }
 }
 
@@ -47,7 +46,7 @@ impl<S> Layer<S> for RefusalLimit {
     type Service = LimitRefusals<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LimitRefusals { inner, limits: self.0.clone() }
+        LimitRefusals { inner, app: self.0.clone() }
     }
 }
 
@@ -55,7 +54,7 @@ impl<S> Layer<S> for RefusalLimit {
 #[derive(Clone)]
 pub struct LimitRefusals<S> {
     inner: S,
-    limits: Arc<RateLimits>,
+    app: App,
 }
 
 impl<S> Service<Request<Body>> for LimitRefusals<S>
@@ -74,17 +73,17 @@ where
         if is_own(request.uri().path()) {
             return Box::pin(self.inner.call(request));
         }
-        let client = address(&request);
-        let limits = self.limits.clone();
+        let address = address(&request);
+        let app = self.app.clone();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
             if answer.extensions().get::<Counted>().is_some() {
                 return Ok(answer);
             }
-            Ok(match limits.take(&client) {
+            Ok(match app.count_refusal(address) {
                 Ok(()) => answer,
-                Err(wait) => rate_limited(&client, wait).into_http(),
+                Err(too_many) => rate_limited(&too_many).into_http(),
             })
         })
     }
@@ -93,12 +92,12 @@ where
 /// Counts calls that authorisation has admitted, for the account or the address that makes them, and refuses those that
 /// are too many.
 #[derive(Clone)]
-pub struct ClientLimit(Arc<RateLimits>);
+pub struct ClientLimit(App);
 
 impl ClientLimit {
-    /// Counts in `limits`.
-    pub fn new(limits: Arc<RateLimits>) -> Self {
-        Self(limits)
+    /// Counts by the use cases.
+    pub fn new(app: App) -> Self {
+        Self(app)
     }
 }
 
@@ -106,7 +105,7 @@ impl<S> Layer<S> for ClientLimit {
     type Service = LimitClients<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        LimitClients { inner, limits: self.0.clone() }
+        LimitClients { inner, app: self.0.clone() }
     }
 }
 
@@ -114,7 +113,7 @@ impl<S> Layer<S> for ClientLimit {
 #[derive(Clone)]
 pub struct LimitClients<S> {
     inner: S,
-    limits: Arc<RateLimits>,
+    app: App,
 }
 
 impl<S> Service<Request<Body>> for LimitClients<S>
@@ -134,10 +133,9 @@ where
             return Box::pin(self.inner.call(request));
         }
         let account = request.extensions().get::<Principal>().and_then(Principal::user).cloned();
-        let client = account.map_or_else(|| address(&request), Client::Account);
-        let answer = match self.limits.take(&client) {
+        let answer = match self.app.admit_call(account, address(&request)) {
             Ok(()) => Ok(self.inner.call(request)),
-            Err(wait) => Err(rate_limited(&client, wait).into_http()),
+            Err(too_many) => Err(rate_limited(&too_many).into_http()),
         };
         Box::pin(async move {
             let mut answer: Response<Body> = match answer {

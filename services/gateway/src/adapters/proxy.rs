@@ -19,7 +19,8 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::body::Answer;
 use super::errors::{method_unknown, upstream_too_slow, upstream_unavailable};
-use crate::app::{Route, RouteTable, Upstream};
+use crate::app::App;
+use crate::domain::{Route, Upstream};
 
 /// Headers that belong to a connection and not to a call (RFC 9110, 7.6.1). `te` goes too, unless it says `trailers`.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -48,9 +49,9 @@ pub type Channels = HashMap<Upstream, Channel>;
 pub struct ProxyLayer(Arc<Proxy>);
 
 impl ProxyLayer {
-    /// Passes calls on by `routes` over `channels`. Streams end when `shutdown` is cancelled.
-    pub fn new(routes: RouteTable, channels: Channels, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Proxy { routes, channels, shutdown }))
+    /// Passes calls on by the routes of `app` over `channels`. Streams end when `shutdown` is cancelled.
+    pub fn new(app: App, channels: Channels, shutdown: CancellationToken) -> Self {
+        Self(Arc::new(Proxy { app, channels, shutdown }))
     }
 }
 
@@ -91,7 +92,7 @@ where
 }
 
 struct Proxy {
-    routes: RouteTable,
+    app: App,
     channels: Channels,
     shutdown: CancellationToken,
 }
@@ -99,7 +100,7 @@ struct Proxy {
 impl Proxy {
     async fn pass(&self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
-        let Some(Route { upstream, server_streaming }) = self.routes.find(path) else {
+        let Some(Route { upstream, server_streaming }) = self.app.find_route(path) else {
             return method_unknown(path).into_http();
         };
         let Some(channel) = self.channels.get(&upstream) else { return upstream_unavailable(upstream).into_http() };

@@ -1,13 +1,16 @@
 //! What passes through the gateway, and what doesn't.
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsRequest};
 use meshwork_chassis::{CancellationToken, connect};
-use meshwork_gateway::adapters::{ProxyLayer, routes};
-use meshwork_gateway::app::Upstream;
+use meshwork_gateway::adapters::{ProxyLayer, RateLimits, routes};
+use meshwork_gateway::app::App;
+use meshwork_gateway::domain::Upstream;
 use meshwork_testkit::issuer::Claims;
 use tonic::body::Body;
 use tonic::metadata::MetadataValue;
@@ -144,7 +147,8 @@ async fn a_service_that_is_too_slow_exceeds_the_deadline() {
     let world = World::start().await;
     // Past the server around it, so that the client's own timer doesn't answer first.
     let channels = [(Upstream::Orders, connect(&world.orders.target()).unwrap())].into();
-    let proxy = ProxyLayer::new(routes(), channels, CancellationToken::new())
+    let app = App::new(routes(), Arc::new(RateLimits::new(NonZeroU32::MIN, 1.0).unwrap()));
+    let proxy = ProxyLayer::new(app, channels, CancellationToken::new())
         .layer(service_fn(async |_: http::Request<Body>| Ok::<_, Infallible>(http::Response::new(Body::empty()))));
     let call = async |name, timeout| {
         let request = http::Request::post("http://gateway/meshwork.orders.v1.OrderService/GetOrder")

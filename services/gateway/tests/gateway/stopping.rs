@@ -72,8 +72,8 @@ async fn settings_that_can_not_work_are_named() {
     };
     for target in ["", "127.0.0.1:8081", "https://127.0.0.1:8081", "http://127.0.0.1"] {
         let hint = hint(&|config| config.upstreams.orders = target.to_owned()).await;
-        assert!(hint.contains("`upstreams.orders`"), "{target}: {hint}");
+        assert!(hint.contains("`gateway.upstreams.orders`"), "{target}: {hint}");
     }
-    assert!(hint(&|config| config.auth.users = "users".to_owned()).await.contains("`auth.users`"));
-    assert!(hint(&|config| config.rate_limit.per_second = 0.0).await.contains("`rate_limit.per_second`"));
+    assert!(hint(&|config| config.auth.users = "users".to_owned()).await.contains("`gateway.auth.users`"));
+    assert!(hint(&|config| config.rate_limit.per_second = 0.0).await.contains("`gateway.rate_limit.per_second`"));
 }
