@@ -2,15 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
+use meshwork_chassis::background::Background;
 use meshwork_chassis::server::{GrpcServer, listen};
 use meshwork_chassis::{CancellationToken, ServeError, SystemClock, connect};
 use meshwork_events::{Consumer, SqliteBus, inbox};
 use meshwork_sql::{AppliedMigration, Component, Sqlite};
-use tokio::task::JoinSet;
 
 use crate::Config;
 use crate::adapters::{
@@ -18,9 +17,6 @@ use crate::adapters::{
     SqliteNotificationStore,
 };
 use crate::app::Notifications;
-
-/// How long background tasks may take to end.
-const STOP: Duration = Duration::from_secs(10);
 
 const COMPONENTS: &[Component] = &[COMPONENT, inbox::COMPONENT];
 
@@ -66,21 +62,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         .service(NotificationServiceServer::new(NotificationGrpc::new(app.clone())))
         .await;
 
-    // Its own token, so that a server that fails ends the tasks too.
-    let stop = shutdown.child_token();
-    let mut tasks = JoinSet::new();
+    let mut background = Background::new();
     for stream in STREAMS {
         let consumer = Consumer::new(bus.clone(), CONSUMER, stream, Arc::new(EventHandler::new(app.clone())));
-        let stop = stop.clone();
-        tasks.spawn(async move { consumer.run(stop).await });
+        background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });
     }
-    tasks.spawn(app.send_due(stop.clone()));
-    let result = server.serve(listener, async {}, shutdown).await;
-    stop.cancel();
-    let ended = tokio::time::timeout(STOP, async { while tasks.join_next().await.is_some() {} });
-    if ended.await.is_err() {
-        tracing::warn!(tasks = tasks.len(), "background tasks didn't end in time; they are ended");
-        tasks.shutdown().await;
-    }
-    result
+    background.spawn("sender", |stop| app.send_due(stop));
+    background.beside(&shutdown, |drain| server.serve(listener, async {}, drain)).await
 }

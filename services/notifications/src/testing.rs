@@ -8,7 +8,7 @@ use meshwork_api::UserName;
 use meshwork_chassis::page::PageRequest;
 use time::{Duration, OffsetDateTime};
 
-use crate::domain::{MAX_ATTEMPTS, Notification, Occasion, Outcome, State};
+use crate::domain::{Notification, Occasion, Outcome, State};
 use crate::ports::{Arrival, NotificationStore, Recorded, Selection, StoreError};
 
 /// When the suite's notifications are made.
@@ -24,7 +24,7 @@ pub async fn conformance<F: Future<Output = Arc<dyn NotificationStore>>>(make_st
     what_is_due_is_claimed_oldest_first_and_once(make_store().await.as_ref()).await;
     a_recipient_has_one_letter_under_way(make_store().await.as_ref()).await;
     a_failure_puts_its_recipient_in_quarantine_and_nobody_else(make_store().await.as_ref()).await;
-    a_letter_is_given_up_in_the_end(make_store().await.as_ref()).await;
+    a_letter_is_tried_until_it_is_taken(make_store().await.as_ref()).await;
     a_late_end_of_a_try_changes_nothing(make_store().await.as_ref()).await;
     interrupted_tries_are_taken_back(make_store().await.as_ref()).await;
     lists_are_newest_first_and_filtered(make_store().await.as_ref()).await;
@@ -155,17 +155,21 @@ async fn a_failure_puts_its_recipient_in_quarantine_and_nobody_else(store: &dyn 
     assert_eq!(claimed(store, NOW + Duration::seconds(1), 9).await, ["orders/a"], "the order of letters stays");
 }
 
-async fn a_letter_is_given_up_in_the_end(store: &dyn NotificationStore) {
+async fn a_letter_is_tried_until_it_is_taken(store: &dyn NotificationStore) {
     let notification = record(store, "a", "anna", NOW).await;
     let mut now = NOW;
-    for attempt in 1..=MAX_ATTEMPTS {
+    for attempt in 1..=20 {
         now += Duration::minutes(5);
         let [claimed] = store.claim(now, 9).await.unwrap().try_into().unwrap();
         assert_eq!(claimed.attempts, attempt);
         store.settle(claimed.id, attempt, Outcome::Again("no"), now).await.unwrap();
     }
-    let given_up = stored(store, &notification).await;
-    assert_eq!((given_up.state, given_up.state_reason.as_str()), (State::Failed, "no"));
+    let waits = stored(store, &notification).await;
+    assert_eq!((waits.state, waits.state_reason.as_str()), (State::Pending, "no"));
+    assert_eq!(waits.next_try_time, now + Duration::minutes(5));
+    store.claim(waits.next_try_time, 9).await.unwrap();
+    store.settle(waits.id, 21, Outcome::Never("gone"), waits.next_try_time).await.unwrap();
+    assert_eq!(stored(store, &notification).await.state, State::Failed);
     assert_eq!(claimed(store, now + Duration::days(1), 9).await, [""; 0]);
 }
 

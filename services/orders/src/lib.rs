@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
+use meshwork_chassis::background::Background;
 use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::server::{GrpcServer, ServeError, listen};
 use meshwork_chassis::{CancellationToken, SystemClock, connect};
@@ -32,7 +33,6 @@ use meshwork_eventstore::{EventStore, SqliteEventStore};
 use meshwork_sql::AppliedMigration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinSet;
 
 use crate::adapters::catalogue::GrpcCatalogue;
 use crate::adapters::errors::DOMAIN;
@@ -45,8 +45,6 @@ use crate::app::App;
 
 /// How many partitions the event store has. A store keeps the number it was made with.
 const PARTITIONS: u16 = 4;
-/// How long background work may take to end after the last call.
-const STOP: Duration = Duration::from_secs(5);
 
 /// The service's settings.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -87,6 +85,27 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self) -> Result<(), ServeError> {
+        let (least, hour) = (Duration::from_millis(10), Duration::from_secs(3600));
+        let spans = [
+            ("watchdog_interval", self.watchdog_interval, hour, "10ms to 1h"),
+            ("reservation_timeout", self.reservation_timeout, hour * 24 * 30, "10ms to 30 days"),
+        ];
+        for (key, value, most, right) in spans {
+            if value < least || value > most {
+                let shown = humantime_serde::re::humantime::format_duration(value);
+                return Err(ServeError::new(format!("orders.{key} is {shown}"), format!("it must be {right}")));
+            }
+        }
+        Ok(())
+    }
+}
+
 fn events_file(data: &Path) -> PathBuf {
     data.join("events.db")
 }
@@ -115,6 +134,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let target = |error| ServeError::new(error, "correct the address in the configuration");
+    config.check()?;
     let listener = listen(&config.listen)?;
     let store: Arc<dyn EventStore> =
         Arc::new(SqliteEventStore::open(&events_file(&config.data), PARTITIONS).await.map_err(store_error)?);
@@ -132,28 +152,35 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     };
 
     // Background work ends after the last call, so that what a call has written is still published.
-    let stop = CancellationToken::new();
-    let mut background = JoinSet::new();
+    let mut background = Background::new();
     let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
     let consumer = Consumer::new(bus, "orders", "products", Arc::new(StockEvents::new(app.clone())));
-    let token = stop.clone();
-    background.spawn(async move { relay.run(token).await });
-    let token = stop.clone();
-    background.spawn(async move { consumer.run(token).await });
-    background.spawn(projector::run(store, view, stop.clone()));
-    background.spawn(watchdog::run(app.clone(), config.watchdog_interval, config.reservation_timeout, stop.clone()));
+    background.spawn("relay", |stop| async move { relay.run(stop).await });
+    background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
+    background.spawn("projector", |stop| projector::run(store, view, stop));
+    let (interval, patience) = (config.watchdog_interval, config.reservation_timeout);
+    background.spawn("watchdog", |stop| watchdog::run(app.clone(), interval, patience, stop));
 
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let served = GrpcServer::new(verifier, DOMAIN, &[])
-        .await
-        .service(OrderServiceServer::new(OrderGrpc::new(app, shutdown.clone())))
-        .await
-        .serve(listener, std::future::ready(()), shutdown)
-        .await;
-    stop.cancel();
-    if tokio::time::timeout(STOP, background.join_all()).await.is_err() {
-        tracing::warn!(seconds = STOP.as_secs(), "background work was still going on when the time to stop was over");
+    let server = GrpcServer::new(verifier, DOMAIN, &[]).await;
+    let serve = |drain: CancellationToken| async move {
+        let orders = OrderServiceServer::new(OrderGrpc::new(app, drain.clone()));
+        server.service(orders).await.serve(listener, std::future::ready(()), drain).await
+    };
+    background.beside(&shutdown, serve).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_bounded() {
+        assert!(Config::default().check().is_ok());
+        let never = Config { watchdog_interval: Duration::ZERO, ..Config::default() };
+        assert_eq!(never.check().unwrap_err().sentence, "orders.watchdog_interval is 0s");
+        let endless = Config { reservation_timeout: Duration::MAX, ..Config::default() };
+        assert!(endless.check().unwrap_err().sentence.starts_with("orders.reservation_timeout is "));
     }
-    served
 }

@@ -59,7 +59,7 @@ impl Config {
     ///
     /// # Errors
     /// A sentence that names the key, its value and what would be right.
-    pub(crate) fn check(&self) -> Result<(), ServeError> {
+    pub fn check(&self) -> Result<(), ServeError> {
         let lifetimes = [
             ("access_token_ttl", self.access_token_ttl, DAY),
             ("refresh_token_ttl", self.refresh_token_ttl, DAY * 400),
@@ -67,7 +67,7 @@ impl Config {
         for (key, value, most) in lifetimes {
             if value < Duration::from_secs(1) || value > most {
                 return Err(ServeError::new(
-                    format!("{key} is {}", humantime_serde::re::humantime::format_duration(value)),
+                    format!("users.{key} is {}", humantime_serde::re::humantime::format_duration(value)),
                     format!("it must be 1s to {} days", most.as_secs() / DAY.as_secs()),
                 ));
             }
@@ -84,7 +84,7 @@ mod tests {
     fn lifetimes_are_bounded() {
         assert!(Config::default().check().is_ok());
         let wrong = Config { access_token_ttl: Duration::ZERO, ..Config::default() };
-        assert_eq!(wrong.check().unwrap_err().to_string(), "access_token_ttl is 0s");
+        assert_eq!(wrong.check().unwrap_err().to_string(), "users.access_token_ttl is 0s");
         assert!(Config { refresh_token_ttl: DAY * 401, ..Config::default() }.check().is_err());
     }
 

@@ -28,11 +28,11 @@ use std::time::Duration;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_chassis::auth::Verifier;
+use meshwork_chassis::background::Background;
 use meshwork_chassis::server::{GrpcServer, listen};
 use meshwork_chassis::{CancellationToken, Clock, ServeError, SystemClock};
 use meshwork_events::{Relay, SqliteBus};
 use meshwork_sql::{AppliedMigration, Sqlite};
-use tokio::task::JoinSet;
 
 pub use config::Config;
 
@@ -44,8 +44,6 @@ use ports::TokenIssuer;
 
 /// How often expired sessions are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
-/// How long the background work may take to end.
-const STOP: Duration = Duration::from_secs(5);
 
 /// Runs the service until `shutdown`; when it returns, its background work has ended too.
 ///
@@ -79,28 +77,16 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     })?;
 
     // The background work outlives the calls, whose events it publishes.
-    let stop = CancellationToken::new();
-    let mut background = JoinSet::new();
-    background.spawn({
-        let stop = stop.clone();
-        async move { relay.run(stop).await }
-    });
-    background.spawn(prune_sessions(app.clone(), stop.clone()));
-    let served = GrpcServer::new(verifier, DOMAIN, &[])
+    let mut background = Background::new();
+    background.spawn("relay", |stop| async move { relay.run(stop).await });
+    background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
+    let server = GrpcServer::new(verifier, DOMAIN, &[])
         .await
         .service(UserServiceServer::new(UserGrpc::new(app.clone())))
         .await
         .service(AuthServiceServer::new(AuthGrpc::new(app)))
-        .await
-        .serve(listener, std::future::ready(()), shutdown)
         .await;
-    stop.cancel();
-    let ended = tokio::time::timeout(STOP, async { while background.join_next().await.is_some() {} }).await;
-    if ended.is_err() {
-        tracing::warn!(seconds = STOP.as_secs(), "background work did not end in time and is cut off");
-        background.shutdown().await;
-    }
-    served
+    background.beside(&shutdown, |drain| server.serve(listener, std::future::ready(()), drain)).await
 }
 
 /// Brings the service's tables, and those of the bus, to the version of this program.

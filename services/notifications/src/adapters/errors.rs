@@ -23,6 +23,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::BAD_TOKEN,
     &errors::KEYS_UNAVAILABLE,
     &errors::NOT_ALLOWED,
+    &errors::DEPENDENCY_UNAVAILABLE,
     &errors::INTERNAL,
     &NOTIFICATION_NOT_FOUND,
 ];
@@ -37,13 +38,33 @@ pub fn status(error: &QueryError) -> Status {
             violations.add("page_token", "must be a next_page_token of this list");
             violations.finish(DOMAIN).err().unwrap_or_else(|| errors::internal(DOMAIN, error))
         }
-        QueryError::Store(cause) => errors::internal(DOMAIN, cause),
+        QueryError::Store(StoreError::Unavailable(cause)) => {
+            tracing::warn!(cause, "the store of notifications is unavailable");
+            errors::DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the store of notifications is unavailable; try again", &[])
+        }
+        QueryError::Store(cause @ StoreError::Damaged(_)) => errors::internal(DOMAIN, cause),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tonic_types::StatusExt;
+
     use super::*;
+
+    #[test]
+    fn a_store_that_is_busy_is_tried_again_and_a_damaged_one_is_not() {
+        let refused = |error: meshwork_sql::Error| status(&QueryError::Store(error.into()));
+        for busy in [meshwork_sql::Error::NotWritten, sqlx::Error::PoolTimedOut.into()] {
+            let status = refused(busy);
+            assert_eq!(status.code(), Code::Unavailable);
+            let details = status.get_error_details();
+            assert_eq!(details.error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
+            assert!(details.retry_info().is_some());
+        }
+        let damaged = refused(sqlx::Error::Decode("no number".into()).into());
+        assert_eq!(damaged.code(), Code::Internal);
+    }
 
     #[test]
     fn the_table_has_no_faults() {

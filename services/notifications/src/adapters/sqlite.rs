@@ -26,9 +26,33 @@ const COLUMNS: &str =
 /// What a row that can't be read says from then on.
 const UNREADABLE: &str = "what it should tell can't be read any more";
 
+/// Whether anything is due. This statement and the next two name their indexes: left to itself, the planner takes the one
+/// on states, which sorts all that waits for each letter.
+const DUE: &str = "SELECT 1 FROM notification INDEXED BY notification_due \
+     WHERE state = 'PENDING' AND next_try_at <= ? LIMIT 1";
+
+/// What takes a recipient's other letters along when one has failed.
+const QUARANTINE: &str = "UPDATE notification INDEXED BY notification_recipient SET next_try_at = ?1 \
+     WHERE recipient = ?2 AND state = 'PENDING' AND next_try_at < ?1";
+
+/// The primary result codes of SQLite for a file that is damaged, or is no database.
+const DAMAGED_FILE: [i32; 2] = [11, 26];
+
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
-        StoreError::Unavailable(error.to_string())
+        let damaged = match &error {
+            meshwork_sql::Error::Database(sqlx::Error::Database(cause)) => {
+                // An extended code holds the primary one in its lowest byte.
+                let code = cause.code().and_then(|code| code.parse::<i32>().ok());
+                code.is_some_and(|code| DAMAGED_FILE.contains(&(code & 0xff)))
+            }
+            meshwork_sql::Error::Database(cause) => matches!(
+                cause,
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::ColumnNotFound(_)
+            ),
+            _ => false,
+        };
+        if damaged { StoreError::Damaged(error.to_string()) } else { StoreError::Unavailable(error.to_string()) }
     }
 }
 
@@ -73,10 +97,7 @@ impl NotificationStore for SqliteNotificationStore {
 
     async fn claim(&self, now: OffsetDateTime, limit: usize) -> Result<Vec<Notification>, StoreError> {
         // Most polls find nothing, and needn't take the writer's turn for it.
-        let due = sqlx::query("SELECT 1 FROM notification WHERE state = 'PENDING' AND next_try_at <= ? LIMIT 1")
-            .bind(to_micros(now))
-            .fetch_optional(self.db.reader())
-            .await?;
+        let due = sqlx::query(DUE).bind(to_micros(now)).fetch_optional(self.db.reader()).await?;
         if due.is_none() {
             return Ok(Vec::new());
         }
@@ -94,14 +115,11 @@ impl NotificationStore for SqliteNotificationStore {
                     update(connection, &notification).await?;
                     if notification.state == State::Pending {
                         let until = to_micros(notification.next_try_time);
-                        sqlx::query(
-                            "UPDATE notification SET next_try_at = ?1 \
-                             WHERE recipient = ?2 AND state = 'PENDING' AND next_try_at < ?1",
-                        )
-                        .bind(until)
-                        .bind(notification.recipient.to_string())
-                        .execute(connection)
-                        .await?;
+                        sqlx::query(QUARANTINE)
+                            .bind(until)
+                            .bind(notification.recipient.to_string())
+                            .execute(connection)
+                            .await?;
                     }
                     Ok(())
                 })
@@ -196,17 +214,22 @@ async fn update(connection: &mut SqliteConnection, notification: &Notification) 
     Ok(())
 }
 
+/// What is due first, of those whose recipient has no letter under way.
+fn next_due() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM notification INDEXED BY notification_due WHERE state = 'PENDING' AND next_try_at <= ? \
+         AND recipient NOT IN (SELECT recipient FROM notification INDEXED BY notification_sending \
+         WHERE state = 'SENDING') ORDER BY next_try_at, seq LIMIT 1"
+    )
+}
+
 /// Claims one after the other, so that each sees whose letters are under way by now.
 async fn claim(
     connection: &mut SqliteConnection,
     now: OffsetDateTime,
     limit: usize,
 ) -> Result<Vec<Notification>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM notification WHERE state = 'PENDING' AND next_try_at <= ? \
-         AND recipient NOT IN (SELECT recipient FROM notification WHERE state = 'SENDING') \
-         ORDER BY next_try_at, seq LIMIT 1"
-    );
+    let sql = next_due();
     let mut claimed = Vec::new();
     while claimed.len() < limit {
         let row =
@@ -262,4 +285,27 @@ fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
         create_time: from_micros(row.try_get("created_at")?),
         send_time: row.try_get::<Option<i64>, _>("sent_at")?.map(from_micros),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_statement_of_the_queue_sorts_or_scans() {
+        let folder = tempfile::tempdir().unwrap();
+        let db = Sqlite::open(&folder.path().join("plans.db"), &[COMPONENT]).await.unwrap();
+        let statements = [
+            (DUE.to_owned(), "notification_due"),
+            (next_due(), "notification_due"),
+            (QUARANTINE.to_owned(), "notification_recipient"),
+        ];
+        for (statement, index) in statements {
+            let explain = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {statement}"));
+            let rows = sqlx::query(explain).fetch_all(db.reader()).await;
+            let plan: Vec<String> = rows.unwrap().iter().map(|row| row.get("detail")).collect();
+            assert!(plan[0].contains(&format!(" {index} (")), "{plan:?}");
+            assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE FOR")), "{plan:?}");
+        }
+    }
 }

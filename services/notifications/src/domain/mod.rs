@@ -7,5 +7,5 @@ mod notification_tests;
 mod occasion;
 
 pub use amount::Amount;
-pub use notification::{MAX_ATTEMPTS, NotDue, NotSending, Notification, Outcome, State, pause_after};
+pub use notification::{NotDue, NotSending, Notification, Outcome, State, pause_after};
 pub use occasion::{Occasion, Template};

@@ -1,4 +1,4 @@
-//! A notification and its way: PENDING → SENDING → SENT, back to PENDING after a failure, FAILED at the end.
+//! A notification and its way: PENDING → SENDING → SENT, back to PENDING after a failure that may pass, FAILED after one that won't.
 
 use std::str::FromStr;
 
@@ -7,9 +7,6 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::Occasion;
-
-/// How often a letter is tried before it is given up.
-pub const MAX_ATTEMPTS: u32 = 12;
 
 /// The first pause between two tries; each is twice the one before.
 const FIRST_PAUSE: Duration = Duration::seconds(1);
@@ -28,7 +25,7 @@ pub enum State {
     Sending,
     /// The mail system has taken it.
     Sent,
-    /// Given up.
+    /// It can never be sent.
     Failed,
 }
 
@@ -61,7 +58,7 @@ impl FromStr for State {
 pub enum Outcome {
     /// The mail system has taken the letter.
     Sent,
-    /// It may work later; the reason why it didn't now.
+    /// It may work later, so that it is tried until it does; the reason why it didn't now.
     Again(&'static str),
     /// It will never work; the reason.
     Never(&'static str),
@@ -161,8 +158,9 @@ impl Notification {
         }
         let (state, reason) = match outcome {
             Outcome::Sent => (State::Sent, ""),
-            Outcome::Again(reason) if self.attempts < MAX_ATTEMPTS => (State::Pending, *reason),
-            Outcome::Again(reason) | Outcome::Never(reason) => (State::Failed, *reason),
+            // However often: what fails here is somebody else's, and the letter is as good as before.
+            Outcome::Again(reason) => (State::Pending, *reason),
+            Outcome::Never(reason) => (State::Failed, *reason),
         };
         self.state = state;
         self.state_reason = reason.to_owned();

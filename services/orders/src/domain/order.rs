@@ -192,7 +192,7 @@ pub enum OrderError {
     #[error("the inventory has not allocated the order's pieces yet; try again in a moment")]
     NotAllocated,
     /// The lines' prices are in several currencies.
-    #[error("all products of an order must be priced in one currency")]
+    #[error("must be priced in the order's one currency")]
     Currencies {
         /// The first line whose currency differs from the first's.
         line: usize,

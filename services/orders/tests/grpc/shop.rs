@@ -94,7 +94,7 @@ impl Shop {
         };
         adjust(&mut config);
         let bus = SqliteBus::open(&config.bus).await.unwrap();
-        let store = SqliteEventStore::open(&config.data.join("events.db"), 16).await.unwrap();
+        let store = SqliteEventStore::open(&config.data.join("events.db"), 4).await.unwrap();
         let service = run(&config);
         let inventory = Inventory::on(bus.clone());
         Self { issuer, catalogue, inventory, bus, store, config, service, _folder: folder }

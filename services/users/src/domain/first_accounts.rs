@@ -7,7 +7,7 @@ const STAFF: &str = "staff";
 /// The address of the first staff account.
 const STAFF_EMAIL: &str = "staff@meshwork.local";
 /// The services that sign in to call others.
-const SERVICES: [&str; 4] = ["orders", "products", "notifications", "gateway"];
+const SERVICES: [&str; 2] = ["orders", "notifications"];
 /// What the ids of accounts of services begin with.
 const SERVICE_ID: &str = "service-";
 /// What the addresses of services end with.
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn first_accounts_are_sound_and_their_ids_and_addresses_reserved() {
         let accounts = first_accounts();
-        assert_eq!(accounts.len(), 5);
+        assert_eq!(accounts.len(), 3);
         for account in accounts {
             let email: Email = account.email.parse().unwrap();
             assert!(meshwork_api::UserName::new(&*account.id).is_ok());

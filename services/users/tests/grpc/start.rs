@@ -29,14 +29,12 @@ async fn the_first_start_makes_accounts_whose_credentials_are_their_owners_alone
     assert_eq!(
         found,
         [
-            expected("service-gateway", "gateway@services.meshwork.local", Role::Service),
             expected("service-notifications", "notifications@services.meshwork.local", Role::Service),
             expected("service-orders", "orders@services.meshwork.local", Role::Service),
-            expected("service-products", "products@services.meshwork.local", Role::Service),
             expected("staff", "staff@meshwork.local", Role::Staff),
         ]
     );
-    for label in ["staff", "orders", "products", "notifications", "gateway"] {
+    for label in ["staff", "orders", "notifications"] {
         assert_eq!(mode(&world.config.credentials.join(format!("{label}.json"))), 0o600, "{label}");
         world.first(label).await;
     }
@@ -181,8 +179,8 @@ async fn what_happens_to_accounts_is_published() {
         async move { consumer.run(stop).await }
     });
     let arrived = async {
-        // Five first accounts, and three events of ours.
-        while memory.events.lock().unwrap().len() < 8 {
+        // Three first accounts, and three events of ours.
+        while memory.events.lock().unwrap().len() < 6 {
             memory.more.notified().await;
         }
     };
@@ -194,5 +192,5 @@ async fn what_happens_to_accounts_is_published() {
     let event = |kind: &str, version| (kind.to_owned(), anna.name(), version);
     let expected = [event("user_registered", 1), event("user_updated", 2), event("user_deleted", 3)];
     assert_eq!(of_anna, expected.iter().collect::<Vec<_>>());
-    assert_eq!(events.len(), 8);
+    assert_eq!(events.len(), 6);
 }

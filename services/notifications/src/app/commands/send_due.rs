@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// How long a try may take.
 const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long tries that are under way may go on after the stop was asked for.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(4);
 
 /// The recipients' words for what went wrong.
 const NO_RECIPIENT: &str = "the recipient has no account any more";

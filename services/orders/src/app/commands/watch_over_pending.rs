@@ -18,7 +18,9 @@ impl App {
     /// # Errors
     /// See [`AppError`].
     pub async fn watch_over_pending(&self, patience: Duration) -> Result<usize, AppError> {
-        let before = self.clock.now() - patience;
+        // Nothing has waited for longer than there is time.
+        let patience = time::Duration::try_from(patience).unwrap_or(time::Duration::MAX);
+        let Some(before) = self.clock.now().checked_sub(patience) else { return Ok(0) };
         let waiting = self.read_model.waiting(before, BATCH).await?;
         for name in &waiting {
             // The read model may be behind; the history is not.
