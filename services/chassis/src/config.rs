@@ -109,7 +109,7 @@ pub struct AuthConfig {
     pub issuer: String,
     /// The `aud` that tokens must name.
     pub audience: String,
-    /// A JSON file with the `email` and `password` of this service's account.
+    /// A JSON file with the `email` and `password` of this service's account; empty for one that calls no other.
     pub credentials: PathBuf,
 }
 

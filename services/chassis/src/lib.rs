@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
+//! | [`background`] | tasks beside the port, whose end is the service's end |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`connect`](mod@connect) | channels to other services |
 //! | [`errors`] | statuses with their standard details, from one table per service |
@@ -10,13 +11,16 @@
 //! | [`config`], [`clock`] | settings and time |
 
 pub mod auth;
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod connect;
+mod drain;
 pub mod errors;
 pub mod etag;
 pub mod filter;
 pub mod mask;
+mod opening;
 pub mod page;
 pub mod request;
 pub mod server;

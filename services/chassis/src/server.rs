@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
+use tokio_stream::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::NamedService;
@@ -22,8 +23,10 @@ use tower::{Layer, Service};
 
 use crate::auth::{AuthLayer, Verifier};
 use crate::config::Listen;
+use crate::drain::OpenCalls;
+use crate::opening::Opening;
 
-/// How long calls may go on after the stop was asked for.
+/// How long calls may go on after the stop was asked for. Without calls the stop takes a moment.
 pub const DRAIN: Duration = Duration::from_secs(10);
 /// How many calls a connection may have open.
 const STREAMS_PER_CONNECTION: u32 = 1024;
@@ -222,13 +225,15 @@ impl GrpcServer {
             }
         };
         tokio::spawn(watch);
+        let open = OpenCalls::default();
+        let counted = open.clone();
         let layers = layer_fn(move |routes: Routes| {
             let wrap = |wrap: &Option<Wrap>, calls| match wrap {
                 Some(wrap) => wrap(calls),
                 None => calls,
             };
             let admitted = wrap(&after_auth, Calls::new(routes));
-            wrap(&before_auth, Calls::new(auth.layer(admitted)))
+            counted.count(wrap(&before_auth, Calls::new(auth.layer(admitted))))
         });
         let server = tonic::transport::Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
@@ -237,19 +242,21 @@ impl GrpcServer {
             .layer(layers)
             .add_routes(routes.routes())
             .serve_with_incoming_shutdown(
-                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                TcpIncoming::from(listener).with_nodelay(Some(true)).map(|stream| stream.map(Opening::new)),
                 shutdown.clone().cancelled_owned(),
             );
         let bound = async {
             shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
+            tokio::time::timeout(DRAIN, open.ended()).await
         };
         tokio::select! {
             result = server => result.map_err(|error| {
                 ServeError::new(format!("the gRPC server has failed: {error}"), "look into the log for the cause")
             }),
-            () = bound => {
-                tracing::warn!(seconds = DRAIN.as_secs(), "calls were still open when the time to drain was over");
+            drained = bound => {
+                if drained.is_err() {
+                    tracing::warn!(seconds = DRAIN.as_secs(), "calls were still open when the time to drain was over");
+                }
                 Ok(())
             }
         }

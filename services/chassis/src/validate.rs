@@ -6,6 +6,7 @@ use std::str::FromStr;
 use meshwork_api::google::r#type::Money;
 use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
+use uuid::{Uuid, Variant};
 
 use crate::errors::INVALID_FIELDS;
 
@@ -69,16 +70,18 @@ impl Violations {
         );
     }
 
-    /// A lower-case UUID.
+    /// A lower-case UUID, but not the nil one.
     pub fn uuid(&mut self, value: &str, field: &str) {
         self.check(is_uuid(value), field, "must be a UUID in lower case, like 7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d");
     }
 
-    /// A request id: empty, or a UUID.
+    /// A request id: empty, or a lower-case UUID of version 4 (AIP-155).
     pub fn request_id(&mut self, value: &str) {
-        if !value.is_empty() {
-            self.uuid(value, "request_id");
-        }
+        self.check(
+            value.is_empty() || is_uuid4(value),
+            "request_id",
+            "must be a random UUID (version 4) in lower case, like 7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d",
+        );
     }
 
     /// A price: a known currency's code, above zero, at most 1,000,000 units, with no more than the currency's usual
@@ -138,9 +141,19 @@ impl Violations {
     }
 }
 
-/// Whether `value` is a UUID in its usual form, in lower case.
+/// Whether `value` is a UUID in its usual form, in lower case, and not the nil one.
 pub fn is_uuid(value: &str) -> bool {
-    value.len() == 36 && uuid::Uuid::try_parse(value).is_ok() && !value.bytes().any(|b| b.is_ascii_uppercase())
+    parse_uuid(value).is_some()
+}
+
+/// Whether `value` is a UUID of version 4 (RFC 9562) in its usual form, in lower case.
+fn is_uuid4(value: &str) -> bool {
+    parse_uuid(value).is_some_and(|id| id.get_version_num() == 4 && id.get_variant() == Variant::RFC4122)
+}
+
+fn parse_uuid(value: &str) -> Option<Uuid> {
+    let usual = value.len() == 36 && !value.bytes().any(|b| b.is_ascii_uppercase());
+    Uuid::try_parse(value).ok().filter(|id| usual && !id.is_nil())
 }
 
 /// How many decimals the smallest unit of a currency has; `None` for a code that is not in use.

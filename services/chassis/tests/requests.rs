@@ -41,6 +41,32 @@ fn all_faults_of_a_request_are_named_together() {
 }
 
 #[test]
+fn a_request_id_is_a_random_uuid_and_an_order_id_any_but_nil() {
+    let request = |id: &str| wrong(|v| v.request_id(id));
+    let order = |id: &str| wrong(|v| v.uuid(id, "order_id"));
+    for good in ["7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d", "00000001-0000-4000-8000-000000000001"] {
+        assert_eq!((request(good), order(good)), (vec![], vec![]), "{good}");
+    }
+    assert_eq!(request(""), [""; 0]);
+    for other in [
+        "019368c0-4a0b-7c53-9d0e-2f6f0a1b2c3d",
+        "7f1c2c3e-4a0b-1c53-9d0e-2f6f0a1b2c3d",
+        "7f1c2c3e-4a0b-4c53-cd0e-2f6f0a1b2c3d",
+    ] {
+        assert_eq!(request(other), ["request_id"], "{other}");
+        assert_eq!(order(other), [""; 0], "{other}");
+    }
+    for bad in [
+        "00000000-0000-0000-0000-000000000000",
+        "7F1C2C3E-4A0B-4C53-9D0E-2F6F0A1B2C3D",
+        "7f1c2c3e4a0b4c539d0e2f6f0a1b2c3d",
+        "again",
+    ] {
+        assert_eq!((request(bad), order(bad)), (vec!["request_id".to_owned()], vec!["order_id".to_owned()]), "{bad}");
+    }
+}
+
+#[test]
 fn texts_are_counted_in_characters_and_hold_no_control_characters() {
     assert_eq!(wrong(|v| v.text("äöüß", "f", 1, 4)), [""; 0]);
     for bad in ["äöüßx", "", "   ", "a\0b", "a\u{7}"] {

@@ -1,6 +1,7 @@
 //! Who calls. Every service verifies the caller's token itself, so no header can forge an identity.
 
 mod access;
+mod attempts;
 mod identity;
 mod layer;
 mod verifier;

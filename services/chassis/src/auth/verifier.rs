@@ -9,17 +9,19 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::{GetJsonWebKeySetRequest, JsonWebKey};
 use serde::{Deserialize, Serialize};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
+use super::attempts::Attempts;
 use super::{Principal, Role};
 
 /// What clocks may differ by, in seconds.
 const LEEWAY: u64 = 5;
 /// How often the keys are fetched anew at most when tokens name a key that we don't know.
 const REFRESH_FLOOR: Duration = Duration::from_secs(5);
+/// How long fetching the keys may take.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the keys are fetched anew, so that a withdrawn one ends.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
@@ -86,10 +88,13 @@ impl KeySource for GrpcKeys {
 pub struct Verifier {
     source: Arc<dyn KeySource>,
     validation: Validation,
-    keys: RwLock<HashMap<String, DecodingKey>>,
-    /// When the keys were fetched last, successfully or not. Held while they are being fetched.
-    fetched: Mutex<Option<Instant>>,
+    keys: Arc<Keys>,
+    /// Fetches of the keys, each with the time when it ended, successfully or not.
+    fetches: Attempts<Instant>,
 }
+
+/// The keys at hand, by their ids.
+type Keys = RwLock<HashMap<String, DecodingKey>>;
 
 impl Verifier {
     /// Accepts the tokens that `issuer` has signed for `audience` with a key of `source`.
@@ -100,7 +105,7 @@ impl Verifier {
         validation.set_audience(&[audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         validation.leeway = LEEWAY;
-        Self { source, validation, keys: RwLock::default(), fetched: Mutex::default() }
+        Self { source, validation, keys: Arc::default(), fetches: Attempts::default() }
     }
 
     /// Whether there are keys.
@@ -129,26 +134,10 @@ impl Verifier {
         }
     }
 
-    /// Fetches the keys unless that was done within `floor`.
+    /// Fetches the keys unless that was done within `floor`. While they are being fetched it waits for that.
     async fn refresh(&self, floor: Duration) {
-        let mut fetched = self.fetched.lock().await;
-        if fetched.is_some_and(|at| at.elapsed() < floor) {
-            return;
-        }
-        *fetched = Some(Instant::now());
-        match self.source.fetch().await {
-            Ok(keys) if !keys.is_empty() => {
-                let keys = keys
-                    .into_iter()
-                    .filter_map(|key| Some((key.kid, DecodingKey::from_ed_components(&key.x).ok()?)))
-                    .collect();
-                if let Ok(mut current) = self.keys.write() {
-                    *current = keys;
-                }
-            }
-            Ok(_) => tracing::warn!("the users service has published no keys; keeping those at hand"),
-            Err(problem) => tracing::debug!(problem, "the keys can't be fetched; keeping those at hand"),
-        }
+        let (source, keys) = (self.source.clone(), self.keys.clone());
+        self.fetches.outcome(|ended| ended.elapsed() < floor, || fetch(source, keys)).await;
     }
 
     /// Who the token speaks for.
@@ -179,5 +168,114 @@ impl Verifier {
 
     fn key(&self, kid: &str) -> Option<DecodingKey> {
         self.keys.read().ok()?.get(kid).cloned()
+    }
+}
+
+/// Puts the keys of `source` in place of those at hand, and tells when it was done.
+async fn fetch(source: Arc<dyn KeySource>, current: Arc<Keys>) -> Instant {
+    let slow = |_| Err(format!("no answer within {} s", FETCH_TIMEOUT.as_secs()));
+    match tokio::time::timeout(FETCH_TIMEOUT, source.fetch()).await.unwrap_or_else(slow) {
+        Ok(keys) if !keys.is_empty() => {
+            let keys = keys
+                .into_iter()
+                .filter_map(|key| Some((key.kid, DecodingKey::from_ed_components(&key.x).ok()?)))
+                .collect();
+            if let Ok(mut current) = current.write() {
+                *current = keys;
+            }
+        }
+        Ok(_) => tracing::warn!("the users service has published no keys; keeping those at hand"),
+        Err(problem) => tracing::debug!(problem, "the keys can't be fetched; keeping those at hand"),
+    }
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    /// Publishes a key, or hangs.
+    #[derive(Default)]
+    struct Source {
+        fetches: AtomicU32,
+        hangs: AtomicBool,
+    }
+
+    impl Source {
+        fn fetches(&self) -> u32 {
+            self.fetches.load(Ordering::SeqCst)
+        }
+    }
+
+    #[async_trait]
+    impl KeySource for Source {
+        async fn fetch(&self) -> Result<Vec<JsonWebKey>, String> {
+            self.fetches.fetch_add(1, Ordering::SeqCst);
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let x = URL_SAFE_NO_PAD.encode([1; 32]);
+            Ok(vec![JsonWebKey { kid: "known".to_owned(), x, ..JsonWebKey::default() }])
+        }
+    }
+
+    fn verifier(hangs: bool) -> (Arc<Source>, Verifier) {
+        let source = Arc::new(Source { hangs: hangs.into(), ..Source::default() });
+        (source.clone(), Verifier::new(source, "meshwork", "meshwork"))
+    }
+
+    /// A token that names a key and is signed by none.
+    fn token(kid: &str) -> String {
+        let header = format!(r#"{{"alg":"EdDSA","kid":"{kid}"}}"#);
+        format!(
+            "{}.{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode("{}"),
+            URL_SAFE_NO_PAD.encode([0; 64])
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_that_hangs_is_bounded_and_shared_by_all_who_wait() {
+        let (source, verifier) = verifier(true);
+        let tokens: Vec<_> = (0..50).map(|at| token(&format!("k{at}"))).collect();
+        let start = Instant::now();
+        for refused in join_all(tokens.iter().map(|token| verifier.verify(token))).await {
+            assert_eq!(refused, Err(TokenError::KeysUnavailable));
+        }
+        assert_eq!((start.elapsed(), source.fetches()), (FETCH_TIMEOUT, 1));
+        // The floor counts from the end of a fetch that took as long as the floor.
+        assert_eq!(verifier.verify(&tokens[0]).await, Err(TokenError::KeysUnavailable));
+        assert_eq!((start.elapsed(), source.fetches()), (FETCH_TIMEOUT, 1));
+        tokio::time::advance(REFRESH_FLOOR).await;
+        source.hangs.store(false, Ordering::SeqCst);
+        assert_eq!(verifier.verify(&tokens[0]).await, Err(TokenError::Invalid));
+        assert_eq!(source.fetches(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn invented_keys_hold_up_neither_good_tokens_nor_the_source() {
+        let (source, verifier) = verifier(false);
+        verifier.refresh(Duration::ZERO).await;
+        source.hangs.store(true, Ordering::SeqCst);
+        tokio::time::advance(REFRESH_FLOOR).await;
+        let start = Instant::now();
+        // Callers that go away don't begin a fetch each.
+        for _ in 0..4 {
+            let gone = tokio::time::timeout(Duration::from_secs(1), verifier.verify(&token("invented"))).await;
+            assert!(gone.is_err());
+        }
+        assert_eq!(source.fetches(), 2);
+        // A key at hand is found at once, whatever is under way.
+        assert_eq!(verifier.verify(&token("known")).await, Err(TokenError::Invalid));
+        assert_eq!(start.elapsed(), Duration::from_secs(4));
+        assert_eq!(verifier.verify(&token("invented")).await, Err(TokenError::Invalid));
+        assert_eq!((start.elapsed(), source.fetches()), (FETCH_TIMEOUT, 2));
     }
 }
