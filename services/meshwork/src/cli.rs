@@ -8,22 +8,21 @@ use serde::Serialize;
 
 /// The Meshwork back end: a shop of five gRPC services in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "meshwork", version, about, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "meshwork", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
-    #[command(flatten)]
-    pub settings: SettingsArgs,
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// Where settings come from. Defaults are overridden by the file, the file by MESHWORK_… variables, those by flags.
+// No doc comment: it would take the place of the commands' own help.
+// Where settings come from. Defaults are overridden by the file, the file by MESHWORK_… variables, those by flags.
 #[derive(Clone, Debug, Default, Args)]
 pub struct SettingsArgs {
     /// A TOML file with settings; `meshwork config` lists the keys
-    #[arg(long, global = true, value_name = "FILE", env = "MESHWORK_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "MESHWORK_CONFIG")]
     pub config: Option<PathBuf>,
     /// The folder of all databases, keys and mails [default: meshwork-data]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 }
 
@@ -35,13 +34,15 @@ pub enum Command {
     Serve {
         /// The service
         service: ServiceName,
+        #[command(flatten)]
+        settings: SettingsArgs,
     },
     /// Sign up, stock a product, place an order and follow it until it is confirmed and its mail is sent
     Demo(DemoArgs),
     /// Print the settings in force, each with its origin
-    Config,
+    Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
-    Migrate,
+    Migrate(SettingsArgs),
     /// Ask a gRPC port for its health; the exit code is 0 when it is serving
     Healthcheck {
         /// The port, as HOST:PORT
@@ -60,6 +61,8 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct UpArgs {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
     /// The gateway's port; 0 for a free one [default: 8080]
     #[arg(long)]
     pub port: Option<u16>,
@@ -73,7 +76,7 @@ pub struct DemoArgs {
     /// The gateway
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub target: String,
-    /// A JSON file with the `email` and `password` of a staff account; found by itself for a local `meshwork up`
+    /// A JSON file with the `email` and `password` of a staff account; found by itself for a `meshwork up` on this machine
     #[arg(long, value_name = "FILE")]
     pub staff_credentials: Option<PathBuf>,
     /// How to print what happens

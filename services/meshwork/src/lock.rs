@@ -1,9 +1,11 @@
 //! Locks on data folders, so that two processes don't run on one.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
+use crate::config::Settings;
 use crate::failure::Failure;
 
 /// The file whose lock is the folder's.
@@ -25,7 +27,7 @@ pub enum Share {
 }
 
 impl DataLock {
-    /// Locks `folder`, making it when missing.
+    /// Locks `folder`, making it when missing, for its owner alone.
     ///
     /// # Errors
     /// When another process has locked it, or it can't be made.
@@ -34,7 +36,7 @@ impl DataLock {
             let sentence = format!("can't use the data folder {}: {error}", folder.display());
             Failure::new(sentence, "choose a folder that you can write to with --data")
         };
-        std::fs::create_dir_all(folder).map_err(unusable)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -61,6 +63,22 @@ impl DataLock {
             note(&mut file).map_err(unusable)?;
         }
         Ok(Self { _file: file })
+    }
+
+    /// Locks the data folder, and the folders of services that lie outside.
+    ///
+    /// # Errors
+    /// As [`DataLock::take`].
+    pub fn take_all(settings: &Settings) -> Result<Vec<Self>, Failure> {
+        let mut folders = vec![&settings.data];
+        for folder in
+            [&settings.users.data, &settings.products.data, &settings.orders.data, &settings.notifications.data]
+        {
+            if !folder.starts_with(&settings.data) && !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders.into_iter().map(|folder| Self::take(folder, Share::Alone)).collect()
     }
 }
 
@@ -92,5 +110,26 @@ mod tests {
         assert!(DataLock::take(folder.path(), Share::Alone).is_err());
         drop((part, other));
         DataLock::take(folder.path(), Share::Alone).unwrap();
+    }
+
+    #[test]
+    fn a_new_folder_is_its_owner_s_alone() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        DataLock::take(&data, Share::Alone).unwrap();
+        assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn service_folders_outside_are_locked_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::in_folder(&folder.path().join("data"));
+        settings.orders.data = folder.path().join("orders");
+        settings.products.data = folder.path().join("orders");
+        let locks = DataLock::take_all(&settings).unwrap();
+        assert_eq!(locks.len(), 2);
+        assert!(DataLock::take(&settings.orders.data, Share::Alone).is_err());
     }
 }

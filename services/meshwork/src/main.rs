@@ -47,11 +47,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
     })?;
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Up(args) => up::run(&cli.settings, args).await,
-            Command::Serve { service } => serve::run(&cli.settings, service).await,
+            Command::Up(args) => up::run(args).await,
+            Command::Serve { service, settings } => serve::run(&settings, service).await,
             Command::Demo(args) => demo::run(args).await,
-            Command::Config => config::print(&cli.settings),
-            Command::Migrate => migrate::run(&cli.settings).await,
+            Command::Config(settings) => config::print(&settings),
+            Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,
             Command::Completions { .. } => Ok(()),
         }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::failure::Failure;
+use crate::state::Note;
 
 /// How long services may take to end: the gateway drains its calls, then those behind it do.
 const STOP: Duration = Duration::from_secs(30);
@@ -14,6 +15,8 @@ const STOP: Duration = Duration::from_secs(30);
 /// Services that run in this process.
 pub struct Running {
     tasks: JoinSet<Result<(), Failure>>,
+    /// What `demo` finds this process by; gone once the process has stopped.
+    pub note: Option<Note>,
     /// Asks the services to stop.
     pub shutdown: CancellationToken,
 }
@@ -21,7 +24,7 @@ pub struct Running {
 impl Running {
     /// None yet.
     pub fn new() -> Self {
-        Self { tasks: JoinSet::new(), shutdown: CancellationToken::new() }
+        Self { tasks: JoinSet::new(), note: None, shutdown: CancellationToken::new() }
     }
 
     /// Starts a service.
@@ -64,7 +67,11 @@ impl Running {
         tracing::info!("stopping; a second signal ends at once");
         tokio::select! {
             () = self.stop() => result,
-            _ = stop_signal() => std::process::exit(130),
+            _ = stop_signal() => {
+                // Nothing is dropped by an exit.
+                drop(self.note.take());
+                std::process::exit(130)
+            }
         }
     }
 

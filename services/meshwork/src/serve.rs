@@ -64,7 +64,7 @@ fn place(settings: &Settings, service: ServiceName) -> (Listen, Option<&Path>) {
 }
 
 /// An address at which a listening port can be asked from this machine.
-fn reachable(listen: &Listen) -> String {
+pub fn reachable(listen: &Listen) -> String {
     let mut address = listen.address();
     if address.ip().is_unspecified() {
         let loopback = if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() };

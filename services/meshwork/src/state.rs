@@ -1,8 +1,12 @@
 //! The user's state folder: how `demo` finds the staff account of a local `up`.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use meshwork_chassis::config::Credentials;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
@@ -13,16 +17,25 @@ fn file(port: u16) -> Option<PathBuf> {
     Some(state.join("meshwork").join(format!("up-{port}.json")))
 }
 
+/// What the file holds.
+#[derive(Debug, Serialize, Deserialize)]
+struct Content {
+    /// The process of the `up`, for people.
+    pid: u32,
+    /// The absolute path of the file with the staff account.
+    credentials: PathBuf,
+}
+
 /// A note of where an `up` keeps its staff account; it is gone when the `up` stops.
 #[derive(Debug)]
-pub struct Note(Option<PathBuf>);
+pub struct Note(Option<(PathBuf, File)>);
 
 impl Note {
-    /// Copies the credentials of the staff account of the `up` on `port` to where `demo` looks for them.
+    /// Writes where the staff account of the `up` on `port` is to where `demo` looks for it.
     pub fn leave(port: u16, credentials: &Path) -> Self {
         let Some(path) = file(port) else { return Self(None) };
-        match copy(credentials, &path) {
-            Ok(()) => Self(Some(path)),
+        match write(credentials, &path) {
+            Ok(file) => Self(Some((path, file))),
             Err(error) => {
                 tracing::warn!(file = %path.display(), %error, "demo won't find the staff account by itself");
                 Self(None)
@@ -33,38 +46,69 @@ impl Note {
 
 impl Drop for Note {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some((path, _)) = &self.0 {
             std::fs::remove_file(path).ok();
         }
     }
 }
 
-/// Copies a private file; at no time can others read the copy.
-fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let content = std::fs::read(from)?;
+/// Writes a note and locks it. The lock ends with the process in whatever way, and so tells whether the note holds.
+fn write(credentials: &Path, to: &Path) -> io::Result<File> {
+    let content = Content { pid: std::process::id(), credentials: std::path::absolute(credentials)? };
     if let Some(folder) = to.parent() {
         std::fs::create_dir_all(folder)?;
     }
     let partial = to.with_extension(format!("{}.partial", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
-    file.write_all(&content)?;
-    std::fs::rename(partial, to)
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&partial)?;
+    file.lock()?;
+    file.write_all(&serde_json::to_vec(&content)?)?;
+    std::fs::rename(partial, to)?;
+    Ok(file)
 }
 
-/// The staff account: of `file` if given, else of the local `up` on `port`.
+/// The path that a note holds, if the process that left it is still there; else the note is removed.
+fn read(note: &Path) -> Option<PathBuf> {
+    let file = File::open(note).ok()?;
+    if file.try_lock_shared().is_ok() {
+        std::fs::remove_file(note).ok();
+        return None;
+    }
+    Some(serde_json::from_reader::<_, Content>(file).ok()?.credentials)
+}
+
+/// The staff account: of `given` if there is one, else of the local `up` on the port `local`; `None` when the target
+/// isn't on this machine.
 ///
 /// # Errors
 /// When there is none.
-pub fn staff_credentials(given: Option<&Path>, port: u16) -> Result<Credentials, Failure> {
+pub fn staff_credentials(given: Option<&Path>, local: Option<u16>) -> Result<Credentials, Failure> {
     let hint = "name the file with --staff-credentials; `meshwork up` prints where it is";
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => file(port).filter(|path| path.is_file()).ok_or_else(|| {
+    let path = match (given, local) {
+        (Some(path), _) => path.to_owned(),
+        (None, Some(port)) => file(port).and_then(|note| read(&note)).ok_or_else(|| {
             Failure::new(format!("no local `meshwork up` on port {port} has left its staff account"), hint)
         })?,
+        (None, None) => {
+            let sentence = "the target is not on this machine, and its staff account is not known here";
+            return Err(Failure::new(sentence, hint));
+        }
     };
     Credentials::read(&path).map_err(|problem| Failure::new(problem, hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_holds_as_long_as_its_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meshwork/up-1.json");
+        let held = write(Path::new("staff.json"), &path).unwrap();
+        let named = read(&path).unwrap();
+        assert!(named.is_absolute() && named.ends_with("staff.json"), "{named:?}");
+        drop(held);
+        assert_eq!(read(&path), None);
+        assert!(!path.exists(), "a note that nobody holds is removed");
+    }
 }

@@ -4,16 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use figment::Figment;
 use futures_util::future::join_all;
 use meshwork_chassis::config::Listen;
 use meshwork_chassis::{CancellationToken, ServeError};
 
-use crate::cli::{SettingsArgs, UpArgs};
-use crate::config::{Settings, load};
+use crate::cli::UpArgs;
+use crate::config::{Settings, is_set, load};
 use crate::failure::Failure;
 use crate::health::Port;
-use crate::lock::{DataLock, Share};
+use crate::lock::DataLock;
 use crate::run::Running;
+use crate::serve::reachable;
 use crate::state::Note;
 use crate::{logs, ops};
 
@@ -21,24 +23,25 @@ use crate::{logs, ops};
 ///
 /// # Errors
 /// When one can't start or fails.
-pub async fn run(args: &SettingsArgs, up: UpArgs) -> Result<(), Failure> {
+pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let loopback = |port: u16| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
     let gateway = up.port.map(|port| ("gateway.listen", loopback(port)));
     let ops_port = up.ops_port.map(|port| ("ops", loopback(port)));
-    let (mut settings, _) = load(args, &gateway.into_iter().chain(ops_port).collect())?;
+    let (mut settings, origins) = load(&up.settings, &gateway.into_iter().chain(ops_port).collect())?;
     logs::start(&settings)?;
-    let _lock = DataLock::take(&settings.data, Share::Alone)?;
-    bind(&mut settings)?;
+    refuse_targets(&settings)?;
+    let _locks = DataLock::take_all(&settings)?;
+    bind(&mut settings, &origins)?;
 
-    let addresses = [
-        ("gateway", settings.gateway.listen.address()),
-        ("users", settings.users.listen.address()),
-        ("products", settings.products.listen.address()),
-        ("orders", settings.orders.listen.address()),
-        ("notifications", settings.notifications.listen.address()),
+    let listens = [
+        ("gateway", settings.gateway.listen.clone()),
+        ("users", settings.users.listen.clone()),
+        ("products", settings.products.listen.clone()),
+        ("orders", settings.orders.listen.clone()),
+        ("notifications", settings.notifications.listen.clone()),
     ];
-    let ports = addresses.iter().map(|(name, address)| Ok((*name, Port::new(&address.to_string())?)));
+    let ports = listens.iter().map(|(name, listen)| Ok((*name, Port::new(&reachable(listen))?)));
     let ports: ops::Ports = Arc::new(ports.collect::<Result<_, Failure>>()?);
     let ops_address = settings.ops.address();
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
@@ -64,17 +67,18 @@ pub async fn run(args: &SettingsArgs, up: UpArgs) -> Result<(), Failure> {
     };
     running.until(all_serving).await?;
 
-    let gateway = addresses[0].1;
-    let _note = Note::leave(gateway.port(), &credentials);
-    for (name, address) in addresses {
-        println!("{name:<14} {:<21}  gRPC", address.to_string());
+    let port = listens[0].1.address().port();
+    let gateway = reachable(&listens[0].1);
+    running.note = Some(Note::leave(port, &credentials));
+    for (name, listen) in &listens {
+        println!("{name:<14} {:<21}  gRPC", listen.address().to_string());
     }
     println!("{:<14} {:<21}  HTTP /livez, /readyz", "ops", ops_address.to_string());
     println!("{:<14} {}", "data", data.display());
     println!("{:<14} {}", "staff account", credentials.display());
     println!();
     println!("Try:");
-    let target = if gateway.port() == 8080 { String::new() } else { format!(" --target http://{gateway}") };
+    let target = if gateway == "127.0.0.1:8080" { String::new() } else { format!(" --target http://{gateway}") };
     println!("  meshwork demo{target}");
     println!("  grpcurl -plaintext {gateway} list");
     println!("  grpcurl -plaintext -d @ {gateway} meshwork.users.v1.AuthService/SignIn < {}", credentials.display());
@@ -84,7 +88,7 @@ pub async fn run(args: &SettingsArgs, up: UpArgs) -> Result<(), Failure> {
 }
 
 /// Binds all ports, so that every service knows the others' addresses before any of them starts.
-fn bind(settings: &mut Settings) -> Result<(), Failure> {
+fn bind(settings: &mut Settings, origins: &Figment) -> Result<(), Failure> {
     let bind = |address: SocketAddr| {
         Listen::bind(address).map_err(|error| {
             Failure::from(ServeError::new(
@@ -95,14 +99,18 @@ fn bind(settings: &mut Settings) -> Result<(), Failure> {
     };
     settings.gateway.listen = bind(settings.gateway.listen.address())?;
     settings.ops = bind(settings.ops.address())?;
-    // What is behind the gateway gets whatever ports are free.
+    // What is behind the gateway gets whatever ports are free, unless somebody has chosen one.
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    settings.users.listen = bind(free)?;
-    settings.products.listen = bind(free)?;
-    settings.orders.listen = bind(free)?;
-    settings.notifications.listen = bind(free)?;
+    for (key, listen) in [
+        ("users.listen", &mut settings.users.listen),
+        ("products.listen", &mut settings.products.listen),
+        ("orders.listen", &mut settings.orders.listen),
+        ("notifications.listen", &mut settings.notifications.listen),
+    ] {
+        *listen = bind(if is_set(origins, key) { listen.address() } else { free })?;
+    }
 
-    let target = |listen: &Listen| format!("http://{}", listen.address());
+    let target = |listen: &Listen| format!("http://{}", reachable(listen));
     let users = target(&settings.users.listen);
     let products = target(&settings.products.listen);
     let orders = target(&settings.orders.listen);
@@ -122,4 +130,32 @@ fn bind(settings: &mut Settings) -> Result<(), Failure> {
     settings.gateway.upstreams.orders = orders;
     settings.gateway.upstreams.notifications = notifications;
     Ok(())
+}
+
+/// Refuses settings that point to services elsewhere: `up` runs them all itself.
+fn refuse_targets(settings: &Settings) -> Result<(), Failure> {
+    // The default stands in every printed configuration, and says nothing.
+    let default = Settings::in_folder(&settings.data);
+    let targets = |settings: &Settings| {
+        let (orders, upstreams) = (&settings.orders, &settings.gateway.upstreams);
+        [
+            ("users.auth.users", settings.users.auth.users.clone()),
+            ("products.auth.users", settings.products.auth.users.clone()),
+            ("orders.auth.users", orders.auth.users.clone()),
+            ("notifications.auth.users", settings.notifications.auth.users.clone()),
+            ("gateway.auth.users", settings.gateway.auth.users.clone()),
+            ("orders.products", orders.products.clone()),
+            ("gateway.upstreams.users", upstreams.users.clone()),
+            ("gateway.upstreams.products", upstreams.products.clone()),
+            ("gateway.upstreams.orders", upstreams.orders.clone()),
+            ("gateway.upstreams.notifications", upstreams.notifications.clone()),
+        ]
+    };
+    match targets(settings).into_iter().zip(targets(&default)).find(|(set, default)| set != default) {
+        None => Ok(()),
+        Some(((key, target), _)) => Err(Failure::new(
+            format!("the setting {key} is {target:?}, but `up` runs that service itself"),
+            "take the setting out, or run the services one by one with `meshwork serve`",
+        )),
+    }
 }

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use figment::error::Kind;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Dict;
 use figment::{Figment, Metadata, Profile, Provider};
 
+use meshwork_chassis::ServeError;
+
 use super::Settings;
+use super::refusal::refuse;
 use crate::cli::SettingsArgs;
 use crate::failure::Failure;
 
@@ -14,6 +17,10 @@ use crate::failure::Failure;
 const DATA: &str = "meshwork-data";
 /// What our variables begin with; `__` stands between the parts of a key.
 const PREFIX: &str = "MESHWORK_";
+/// The keys that need no `__`. Other such variables aren't ours: Kubernetes makes MESHWORK_USERS_PORT and the like.
+const TOP: [&str; 8] = ["data", "ops", "log", "users", "products", "orders", "notifications", "gateway"];
+/// The origin of what nobody has set.
+const DEFAULT: &str = "default";
 
 /// Flags of one command that override settings, each with its key.
 pub type Flags = Vec<(&'static str, String)>;
@@ -27,12 +34,27 @@ pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), F
     let over = overrides(args, flags)?;
     // Where the folders lie depends on one setting.
     let data = match over.find_value("data") {
-        Ok(_) => over.extract_inner::<PathBuf>("data").map_err(|error| refuse(&error))?,
+        Ok(_) => over.extract_inner::<PathBuf>("data").map_err(|error| refuse(&error, &over))?,
         Err(_) => PathBuf::from(DATA),
     };
     let all = Figment::from(Serialized::defaults(Settings::in_folder(&data))).merge(over);
-    let settings = all.extract::<Settings>().map_err(|error| refuse(&error))?;
+    let settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
+    check(&settings)?;
     Ok((settings, all))
+}
+
+/// Whether the values of all services make sense.
+fn check(settings: &Settings) -> Result<(), Failure> {
+    let named = |service: &'static str| {
+        move |error: ServeError| {
+            let sentence = error.sentence.strip_prefix(&format!("{service}.")).unwrap_or(&error.sentence);
+            Failure::new(format!("the setting {service}.{sentence}"), error.hint)
+        }
+    };
+    settings.users.check().map_err(named("users"))?;
+    settings.products.check().map_err(named("products"))?;
+    settings.orders.check().map_err(named("orders"))?;
+    settings.gateway.check().map_err(named("gateway"))
 }
 
 fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
@@ -42,6 +64,7 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
             let sentence = format!("there is no settings file {}", file.display());
             return Err(Failure::new(sentence, "correct --config or MESHWORK_CONFIG"));
         }
+        check_syntax(file)?;
         layers = layers.merge(Toml::file_exact(file));
     }
     layers = layers.merge(environment());
@@ -55,16 +78,28 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     Ok(layers)
 }
 
+/// Reads a settings file, for a sentence that names line and column of a fault.
+fn check_syntax(file: &Path) -> Result<(), Failure> {
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        Failure::new(format!("can't read the settings file {}: {error}", file.display()), "correct the file")
+    })?;
+    let Err(error) = Toml::from_str::<Dict>(&text) else { return Ok(()) };
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    let problem = error.message().lines().collect::<Vec<_>>().join(", ");
+    let sentence = format!("{}:{line}:{column} is not TOML: {problem}", file.display());
+    Err(Failure::new(sentence, "correct the file; `meshwork config` prints one that is right"))
+}
+
 fn path_text(path: &Path) -> Result<String, Failure> {
     let text = path.to_str().map(str::to_owned);
     text.ok_or_else(|| Failure::new("the path given by --data is not UTF-8", "choose another folder"))
 }
 
-/// Our variables, without those that only tests and the choice of the file need.
+/// Our variables. A variable with `__` is ours whatever it says, so that a mistyped one is noticed.
 fn environment() -> Env {
-    Env::prefixed(PREFIX)
-        .filter(|key| key != "config" && !key.as_str().to_ascii_lowercase().starts_with("test_"))
-        .split("__")
+    Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__") || TOP.iter().any(|top| key == *top)).split("__")
 }
 
 /// A setting by a flag.
@@ -79,29 +114,14 @@ impl Provider for Flag {
         Metadata::named(format!("flag {}", self.flag))
     }
 
-    fn data(&self) -> Result<figment::value::Map<Profile, figment::value::Dict>, figment::Error> {
+    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
         Serialized::default(self.key, &self.value).data()
     }
 }
 
-/// A sentence that names the key, where it stands and what would be right.
-fn refuse(error: &figment::Error) -> Failure {
-    let mut path = error.path.clone();
-    if let Kind::UnknownField(field, _) = &error.kind
-        && path.last() != Some(field)
-    {
-        path.push(field.clone());
-    }
-    let key = if path.is_empty() { "a setting".to_owned() } else { format!("the setting {}", path.join(".")) };
-    let origin = error.metadata.as_ref().map(|metadata| format!(" ({})", origin(metadata))).unwrap_or_default();
-    let problem = match &error.kind {
-        Kind::UnknownField(_, expected) => format!("is unknown; here may stand: {}", expected.join(", ")),
-        Kind::InvalidType(actual, expected) => format!("is {actual}, and must be {expected}"),
-        Kind::InvalidValue(actual, expected) => format!("is {actual}, and must be {expected}"),
-        Kind::MissingField(field) => format!("lacks {field}"),
-        kind => format!("can't be used: {kind}"),
-    };
-    Failure::new(format!("{key}{origin} {problem}"), "`meshwork config` lists all settings with what they mean")
+/// Whether somebody has set `key`, though it be to the default.
+pub fn is_set(settings: &Figment, key: &str) -> bool {
+    settings.find_metadata(key).is_some_and(|metadata| origin(metadata) != DEFAULT)
 }
 
 /// Where a setting comes from, in words.
@@ -113,6 +133,6 @@ pub fn origin(metadata: &Metadata) -> String {
     } else if metadata.name.starts_with("flag") {
         metadata.name.to_string()
     } else {
-        "default".to_owned()
+        DEFAULT.to_owned()
     }
 }

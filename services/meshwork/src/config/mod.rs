@@ -2,8 +2,9 @@
 
 mod layers;
 mod print;
+mod refusal;
 mod settings;
 
-pub use layers::{Flags, load};
+pub use layers::{Flags, is_set, load};
 pub use print::print;
 pub use settings::{LogFormat, Settings};

@@ -17,13 +17,13 @@ pub struct Settings {
     pub ops: Listen,
     /// What is logged to standard error.
     pub log: Log,
-    /// The users service.
+    /// The users service. `up` gives it a free port unless `listen` is set.
     pub users: meshwork_users::Config,
-    /// The products service.
+    /// The products service. `up` gives it a free port unless `listen` is set.
     pub products: meshwork_products::Config,
-    /// The orders service.
+    /// The orders service. `up` gives it a free port unless `listen` is set.
     pub orders: meshwork_orders::Config,
-    /// The notifications service.
+    /// The notifications service. `up` gives it a free port unless `listen` is set.
     pub notifications: meshwork_notifications::Config,
     /// The gateway.
     pub gateway: meshwork_gateway::Config,
@@ -78,11 +78,8 @@ impl Settings {
         settings.products.bus.clone_from(&bus);
         settings.orders.bus.clone_from(&bus);
         settings.notifications.bus = bus;
-        settings.users.auth.credentials = credentials.join("users.json");
-        settings.products.auth.credentials = credentials.join("products.json");
         settings.orders.auth.credentials = credentials.join("orders.json");
         settings.notifications.auth.credentials = credentials.join("notifications.json");
-        settings.gateway.auth.credentials = credentials.join("gateway.json");
         settings.users.credentials = credentials;
         settings
     }

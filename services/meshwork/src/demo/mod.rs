@@ -3,12 +3,15 @@
 mod report;
 mod shop;
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use meshwork_api::meshwork::orders::v1::order::State;
 use meshwork_chassis::connect;
 use report::Report;
 use shop::Shop;
 use tonic::Status;
+use tonic::transport::Uri;
 
 use crate::cli::{DemoArgs, Output};
 use crate::failure::Failure;
@@ -22,33 +25,47 @@ const STEP: Duration = Duration::from_secs(30);
 /// # Errors
 /// When a step fails, or the order ends otherwise.
 pub async fn run(args: DemoArgs) -> Result<(), Failure> {
+    let mut report = Report::new(args.output == Output::Text);
+    let result = order(&args, &mut report).await;
+    report.print();
+    result
+}
+
+/// The port of a target on this machine.
+fn local_port(target: &str) -> Option<u16> {
+    let target: Uri = target.parse().ok()?;
+    let host = target.host()?.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>();
+    let local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
+    local.then(|| target.port_u16().unwrap_or(80))
+}
+
+/// The steps.
+async fn order(args: &DemoArgs, report: &mut Report) -> Result<(), Failure> {
     let wrong_target = |error| Failure::new(format!("{error}"), "correct --target");
     let target = args.target.trim_end_matches('/');
     let channel = connect(target).map_err(wrong_target)?;
-    let port = target.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
-    let staff = staff_credentials(args.staff_credentials.as_deref(), port)?;
+    let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target))?;
     let mut shop = Shop::new(channel);
-    let mut report = Report::new(args.output == Output::Text);
 
-    let customer = step(&mut report, "sign up", shop.sign_up()).await?;
+    let customer = step(report, "sign up", shop.sign_up()).await?;
     report.note(&customer.name);
-    step(&mut report, "sign in", shop.sign_in(&customer)).await?;
-    step(&mut report, "sign in as staff", shop.sign_in_as_staff(&staff)).await?;
-    let product = step(&mut report, "create a product", shop.create_product()).await?;
+    step(report, "sign in", shop.sign_in(&customer)).await?;
+    step(report, "sign in as staff", shop.sign_in_as_staff(&staff)).await?;
+    let product = step(report, "create a product", shop.create_product()).await?;
     report.note(&product);
-    step(&mut report, "receive 10 pieces", shop.receive_stock(&product)).await?;
-    let order = step(&mut report, "place an order", shop.place_order(&product)).await?;
+    step(report, "receive 10 pieces", shop.receive_stock(&product)).await?;
+    let order = step(report, "place an order", shop.place_order(&product)).await?;
     report.note(&order);
-    let state = step(&mut report, "wait for its confirmation", shop.follow(&order)).await?;
-    report.end_of_order(&order, state);
-    if state != meshwork_api::meshwork::orders::v1::order::State::Confirmed {
-        report.print();
+    report.order(&order, State::Pending);
+    let state = step(report, "wait for its confirmation", shop.follow(&order)).await?;
+    report.order(&order, state);
+    if state != State::Confirmed {
         let sentence = format!("the order {order} is {}", state.as_str_name());
         return Err(Failure::new(sentence, "look into the logs of the orders and products services"));
     }
-    let mail = step(&mut report, "wait for its e-mail", shop.wait_for_mail(&order)).await?;
+    let mail = step(report, "wait for its e-mail", shop.wait_for_mail(&order)).await?;
     report.note(&mail);
-    report.print();
     Ok(())
 }
 
@@ -72,5 +89,20 @@ async fn step<T>(
             format!("could not {name} within {} s", STEP.as_secs()),
             "look into the log of `meshwork up`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::local_port;
+
+    #[test]
+    fn only_a_loopback_target_is_local() {
+        for target in ["http://127.0.0.1:7", "http://127.8.0.1:7", "http://localhost:7", "http://[::1]:7"] {
+            assert_eq!(local_port(target), Some(7), "{target}");
+        }
+        for target in ["http://10.0.0.1:7", "http://shop.example:7", "http://127.0.0.1.example:7", "nonsense:x"] {
+            assert_eq!(local_port(target), None, "{target}");
+        }
     }
 }

@@ -15,8 +15,8 @@ pub struct Report {
 
 #[derive(Debug, Default, Serialize)]
 struct Outcome {
-    order: String,
-    state: String,
+    order: Option<String>,
+    state: Option<String>,
     steps: Vec<Step>,
 }
 
@@ -54,17 +54,20 @@ impl Report {
         }
     }
 
-    /// What has become of the order.
-    pub fn end_of_order(&mut self, order: &str, state: State) {
-        self.outcome.order = order.to_owned();
-        self.outcome.state = state.as_str_name().trim_start_matches("STATE_").to_owned();
-        self.note(&self.outcome.state);
+    /// What is known of the order.
+    pub fn order(&mut self, order: &str, state: State) {
+        let state = state.as_str_name().trim_start_matches("STATE_");
+        self.outcome.order = Some(order.to_owned());
+        self.outcome.state = Some(state.to_owned());
+        self.note(state);
     }
 
-    /// Prints the outcome.
+    /// Prints the outcome, as far as it is known.
     pub fn print(&self) {
         if self.text {
-            println!("{} is {}", self.outcome.order, self.outcome.state);
+            if let (Some(order), Some(state)) = (&self.outcome.order, &self.outcome.state) {
+                println!("{order} is {state}");
+            }
         } else if let Ok(json) = serde_json::to_string(&self.outcome) {
             println!("{json}");
         }
