@@ -41,6 +41,7 @@ fn a_second_up_on_a_data_folder_says_so() {
 fn secrets_on_the_disk_are_their_owner_s_alone() {
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &[]);
+    assert_eq!(std::fs::metadata(up.data()).unwrap().permissions().mode() & 0o777, 0o700);
     let mut files = vec![up.data().join("users/signing-key.pem")];
     files.extend(std::fs::read_dir(up.data().join("credentials")).unwrap().map(|entry| entry.unwrap().path()));
     files.extend(std::fs::read_dir(up.state().join("meshwork")).unwrap().map(|entry| entry.unwrap().path()));
@@ -135,6 +136,97 @@ fn unknown_settings_and_bad_values_are_named_with_what_would_be_right() {
 }
 
 #[test]
+fn faults_say_the_value_and_in_words_what_would_be_right() {
+    for (name, value, words) in [
+        ("MESHWORK_OPS", "abc", "the setting ops (environment) is \"abc\", and must be HOST:PORT"),
+        ("MESHWORK_ORDERS__LISTEN", "8083", "orders.listen (environment) is 8083, and must be HOST:PORT"),
+        ("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "0", "is 0, and must be a whole number from 1 to"),
+        ("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "-1", "is -1, and must be a whole number from 1 to"),
+        ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "many", "is \"many\", and must be a number"),
+        ("MESHWORK_LOG__FORMAT", "xml", "is \"xml\", and must be text or json"),
+        ("MESHWORK_ORDERS__WATCHDOG_INTERVAL", "soon", "is \"soon\", and must be a duration like"),
+        ("MESHWORK_LOG", "debug", "the setting log (environment) is \"debug\", and must be a table"),
+        // Ranges are looked at before anything starts.
+        ("MESHWORK_USERS__ACCESS_TOKEN_TTL", "0s", "the setting users.access_token_ttl is 0s"),
+        ("MESHWORK_PRODUCTS__RESERVATION_TTL", "0s", "the setting products.reservation_ttl is 0s"),
+        ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "0", "the setting gateway.rate_limit.per_second"),
+    ] {
+        let error = refused(&["config"], &[(name, value)]);
+        assert!(error.contains(words), "{words} is not in {error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broken.toml");
+    std::fs::write(&file, "# fine\nops = 127.0.0.1:1\n").unwrap();
+    let error = refused(&["config", "--config", file.to_str().unwrap()], &[]);
+    assert!(error.contains(&format!("{}:2:", file.display())), "{error}");
+}
+
+#[test]
+fn variables_that_kubernetes_makes_are_not_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = [
+        ("MESHWORK_PORT", "tcp://10.0.0.1:8080"),
+        ("MESHWORK_SERVICE_HOST", "10.0.0.1"),
+        ("MESHWORK_USERS_SERVICE_HOST", "10.0.0.2"),
+        ("MESHWORK_USERS_PORT", "tcp://10.0.0.2:8081"),
+        ("MESHWORK_USERS_PORT_8081_TCP_ADDR", "10.0.0.2"),
+    ];
+    let output = command(folder.path()).arg("config").envs(made).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!text(&output.stdout).contains("10.0.0."), "{}", text(&output.stdout));
+}
+
+#[test]
+fn up_takes_the_ports_that_are_set_and_refuses_targets() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let users = free();
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[("MESHWORK_USERS__LISTEN", &users)]);
+    assert_eq!(up.address("users").to_string(), users);
+    assert_ne!(up.address("orders").port(), 8083);
+    for (name, key) in [
+        ("MESHWORK_ORDERS__PRODUCTS", "orders.products"),
+        ("MESHWORK_NOTIFICATIONS__AUTH__USERS", "notifications.auth.users"),
+        ("MESHWORK_GATEWAY__UPSTREAMS__ORDERS", "gateway.upstreams.orders"),
+    ] {
+        let error = refused(&["up", "--port", "0", "--ops-port", "0"], &[(name, "http://10.0.0.1:1")]);
+        assert!(error.contains(key) && error.contains("meshwork serve"), "{error}");
+    }
+}
+
+#[test]
+fn a_demo_that_fails_prints_what_it_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let staff = folder.path().join("staff.json");
+    std::fs::write(&staff, r#"{"email": "staff@example.com", "password": "a password"}"#).unwrap();
+    let mut demo = command(folder.path());
+    demo.args(["demo", "--output", "json", "--target", "http://127.0.0.1:9", "--staff-credentials"]).arg(&staff);
+    let output = demo.output().unwrap();
+    assert!(!output.status.success() && text(&output.stderr).starts_with("error: could not sign up"));
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(outcome["state"].is_null() && outcome["steps"].as_array().is_some_and(Vec::is_empty), "{outcome}");
+    // The account of an `up` here is not sent elsewhere.
+    let elsewhere = refused(&["demo", "--target", "http://shop.example:8080"], &[]);
+    assert!(elsewhere.contains("not on this machine") && elsewhere.contains("--staff-credentials"), "{elsewhere}");
+}
+
+#[test]
+fn migrate_locks_and_names_what_lies_outside_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let bus = folder.path().join("bus");
+    let mut migrate = command(folder.path());
+    migrate.args(["migrate", "--data"]).arg(&data).env("MESHWORK_ORDERS__BUS", &bus);
+    migrate.env("MESHWORK_ORDERS__DATA", folder.path().join("orders"));
+    let output = migrate.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    let lines: Vec<_> = printed.lines().filter(|line| line.starts_with("bus ")).collect();
+    assert!(lines.len() >= 2 && lines.len() % 2 == 0, "two buses: {printed}");
+    assert!(folder.path().join("orders/lock").is_file() && bus.is_dir());
+}
+
+#[test]
 fn migrate_can_be_run_again_and_names_what_stands() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
@@ -165,10 +257,18 @@ fn healthcheck_tells_by_its_exit_code() {
 #[test]
 fn help_and_completions_read_well() {
     let help = said(&["--help"]);
+    assert!(help.starts_with("The Meshwork back end"), "{help}");
+    assert!(!help.contains("--data"), "{help}");
     for command in ["up", "serve", "demo", "config", "migrate", "healthcheck", "completions"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
+    for command in ["up", "serve", "config", "migrate", "demo", "healthcheck"] {
+        let help = said(&[command, "--help"]);
+        assert!(!help.starts_with("Where settings"), "{help}");
+        let takes = !["demo", "healthcheck"].contains(&command);
+        assert_eq!(help.contains("--data") && help.contains("--config"), takes, "{command}: {help}");
+    }
     for shell in ["bash", "zsh", "fish"] {
         assert!(said(&["completions", shell]).contains("healthcheck"), "{shell}");
     }

@@ -1,6 +1,6 @@
 //! The real binary, driven as its users drive it.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod api;
 mod buyers;

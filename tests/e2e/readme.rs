@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use meshwork_testkit::Up;
-use meshwork_testkit::up::{UNLIMITED, text};
+use meshwork_testkit::up::text;
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 /// What the README's lines call, and where they find the data.
@@ -35,8 +35,7 @@ fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
     let readme = std::fs::read_to_string(README).unwrap();
     let lines = grpcurl_lines(&readme);
     let folder = tempfile::tempdir().unwrap();
-    // The staff account makes more calls in a row than a person would.
-    let up = Up::start(folder.path(), UNLIMITED);
+    let up = Up::start(folder.path(), &[]);
     let gateway = up.address("gateway").to_string();
 
     // One shell runs all lines, since later ones use what earlier ones have set.

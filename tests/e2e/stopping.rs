@@ -1,5 +1,6 @@
 //! Ends: signals, open streams, and what is left behind.
 
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use meshwork_api::meshwork::orders::v1::WatchOrderRequest;
@@ -48,4 +49,43 @@ fn sigint_ends_it_too_and_a_restart_goes_on_with_the_same_account() {
     assert_eq!(up.wait().code(), Some(0), "{}", up.log());
     let up = Up::start(folder.path(), &[]);
     assert_eq!(std::fs::read(up.data().join("credentials/staff.json")).unwrap(), before);
+}
+
+#[test]
+fn silent_connections_do_not_hold_the_stop() {
+    use std::io::Write;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    let mut half = TcpStream::connect(up.address("ops")).unwrap();
+    half.write_all(b"GET /livez HT").unwrap();
+    let silent: Vec<_> =
+        ["gateway", "users", "orders"].map(|name| TcpStream::connect(up.address(name)).unwrap()).into();
+    let asked = Instant::now();
+    up.signal("TERM");
+    assert_eq!(up.wait().code(), Some(0), "{}", up.log());
+    assert!(asked.elapsed() < Duration::from_secs(5), "the stop took {:?}", asked.elapsed());
+    drop((half, silent));
+}
+
+#[test]
+fn a_second_signal_leaves_no_note_behind() {
+    use std::io::Write;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut up = Up::start(folder.path(), &[]);
+    let note = up.state().join("meshwork").join(format!("up-{}.json", up.address("gateway").port()));
+    assert!(note.is_file());
+    // Half a request holds the stop for a second.
+    let mut half = TcpStream::connect(up.address("ops")).unwrap();
+    half.write_all(b"GET /livez HT").unwrap();
+    up.signal("TERM");
+    let asked = Instant::now();
+    while !up.log().contains("stopping; a second signal") {
+        assert!(asked.elapsed() < Duration::from_secs(10), "{}", up.log());
+        std::thread::yield_now();
+    }
+    up.signal("INT");
+    assert_eq!(up.wait().code(), Some(130), "{}", up.log());
+    assert!(!note.exists(), "the note for `demo` is gone");
 }

@@ -141,3 +141,17 @@ async fn a_new_file_can_be_opened_by_many_at_once() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_commit_is_on_the_disk_before_it_is_answered() {
+    let (store, _folder) = open().await;
+    let settings = store.write(|connection| {
+        Box::pin(async move {
+            let synchronous: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.get(0);
+            let journal: String = sqlx::query("PRAGMA journal_mode").fetch_one(connection).await?.get(0);
+            Ok::<_, Error>((synchronous, journal))
+        })
+    });
+    // 2 is FULL: the journal is flushed at each commit.
+    assert_eq!(settings.await.unwrap(), (2, "wal".to_owned()));
+}

@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
@@ -64,6 +64,8 @@ pub fn with<T>(token: &Token, message: T) -> Request<T> {
 /// A running `meshwork up`. It is killed when it is dropped.
 pub struct Up {
     child: Child,
+    /// The lines that it prints. Locked, so that tests can share an `Up` between tasks.
+    printed: Mutex<mpsc::Receiver<String>>,
     data: PathBuf,
     addresses: HashMap<String, SocketAddr>,
     output: String,
@@ -85,6 +87,20 @@ impl Up {
     /// # Errors
     /// What it printed instead of getting ready.
     pub fn try_start(data: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let mut starting = Self::spawn(data, settings);
+        if starting.ready_by(Instant::now() + START) {
+            return Ok(starting);
+        }
+        starting.kill();
+        Err(format!("`up` did not get ready; it printed:\n{}\nand logged:\n{}", starting.output, starting.log()))
+    }
+
+    /// As [`Up::start`], but doesn't wait: the process may be killed before it is ready. Addresses are known, and calls
+    /// may be made, once [`Up::ready_by`] has said so.
+    ///
+    /// # Panics
+    /// When the process can't be made.
+    pub fn spawn(data: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = command(&data.join("state"));
         command.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.join("data"));
         command.envs(settings.iter().copied());
@@ -103,29 +119,28 @@ impl Up {
             let mut file = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
             std::io::copy(&mut stderr, &mut file).ok();
         });
-        let mut up = Self { child, data: data.to_owned(), addresses: HashMap::new(), output: String::new() };
-        let deadline = Instant::now() + START;
+        Self {
+            child,
+            printed: Mutex::new(printed),
+            data: data.to_owned(),
+            addresses: HashMap::new(),
+            output: String::new(),
+        }
+    }
+
+    /// Waits until it is ready, at most until `deadline`. Tells whether it is; not so when it has ended instead.
+    pub fn ready_by(&mut self, deadline: Instant) -> bool {
         loop {
-            match printed.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => {
-                    let mut words = line.split_whitespace();
-                    if let (Some(name), Some(Ok(address))) = (words.next(), words.next().map(str::parse)) {
-                        up.addresses.insert(name.to_owned(), address);
-                    }
-                    up.output.push_str(&line);
-                    up.output.push('\n');
-                    if line.starts_with("ready in ") {
-                        return Ok(up);
-                    }
-                }
-                Err(_) => {
-                    up.kill();
-                    return Err(format!(
-                        "`up` did not get ready; it printed:\n{}\nand logged:\n{}",
-                        up.output,
-                        up.log()
-                    ));
-                }
+            let patience = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.printed.get_mut().unwrap().recv_timeout(patience) else { return false };
+            let mut words = line.split_whitespace();
+            if let (Some(name), Some(Ok(address))) = (words.next(), words.next().map(str::parse)) {
+                self.addresses.insert(name.to_owned(), address);
+            }
+            self.output.push_str(&line);
+            self.output.push('\n');
+            if line.starts_with("ready in ") {
+                return true;
             }
         }
     }
