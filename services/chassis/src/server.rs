@@ -94,8 +94,8 @@ pub struct GrpcServer {
 impl GrpcServer {
     /// A port with health (everything NOT_SERVING) and reflection, whose errors carry `domain`.
     ///
-    /// Reflection shows the services that are added by [`GrpcServer::service`] and those in `shown`.
-    pub async fn new(verifier: Arc<Verifier>, domain: &'static str, shown: &[&'static str]) -> Self {
+    /// Reflection shows the services that are added by [`GrpcServer::service`] and by [`GrpcServer::show`].
+    pub async fn new(verifier: Arc<Verifier>, domain: &'static str) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         // tonic-health begins with SERVING, and a probe could pass before anything is ready.
         health.set_service_status("", ServingStatus::NotServing).await;
@@ -105,7 +105,7 @@ impl GrpcServer {
         Self {
             routes,
             services: Vec::new(),
-            shown: shown.iter().map(|name| (*name).to_owned()).collect(),
+            shown: Vec::new(),
             auth,
             before_auth: None,
             after_auth: None,

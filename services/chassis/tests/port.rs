@@ -54,7 +54,7 @@ async fn port(users: &str, is_ready: &CancellationToken, shutdown: &Cancellation
     let keys = Arc::new(GrpcKeys::new(connect(users).unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let server = GrpcServer::new(verifier, "tests.meshwork.dev", &[]).await.service(Orders).await;
+    let server = GrpcServer::new(verifier, "tests.meshwork.dev").await.service(Orders).await;
     let is_ready = is_ready.clone().cancelled_owned();
     tokio::spawn(server.serve(listen.listener().unwrap(), is_ready, shutdown.clone()));
     connect(&format!("http://{}", listen.address())).unwrap()

@@ -18,7 +18,7 @@ async fn connections_without_calls_do_not_hold_the_stop() {
     let keys = Arc::new(GrpcKeys::new(connect("http://127.0.0.1:1").unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let server = GrpcServer::new(verifier, "tests.meshwork.dev", &[]).await;
+    let server = GrpcServer::new(verifier, "tests.meshwork.dev").await;
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(server.serve(listen.listener().unwrap(), std::future::ready(()), shutdown.clone()));
 

@@ -35,7 +35,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
     let proxy = ProxyLayer::new(app.clone(), channels.clone(), stop.clone());
-    let server = GrpcServer::new(Arc::new(verifier), DOMAIN, &[])
+    let server = GrpcServer::new(Arc::new(verifier), DOMAIN)
         .await
         .show(services.iter().map(|(name, _)| name.clone()))
         .before_auth(RefusalLimit::new(app.clone()))

@@ -57,7 +57,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         Arc::new(mailer),
         Arc::new(SystemClock),
     ));
-    let server = GrpcServer::new(Arc::new(verifier), DOMAIN, &[])
+    let server = GrpcServer::new(Arc::new(verifier), DOMAIN)
         .await
         .service(NotificationServiceServer::new(NotificationGrpc::new(app.clone())))
         .await;

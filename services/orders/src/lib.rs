@@ -163,7 +163,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
 
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let server = GrpcServer::new(verifier, DOMAIN, &[]).await;
+    let server = GrpcServer::new(verifier, DOMAIN).await;
     let serve = |drain: CancellationToken| async move {
         let orders = OrderServiceServer::new(OrderGrpc::new(app, drain.clone()));
         server.service(orders).await.serve(listener, std::future::ready(()), drain).await

@@ -42,7 +42,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         clock: Arc::new(SystemClock),
         reservation_ttl,
     };
-    let server = GrpcServer::new(verifier, DOMAIN, &[])
+    let server = GrpcServer::new(verifier, DOMAIN)
         .await
         .service(ProductServiceServer::new(ProductsGrpc::new(app.clone())))
         .await

@@ -80,7 +80,7 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let mut background = Background::new();
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
-    let server = GrpcServer::new(verifier, DOMAIN, &[])
+    let server = GrpcServer::new(verifier, DOMAIN)
         .await
         .service(UserServiceServer::new(UserGrpc::new(app.clone())))
         .await
