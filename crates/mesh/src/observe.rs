@@ -1,0 +1,190 @@
+//! Hooks for metrics and tests: each step of a call and each change of an endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::outcome::Outcome;
+use crate::trace::Cause;
+
+/// The state of an endpoint, or of a whole channel (gRPC's connectivity states).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Connectivity {
+    /// Not connected, and not about to be.
+    #[default]
+    Idle,
+    /// A connection is being made.
+    Connecting,
+    /// Calls can be sent.
+    Ready,
+    /// The last try failed, or the endpoint says that it is not healthy.
+    TransientFailure,
+    /// Closed for good.
+    Shutdown,
+}
+
+/// The state of a circuit breaker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Circuit {
+    /// Calls pass.
+    #[default]
+    Closed,
+    /// No call passes.
+    Open,
+    /// A few calls pass, to see whether it is well again.
+    HalfOpen,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A call began.
+    CallStarted {
+        /// `/package.Service/Method`.
+        method: &'a str,
+    },
+    /// A call ended: at its trailers, its error, or when the caller let go.
+    CallEnded {
+        /// `/package.Service/Method`.
+        method: &'a str,
+        /// How it ended.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// An attempt began.
+    AttemptStarted {
+        /// `/package.Service/Method`.
+        method: &'a str,
+        /// Why.
+        cause: Cause,
+    },
+    /// An endpoint was picked for an attempt.
+    Picked {
+        /// The endpoint.
+        endpoint: &'a str,
+        /// How long the attempt had waited.
+        queued: Duration,
+    },
+    /// An attempt ended.
+    AttemptEnded {
+        /// `/package.Service/Method`.
+        method: &'a str,
+        /// The endpoint that had it, if one had.
+        endpoint: Option<&'a str>,
+        /// How it ended.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// Another attempt will follow.
+    RetryScheduled {
+        /// `/package.Service/Method`.
+        method: &'a str,
+        /// Why.
+        cause: Cause,
+        /// After how long.
+        delay: Duration,
+    },
+    /// A retry or hedge that the policy wanted was not made, for want of tokens or budget.
+    RetryThrottled {
+        /// `/package.Service/Method`.
+        method: &'a str,
+    },
+    /// The resolver gave endpoints.
+    Resolved {
+        /// How many.
+        endpoints: usize,
+    },
+    /// The resolver failed.
+    ResolutionFailed {
+        /// Why.
+        error: &'a str,
+    },
+    /// An endpoint changed its state.
+    EndpointChanged {
+        /// The endpoint.
+        endpoint: &'a str,
+        /// The state that it has now.
+        state: Connectivity,
+        /// What went wrong, if that is why.
+        error: Option<&'a str>,
+    },
+    /// A circuit breaker changed its state.
+    CircuitChanged {
+        /// The endpoint.
+        endpoint: &'a str,
+        /// The state that it has now.
+        circuit: Circuit,
+    },
+    /// Outlier detection ejected an endpoint, or would have.
+    Ejected {
+        /// The endpoint.
+        endpoint: &'a str,
+        /// `success_rate` or `failure_percentage`.
+        method: &'static str,
+        /// Why it was not carried out, if it was not: `enforcement_percentage` or `max_ejection_overflow`.
+        unenforced: Option<&'static str>,
+    },
+    /// Outlier detection took an endpoint back.
+    Unejected {
+        /// The endpoint.
+        endpoint: &'a str,
+    },
+    /// A new policy holds.
+    PolicyChanged,
+    /// A new policy was refused; the one before holds on.
+    PolicyRefused {
+        /// Why.
+        error: &'a str,
+    },
+    /// Certificates were read again from their files.
+    CertificatesReloaded,
+    /// New certificates were refused; the ones before hold on.
+    CertificatesRefused {
+        /// Why.
+        error: &'a str,
+    },
+}
+
+/// Sees what happens. Called on the path of calls: it must be quick and must not block.
+pub trait Observer: Send + Sync + 'static {
+    /// `event` has just happened.
+    fn event(&self, event: &Event<'_>);
+}
+
+impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
+    fn event(&self, event: &Event<'_>) {
+        self(event);
+    }
+}
+
+/// The observers of a channel; none costs a check.
+#[derive(Clone, Default)]
+pub struct Observers(Option<Arc<dyn Observer>>);
+
+impl Observers {
+    /// One observer.
+    pub fn new(observer: impl Observer) -> Self {
+        Self(Some(Arc::new(observer)))
+    }
+
+    /// Whether there is an observer.
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells the observer.
+    pub fn event(&self, event: &Event<'_>) {
+        if let Some(observer) = &self.0 {
+            observer.event(event);
+        }
+    }
+}
+
+impl fmt::Debug for Observers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Observers(1)" } else { "Observers(0)" })
+    }
+}
