@@ -1,0 +1,103 @@
+//! How an exchange fails below gRPC.
+
+use std::sync::Arc;
+
+use h2::Reason;
+use tonic::{Code, Status};
+
+/// How far a request that failed had come; it decides whether sending it again is safe without being asked (gRFC A6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It never left this process.
+    NotSent,
+    /// The peer's HTTP/2 library had it, its application never saw it: REFUSED_STREAM, or GOAWAY below its stream.
+    Refused,
+    /// The application may have seen it.
+    Sent,
+}
+
+/// A failure of the connection or of one stream.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct TransportError {
+    code: Code,
+    fate: Fate,
+    message: String,
+    source: Option<Arc<h2::Error>>,
+}
+
+impl TransportError {
+    /// The connection was gone, or going, before the request was given to it.
+    pub fn not_sent(message: impl Into<String>) -> Self {
+        Self { code: Code::Unavailable, fate: Fate::NotSent, message: message.into(), source: None }
+    }
+
+    /// A request that can't be sent, over any connection: to try again would lead to the same.
+    pub(super) fn malformed(message: impl Into<String>) -> Self {
+        Self { code: Code::Internal, fate: Fate::Sent, message: message.into(), source: None }
+    }
+
+    /// A connection that could not be made or used.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Self { code: Code::Unavailable, fate: Fate::Sent, message: message.into(), source: None }
+    }
+
+    /// The caller's own body failed after the response had begun; the stream was reset for it.
+    pub(super) fn body(status: &Status) -> Self {
+        Self { code: status.code(), fate: Fate::Sent, message: status.message().to_owned(), source: None }
+    }
+
+    /// What `h2` says of one stream.
+    ///
+    /// The codes follow gRPC's table of HTTP/2 error codes; a connection that broke is UNAVAILABLE.
+    pub(super) fn stream(error: h2::Error) -> Self {
+        let fate = Self::fate_of(&error);
+        let code = match error.reason() {
+            _ if error.is_io() || error.is_go_away() => Code::Unavailable,
+            Some(Reason::REFUSED_STREAM) => Code::Unavailable,
+            Some(Reason::CANCEL) => Code::Cancelled,
+            Some(Reason::ENHANCE_YOUR_CALM) => Code::ResourceExhausted,
+            Some(Reason::INADEQUATE_SECURITY) => Code::PermissionDenied,
+            Some(_) => Code::Internal,
+            None => Code::Unavailable,
+        };
+        let message = if error.is_io() || error.reason().is_none() {
+            format!("the connection broke: {error}")
+        } else {
+            format!("the server ended the stream: {error}")
+        };
+        Self { code, fate, message, source: Some(Arc::new(error)) }
+    }
+
+    /// What `h2` says of a connection before its SETTINGS: what isn't a frame then comes from a peer of another kind.
+    pub(super) fn before_settings(mut self) -> Self {
+        if self.source.as_ref().is_some_and(|error| error.is_go_away() && !error.is_remote()) {
+            self.message = "the server does not speak HTTP/2".to_owned();
+        }
+        self
+    }
+
+    /// How far a request had come that ended with `error`: one that the server refused, or that came after the last one
+    /// of a GOAWAY, was never seen by its application.
+    pub(crate) fn fate_of(error: &h2::Error) -> Fate {
+        let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+        if error.is_remote() && (refused || error.is_go_away()) { Fate::Refused } else { Fate::Sent }
+    }
+
+    /// What a caller gets.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// How far the request had come.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// As a status of gRPC, with this error as its source.
+    pub fn into_status(self) -> Status {
+        let mut status = Status::new(self.code, self.message.clone());
+        status.set_source(Arc::new(self));
+        status
+    }
+}

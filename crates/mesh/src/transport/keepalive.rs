@@ -1,0 +1,92 @@
+//! Signs of life of a silent peer (gRFC A8, client).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use h2::{Ping, PingPong};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::TransportError;
+use super::connection::Http2Options;
+use super::wire::Heard;
+
+/// The shortest interval that gRPC allows a client.
+const FLOOR: Duration = Duration::from_secs(10);
+
+/// Asks a peer that is silent for a sign of life. One timer a connection, that follows what is read: calls cost nothing.
+pub(super) struct KeepAlive {
+    interval: Duration,
+    timeout: Duration,
+    while_idle: bool,
+    pings: PingPong,
+    /// Whether a pong is still to come.
+    outstanding: bool,
+    timer: Pin<Box<Sleep>>,
+    /// When the peer had last been heard as it was asked.
+    asked: Option<Instant>,
+}
+
+impl KeepAlive {
+    /// `None` when the options ask for none.
+    pub(super) fn new(options: &Http2Options, pings: Option<PingPong>) -> Option<Self> {
+        let interval = options.keep_alive_interval?.max(FLOOR);
+        Some(Self {
+            interval,
+            timeout: options.keep_alive_timeout,
+            while_idle: options.keep_alive_while_idle,
+            pings: pings?,
+            outstanding: false,
+            timer: Box::pin(sleep_until(later(Instant::now(), interval))),
+            asked: None,
+        })
+    }
+
+    /// Ready when the peer counts as dead. `active` tells how many streams there are.
+    pub(super) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        heard: &Heard,
+        active: impl Fn() -> usize,
+    ) -> Poll<TransportError> {
+        loop {
+            if self.outstanding && self.pings.poll_pong(cx).is_ready() {
+                self.outstanding = false;
+            }
+            if self.timer.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            let (now, last) = (Instant::now(), heard.last());
+            let next = match self.asked {
+                // Whatever came is a sign of life, not only the pong.
+                Some(before) if last == before => {
+                    let silent = now.saturating_duration_since(last);
+                    return Poll::Ready(TransportError::unavailable(format!(
+                        "keepalive: the server has been silent for {silent:?} and did not answer a ping within {:?}",
+                        self.timeout
+                    )));
+                }
+                Some(_) => {
+                    self.asked = None;
+                    later(last, self.interval)
+                }
+                None if later(last, self.interval) > now => later(last, self.interval),
+                None if !self.while_idle && active() == 0 => later(now, self.interval),
+                None => {
+                    // Fails when the pong to an earlier one is still to come, which tells as much.
+                    let _ = self.pings.send_ping(Ping::opaque());
+                    self.outstanding = true;
+                    self.asked = Some(last);
+                    later(now, self.timeout)
+                }
+            };
+            self.timer.as_mut().reset(next);
+        }
+    }
+}
+
+/// A time that far away that it does not fit is as good as never.
+fn later(from: Instant, by: Duration) -> Instant {
+    from + by.min(Duration::from_secs(30 * 365 * 24 * 3600))
+}

@@ -1,0 +1,30 @@
+//! HTTP/2 connections: the one module that knows `h2`.
+//!
+//! Its face is narrow, so that another HTTP/2 can take its place: [`Connection::handshake`] gives a connection that the
+//! peer has accepted, [`Connection::reserve`] a place for a stream, [`StreamSlot::send`] sends a request and gives an
+//! [`Exchange`], the future of its response. The [`Driver`] moves the bytes and ends with the reason for the end of the
+//! connection.
+
+mod body;
+mod connection;
+mod driver;
+mod error;
+mod exchange;
+mod keepalive;
+mod sending;
+mod status;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub use body::RequestBody;
+pub use connection::{Connection, Http2Options, StreamSlot};
+pub use driver::{Closed, Driver};
+pub use error::{Fate, TransportError};
+pub use exchange::{Exchange, ExchangeError, ReceiveBody};
+pub use status::status_of_response;
+
+/// A byte stream that HTTP/2 can be spoken over.
+pub trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static> Io for T {}

@@ -1,0 +1,101 @@
+//! A request's body on its way out, as fast as the peer's windows allow.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
+use tonic::Status;
+
+use super::RequestBody;
+
+/// The state of sending one body.
+pub(super) struct Sending {
+    stream: SendStream<Bytes>,
+    body: RequestBody,
+    /// Taken from the body, not yet taken by the windows.
+    rest: Bytes,
+    /// What came after `rest`.
+    next: Option<Frame<Bytes>>,
+    /// Whether nothing comes after `rest` and `next`.
+    ended: bool,
+}
+
+impl Sending {
+    pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody) -> Self {
+        Self { stream, body, rest: Bytes::new(), next: None, ended: false }
+    }
+
+    /// Ready when all is sent, or when the peer wants no more; an error is the body's own.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        loop {
+            if !self.rest.is_empty() {
+                self.stream.reserve_capacity(self.rest.len());
+                let mut room = self.stream.capacity();
+                if room == 0 {
+                    match self.stream.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(capacity))) => room = capacity,
+                        // The stream is over; its response says how.
+                        Poll::Ready(_) => return Poll::Ready(Ok(())),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                let chunk = self.rest.split_to(room.min(self.rest.len()));
+                let last = self.rest.is_empty() && self.ended && self.next.is_none();
+                if self.stream.send_data(chunk, last).is_err() || last {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let frame = match self.next.take() {
+                Some(frame) => Some(frame),
+                None if self.ended => None,
+                None => match self.poll_body(cx) {
+                    Poll::Ready(Ok(frame)) => frame,
+                    Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+                    // The peer may answer without waiting for the rest.
+                    Poll::Pending => return self.stream.poll_reset(cx).map(|_| Ok(())),
+                },
+            };
+            let Some(frame) = frame else {
+                let _ = self.stream.send_data(Bytes::new(), true);
+                return Poll::Ready(Ok(()));
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(frame) => {
+                    let _ = self.stream.send_trailers(frame.into_trailers().unwrap_or_else(|_| HeaderMap::new()));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            // Whether this was the last frame is often known by now, and then END_STREAM needs no frame of its own.
+            if !self.ended {
+                match self.poll_body(cx) {
+                    Poll::Ready(Ok(next)) => {
+                        self.ended |= next.is_none();
+                        self.next = next;
+                    }
+                    Poll::Ready(Err(status)) => return Poll::Ready(Err(status)),
+                    Poll::Pending => {}
+                }
+            }
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame<Bytes>>, Status>> {
+        match Pin::new(&mut self.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Ok(Some(frame))),
+            Poll::Ready(Some(Err(status))) => {
+                self.stream.send_reset(Reason::CANCEL);
+                Poll::Ready(Err(status))
+            }
+            Poll::Ready(None) => {
+                self.ended = true;
+                Poll::Ready(Ok(None))
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

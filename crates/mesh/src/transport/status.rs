@@ -1,0 +1,29 @@
+//! Responses that are not gRPC's: proxies and plain HTTP servers answer too.
+
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::response::Parts;
+use tonic::{Code, Status};
+
+use crate::outcome::grpc_status;
+
+/// The status of a response that is no gRPC response, by gRPC's table of HTTP status codes; `None` for one that is.
+pub fn status_of_response(head: &Parts) -> Option<Status> {
+    let grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if (head.status == StatusCode::OK && grpc) || grpc_status(&head.headers).is_some() {
+        return None;
+    }
+    let code = match head.status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
+    Some(Status::new(
+        code,
+        format!("the answer is no gRPC: HTTP status {}, content-type {content:?}", head.status.as_u16()),
+    ))
+}
