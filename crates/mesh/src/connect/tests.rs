@@ -1,0 +1,3 @@
+//! Connectors.
+
+mod memory;
