@@ -1,0 +1,367 @@
+//! Circuit breaker: an endpoint that fails too often gets no calls for a while, then a few that probe it.
+//!
+//! Closed, a call costs one atomic load, and its success another one. Everything else (opening, probes) is rare and goes
+//! through a lock that is never held while waiting.
+
+mod layer;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+use tonic::Code;
+
+pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService, Judge};
+use self::window::Window;
+use crate::observe::Circuit;
+use crate::outcome::{Finish, Outcome};
+use crate::policy::CircuitBreaker;
+
+const CLOSED: u8 = 0;
+const OPEN: u8 = 1;
+const HALF_OPEN: u8 = 2;
+
+/// A circuit breaker. Clones are the same breaker.
+#[derive(Clone)]
+pub struct Breaker(Arc<Inner>);
+
+struct Inner {
+    /// Written under the lock of `gate` only.
+    circuit: AtomicU8,
+    /// Failures in a row.
+    failures: AtomicU32,
+    /// Whether the policy has a failure rate.
+    rated: AtomicBool,
+    policy: ArcSwap<CircuitBreaker>,
+    window: Window,
+    gate: Mutex<Gate>,
+    hook: OnceLock<Box<dyn Fn(Circuit) + Send + Sync>>,
+    place: OnceLock<Box<dyn Fn() + Send + Sync>>,
+}
+
+/// What matters while the circuit isn't closed.
+#[derive(Debug, Default)]
+struct Gate {
+    /// When an open circuit turns half-open; `None` when the time is too far away to be told.
+    until: Option<Instant>,
+    /// Tells the probes of one half-open time from those of another.
+    round: u64,
+    /// Probes under way.
+    probing: u32,
+    /// Probes that succeeded.
+    succeeded: u32,
+}
+
+/// What a breaker says to a call.
+#[derive(Debug)]
+pub enum Admission {
+    /// The circuit is closed: the call goes, and its outcome is to be recorded.
+    Closed,
+    /// The circuit is half-open and the call is one of the few that probe.
+    Probe(ProbePermit),
+    /// The call doesn't go.
+    Rejected {
+        /// When the circuit turns half-open; `None` when it is half-open and its probes are under way.
+        until: Option<Instant>,
+    },
+}
+
+/// The right to probe; dropped, it is given back and nothing is judged.
+#[must_use = "dropped, the probe is given back"]
+pub struct ProbePermit {
+    inner: Arc<Inner>,
+    round: u64,
+    /// Whether it keeps others from probing.
+    placed: bool,
+}
+
+impl Admission {
+    /// The response began: a probe that is a stream may last for hours, and keeps no others from probing meanwhile. It is
+    /// judged at its end still.
+    pub fn answered(&mut self) {
+        if let Self::Probe(permit) = self {
+            permit.give_back();
+        }
+    }
+}
+
+impl Breaker {
+    /// A closed breaker.
+    pub fn new(policy: CircuitBreaker) -> Self {
+        Self(Arc::new(Inner {
+            circuit: AtomicU8::new(CLOSED),
+            failures: AtomicU32::new(0),
+            rated: AtomicBool::new(policy.failure_rate.is_some()),
+            policy: ArcSwap::from_pointee(policy),
+            window: Window::new(Instant::now()),
+            gate: Mutex::default(),
+            hook: OnceLock::new(),
+            place: OnceLock::new(),
+        }))
+    }
+
+    /// Has `hook` told of each change, without a lock held. The first hook stays. It must be quick and must not block.
+    #[must_use]
+    pub fn on_change(self, hook: impl Fn(Circuit) + Send + Sync + 'static) -> Self {
+        let _ = self.0.hook.set(Box::new(hook));
+        self
+    }
+
+    /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one: who waits may ask
+    /// again. The first hook stays. It must be quick and must not block.
+    #[must_use]
+    pub fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+        let _ = self.0.place.set(Box::new(hook));
+        self
+    }
+
+    /// Whether a call may go now.
+    pub fn admit(&self, now: Instant) -> Admission {
+        let inner = &self.0;
+        if inner.circuit.load(Ordering::Acquire) == CLOSED {
+            return Admission::Closed;
+        }
+        let mut gate = inner.lock();
+        let turned = inner.turn(&mut gate, now);
+        let admission = match inner.circuit.load(Ordering::Acquire) {
+            CLOSED => Admission::Closed,
+            HALF_OPEN if gate.probing < inner.policy.load().probes.max(1) => {
+                gate.probing += 1;
+                Admission::Probe(ProbePermit { inner: Arc::clone(inner), round: gate.round, placed: true })
+            }
+            HALF_OPEN => Admission::Rejected { until: None },
+            _ => Admission::Rejected { until: gate.until },
+        };
+        drop(gate);
+        inner.tell(turned);
+        admission
+    }
+
+    /// Takes the outcome of a call that went while the circuit was closed. Those that end when it no longer is don't
+    /// count: they say nothing of the server since.
+    pub fn record(&self, now: Instant, outcome: Outcome) {
+        let inner = &self.0;
+        if cancelled(outcome) || inner.circuit.load(Ordering::Acquire) != CLOSED {
+            return;
+        }
+        let failed = outcome.is_failure();
+        if failed {
+            inner.failures.fetch_add(1, Ordering::Relaxed);
+        } else if inner.failures.load(Ordering::Relaxed) != 0 {
+            inner.failures.store(0, Ordering::Relaxed);
+        }
+        if inner.rated.load(Ordering::Relaxed)
+            && let Some(rate) = inner.policy.load().failure_rate
+        {
+            inner.window.record(now, rate.window, failed);
+        } else if !failed {
+            return;
+        }
+        if !inner.too_many(now) {
+            return;
+        }
+        let mut gate = inner.lock();
+        // Asked again: another call may have opened it, and it may even have closed since.
+        let turned = (inner.circuit.load(Ordering::Acquire) == CLOSED && inner.too_many(now))
+            .then(|| inner.open(&mut gate, now));
+        drop(gate);
+        inner.tell(turned);
+    }
+
+    /// Takes the outcome of a call, however it was admitted.
+    pub fn settle(&self, now: Instant, admission: Admission, outcome: Outcome) {
+        match admission {
+            Admission::Closed => self.record(now, outcome),
+            Admission::Probe(permit) => permit.settle(now, outcome),
+            Admission::Rejected { .. } => {}
+        }
+    }
+
+    /// Turns an open circuit half-open before its time: there is a new connection.
+    pub fn half_open(&self) {
+        let inner = &self.0;
+        if inner.circuit.load(Ordering::Acquire) == CLOSED {
+            return;
+        }
+        let mut gate = inner.lock();
+        let turned = (inner.circuit.load(Ordering::Acquire) == OPEN).then(|| inner.half_open(&mut gate));
+        drop(gate);
+        inner.tell(turned);
+    }
+
+    /// The state; an open circuit turns half-open by time.
+    pub fn state(&self, now: Instant) -> Circuit {
+        let inner = &self.0;
+        if inner.circuit.load(Ordering::Acquire) == OPEN {
+            let mut gate = inner.lock();
+            let turned = inner.turn(&mut gate, now);
+            drop(gate);
+            inner.tell(turned);
+        }
+        match inner.circuit.load(Ordering::Acquire) {
+            CLOSED => Circuit::Closed,
+            OPEN => Circuit::Open,
+            _ => Circuit::HalfOpen,
+        }
+    }
+
+    /// When an open circuit turns half-open; `None` when it isn't open. It may be in the past: [`Breaker::state`] then turns
+    /// it.
+    pub fn open_until(&self) -> Option<Instant> {
+        if self.0.circuit.load(Ordering::Acquire) != OPEN {
+            return None;
+        }
+        self.0.lock().until
+    }
+
+    /// Takes a new policy. The state stays, and so do failures in a row; a window of another length begins empty.
+    pub fn update(&self, policy: CircuitBreaker) {
+        let inner = &self.0;
+        let _gate = inner.lock();
+        let before = inner.policy.load_full();
+        let window = |policy: &CircuitBreaker| policy.failure_rate.map(|rate| rate.window);
+        if window(&before) != window(&policy) {
+            inner.window.clear();
+        }
+        inner.rated.store(policy.failure_rate.is_some(), Ordering::Relaxed);
+        inner.policy.store(Arc::new(policy));
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, Gate> {
+        // Nothing in a gate is left half done by a panic.
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, turned: Option<Circuit>) {
+        if let (Some(circuit), Some(hook)) = (turned, self.hook.get()) {
+            hook(circuit);
+        }
+    }
+
+    fn too_many(&self, now: Instant) -> bool {
+        let policy = self.policy.load();
+        let failures = self.failures.load(Ordering::Relaxed);
+        policy.consecutive_failures.is_some_and(|limit| failures >= limit.max(1))
+            || policy.failure_rate.is_some_and(|rate| {
+                let (ok, failed) = self.window.sum(now, rate.window);
+                let calls = ok + failed;
+                failed > 0 && calls >= u64::from(rate.min_calls) && failed * 100 >= calls * u64::from(rate.percent)
+            })
+    }
+
+    fn open(&self, gate: &mut Gate, now: Instant) -> Circuit {
+        gate.until = now.checked_add(self.policy.load().open_for);
+        self.forget();
+        self.circuit.store(OPEN, Ordering::Release);
+        Circuit::Open
+    }
+
+    fn half_open(&self, gate: &mut Gate) -> Circuit {
+        *gate = Gate { round: gate.round + 1, ..Gate::default() };
+        self.circuit.store(HALF_OPEN, Ordering::Release);
+        Circuit::HalfOpen
+    }
+
+    fn close(&self, gate: &mut Gate) -> Circuit {
+        *gate = Gate { round: gate.round + 1, ..Gate::default() };
+        self.forget();
+        self.circuit.store(CLOSED, Ordering::Release);
+        Circuit::Closed
+    }
+
+    fn forget(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.window.clear();
+    }
+
+    /// Turns an open circuit half-open when its time has come.
+    fn turn(&self, gate: &mut Gate, now: Instant) -> Option<Circuit> {
+        let due = gate.until.is_some_and(|until| now >= until);
+        (self.circuit.load(Ordering::Acquire) == OPEN && due).then(|| self.half_open(gate))
+    }
+}
+
+impl ProbePermit {
+    /// The probe ended at `now` with `outcome`; one that was cancelled is given back.
+    pub fn settle(self, now: Instant, outcome: Outcome) {
+        if cancelled(outcome) {
+            return;
+        }
+        let inner = &self.inner;
+        let mut gate = inner.lock();
+        if gate.round != self.round || inner.circuit.load(Ordering::Acquire) != HALF_OPEN {
+            return;
+        }
+        let turned = if outcome.is_failure() {
+            Some(inner.open(&mut gate, now))
+        } else {
+            gate.succeeded += 1;
+            (gate.succeeded >= inner.policy.load().probes.max(1)).then(|| inner.close(&mut gate))
+        };
+        drop(gate);
+        inner.tell(turned);
+        // The drop gives the place back, unless the round is over.
+    }
+}
+
+/// Whether a call ended because somebody gave it up, here or at the server: neither a failure nor a success.
+fn cancelled(outcome: Outcome) -> bool {
+    outcome.code() == Code::Cancelled
+}
+
+impl Finish for ProbePermit {
+    fn finish(self, outcome: Outcome) {
+        self.settle(Instant::now(), outcome);
+    }
+}
+
+impl Drop for ProbePermit {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+impl ProbePermit {
+    fn give_back(&mut self) {
+        if !std::mem::replace(&mut self.placed, false) {
+            return;
+        }
+        let inner = &self.inner;
+        let mut gate = inner.lock();
+        if gate.round != self.round {
+            return;
+        }
+        let full = gate.probing >= inner.policy.load().probes.max(1);
+        gate.probing = gate.probing.saturating_sub(1);
+        drop(gate);
+        if full
+            && inner.circuit.load(Ordering::Acquire) == HALF_OPEN
+            && let Some(hook) = inner.place.get()
+        {
+            hook();
+        }
+    }
+}
+
+impl fmt::Debug for Breaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Breaker")
+            .field("circuit", &self.0.circuit)
+            .field("failures", &self.0.failures)
+            .field("gate", &self.0.gate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ProbePermit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProbePermit").field("round", &self.round).finish_non_exhaustive()
+    }
+}
