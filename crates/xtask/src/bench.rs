@@ -9,6 +9,7 @@ use clap::ValueEnum;
 
 use crate::process::Process;
 use crate::workspace::Workspace;
+use crate::{peers, setup};
 
 /// The longest that the release build may take, from nothing, on a slow machine.
 const BUILD_LIMIT: Duration = Duration::from_secs(2 * 3600);
@@ -25,25 +26,36 @@ pub enum Output {
     Json,
 }
 
-/// Builds the release binary and runs the benchmark `name` with it.
+/// The benchmark of the mesh channel: it needs other proxies, and no services.
+const MESH: &str = "mesh";
+
+/// Builds what the benchmark `name` needs and runs it; `args` are for the benchmark itself.
 ///
 /// # Errors
 /// When there is no such benchmark; the message lists those that there are. When the build or the benchmark fails.
-pub fn run(name: &str, output: Output) -> Result<()> {
+pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
     let workspace = Workspace::find()?;
     check(name, &benchmarks(&workspace.root.join("tests/bench"))?)?;
 
     let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
-    cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
-    // All packages are selected here as above, so that the same build of the dependencies serves both.
-    let mut bench = cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"]);
+    let mut bench = if name == MESH {
+        let peers = setup::folder("peers")?;
+        peers::provide(&peers);
+        cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
+            .env("MESHWORK_BENCH_PEERS", peers)
+    } else {
+        cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
+        // All packages are selected here as above, so that the same build of the dependencies serves both.
+        cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"])
+            .env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?)
+    };
     if output == Output::Json {
         bench = bench.args(["--output", "json"]);
     }
-    bench.env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?).limit(BENCH_LIMIT).run()
+    bench.args(args).limit(BENCH_LIMIT).run()
 }
 
-/// The names of the benchmarks in `folder`, in order; none when there is no such folder.
+/// The names of the benchmarks in `folder`, files and folders with a `main.rs`, in order; none when there is no such folder.
 fn benchmarks(folder: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -52,7 +64,7 @@ fn benchmarks(folder: &Path) -> Result<Vec<String>> {
     let mut names: Vec<_> = entries
         .flatten()
         .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs") || path.join("main.rs").is_file())
         .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
         .collect();
     names.sort();
@@ -87,7 +99,9 @@ mod tests {
     fn benchmarks_are_the_rust_files_of_the_folder() {
         // Tests run in the folder of their package; its sources stand in for benchmarks.
         let names = benchmarks(Path::new("src")).unwrap();
-        assert_eq!(names, ["bench", "main", "process", "setup", "test", "workspace"]);
+        assert_eq!(names, ["bench", "main", "peers", "process", "setup", "test", "workspace"]);
+        // So does its own folder, as the one with a `main.rs`.
+        assert!(benchmarks(Path::new(".")).unwrap().contains(&"src".to_owned()));
         assert!(benchmarks(Path::new("/no/such/folder")).unwrap().is_empty());
     }
 }

@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
 
 mod bench;
+mod peers;
 mod process;
 mod setup;
 mod test;
@@ -51,12 +52,16 @@ enum Command {
 
     /// Run one benchmark of tests/bench/ on the release build.
     Bench {
-        /// The benchmark: the name of its file without `.rs`.
+        /// The benchmark: the name of its folder, or of its file without `.rs`.
         name: String,
 
         /// How the result is printed; with `json`, standard output holds the JSON alone.
         #[arg(long, value_enum, default_value_t = Output::Text)]
         output: Output,
+
+        /// What the benchmark itself is told, after `--`.
+        #[arg(last = true)]
+        args: Vec<String>,
     },
 }
 
@@ -67,7 +72,7 @@ fn main() -> ExitCode {
         }),
         Command::Fmt => fmt(),
         Command::Test { full } => test::run(full),
-        Command::Bench { name, output } => bench::run(&name, output),
+        Command::Bench { name, output, args } => bench::run(&name, output, &args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

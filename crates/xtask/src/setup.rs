@@ -53,6 +53,14 @@ pub fn run() -> Result<Tools> {
     Ok(Tools { grpcurl: folder.provide(&GRPCURL)?, buf: folder.provide(&BUF)? })
 }
 
+/// The folder `name` among the user's tools, whether it is there or not.
+///
+/// # Errors
+/// When no variable of the environment tells where tools are.
+pub fn folder(name: &str) -> Result<PathBuf> {
+    Ok(ToolsFolder::of_user()?.path.join(name))
+}
+
 /// A program that the tests call, at one version.
 struct Tool {
     name: &'static str,

@@ -1,0 +1,107 @@
+//! `cargo xtask bench mesh`: our channel beside tonic's, beside layers and proxies, well and under faults.
+//!
+//! Servers, clients and proxies are processes of their own, so that the CPU of each can be told. Throughput is measured in
+//! short rounds over all paths; what counts are ratios to tonic's `balance_list` of the same round.
+//!
+//! For a look at some paths alone, after `cargo xtask bench mesh --`: `--only PATH,PATH`, `--rounds N`, `--no-faults`,
+//! `--only-faults`, `--no-counts`.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
+#![allow(missing_docs, reason = "a program")]
+
+mod callgrind;
+mod client;
+mod faults;
+mod load;
+mod message;
+mod paths;
+mod processes;
+mod proxies;
+mod report;
+mod run;
+mod server;
+mod throughput;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use crate::faults::Fault;
+use crate::paths::YARDSTICK;
+use crate::processes::Fleet;
+use crate::report::Measured;
+use crate::run::Way;
+
+/// How many rounds there are unless it is said.
+const ROUNDS: usize = 7;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["server", port] => block_on(server::run(port.parse().unwrap())),
+        ["client", path, servers] => {
+            let servers: Vec<_> = servers.split(',').map(|server| server.parse().unwrap()).collect();
+            block_on(paths::run(path, &servers));
+        }
+        _ => measure(&words),
+    }
+}
+
+/// All processes have the same runtime.
+fn block_on(work: impl Future<Output = ()>) {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work);
+}
+
+fn measure(words: &[&str]) {
+    let has = |flag: &str| words.contains(&flag);
+    let value = |flag: &str| words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1]);
+    let mut fleet = Fleet::start();
+    let mut ways = Vec::new();
+    for path in paths::ALL {
+        if value("--only").is_some_and(|only| !only.split(',').any(|name| name == *path)) {
+            continue;
+        }
+        match Way::open(path, &fleet) {
+            Ok(way) => ways.push(way),
+            Err(error) => eprintln!("without {path}: {error}"),
+        }
+    }
+    let rounds = value("--rounds").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let measured = if has("--only-faults") { nothing() } else { calm(&ways, &fleet, rounds, !has("--no-counts")) };
+    let mut rows = Vec::new();
+    if !has("--no-faults") {
+        for fault in Fault::ALL {
+            for way in ways.iter().filter(|way| paths::balances(&way.name)) {
+                match faults::run(fault, way, &mut fleet) {
+                    Some(row) => {
+                        eprintln!("{}, {}: {} of {} failed", fault.name(), row.path, row.failed, row.calls);
+                        rows.push(row);
+                    }
+                    None => eprintln!("{}, {}: the client ended without a result", fault.name(), way.name),
+                }
+            }
+        }
+    }
+    if value("--output") == Some("json") { report::json(&measured, &rows) } else { report::text(&measured, &rows) }
+}
+
+fn nothing() -> Measured {
+    Measured { summary: BTreeMap::new(), open: BTreeMap::new(), counts: BTreeMap::new() }
+}
+
+fn calm(ways: &[Way], fleet: &Fleet, rounds: usize, counted: bool) -> Measured {
+    let summary = throughput::summary(&throughput::rounds(ways, fleet, rounds));
+    // Without the yardstick, half of what the first path reaches.
+    let reference = summary.get(YARDSTICK).or_else(|| summary.values().next());
+    let rate = reference.map_or(1_000.0, |summary| summary.round.per_second / 2.0);
+    let open = throughput::open(ways, fleet, rate);
+    let mut counts = BTreeMap::new();
+    if counted && callgrind::is_there() {
+        for way in ways.iter().filter(|way| paths::proxy(&way.name).is_none()) {
+            if let Some(cost) = callgrind::count(way, fleet) {
+                counts.insert(way.name.clone(), cost);
+            }
+        }
+    }
+    Measured { summary, open, counts }
+}
