@@ -1,0 +1,421 @@
+//! One attempt over the channel: pick, send, await the headers; to the end of the response its outcome is watched.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::future::select_all;
+use http::header::HeaderName;
+use http::uri::{Parts, PathAndQuery};
+use http::{HeaderMap, Request, Uri};
+use pin_project_lite::pin_project;
+use smallvec::SmallVec;
+use tokio::time::{Instant, Sleep};
+use tonic::{Code, Status};
+
+use super::body::{AttemptBody, Guard};
+use super::member::Member;
+use super::pick::{Picked, Tried};
+use super::shared::{Active, Shared};
+use crate::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
+use crate::balance::PickArgs;
+use crate::breaker::Admission;
+use crate::deadline;
+use crate::limit::Permit;
+use crate::observe::{Event, Observers};
+use crate::outcome::{Outcome, grpc_status};
+use crate::trace::AttemptTrace;
+use crate::transport::{Exchange, ExchangeError, Fate, RequestBody, StreamSlot, status_of_response};
+
+pub(super) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// Carries out the attempts of one call.
+#[derive(Clone, Copy)]
+pub(super) struct Sender<'a> {
+    pub shared: &'a Shared,
+    pub active: &'a Active,
+    pub method: &'a PathAndQuery,
+    /// The timeout that the request's metadata already holds.
+    pub timeout: Option<Duration>,
+    /// What the attempts before went to.
+    pub tried: Tried,
+}
+
+impl<'a> Attempts for Sender<'a> {
+    type ResponseBody = AttemptBody;
+    type Future = Attempt<'a>;
+
+    fn attempt(&mut self, request: Request<RequestBody>, context: AttemptContext) -> Attempt<'a> {
+        let started = Instant::now();
+        let overdue = context.deadline.is_some_and(|deadline| deadline <= started);
+        let mut attempt = Attempt {
+            started,
+            placed: started,
+            unplaced: self.unplaced(started),
+            context,
+            trace: AttemptTrace { picks: 1, ..AttemptTrace::default() },
+            state: State::Failed { error: None },
+            sleep: None,
+        };
+        if overdue {
+            attempt.state = State::Failed { error: Some(deadline_exceeded()) };
+            return attempt;
+        }
+        let Some(permit) = self.active.concurrency.try_acquire() else {
+            let message = format!(
+                "there are {} calls in flight to {}, as many as maxConcurrentRequests allows",
+                self.active.concurrency.limit(),
+                self.shared.fixed.target
+            );
+            let error = AttemptError { status: Status::unavailable(message), fate: Fate::Sent, last: true };
+            attempt.state = State::Failed { error: Some(error) };
+            return attempt;
+        };
+        let call = PickArgs { method: self.method.path(), headers: request.headers(), now: started };
+        let picked = self.shared.snapshot.load().pick(&call, &self.tried);
+        attempt.state = match picked {
+            Picked::Member(member, admission, slot) => {
+                self.tried.add(&member);
+                let guard = Guard::new(self, member, admission, permit, (started, Duration::ZERO));
+                attempt.trace.endpoint = Some(guard.endpoint());
+                Unplaced::placed(&mut attempt.unplaced);
+                State::sent(self.send(slot, request, context.deadline, started), guard)
+            }
+            Picked::Fail(message) if !context.wait_for_ready => State::Failed { error: Some(unavailable(&message)) },
+            Picked::Fail(_) | Picked::Wait(_) => {
+                let waiting = Waiting { sender: *self, request, permit, context, started };
+                State::Queued { queue: Box::pin(waiting.queue()) }
+            }
+        };
+        attempt
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// What tells of the end of an attempt that no endpoint took, if anybody is told.
+    fn unplaced(&self, started: Instant) -> Option<Unplaced<'a>> {
+        let observers = &self.active.fixed.observers;
+        observers.is_some().then(|| Unplaced { observers, method: self.method, started, outcome: Outcome::Cancelled })
+    }
+
+    /// Gives the request to the connection, with what is left of the deadline in its metadata.
+    fn send(
+        &self,
+        slot: StreamSlot,
+        request: Request<RequestBody>,
+        deadline: Option<Instant>,
+        now: Instant,
+    ) -> Result<Exchange, AttemptError> {
+        let (mut head, body) = request.into_parts();
+        let left = deadline.map(|deadline| rounded(deadline.saturating_duration_since(now)));
+        if let Some(left) = left.filter(|_| left != self.timeout) {
+            head.headers.insert(&GRPC_TIMEOUT, deadline::encode_timeout(left));
+        }
+        let mut uri = Parts::default();
+        uri.scheme = Some(self.shared.scheme.clone());
+        uri.authority = Some(self.shared.authority.clone());
+        uri.path_and_query = Some(self.method.clone());
+        head.uri = Uri::from_parts(uri).unwrap_or_default();
+        head.version = http::Version::HTTP_2;
+        slot.send(Request::from_parts(head, ()), body).map_err(|error| {
+            let fate = error.fate();
+            AttemptError { status: error.into_status(), fate, last: false }
+        })
+    }
+}
+
+/// An attempt that has no endpoint yet. Dropped, its end is told: from then on the endpoint's guard does that.
+struct Unplaced<'a> {
+    observers: &'a Observers,
+    method: &'a PathAndQuery,
+    started: Instant,
+    outcome: Outcome,
+}
+
+impl Unplaced<'_> {
+    fn ended(mut self, code: Code) {
+        self.outcome = Outcome::Status(code);
+    }
+
+    /// An endpoint took it.
+    fn placed(this: &mut Option<Self>) {
+        std::mem::forget(this.take());
+    }
+}
+
+impl Drop for Unplaced<'_> {
+    fn drop(&mut self) {
+        let (method, outcome, took) = (self.method.path(), self.outcome, self.started.elapsed());
+        self.observers.event(&Event::AttemptEnded { method, endpoint: None, outcome, took });
+    }
+}
+
+/// An attempt that no endpoint could take at once.
+struct Waiting<'a> {
+    sender: Sender<'a>,
+    request: Request<RequestBody>,
+    permit: Permit,
+    context: AttemptContext,
+    started: Instant,
+}
+
+/// What came of waiting.
+struct Queued {
+    result: Result<(Result<Exchange, AttemptError>, Guard), AttemptError>,
+    picks: u32,
+}
+
+impl Waiting<'_> {
+    async fn queue(self) -> Queued {
+        let Self { sender, request, permit, context, started } = self;
+        let mut picks = 1;
+        // Bounded by the deadline, if there is one, and by maxConcurrentRequests: the permit is held while waiting.
+        let waited = wait(&sender, request.headers(), context.wait_for_ready, &mut picks);
+        let place = match context.deadline {
+            Some(deadline) => {
+                tokio::time::timeout_at(deadline, waited).await.unwrap_or_else(|_| Err(too_late(started)))
+            }
+            None => waited.await,
+        };
+        let result = place.map(|(member, admission, slot)| {
+            let now = Instant::now();
+            let guard = Guard::new(&sender, member, admission, permit, (now, now.saturating_duration_since(started)));
+            (sender.send(slot, request, context.deadline, now), guard)
+        });
+        Queued { result, picks }
+    }
+}
+
+/// Waits for a place, and picks again at each change.
+async fn wait(
+    sender: &Sender<'_>,
+    headers: &HeaderMap,
+    wait_for_ready: bool,
+    picks: &mut u32,
+) -> Result<(Arc<Member>, Admission, StreamSlot), AttemptError> {
+    let shared = sender.shared;
+    // Exactly those that the last pick found full: the room of one that can't be used for another reason would end no
+    // wait, and the room of each of them does.
+    let mut watched: SmallVec<[Arc<Member>; 1]> = SmallVec::new();
+    loop {
+        // From here on no change is missed.
+        let mut changed = shared.changed.subscribe();
+        shared.wake();
+        let room = async {
+            if watched.is_empty() {
+                return std::future::pending().await;
+            }
+            let _ = select_all(watched.iter().map(|member| Box::pin(member.subchannel.room()))).await;
+        };
+        let mut room = Box::pin(room);
+        let at_once = futures_util::poll!(&mut room).is_ready();
+        let call = PickArgs { method: sender.method.path(), headers, now: Instant::now() };
+        *picks += 1;
+        let picked = shared.snapshot.load().pick(&call, &sender.tried);
+        let full = match picked {
+            Picked::Member(member, admission, slot) => return Ok((member, admission, slot)),
+            Picked::Fail(message) if !wait_for_ready => return Err(unavailable(&message)),
+            Picked::Fail(_) => SmallVec::new(),
+            Picked::Wait(full) => full,
+        };
+        let known = |member: &Arc<Member>| watched.iter().any(|other| Arc::ptr_eq(member, other));
+        if full.len() != watched.len() || !full.iter().all(known) {
+            // Picked again at once, now that their room is watched.
+            drop(room);
+            watched = full;
+        } else if at_once {
+            // Room that others were quicker to take.
+            tokio::task::yield_now().await;
+        } else {
+            tokio::select! {
+                () = &mut room => {}
+                closed = changed.changed() => if closed.is_err() {
+                    return Err(unavailable("the channel was closed"));
+                },
+            }
+        }
+    }
+}
+
+fn too_late(started: Instant) -> AttemptError {
+    let waited = started.elapsed();
+    let message = format!("no endpoint took the call within its deadline; it waited {waited:?}");
+    AttemptError { status: Status::deadline_exceeded(message), fate: Fate::NotSent, last: true }
+}
+
+pin_project! {
+    /// The future of one attempt.
+    pub struct Attempt<'a> {
+        started: Instant,
+        unplaced: Option<Unplaced<'a>>,
+        // When an endpoint took it: what was waited before is not the endpoint's doing.
+        placed: Instant,
+        context: AttemptContext,
+        trace: AttemptTrace,
+        #[pin]
+        state: State<'a>,
+        #[pin]
+        sleep: Option<Sleep>,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<'a> {
+        /// Waits for an endpoint, or a stream of one.
+        Queued { queue: Pin<Box<dyn Future<Output = Queued> + Send + 'a>> },
+        /// Waits for headers.
+        Sent { exchange: Exchange, guard: Option<Guard> },
+        /// Will say why it failed.
+        Failed { error: Option<AttemptError> },
+    }
+}
+
+impl State<'_> {
+    fn sent(exchange: Result<Exchange, AttemptError>, guard: Guard) -> Self {
+        match exchange {
+            Ok(exchange) => Self::Sent { exchange, guard: Some(guard) },
+            Err(error) => {
+                guard.unsent();
+                Self::Failed { error: Some(error) }
+            }
+        }
+    }
+}
+
+impl Future for Attempt<'_> {
+    type Output = Attempted<AttemptBody>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let result = loop {
+            match this.state.as_mut().project() {
+                StateProjection::Queued { queue } => {
+                    let queued = ready!(queue.as_mut().poll(cx));
+                    this.trace.picks = queued.picks;
+                    this.trace.queued = this.started.elapsed();
+                    let state = match queued.result {
+                        Ok((exchange, guard)) => {
+                            *this.placed = Instant::now();
+                            Unplaced::placed(this.unplaced);
+                            this.trace.endpoint = Some(guard.endpoint());
+                            State::sent(exchange, guard)
+                        }
+                        Err(error) => State::Failed { error: Some(error) },
+                    };
+                    this.state.set(state);
+                }
+                StateProjection::Failed { error } => {
+                    break Err(error.take().unwrap_or_else(|| unavailable("the attempt was polled after its end")));
+                }
+                StateProjection::Sent { exchange, guard } => {
+                    if let Poll::Ready(answer) = Pin::new(exchange).poll(cx) {
+                        break match guard.take() {
+                            Some(guard) => answered(answer, guard),
+                            None => Err(unavailable("the attempt was polled after its end")),
+                        };
+                    }
+                    let (limit, own) = limit(this.context, *this.placed);
+                    let Some(limit) = limit else { return Poll::Pending };
+                    if this.sleep.is_none() {
+                        this.sleep.set(Some(tokio::time::sleep_until(limit)));
+                    }
+                    if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                        ready!(sleep.poll(cx));
+                    }
+                    let Some(guard) = guard.take() else { break Err(deadline_exceeded()) };
+                    break Err(if own {
+                        guard.finish(Outcome::TimedOut);
+                        let timeout = this.context.timeout.unwrap_or_default();
+                        let status =
+                            Status::unavailable(format!("no answer within the attempt's timeout of {timeout:?}"));
+                        AttemptError { status, fate: Fate::Sent, last: false }
+                    } else {
+                        guard.finish(Outcome::Status(Code::DeadlineExceeded));
+                        deadline_exceeded()
+                    });
+                }
+            }
+        };
+        let mut trace = std::mem::take(this.trace);
+        trace.took = this.started.elapsed();
+        if let Err(error) = &result {
+            trace.code = Some(error.status.code());
+            if let Some(unplaced) = this.unplaced.take() {
+                unplaced.ended(error.status.code());
+            }
+            trace.message = Some(error.status.message().into());
+        }
+        Poll::Ready(Attempted { result, trace })
+    }
+}
+
+/// When an attempt is over, and whether that is by its own timeout rather than by the deadline of the call.
+fn limit(context: &AttemptContext, placed: Instant) -> (Option<Instant>, bool) {
+    let own = context.timeout.and_then(|timeout| placed.checked_add(timeout));
+    match (own, context.deadline) {
+        (Some(own), Some(deadline)) if own < deadline => (Some(own), true),
+        (Some(own), None) => (Some(own), true),
+        (_, deadline) => (deadline, false),
+    }
+}
+
+/// Rounds up to three digits. The client ends the call at its own deadline; what the server is told a little later need
+/// not be exact, and calls with the same deadline send the same header, which HPACK makes one byte of.
+pub(super) fn rounded(left: Duration) -> Duration {
+    let nanos = left.as_nanos();
+    let unit = 10_u128.pow(nanos.checked_ilog10().unwrap_or(0).saturating_sub(2));
+    u64::try_from(nanos.div_ceil(unit) * unit).map_or(left, Duration::from_nanos)
+}
+
+/// Makes of what the transport gave what gRPC knows.
+fn answered(
+    answer: Result<http::Response<crate::transport::ReceiveBody>, ExchangeError>,
+    mut guard: Guard,
+) -> Result<http::Response<AttemptBody>, AttemptError> {
+    match answer {
+        Ok(response) => {
+            let (head, body) = response.into_parts();
+            if let Some(status) = status_of_response(&head) {
+                guard.finish(Outcome::Status(status.code()));
+                return Err(AttemptError { status, fate: Fate::Sent, last: false });
+            }
+            let ended = grpc_status(&head.headers);
+            let guard = match ended {
+                Some(code) => {
+                    guard.finish(Outcome::Status(code));
+                    None
+                }
+                None => {
+                    guard.headers();
+                    Some(guard)
+                }
+            };
+            Ok(http::Response::from_parts(head, AttemptBody::new(body, guard, ended)))
+        }
+        Err(ExchangeError::Transport(error)) => {
+            let fate = error.fate();
+            match fate {
+                // Says nothing about how the server does its work.
+                Fate::NotSent | Fate::Refused => guard.unsent(),
+                Fate::Sent => guard.finish(Outcome::Status(error.code())),
+            }
+            Err(AttemptError { status: error.into_status(), fate, last: false })
+        }
+        Err(ExchangeError::Body(status)) => {
+            guard.unsent();
+            Err(AttemptError { status, fate: Fate::Sent, last: true })
+        }
+    }
+}
+
+fn unavailable(message: &str) -> AttemptError {
+    AttemptError { status: Status::unavailable(message), fate: Fate::Sent, last: false }
+}
+
+fn deadline_exceeded() -> AttemptError {
+    let status = Status::deadline_exceeded("the deadline of the call passed before its answer");
+    AttemptError { status, fate: Fate::Sent, last: true }
+}

@@ -1,0 +1,269 @@
+//! Response bodies: of an attempt, which gives back what it holds at the end of the stream; of a call, which keeps the
+//! deadline to the end.
+
+use std::fmt;
+use std::future::Future as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame};
+use tokio::time::{Instant, Sleep};
+use tonic::{Code, Status};
+
+use super::attempt::Sender;
+use super::call::CallEnd;
+use super::lengths::Lengths;
+use super::member::Member;
+use crate::breaker::Admission;
+use crate::limit::Permit;
+use crate::observe::{Event, Observers};
+use crate::outcome::{Outcome, grpc_status};
+use crate::transport::ReceiveBody;
+
+/// What an attempt holds on its endpoint. It is told the outcome, or dropped: then the attempt was cancelled.
+pub(super) struct Guard {
+    member: Arc<Member>,
+    admission: Option<Admission>,
+    _permit: Permit,
+    started: Instant,
+    timed: bool,
+    observed: Option<(Observers, http::uri::PathAndQuery)>,
+}
+
+impl Guard {
+    pub(super) fn new(
+        sender: &Sender<'_>,
+        member: Arc<Member>,
+        admission: Admission,
+        permit: Permit,
+        (started, queued): (Instant, Duration),
+    ) -> Self {
+        member.load.begin();
+        let observers = &sender.active.fixed.observers;
+        let observed = observers.is_some().then(|| (observers.clone(), sender.method.clone()));
+        observers.event(&Event::Picked { endpoint: &member.name, queued });
+        Self { member, admission: Some(admission), _permit: permit, started, timed: false, observed }
+    }
+
+    /// The name of the endpoint.
+    pub(super) fn endpoint(&self) -> Arc<str> {
+        Arc::clone(&self.member.name)
+    }
+
+    /// The response began.
+    pub(super) fn headers(&mut self) {
+        let now = Instant::now();
+        self.timed = true;
+        if let Some(admission) = &mut self.admission {
+            admission.answered();
+        }
+        self.member.load.record(now, now.saturating_duration_since(self.started), Outcome::Status(Code::Ok));
+    }
+
+    /// The request never reached the server's application: nothing to judge.
+    pub(super) fn unsent(mut self) {
+        self.timed = true;
+        self.settle(Outcome::Cancelled);
+    }
+
+    /// The attempt ended.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        let Some(admission) = self.admission.take() else { return };
+        let now = Instant::now();
+        let took = now.saturating_duration_since(self.started);
+        let member = &self.member;
+        if !self.timed {
+            member.load.record(now, took, outcome);
+        } else if outcome.is_failure() {
+            // A failure counts as slow. How long the stream had lasted says nothing of how fast the server answers.
+            member.load.record(now, Duration::ZERO, outcome);
+        }
+        member.load.end();
+        if let Some(breaker) = &member.breaker {
+            breaker.settle(now, admission, outcome);
+        }
+        if let Some(counter) = &member.counter {
+            counter.record(outcome);
+        }
+        if let Some((observers, method)) = &self.observed {
+            let endpoint = Some(&*member.name);
+            observers.event(&Event::AttemptEnded { method: method.path(), endpoint, outcome, took });
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.settle(Outcome::Cancelled);
+    }
+}
+
+/// The response body of one attempt.
+pub struct AttemptBody {
+    /// None when it was given up: dropped, it resets the stream.
+    body: Option<ReceiveBody>,
+    guard: Option<Guard>,
+    /// How the response ended, once it has.
+    ended: Option<Code>,
+}
+
+impl AttemptBody {
+    /// A response that began; or, with a code, one that ended with its headers.
+    pub(super) fn new(body: ReceiveBody, guard: Option<Guard>, ended: Option<Code>) -> Self {
+        Self { body: Some(body), guard, ended }
+    }
+
+    /// How the response ended, once it has.
+    pub(super) fn ended(&self) -> Option<Code> {
+        self.ended
+    }
+
+    /// Ends the stream, with what the attempt came to.
+    fn give_up(&mut self, outcome: Outcome) {
+        self.body = None;
+        self.settle(outcome);
+    }
+
+    fn settle(&mut self, outcome: Outcome) {
+        if let Some(guard) = self.guard.take() {
+            guard.finish(outcome);
+        }
+    }
+}
+
+impl Body for AttemptBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else { return Poll::Pending };
+        let (frame, outcome) = match frame {
+            Some(Ok(frame)) => {
+                let outcome = frame.trailers_ref().map(|trailers| grpc_status(trailers).unwrap_or(Code::Unknown));
+                (Some(Ok(frame)), outcome)
+            }
+            Some(Err(error)) => {
+                let code = error.code();
+                (Some(Err(error.into_status())), Some(code))
+            }
+            None => (None, Some(Code::Unknown)),
+        };
+        if let Some(code) = outcome {
+            this.ended = Some(code);
+            this.settle(Outcome::Status(code));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        // Trailers are still to come, and with them the outcome.
+        self.guard.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+}
+
+impl fmt::Debug for AttemptBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AttemptBody")
+    }
+}
+
+/// The response body of a call.
+pub(super) struct CallBody {
+    body: AttemptBody,
+    deadline: Option<Instant>,
+    /// Made when the body first has to wait: most unary calls never do.
+    sleep: Option<Pin<Box<Sleep>>>,
+    lengths: Option<Lengths>,
+    end: Option<CallEnd>,
+}
+
+impl CallBody {
+    pub(super) fn new(
+        body: AttemptBody,
+        deadline: Option<Instant>,
+        lengths: Option<Lengths>,
+        end: Option<CallEnd>,
+    ) -> Self {
+        Self { body, deadline, sleep: None, lengths, end }
+    }
+
+    /// Refuses a message that is longer than the policy allows.
+    fn measure(&mut self, frame: Option<Result<Frame<Bytes>, Status>>) -> Option<Result<Frame<Bytes>, Status>> {
+        if let Some(lengths) = &mut self.lengths
+            && let Some(Ok(data)) = &frame
+            && let Some(data) = data.data_ref()
+            && let Err(status) = lengths.read(data)
+        {
+            self.lengths = None;
+            self.body.give_up(Outcome::Status(status.code()));
+            return Some(Err(status));
+        }
+        frame
+    }
+
+    /// Whether a frame may still be passed on. A stream that never has to wait would outlive its deadline otherwise; the
+    /// end of a response always counts.
+    fn in_time(&self, frame: &Option<Result<Frame<Bytes>, Status>>) -> bool {
+        let more = matches!(frame, Some(Ok(frame)) if frame.is_data());
+        !more || self.deadline.is_none_or(|deadline| Instant::now() < deadline)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        sleep.as_mut().poll(cx)
+    }
+}
+
+impl Body for CallBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        let frame = match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(frame) if this.in_time(&frame) => frame,
+            Poll::Pending if this.poll_deadline(cx).is_pending() => return Poll::Pending,
+            Poll::Ready(_) | Poll::Pending => {
+                this.deadline = None;
+                this.body.give_up(Outcome::Status(Code::DeadlineExceeded));
+                let status =
+                    Status::deadline_exceeded("the deadline of the call passed before the end of its response");
+                Some(Err(status))
+            }
+        };
+        let frame = this.measure(frame);
+        let code = match (this.body.ended(), &frame) {
+            (None, Some(Ok(_))) => return Poll::Ready(frame),
+            (_, Some(Err(status))) => status.code(),
+            (ended, _) => ended.unwrap_or(Code::Unknown),
+        };
+        let frame = match (frame, this.end.take()) {
+            (Some(Err(status)), Some(end)) => Some(Err(end.fail(status))),
+            (frame, Some(end)) => {
+                end.finish(Outcome::Status(code));
+                frame
+            }
+            (frame, None) => frame,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.end.is_none() && self.body.is_end_stream()
+    }
+}
+
+/// How long something took, as far as it is worth telling.
+pub(super) fn since(started: Instant) -> Duration {
+    Instant::now().saturating_duration_since(started)
+}

@@ -1,0 +1,92 @@
+//! From a call to a place for its stream: pick, ask the circuit breaker, reserve.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::member::Member;
+use super::snapshot::{Otherwise, Snapshot};
+use crate::balance::PickArgs;
+use crate::breaker::Admission;
+use crate::subchannel::NoSlot;
+use crate::transport::StreamSlot;
+
+/// What came of a pick.
+pub(super) enum Picked {
+    /// This member takes the call.
+    Member(Arc<Member>, Admission, StreamSlot),
+    /// None can at the moment; these have no free stream.
+    Wait(SmallVec<[Arc<Member>; 1]>),
+    /// None can, and none is about to.
+    Fail(Arc<str>),
+}
+
+/// The endpoints that had the last attempts of a call. They are told apart by their address in memory, which costs a call
+/// nothing to keep; should another endpoint come to have it, a retry just goes elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried([usize; 3]);
+
+impl Tried {
+    /// `member` has an attempt.
+    pub(super) fn add(&mut self, member: &Member) {
+        self.0.rotate_right(1);
+        self.0[0] = Self::id(member);
+    }
+
+    fn contains(&self, member: &Member) -> bool {
+        self.0.contains(&Self::id(member))
+    }
+
+    /// What stays the same as long as the endpoint is there.
+    fn id(member: &Member) -> usize {
+        Arc::as_ptr(&member.load).addr()
+    }
+}
+
+impl Snapshot {
+    /// Picks without waiting: first among the endpoints that the call has not `tried`, then among those that it has. What the picker chose may be unable after all, since the snapshot is a little old: then
+    /// the next one in order is tried.
+    pub(super) fn pick(&self, call: &PickArgs<'_>, tried: &Tried) -> Picked {
+        let count = self.members.len();
+        if count == 0 {
+            return match &self.otherwise {
+                Otherwise::Wait => Picked::Wait(SmallVec::new()),
+                Otherwise::Fail(message) => Picked::Fail(Arc::clone(message)),
+            };
+        }
+        let first = self.picker.pick(call, &self.candidates);
+        let mut full = SmallVec::new();
+        let mut rejected = 0;
+        for step in 0..2 * count {
+            let member = &self.members[first.wrapping_add(step) % count];
+            if tried.contains(member) != (step >= count) {
+                continue;
+            }
+            // The place comes first: a probe that then had no place would have kept others from probing.
+            let slot = match member.subchannel.reserve() {
+                Ok(slot) => slot,
+                Err(NoSlot::Full) => {
+                    full.push(Arc::clone(member));
+                    continue;
+                }
+                Err(NoSlot::NotReady) => continue,
+            };
+            match member.breaker.as_ref().map_or(Admission::Closed, |breaker| breaker.admit(call.now)) {
+                Admission::Rejected { .. } => rejected += 1,
+                admission => return Picked::Member(Arc::clone(member), admission, slot),
+            }
+        }
+        if rejected == count && matches!(self.otherwise, Otherwise::Fail(_)) {
+            return Picked::Fail(circuits_open(count));
+        }
+        Picked::Wait(full)
+    }
+}
+
+/// Why no endpoint takes the call when the circuits of all are open.
+pub(super) fn circuits_open(count: usize) -> Arc<str> {
+    match count {
+        1 => "the circuit breaker of the only endpoint is open: it failed too often, and is tried again in a while".into(),
+        _ => format!("the circuit breakers of all {count} endpoints are open: they failed too often, and are tried again in a while").into(),
+    }
+}

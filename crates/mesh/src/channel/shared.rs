@@ -1,0 +1,195 @@
+//! What calls and the task of a channel share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use http::uri::{Authority, Scheme};
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use super::member::Member;
+use super::snapshot::{Otherwise, Snapshot};
+use crate::balance::{Picker, RoundRobin};
+use crate::limit::{ConcurrencyLimit, RateLimit};
+use crate::observe::{Circuit, Connectivity, Observers};
+use crate::policy::{Descriptors, Policy};
+use crate::random::Random;
+use crate::retry::{Budget, Buffers, Throttle};
+
+/// What calls and the task of a channel share.
+pub(super) struct Shared {
+    pub fixed: Arc<Fixed>,
+    pub authority: Authority,
+    pub scheme: Scheme,
+    pub snapshot: ArcSwap<Snapshot>,
+    /// Told at each new snapshot.
+    pub changed: watch::Sender<()>,
+    /// All endpoints, and whether they are ejected.
+    pub members: ArcSwap<Vec<(Arc<Member>, bool)>>,
+    pub active: ArcSwap<Active>,
+    /// Asks the task to begin.
+    pub kick: Notify,
+    pub descriptors: Option<Descriptors>,
+    pub since: Instant,
+    /// When the last call began, in seconds after `since`.
+    pub used: AtomicU32,
+}
+
+/// What never changes in a channel's life.
+pub(super) struct Fixed {
+    pub target: Arc<str>,
+    pub user_agent: HeaderValue,
+    pub observers: Observers,
+    pub random: Random,
+    pub buffers: Arc<Buffers>,
+    pub slow_call: Option<Duration>,
+}
+
+/// A policy and what counts by it. A call holds it, and with it all that it needs to its end: one count for many clones.
+pub(super) struct Active {
+    pub fixed: Arc<Fixed>,
+    pub policy: Policy,
+    pub throttle: Option<Arc<Throttle>>,
+    pub budget: Option<Arc<Budget>>,
+    pub rate: Option<Arc<RateLimit>>,
+    pub concurrency: Arc<ConcurrencyLimit>,
+}
+
+impl Active {
+    /// What counts by `policy`; what `before` counted by the same goes on.
+    pub(super) fn new(policy: Policy, fixed: &Arc<Fixed>, before: Option<&Self>) -> Self {
+        let new = policy.channel();
+        let old = before.map(|before| before.policy.channel());
+        let same = |what: &dyn Fn(&crate::policy::ChannelPolicy) -> bool| old.is_some_and(what);
+        let kept = |same: bool| before.filter(|_| same);
+        let throttle = match kept(same(&|old| old.retry_throttling == new.retry_throttling)) {
+            Some(before) => before.throttle.clone(),
+            None => new.retry_throttling.map(|policy| Arc::new(Throttle::new(policy))),
+        };
+        let budget = match kept(same(&|old| old.retry_budget == new.retry_budget)) {
+            Some(before) => before.budget.clone(),
+            None => new.retry_budget.map(|policy| Arc::new(Budget::new(policy))),
+        };
+        let rate = match kept(same(&|old| old.rate_limit == new.rate_limit)) {
+            Some(before) => before.rate.clone(),
+            None => new.rate_limit.map(|policy| Arc::new(RateLimit::new(policy))),
+        };
+        let concurrency = ConcurrencyLimit::of_target(&fixed.target, new.max_concurrent_requests);
+        Self { fixed: Arc::clone(fixed), throttle, budget, rate, concurrency, policy }
+    }
+}
+
+/// One endpoint and how it is.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct EndpointStatus {
+    /// Its addresses.
+    pub name: Arc<str>,
+    /// The state of its connection, and of its health if that is checked.
+    pub state: Connectivity,
+    /// Why it is not connected.
+    pub error: Option<String>,
+    /// The state of its circuit breaker; closed when it has none.
+    pub circuit: Circuit,
+    /// Whether outlier detection ejected it.
+    pub ejected: bool,
+    /// Calls under way.
+    pub in_flight: u32,
+    /// The moving average of its latency, peaks at once.
+    pub latency: Duration,
+}
+
+impl Shared {
+    /// Has the task begin, if it rests.
+    pub(super) fn wake(&self) {
+        if self.snapshot.load().connectivity == Connectivity::Idle {
+            self.kick.notify_one();
+        }
+    }
+
+    /// A call began.
+    pub(super) fn used(&self, now: Instant) {
+        let second = now.saturating_duration_since(self.since).as_secs() as u32;
+        // Mostly a read, so that callers don't write to the same memory.
+        if self.used.load(Ordering::Relaxed) != second {
+            self.used.store(second, Ordering::Relaxed);
+        }
+    }
+
+    /// For how long there was no call; none while there is one.
+    pub(super) fn idle_since(&self, now: Instant) -> Option<Duration> {
+        if self.members.load().iter().any(|(member, _)| member.load.in_flight() > 0) {
+            return None;
+        }
+        let used = Duration::from_secs(u64::from(self.used.load(Ordering::Relaxed)));
+        Some(now.saturating_duration_since(self.since).saturating_sub(used))
+    }
+
+    /// A policy with what the descriptors allow.
+    pub(super) fn complete(&self, policy: Policy) -> Policy {
+        match &self.descriptors {
+            Some(descriptors) => policy.with_descriptors(descriptors),
+            None => policy,
+        }
+    }
+
+    /// Lets calls run by `policy`.
+    pub(super) fn activate(&self, policy: Policy) {
+        let before = self.active.load_full();
+        self.active.store(Arc::new(Active::new(policy, &self.fixed, Some(&before))));
+    }
+
+    pub(super) fn publish(&self, snapshot: Snapshot) {
+        self.snapshot.store(Arc::new(snapshot));
+        self.changed.send_replace(());
+    }
+
+    /// The end: nobody is left to call.
+    pub(super) fn close(&self) {
+        self.members.store(Arc::new(Vec::new()));
+        let closed = Otherwise::Fail("the channel was closed".into());
+        self.publish(Snapshot { connectivity: Connectivity::Shutdown, otherwise: closed, ..Snapshot::idle() });
+    }
+
+    /// Why no endpoint can take calls.
+    pub(super) fn why_unavailable(&self) -> String {
+        match &self.snapshot.load().otherwise {
+            Otherwise::Fail(message) => message.to_string(),
+            Otherwise::Wait => format!("{} is not ready yet", self.fixed.target),
+        }
+    }
+
+    pub(super) fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
+        let members = self.members.load();
+        let status = |(member, ejected): &(Arc<Member>, bool)| {
+            let state = member.subchannel.state();
+            EndpointStatus {
+                name: Arc::clone(&member.name),
+                state: state.connectivity,
+                error: state.error.map(|error| error.to_string()),
+                circuit: member.breaker.as_ref().map_or(Circuit::Closed, |breaker| breaker.state(now)),
+                ejected: *ejected,
+                in_flight: member.load.in_flight(),
+                latency: member.load.latency(now),
+            }
+        };
+        members.iter().map(status).collect()
+    }
+}
+
+impl Snapshot {
+    /// Before the first call, and after a long time without one.
+    pub(super) fn idle() -> Self {
+        let picker: Arc<dyn Picker> = Arc::new(RoundRobin::new(&Random::system()));
+        Self {
+            candidates: Vec::new(),
+            members: Vec::new(),
+            picker,
+            otherwise: Otherwise::Wait,
+            connectivity: Connectivity::Idle,
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A gRPC service mesh as a library: put it under the tonic clients that you have, and leave the sidecar away.
+//!
+//! [`Channel`] takes the place of `tonic::transport::Channel` in any generated client. It resolves a name, keeps a
+//! connection to each server behind it, chooses one for each call, and repeats what is safe to repeat:
+//!
+//! ```no_run
+//! use tonic_health::pb::health_client::HealthClient;
+//!
+//! # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // before: let channel = tonic::transport::Channel::from_static("http://users:50051").connect().await?;
+//! let channel = meshwork::Channel::connect("dns:///users:50051").await?;
+//! let mut client = HealthClient::new(channel);
+//! # let _ = client; Ok(()) }
+//! ```
+//!
+//! # The path of a call
+//!
+//! policy lookup → deadline → rate limit → retry or hedge → concurrency limit → pick (health, outliers and circuit
+//! breakers decide what can be picked) → connection.
+//!
+//! | step | module | rules |
+//! |---|---|---|
+//! | targets and names | [`resolve`] | gRPC naming, A2, A21 |
+//! | connections | [`connect`], [`subchannel`], [`transport`] | A8, A17, A61, A62, A105 |
+//! | choice of the endpoint | [`balance`] | A48, peak EWMA |
+//! | endpoints that fail | [`outlier`], [`breaker`] | A50, circuit breaker with half-open probes |
+//! | attempts | [`retry`] | A6, with attempt timeouts and a retry budget |
+//! | limits | [`limit`] | A32, token bucket |
+//! | deadlines | [`deadline`] | `grpc-timeout`; what is left of an incoming call goes to its outgoing calls |
+//! | policy | [`policy`] | gRPC service config, and one `meshwork` key |
+//! | what happened | [`trace`], [`observe`] | |
+//! | the same steps as tower layers | [`layer`] | |
+//!
+//! # Defaults
+//!
+//! Without a policy a channel balances by latency and load, allows 1024 calls in flight to a target (A32), repeats what
+//! provably never reached a server's application (transparent retries), and does nothing else by itself: no timeout, no
+//! retry by status, no circuit breaker, no outlier detection. A [`policy::Policy`] switches them on.
+//!
+//! | what | default |
+//! |---|---|
+//! | balancing | `meshwork_peak_ewma`: the better of two random endpoints |
+//! | connect timeout; backoff | 20 s; 1 s × 1.6 ± 20 %, at most 120 s |
+//! | keepalive | off; a sign of life may take 20 s |
+//! | idle timeout | 30 min |
+//! | request bytes kept for retries | 1 MiB of a call, 16 MiB of a channel |
+//! | attempts at most | 5 |
+//! | circuit breaker, when switched on | 5 failures in a row, open for 60 s, 3 probes |
+//!
+//! # What is not here
+//!
+//! xDS, ring hash, weighted round robin and service configs in DNS TXT records.
+
+pub mod attempt;
+pub mod backoff;
+pub mod balance;
+pub mod breaker;
+pub mod channel;
+pub mod connect;
+pub mod deadline;
+pub mod endpoint;
+pub mod layer;
+pub mod limit;
+pub mod observe;
+pub mod outcome;
+pub mod outlier;
+pub mod policy;
+pub mod random;
+pub mod resolve;
+pub mod retry;
+pub mod subchannel;
+pub mod trace;
+pub mod transport;
+
+pub use channel::{BuildError, Builder, Channel, ConnectError, EndpointStatus, WaitForReady};
+pub use trace::{CallReport, CallTrace};
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
