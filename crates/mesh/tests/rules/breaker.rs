@@ -1,0 +1,195 @@
+//! The circuit breaker as picks see it.
+
+use std::time::Duration;
+
+use meshwork::WaitForReady;
+use meshwork::observe::Circuit;
+use tonic::Code;
+
+use crate::a6_retry::ready;
+use crate::support::{Does, Net, PATH, Server, call, ms, request, server_stream, settle, unary};
+
+const BREAKER: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}], "meshwork": {"circuitBreaker": {}},
+    "methodConfig": [{"name": [{"service": "test.Users"}], "meshwork": {"attemptTimeout": "0.1s"}}]}"#;
+
+fn circuit(channel: &meshwork::Channel) -> Circuit {
+    channel.endpoints()[0].circuit
+}
+
+async fn opened(net: &Net, target: &str, does: Does) -> (Server, meshwork::Channel) {
+    let server = net.serve("a", does);
+    let channel = net.channel(target, BREAKER, &["a"]);
+    ready(&channel, 1).await;
+    for failures in 0..5 {
+        assert_eq!(circuit(&channel), Circuit::Closed, "after {failures}");
+        call(&channel).await.unwrap_err();
+    }
+    (server, channel)
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_failures_open_it_and_others_get_the_calls() {
+    let net = Net::new();
+    let a = net.serve("a", Does::Fail(Code::Unavailable));
+    let _b = net.serve("b", Does::Answer);
+    let channel = net.channel("breaker", BREAKER, &["a", "b"]);
+    ready(&channel, 2).await;
+    for _ in 0..40 {
+        let _ = call(&channel).await;
+    }
+    assert_eq!(net.count("a"), 5);
+    a.does(Does::Answer);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    for _ in 0..10 {
+        call(&channel).await.unwrap();
+    }
+    assert_eq!(net.count("a"), 10);
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_are_open_calls_fail_at_once_and_say_so() {
+    let net = Net::new();
+    let (_a, channel) = opened(&net, "breaker-all", Does::Fail(Code::Internal)).await;
+    let before = net.now();
+    let status = call(&channel).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("circuit breaker"), "{status}");
+    assert_eq!((net.now(), net.count("a")), (before, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_ready_waits_for_the_circuit() {
+    let net = Net::new();
+    let (a, channel) = opened(&net, "breaker-wait", Does::Fail(Code::Unavailable)).await;
+    a.does(Does::Answer);
+    let mut waits = request();
+    waits.extensions_mut().insert(WaitForReady(true));
+    let before = net.now();
+    assert_eq!(unary(&channel, waits, PATH).await.unwrap(), "a");
+    let took = net.now() - before;
+    assert!(took >= Duration::from_secs(59) && took <= Duration::from_secs(61), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_half_opens_it_at_once() {
+    let net = Net::new();
+    let (a, channel) = opened(&net, "breaker-new", Does::Fail(Code::Unavailable)).await;
+    assert_eq!(circuit(&channel), Circuit::Open);
+    a.does(Does::Answer);
+    a.kill().await;
+    a.revive().await;
+    // The first try was refused: one backoff.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ready(&channel, 1).await;
+    settle().await;
+    assert_eq!(circuit(&channel), Circuit::HalfOpen);
+    for _ in 0..3 {
+        assert_eq!(call(&channel).await.unwrap(), "a");
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn codes_in_trailers_count() {
+    let net = Net::new();
+    let (_a, channel) = opened(&net, "breaker-trailers", Does::Trailers(Code::DataLoss)).await;
+    assert_eq!(circuit(&channel), Circuit::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_timeouts_count() {
+    let net = Net::new();
+    let (_a, channel) = opened(&net, "breaker-timeouts", Does::Hang).await;
+    assert_eq!(circuit(&channel), Circuit::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_application_says_does_not_count() {
+    let net = Net::new();
+    let a = net.serve("a", Does::Fail(Code::NotFound));
+    let channel = net.channel("breaker-codes", BREAKER, &["a"]);
+    for code in [Code::NotFound, Code::ResourceExhausted, Code::Unimplemented, Code::Aborted, Code::Cancelled] {
+        a.does(Does::Fail(code));
+        for _ in 0..5 {
+            call(&channel).await.unwrap_err();
+        }
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancelled_calls_do_not_count() {
+    let net = Net::new();
+    let a = net.serve("a", Does::Hang);
+    let channel = net.channel("breaker-cancelled", BREAKER, &["a"]);
+    ready(&channel, 1).await;
+    for _ in 0..10 {
+        assert!(tokio::time::timeout(ms(5), call(&channel)).await.is_err());
+    }
+    a.does(Does::Stream(ms(1)));
+    for _ in 0..10 {
+        let mut stream = server_stream(&channel, request()).await.unwrap();
+        stream.message().await.unwrap();
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_connects_do_not_count() {
+    let net = Net::new();
+    let channel = net.channel("breaker-connects", BREAKER, &["a"]);
+    for _ in 0..20 {
+        let status = call(&channel).await.unwrap_err();
+        assert!(!status.message().contains("circuit"), "{status}");
+        tokio::time::sleep(ms(300)).await;
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_ready_gets_the_place_of_a_cancelled_probe() {
+    let net = Net::new();
+    let (a, channel) = opened(&net, "breaker-probes", Does::Fail(Code::Unavailable)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    a.does(Does::Hang);
+    let path = "/test.Other/Get";
+    let probes: Vec<_> = (0..3)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { unary(&channel, request(), path).await })
+        })
+        .collect();
+    settle().await;
+    assert_eq!(a.streams(), 3);
+    let status = unary(&channel, request(), path).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "no fourth probe");
+    let waiting = tokio::spawn({
+        let channel = channel.clone();
+        let mut waits = request();
+        waits.extensions_mut().insert(WaitForReady(true));
+        async move { unary(&channel, waits, path).await }
+    });
+    settle().await;
+    a.does(Does::Answer);
+    // The callers let go: nothing is known of the server, and the places are free.
+    probes.iter().for_each(tokio::task::JoinHandle::abort);
+    let answer = tokio::time::timeout(Duration::from_secs(5), waiting).await;
+    assert_eq!(answer.expect("it is not forgotten").unwrap().unwrap(), "a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_refused_is_given_back() {
+    let net = Net::new();
+    let (a, channel) = opened(&net, "breaker-refused", Does::Fail(Code::Unavailable)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    a.does(Does::Refuse);
+    for _ in 0..5 {
+        call(&channel).await.unwrap_err();
+    }
+    a.does(Does::Answer);
+    for _ in 0..3 {
+        assert_eq!(call(&channel).await.unwrap(), "a");
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}

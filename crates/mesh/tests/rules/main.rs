@@ -1,0 +1,20 @@
+//! The rules of the gRFCs as seen through a whole channel: generated-client calls over scripted HTTP/2 servers in memory,
+//! on paused time, with injected randomness.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod names;
+mod support;
+
+mod a17_health;
+mod a21_config;
+mod a32_limits;
+mod a50_outliers;
+mod a61_pick_first;
+mod a6_hedging;
+mod a6_retry;
+mod breaker;
+mod deadlines;
+mod leaks;
+mod traps;
+mod why;
