@@ -1,12 +1,10 @@
 //! `meshwork demo` beside `meshwork up`, and beside five `meshwork serve`.
 
-use std::net::TcpListener;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
 use meshwork_testkit::Up;
 use meshwork_testkit::up::{command, text};
 use serde_json::Value;
+
+use crate::processes::{NAMES, Processes};
 
 /// Holds the demo's JSON against what it promises.
 fn assert_confirmed(json: &str) {
@@ -50,64 +48,22 @@ fn a_demo_without_an_up_says_what_to_do() {
     assert!(said.contains("--staff-credentials"), "{said}");
 }
 
-/// Processes that are killed when the test ends.
-struct Processes(Vec<Child>);
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        for child in &mut self.0 {
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
-}
-
 #[test]
 fn five_processes_serve_what_one_does() {
     let folder = tempfile::tempdir().unwrap();
-    let names = ["users", "products", "orders", "notifications", "gateway"];
-    // Free ports for the services and, behind those, for their ops ports.
-    let listeners: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let ports: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().port()).collect();
-    drop(listeners);
-    let address = |at: usize| format!("127.0.0.1:{}", ports[at]);
-    let target = |at: usize| format!("http://{}", address(at));
-    let mut settings = vec![("MESHWORK_ORDERS__PRODUCTS".to_owned(), target(1))];
-    for (at, name) in names.iter().enumerate() {
-        let key = format!("MESHWORK_{}__", name.to_uppercase());
-        settings.push((format!("{key}LISTEN"), address(at)));
-        settings.push((format!("{key}AUTH__USERS"), target(0)));
-        if *name != "gateway" {
-            settings.push((format!("MESHWORK_GATEWAY__UPSTREAMS__{}", name.to_uppercase()), target(at)));
-        }
+    let mut processes = Processes::new(folder.path(), &[]);
+    for name in NAMES {
+        processes.start(name);
     }
-    let data = folder.path().join("data");
-    let mut processes = Processes(Vec::new());
-    for (at, name) in names.iter().enumerate() {
-        let mut command = command(folder.path());
-        command.envs(settings.iter().cloned()).env("MESHWORK_OPS", address(at + 5)).args(["serve", name, "--data"]);
-        processes.0.push(command.arg(&data).stderr(Stdio::null()).spawn().unwrap());
+    for name in NAMES {
+        processes.wait_for(name);
     }
-    let deadline = Instant::now() + Duration::from_secs(60);
-    for (at, name) in names.iter().enumerate() {
-        loop {
-            let check = command(folder.path()).args(["healthcheck", &address(at)]).output().unwrap();
-            if check.status.success() {
-                break;
-            }
-            assert!(Instant::now() < deadline, "{name} is not serving: {}", text(&check.stderr));
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    let staff = data.join("credentials/staff.json");
-    let mut demo = command(folder.path());
-    demo.args(["demo", "--output", "json", "--target", &target(4), "--staff-credentials"]).arg(staff);
-    let demo = demo.output().unwrap();
+    let demo = processes.demo();
     assert!(demo.status.success(), "{}", text(&demo.stderr));
     assert_confirmed(&text(&demo.stdout));
 
     // A service runs once on its folder, and no `up` runs beside it.
     let mut again = command(folder.path());
-    let again = again.args(["serve", "orders", "--data"]).arg(&data).output().unwrap();
+    let again = again.args(["serve", "orders", "--data"]).arg(processes.data()).output().unwrap();
     assert!(text(&again.stderr).contains("is running on the data folder"), "{}", text(&again.stderr));
 }

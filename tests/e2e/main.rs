@@ -7,6 +7,8 @@ mod buyers;
 mod command_line;
 mod crashes;
 mod demo;
+mod mesh;
+mod processes;
 mod readme;
 mod shop;
 mod stopping;

@@ -2,10 +2,12 @@
 //!
 //! * `tests → services → crates`, and who may use what among them: [`graph`], from `cargo metadata`;
 //! * `adapters → app → domain` inside a service: [`rooms`], from the sources, which [`imports`] reads;
+//! * services call each other over the mesh: [`calls`];
 //! * no file that nobody wants to read: [`lines`].
 //!
 //! Each rule is tested against planted breaks beside it, so that a green run means that it looked.
 
+mod calls;
 mod graph;
 mod imports;
 mod lines;
@@ -41,6 +43,12 @@ fn every_service_has_its_rooms() {
 fn arrows_inside_services_point_inwards() {
     let packages = graph::packages(&root()).unwrap();
     assert_none(&rooms::violations(&root(), &packages).unwrap());
+}
+
+#[test]
+fn services_call_each_other_over_the_mesh() {
+    let packages = graph::packages(&root()).unwrap();
+    assert_none(&calls::violations(&root(), &packages).unwrap());
 }
 
 #[test]

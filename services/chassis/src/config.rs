@@ -103,7 +103,7 @@ impl Serialize for Secret {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// The users service, which signs and verifies: `http://HOST:PORT`.
+    /// The users service, which signs and verifies: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
     pub users: String,
     /// The `iss` of the tokens.
     pub issuer: String,

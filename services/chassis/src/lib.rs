@@ -5,16 +5,16 @@
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
 //! | [`background`] | tasks beside the port, whose end is the service's end |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
-//! | [`connect`](mod@connect) | channels to other services |
+//! | [`client`] | channels to other services, and the policy of calls between services |
 //! | [`errors`] | statuses with their standard details, from one table per service |
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
 //! | [`config`], [`clock`] | settings and time |
 
 pub mod auth;
 pub mod background;
+pub mod client;
 pub mod clock;
 pub mod config;
-pub mod connect;
 mod drain;
 pub mod errors;
 pub mod etag;
@@ -27,7 +27,7 @@ pub mod server;
 pub mod validate;
 
 pub use auth::{Principal, Role};
+pub use client::ClientConfig;
 pub use clock::{Clock, SystemClock};
-pub use connect::connect;
 pub use server::ServeError;
 pub use tokio_util::sync::CancellationToken;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
+use meshwork::deadline::IncomingDeadlineLayer;
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
 use tokio_stream::StreamExt;
@@ -19,7 +20,7 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tower::layer::layer_fn;
 use tower::util::BoxCloneSyncService;
-use tower::{Layer, Service};
+use tower::{Layer, Service, ServiceExt};
 
 use crate::auth::{AuthLayer, Verifier};
 use crate::config::Listen;
@@ -233,7 +234,10 @@ impl GrpcServer {
                 None => calls,
             };
             let admitted = wrap(&after_auth, Calls::new(routes));
-            counted.count(wrap(&before_auth, Calls::new(auth.layer(admitted))))
+            let calls = wrap(&before_auth, Calls::new(auth.layer(admitted)));
+            // What is left of a call's time holds for the calls that it makes to other services.
+            let calls = IncomingDeadlineLayer.layer(calls);
+            counted.count(Calls::new(calls.map_response(|answer: Response<_>| answer.map(Body::new))))
         });
         let server = tonic::transport::Server::builder()
             .max_concurrent_streams(STREAMS_PER_CONNECTION)

@@ -9,17 +9,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
+use meshwork::Channel;
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
+use meshwork_chassis::CancellationToken;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::config::Listen;
 use meshwork_chassis::server::{GrpcServer, PORT_SERVICES};
-use meshwork_chassis::{CancellationToken, connect};
 use meshwork_testkit::Issuer;
 use prost::Message;
 use tonic::body::Body;
 use tonic::server::NamedService;
-use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -51,13 +51,13 @@ impl tower::Service<Request<Body>> for Orders {
 
 /// Serves a port with the keys of `users`, ready once `is_ready` is cancelled.
 async fn port(users: &str, is_ready: &CancellationToken, shutdown: &CancellationToken) -> Channel {
-    let keys = Arc::new(GrpcKeys::new(connect(users).unwrap()));
+    let keys = Arc::new(GrpcKeys::new(Channel::connect_lazy(users).unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = GrpcServer::new(verifier, "tests.meshwork.dev").await.service(Orders).await;
     let is_ready = is_ready.clone().cancelled_owned();
     tokio::spawn(server.serve(listen.listener().unwrap(), is_ready, shutdown.clone()));
-    connect(&format!("http://{}", listen.address())).unwrap()
+    Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap()
 }
 
 async fn watch(channel: &Channel, service: &str) -> Streaming<HealthCheckResponse> {

@@ -5,17 +5,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use meshwork::Channel;
+use meshwork_chassis::CancellationToken;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::config::Listen;
 use meshwork_chassis::server::GrpcServer;
-use meshwork_chassis::{CancellationToken, connect};
 use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 #[tokio::test]
 async fn connections_without_calls_do_not_hold_the_stop() {
-    let keys = Arc::new(GrpcKeys::new(connect("http://127.0.0.1:1").unwrap()));
+    let keys = Arc::new(GrpcKeys::new(Channel::connect_lazy("http://127.0.0.1:1").unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let server = GrpcServer::new(verifier, "tests.meshwork.dev").await;
@@ -23,7 +24,7 @@ async fn connections_without_calls_do_not_hold_the_stop() {
     let served = tokio::spawn(server.serve(listen.listener().unwrap(), std::future::ready(()), shutdown.clone()));
 
     let silent = TcpStream::connect(listen.address()).await.unwrap();
-    let mut health = HealthClient::new(connect(&format!("http://{}", listen.address())).unwrap());
+    let mut health = HealthClient::new(Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap());
     // Watched for good; this has been accepted after the silent connection.
     let mut watched = health.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watched.message().await.unwrap().unwrap();

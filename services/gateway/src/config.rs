@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use meshwork_chassis::ServeError;
 use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::{ClientConfig, ServeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +18,8 @@ pub struct Config {
     pub listen: Listen,
     /// How callers are known. The gateway has no account of its own and needs no credentials.
     pub auth: AuthConfig,
+    /// How this service calls others.
+    pub client: ClientConfig,
     /// Where the services are.
     pub upstreams: Upstreams,
     /// How many calls a client may make.
@@ -29,6 +31,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             auth: AuthConfig::default(),
+            client: ClientConfig::default(),
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
         }
@@ -59,17 +62,17 @@ impl Config {
     }
 }
 
-/// Where the services are.
+/// Where the services are, each a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Upstreams {
-    /// The users service, `http://HOST:PORT`.
+    /// The users service.
     pub users: String,
-    /// The products service, `http://HOST:PORT`.
+    /// The products service.
     pub products: String,
-    /// The orders service, `http://HOST:PORT`.
+    /// The orders service.
     pub orders: String,
-    /// The notifications service, `http://HOST:PORT`.
+    /// The notifications service.
     pub notifications: String,
 }
 

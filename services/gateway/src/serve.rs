@@ -1,19 +1,19 @@
 //! The gateway as a whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::server::{GrpcServer, listen};
-use meshwork_chassis::{CancellationToken, ServeError, connect};
+use meshwork_chassis::{CancellationToken, ServeError};
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 use tonic_health::ServingStatus;
 use tower::layer::util::Stack;
 
 use crate::adapters::{Channels, ClientLimit, DOMAIN, ProxyLayer, RateLimits, RefusalLimit, mirror, routes};
 use crate::app::App;
-use crate::config::{Config, Upstreams};
+use crate::config::Config;
 use crate::domain::Upstream;
 
 /// How often idle clients are forgotten.
@@ -26,9 +26,9 @@ const FORGET: Duration = Duration::from_secs(10);
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let limits = Arc::new(config.limits()?);
     let listener = listen(&config.listen)?;
-    let users = channel("gateway.auth.users", &config.auth.users)?;
+    let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let verifier = Verifier::new(Arc::new(GrpcKeys::new(users)), &config.auth.issuer, &config.auth.audience);
-    let channels = channels(&config.upstreams)?;
+    let channels = channels(&config)?;
     let app = App::new(routes(), limits.clone());
     let services = app.list_services();
 
@@ -44,12 +44,15 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         .ready_without_keys();
 
     let mut tasks = JoinSet::new();
+    let mut behind = BTreeMap::<Upstream, Vec<String>>::new();
     for (service, upstream) in services {
-        let health = server.health();
         // Known from the first moment: a probe of a name that the port doesn't know is an error.
-        health.set_service_status(&service, ServingStatus::NotServing).await;
+        server.health().set_service_status(&service, ServingStatus::NotServing).await;
+        behind.entry(upstream).or_default().push(service);
+    }
+    for (upstream, services) in behind {
         if let Some(channel) = channels.get(&upstream) {
-            tasks.spawn(mirror(service, channel.clone(), health, stop.clone()));
+            tasks.spawn(mirror(services, channel.clone(), server.health(), stop.clone()));
         }
     }
     tasks.spawn(forget_idle(limits, stop.clone()));
@@ -66,7 +69,8 @@ async fn forget_idle(limits: Arc<RateLimits>, stop: CancellationToken) {
     }
 }
 
-fn channels(upstreams: &Upstreams) -> Result<Channels, ServeError> {
+fn channels(config: &Config) -> Result<Channels, ServeError> {
+    let upstreams = &config.upstreams;
     let target = |upstream| match upstream {
         Upstream::Users => ("gateway.upstreams.users", &upstreams.users),
         Upstream::Products => ("gateway.upstreams.products", &upstreams.products),
@@ -77,11 +81,7 @@ fn channels(upstreams: &Upstreams) -> Result<Channels, ServeError> {
         .into_iter()
         .map(|upstream| {
             let (key, target) = target(upstream);
-            Ok((upstream, channel(key, target)?))
+            Ok((upstream, config.client.channel(key, target)?))
         })
         .collect()
-}
-
-fn channel(key: &str, target: &str) -> Result<Channel, ServeError> {
-    connect(target).map_err(|error| ServeError::new(error, format!("set `{key}` to the address of the service")))
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use meshwork_chassis::connect;
+use meshwork::Channel;
 use tonic::Code;
-use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -24,7 +23,8 @@ impl Port {
     /// # Errors
     /// When that is no address.
     pub fn new(address: &str) -> Result<Self, Failure> {
-        let channel = connect(&format!("http://{address}"));
+        // No policy: the answer of this moment is wanted, whatever it is.
+        let channel = Channel::connect_lazy(&format!("http://{address}"));
         let channel = channel.map_err(|_| Failure::new(format!("{address:?} is no address"), "write HOST:PORT"))?;
         Ok(Self(HealthClient::new(channel)))
     }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use meshwork_chassis::ClientConfig;
 use meshwork_chassis::config::{AuthConfig, Listen};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// How callers are known, and the account with which this service asks for its recipients.
     pub auth: AuthConfig,
+    /// How this service calls others.
+    pub client: ClientConfig,
     /// The e-mail address that letters come from.
     pub mail_from: String,
 }
@@ -30,6 +33,7 @@ impl Default for Config {
             data: PathBuf::from("data/notifications"),
             bus: PathBuf::from("data/bus"),
             auth: AuthConfig::default(),
+            client: ClientConfig::default(),
             mail_from: "shop@meshwork.local".to_owned(),
         }
     }

@@ -7,7 +7,7 @@ use meshwork_api::meshwork::notifications::v1::notification_service_server::Noti
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::server::{GrpcServer, listen};
-use meshwork_chassis::{CancellationToken, ServeError, SystemClock, connect};
+use meshwork_chassis::{CancellationToken, ServeError, SystemClock};
 use meshwork_events::{Consumer, SqliteBus, inbox};
 use meshwork_sql::{AppliedMigration, Component, Sqlite};
 
@@ -42,8 +42,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let listener = listen(&config.listen)?;
-    let users = connect(&config.auth.users)
-        .map_err(|error| ServeError::new(error, "set `auth.users` to the address of the users service"))?;
+    let users = config.client.channel("notifications.auth.users", &config.auth.users)?;
     let mailer = EmlFolder::new(config.data.join("mail"), &config.mail_from)
         .map_err(|error| ServeError::new(error, "set `mail_from` to an address like shop@example.com"))?;
     let db = Sqlite::open(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))?;

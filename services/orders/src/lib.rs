@@ -27,7 +27,7 @@ use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::server::{GrpcServer, ServeError, listen};
-use meshwork_chassis::{CancellationToken, SystemClock, connect};
+use meshwork_chassis::{CancellationToken, ClientConfig, SystemClock};
 use meshwork_events::{Consumer, Relay, SqliteBus, StoreSource};
 use meshwork_eventstore::{EventStore, SqliteEventStore};
 use meshwork_sql::AppliedMigration;
@@ -58,7 +58,9 @@ pub struct Config {
     pub bus: PathBuf,
     /// How callers are known, and who this service is to others.
     pub auth: AuthConfig,
-    /// The products service: `http://HOST:PORT`.
+    /// How this service calls others.
+    pub client: ClientConfig,
+    /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
     pub products: String,
     /// How long the inventory may take to answer for an order before it is asked again. It should exceed the time for
     /// which the inventory holds pieces.
@@ -78,6 +80,7 @@ impl Default for Config {
             data: PathBuf::from("meshwork-data/orders"),
             bus: PathBuf::from("meshwork-data/bus"),
             auth: AuthConfig::default(),
+            client: ClientConfig::default(),
             products: "http://127.0.0.1:8082".to_owned(),
             reservation_timeout: Duration::from_secs(660),
             watchdog_interval: Duration::from_secs(5),
@@ -133,7 +136,6 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let target = |error| ServeError::new(error, "correct the address in the configuration");
     config.check()?;
     let listener = listen(&config.listen)?;
     let store: Arc<dyn EventStore> =
@@ -141,9 +143,9 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(store_error)?;
     let bus = SqliteBus::open(&config.bus).await.map_err(store_error)?;
 
-    let users = connect(&config.auth.users).map_err(target)?;
+    let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
-    let products = identity.channel(connect(&config.products).map_err(target)?);
+    let products = identity.channel(config.client.channel("orders.products", &config.products)?);
     let app = App {
         store: Arc::new(EventOrderStore::new(store.clone())),
         read_model: Arc::new(view.clone()),

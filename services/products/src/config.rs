@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::ServeError;
 use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::{ClientConfig, ServeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// How it knows its callers.
     pub auth: AuthConfig,
+    /// How this service calls others.
+    pub client: ClientConfig,
     /// How long pieces are held for an order that isn't confirmed, such as `10m`.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -38,6 +40,7 @@ impl Default for Config {
             data: PathBuf::from("data/products"),
             bus: PathBuf::from("data/bus"),
             auth: AuthConfig::default(),
+            client: ClientConfig::default(),
             reservation_ttl: Duration::from_secs(10 * 60),
             sweep_interval: Duration::from_secs(1),
         }

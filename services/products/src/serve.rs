@@ -7,7 +7,7 @@ use meshwork_api::meshwork::products::v1::product_service_server::ProductService
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::server::{GrpcServer, listen};
-use meshwork_chassis::{CancellationToken, ServeError, SystemClock, connect};
+use meshwork_chassis::{CancellationToken, ServeError, SystemClock};
 use meshwork_events::{Consumer, Relay, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
@@ -28,8 +28,7 @@ const PUBLISHED: &str = "products";
 /// When a setting is wrong, the store or the bus can't be opened, the address can't be bound, or a part of it fails.
 pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
     let reservation_ttl = config.hold()?;
-    let users = connect(&config.auth.users)
-        .map_err(|error| ServeError::new(error, "set auth.users to the address of the users service"))?;
+    let users = config.client.channel("products.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;

@@ -8,11 +8,11 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
+use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use tokio::time::Instant;
 use tonic::body::Body;
-use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tower::Service;
 
@@ -134,7 +134,7 @@ pub struct WithToken {
 
 impl Service<Request<Body>> for WithToken {
     type Response = Response<Body>;
-    type Error = tonic::transport::Error;
+    type Error = Status;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::{GetJsonWebKeySetRequest, JsonWebKey};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
 
 use super::attempts::Attempts;
 use super::{Principal, Role};

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
-use super::errors::{stopping, upstream_unavailable};
+use super::errors::{of_mesh, stopping};
 use crate::domain::Upstream;
 
 /// An answer whose end is always a gRPC status: one that breaks off, or that is still streaming when the gateway is
@@ -55,8 +55,10 @@ impl http_body::Body for Answer {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                tracing::warn!(upstream = self.upstream.as_str(), %error, "an answer has broken off");
-                let status = upstream_unavailable(self.upstream);
+                if error.code() != Code::DeadlineExceeded {
+                    tracing::warn!(upstream = self.upstream.as_str(), %error, "an answer has broken off");
+                }
+                let status = of_mesh(self.upstream, error.code());
                 self.end(&status)
             }
             None => {

@@ -76,6 +76,14 @@ pub fn upstream_too_slow(upstream: Upstream) -> Status {
     UPSTREAM_TOO_SLOW.status(DOMAIN, format!("the {name} service didn't answer in time"), &[("upstream", name)])
 }
 
+/// The call failed without an answer of the service, with this code.
+pub fn of_mesh(upstream: Upstream, code: Code) -> Status {
+    match code {
+        Code::DeadlineExceeded => upstream_too_slow(upstream),
+        _ => upstream_unavailable(upstream),
+    }
+}
+
 /// The gateway ends a stream because it is being stopped.
 pub fn stopping() -> Status {
     STOPPING.status(DOMAIN, "the gateway is being stopped", &[])

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::error::Error;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,15 +9,15 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
+use meshwork::{Channel, deadline};
 use meshwork_chassis::server::PORT_SERVICES;
 use tokio_util::sync::CancellationToken;
-use tonic::TimeoutExpired;
+use tonic::Code;
 use tonic::body::Body;
-use tonic::transport::Channel;
-use tower::{Layer, Service, ServiceExt};
+use tower::{Layer, Service};
 
 use super::body::Answer;
-use super::errors::{method_unknown, upstream_too_slow, upstream_unavailable};
+use super::errors::{method_unknown, of_mesh, upstream_unavailable};
 use crate::app::App;
 use crate::domain::{Route, Upstream};
 
@@ -31,7 +30,6 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
-const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// How much earlier than the caller's deadline the gateway answers: the server around it would say CANCELLED.
 const EARLY: Duration = Duration::from_millis(5);
 
@@ -104,17 +102,14 @@ impl Proxy {
             return method_unknown(path).into_http();
         };
         let Some(channel) = self.channels.get(&upstream) else { return upstream_unavailable(upstream).into_http() };
-        let timeout = request.headers().get(GRPC_TIMEOUT).and_then(duration);
         *request.version_mut() = Version::HTTP_2;
         drop_hop_by_hop(request.headers_mut());
 
-        let call = channel.clone().oneshot(request);
-        let answer = match timeout {
+        // A channel is always ready.
+        let call = channel.clone().call(request);
+        let answer = match deadline::current() {
+            Some(at) => deadline::scope(at.checked_sub(EARLY).unwrap_or(at), call).await,
             None => call.await,
-            Some(timeout) => match tokio::time::timeout(timeout.saturating_sub(EARLY), call).await {
-                Ok(answer) => answer,
-                Err(_) => return upstream_too_slow(upstream).into_http(),
-            },
         };
         match answer {
             Ok(mut response) => {
@@ -122,11 +117,11 @@ impl Proxy {
                 let stop = server_streaming.then(|| self.shutdown.clone());
                 response.map(|body| Body::new(Answer::new(body, upstream, stop)))
             }
-            Err(error) if is_timeout(&error) => upstream_too_slow(upstream).into_http(),
-            Err(error) => {
-                let cause = chain(&error);
-                tracing::warn!(upstream = upstream.as_str(), cause, "a call can't be passed on");
-                upstream_unavailable(upstream).into_http()
+            Err(status) => {
+                if status.code() != Code::DeadlineExceeded {
+                    tracing::warn!(upstream = upstream.as_str(), cause = status.message(), "a call can't be passed on");
+                }
+                of_mesh(upstream, status.code()).into_http()
             }
         }
     }
@@ -149,54 +144,9 @@ fn drop_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// The time that `grpc-timeout` gives: up to eight digits and a unit.
-fn duration(value: &HeaderValue) -> Option<Duration> {
-    let text = value.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    Some(match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    })
-}
-
-fn sources<'e>(error: &'e (dyn Error + 'static)) -> impl Iterator<Item = &'e (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-fn is_timeout(error: &tonic::transport::Error) -> bool {
-    sources(error).any(|error| error.is::<TimeoutExpired>())
-}
-
-fn chain(error: &tonic::transport::Error) -> String {
-    sources(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn timeouts_are_read_as_the_protocol_has_them() {
-        let read = |text: &'static str| duration(&HeaderValue::from_static(text));
-        assert_eq!(read("2H"), Some(Duration::from_secs(7200)));
-        assert_eq!(read("3M"), Some(Duration::from_secs(180)));
-        assert_eq!(read("4S"), Some(Duration::from_secs(4)));
-        assert_eq!(read("5m"), Some(Duration::from_millis(5)));
-        assert_eq!(read("6u"), Some(Duration::from_micros(6)));
-        assert_eq!(read("99999999n"), Some(Duration::from_nanos(99_999_999)));
-        for text in ["", "S", "5", "5x", "-5S", "+5S", "999999999S", "5 S"] {
-            assert_eq!(read(text), None, "{text:?}");
-        }
-    }
 
     #[test]
     fn headers_of_the_connection_stay_behind() {

@@ -17,7 +17,6 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
-use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// The name of the service, for health.
@@ -41,7 +40,7 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Starts on a free port; its health says NOT_SERVING.
+    /// Starts on a free port; its health says SERVING.
     pub async fn start() -> Self {
         let mut upstream = Self {
             orders: Orders::default(),
@@ -56,7 +55,6 @@ impl Upstream {
     /// Starts again, on the same port.
     pub async fn restart(&mut self) {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_service_status(ORDERS, ServingStatus::NotServing).await;
         self.health = health;
         let listener = TcpListener::bind(self.address).unwrap();
         listener.set_nonblocking(true).unwrap();

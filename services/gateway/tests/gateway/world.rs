@@ -8,7 +8,7 @@ use meshwork_api::meshwork::orders::v1::{GetOrderRequest, Order, WatchOrderReque
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, ClientConfig, ServeError};
 use meshwork_gateway::{Config, RateLimit, Upstreams};
 use meshwork_testkit::Issuer;
 use tokio::task::JoinHandle;
@@ -53,6 +53,7 @@ impl World {
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
+            client: ClientConfig::default(),
             rate_limit: RateLimit { burst: NonZeroU32::new(burst).unwrap(), per_second },
         };
         let shutdown = CancellationToken::new();

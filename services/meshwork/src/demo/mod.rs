@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order::State;
-use meshwork_chassis::connect;
+use meshwork_chassis::ClientConfig;
 use report::Report;
 use shop::Shop;
 use tonic::Status;
@@ -33,7 +33,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
 
 /// The port of a target on this machine.
 fn local_port(target: &str) -> Option<u16> {
-    let target: Uri = target.parse().ok()?;
+    let target: Uri = target.trim_start_matches("dns:///").parse().ok()?;
     let host = target.host()?.trim_matches(['[', ']']);
     let address = host.parse::<IpAddr>();
     let local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
@@ -42,9 +42,8 @@ fn local_port(target: &str) -> Option<u16> {
 
 /// The steps.
 async fn order(args: &DemoArgs, report: &mut Report) -> Result<(), Failure> {
-    let wrong_target = |error| Failure::new(format!("{error}"), "correct --target");
     let target = args.target.trim_end_matches('/');
-    let channel = connect(target).map_err(wrong_target)?;
+    let channel = ClientConfig::default().channel("--target", target)?;
     let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target))?;
     let mut shop = Shop::new(channel);
 
@@ -98,7 +97,9 @@ mod tests {
 
     #[test]
     fn only_a_loopback_target_is_local() {
-        for target in ["http://127.0.0.1:7", "http://127.8.0.1:7", "http://localhost:7", "http://[::1]:7"] {
+        for target in
+            ["http://127.0.0.1:7", "http://127.8.0.1:7", "http://localhost:7", "http://[::1]:7", "dns:///localhost:7"]
+        {
             assert_eq!(local_port(target), Some(7), "{target}");
         }
         for target in ["http://10.0.0.1:7", "http://shop.example:7", "http://127.0.0.1.example:7", "nonsense:x"] {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork::Channel;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
 use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, notification};
@@ -15,7 +16,6 @@ use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_api::meshwork::users::v1::{CreateUserRequest, SignInRequest, User};
 use meshwork_chassis::config::Credentials;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::Channel;
 use tonic::{Request, Status};
 use uuid::Uuid;
 

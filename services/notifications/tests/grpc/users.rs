@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
+use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
 use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
@@ -10,13 +11,13 @@ use meshwork_api::meshwork::users::v1::{
     CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKeySet, ListUsersRequest,
     ListUsersResponse, RefreshSessionRequest, Session, SignInRequest, SignOutRequest, UpdateUserRequest, User,
 };
+use meshwork_chassis::Role;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
-use meshwork_chassis::{Role, connect};
 use meshwork_testkit::Issuer;
 use meshwork_testkit::issuer::{AUDIENCE, ISSUER};
 use tokio::sync::watch;
+use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
 
 /// Answers GetUser, to services only, and passes the methods of sessions and keys on to an [`Issuer`].
@@ -35,7 +36,7 @@ pub struct Users {
 impl Users {
     pub async fn start() -> Self {
         let issuer = Arc::new(Issuer::start().await);
-        let channel = connect(&issuer.target()).unwrap();
+        let channel = Channel::connect_lazy(&issuer.target()).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let users = Self {
             target: format!("http://{}", listener.local_addr().unwrap()),

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork::Channel;
 use meshwork_api::meshwork::notifications::v1::notification::State;
 use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
 use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification};
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError, connect};
+use meshwork_chassis::{CancellationToken, ServeError};
 use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
 use meshwork_notifications::Config;
 use prost::Message;
@@ -17,7 +18,6 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tonic::Request;
-use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -163,7 +163,7 @@ async fn start(folder: &TempDir, users: &Users) -> Service {
     };
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(meshwork_notifications::serve(config, shutdown.clone()));
-    let channel = connect(&target).unwrap();
+    let channel = Channel::connect_lazy(&target).unwrap();
     let health = HealthClient::new(channel.clone());
     eventually(async || {
         let answer = health.clone().check(HealthCheckRequest::default()).await.ok()?.into_inner();

@@ -165,9 +165,9 @@ async fn what_can_not_be_served_is_said_at_the_start() {
     std::fs::write(&file, "").unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut no_users = good();
-    no_users.auth.users = "users:8081".to_owned();
+    no_users.auth.users = "users:port".to_owned();
     for (config, word) in [
-        (no_users, "users:8081"),
+        (no_users, "users:port"),
         (Config { data: file.clone(), ..good() }, "a-file"),
         (Config { listen: taken.local_addr().unwrap().into(), ..good() }, "listen on"),
         (Config { sweep_interval: Duration::ZERO, ..good() }, "sweep_interval"),

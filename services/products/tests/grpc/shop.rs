@@ -4,17 +4,17 @@ use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
 
+use meshwork::Channel;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError, connect};
+use meshwork_chassis::{CancellationToken, ServeError};
 use meshwork_products::{Config, serve};
 use meshwork_testkit::Issuer;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
@@ -62,7 +62,7 @@ impl Shop {
     fn start(issuer: Issuer, folder: TempDir, config: Config) -> Self {
         let shutdown = CancellationToken::new();
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let channel = connect(&format!("http://{}", listen.address())).unwrap();
+        let channel = Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap();
         let (products, inventory) = (ProductServiceClient::new(channel.clone()), InventoryServiceClient::new(channel));
         let server = tokio::spawn(serve(Config { listen, ..config }, shutdown.clone()));
         Self { issuer, folder, products, inventory, shutdown, server }

@@ -5,17 +5,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_api::meshwork::users::v1::{
     CreateUserRequest, GetUserRequest, ListUsersRequest, Session, SignInRequest, User,
 };
 use meshwork_chassis::config::{Credentials, Listen};
-use meshwork_chassis::{CancellationToken, ServeError, connect};
+use meshwork_chassis::{CancellationToken, ServeError};
 use meshwork_users::{Config, serve};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
@@ -84,7 +84,7 @@ impl World {
         let config = config_in(folder.path());
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(config.clone(), shutdown.clone()));
-        let channel = connect(&format!("http://{}", config.listen.address())).unwrap();
+        let channel = Channel::connect_lazy(&format!("http://{}", config.listen.address())).unwrap();
         let world = Self {
             users: UserServiceClient::new(channel.clone()),
             auth: AuthServiceClient::new(channel.clone()),

@@ -1,0 +1,127 @@
+//! Channels to other services, and the one policy by which all calls between services go.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use meshwork::policy::Policy;
+use meshwork::{BuildError, Channel};
+use meshwork_api::FILE_DESCRIPTOR_SET;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ServeError;
+
+/// The policy that holds unless a service is told another: a gRPC service config.
+///
+/// Calls end after 10 s, streams when they end. What only reads is tried up to three times, each try for 3 s. A write is
+/// repeated only when it did not reach the service: without a `request_id`, which is the caller's to choose, a second try
+/// could do it twice. A service that says it is not serving gets no calls.
+pub const POLICY: &str = include_str!("policy.json");
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait before the next try to connect, at first and at most: services restart within seconds.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long a connection may be silent before it is probed, and how long the probe may take.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
+
+/// How a service calls others.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// A file with the policy of calls (timeouts, retries, circuit breaker, balancing), a gRPC service config in JSON. It
+    /// is read again when it changes. Empty: the policy that is built in.
+    pub policy: PathBuf,
+}
+
+impl ClientConfig {
+    /// A channel to the `target` that the setting `key` names. It connects at the first call and reconnects by itself.
+    ///
+    /// Targets are gRPC's names: `dns:///HOST:PORT`, `static:///A:PORT,B:PORT`, `unix:PATH`; `http://HOST:PORT` is as good.
+    ///
+    /// # Errors
+    /// When the target is none, or the file holds no policy.
+    pub fn channel(&self, key: &str, target: &str) -> Result<Channel, ServeError> {
+        self.build(target).map_err(|error| match &error {
+            BuildError::Policy(_) => ServeError::new(
+                format!("{error} ({})", self.policy.display()),
+                "correct the file that the service's setting `client.policy` names, or take the setting out",
+            ),
+            _ => {
+                ServeError::new(&error, format!("set `{key}` to the address of the service, such as dns:///HOST:PORT"))
+            }
+        })
+    }
+
+    fn build(&self, target: &str) -> Result<Channel, BuildError> {
+        let builder = Channel::builder();
+        let builder = if self.policy.as_os_str().is_empty() {
+            builder.policy(Policy::parse(POLICY)?)
+        } else {
+            builder.policy_file(&self.policy)
+        };
+        builder
+            .descriptors(FILE_DESCRIPTOR_SET)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .reconnect_backoff(BACKOFF.0, BACKOFF.1)
+            .http2_keep_alive_interval(KEEP_ALIVE.0)
+            .keep_alive_timeout(KEEP_ALIVE.1)
+            // Health is followed all the time, and connections between services are few.
+            .idle_timeout(None)
+            .connect_lazy(target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork::policy::{Descriptors, Repeat};
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+    use prost_types::method_options::IdempotencyLevel;
+
+    use super::*;
+
+    #[test]
+    fn the_policy_knows_every_method_of_the_contracts() {
+        let policy =
+            Policy::parse(POLICY).unwrap().with_descriptors(&Descriptors::decode(FILE_DESCRIPTOR_SET).unwrap());
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let mut seen = 0;
+        for file in set.file.iter().filter(|file| file.package().starts_with("meshwork.")) {
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                    let rules = policy.method(&path);
+                    let streams = method.server_streaming() || method.client_streaming();
+                    let timeout = (!streams).then_some(Duration::from_secs(10));
+                    assert_eq!(rules.timeout, timeout, "{path}");
+                    let level = method
+                        .options
+                        .as_ref()
+                        .map_or(IdempotencyLevel::IdempotencyUnknown, |options| options.idempotency_level());
+                    let reads = level == IdempotencyLevel::NoSideEffects;
+                    assert_eq!(matches!(rules.repeat, Repeat::Retry(_)), reads, "{path}: only what reads is repeated");
+                    let attempt = (reads && !streams).then_some(Duration::from_secs(3));
+                    assert_eq!(rules.attempt_timeout, attempt, "{path}");
+                    seen += 1;
+                }
+            }
+        }
+        assert!(seen > 20, "{seen} methods");
+        assert_eq!(policy.method("/grpc.health.v1.Health/Watch").timeout, None);
+    }
+
+    #[tokio::test]
+    async fn a_target_or_a_policy_that_is_none_is_told_with_its_setting() {
+        let config = ClientConfig::default();
+        for target in ["http://127.0.0.1:1", "dns:///users:50051", "static:///127.0.0.1:1,127.0.0.1:2", "users:50051"] {
+            config.channel("orders.products", target).unwrap();
+        }
+        let refused = config.channel("orders.products", "tcp://users:1").unwrap_err();
+        assert!(refused.hint.contains("`orders.products`"), "{refused:?}");
+        let refused = ClientConfig { policy: "/no/such/policy.json".into() };
+        let refused = refused.channel("orders.products", "users:50051").unwrap_err();
+        assert!(refused.sentence.contains("/no/such/policy.json"), "{refused}");
+        assert!(refused.hint.contains("`client.policy`"), "{refused:?}");
+    }
+}
