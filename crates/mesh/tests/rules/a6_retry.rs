@@ -1,10 +1,13 @@
 //! Retries (gRFC A6) as the channel makes them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
-use meshwork::trace::{Cause, Why};
+use prost::Message as _;
+use prost_types::method_options::IdempotencyLevel;
+use prost_types::{
+    FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, MethodOptions, ServiceDescriptorProto,
+};
 use tonic::{Code, Request};
 
 use crate::support::{Does, Names, Net, call, codec, ms, request, server_stream, settle, unary};
@@ -239,21 +242,34 @@ async fn a6_a_reset_in_the_middle_of_a_response_is_not_repeated() {
     assert_eq!(net.count("a"), 1);
 }
 
+/// An encoded descriptor set in which the method of these tests has an `idempotency_level`.
+fn declared(level: IdempotencyLevel) -> Vec<u8> {
+    let options = MethodOptions { idempotency_level: Some(level.into()), ..MethodOptions::default() };
+    let method =
+        MethodDescriptorProto { name: Some("Get".into()), options: Some(options), ..MethodDescriptorProto::default() };
+    let service = ServiceDescriptorProto {
+        name: Some("Users".into()),
+        method: vec![method],
+        ..ServiceDescriptorProto::default()
+    };
+    let file =
+        FileDescriptorProto { package: Some("test".into()), service: vec![service], ..FileDescriptorProto::default() };
+    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+}
+
 #[tokio::test(start_paused = true)]
-async fn a6_methods_that_declare_to_be_idempotent_are_repeated_by_default() {
-    // The descriptors say nothing of this method: nothing is repeated.
-    let net = Net::new();
-    let _a = net.serve("a", Does::Fail(Code::Unavailable));
-    let channel = net
-        .builder("{}")
-        .descriptors(meshwork_api::FILE_DESCRIPTOR_SET)
-        .resolver(Names::new(&["a"]))
-        .connect_lazy("test:///a6-descriptors")
-        .unwrap();
-    let status = call(&channel).await.unwrap_err();
-    assert_eq!(net.count("a"), 1);
-    let report = Arc::new(status);
-    let source = std::error::Error::source(&*report).and_then(|source| source.downcast_ref::<Why>());
-    let causes: Vec<_> = source.map(|why| why.report.attempts.iter().map(|a| a.cause).collect()).unwrap_or_default();
-    assert!(causes.is_empty() || causes == [Cause::Call]);
+async fn a6_methods_that_declare_to_be_idempotent_are_tried_three_times_by_default() {
+    use IdempotencyLevel::{IdempotencyUnknown, Idempotent, NoSideEffects};
+    for (level, attempts) in [(NoSideEffects, 3), (Idempotent, 3), (IdempotencyUnknown, 1)] {
+        let net = Net::new();
+        let _a = net.serve("a", Does::Fail(Code::Unavailable));
+        let channel = net
+            .builder("{}")
+            .descriptors(declared(level))
+            .resolver(Names::new(&["a"]))
+            .connect_lazy("test:///a6-descriptors")
+            .unwrap();
+        assert_eq!(call(&channel).await.unwrap_err().code(), Code::Unavailable);
+        assert_eq!(net.count("a"), attempts, "{level:?}");
+    }
 }
