@@ -70,6 +70,12 @@ impl Endpoint {
     }
 
     /// How much of the traffic this endpoint should get against others; 1 unless said. Zero counts as 1.
+    ///
+    /// ```
+    /// # use meshwork::endpoint::Endpoint;
+    /// # let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// assert_eq!(Endpoint::new(address).weight(3).get_weight(), 3);
+    /// ```
     #[must_use]
     pub fn weight(mut self, weight: u32) -> Self {
         self.weight = weight.max(1);
@@ -77,6 +83,12 @@ impl Endpoint {
     }
 
     /// The zone that the endpoint is in.
+    ///
+    /// ```
+    /// # use meshwork::endpoint::Endpoint;
+    /// # let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// assert_eq!(Endpoint::new(address).zone("a").get_zone(), Some("a"));
+    /// ```
     #[must_use]
     pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
         self.zone = Some(zone.into());
@@ -84,6 +96,15 @@ impl Endpoint {
     }
 
     /// Adds a value for balancers of one's own; one value a type.
+    ///
+    /// ```
+    /// # use meshwork::endpoint::Endpoint;
+    /// # let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// #[derive(Debug, PartialEq)]
+    /// struct Shard(u32);
+    ///
+    /// assert_eq!(Endpoint::new(address).attribute(Shard(7)).get_attribute::<Shard>(), Some(&Shard(7)));
+    /// ```
     #[must_use]
     pub fn attribute<T: Any + Send + Sync>(mut self, value: T) -> Self {
         self.attributes.0.insert(TypeId::of::<T>(), Arc::new(value));

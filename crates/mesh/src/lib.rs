@@ -37,15 +37,23 @@
 //! provably never reached a server's application (transparent retries), and does nothing else by itself: no timeout, no
 //! retry by status, no circuit breaker, no outlier detection. A [`policy::Policy`] switches them on.
 //!
-//! | what | default |
-//! |---|---|
-//! | balancing | `meshwork_peak_ewma`: the better of two random endpoints |
-//! | connect timeout; backoff | 20 s; 1 s × 1.6 ± 20 %, at most 120 s |
-//! | keepalive | off; a sign of life may take 20 s |
-//! | idle timeout | 30 min |
-//! | request bytes kept for retries | 1 MiB of a call, 16 MiB of a channel |
-//! | attempts at most | 5 |
-//! | circuit breaker, when switched on | 5 failures in a row, open for 60 s, 3 probes |
+//! | what | default | source |
+//! |---|---|---|
+//! | balancing | `meshwork_peak_ewma`: the better of two random endpoints | ours |
+//! | names in DNS | asked again when the TTL is over; after failures at most every 30 s | gRPC naming; the 30 s are gRPC's |
+//! | connect timeout; backoff | 20 s; 1 s × 1.6 ± 20 %, at most 120 s | gRPC connection backoff |
+//! | next address, if one is slow | after 250 ms | A61 |
+//! | connections to an endpoint | 1; policy may allow 10 | A105 |
+//! | keepalive | off; at least 10 s apart; a sign of life may take 20 s | A8 |
+//! | idle timeout | 30 min | gRPC's |
+//! | calls in flight to a target | 1024 | A32 |
+//! | attempts at most | 5; more are brought down to it | A6 |
+//! | request bytes kept for retries | 1 MiB of a call, 16 MiB of a channel | A6 asks for a limit |
+//! | methods that declare to be idempotent, given [`Builder::descriptors`] | 3 attempts on UNAVAILABLE, 50 ms × 2, at most 1 s | ours |
+//! | health checks, when switched on | of the service that the policy names | A17 |
+//! | outlier detection, when switched on | every 10 s; 30 s for a first ejection, at most 300 s; 10 % of endpoints | A50 |
+//! | circuit breaker, when switched on | 5 failures in a row, open for 60 s, 3 probes | ours |
+//! | a call is told as slow | from 1 s on | ours |
 //!
 //! # What is not here
 //!

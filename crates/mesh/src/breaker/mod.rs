@@ -106,6 +106,13 @@ impl Breaker {
     }
 
     /// Has `hook` told of each change, without a lock held. The first hook stays. It must be quick and must not block.
+    ///
+    /// ```
+    /// use meshwork::breaker::Breaker;
+    /// use meshwork::policy::CircuitBreaker;
+    ///
+    /// let breaker = Breaker::new(CircuitBreaker::default()).on_change(|circuit| println!("{circuit:?}"));
+    /// ```
     #[must_use]
     pub fn on_change(self, hook: impl Fn(Circuit) + Send + Sync + 'static) -> Self {
         let _ = self.0.hook.set(Box::new(hook));
@@ -114,6 +121,13 @@ impl Breaker {
 
     /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one: who waits may ask
     /// again. The first hook stays. It must be quick and must not block.
+    ///
+    /// ```
+    /// use meshwork::breaker::Breaker;
+    /// use meshwork::policy::CircuitBreaker;
+    ///
+    /// let breaker = Breaker::new(CircuitBreaker::default()).on_place(|| println!("a probe may go"));
+    /// ```
     #[must_use]
     pub fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         let _ = self.0.place.set(Box::new(hook));

@@ -163,12 +163,34 @@ impl Builder {
     }
 
     /// A resolver of one's own, in place of that of the target's scheme; the target names the authority then.
+    ///
+    /// ```
+    /// use meshwork::endpoint::Endpoint;
+    /// use meshwork::resolve::{Resolution, ResolveError, Resolver};
+    ///
+    /// struct Fixed(Vec<Endpoint>);
+    ///
+    /// #[tonic::async_trait]
+    /// impl Resolver for Fixed {
+    ///     async fn resolve(&self) -> Result<Resolution, ResolveError> {
+    ///         Ok(Resolution::new(self.0.clone()))
+    ///     }
+    /// }
+    ///
+    /// let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// let builder = meshwork::Channel::builder().resolver(Fixed(vec![Endpoint::new(address)]));
+    /// ```
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
     }
 
     /// A connector of one's own, in place of TCP and Unix sockets. With [`Builder::tls`], TLS is spoken over it.
+    ///
+    /// ```
+    /// let network = meshwork::connect::Memory::new();
+    /// let builder = meshwork::Channel::builder().connector(network.clone());
+    /// ```
     pub fn connector(mut self, connector: impl Connector) -> Self {
         self.connector = Some(Arc::new(connector));
         self
@@ -188,6 +210,20 @@ impl Builder {
     }
 
     /// A picker of one's own, in place of the one that the policy names.
+    ///
+    /// ```
+    /// use meshwork::balance::{Candidate, PickArgs, Picker};
+    ///
+    /// struct First;
+    ///
+    /// impl Picker for First {
+    ///     fn pick(&self, _call: &PickArgs<'_>, _ready: &[Candidate]) -> usize {
+    ///         0
+    ///     }
+    /// }
+    ///
+    /// let builder = meshwork::Channel::builder().picker(First);
+    /// ```
     pub fn picker(mut self, picker: impl Picker) -> Self {
         self.picker = Some(Arc::new(picker));
         self
@@ -269,7 +305,12 @@ impl Builder {
         self
     }
 
-    /// Windows and limits of HTTP/2.
+    /// Windows and limits of HTTP/2. They hold the keepalive too: what was set of it before is replaced.
+    ///
+    /// ```
+    /// # use meshwork::{Channel, transport::Http2Options};
+    /// let builder = Channel::builder().http2(Http2Options { stream_window: 4 << 20, ..Http2Options::default() });
+    /// ```
     pub fn http2(mut self, options: Http2Options) -> Self {
         self.options.http2 = options;
         self
@@ -320,6 +361,10 @@ impl Builder {
     }
 
     /// The source of jitter and random picks; tests fix it.
+    ///
+    /// ```
+    /// let builder = meshwork::Channel::builder().random(meshwork::random::Random::seeded(7));
+    /// ```
     pub fn random(mut self, random: Random) -> Self {
         self.options.random = random;
         self

@@ -84,6 +84,12 @@ impl RateLimit {
     }
 
     /// How many calls may wait at once; more are refused with RESOURCE_EXHAUSTED. 1024 unless said.
+    ///
+    /// ```
+    /// use meshwork::{limit::RateLimit, policy};
+    ///
+    /// let limit = RateLimit::new(policy::RateLimit { per_second: 100, burst: 20 }).max_waiting(64);
+    /// ```
     #[must_use]
     pub fn max_waiting(mut self, calls: usize) -> Self {
         self.max_waiting = calls;

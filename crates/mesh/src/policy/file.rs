@@ -40,6 +40,14 @@ impl PolicyFile {
     }
 
     /// How often the file is looked at; every 5 s unless set.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use meshwork::policy::{PolicyError, PolicyFile};
+    /// # fn open() -> Result<PolicyFile, PolicyError> {
+    /// let file = PolicyFile::open("/etc/meshwork/policy.json")?.every(Duration::from_secs(1));
+    /// # Ok(file) }
+    /// ```
     #[must_use]
     pub fn every(mut self, interval: Duration) -> Self {
         self.every = interval.max(Duration::from_millis(1));

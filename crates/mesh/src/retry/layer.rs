@@ -78,31 +78,77 @@ macro_rules! layer {
             }
 
             /// An attempt that is not answered in this time counts as UNAVAILABLE.
+            ///
+            /// ```
+            /// # use std::time::Duration;
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.attempt_timeout(Duration::from_millis(500))
+            /// # }
+            /// ```
             pub fn attempt_timeout(self, timeout: Duration) -> Self {
                 self.with(|shared| shared.attempt_timeout = Some(timeout))
             }
 
             /// Shares the tokens of a target.
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use meshwork::{policy::RetryThrottling, retry::Throttle};
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.throttle(Arc::new(Throttle::new(RetryThrottling { max_milli_tokens: 100_000, milli_token_ratio: 100 })))
+            /// # }
+            /// ```
             pub fn throttle(self, throttle: Arc<Throttle>) -> Self {
                 self.with(|shared| shared.throttle = Some(throttle))
             }
 
             /// Shares a retry budget.
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use std::time::Duration;
+            /// # use meshwork::{policy::RetryBudget, retry::Budget};
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.budget(Arc::new(Budget::new(RetryBudget { ratio: 0.2, min_per_second: 10, ttl: Duration::from_secs(10) })))
+            /// # }
+            /// ```
             pub fn budget(self, budget: Arc<Budget>) -> Self {
                 self.with(|shared| shared.budget = Some(budget))
             }
 
             /// Limits what is kept to be sent again.
+            ///
+            /// ```
+            /// # use std::sync::Arc;
+            /// # use meshwork::retry::Buffers;
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.buffers(Arc::new(Buffers::new(256 << 10, 8 << 20)))
+            /// # }
+            /// ```
             pub fn buffers(self, buffers: Arc<Buffers>) -> Self {
                 self.with(|shared| shared.buffers = buffers)
             }
 
             /// Where jitter comes from.
+            ///
+            /// ```
+            /// # use meshwork::random::Random;
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.random(Random::seeded(7))
+            /// # }
+            /// ```
             pub fn random(self, random: Random) -> Self {
                 self.with(|shared| shared.random = random)
             }
 
             /// Who is told of attempts.
+            ///
+            /// ```
+            /// # use meshwork::observe::{Event, Observers};
+            #[doc = concat!("# fn set(layer: meshwork::layer::", stringify!($layer), ") -> impl Sized {")]
+            /// layer.observers(Observers::new(|event: &Event<'_>| println!("{event:?}")))
+            /// # }
+            /// ```
             pub fn observers(self, observers: Observers) -> Self {
                 self.with(|shared| shared.observers = observers)
             }

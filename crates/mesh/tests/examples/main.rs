@@ -2,16 +2,31 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod kinds;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use kinds::{Codec, Kinds, message, path};
+use meshwork::layer::{
+    CircuitBreakerLayer, ConcurrencyLimitLayer, DeadlineLayer, HedgeLayer, RateLimitLayer, RetryLayer,
+};
+use meshwork::limit::{ConcurrencyLimit, RateLimit};
+use meshwork::policy::{self, CircuitBreaker, HedgingPolicy, RetryPolicy};
 use tokio::process::Command;
-use tonic::IntoRequest as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, IntoRequest as _, IntoStreamingRequest as _, Status, Streaming};
+use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tower::ServiceBuilder;
 
-/// What an example prints. Cargo builds the examples with the tests, beside them.
+/// What an example prints. `cargo test` builds the examples with the tests, beside them; before `cargo test --test examples`
+/// it takes `cargo build --examples`.
 async fn run(name: &str) -> String {
     let mut path: PathBuf = std::env::current_exe().unwrap();
     path.pop();
@@ -58,25 +73,43 @@ async fn mtls() {
     assert!(text.contains("a call with the first identity succeeds"), "{text}");
 }
 
-/// What a user has written for tonic's channel, for any service: unary and server streaming by a generated client, and the
-/// other two kinds by the client that generated ones stand on.
+/// What a user has written for tonic's channel: a generated client, bare and with an interceptor, and a method of each kind.
 macro_rules! users_code {
     ($name:ident, $channel:ty) => {
         async fn $name(channel: $channel) -> Result<(), tonic::Status> {
-            type Codec = tonic_prost::ProstCodec<HealthCheckRequest, HealthCheckResponse>;
-            let path = || http::uri::PathAndQuery::from_static("/grpc.health.v1.Health/Check");
-            let mut client = HealthClient::new(channel.clone());
+            let mut client: HealthClient<$channel> = HealthClient::new(channel.clone());
             client.check(HealthCheckRequest::default()).await?;
             client.watch(HealthCheckRequest::default()).await?.into_inner().message().await?;
             let mut intercepted = HealthClient::with_interceptor(channel.clone(), |request| Ok(request));
             intercepted.check(HealthCheckRequest::default()).await?;
-            let requests = || tokio_stream::iter([HealthCheckRequest::default()]);
-            let mut grpc = tonic::client::Grpc::new(channel);
+
+            let mut grpc: Grpc<$channel> = Grpc::new(channel);
             grpc.ready().await.unwrap();
-            grpc.client_streaming(requests().into_request(), path(), Codec::default()).await?;
+            let one = grpc.unary(message("one").into_request(), path("/kinds.Kinds/One"), Codec::default()).await?;
+            assert_eq!(one.into_inner().service, "one");
+
             grpc.ready().await.unwrap();
-            let mut both = grpc.streaming(requests().into_request(), path(), Codec::default()).await?.into_inner();
-            both.message().await?;
+            let abc = message("abc").into_request();
+            let letters = grpc.server_streaming(abc, path("/kinds.Kinds/Letters"), Codec::default()).await?;
+            assert_eq!(texts(letters.into_inner()).await?, ["a", "b", "c"]);
+
+            grpc.ready().await.unwrap();
+            let parts = tokio_stream::iter(["a", "b", "c"].map(message)).into_streaming_request();
+            let joined = grpc.client_streaming(parts, path("/kinds.Kinds/Join"), Codec::default()).await?;
+            assert_eq!(joined.into_inner().service, "abc");
+
+            // Each message is sent after the answer to the one before it: both directions are open at once.
+            grpc.ready().await.unwrap();
+            let (send, requests) = mpsc::channel(1);
+            let requests = ReceiverStream::new(requests).into_streaming_request();
+            send.send(message("a")).await.unwrap();
+            let mut answers =
+                grpc.streaming(requests, path("/kinds.Kinds/Shout"), Codec::default()).await?.into_inner();
+            assert_eq!(answers.message().await?, Some(message("A")));
+            send.send(message("b")).await.unwrap();
+            assert_eq!(answers.message().await?, Some(message("B")));
+            drop(send);
+            assert_eq!(answers.message().await?, None);
             Ok(())
         }
     };
@@ -85,15 +118,78 @@ macro_rules! users_code {
 users_code!(by_tonic, tonic::transport::Channel);
 users_code!(by_mesh, meshwork::Channel);
 
+async fn texts(mut answers: Streaming<HealthCheckRequest>) -> Result<Vec<String>, Status> {
+    let mut texts = Vec::new();
+    while let Some(answer) = answers.message().await? {
+        texts.push(answer.service);
+    }
+    Ok(texts)
+}
+
+/// A server with a service of each kind, and tonic's channel and ours to it.
+async fn channels() -> (tonic::transport::Channel, meshwork::Channel) {
+    let (_, health) = tonic_health::server::health_reporter();
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap().with_nodelay(Some(true));
+    let server = format!("http://{}", incoming.local_addr().unwrap());
+    tokio::spawn(Server::builder().add_service(health).add_service(Kinds).serve_with_incoming(incoming));
+
+    let tonic = tonic::transport::Channel::from_shared(server.clone()).unwrap().connect().await.unwrap();
+    let mesh = meshwork::Channel::connect(&server).await.unwrap();
+    (tonic, mesh)
+}
+
 #[tokio::test]
 async fn one_line_changes() {
-    let (_, service) = tonic_health::server::health_reporter();
-    let incoming = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let incoming = incoming.with_nodelay(Some(true));
-    let server = incoming.local_addr().unwrap();
-    tokio::spawn(tonic::transport::Server::builder().add_service(service).serve_with_incoming(incoming));
+    let (tonic, mesh) = channels().await;
+    bounded(by_tonic(tonic)).await.unwrap();
+    bounded(by_mesh(mesh)).await.unwrap();
+}
 
-    let endpoint = tonic::transport::Channel::from_shared(format!("http://{server}")).unwrap();
-    by_tonic(endpoint.connect().await.unwrap()).await.unwrap();
-    by_mesh(meshwork::Channel::connect(&format!("http://{server}")).await.unwrap()).await.unwrap();
+/// Calls of both clients through `$layers`, over tonic's channel and ours.
+macro_rules! through {
+    ($layers:expr) => {
+        let layers = $layers;
+        let (tonic, mesh) = channels().await;
+        let mut over_tonic = HealthClient::new(layers.clone().service(tonic));
+        let mut over_mesh = HealthClient::new(layers.service(mesh));
+        bounded(async {
+            over_tonic.check(HealthCheckRequest::default()).await.unwrap();
+            over_mesh.check(HealthCheckRequest::default()).await.unwrap();
+            let stream = over_tonic.watch(HealthCheckRequest::default()).await.unwrap();
+            assert!(stream.into_inner().message().await.unwrap().is_some());
+            let stream = over_mesh.watch(HealthCheckRequest::default()).await.unwrap();
+            assert!(stream.into_inner().message().await.unwrap().is_some());
+        })
+        .await;
+    };
+}
+
+#[tokio::test]
+async fn all_layers_stand_under_a_generated_client() {
+    let rate = || RateLimitLayer::new(RateLimit::new(policy::RateLimit { per_second: 1000, burst: 100 }));
+    through!(
+        ServiceBuilder::new()
+            .layer(DeadlineLayer::new(Some(Duration::from_secs(20))))
+            .layer(rate())
+            .layer(RetryLayer::new(RetryPolicy::default()))
+            .layer(ConcurrencyLimitLayer::new(ConcurrencyLimit::new("layers", "retry", 64)))
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+    );
+    let hedging = HedgingPolicy {
+        max_attempts: 2,
+        hedging_delay: Duration::from_secs(10),
+        non_fatal_status_codes: [Code::Unavailable].into_iter().collect(),
+    };
+    through!(
+        ServiceBuilder::new()
+            .layer(DeadlineLayer::new(Some(Duration::from_secs(20))))
+            .layer(rate())
+            .layer(HedgeLayer::new(hedging))
+            .layer(ConcurrencyLimitLayer::new(ConcurrencyLimit::new("layers", "hedge", 64)))
+            .layer(CircuitBreakerLayer::new(CircuitBreaker::default()))
+    );
+}
+
+async fn bounded<T>(calls: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), calls).await.unwrap()
 }
