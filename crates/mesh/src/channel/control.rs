@@ -18,9 +18,9 @@ use super::shared::{Active, Shared};
 use super::snapshot::{Otherwise, Snapshot};
 use crate::balance::{Candidate, LeastRequest, Load, PeakEwma, Picker, RoundRobin};
 use crate::breaker::Breaker;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::observe::{Circuit, Connectivity, Event};
-use crate::outlier::{Change, OutlierDetector};
+use crate::outlier::{Change, Key, OutlierDetector, key};
 use crate::policy::{LoadBalancing, Policy, PolicyError, PolicyFile};
 use crate::resolve::{Refresher, Resolution, ResolveError};
 use crate::subchannel::{HealthCheck, Options, State, Subchannel};
@@ -61,9 +61,6 @@ struct Known {
     options: Arc<Options>,
     circuits: Arc<Notify>,
 }
-
-/// An endpoint is the set of its addresses (gRFC A50).
-type Key = Arc<[Address]>;
 
 struct Server {
     member: Arc<Member>,
@@ -255,14 +252,14 @@ impl Control {
             let key = match policy.load_balancing {
                 // One server at a time, whichever addresses it is chosen from.
                 LoadBalancing::PickFirst { .. } => Key::from([]),
-                _ => key(&endpoint),
+                _ => key(endpoint.addresses()),
             };
             if known.servers.contains_key(&key) {
                 continue;
             }
             keys.push(key.clone());
             let old = before.remove(&key);
-            let server = self.server(known, &active, key.clone(), endpoint, old);
+            let server = self.server(known, &active, endpoint, old);
             known.servers.insert(key.clone(), server);
             known.order.push(key);
         }
@@ -277,7 +274,7 @@ impl Control {
         }
     }
 
-    fn server(&self, known: &Known, active: &Active, key: Key, endpoint: Endpoint, old: Option<Server>) -> Server {
+    fn server(&self, known: &Known, active: &Active, endpoint: Endpoint, old: Option<Server>) -> Server {
         let policy = active.policy.channel();
         let name: Arc<str> = endpoint.to_string().into();
         let old_breaker = old.as_ref().and_then(|server| server.member.breaker.clone());
@@ -313,7 +310,6 @@ impl Control {
                 (subchannel, Arc::new(Load::new()), (false, Connectivity::Idle, 0, 0))
             }
         };
-        let _ = key;
         let member = Member { name, endpoint: Arc::new(endpoint), subchannel, load, breaker, counter: None };
         Server { member: Arc::new(member), failed, state, generation, connection }
     }
@@ -468,12 +464,6 @@ impl Server {
 
 fn pick_first(policy: &Policy) -> bool {
     matches!(policy.channel().load_balancing, LoadBalancing::PickFirst { .. })
-}
-
-fn key(endpoint: &Endpoint) -> Key {
-    let mut addresses = endpoint.addresses().to_vec();
-    addresses.sort();
-    addresses.into()
 }
 
 async fn next_state(mut receiver: watch::Receiver<State>) -> Option<watch::Receiver<State>> {

@@ -104,9 +104,7 @@ fn fate(error: &(dyn Error + 'static)) -> Fate {
             return transport.fate();
         }
         if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            let refused = h2.is_remote()
-                && (h2.is_go_away() || (h2.is_reset() && h2.reason() == Some(h2::Reason::REFUSED_STREAM)));
-            return if refused { Fate::Refused } else { Fate::Sent };
+            return TransportError::fate_of(h2);
         }
         next = error.source();
     }

@@ -5,7 +5,7 @@ use tonic::Code;
 
 use crate::attempt::AttemptError;
 use crate::outcome::grpc_status;
-use crate::transport::Fate;
+use crate::transport::{Fate, code_of_http};
 
 /// What a server says about the next attempt, in milliseconds; negative: there must be none.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -70,18 +70,8 @@ pub(super) fn result_code<B>(result: &Result<http::Response<B>, AttemptError>) -
 
 /// The code of a Trailers-Only response, or of what a proxy answered in place of gRPC.
 fn code<B>(response: &http::Response<B>) -> Option<Code> {
-    grpc_status(response.headers()).or_else(|| match response.status() {
-        StatusCode::OK => None,
-        StatusCode::BAD_REQUEST => Some(Code::Internal),
-        StatusCode::UNAUTHORIZED => Some(Code::Unauthenticated),
-        StatusCode::FORBIDDEN => Some(Code::PermissionDenied),
-        StatusCode::NOT_FOUND => Some(Code::Unimplemented),
-        StatusCode::TOO_MANY_REQUESTS
-        | StatusCode::BAD_GATEWAY
-        | StatusCode::SERVICE_UNAVAILABLE
-        | StatusCode::GATEWAY_TIMEOUT => Some(Code::Unavailable),
-        _ => Some(Code::Unknown),
-    })
+    grpc_status(response.headers())
+        .or_else(|| (response.status() != StatusCode::OK).then(|| code_of_http(response.status())))
 }
 
 /// A signed 32-bit decimal; anything else, and more than one value, means that there must be no retry.

@@ -22,6 +22,7 @@ pub use connection::{Connection, Http2Options, StreamSlot};
 pub use driver::{Closed, Driver};
 pub use error::{Fate, TransportError};
 pub use exchange::{Exchange, ExchangeError, ReceiveBody};
+pub(crate) use status::code_of_http;
 pub use status::status_of_response;
 
 /// A byte stream that HTTP/2 can be spoken over.

@@ -13,17 +13,22 @@ pub fn status_of_response(head: &Parts) -> Option<Status> {
     if (head.status == StatusCode::OK && grpc) || grpc_status(&head.headers).is_some() {
         return None;
     }
-    let code = match head.status.as_u16() {
+    let code = code_of_http(head.status);
+    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
+    Some(Status::new(
+        code,
+        format!("the answer is no gRPC: HTTP status {}, content-type {content:?}", head.status.as_u16()),
+    ))
+}
+
+/// gRPC's code for an HTTP status that stands where a gRPC status should.
+pub(crate) fn code_of_http(status: StatusCode) -> Code {
+    match status.as_u16() {
         400 => Code::Internal,
         401 => Code::Unauthenticated,
         403 => Code::PermissionDenied,
         404 => Code::Unimplemented,
         429 | 502..=504 => Code::Unavailable,
         _ => Code::Unknown,
-    };
-    let content = head.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("none");
-    Some(Status::new(
-        code,
-        format!("the answer is no gRPC: HTTP status {}, content-type {content:?}", head.status.as_u16()),
-    ))
+    }
 }
