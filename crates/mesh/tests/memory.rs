@@ -1,5 +1,5 @@
 //! A channel and tonic's server over the network in memory.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::convert::Infallible;
 

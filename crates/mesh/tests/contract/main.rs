@@ -1,6 +1,6 @@
 //! What every tower layer of the crate keeps to: readiness, clones, cancelled calls, drops, panics, no spinning.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod bad;
 mod checks;

@@ -1,6 +1,6 @@
 //! Runs the examples as a user would, and holds the promise that one line changes.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod kinds;
 

@@ -1,7 +1,7 @@
 //! The rules of the gRFCs as seen through a whole channel: generated-client calls over scripted HTTP/2 servers in memory,
 //! on paused time, with injected randomness.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod names;
 mod support;
