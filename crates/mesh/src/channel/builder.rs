@@ -429,7 +429,7 @@ impl Builder {
             scheme,
             snapshot: ArcSwap::from_pointee(Snapshot::idle()),
             changed: watch::Sender::new(()),
-            members: ArcSwap::default(),
+            listed: ArcSwap::default(),
             active: ArcSwap::from_pointee(Active::new(completed, &fixed, None)),
             kick: Notify::new(),
             descriptors,

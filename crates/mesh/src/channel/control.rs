@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
 use super::pick::circuits_open;
-use super::shared::{Active, Shared};
+use super::shared::{Active, Listed, Shared};
 use super::snapshot::{Otherwise, Snapshot};
 use crate::balance::{Candidate, LeastRequest, Load, PeakEwma, Picker, RoundRobin};
 use crate::breaker::Breaker;
@@ -89,8 +89,7 @@ impl Control {
             self.shared.kick.notified().await;
             self.active().await;
             // What is listed keeps its connections.
-            self.shared.members.store(Arc::default());
-            self.shared.publish(Snapshot::idle());
+            self.shared.publish(Snapshot::idle(), Vec::new());
         }
     }
 
@@ -333,7 +332,7 @@ impl Control {
         let now = Instant::now();
         let mut candidates = Vec::new();
         let mut members = Vec::new();
-        let mut all = Vec::new();
+        let mut listed = Vec::new();
         let mut open = 0;
         let mut pending = known.resolution.is_none() && known.failure.is_none();
         let mut errors = Vec::new();
@@ -343,13 +342,14 @@ impl Control {
             let state = server.member.subchannel.state();
             lost |= server.see(&state);
             let ejected = known.outliers.is_ejected(key);
-            all.push((Arc::clone(&server.member), ejected));
             // Asked of each, so that none has a time in the past that would wake this task again and again.
             let circuit = server.member.breaker.as_ref().map_or(Circuit::Closed, |breaker| breaker.state(now));
+            let open_circuit = circuit == Circuit::Open;
+            listed.push(Listed { member: Arc::clone(&server.member), ejected, open: open_circuit });
             match state.connectivity {
                 Connectivity::Ready if ejected => errors.push(format!("{}: ejected as an outlier", server.member.name)),
                 Connectivity::Ready => {
-                    if circuit == Circuit::Open {
+                    if open_circuit {
                         open += 1;
                         errors.push(format!("{}: its circuit breaker is open", server.member.name));
                         continue;
@@ -384,8 +384,7 @@ impl Control {
             known.picker = picker;
         }
         let picker = Arc::clone(&known.picker);
-        self.shared.members.store(Arc::new(all));
-        self.shared.publish(Snapshot { candidates, members, picker, otherwise, connectivity });
+        self.shared.publish(Snapshot { candidates, members, picker, otherwise, connectivity }, listed);
     }
 
     fn unavailable(&self, known: &Known, errors: &[String]) -> String {

@@ -27,8 +27,8 @@ pub(super) struct Shared {
     pub snapshot: ArcSwap<Snapshot>,
     /// Told at each new snapshot.
     pub changed: watch::Sender<()>,
-    /// All endpoints, and whether they are ejected.
-    pub members: ArcSwap<Vec<(Arc<Member>, bool)>>,
+    /// All endpoints.
+    pub listed: ArcSwap<Vec<Listed>>,
     pub active: ArcSwap<Active>,
     /// Asks the task to begin.
     pub kick: Notify,
@@ -36,6 +36,15 @@ pub(super) struct Shared {
     pub since: Instant,
     /// When the last call began, in seconds after `since`.
     pub used: AtomicU32,
+}
+
+/// An endpoint as the last snapshot was made of it.
+pub(super) struct Listed {
+    pub member: Arc<Member>,
+    /// Whether outlier detection ejected it.
+    pub ejected: bool,
+    /// Whether its open circuit keeps it from being picked.
+    pub open: bool,
 }
 
 /// What never changes in a channel's life.
@@ -121,7 +130,7 @@ impl Shared {
 
     /// For how long there was no call; none while there is one.
     pub(super) fn idle_since(&self, now: Instant) -> Option<Duration> {
-        if self.members.load().iter().any(|(member, _)| member.load.in_flight() > 0) {
+        if self.listed.load().iter().any(|listed| listed.member.load.in_flight() > 0) {
             return None;
         }
         let used = Duration::from_secs(u64::from(self.used.load(Ordering::Relaxed)));
@@ -142,16 +151,18 @@ impl Shared {
         self.active.store(Arc::new(Active::new(policy, &self.fixed, Some(&before))));
     }
 
-    pub(super) fn publish(&self, snapshot: Snapshot) {
+    /// Lets picks run by `snapshot`, then shows the endpoints as they are in it: what is seen of them holds for calls.
+    pub(super) fn publish(&self, snapshot: Snapshot, listed: Vec<Listed>) {
         self.snapshot.store(Arc::new(snapshot));
+        self.listed.store(Arc::new(listed));
         self.changed.send_replace(());
     }
 
     /// The end: nobody is left to call.
     pub(super) fn close(&self) {
-        self.members.store(Arc::new(Vec::new()));
         let closed = Otherwise::Fail("the channel was closed".into());
-        self.publish(Snapshot { connectivity: Connectivity::Shutdown, otherwise: closed, ..Snapshot::idle() });
+        let closed = Snapshot { connectivity: Connectivity::Shutdown, otherwise: closed, ..Snapshot::idle() };
+        self.publish(closed, Vec::new());
     }
 
     /// Why no endpoint can take calls.
@@ -163,20 +174,22 @@ impl Shared {
     }
 
     pub(super) fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
-        let members = self.members.load();
-        let status = |(member, ejected): &(Arc<Member>, bool)| {
+        let status = |Listed { member, ejected, open }: &Listed| {
+            // Calls fail until the snapshot takes it in again.
+            let circuit =
+                if *open { Some(Circuit::Open) } else { member.breaker.as_ref().map(|breaker| breaker.state(now)) };
             let state = member.subchannel.state();
             EndpointStatus {
                 name: Arc::clone(&member.name),
                 state: state.connectivity,
                 error: state.error.map(|error| error.to_string()),
-                circuit: member.breaker.as_ref().map_or(Circuit::Closed, |breaker| breaker.state(now)),
+                circuit: circuit.unwrap_or(Circuit::Closed),
                 ejected: *ejected,
                 in_flight: member.load.in_flight(),
                 latency: member.load.latency(now),
             }
         };
-        members.iter().map(status).collect()
+        self.listed.load().iter().map(status).collect()
     }
 }
 
