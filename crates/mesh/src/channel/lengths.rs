@@ -7,8 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-/// What precedes each message: whether it is compressed, and its length.
-const PREFIX: usize = 5;
+use crate::framing::Framing;
 
 /// Follows the messages of one direction of a call and refuses the first that is longer than the policy allows, at its
 /// length already. A message counts as it is sent: compressed, if it is.
@@ -16,50 +15,29 @@ const PREFIX: usize = 5;
 pub(super) struct Lengths {
     limit: usize,
     of: &'static str,
-    /// The prefix of the next message, as far as it is here.
-    prefix: [u8; PREFIX],
-    have: usize,
-    /// What is to come of the message.
-    left: usize,
+    framing: Framing,
 }
 
 impl Lengths {
     pub(super) fn of_request(limit: usize) -> Self {
-        Self { limit, of: "request", prefix: [0; PREFIX], have: 0, left: 0 }
+        Self { limit, of: "request", framing: Framing::default() }
     }
 
     pub(super) fn of_response(limit: usize) -> Self {
         Self { of: "response", ..Self::of_request(limit) }
     }
 
-    /// Reads on. Costs a few instructions a message and none a byte.
+    /// Reads on.
     ///
     /// # Errors
     /// When a message is too long: RESOURCE_EXHAUSTED.
-    pub(super) fn read(&mut self, mut data: &[u8]) -> Result<(), Status> {
-        loop {
-            let message = self.left.min(data.len());
-            self.left -= message;
-            data = &data[message..];
-            if data.is_empty() {
-                return Ok(());
-            }
-            let (prefix, rest) = data.split_at((PREFIX - self.have).min(data.len()));
-            self.prefix[self.have..self.have + prefix.len()].copy_from_slice(prefix);
-            self.have += prefix.len();
-            data = rest;
-            if self.have == PREFIX {
-                let [_, length @ ..] = self.prefix;
-                self.have = 0;
-                self.left = u32::from_be_bytes(length) as usize;
-                if self.left > self.limit {
-                    return Err(Status::resource_exhausted(format!(
-                        "a {} message has {} bytes; the policy of the method allows {}",
-                        self.of, self.left, self.limit
-                    )));
-                }
-            }
-        }
+    pub(super) fn read(&mut self, data: &[u8]) -> Result<(), Status> {
+        self.framing.read(data, self.limit).map_err(|length| {
+            Status::resource_exhausted(format!(
+                "a {} message has {length} bytes; the policy of the method allows {}",
+                self.of, self.limit
+            ))
+        })
     }
 }
 
@@ -116,7 +94,7 @@ mod tests {
     fn message(length: usize) -> Vec<u8> {
         let mut bytes = vec![0];
         bytes.extend_from_slice(&(length as u32).to_be_bytes());
-        bytes.resize(PREFIX + length, 0xff);
+        bytes.resize(5 + length, 0xff);
         bytes
     }
 
@@ -128,7 +106,7 @@ mod tests {
             for piece in stream.chunks(size) {
                 lengths.read(piece).unwrap();
             }
-            assert_eq!((lengths.have, lengths.left), (0, 0));
+            assert!(lengths.framing.between());
         }
     }
 

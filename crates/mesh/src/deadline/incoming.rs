@@ -57,7 +57,8 @@ where
     }
 }
 
-fn within<R>(at: Option<Instant>, run: impl FnOnce() -> R) -> R {
+/// Runs `run` as part of a call whose deadline is `at`.
+pub(crate) fn within<R>(at: Option<Instant>, run: impl FnOnce() -> R) -> R {
     match at {
         Some(at) => sync_scope(at, run),
         None => run(),

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tokio::time::Instant;
 use tonic::Status;
 
+pub(crate) use self::incoming::within;
 pub use self::incoming::{IncomingDeadlineLayer, IncomingDeadlineService, IncomingFuture, ScopedBody};
 pub use self::layer::{DeadlineBody, DeadlineFuture, DeadlineLayer, DeadlineService};
 pub use self::timeout::{GRPC_TIMEOUT, InvalidTimeout, encode_timeout, parse_timeout};

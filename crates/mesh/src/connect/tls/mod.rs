@@ -1,9 +1,6 @@
 //! TLS and mutual TLS over any connector.
 
-mod error;
-mod material;
 mod options;
-mod reload;
 #[cfg(test)]
 mod tests;
 
@@ -12,16 +9,17 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-pub use error::TlsError;
 pub use options::TlsOptions;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
-use self::error::HandshakeError;
-use self::reload::Reload;
 use super::Connector;
 use crate::endpoint::Address;
 use crate::observe::Observers;
+pub use crate::tls::TlsError;
+use crate::tls::{HTTP_2, HandshakeError, Material, Reload, Side, provider};
 use crate::transport::Io;
 
 /// Speaks TLS over the streams of another connector, and nothing but HTTP/2 over TLS.
@@ -30,7 +28,7 @@ use crate::transport::Io;
 pub struct Tls {
     inner: Arc<dyn Connector>,
     name: ServerName<'static>,
-    reload: Reload,
+    reload: Reload<ClientConfig>,
 }
 
 impl Tls {
@@ -46,11 +44,11 @@ impl Tls {
         host: &str,
         observers: Observers,
     ) -> Result<Self, TlsError> {
-        let host = options.name().unwrap_or(host);
+        let host = options.name().unwrap_or(host).to_owned();
         // An authority has its IPv6 addresses in brackets, a certificate has not.
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))?;
-        Ok(Self { inner, name, reload: Reload::open(options, observers)? })
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
+        let name = ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(host.clone()))?;
+        Ok(Self { inner, name, reload: Reload::open(options.sources, observers, config)? })
     }
 
     /// Looks at the files now, whatever the interval: true when there was something new, which holds from now on.
@@ -71,11 +69,30 @@ impl Connector for Tls {
             .connect(self.name.clone(), io)
             .await
             .map_err(|error| HandshakeError::explain(&self.name, error))?;
-        if stream.get_ref().1.alpn_protocol() != Some(material::HTTP_2) {
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
             return Err(HandshakeError::no_http2(&self.name));
         }
         Ok(Box::new(stream))
     }
+}
+
+/// Checks all of it and makes it usable.
+fn config(material: &Material) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::invalid(&"TLS", error))?
+        .with_root_certificates(material.roots()?);
+    let mut config = match material.identity(Side::Client)? {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let refused = identity.refused();
+            builder.with_client_auth_cert(identity.chain, identity.key).map_err(refused)?
+        }
+    };
+    config.alpn_protocols = vec![HTTP_2.to_vec()];
+    // A resumed session would go on with the identity it began with, whatever has replaced it since.
+    config.resumption = Resumption::disabled();
+    Ok(config)
 }
 
 impl fmt::Debug for Tls {

@@ -1,9 +1,9 @@
 //! The settings of TLS.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::time::Duration;
+
+use crate::tls::{Pem, Sources};
 
 /// What a server must show, and what is shown to it.
 ///
@@ -20,19 +20,11 @@ use std::time::Duration;
 /// let channel = Channel::builder().tls(tls).connect_lazy("dns:///users:50051")?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct TlsOptions {
-    pub(super) roots: Vec<Pem>,
-    pub(super) identity: Option<(Pem, Pem)>,
+    pub(super) sources: Sources,
     domain_name: Option<String>,
-    pub(super) reload_interval: Duration,
-}
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self { roots: Vec::new(), identity: None, domain_name: None, reload_interval: Duration::from_secs(10) }
-    }
 }
 
 impl TlsOptions {
@@ -49,7 +41,7 @@ impl TlsOptions {
     /// let tls = TlsOptions::new().ca_certificate(pem);
     /// ```
     pub fn ca_certificate(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.roots.push(Pem::given(pem.as_ref(), "the PEM given to `ca_certificate`"));
+        self.sources.roots.push(Pem::given(pem.as_ref(), "the PEM given to `ca_certificate`"));
         self
     }
 
@@ -60,7 +52,7 @@ impl TlsOptions {
     /// let tls = TlsOptions::new().ca_certificate_file("/etc/ssl/certs/ca-certificates.crt");
     /// ```
     pub fn ca_certificate_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.roots.push(Pem::File(path.as_ref().to_owned()));
+        self.sources.roots.push(Pem::File(path.as_ref().to_owned()));
         self
     }
 
@@ -72,7 +64,7 @@ impl TlsOptions {
     /// let tls = TlsOptions::new().identity(certificate, key);
     /// ```
     pub fn identity(mut self, certificate: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.identity = Some((
+        self.sources.identity = Some((
             Pem::given(certificate.as_ref(), "the certificate given to `identity`"),
             Pem::given(key.as_ref(), "the key given to `identity`"),
         ));
@@ -86,7 +78,7 @@ impl TlsOptions {
     /// let tls = TlsOptions::new().identity_files("/etc/meshwork/tls/tls.crt", "/etc/meshwork/tls/tls.key");
     /// ```
     pub fn identity_files(mut self, certificate: impl AsRef<Path>, key: impl AsRef<Path>) -> Self {
-        self.identity = Some((Pem::File(certificate.as_ref().to_owned()), Pem::File(key.as_ref().to_owned())));
+        self.sources.identity = Some((Pem::File(certificate.as_ref().to_owned()), Pem::File(key.as_ref().to_owned())));
         self
     }
 
@@ -113,49 +105,11 @@ impl TlsOptions {
     /// let tls = TlsOptions::new().reload_interval(Duration::from_secs(60));
     /// ```
     pub fn reload_interval(mut self, interval: Duration) -> Self {
-        self.reload_interval = interval;
+        self.sources.interval = interval;
         self
     }
 
     pub(super) fn name(&self) -> Option<&str> {
         self.domain_name.as_deref()
-    }
-
-    /// Whether anything comes from a file.
-    pub(super) fn has_files(&self) -> bool {
-        let identity = self.identity.iter().flat_map(|(certificate, key)| [certificate, key]);
-        self.roots.iter().chain(identity).any(|pem| matches!(pem, Pem::File(_)))
-    }
-}
-
-/// Where PEM comes from.
-#[derive(Clone)]
-pub(super) enum Pem {
-    Given { bytes: Arc<[u8]>, origin: &'static str },
-    File(PathBuf),
-}
-
-impl Pem {
-    fn given(bytes: &[u8], origin: &'static str) -> Self {
-        Self::Given { bytes: bytes.into(), origin }
-    }
-}
-
-impl fmt::Display for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Given { origin, .. } => f.write_str(origin),
-            Self::File(path) => write!(f, "{}", path.display()),
-        }
-    }
-}
-
-/// Never the bytes: they may be a private key.
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Given { bytes, .. } => write!(f, "{} bytes", bytes.len()),
-            Self::File(path) => path.fmt(f),
-        }
     }
 }

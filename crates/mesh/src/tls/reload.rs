@@ -5,58 +5,63 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rustls::ClientConfig;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::TlsError;
 use super::material::Material;
-use super::options::TlsOptions;
+use super::source::Sources;
 use crate::observe::{Event, Observers};
 
 /// How long reading may take: with a file system that hangs, connections are made with what there is.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is in use, and what is known of the files. They are looked at when a connection is made: no task, nothing to end.
-pub(super) struct Reload {
-    options: Arc<TlsOptions>,
+pub(crate) struct Reload<C> {
+    sources: Arc<Sources>,
+    build: Build<C>,
     observers: Observers,
-    config: ArcSwap<ClientConfig>,
+    config: ArcSwap<C>,
     hasher: RandomState,
-    look: Mutex<Look>,
+    look: Mutex<Look<C>>,
 }
 
-/// What is new in the files, if anything is.
-type Found = Option<(u64, ClientConfig)>;
+/// Checks what was read and makes it usable.
+type Build<C> = Arc<dyn Fn(&Material) -> Result<C, TlsError> + Send + Sync>;
 
-struct Look {
+/// What is new in the files, if anything is.
+type Found<C> = Option<(u64, C)>;
+
+struct Look<C> {
     next: Instant,
     /// The content that is in use.
     used: u64,
     /// What was told last of a set that can't be used, so that it is told once.
     told: Option<String>,
     /// A look that nobody waits for any more; the next one takes it over, so that there is never more than one.
-    reading: Option<JoinHandle<Result<Found, TlsError>>>,
+    reading: Option<JoinHandle<Result<Found<C>, TlsError>>>,
 }
 
-impl Reload {
-    pub(super) fn open(options: TlsOptions, observers: Observers) -> Result<Self, TlsError> {
+impl<C: Send + Sync + 'static> Reload<C> {
+    /// Reads all of it for the first time. Blocks.
+    pub(crate) fn open(
+        sources: Sources,
+        observers: Observers,
+        build: impl Fn(&Material) -> Result<C, TlsError> + Send + Sync + 'static,
+    ) -> Result<Self, TlsError> {
         let hasher = RandomState::new();
-        let material = Material::read(&options)?;
-        let look = Look {
-            next: after(options.reload_interval),
-            used: material.fingerprint(&hasher),
-            told: None,
-            reading: None,
-        };
-        let config = ArcSwap::from_pointee(material.config()?);
-        Ok(Self { options: Arc::new(options), observers, config, hasher, look: Mutex::new(look) })
+        let material = Material::read(&sources)?;
+        let look =
+            Look { next: after(sources.interval), used: material.fingerprint(&hasher), told: None, reading: None };
+        let config = ArcSwap::from_pointee(build(&material)?);
+        let look = Mutex::new(look);
+        Ok(Self { sources: Arc::new(sources), build: Arc::new(build), observers, config, hasher, look })
     }
 
     /// What a new connection uses: what the files hold, if they may have changed and can be used.
-    pub(super) async fn current(&self) -> Arc<ClientConfig> {
-        if self.options.has_files() {
+    pub(crate) async fn current(&self) -> Arc<C> {
+        if self.sources.has_files() {
             // Connections that are made at the same time wait for one look, and then use what it found.
             let mut look = self.look.lock().await;
             if Instant::now() >= look.next {
@@ -68,19 +73,20 @@ impl Reload {
     }
 
     /// As [`Reload::current`], now.
-    pub(super) async fn now(&self) -> Result<bool, TlsError> {
+    pub(crate) async fn now(&self) -> Result<bool, TlsError> {
         let mut look = self.look.lock().await;
         self.look(&mut look).await
     }
 
-    async fn look(&self, look: &mut Look) -> Result<bool, TlsError> {
+    async fn look(&self, look: &mut Look<C>) -> Result<bool, TlsError> {
         let reading = look.reading.get_or_insert_with(|| {
-            let (options, hasher, used) = (Arc::clone(&self.options), self.hasher.clone(), look.used);
+            let (sources, hasher, used) = (Arc::clone(&self.sources), self.hasher.clone(), look.used);
+            let build = Arc::clone(&self.build);
             // Reading blocks, and so does checking a key.
             tokio::task::spawn_blocking(move || {
-                let material = Material::read(&options)?;
+                let material = Material::read(&sources)?;
                 let found = material.fingerprint(&hasher);
-                Ok(if found == used { None } else { Some((found, material.config()?)) })
+                Ok(if found == used { None } else { Some((found, build(&material)?)) })
             })
         });
         let read = timeout(PATIENCE, reading).await;
@@ -92,7 +98,7 @@ impl Reload {
             Ok(Err(error)) => Err(TlsError::invalid(&"the certificates", error)),
             Err(_) => Err(TlsError::Slow(PATIENCE)),
         };
-        look.next = after(self.options.reload_interval);
+        look.next = after(self.sources.interval);
         match found {
             Ok(None) => {
                 look.told = None;

@@ -16,6 +16,12 @@ pub enum TlsError {
          `ca_certificate_file` (the system's own are often in /etc/ssl/certs/ca-certificates.crt)"
     )]
     NoRoots,
+    /// A server has nothing to show.
+    #[error("no certificate is set: set `ServerTlsOptions::identity` or `identity_files`")]
+    NoIdentity,
+    /// A list of peers without anything that would tell who they are.
+    #[error("`ServerTlsOptions::allowed_peers` needs `client_ca_certificate`: nobody else's word counts")]
+    NoClientRoots,
     /// A file can't be read.
     #[error("{path} can't be read: {error}")]
     Read {
@@ -41,7 +47,7 @@ pub enum TlsError {
 }
 
 impl TlsError {
-    pub(super) fn invalid(origin: &impl ToString, problem: impl ToString) -> Self {
+    pub(crate) fn invalid(origin: &impl ToString, problem: impl ToString) -> Self {
         Self::Invalid { origin: origin.to_string(), problem: problem.to_string() }
     }
 }
@@ -49,7 +55,7 @@ impl TlsError {
 /// A handshake that failed; it becomes the reason for which an endpoint can't be reached.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS handshake with {name}: {problem}{hint}")]
-pub(super) struct HandshakeError {
+pub(crate) struct HandshakeError {
     name: String,
     problem: String,
     hint: &'static str,
@@ -57,7 +63,7 @@ pub(super) struct HandshakeError {
 }
 
 impl HandshakeError {
-    pub(super) fn explain(name: &ServerName<'_>, error: io::Error) -> io::Error {
+    pub(crate) fn explain(name: &ServerName<'_>, error: io::Error) -> io::Error {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
         let problem = match tls {
             None if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -70,7 +76,7 @@ impl HandshakeError {
         io::Error::new(kind, Self { name: name.to_str().into_owned(), problem, hint, source: Some(error) })
     }
 
-    pub(super) fn no_http2(name: &ServerName<'_>) -> io::Error {
+    pub(crate) fn no_http2(name: &ServerName<'_>) -> io::Error {
         let error = Self {
             name: name.to_str().into_owned(),
             problem: "the server did not choose HTTP/2 (ALPN h2), which gRPC needs".to_owned(),

@@ -1,0 +1,85 @@
+//! gRPC's length-prefixed messages: where in a sequence of them a body is, without a copy of any.
+
+/// What precedes each message: whether it is compressed, and its length in four bytes.
+const PREFIX: usize = 5;
+
+/// A place in a sequence of messages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Framing {
+    /// The prefix of the next message, as far as it is here.
+    prefix: [u8; PREFIX],
+    have: usize,
+    /// What is to come of the message.
+    left: usize,
+}
+
+impl Framing {
+    /// Reads on. Costs a few instructions a message and none a byte.
+    ///
+    /// # Errors
+    /// The length of a message that is longer than `limit`, as soon as its prefix is here.
+    pub(crate) fn read(&mut self, mut data: &[u8], limit: usize) -> Result<(), u32> {
+        loop {
+            let message = self.left.min(data.len());
+            self.left -= message;
+            data = &data[message..];
+            if data.is_empty() {
+                return Ok(());
+            }
+            let (prefix, rest) = data.split_at((PREFIX - self.have).min(data.len()));
+            self.prefix[self.have..self.have + prefix.len()].copy_from_slice(prefix);
+            self.have += prefix.len();
+            data = rest;
+            if self.have == PREFIX {
+                let [_, length @ ..] = self.prefix;
+                self.have = 0;
+                let length = u32::from_be_bytes(length);
+                self.left = length as usize;
+                if self.left > limit {
+                    return Err(length);
+                }
+            }
+        }
+    }
+
+    /// Whether it is between two messages, or before the first.
+    pub(crate) fn between(&self) -> bool {
+        self.left == 0 && self.have == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_message_that_is_too_long_is_found_however_the_bytes_are_cut(
+            lengths in prop::collection::vec(0_usize..40, 0..20),
+            cuts in prop::collection::vec(1_usize..17, 1..20),
+            limit in 0_usize..40,
+        ) {
+            let mut bytes = Vec::new();
+            for length in &lengths {
+                bytes.push(0);
+                bytes.extend((*length as u32).to_be_bytes());
+                bytes.extend(vec![7; *length]);
+            }
+            let mut framing = Framing::default();
+            let mut found = None;
+            let (mut rest, mut cuts) = (bytes.as_slice(), cuts.iter().cycle());
+            while found.is_none() && !rest.is_empty() {
+                let (piece, more) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+                found = framing.read(piece, limit).err();
+                rest = more;
+            }
+            let expected = lengths.iter().find(|length| **length > limit).map(|length| *length as u32);
+            prop_assert_eq!(found, expected);
+            if found.is_none() {
+                prop_assert!(framing.between());
+            }
+        }
+    }
+}
