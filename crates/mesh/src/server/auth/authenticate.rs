@@ -1,0 +1,184 @@
+//! The layer that finds out who calls.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, Response};
+use pin_project_lite::pin_project;
+use tonic::Status;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Principal, refuse};
+use crate::server::{Peer, exempt};
+
+/// Verifies the credentials of calls.
+///
+/// ```
+/// use http::HeaderMap;
+/// use meshwork::server::Peer;
+/// use meshwork::server::auth::{Authenticated, Authenticator, Principal};
+///
+/// /// Knows services by their certificates.
+/// struct Certificates;
+///
+/// impl Authenticator for Certificates {
+///     fn authenticate(&self, _: &HeaderMap, peer: Option<&Peer>) -> Authenticated {
+///         let identity = peer.and_then(Peer::identity);
+///         Authenticated::Now(Ok(identity.map(|identity| Principal::new(identity.as_str(), ["service"]))))
+///     }
+/// }
+/// ```
+pub trait Authenticator: Send + Sync + 'static {
+    /// Who calls, by the headers of the call and the other end of its connection. What is known already, such as a verified
+    /// token that is cached, is answered at once; only the rest waits.
+    fn authenticate(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Authenticated;
+}
+
+/// What an [`Authenticator`] found.
+pub enum Authenticated {
+    /// The principal; `None` when the call has no credentials. An error refuses the call.
+    Now(Result<Option<Principal>, Status>),
+    /// As [`Authenticated::Now`], in a while.
+    Later(BoxFuture<'static, Result<Option<Principal>, Status>>),
+}
+
+/// Puts the [`Principal`] of a call into the extensions of its request, and refuses calls whose credentials are wrong.
+/// Health checks and reflection pass without being looked at. By default nobody is known.
+#[derive(Clone, Default)]
+pub struct AuthenticationLayer {
+    authenticator: Option<Arc<dyn Authenticator>>,
+}
+
+impl fmt::Debug for AuthenticationLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthenticationLayer").field("authenticates", &self.authenticator.is_some()).finish()
+    }
+}
+
+impl AuthenticationLayer {
+    /// Knows callers by `authenticator`.
+    pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { authenticator: Some(authenticator) }
+    }
+}
+
+impl<S> Layer<S> for AuthenticationLayer {
+    type Service = AuthenticationService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AuthenticationService { inner, authenticator: self.authenticator.clone() }
+    }
+}
+
+/// The service of [`AuthenticationLayer`].
+#[derive(Clone)]
+pub struct AuthenticationService<S> {
+    inner: S,
+    authenticator: Option<Arc<dyn Authenticator>>,
+}
+
+impl<S, A, B> Service<Request<A>> for AuthenticationService<S>
+where
+    S: Service<Request<A>, Response = Response<B>> + Clone,
+    B: Default,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = AuthenticateFuture<S, S::Future, A>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<A>) -> Self::Future {
+        let path = request.uri().path();
+        let Some(authenticator) = &self.authenticator else {
+            return State::Calling { future: self.inner.call(request) }.into();
+        };
+        if exempt::is_health_check(path) || exempt::is_reflection(path) {
+            return State::Calling { future: self.inner.call(request) }.into();
+        }
+        match authenticator.authenticate(request.headers(), request.extensions().get::<Peer>()) {
+            Authenticated::Now(Ok(principal)) => {
+                if let Some(principal) = principal {
+                    request.extensions_mut().insert(principal);
+                }
+                State::Calling { future: self.inner.call(request) }.into()
+            }
+            Authenticated::Now(Err(status)) => State::Refused { status: Some(status) }.into(),
+            Authenticated::Later(verifying) => {
+                // The instance that was polled is the ready one.
+                let clone = self.inner.clone();
+                let inner = std::mem::replace(&mut self.inner, clone);
+                State::Verifying { verifying, next: Some((inner, request)) }.into()
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`AuthenticationService`].
+    pub struct AuthenticateFuture<S, F, A> {
+        #[pin]
+        state: State<S, F, A>,
+    }
+}
+
+impl<S, F, A> From<State<S, F, A>> for AuthenticateFuture<S, F, A> {
+    fn from(state: State<S, F, A>) -> Self {
+        Self { state }
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<S, F, A> {
+        /// The inner service has the call.
+        Calling {
+            #[pin]
+            future: F,
+        },
+        /// The credentials are looked at.
+        Verifying {
+            verifying: BoxFuture<'static, Result<Option<Principal>, Status>>,
+            next: Option<(S, Request<A>)>,
+        },
+        /// The call is refused.
+        Refused { status: Option<Status> },
+    }
+}
+
+impl<S, A, B> Future for AuthenticateFuture<S, S::Future, A>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: Default,
+{
+    type Output = Result<Response<B>, S::Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let next = match self.as_mut().project().state.project() {
+                StateProjection::Calling { future } => return future.poll(cx),
+                StateProjection::Refused { status } => return Poll::Ready(Ok(refuse(status.take()))),
+                StateProjection::Verifying { verifying, next } => {
+                    match (ready!(verifying.as_mut().poll(cx)), next.take()) {
+                        (Ok(principal), Some((mut inner, mut request))) => {
+                            if let Some(principal) = principal {
+                                request.extensions_mut().insert(principal);
+                            }
+                            State::Calling { future: inner.call(request) }
+                        }
+                        (Err(status), _) => State::Refused { status: Some(status) },
+                        (Ok(_), None) => State::Refused { status: None },
+                    }
+                }
+            };
+            self.as_mut().project().state.set(next);
+        }
+    }
+}

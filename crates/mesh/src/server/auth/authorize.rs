@@ -1,0 +1,122 @@
+//! The layer that refuses who may not call.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tonic::{Code, Status};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{AccessTable, Principal, refuse};
+use crate::server::{Domain, exempt};
+
+/// Refuses calls that an [`AccessTable`] doesn't admit: UNAUTHENTICATED without credentials, PERMISSION_DENIED with them.
+/// A method without an entry is refused. Health checks and reflection pass. By default everybody may call everything.
+#[derive(Clone, Debug, Default)]
+pub struct AuthorizationLayer {
+    table: Option<Arc<AccessTable>>,
+    domain: Domain,
+}
+
+impl AuthorizationLayer {
+    /// Admits by `table`; errors carry `domain`.
+    pub fn new(table: AccessTable, domain: Domain) -> Self {
+        Self { table: Some(Arc::new(table)), domain }
+    }
+
+    fn check(&self, path: &str, principal: Option<&Principal>) -> Result<(), Status> {
+        let Some(table) = &self.table else { return Ok(()) };
+        if exempt::is_health_check(path) || exempt::is_reflection(path) {
+            return Ok(());
+        }
+        let admitted = match table.get(path) {
+            Some(access) => access.admits(principal),
+            None => table.passes(path),
+        };
+        if admitted { Ok(()) } else { Err(self.refusal(principal)) }
+    }
+
+    fn refusal(&self, principal: Option<&Principal>) -> Status {
+        let Some(principal) = principal else {
+            return self.domain.refuse(
+                Code::Unauthenticated,
+                "NOT_SIGNED_IN",
+                "this method needs a token: sign in and send `authorization: Bearer TOKEN`",
+                &[],
+            );
+        };
+        let mut roles = principal.roles().collect::<Vec<_>>().join(", ");
+        if roles.is_empty() {
+            roles.push_str("none");
+        }
+        let message = format!("the role {roles} may not call this method");
+        self.domain.refuse(Code::PermissionDenied, "NOT_ALLOWED", message, &[("role", &roles)])
+    }
+}
+
+impl<S> Layer<S> for AuthorizationLayer {
+    type Service = AuthorizationService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        AuthorizationService { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`AuthorizationLayer`].
+#[derive(Clone, Debug)]
+pub struct AuthorizationService<S> {
+    inner: S,
+    layer: AuthorizationLayer,
+}
+
+impl<S, A, B> Service<Request<A>> for AuthorizationService<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: Default,
+{
+    type Response = Response<B>;
+    type Error = S::Error;
+    type Future = AuthorizeFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        match self.layer.check(request.uri().path(), request.extensions().get()) {
+            Ok(()) => AuthorizeFuture { future: Some(self.inner.call(request)), refused: None },
+            Err(status) => AuthorizeFuture { future: None, refused: Some(status) },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of [`AuthorizationService`].
+    #[derive(Debug)]
+    pub struct AuthorizeFuture<F> {
+        // None: refused.
+        #[pin]
+        future: Option<F>,
+        refused: Option<Status>,
+    }
+}
+
+impl<F, B, E> Future for AuthorizeFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Default,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.as_pin_mut() {
+            Some(future) => future.poll(cx),
+            None => Poll::Ready(Ok(refuse(this.refused.take()))),
+        }
+    }
+}

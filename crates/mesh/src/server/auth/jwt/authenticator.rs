@@ -1,0 +1,265 @@
+//! The authenticator by JSON Web Tokens.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::{HeaderMap, header};
+use tokio::sync::watch;
+
+use super::builder::{Clock, Map};
+use super::cache::{Cache, Turn, Verdict};
+use super::keys::{Key, Keys};
+use super::rules::{Rules, seconds};
+use super::{JwtBuilder, KeySource, TokenError};
+use crate::server::auth::{Authenticated, Authenticator};
+use crate::server::{Domain, Peer};
+
+/// The longest token that is looked at, in bytes.
+const LONGEST: usize = 8 * 1024;
+/// The pauses between fetches while there are no keys at all: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+
+/// Knows callers by the JSON Web Tokens of one issuer; a call without an `authorization` header is anonymous. Clones share
+/// keys and cache.
+///
+/// * A token that was verified is remembered until it expires or its key is withdrawn, and answered at once.
+/// * A token that names an unknown key begins a fetch of the keys, unless one has ended a moment ago; all who wait share it.
+/// * Keys outlive an outage of their source. While there have never been any, calls with tokens are UNAVAILABLE.
+#[derive(Clone)]
+pub struct JwtAuthenticator {
+    shared: Arc<Shared>,
+    domain: Domain,
+}
+
+struct Shared {
+    keys: Arc<Keys>,
+    rules: Rules,
+    cache: Cache,
+    principal: Map,
+    clock: Clock,
+    refresh_interval: Duration,
+    refresh_floor: Duration,
+}
+
+impl fmt::Debug for JwtAuthenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shared = &self.shared;
+        f.debug_struct("JwtAuthenticator")
+            .field("rules", &shared.rules)
+            .field("has_keys", &self.has_keys())
+            .field("cached", &shared.cache.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl JwtAuthenticator {
+    /// Settings for tokens that `issuer` (`iss`) has signed for `audience` (one of `aud`) with a key of `source`.
+    pub fn builder(source: impl KeySource, issuer: impl Into<String>, audience: impl Into<String>) -> JwtBuilder {
+        JwtBuilder::new(Arc::new(source), issuer.into(), audience.into())
+    }
+
+    pub(super) fn of(builder: JwtBuilder) -> Self {
+        let JwtBuilder { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = builder;
+        let shared = Shared {
+            keys: Keys::new(source, rules.clone(), fetch_timeout),
+            rules,
+            cache: Cache::new(cache),
+            principal: builder.principal,
+            clock: builder.clock,
+            refresh_interval,
+            refresh_floor,
+        };
+        Self { shared: Arc::new(shared), domain: builder.domain }
+    }
+
+    /// The same authenticator, with the same keys and cache, whose errors carry `domain`.
+    ///
+    /// ```
+    /// use meshwork::server::Domain;
+    /// use meshwork::server::auth::jwt::{JwkSet, JwtAuthenticator};
+    /// let authenticator = JwtAuthenticator::builder(JwkSet::default(), "issuer", "shop").build();
+    /// let of_orders = authenticator.with_domain(Domain::new("orders.example.com"));
+    /// ```
+    #[must_use]
+    pub fn with_domain(&self, domain: Domain) -> Self {
+        Self { shared: Arc::clone(&self.shared), domain }
+    }
+
+    /// Whether there are keys.
+    pub fn has_keys(&self) -> bool {
+        self.shared.keys.are_there()
+    }
+
+    /// Waits until there are keys.
+    pub async fn ready(&self) {
+        self.shared.keys.come().await;
+    }
+
+    /// How many verified tokens are remembered.
+    pub fn cached(&self) -> usize {
+        self.shared.cache.len()
+    }
+
+    /// Fetches the keys until there are some, and now and then from there on. It never ends: spawn it, and drop or abort it
+    /// with the server.
+    pub async fn keep_fresh(&self) {
+        let mut pause = PAUSES.0;
+        loop {
+            let fetched = self.shared.keys.refresh(Duration::ZERO).await;
+            let wait = match (fetched, self.has_keys()) {
+                (true, _) => self.shared.refresh_interval,
+                // A withdrawn key must not live on for long after an outage.
+                (false, true) => self.shared.refresh_interval / 10,
+                (false, false) => {
+                    let wait = pause;
+                    pause = (pause * 2).min(PAUSES.1);
+                    wait
+                }
+            };
+            tokio::time::sleep(wait.max(PAUSES.0)).await;
+        }
+    }
+
+    /// Who the token speaks for.
+    ///
+    /// # Errors
+    /// When it isn't a good token, or there are no keys yet to tell.
+    pub async fn verify(&self, token: &str) -> Verdict {
+        match Shared::look(&self.shared, token) {
+            Look::Known(verdict) => verdict,
+            Look::Waits(waits) => Shared::wait(Arc::clone(&self.shared), token.into(), waits).await,
+        }
+    }
+}
+
+impl Authenticator for JwtAuthenticator {
+    fn authenticate(&self, headers: &HeaderMap, _: Option<&Peer>) -> Authenticated {
+        let mut values = headers.get_all(header::AUTHORIZATION).iter();
+        let (token, more) = match values.next() {
+            None => return Authenticated::Now(Ok(None)),
+            Some(value) => (value.to_str().ok().and_then(bearer), values.next()),
+        };
+        // Of two headers it would be open whose call it is.
+        let Some(token) = token.filter(|_| more.is_none()) else {
+            return Authenticated::Now(Err(TokenError::Invalid.status(&self.domain)));
+        };
+        match Shared::look(&self.shared, token) {
+            Look::Known(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
+            Look::Known(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
+            Look::Waits(waits) => {
+                let (shared, domain) = (Arc::clone(&self.shared), self.domain);
+                let verdict = Shared::wait(shared, token.into(), waits);
+                Authenticated::Later(
+                    verdict.map(move |verdict| verdict.map(Some).map_err(|error| error.status(&domain))).boxed(),
+                )
+            }
+        }
+    }
+}
+
+/// The token of an `authorization` header; the scheme's case doesn't matter (RFC 9110 §11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+}
+
+/// What is known of a token at once.
+enum Look {
+    Known(Verdict),
+    Waits(Waits),
+}
+
+/// What a token waits for.
+enum Waits {
+    /// For its key, by this id.
+    Key(String),
+    /// For somebody else who verifies it.
+    Verdict(watch::Receiver<Option<Verdict>>),
+}
+
+impl Shared {
+    fn look(self: &Arc<Self>, token: &str) -> Look {
+        if let Some(principal) = self.cache.get(token, self.now()) {
+            return Look::Known(Ok(principal));
+        }
+        let id = match key_id(token) {
+            Ok(id) => id,
+            Err(error) => return Look::Known(Err(error)),
+        };
+        match self.keys.get(&id) {
+            Some(key) => self.decide(token, key),
+            None => Look::Waits(Waits::Key(id)),
+        }
+    }
+
+    /// Verifies the token, unless somebody does already.
+    fn decide(&self, token: &str, key: Arc<Key>) -> Look {
+        match self.cache.begin(token) {
+            None => Look::Known(Err(TokenError::Invalid)),
+            Some(Turn::Other(verdict)) => Look::Waits(Waits::Verdict(verdict)),
+            Some(Turn::Own(verification)) => {
+                // Another may have ended in between.
+                if let Some(principal) = self.cache.get(token, self.now()) {
+                    return Look::Known(Ok(principal));
+                }
+                let verdict = self.verify(token, &key);
+                Look::Known(verification.end(token, verdict, key))
+            }
+        }
+    }
+
+    fn verify(&self, token: &str, key: &Key) -> Result<(crate::server::auth::Principal, u64), TokenError> {
+        let verified = self.rules.verify(token, key, self.now())?;
+        let principal = (self.principal)(&verified.claims).ok_or(TokenError::Invalid)?;
+        Ok((principal, verified.until))
+    }
+
+    async fn wait(self: Arc<Self>, token: Box<str>, waits: Waits) -> Verdict {
+        let key = match waits {
+            Waits::Key(id) => {
+                // A key that came into use a moment ago. Tokens with invented ids can't make us ask more often.
+                self.keys.refresh(self.refresh_floor).await;
+                let missing = if self.keys.are_there() { TokenError::Invalid } else { TokenError::KeysUnavailable };
+                self.keys.get(&id).ok_or(missing)?
+            }
+            Waits::Verdict(verdict) => return self.share(&token, verdict).await,
+        };
+        match self.decide(&token, key) {
+            Look::Known(verdict) => verdict,
+            Look::Waits(Waits::Verdict(verdict)) => self.share(&token, verdict).await,
+            Look::Waits(Waits::Key(_)) => Err(TokenError::Invalid),
+        }
+    }
+
+    /// What comes of a verification that somebody else has begun.
+    async fn share(&self, token: &str, mut verdict: watch::Receiver<Option<Verdict>>) -> Verdict {
+        let told = verdict.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone());
+        match told {
+            Some(verdict) => verdict,
+            // They have failed without a word.
+            None => {
+                let key = self.keys.get(&key_id(token)?).ok_or(TokenError::Invalid)?;
+                self.verify(token, &key).map(|(principal, _)| principal)
+            }
+        }
+    }
+
+    fn now(&self) -> u64 {
+        seconds((self.clock)())
+    }
+}
+
+/// The id of the key that a token names.
+fn key_id(token: &str) -> Result<String, TokenError> {
+    if token.len() > LONGEST {
+        return Err(TokenError::Invalid);
+    }
+    let header = jsonwebtoken::decode_header(token).map_err(|_| TokenError::Invalid)?;
+    // We understand no extension that a token could call critical (RFC 7515 §4.1.11).
+    if header.crit.is_some() {
+        return Err(TokenError::Invalid);
+    }
+    header.kid.ok_or(TokenError::Invalid)
+}

@@ -1,0 +1,161 @@
+//! The keys at hand, and how they are fetched.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use jsonwebtoken::jwk::{Jwk, JwkSet};
+use jsonwebtoken::{DecodingKey, Validation};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::KeySource;
+use super::rules::Rules;
+
+/// One public key, and what its tokens must keep to.
+#[derive(Debug)]
+pub(super) struct Key {
+    jwk: Jwk,
+    pub(super) decoding: DecodingKey,
+    pub(super) validation: Validation,
+    withdrawn: AtomicBool,
+}
+
+impl Key {
+    /// Whether a fetch has said that the key is no longer in use.
+    pub(super) fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Acquire)
+    }
+}
+
+/// The keys at hand, by their ids.
+type KeySet = HashMap<String, Arc<Key>>;
+
+/// The keys of one source. Once fetched they outlive an outage of it.
+pub(super) struct Keys {
+    source: Arc<dyn KeySource>,
+    rules: Rules,
+    timeout: Duration,
+    current: ArcSwap<KeySet>,
+    fetches: Mutex<Fetches>,
+    are_there: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Fetches {
+    /// The one under way.
+    running: Option<Shared<BoxFuture<'static, bool>>>,
+    /// When the last one ended, successfully or not.
+    ended: Option<Instant>,
+}
+
+impl Keys {
+    pub(super) fn new(source: Arc<dyn KeySource>, rules: Rules, timeout: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            source,
+            rules,
+            timeout,
+            current: ArcSwap::default(),
+            fetches: Mutex::default(),
+            are_there: watch::Sender::new(false),
+        })
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<Arc<Key>> {
+        self.current.load().get(id).cloned()
+    }
+
+    pub(super) fn are_there(&self) -> bool {
+        *self.are_there.borrow()
+    }
+
+    /// Waits until there are keys.
+    pub(super) async fn come(&self) {
+        // The sender is ours, so that the wait can't fail.
+        let _ = self.are_there.subscribe().wait_for(|are_there| *are_there).await;
+    }
+
+    /// Fetches the keys, unless a fetch has ended within `floor`. All who come while one is under way wait for that one; it
+    /// goes on when they have gone. Whether there are fresh keys now.
+    pub(super) async fn refresh(self: &Arc<Self>, floor: Duration) -> bool {
+        let fetch = {
+            let mut fetches = self.fetches();
+            match &fetches.running {
+                Some(running) => running.clone(),
+                None if fetches.ended.is_some_and(|ended| ended.elapsed() < floor) => return false,
+                None => {
+                    let fetch = Arc::clone(self).fetch().boxed().shared();
+                    tokio::spawn(fetch.clone());
+                    fetches.running.insert(fetch).clone()
+                }
+            }
+        };
+        fetch.await
+    }
+
+    async fn fetch(self: Arc<Self>) -> bool {
+        // A source that panics must not take with it all who wait.
+        let fetched = AssertUnwindSafe(tokio::time::timeout(self.timeout, self.source.fetch())).catch_unwind().await;
+        let fetched = match fetched {
+            Ok(Ok(Ok(set))) => self.publish(&set),
+            Ok(Ok(Err(problem))) => Err(problem),
+            Ok(Err(_)) => Err(format!("no answer within {} s", self.timeout.as_secs_f64())),
+            Err(_) => Err("the source of the keys has panicked".to_owned()),
+        };
+        match &fetched {
+            Err(problem) if self.are_there() => {
+                tracing::warn!(problem, "the keys that verify tokens can't be fetched; those at hand stay");
+            }
+            // At a start the source may come later; this is tried again and again.
+            Err(problem) => tracing::debug!(problem, "the keys that verify tokens can't be fetched yet"),
+            Ok(()) => {}
+        }
+        let mut fetches = self.fetches();
+        fetches.running = None;
+        fetches.ended = Some(Instant::now());
+        fetched.is_ok()
+    }
+
+    /// Puts `set` in place of the keys at hand. A set without a usable key is taken for a fault of the source.
+    fn publish(&self, set: &JwkSet) -> Result<(), String> {
+        let old = self.current.load_full();
+        let mut new = KeySet::new();
+        for jwk in &set.keys {
+            let Some(id) = &jwk.common.key_id else { continue };
+            let key = match old.get(id).filter(|key| key.jwk == *jwk) {
+                Some(key) => Arc::clone(key),
+                None => {
+                    let Some((decoding, validation)) = self.rules.of_key(jwk) else {
+                        tracing::debug!(id, "a key that verifies tokens can't be used; it is left out");
+                        continue;
+                    };
+                    Arc::new(Key { jwk: jwk.clone(), decoding, validation, withdrawn: AtomicBool::new(false) })
+                }
+            };
+            new.insert(id.clone(), key);
+        }
+        if new.is_empty() {
+            return Err("none of the published keys can be used".to_owned());
+        }
+        let new = Arc::new(new);
+        self.current.store(Arc::clone(&new));
+        for (id, key) in old.iter() {
+            if !new.get(id).is_some_and(|now| Arc::ptr_eq(now, key)) {
+                tracing::info!(id, "a key that verifies tokens was withdrawn");
+                key.withdrawn.store(true, Ordering::Release);
+            }
+        }
+        self.are_there.send_replace(true);
+        Ok(())
+    }
+
+    fn fetches(&self) -> MutexGuard<'_, Fetches> {
+        // Nothing is left half done behind this lock.
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
