@@ -1,0 +1,318 @@
+//! Buckets in the process: sharded, bounded in number, decided without waiting.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+use smallvec::SmallVec;
+use tokio::time::Instant;
+
+use super::Rate;
+use super::bucket::{Bucket, duration};
+use super::decision::{Decision, OnFailure};
+use super::key::BucketName;
+
+const SHARDS: usize = 64;
+/// How often a shard that is used looks for buckets that are full by now, in microseconds.
+const SWEEP_EVERY: u64 = 1_000_000;
+
+/// What a call wants of one bucket.
+#[derive(Clone, Debug)]
+pub(super) struct Want {
+    /// The place of its rule, for the decision.
+    pub rule: usize,
+    pub name: BucketName,
+    pub rate: Rate,
+    /// How many instances share the bucket.
+    pub instances: u32,
+    pub on_failure: OnFailure,
+}
+
+/// What one call wants of all buckets that it counts in.
+pub(super) type Wants = SmallVec<[Want; 1]>;
+
+/// Which rate the buckets go by.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum By {
+    Rate,
+    /// That of this instance while buckets that are shared are out of reach.
+    Share,
+}
+
+impl By {
+    fn of(self, want: &Want) -> Rate {
+        match self {
+            Self::Rate => want.rate,
+            Self::Share => want.rate.share(want.instances),
+        }
+    }
+}
+
+/// The buckets of a process. Full ones are forgotten; above the limit of their number those go that would be full soonest.
+#[derive(Debug)]
+pub(super) struct Local {
+    by: By,
+    /// The zero of the clock.
+    start: Instant,
+    hasher: RandomState,
+    shards: Box<[Shard]>,
+    max_per_shard: usize,
+}
+
+/// On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: HashMap<Box<[u8]>, Entry, RandomState>,
+    /// In microseconds, as all times here.
+    swept: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    /// None: full.
+    bucket: Option<Bucket>,
+    full_at: u64,
+    /// Somebody else's denial that holds until then.
+    denied_until: u64,
+    /// Tokens that were taken elsewhere in advance, and until when they may be spent.
+    lease: u64,
+    lease_until: u64,
+    /// Until then somebody is about to take the next ones.
+    claimed_until: u64,
+}
+
+impl Entry {
+    fn holding(self, rate: &Rate, bucket: Bucket) -> Self {
+        let full_at = (bucket.at + bucket.until(rate, rate.capacity(), bucket.at)).saturating_mul(rate.unit());
+        Self { bucket: Some(bucket), full_at, ..self }
+    }
+
+    /// When it is as good as none.
+    fn idle_at(&self) -> u64 {
+        self.full_at.max(self.denied_until).max(self.lease_until).max(self.claimed_until)
+    }
+}
+
+impl Local {
+    /// No buckets, later at most about `max_keys`.
+    pub fn new(by: By, max_keys: usize) -> Self {
+        Self {
+            by,
+            start: Instant::now(),
+            hasher: RandomState::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            max_per_shard: max_keys.div_ceil(SHARDS).max(1),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn place(&self, want: &Want) -> usize {
+        (self.hasher.hash_one(want.name.as_bytes()) as usize) % SHARDS
+    }
+
+    fn lock(&self, place: usize, now: u64) -> MutexGuard<'_, Table> {
+        // Nothing in a table is left half done by a panic.
+        let mut table = self.shards[place].0.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_sub(table.swept) >= SWEEP_EVERY {
+            table.sweep(now);
+        }
+        table
+    }
+
+    /// Takes a token for each, if every bucket has one.
+    pub fn take(&self, wants: &[Want]) -> Decision {
+        let now = self.now();
+        if let [want] = wants {
+            return self.take_one(want, now);
+        }
+        // Locked in one order, so that two calls never wait for each other.
+        let mut places: SmallVec<[usize; 4]> = wants.iter().map(|want| self.place(want)).collect();
+        let of_want = places.clone();
+        places.sort_unstable();
+        places.dedup();
+        let mut guards: SmallVec<[MutexGuard<'_, Table>; 4]> =
+            places.iter().map(|place| self.lock(*place, now)).collect();
+        let mut tables: SmallVec<[&mut Table; 4]> = guards.iter_mut().map(|guard| &mut **guard).collect();
+        let table_of: SmallVec<[usize; 4]> =
+            of_want.iter().map(|place| places.binary_search(place).unwrap_or_default()).collect();
+        self.take_locked(wants, &mut tables, &table_of, now)
+    }
+
+    fn take_one(&self, want: &Want, now: u64) -> Decision {
+        let rate = &self.by.of(want);
+        let at = now / rate.unit();
+        let mut table = self.lock(self.place(want), now);
+        let known = table.entries.get_mut(want.name.as_bytes());
+        let entry = known.as_deref().copied().unwrap_or_default();
+        let (verdict, bucket) = Bucket::filled(rate, entry.bucket, at).ask(rate, 1, at);
+        if !verdict.allowed {
+            return Decision::Denied { rule: want.rule, retry_after: duration(rate, verdict.retry_after) };
+        }
+        let entry = entry.holding(rate, bucket);
+        match known {
+            Some(known) => *known = entry,
+            None => table.put(want.name.as_bytes(), entry, now, self.max_per_shard),
+        }
+        Decision::Admitted { remaining: verdict.remaining }
+    }
+
+    fn take_locked(&self, wants: &[Want], tables: &mut [&mut Table], table_of: &[usize], now: u64) -> Decision {
+        let mut left: SmallVec<[Entry; 2]> = SmallVec::new();
+        let mut denied: Option<(usize, Duration)> = None;
+        let mut remaining = u64::MAX;
+        for (want, table) in wants.iter().zip(table_of) {
+            let rate = &self.by.of(want);
+            let at = now / rate.unit();
+            let entry = tables[*table].get(want);
+            let (verdict, bucket) = Bucket::filled(rate, entry.bucket, at).ask(rate, 1, at);
+            left.push(entry.holding(rate, bucket));
+            remaining = remaining.min(verdict.remaining);
+            let wait = duration(rate, verdict.retry_after);
+            if !verdict.allowed && denied.is_none_or(|(_, longest)| wait > longest) {
+                denied = Some((want.rule, wait));
+            }
+        }
+        if let Some((rule, retry_after)) = denied {
+            return Decision::Denied { rule, retry_after };
+        }
+        for ((want, table), entry) in wants.iter().zip(table_of).zip(left) {
+            tables[*table].put(want.name.as_bytes(), entry, now, self.max_per_shard);
+        }
+        Decision::Admitted { remaining }
+    }
+
+    /// Takes what there is, up to so many tokens each: somebody else has admitted them.
+    pub fn charge(&self, wants: &[Want], tokens: u64) {
+        for want in wants {
+            self.change(want, |entry, now| {
+                let rate = &self.by.of(want);
+                let bucket = Bucket::filled(rate, entry.bucket, now / rate.unit()).charge(rate, tokens);
+                *entry = entry.holding(rate, bucket);
+            });
+        }
+    }
+
+    fn change<T>(&self, want: &Want, change: impl FnOnce(&mut Entry, u64) -> T) -> T {
+        let now = self.now();
+        let mut table = self.lock(self.place(want), now);
+        let mut entry = table.get(want);
+        let result = change(&mut entry, now);
+        table.put(want.name.as_bytes(), entry, now, self.max_per_shard);
+        result
+    }
+
+    /// Keeps in mind that somebody else denies it for a while.
+    pub fn deny(&self, want: &Want, wait: Duration) {
+        self.change(want, |entry, now| entry.denied_until = entry.denied_until.max(after(now, wait)));
+    }
+
+    /// Spends a token that was taken in advance: how many are left of them, if there was one.
+    pub fn spend(&self, want: &Want) -> Option<u64> {
+        let now = self.now();
+        let mut table = self.lock(self.place(want), now);
+        let entry = table.entries.get_mut(want.name.as_bytes())?;
+        if entry.lease_until <= now {
+            return None;
+        }
+        entry.lease = entry.lease.checked_sub(1)?;
+        Some(entry.lease)
+    }
+
+    /// Whether the caller is the one to take tokens in advance: one at a time, else many would take more than are used.
+    pub fn claim(&self, want: &Want, patience: Duration) -> bool {
+        self.change(want, |entry, now| {
+            let free = entry.claimed_until <= now;
+            if free {
+                entry.claimed_until = after(now, patience);
+            }
+            free
+        })
+    }
+
+    /// Keeps `tokens` to be spent within `lifetime`, and ends the claim.
+    pub fn keep(&self, want: &Want, tokens: u64, lifetime: Duration) {
+        self.change(want, |entry, now| {
+            (entry.lease, entry.lease_until, entry.claimed_until) = (tokens, after(now, lifetime), 0);
+        });
+    }
+
+    /// The denial that holds for longest, as [`Local::deny`] was told.
+    pub fn denied(&self, wants: &[Want]) -> Option<Decision> {
+        let now = self.now();
+        let still = |want: &Want| {
+            let table = self.lock(self.place(want), now);
+            (table.get(want).denied_until.saturating_sub(now), want.rule)
+        };
+        let (left, rule) = wants.iter().map(still).max()?;
+        (left > 0).then(|| Decision::Denied { rule, retry_after: Duration::from_micros(left) })
+    }
+
+    /// How many buckets there are; those that are full by now aren't.
+    pub fn keys(&self) -> usize {
+        let now = self.now();
+        (0..SHARDS)
+            .map(|place| {
+                let mut table = self.lock(place, now);
+                table.sweep(now);
+                table.entries.len()
+            })
+            .sum()
+    }
+}
+
+fn after(now: u64, wait: Duration) -> u64 {
+    now.saturating_add(u64::try_from(wait.as_micros()).unwrap_or(u64::MAX))
+}
+
+impl Table {
+    /// What is known of a bucket; of a full one nothing.
+    fn get(&self, want: &Want) -> Entry {
+        self.entries.get(want.name.as_bytes()).copied().unwrap_or_default()
+    }
+
+    fn put(&mut self, name: &[u8], entry: Entry, now: u64, max: usize) {
+        if let Some(old) = self.entries.get_mut(name) {
+            *old = entry;
+            return;
+        }
+        if self.entries.len() >= max {
+            self.make_room(now, max);
+        }
+        self.entries.insert(name.into(), entry);
+    }
+
+    fn sweep(&mut self, now: u64) {
+        self.swept = now;
+        self.entries.retain(|_, entry| entry.idle_at() > now);
+        if self.entries.capacity() > 64 && self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to(self.entries.len() * 2);
+        }
+    }
+
+    /// Forgets a quarter of the buckets, those that would be full soonest: so it costs little for each new one.
+    fn make_room(&mut self, now: u64, max: usize) {
+        self.sweep(now);
+        if self.entries.len() < max {
+            return;
+        }
+        let mut ends: Vec<u64> = self.entries.values().map(Entry::idle_at).collect();
+        let middle = ends.len() / 4;
+        let (_, limit, _) = ends.select_nth_unstable(middle);
+        let limit = *limit;
+        let mut spare = middle + 1;
+        self.entries.retain(|_, entry| {
+            let goes = spare > 0 && entry.idle_at() <= limit;
+            spare -= usize::from(goes);
+            !goes
+        });
+    }
+}

@@ -1,0 +1,30 @@
+//! Rate limits: how often who may call.
+//!
+//! A [`Rule`] says which calls count, by which [`Key`], and at which [`Rate`]; a [`RateLimiter`] holds the buckets, in the
+//! process or (feature `redis`) in a Redis that all instances share; [`RateLimitLayer`] holds calls to the rules. The
+//! buckets are counted in whole numbers, so that limits from one a day to 50,000 a second are exact: in any time `t` a
+//! bucket admits at most `burst + rate × t` calls, however they come.
+
+#![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "what only shared buckets need"))]
+
+mod bucket;
+mod decision;
+mod key;
+mod layer;
+mod limiter;
+mod local;
+#[allow(clippy::module_inception, reason = "the rate of a rate limit")]
+mod rate;
+#[cfg(feature = "redis")]
+mod redis;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+pub use self::decision::{Decision, Decisions, OnFailure, Source};
+pub use self::layer::{RateLimitFuture, RateLimitLayer, RateLimitService};
+pub use self::limiter::{RateLimiter, RateLimiterBuilder};
+pub use self::rate::{InvalidRate, Rate};
+#[cfg(feature = "redis")]
+pub use self::redis::{InvalidRedis, RedisSettings};
+pub use self::rule::{Key, Rule};

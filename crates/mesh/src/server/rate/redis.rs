@@ -1,0 +1,320 @@
+//! Buckets in Redis, that all instances of a service share: one script by the server's clock, within a hard budget of time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::clients::{Client, WithOptions};
+use fred::interfaces::{ClientLike as _, LuaInterface as _};
+use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, Key};
+use fred::util::sha1_hash;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tonic::Code;
+
+use super::bucket::duration;
+use super::decision::{Decision, Decisions, OnFailure, Source};
+use super::limiter::Asked;
+use super::local::{Local, Want, Wants};
+use crate::breaker::{Admission, Breaker};
+use crate::observe::Circuit;
+use crate::outcome::Outcome;
+use crate::policy::{CircuitBreaker, FailureRate};
+
+/// The script; the same sums as in `bucket.rs`.
+pub(super) const SCRIPT: &str = include_str!("script.lua");
+
+/// How long a decision may take.
+const BUDGET: Duration = Duration::from_millis(10);
+/// Calls that wait for a connection: more would not be answered within the budget.
+const QUEUE: usize = 10_000;
+/// A connection that owes an answer for so long is given up.
+const UNRESPONSIVE: Duration = Duration::from_secs(2);
+/// How long a new connection may take.
+const CONNECT: Duration = Duration::from_secs(1);
+/// Tokens of so long are taken in advance, and may be spent for so long.
+const LEASE_OF: Duration = Duration::from_millis(100);
+const LEASE_LIFE: Duration = Duration::from_secs(1);
+/// Between attempts to connect, in milliseconds, growing twofold.
+const RECONNECT: (u32, u32) = (50, 1000);
+
+/// The URL is none that a Redis can be found by.
+#[derive(Debug, thiserror::Error)]
+#[error("this is no URL of Redis ({0}); set one such as redis://host:6379, rediss://… for TLS or redis-cluster://…")]
+pub struct InvalidRedis(String);
+
+/// How to reach Redis, and what to do when it doesn't answer.
+#[derive(Clone)]
+pub struct RedisSettings {
+    url: String,
+    budget: Duration,
+    breaker: CircuitBreaker,
+    leases: bool,
+}
+
+impl RedisSettings {
+    /// The Redis, or the server that speaks its protocol, at a URL: `redis://user:password@host:6379/0`, `rediss://` for
+    /// TLS, `redis-cluster://`, `redis-sentinel://`.
+    ///
+    /// ```
+    /// use meshwork::server::rate::RedisSettings;
+    /// let settings = RedisSettings::new("redis://redis:6379");
+    /// ```
+    pub fn new(url: impl Into<String>) -> Self {
+        let breaker = CircuitBreaker {
+            consecutive_failures: Some(5),
+            failure_rate: Some(FailureRate { percent: 50, min_calls: 10, window: Duration::from_secs(1) }),
+            open_for: Duration::from_secs(1),
+            probes: 1,
+        };
+        Self { url: url.into(), budget: BUDGET, breaker, leases: false }
+    }
+
+    /// How long a decision may take; after it the rule's [`OnFailure`] decides. Default: 10 ms.
+    ///
+    /// ```
+    /// # use meshwork::server::rate::RedisSettings;
+    /// # use std::time::Duration;
+    /// let settings = RedisSettings::new("redis://redis:6379").budget(Duration::from_millis(5));
+    /// ```
+    #[must_use]
+    pub fn budget(mut self, budget: Duration) -> Self {
+        self.budget = budget;
+        self
+    }
+
+    /// When Redis isn't asked any more for a while. Default: after 5 failures in a row, or half of at least 10 within a
+    /// second; for a second, then one decision probes.
+    ///
+    /// ```
+    /// # use meshwork::server::rate::RedisSettings;
+    /// # use meshwork::policy::CircuitBreaker;
+    /// let settings = RedisSettings::new("redis://redis:6379").breaker(CircuitBreaker::default());
+    /// ```
+    #[must_use]
+    pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
+        self.breaker = breaker;
+        self
+    }
+
+    /// Takes tokens in advance, so that most calls of a busy caller don't wait for Redis: those of 100 ms by the rate,
+    /// divided by the instances, at most a tenth of the burst; none where the burst is below 10. They are spent within a
+    /// second or lost: never is more admitted than the rate allows, but up to a tenth of a burst less for each instance.
+    /// Calls that count in several buckets always ask. Default: off.
+    ///
+    /// ```
+    /// # use meshwork::server::rate::RedisSettings;
+    /// let settings = RedisSettings::new("redis://redis:6379").leases(true);
+    /// ```
+    #[must_use]
+    pub fn leases(mut self, leases: bool) -> Self {
+        self.leases = leases;
+        self
+    }
+}
+
+impl fmt::Debug for RedisSettings {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { url: _, budget, breaker, leases } = self;
+        f.debug_struct("RedisSettings")
+            .field("budget", budget)
+            .field("breaker", breaker)
+            .field("leases", leases)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The shared buckets.
+pub(super) struct Redis {
+    client: WithOptions<Client>,
+    /// Whether buckets of different callers may be on different servers, where no script sees both.
+    clustered: bool,
+    sha: String,
+    budget: Duration,
+    breaker: Breaker,
+    leases: bool,
+    /// This instance's shares, charged along so that they know what was spent; and the denials that hold still.
+    local: Local,
+    connection: JoinHandle<Result<(), fred::error::Error>>,
+}
+
+impl Redis {
+    /// Connects in the background.
+    pub fn connect(settings: RedisSettings, local: Local) -> Result<Self, InvalidRedis> {
+        let RedisSettings { url, budget, breaker, leases } = settings;
+        let invalid = |error: fred::error::Error| InvalidRedis(error.details().to_owned());
+        let mut config = Config::from_url(&url).map_err(invalid)?;
+        // A Redis that isn't there yet is waited for.
+        config.fail_fast = false;
+        let clustered = config.server.is_clustered();
+        let client = Builder::from_config(config)
+            .with_connection_config(|connection| {
+                connection.connection_timeout = CONNECT;
+                connection.internal_command_timeout = CONNECT;
+                connection.max_command_attempts = 1;
+                connection.max_command_buffer_len = QUEUE;
+                connection.unresponsive =
+                    UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: UNRESPONSIVE / 4 };
+                connection.tcp.nodelay = Some(true);
+            })
+            .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT.0, RECONNECT.1, 2))
+            .build()
+            .map_err(invalid)?;
+        let connection = client.connect();
+        // What is too late is not sent when a connection is there again.
+        let timeout = Some(budget);
+        let options = Options { max_attempts: Some(1), fail_fast: true, timeout, ..Options::default() };
+        let breaker = Breaker::new(breaker).on_change(|circuit| match circuit {
+            Circuit::Open => {
+                tracing::warn!("rate limits: Redis does not answer in time; each rule's failure policy decides")
+            }
+            Circuit::Closed => tracing::info!("rate limits: Redis decides again"),
+            Circuit::HalfOpen => {}
+        });
+        let client = client.with_options(&options);
+        Ok(Self { client, clustered, sha: sha1_hash(SCRIPT), budget, breaker, leases, local, connection })
+    }
+
+    /// Takes a token for each, or none.
+    pub fn ask(self: &Arc<Self>, wants: &Wants, decisions: &Decisions) -> Asked {
+        if let Some(denied) = self.local.denied(wants) {
+            decisions.count(Source::CachedDenial, denied);
+            return Asked::Now(denied);
+        }
+        if let ([want], true) = (&wants[..], self.leases)
+            && let Some(remaining) = self.local.spend(want)
+        {
+            let admitted = Decision::Admitted { remaining };
+            decisions.count(Source::Lease, admitted);
+            return Asked::Now(admitted);
+        }
+        let admission = self.breaker.admit(Instant::now());
+        if let Admission::Rejected { .. } = admission {
+            return Asked::Now(self.fall_back(wants, decisions));
+        }
+        let (redis, wants, decisions) = (Arc::clone(self), wants.clone(), decisions.clone());
+        Asked::Later(Box::pin(async move {
+            let asked = tokio::time::timeout(redis.budget, redis.take(&wants)).await;
+            let outcome = if matches!(asked, Ok(Ok(_))) { Outcome::Status(Code::Ok) } else { Outcome::TimedOut };
+            redis.breaker.settle(Instant::now(), admission, outcome);
+            match asked {
+                Ok(Ok(decision)) => {
+                    decisions.count(Source::Redis, decision);
+                    return decision;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "rate limits: Redis failed"),
+                Err(_) => tracing::debug!("rate limits: Redis did not answer within {:?}", redis.budget),
+            }
+            redis.fall_back(&wants, &decisions)
+        }))
+    }
+
+    /// As the rules have it when Redis is out of reach.
+    fn fall_back(&self, wants: &Wants, decisions: &Decisions) -> Decision {
+        let closed = wants.iter().find(|want| want.on_failure == OnFailure::Closed);
+        let decision = if let Some(want) = closed {
+            Decision::Unavailable { rule: want.rule }
+        } else if wants.iter().all(|want| want.on_failure == OnFailure::OpenLocal) {
+            self.local.take(wants)
+        } else {
+            let local: Wants = wants.iter().filter(|want| want.on_failure == OnFailure::OpenLocal).cloned().collect();
+            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.local.take(&local) }
+        };
+        decisions.count(Source::Fallback, decision);
+        decision
+    }
+
+    async fn take(&self, wants: &[Want]) -> Result<Decision, fred::error::Error> {
+        if let ([want], true) = (wants, self.leases)
+            && let Some(decision) = self.take_lease(want).await?
+        {
+            return Ok(decision);
+        }
+        if !self.clustered || wants.len() == 1 {
+            return Ok(self.learn(wants, &self.run(wants, 1).await?));
+        }
+        // No script sees buckets on two servers: one after the other, and given back if a later one has none.
+        let mut least = u64::MAX;
+        for (taken, want) in wants.iter().enumerate() {
+            let one = std::slice::from_ref(want);
+            match self.learn(one, &self.run(one, 1).await?) {
+                Decision::Admitted { remaining } => least = least.min(remaining),
+                denied => {
+                    for earlier in &wants[..taken] {
+                        self.run(std::slice::from_ref(earlier), -1).await?;
+                    }
+                    return Ok(denied);
+                }
+            }
+        }
+        Ok(Decision::Admitted { remaining: least })
+    }
+
+    /// Takes a token and some in advance; `None` when there are not as many, or somebody else is about to.
+    async fn take_lease(&self, want: &Want) -> Result<Option<Decision>, fred::error::Error> {
+        let advance = want.rate.tokens_per_second() * LEASE_OF.as_secs_f64() / f64::from(want.instances.max(1));
+        let most = want.rate.burst() / 10;
+        if most == 0 || !self.local.claim(want, self.budget.min(LEASE_OF)) {
+            return Ok(None);
+        }
+        let tokens = (advance as u64).clamp(1, most);
+        let reply = self.run(std::slice::from_ref(want), i64::try_from(tokens).unwrap_or(i64::MAX - 1) + 1).await?;
+        if reply.first() != Some(&1) {
+            return Ok(None);
+        }
+        self.local.charge(std::slice::from_ref(want), tokens + 1);
+        self.local.keep(want, tokens, LEASE_LIFE);
+        Ok(Some(Decision::Admitted { remaining: tokens }))
+    }
+
+    /// Runs the script: whether all were admitted, then the wait, the reset and the level of each.
+    async fn run(&self, wants: &[Want], tokens: i64) -> Result<Vec<i64>, fred::error::Error> {
+        let keys: Vec<Key> = wants.iter().map(|want| Key::from(want.name.as_bytes())).collect();
+        let args: Vec<i64> = wants.iter().flat_map(|want| arguments(want, tokens)).collect();
+        match self.client.evalsha(self.sha.as_str(), keys.clone(), args.clone()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => self.client.eval(SCRIPT, keys, args).await,
+            result => result,
+        }
+    }
+
+    /// What a reply says; kept in mind for when Redis is out of reach, or needn't be asked.
+    fn learn(&self, wants: &[Want], reply: &[i64]) -> Decision {
+        let number =
+            |place: usize| reply.get(place).copied().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
+        if number(0) == 1 {
+            self.local.charge(wants, 1);
+            let remaining = wants.iter().enumerate().map(|(i, want)| want.rate.tokens(number(3 * i + 3))).min();
+            return Decision::Admitted { remaining: remaining.unwrap_or(0) };
+        }
+        let mut longest = (0, Duration::ZERO);
+        for (i, want) in wants.iter().enumerate() {
+            let wait = duration(&want.rate, number(3 * i + 1));
+            if !wait.is_zero() {
+                self.local.deny(want, wait);
+            }
+            if wait > longest.1 {
+                longest = (want.rule, wait);
+            }
+        }
+        Decision::Denied { rule: longest.0, retry_after: longest.1 }
+    }
+
+    pub fn keys(&self) -> usize {
+        self.local.keys()
+    }
+}
+
+/// The arguments of the script for one bucket. All fit: a rate is counted below 2⁵².
+pub(super) fn arguments(want: &Want, tokens: i64) -> [i64; 4] {
+    let rate = &want.rate;
+    let cost = rate.cost(tokens.unsigned_abs()).cast_signed() * tokens.signum();
+    [rate.capacity().cast_signed(), rate.count().cast_signed(), cost, rate.unit().cast_signed()]
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}

@@ -1,0 +1,69 @@
+//! What a token bucket is, in numbers that have room for everything.
+
+use crate::server::rate::rate::Rate;
+
+/// A bucket. Plain sums, no care for size.
+#[derive(Clone, Debug)]
+pub struct Model {
+    capacity: u128,
+    count: u128,
+    period: u128,
+    stored: Option<(u128, u128)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub allowed: bool,
+    pub level: u128,
+    pub retry_after: u128,
+    pub reset: u128,
+    /// The bucket was written by a clock far ahead.
+    pub ahead: bool,
+}
+
+impl Model {
+    pub fn new(rate: &Rate) -> Self {
+        let capacity = u128::from(rate.capacity());
+        Self { capacity, count: rate.count().into(), period: capacity / u128::from(rate.burst()), stored: None }
+    }
+
+    /// What it would say, and how it would be after it.
+    pub fn ask(&self, tokens: u64, now: u64) -> (Told, (u128, u128)) {
+        let now = u128::from(now);
+        let (mut level, mut at) = self.stored.unwrap_or((self.capacity, now));
+        let latest = now + self.capacity.div_ceil(self.count);
+        let ahead = at > latest;
+        at = at.min(latest);
+        level = self.capacity.min(level + now.saturating_sub(at) * self.count);
+        at = at.max(now);
+        let cost = u128::from(tokens) * self.period;
+        let allowed = cost <= level;
+        let wait = |lacking: u128| if lacking == 0 { 0 } else { at - now + lacking.div_ceil(self.count) };
+        let retry_after = wait(cost.saturating_sub(level));
+        if allowed {
+            level -= cost;
+        }
+        (Told { allowed, level, retry_after, reset: wait(self.capacity - level), ahead }, (level, at))
+    }
+
+    /// Keeps what the bucket is after all buckets of the call have said the same.
+    pub fn keep(&mut self, left: (u128, u128), allowed: bool, ahead: bool) {
+        if left.0 == self.capacity {
+            self.stored = None;
+        } else if allowed || ahead {
+            self.stored = Some(left);
+        }
+    }
+
+    pub fn take(&mut self, tokens: u64, now: u64) -> Told {
+        let (told, left) = self.ask(tokens, now);
+        // What asks for nothing leaves what is stored.
+        self.keep(left, told.allowed, told.ahead);
+        told
+    }
+
+    pub fn wait_for_full(&self, level: u128, at: u128, now: u64) -> u128 {
+        let lacking = self.capacity - level;
+        if lacking == 0 { 0 } else { at - u128::from(now) + lacking.div_ceil(self.count) }
+    }
+}
