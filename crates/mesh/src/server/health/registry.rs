@@ -1,0 +1,296 @@
+//! The registry of states and checks.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::pb::health_server::HealthServer;
+
+use super::check::Check;
+use super::heart::Heart;
+use super::report::{CheckState, Report};
+use super::state::{Entry, Finding, State};
+use super::watch::HealthService;
+use crate::server::Domain;
+
+type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// How a server is. Clones share it; the checks end with the last of them, or when the server stops.
+#[derive(Clone)]
+pub struct Health(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) state: watch::Sender<State>,
+    pub(super) heart: Arc<Heart>,
+    /// Cancelled with the last handle.
+    gone: CancellationToken,
+    /// Cancelled when the checks are to end.
+    stop: CancellationToken,
+    clock: Clock,
+    ids: AtomicU64,
+}
+
+impl Health {
+    /// Everything is NOT_SERVING until [`Health::open`].
+    pub fn new() -> Self {
+        Self::with_clock(SystemTime::now)
+    }
+
+    /// As [`Health::new`]; reports take their times from `clock`.
+    ///
+    /// ```
+    /// use std::time::SystemTime;
+    /// use meshwork::server::health::Health;
+    /// let health = Health::with_clock(|| SystemTime::UNIX_EPOCH);
+    /// ```
+    pub fn with_clock(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        let gone = CancellationToken::new();
+        Self(Arc::new(Inner {
+            state: watch::Sender::default(),
+            heart: Arc::default(),
+            stop: gone.child_token(),
+            gone,
+            clock: Box::new(clock),
+            ids: AtomicU64::new(0),
+        }))
+    }
+
+    /// Makes `service` known: it is SERVING while the server is ready.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// health.register("meshwork.users.v1.UserService");
+    /// ```
+    pub fn register(&self, service: &str) {
+        self.0.change(|state| state.register(service));
+    }
+
+    /// Makes `service` known and sets it; it is never better than the server as a whole. SERVING lets it follow the server
+    /// again.
+    ///
+    /// ```
+    /// use meshwork::server::health::{Health, ServingStatus};
+    /// let health = Health::new();
+    /// health.set("meshwork.users.v1.UserService", ServingStatus::NotServing);
+    /// ```
+    pub fn set(&self, service: &str, status: ServingStatus) {
+        self.0.change(|state| state.set(service, status));
+    }
+
+    /// Begins to run `check`, in the place of an earlier one of its name. The server starts only when all required checks
+    /// have passed once; one that is added later makes it unready until it passes.
+    ///
+    /// ```
+    /// use meshwork::server::health::{Check, Health};
+    /// # #[tokio::main] async fn main() {
+    /// let health = Health::new();
+    /// health.check(Check::new("database", || async { Ok::<_, String>(()) }).required(true));
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn check(&self, check: Check) {
+        self.beat();
+        let inner = &self.0;
+        let id = inner.ids.fetch_add(1, Ordering::Relaxed);
+        let entry = Entry::new(id, check.severity, check.hysteresis, check.limit, (inner.clock)());
+        inner.change(|state| {
+            state.checks.insert(check.name.clone(), entry);
+            false
+        });
+        let stop = inner.stop.clone();
+        let run = check.run(id, Arc::downgrade(inner));
+        tokio::spawn(async move { stop.run_until_cancelled(run).await });
+    }
+
+    /// Something that must have happened once before the server starts, such as the first fetch of keys. Add it before
+    /// [`Health::open`].
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// let keys = health.condition("keys");
+    /// keys.met();
+    /// ```
+    pub fn condition(&self, name: impl Into<String>) -> Condition {
+        let name = name.into();
+        self.0.change(|state| {
+            state.conditions.insert(name.clone(), false);
+            false
+        });
+        Condition { registry: Arc::downgrade(&self.0), name }
+    }
+
+    /// The server begins to serve: from now on the states say what the checks find. [`Health::service`] does it too.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// health.open();
+    /// ```
+    pub fn open(&self) {
+        self.beat();
+        self.0.change(|state| {
+            // What is alive may be asked for before it has started.
+            !std::mem::replace(&mut state.opened, true)
+        });
+    }
+
+    /// Everything is NOT_SERVING from now on, whatever the checks say: the server stops. Nothing undoes it, and the checks
+    /// end. Those who watch are told; their streams end when the server ends them.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// health.drain();
+    /// ```
+    pub fn drain(&self) {
+        self.0.change(|state| {
+            state.draining = true;
+            false
+        });
+        self.0.stop.cancel();
+    }
+
+    /// Waits until the server is ready, which may be now; returns false when it stops instead.
+    pub async fn ready(&self) -> bool {
+        let mut states = self.0.state.subscribe();
+        states.wait_for(|state| state.ready() || state.draining).await.is_ok_and(|state| state.ready())
+    }
+
+    /// Whether the server serves.
+    pub fn is_ready(&self) -> bool {
+        self.0.state.borrow().ready()
+    }
+
+    /// Whether the runtime's heartbeat is younger than 30 s. It beats where the registry was first used within a runtime;
+    /// another thread can ask for it when that runtime is stuck.
+    pub fn is_live(&self) -> bool {
+        self.0.heart.beats()
+    }
+
+    /// The state of a name; `None` when it isn't known.
+    pub fn status(&self, service: &str) -> Option<ServingStatus> {
+        self.0.state.borrow().status(service, self.is_live())
+    }
+
+    /// All that is known now.
+    pub fn report(&self) -> Report {
+        self.0.state.borrow().report(self.is_live())
+    }
+
+    /// The time, by the clock of the reports.
+    pub fn now(&self) -> SystemTime {
+        (self.0.clock)()
+    }
+
+    /// The gRPC service that answers health checks, for the server's routes. The server begins to serve with it.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// let routes = tonic::service::Routes::new(health.service());
+    /// ```
+    pub fn service(&self) -> HealthServer<HealthService> {
+        self.service_of(Domain::default())
+    }
+
+    /// As [`Health::service`]; errors carry `domain`.
+    pub fn service_of(&self, domain: Domain) -> HealthServer<HealthService> {
+        self.open();
+        HealthServer::new(HealthService::new(self.clone(), domain)).max_decoding_message_size(super::watch::REQUEST)
+    }
+
+    /// Lets the heart beat.
+    pub(in crate::server) fn beat(&self) {
+        self.0.heart.start(&self.0.gone);
+    }
+}
+
+impl Inner {
+    /// Changes the state, and tells those who watch when what they see may have changed: `change` says so, or it follows.
+    fn change(&self, change: impl FnOnce(&mut State) -> bool) {
+        self.state.send_if_modified(|state| {
+            let before = state.face();
+            let changed = change(state);
+            state.settle();
+            changed || state.face() != before
+        });
+    }
+
+    /// Takes what a probe found; the state of its check after that, or `None` when there is no such check any more.
+    pub(super) fn record(&self, name: &str, id: u64, finding: Finding) -> Option<CheckState> {
+        let (now, wall) = (Instant::now(), (self.clock)());
+        let mut turned = None;
+        self.change(|state| {
+            if let Some(entry) = state.checks.get_mut(name).filter(|entry| entry.id == id) {
+                let before = entry.state;
+                let problem = finding.result.as_ref().err().cloned();
+                entry.record(finding, now, wall);
+                turned = Some((before, entry.state, problem));
+            }
+            false
+        });
+        let (before, after, problem) = turned?;
+        if before != after {
+            match problem {
+                None if before == CheckState::Pending => tracing::debug!(check = name, "a health check passes"),
+                None => tracing::info!(check = name, "a health check passes again"),
+                Some(problem) => tracing::warn!(check = name, problem, "a health check has failed"),
+            }
+        }
+        Some(after)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Health {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Health").field("state", &*self.0.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+/// Something that a server waits for before it starts. Dropped unmet, it stays unmet; it keeps no registry alive.
+#[derive(Clone)]
+pub struct Condition {
+    registry: Weak<Inner>,
+    name: String,
+}
+
+impl Condition {
+    /// It is met, for ever.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// # let keys = health.condition("keys");
+    /// keys.met();
+    /// ```
+    pub fn met(&self) {
+        let Some(registry) = self.registry.upgrade() else { return };
+        registry.change(|state| {
+            if let Some(met) = state.conditions.get_mut(&self.name) {
+                *met = true;
+            }
+            false
+        });
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condition").field("name", &self.name).finish_non_exhaustive()
+    }
+}
