@@ -31,6 +31,10 @@
 //! | what happened | [`trace`], [`observe`] | |
 //! | the same steps as tower layers | [`layer`] | |
 //!
+//! # The server
+//!
+//! [`Server`] stands around the services that tonic generates; see [`server`] for the path of its calls and its defaults.
+//!
 //! # Defaults
 //!
 //! Without a policy a channel balances by latency and load, allows 1024 calls in flight to a target (A32), repeats what
@@ -67,6 +71,7 @@ pub mod channel;
 pub mod connect;
 pub mod deadline;
 pub mod endpoint;
+mod framing;
 pub mod layer;
 pub mod limit;
 pub mod observe;
@@ -76,11 +81,14 @@ pub mod policy;
 pub mod random;
 pub mod resolve;
 pub mod retry;
+pub mod server;
 pub mod subchannel;
+mod tls;
 pub mod trace;
 pub mod transport;
 
 pub use channel::{BuildError, Builder, Channel, ConnectError, EndpointStatus, WaitForReady};
+pub use server::Server;
 pub use trace::{CallReport, CallTrace};
 
 /// Compiles the code of the README.

@@ -1,0 +1,179 @@
+//! The hook that sees every call of a server: those too that a layer refuses.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, Uri};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tonic::Code;
+use tonic::codegen::StdError;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::Peer;
+use crate::outcome::{Finish, Outcome, TrackedBody};
+
+/// Sees the calls of a server. It is called on the path of each call: it must be quick and must not block.
+pub trait CallObserver: Send + Sync + 'static {
+    /// A call arrived, and nothing was done for it yet.
+    fn began(&self, call: &IncomingCall<'_>) {
+        let _ = call;
+    }
+
+    /// A call ended: its trailers are on their way, or its client let go of it.
+    fn ended(&self, call: &IncomingCall<'_>, end: &CallEnd) {
+        let _ = (call, end);
+    }
+}
+
+/// A call that came to a server.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct IncomingCall<'a> {
+    /// Its path, `/package.Service/Method`, whether there is such a method or not.
+    pub path: &'a str,
+    /// The other end of its connection.
+    pub peer: Option<&'a Peer>,
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CallEnd {
+    /// Its status; CANCELLED when the client let go of it.
+    pub code: Code,
+    /// From its arrival to its end, streams included.
+    pub took: Duration,
+}
+
+/// Tells a [`CallObserver`] of each call. By default nobody is told.
+#[derive(Clone, Default)]
+pub struct TelemetryLayer {
+    observer: Option<Arc<dyn CallObserver>>,
+}
+
+impl TelemetryLayer {
+    /// Tells `observer`.
+    pub fn new(observer: Arc<dyn CallObserver>) -> Self {
+        Self { observer: Some(observer) }
+    }
+}
+
+impl fmt::Debug for TelemetryLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TelemetryLayer").field("observer", &self.observer.is_some()).finish()
+    }
+}
+
+impl<S> Layer<S> for TelemetryLayer {
+    type Service = TelemetryService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TelemetryService { inner, observer: self.observer.clone() }
+    }
+}
+
+/// The service of [`TelemetryLayer`].
+#[derive(Clone)]
+pub struct TelemetryService<S> {
+    inner: S,
+    observer: Option<Arc<dyn CallObserver>>,
+}
+
+impl<S, A, B> Service<Request<A>> for TelemetryService<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<StdError>,
+{
+    type Response = Response<TrackedBody<B, Following>>;
+    type Error = S::Error;
+    type Future = TelemetryFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let following = self.observer.as_ref().map(|observer| {
+            let peer = request.extensions().get::<Peer>();
+            observer.began(&IncomingCall { path: request.uri().path(), peer });
+            let (began, uri, peer) = (Instant::now(), request.uri().clone(), peer.cloned());
+            Following(Some(Box::new(Ending { observer: Arc::clone(observer), began, uri, peer })))
+        });
+        TelemetryFuture { future: self.inner.call(request), following }
+    }
+}
+
+/// Follows a call to its end; dropped before it, the call was cancelled. It is moved with the call through all layers, so that
+/// it is small.
+pub struct Following(Option<Box<Ending>>);
+
+struct Ending {
+    observer: Arc<dyn CallObserver>,
+    began: Instant,
+    uri: Uri,
+    peer: Option<Peer>,
+}
+
+impl Following {
+    fn end(&mut self, code: Code) {
+        if let Some(ending) = self.0.take() {
+            let Ending { observer, began, uri, peer } = *ending;
+            let call = IncomingCall { path: uri.path(), peer: peer.as_ref() };
+            observer.ended(&call, &CallEnd { code, took: began.elapsed() });
+        }
+    }
+}
+
+impl Finish for Following {
+    fn finish(mut self, outcome: Outcome) {
+        self.end(outcome.code());
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
+    }
+}
+
+pin_project! {
+    /// The future of [`TelemetryService`].
+    pub struct TelemetryFuture<F> {
+        #[pin]
+        future: F,
+        following: Option<Following>,
+    }
+}
+
+impl<F, B, E> Future for TelemetryFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<StdError>,
+{
+    type Output = Result<Response<TrackedBody<B, Following>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let result = ready!(this.future.poll(cx));
+        Poll::Ready(match (result, this.following.take()) {
+            (Ok(response), Some(following)) => Ok(TrackedBody::respond(response, following)),
+            (Ok(response), None) => Ok(response.map(TrackedBody::untracked)),
+            (Err(error), following) => {
+                if let Some(following) = following {
+                    following.finish(Outcome::Status(Code::Unknown));
+                }
+                Err(error)
+            }
+        })
+    }
+}
