@@ -57,7 +57,7 @@ impl Service<Request<Body>> for Bad<Spins> {
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        let ready = self.inner.poll_ready(cx);
+        let ready = Service::<Request<Body>>::poll_ready(&mut self.inner, cx);
         if ready.is_pending() {
             cx.waker().wake_by_ref();
         }
@@ -75,7 +75,7 @@ impl Service<Request<Body>> for Bad<CallsUnreadyClone> {
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {
@@ -90,7 +90,7 @@ impl Service<Request<Body>> for Bad<Leaks> {
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(cx)
+        Service::<Request<Body>>::poll_ready(&mut self.inner, cx)
     }
 
     fn call(&mut self, request: Request<Body>) -> Answer {

@@ -27,6 +27,8 @@ pub struct Subject {
     notes: Arc<Notes>,
     /// How many permits, probes or places in a line are taken.
     held: Box<dyn Fn() -> usize>,
+    /// Whether the layer answers in the place of a service that panics.
+    guards: bool,
 }
 
 impl Subject {
@@ -42,7 +44,12 @@ impl Subject {
         let probe = Probe::default();
         let notes = Arc::clone(&probe.notes);
         let service = layer.layer(probe).map_response(|response: Response<B>| response.map(Body::new));
-        Self { client: BoxCloneService::new(service.map_err(Into::into)), notes, held: Box::new(held) }
+        Self { client: BoxCloneService::new(service.map_err(Into::into)), notes, held: Box::new(held), guards: false }
+    }
+
+    /// Panics are answered, and not passed on.
+    pub fn guarding(self) -> Self {
+        Self { guards: true, ..self }
     }
 
     fn gave_back(&self, after: &str) -> Result<(), String> {
@@ -199,7 +206,7 @@ async fn drop_service(mut subject: Subject) -> Result<(), String> {
     subject.notes.set(Mode::Hangs);
     let ready = subject.client.ready().await.map_err(|error| error.to_string())?;
     let call = ready.call(request());
-    let Subject { client, notes, held } = subject;
+    let Subject { client, notes, held, .. } = subject;
     drop(client);
     drop(call);
     ensure(held() == 0, "something is held after service and call were dropped")?;
@@ -211,7 +218,12 @@ async fn panic(mut subject: Subject) -> Result<(), String> {
         subject.notes.set(mode);
         let client = &mut subject.client;
         let result = AssertUnwindSafe(call(client)).catch_unwind().await;
-        ensure(result.is_err(), "a panic was swallowed")?;
+        if subject.guards {
+            let answer = result.map_err(|_| "a panic was passed on".to_owned())??;
+            ensure(answer.headers().get("grpc-status").is_some_and(|code| code == "13"), "a panic isn't INTERNAL")?;
+        } else {
+            ensure(result.is_err(), "a panic was swallowed")?;
+        }
         subject.gave_back("a panic of the inner service")?;
     }
     subject.notes.set(Mode::Answers);

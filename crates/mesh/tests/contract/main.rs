@@ -5,6 +5,7 @@
 mod bad;
 mod checks;
 mod probe;
+mod server;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -73,7 +73,7 @@ impl Clone for Probe {
     }
 }
 
-impl Service<Request<Body>> for Probe {
+impl<A> Service<Request<A>> for Probe {
     type Response = Response<Body>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Error>> + Send>>;
@@ -92,7 +92,7 @@ impl Service<Request<Body>> for Probe {
         }
     }
 
-    fn call(&mut self, _: Request<Body>) -> Self::Future {
+    fn call(&mut self, _: Request<A>) -> Self::Future {
         if !std::mem::take(&mut self.ready) {
             self.notes.unready.fetch_add(1, Ordering::SeqCst);
         }

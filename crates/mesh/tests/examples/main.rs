@@ -62,6 +62,15 @@ async fn circuit_breaker() {
 }
 
 #[tokio::test]
+async fn server() {
+    let text = run("server").await;
+    let states = "health: NotServing\nhealth: Serving\n";
+    let calls = "call: admitted\ncall: admitted\ncall: ResourceExhausted, again in 60 s\n";
+    let end = "health: NotServing\nhook: flushed\nstopped\n";
+    assert_eq!(text, format!("{states}{calls}{end}"));
+}
+
+#[tokio::test]
 async fn own_resolver() {
     let text = run("own_resolver").await;
     assert!(text.contains("endpoints: 1\nendpoints: 2\n") && text.contains("near: asked"), "{text}");

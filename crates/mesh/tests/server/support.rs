@@ -1,0 +1,247 @@
+//! A service that does as its request says, and calls to it as a generated client makes them.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::uri::PathAndQuery;
+use meshwork::Channel;
+use meshwork::connect::Memory;
+use meshwork::server::{Builder, ServerError};
+use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{Grpc, NamedService};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+pub const SERVICE: &str = "test.Echo";
+/// Answers with what it was sent.
+pub const UNARY: &str = "/test.Echo/Unary";
+/// Answers after so many milliseconds, whatever becomes of its caller.
+pub const SLEEP: &str = "/test.Echo/Sleep";
+/// A message each 100 ms, without end: "0", "1", …
+pub const STREAM: &str = "/test.Echo/Stream";
+/// Message after message, without end and without a pause.
+pub const FLOOD: &str = "/test.Echo/Flood";
+/// Panics, in the handler or ("stream") in its answer.
+pub const PANIC: &str = "/test.Echo/Panic";
+/// Takes messages to their end and answers with their number.
+pub const UPLOAD: &str = "/test.Echo/Upload";
+
+/// Where the server listens.
+pub const NAME: &str = "10.0.0.1:50051";
+
+/// What the handlers did.
+#[derive(Clone, Default)]
+pub struct Echo {
+    pub running: Arc<AtomicUsize>,
+    pub finished: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    pub fn running(&self) -> usize {
+        self.running.load(Ordering::SeqCst)
+    }
+
+    pub fn finished(&self) -> usize {
+        self.finished.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts a handler while it is there.
+struct Working(Arc<AtomicUsize>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl NamedService for Echo {
+    const NAME: &'static str = SERVICE;
+}
+
+type Messages = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<String, Status>> + Send>>;
+
+impl Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let echo = self.clone();
+        Box::pin(async move {
+            let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
+            let path = request.uri().path().to_owned();
+            echo.running.fetch_add(1, Ordering::SeqCst);
+            let working = Working(Arc::clone(&echo.running));
+            Ok(match path.as_str() {
+                STREAM | FLOOD | PANIC => {
+                    let handler = tower::service_fn(move |request: Request<String>| {
+                        let (path, working) = (path.clone(), Working(Arc::clone(&working.0)));
+                        working.0.fetch_add(1, Ordering::SeqCst);
+                        async move { answer(&path, request.into_inner(), working) }
+                    });
+                    grpc.server_streaming(handler, request).await
+                }
+                UPLOAD => {
+                    let handler = tower::service_fn(|request: Request<Streaming<String>>| async move {
+                        let (mut messages, mut count) = (request.into_inner(), 0);
+                        while messages.message().await?.is_some() {
+                            count += 1;
+                        }
+                        Ok::<_, Status>(Response::new(count.to_string()))
+                    });
+                    grpc.client_streaming(handler, request).await
+                }
+                SLEEP => {
+                    let finished = Arc::clone(&echo.finished);
+                    let handler = tower::service_fn(move |request: Request<String>| {
+                        let finished = Arc::clone(&finished);
+                        async move {
+                            let millis = request.into_inner().parse().unwrap();
+                            tokio::time::sleep(Duration::from_millis(millis)).await;
+                            finished.fetch_add(1, Ordering::SeqCst);
+                            Ok::<_, Status>(Response::new(String::new()))
+                        }
+                    });
+                    grpc.unary(handler, request).await
+                }
+                _ => {
+                    let handler =
+                        tower::service_fn(
+                            |request: Request<String>| async move { Ok(Response::new(request.into_inner())) },
+                        );
+                    grpc.unary(handler, request).await
+                }
+            })
+        })
+    }
+}
+
+fn answer(path: &str, said: String, working: Working) -> Result<Response<Messages>, Status> {
+    let pause = match path {
+        FLOOD => Duration::ZERO,
+        STREAM => Duration::from_millis(100),
+        _ if said == "stream" => Duration::from_millis(1),
+        _ => panic!("as it was told"),
+    };
+    let panics = path == PANIC;
+    let messages = futures_util::stream::unfold((0, working), move |(count, working)| async move {
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        assert!(!panics || count < 1, "as it was told, with a secret");
+        Some((Ok(count.to_string()), (count + 1, working)))
+    });
+    Ok(Response::new(Box::pin(messages)))
+}
+
+/// The contract of [`Echo`].
+pub fn descriptors() -> Vec<u8> {
+    let method = |name: &str, streams: bool| MethodDescriptorProto {
+        name: Some(name.to_owned()),
+        server_streaming: Some(streams),
+        ..MethodDescriptorProto::default()
+    };
+    let methods =
+        [("Unary", false), ("Sleep", false), ("Stream", true), ("Flood", true), ("Panic", true), ("Upload", false)];
+    let service = ServiceDescriptorProto {
+        name: Some("Echo".to_owned()),
+        method: methods.into_iter().map(|(name, streams)| method(name, streams)).collect(),
+        ..ServiceDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("test.proto".to_owned()),
+        package: Some("test".to_owned()),
+        service: vec![service],
+        syntax: Some("proto3".to_owned()),
+        ..FileDescriptorProto::default()
+    };
+    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+}
+
+/// A server that runs.
+pub struct Running {
+    pub network: Memory,
+    pub echo: Echo,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+impl Running {
+    pub fn start(builder: Builder) -> Self {
+        Self::start_layered(builder)
+    }
+
+    pub fn start_layered<L, B>(builder: Builder<L>) -> Self
+    where
+        L: tower::Layer<meshwork::server::Router> + Send + 'static,
+        L::Service: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
+        <L::Service as Service<http::Request<Body>>>::Future: Send,
+        <L::Service as Service<http::Request<Body>>>::Error: Into<tonic::codegen::StdError>,
+        B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+        B::Error: Into<tonic::codegen::StdError>,
+    {
+        let (network, echo, stop) = (Memory::new(), Echo::default(), CancellationToken::new());
+        let listener = network.listen(NAME).unwrap();
+        let server = builder.descriptors(descriptors()).reflection(false).add_service(echo.clone());
+        let stopped = stop.clone().cancelled_owned();
+        let task = tokio::spawn(server.serve_with_shutdown(listener, stopped));
+        Self { network, echo, stop, task }
+    }
+
+    pub fn channel(&self) -> Channel {
+        Channel::builder().connector(self.network.clone()).connect_lazy(&format!("static:///{NAME}")).unwrap()
+    }
+
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    pub async fn ended(self) {
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+pub async fn unary(channel: &Channel, path: &'static str, said: impl Into<String>) -> Result<String, Status> {
+    send(channel, path, Request::new(said.into())).await
+}
+
+pub async fn send(channel: &Channel, path: &'static str, request: Request<String>) -> Result<String, Status> {
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await?;
+    let codec = ProstCodec::<String, String>::default();
+    Ok(grpc.unary(request, PathAndQuery::from_static(path), codec).await?.into_inner())
+}
+
+pub async fn stream(
+    channel: &Channel,
+    path: &'static str,
+    request: Request<String>,
+) -> Result<Streaming<String>, Status> {
+    let mut grpc = tonic::client::Grpc::new(channel.clone());
+    grpc.ready().await?;
+    let codec = ProstCodec::<String, String>::default();
+    Ok(grpc.server_streaming(request, PathAndQuery::from_static(path), codec).await?.into_inner())
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, so: impl Fn() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
+}
