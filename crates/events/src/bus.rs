@@ -128,6 +128,14 @@ pub trait EventBus: Send + Sync + 'static {
     /// When the bus fails.
     async fn unpark(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
 
+    /// Whether the bus does its work, for a check.
+    ///
+    /// # Errors
+    /// When the bus fails.
+    async fn ping(&self) -> Result<(), BusError> {
+        self.tail("", 0).await.map(drop)
+    }
+
     /// How many partitions a stream has.
     fn partitions(&self) -> u16;
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::{BusError, Envelope, EventBus, Position};
+use crate::{BusError, Envelope, EventBus, Position, Progress};
 
 /// How many events are fetched and acknowledged at once.
 const BATCH: usize = 64;
@@ -51,12 +52,19 @@ pub struct Consumer {
     name: &'static str,
     stream: &'static str,
     handler: Arc<dyn Handler>,
+    progress: Progress,
 }
 
 impl Consumer {
     /// A consumer known to the bus as `name`.
     pub fn new(bus: Arc<dyn EventBus>, name: &'static str, stream: &'static str, handler: Arc<dyn Handler>) -> Self {
-        Self { bus, name, stream, handler }
+        let progress = Progress::new(bus.partitions());
+        Self { bus, name, stream, handler, progress }
+    }
+
+    /// How far behind it is, for a check. What was parked is done.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Handles events until `shutdown`; the event in hand is finished first.
@@ -93,6 +101,7 @@ impl Consumer {
         let mut beats = self.bus.beats(self.stream, partition);
         let mut parked = self.redrive(partition, shutdown).await?;
         loop {
+            let asked = Instant::now();
             let events = self.bus.fetch(self.name, self.stream, partition, BATCH).await?;
             *backoff = Backoff::new();
             let mut done = None;
@@ -100,13 +109,17 @@ impl Consumer {
                 if shutdown.is_cancelled() || !self.take(event, &mut parked, shutdown).await? {
                     break;
                 }
-                done = Some(event.position);
+                done = Some(event);
             }
-            if let Some(position) = done {
-                self.bus.acknowledge(self.name, self.stream, position).await?;
+            if let Some(event) = done {
+                self.bus.acknowledge(self.name, self.stream, event.position).await?;
+                self.progress.reached(partition, event.time);
             }
             // A batch that isn't full has reached the end, and a beat will tell of more.
             let at_end = events.len() < BATCH;
+            if at_end && done.map(|event| event.position) == events.last().map(|event| event.position) {
+                self.progress.caught_up(partition, asked);
+            }
             if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
                 return Ok(());
             }

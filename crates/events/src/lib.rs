@@ -17,6 +17,7 @@ mod bus;
 mod consumer;
 pub mod inbox;
 pub mod outbox;
+mod progress;
 mod relay;
 mod source;
 mod sqlite;
@@ -25,6 +26,7 @@ pub mod testing;
 
 pub use bus::{BusError, Envelope, EventBus, Position};
 pub use consumer::{Consumer, HandleError, Handler};
+pub use progress::Progress;
 pub use relay::Relay;
 pub use source::{Source, SourceBatch, StoreSource};
 pub use sqlite::SqliteBus;

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::{BusError, EventBus, Position, Source};
+use crate::{BusError, EventBus, Position, Progress, Source};
 
 /// How many commits are read and published at once.
 const BATCH: usize = 128;
@@ -21,6 +22,7 @@ pub struct Relay {
     source: Arc<dyn Source>,
     bus: Arc<dyn EventBus>,
     stream: &'static str,
+    progress: Progress,
 }
 
 /// Why a partition's relay begins again from the bus's tail.
@@ -32,7 +34,13 @@ enum Restart {
 impl Relay {
     /// A relay from `source` to `stream`.
     pub fn new(source: Arc<dyn Source>, bus: Arc<dyn EventBus>, stream: &'static str) -> Self {
-        Self { source, bus, stream }
+        let progress = Progress::new(source.partitions());
+        Self { source, bus, stream, progress }
+    }
+
+    /// How far behind it is, for a check.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Publishes until `shutdown`, and then what the source holds by that time. Failures are tried again for ever, with
@@ -86,15 +94,17 @@ impl Relay {
         }
         let mut stopping = false;
         loop {
+            let asked = Instant::now();
             let batch = self.source.read(partition, next, BATCH).await?;
             // A relay may have stopped between two events of one commit.
             let events: Vec<_> = batch.events.into_iter().filter(|event| Some(event.position) > tail_at).collect();
-            if let Some(last) = events.last().map(|event| event.position) {
+            if let Some((last, at)) = events.last().map(|event| (event.position, event.time)) {
                 match self.bus.publish(self.stream, partition, tail_at, events).await {
                     Ok(()) => tail_at = Some(last),
                     Err(BusError::TailMoved) => return Ok(Restart::ReadTail),
                     Err(error) => return Err(error.to_string()),
                 }
+                self.progress.reached(partition, at);
                 *backoff = Backoff::new();
             }
             // Positions are dense: a batch that ends early has reached the end, and a beat will tell of more.
@@ -102,6 +112,7 @@ impl Relay {
             let at_end = batch.seen.is_none_or(|seen| seen < full);
             next = batch.seen.map_or(next, |seen| seen + 1);
             if at_end {
+                self.progress.caught_up(partition, asked);
                 // One more read after the stop was asked for: what was written before it is published.
                 if stopping {
                     return Ok(Restart::Shutdown);

@@ -337,6 +337,10 @@ impl EventBus for SqliteBus {
             .await
     }
 
+    async fn ping(&self) -> Result<(), BusError> {
+        Ok(self.db.ping().await?)
+    }
+
     fn partitions(&self) -> u16 {
         PARTITIONS
     }

@@ -317,3 +317,33 @@ async fn the_inbox_tells_new_events_from_duplicates_and_holes() {
     assert_eq!(gate(2).await, inbox::Gate::Apply);
     assert_eq!(gate(1).await, inbox::Gate::Duplicate);
 }
+
+#[tokio::test]
+async fn relay_and_consumer_tell_how_far_behind_they_are() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    bus.ping().await.unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let relay = Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop");
+    let consumer = Consumer::new(bus.clone(), "recorder", "shop", recorder.clone());
+    let (published, handled) = (relay.progress(), consumer.progress());
+    // Neither runs yet, and so both fall behind.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(published.lag() >= Duration::from_millis(20) && handled.lag() >= Duration::from_millis(20));
+
+    // An event that fails until it is told otherwise.
+    let stuck = Envelope::id_of("things/one", 1);
+    recorder.failures.lock().unwrap().insert(stuck.clone(), usize::MAX);
+    let mut running = Running::new();
+    running.relay(relay);
+    running.consumer(consumer);
+    happen(&shop, "things/one", 1).await;
+    // Partitions are looked at each second: beyond that one of them stands still.
+    let (far, near) = (Duration::from_secs(3), Duration::from_millis(2_500));
+    eventually("the lag of a consumer that is stuck", async || handled.lag() > far).await;
+    eventually("a relay that isn't", async || published.lag() < near).await;
+    recorder.failures.lock().unwrap().remove(&stuck);
+    eventually("a consumer that has caught up", async || handled.lag() < near).await;
+    assert_eq!(recorder.seen("things/one"), [1]);
+    running.stop().await;
+}

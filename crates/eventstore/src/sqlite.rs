@@ -127,6 +127,10 @@ impl EventStore for SqliteEventStore {
         commits(&rows)
     }
 
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.db.ping().await?)
+    }
+
     fn partitions(&self) -> u16 {
         self.partitions
     }

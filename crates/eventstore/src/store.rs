@@ -140,6 +140,14 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the store fails.
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError>;
 
+    /// Whether the store does its work, for a check.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.find("", "").await.map(drop)
+    }
+
     /// How many partitions there are. It never changes for a store.
     fn partitions(&self) -> u16;
 

@@ -85,6 +85,16 @@ impl Sqlite {
         &self.readers
     }
 
+    /// Whether the file can be read, and the writer gets to write: for a check.
+    ///
+    /// # Errors
+    /// What the read or the empty transaction met.
+    pub async fn ping(&self) -> Result<(), Error> {
+        // A bare SELECT 1 would not touch the file.
+        sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(&self.readers).await?;
+        self.write(|_| Box::pin(async { Ok(()) })).await
+    }
+
     /// Has `hook` called after each commit, by the writer: quickly, and whether or not the callers of the committed work
     /// still wait.
     pub fn after_commit(&self, hook: impl Fn() + Send + Sync + 'static) {

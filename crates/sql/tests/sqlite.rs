@@ -155,3 +155,37 @@ async fn a_commit_is_on_the_disk_before_it_is_answered() {
     // 2 is FULL: the journal is flushed at each commit.
     assert_eq!(settings.await.unwrap(), (2, "wal".to_owned()));
 }
+
+#[tokio::test]
+async fn a_ping_succeeds_and_writes_nothing() {
+    let (store, _folder) = open().await;
+    insert(&store, 1).await.unwrap();
+    store.ping().await.unwrap();
+    assert_eq!(count(&store).await, 1);
+}
+
+#[tokio::test]
+async fn a_ping_waits_for_the_writer() {
+    let (store, _folder) = open().await;
+    let (let_go, held) = tokio::sync::oneshot::channel::<()>();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let writer = store.clone();
+    let writing = tokio::spawn(async move {
+        writer
+            .write::<(), Error, _>(|_| {
+                Box::pin(async move {
+                    began.send(()).unwrap();
+                    held.await.unwrap();
+                    Ok(())
+                })
+            })
+            .await
+    });
+    begun.await.unwrap();
+    let pinging = store.ping();
+    tokio::pin!(pinging);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(50), &mut pinging).await.is_err());
+    let_go.send(()).unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(30), pinging).await.unwrap().unwrap();
+    writing.await.unwrap().unwrap();
+}

@@ -1,0 +1,87 @@
+//! How far behind a relay, a consumer or a projector is.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+/// Up to which moment each partition is done. Clones share it.
+#[derive(Clone)]
+pub struct Progress(Arc<[Mutex<Instant>]>);
+
+impl Progress {
+    /// Nothing of what comes from now on is done.
+    pub fn new(partitions: u16) -> Self {
+        let now = Instant::now();
+        Self((0..partitions).map(|_| Mutex::new(now)).collect())
+    }
+
+    /// Everything that was there at the moment `asked` is done.
+    pub fn caught_up(&self, partition: u16, asked: Instant) {
+        if let Some(done) = self.0.get(usize::from(partition)) {
+            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done = asked.max(*done);
+        }
+    }
+
+    /// Everything up to an event that happened `at` that time is done; there is more.
+    pub fn reached(&self, partition: u16, at: OffsetDateTime) {
+        // The clock of the event's source may be ahead of ours.
+        let behind = Duration::try_from(OffsetDateTime::now_utc() - at).unwrap_or_default();
+        if let Some(at) = Instant::now().checked_sub(behind) {
+            self.caught_up(partition, at);
+        }
+    }
+
+    /// For how long the partition that is furthest behind has not been done. With nothing to do it is a second or so, since
+    /// partitions are looked at that often; it grows while something is stuck, and also when nothing has come since.
+    pub fn lag(&self) -> Duration {
+        let lags = self.0.iter().map(|done| done.lock().unwrap_or_else(PoisonError::into_inner).elapsed());
+        lags.max().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Progress").field("lag", &self.lag()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_lag_is_that_of_the_partition_furthest_behind() {
+        let progress = Progress::new(2);
+        tokio::time::advance(MINUTE).await;
+        assert_eq!(progress.lag(), MINUTE);
+        progress.clone().caught_up(0, Instant::now());
+        assert_eq!(progress.lag(), MINUTE);
+        progress.caught_up(1, Instant::now() - MINUTE / 2);
+        assert_eq!(progress.lag(), MINUTE / 2);
+        // What was asked for earlier takes nothing back, and a partition that there is not is nobody's.
+        progress.caught_up(1, Instant::now() - MINUTE);
+        progress.caught_up(2, Instant::now());
+        assert_eq!(progress.lag(), MINUTE / 2);
+        assert_eq!(Progress::new(0).lag(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_of_an_event_tells_how_far_a_busy_partition_is() {
+        let progress = Progress::new(1);
+        tokio::time::advance(MINUTE).await;
+        progress.reached(0, OffsetDateTime::now_utc() - MINUTE / 2);
+        let lag = progress.lag();
+        // The wall clock goes on in a test.
+        assert!(lag >= MINUTE / 2 && lag < MINUTE, "{lag:?}");
+        progress.reached(0, OffsetDateTime::now_utc() + MINUTE);
+        assert_eq!(progress.lag(), Duration::ZERO);
+        progress.reached(0, OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(progress.lag(), Duration::ZERO);
+    }
+}
