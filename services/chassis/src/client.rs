@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use meshwork::connect::TlsOptions;
 use meshwork::policy::Policy;
 use meshwork::{BuildError, Channel};
 use meshwork_api::FILE_DESCRIPTOR_SET;
@@ -32,6 +33,28 @@ pub struct ClientConfig {
     /// A file with the policy of calls (timeouts, retries, circuit breaker, balancing), a gRPC service config in JSON. It
     /// is read again when it changes. Empty: the policy that is built in.
     pub policy: PathBuf,
+    /// TLS to the services; without roots calls go in plain text.
+    pub tls: ClientTlsConfig,
+}
+
+/// How a service speaks TLS to others. The files are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientTlsConfig {
+    /// A PEM file with the roots of the services' certificates. Empty: no TLS.
+    pub ca: PathBuf,
+    /// A PEM file with the certificate that is shown to services that ask for one. Empty: none.
+    pub certificate: PathBuf,
+    /// A PEM file with its key.
+    pub key: PathBuf,
+}
+
+impl ClientTlsConfig {
+    fn options(&self) -> Option<TlsOptions> {
+        let set = |path: &PathBuf| !path.as_os_str().is_empty();
+        let options = set(&self.ca).then(|| TlsOptions::new().ca_certificate_file(&self.ca))?;
+        if set(&self.certificate) { Some(options.identity_files(&self.certificate, &self.key)) } else { Some(options) }
+    }
 }
 
 impl ClientConfig {
@@ -47,6 +70,9 @@ impl ClientConfig {
                 format!("{error} ({})", self.policy.display()),
                 "correct the file that the service's setting `client.policy` names, or take the setting out",
             ),
+            BuildError::Tls(_) => {
+                ServeError::new(&error, "correct the files that the service's setting `client.tls` names")
+            }
             _ => {
                 ServeError::new(&error, format!("set `{key}` to the address of the service, such as dns:///HOST:PORT"))
             }
@@ -59,6 +85,10 @@ impl ClientConfig {
             builder.policy(Policy::parse(POLICY)?)
         } else {
             builder.policy_file(&self.policy)
+        };
+        let builder = match self.tls.options() {
+            Some(tls) => builder.tls(tls),
+            None => builder,
         };
         builder
             .descriptors(FILE_DESCRIPTOR_SET)
@@ -119,7 +149,7 @@ mod tests {
         }
         let refused = config.channel("orders.products", "tcp://users:1").unwrap_err();
         assert!(refused.hint.contains("`orders.products`"), "{refused:?}");
-        let refused = ClientConfig { policy: "/no/such/policy.json".into() };
+        let refused = ClientConfig { policy: "/no/such/policy.json".into(), ..ClientConfig::default() };
         let refused = refused.channel("orders.products", "users:50051").unwrap_err();
         assert!(refused.sentence.contains("/no/such/policy.json"), "{refused}");
         assert!(refused.hint.contains("`client.policy`"), "{refused:?}");

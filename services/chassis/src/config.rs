@@ -94,8 +94,9 @@ impl fmt::Debug for Secret {
 }
 
 impl Serialize for Secret {
+    /// One that is unset stays so: defaults are written and read again.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(REDACTED)
+        serializer.serialize_str(if self.0.is_empty() { "" } else { REDACTED })
     }
 }
 

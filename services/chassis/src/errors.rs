@@ -107,6 +107,57 @@ pub const KEYS_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
 /// The caller's role does not suffice.
 pub const NOT_ALLOWED: ErrorKind =
     ErrorKind::new("NOT_ALLOWED", Code::PermissionDenied, "The caller may not call this method or see this resource.");
+/// The caller has made too many calls.
+pub const RATE_LIMITED: ErrorKind = ErrorKind::new(
+    "RATE_LIMITED",
+    Code::ResourceExhausted,
+    "The caller has made too many calls. RetryInfo and the trailer grpc-retry-pushback-ms say when the next is admitted.",
+);
+/// Nobody can tell whether the caller has made too many calls.
+pub const RATE_LIMIT_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
+    "RATE_LIMIT_UNAVAILABLE",
+    Code::Unavailable,
+    Duration::from_secs(1),
+    "The limit of this method can't be checked at this moment, and nobody passes unchecked. Try again.",
+);
+/// The port has as many calls as it serves well.
+pub const OVERLOADED: ErrorKind = ErrorKind::retryable(
+    "OVERLOADED",
+    Code::Unavailable,
+    Duration::from_millis(100),
+    "The server has as many calls in flight as it serves well. Nothing was done. Try another one, or later.",
+);
+/// The port stops.
+pub const SERVER_STOPPING: ErrorKind = ErrorKind::retryable(
+    "SERVER_STOPPING",
+    Code::Unavailable,
+    Duration::from_millis(100),
+    "The server stops and ends its streams. Open the stream again, from the token of its last message if it has one.",
+);
+/// A message is too large.
+pub const MESSAGE_TOO_LARGE: ErrorKind = ErrorKind::new(
+    "MESSAGE_TOO_LARGE",
+    Code::ResourceExhausted,
+    "A message of the request has more bytes than the server takes; ErrorInfo says how many it may have.",
+);
+/// The call's time is over.
+pub const DEADLINE_EXCEEDED: ErrorKind = ErrorKind::new(
+    "DEADLINE_EXCEEDED",
+    Code::DeadlineExceeded,
+    "The deadline of the call passed. What it would have changed may have been changed.",
+);
+/// `grpc-timeout` is malformed.
+pub const INVALID_TIMEOUT: ErrorKind = ErrorKind::new(
+    "INVALID_TIMEOUT",
+    Code::Internal,
+    "grpc-timeout is one to eight digits and a unit of H, M, S, m, u, n.",
+);
+/// A handler has panicked.
+pub const HANDLER_PANICKED: ErrorKind = ErrorKind::new(
+    "HANDLER_PANICKED",
+    Code::Internal,
+    "The server failed in the middle of the call; its log says why. What it would have changed may have been changed.",
+);
 /// A dependency does not answer.
 pub const DEPENDENCY_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
     "DEPENDENCY_UNAVAILABLE",
@@ -132,6 +183,18 @@ pub const COMMON: &[&ErrorKind] = &[
     &NOT_ALLOWED,
     &DEPENDENCY_UNAVAILABLE,
     &INTERNAL,
+];
+
+/// The errors that a service's port answers with by itself, whatever the service.
+pub const PORT: &[&ErrorKind] = &[
+    &RATE_LIMITED,
+    &RATE_LIMIT_UNAVAILABLE,
+    &OVERLOADED,
+    &SERVER_STOPPING,
+    &MESSAGE_TOO_LARGE,
+    &DEADLINE_EXCEEDED,
+    &INVALID_TIMEOUT,
+    &HANDLER_PANICKED,
 ];
 
 /// The status for a failure that callers can do nothing about. The cause goes to the log, under an id that the caller

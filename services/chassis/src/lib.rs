@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
 //! | [`background`] | tasks beside the port, whose end is the service's end |
+//! | [`checks`] | what a service depends on, and how far behind it is, for its health |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
 //! | [`errors`] | statuses with their standard details, from one table per service |
@@ -12,22 +13,34 @@
 
 pub mod auth;
 pub mod background;
+pub mod checks;
 pub mod client;
 pub mod clock;
 pub mod config;
-mod drain;
 pub mod errors;
 pub mod etag;
 pub mod filter;
 pub mod mask;
-mod opening;
 pub mod page;
 pub mod request;
 pub mod server;
 pub mod validate;
 
+/// A tonic server that takes requests in gzip and zstd, and answers in them where the caller takes them.
+#[macro_export]
+macro_rules! compressed {
+    ($server:expr) => {{
+        use $crate::tonic::codec::CompressionEncoding::{Gzip, Zstd};
+        $server.accept_compressed(Gzip).accept_compressed(Zstd).send_compressed(Gzip).send_compressed(Zstd)
+    }};
+}
+
+#[doc(hidden)]
+pub use tonic;
+
 pub use auth::{Principal, Role};
 pub use client::ClientConfig;
 pub use clock::{Clock, SystemClock};
-pub use server::ServeError;
+pub use meshwork::server::health::Health;
+pub use server::{ServeError, ServerConfig};
 pub use tokio_util::sync::CancellationToken;

@@ -12,10 +12,10 @@ use http::{Request, Response};
 use meshwork::Channel;
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
-use meshwork_chassis::CancellationToken;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::config::Listen;
-use meshwork_chassis::server::{GrpcServer, PORT_SERVICES};
+use meshwork_chassis::server::{self, ServerConfig};
+use meshwork_chassis::{CancellationToken, Health};
 use meshwork_testkit::Issuer;
 use prost::Message;
 use tonic::body::Body;
@@ -25,6 +25,9 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+/// What every port serves beside its own services.
+const OWN: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 const ORDERS: &str = "meshwork.orders.v1.OrderService";
 
 /// Stands where the orders service would; no call of these tests gets so far.
@@ -54,9 +57,16 @@ async fn port(users: &str, is_ready: &CancellationToken, shutdown: &Cancellation
     let keys = Arc::new(GrpcKeys::new(Channel::connect_lazy(users).unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let server = GrpcServer::new(verifier, "tests.meshwork.dev").await.service(Orders).await;
-    let is_ready = is_ready.clone().cancelled_owned();
-    tokio::spawn(server.serve(listen.listener().unwrap(), is_ready, shutdown.clone()));
+    let (health, is_ready) = (Health::new(), is_ready.clone());
+    let condition = health.condition("the test says so");
+    tokio::spawn(async move {
+        is_ready.cancelled().await;
+        condition.met();
+    });
+    tokio::spawn(server::require_keys(verifier.clone(), &health)(shutdown.clone()));
+    let config = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
+    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &health).add_service(Orders);
+    tokio::spawn(server::serve(server, listen.listener().unwrap(), shutdown.clone()));
     Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap()
 }
 
@@ -135,7 +145,7 @@ async fn both_versions_of_reflection_show_the_services_with_their_comments() {
     let (issuer, is_ready, shutdown) = (Issuer::start().await, CancellationToken::new(), CancellationToken::new());
     let channel = port(&issuer.target(), &is_ready, &shutdown).await;
     for (services, files) in [reflected!(v1, channel.clone()), reflected!(v1alpha, channel.clone())] {
-        for service in PORT_SERVICES.into_iter().chain([ORDERS]) {
+        for service in OWN.into_iter().chain([ORDERS]) {
             assert!(services.iter().any(|name| name == service), "{service} is missing in {services:?}");
         }
         let files = files.iter().map(|file| prost_types::FileDescriptorProto::decode(&file[..]).unwrap());

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshwork::Channel;
-use meshwork_chassis::CancellationToken;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::config::Listen;
-use meshwork_chassis::server::GrpcServer;
+use meshwork_chassis::server::{self, ServerConfig};
+use meshwork_chassis::{CancellationToken, Health};
 use tokio::net::TcpStream;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -19,9 +19,10 @@ async fn connections_without_calls_do_not_hold_the_stop() {
     let keys = Arc::new(GrpcKeys::new(Channel::connect_lazy("http://127.0.0.1:1").unwrap()));
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let server = GrpcServer::new(verifier, "tests.meshwork.dev").await;
+    let config = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
+    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &Health::new());
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(server.serve(listen.listener().unwrap(), std::future::ready(()), shutdown.clone()));
+    let served = tokio::spawn(server::serve(server, listen.listener().unwrap(), shutdown.clone()));
 
     let silent = TcpStream::connect(listen.address()).await.unwrap();
     let mut health = HealthClient::new(Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap());

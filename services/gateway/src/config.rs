@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
-use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{ClientConfig, ServeError};
+use meshwork::server::Domain;
+use meshwork::server::rate::{Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
+use meshwork_chassis::config::{AuthConfig, Listen, Secret};
+use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::adapters::RateLimits;
+use crate::adapters::DOMAIN;
 
 /// The settings of the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -18,6 +20,8 @@ pub struct Config {
     pub listen: Listen,
     /// How callers are known. The gateway has no account of its own and needs no credentials.
     pub auth: AuthConfig,
+    /// How its port serves.
+    pub server: ServerConfig,
     /// How this service calls others.
     pub client: ClientConfig,
     /// Where the services are.
@@ -31,6 +35,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             auth: AuthConfig::default(),
+            server: ServerConfig::default(),
             client: ClientConfig::default(),
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
@@ -44,21 +49,42 @@ impl Config {
     /// # Errors
     /// When a value is out of its range; the error names the key.
     pub fn check(&self) -> Result<(), ServeError> {
-        self.limits().map(drop)
+        self.rule().map(drop)
     }
 
-    /// The limits that are set.
+    /// The limits that are set: in front of identity, for calls that it refuses, and behind it. Both count in the same
+    /// buckets: trying tokens costs as much as calling without one, and a good token is never refused for what others at its
+    /// address do.
     ///
     /// # Errors
     /// As [`Config::check`].
-    pub(crate) fn limits(&self) -> Result<RateLimits, ServeError> {
-        let RateLimit { burst, per_second } = self.rate_limit;
-        RateLimits::new(burst, per_second).map_err(|error| {
+    pub(crate) fn limits(&self) -> Result<(RateLimitLayer, RateLimitLayer), ServeError> {
+        let rule = self.rule()?;
+        let RateLimit { redis, instances, .. } = &self.rate_limit;
+        let builder = RateLimiter::builder().namespace("gateway").instances(instances.get());
+        let limiter = if redis.expose().is_empty() {
+            builder.in_process()
+        } else {
+            builder.redis(RedisSettings::new(redis.expose())).map_err(|error| {
+                ServeError::new(
+                    format!("gateway.rate_limit.redis: {error}"),
+                    "set `gateway.rate_limit.redis` to a URL such as redis://HOST:6379, or leave it empty",
+                )
+            })?
+        };
+        let layer = RateLimitLayer::new(limiter, [rule], Domain::new(DOMAIN));
+        Ok((layer.clone().counting_refusals(), layer))
+    }
+
+    fn rule(&self) -> Result<Rule, ServeError> {
+        let RateLimit { burst, per_second, .. } = self.rate_limit;
+        let rate = Rate::per_second(u64::from(burst.get()), per_second).map_err(|error| {
             ServeError::new(
                 format!("gateway.rate_limit.per_second: {error}"),
                 "set `gateway.rate_limit.per_second` to a number above zero, such as 10",
             )
-        })
+        })?;
+        Ok(Rule::new("calls", rate))
     }
 }
 
@@ -91,11 +117,21 @@ pub struct RateLimit {
     pub burst: NonZeroU32,
     /// How many calls per second in the long run; may be below 1.
     pub per_second: f64,
+    /// The Redis in which all instances of the gateway count together, `redis://…`. Empty: each counts for itself. While
+    /// Redis doesn't answer, each instance admits its share.
+    pub redis: Secret,
+    /// How many instances share the limit.
+    pub instances: NonZeroU32,
 }
 
 impl Default for RateLimit {
     fn default() -> Self {
-        Self { burst: const { NonZeroU32::new(100).unwrap() }, per_second: 10.0 }
+        Self {
+            burst: const { NonZeroU32::new(100).unwrap() },
+            per_second: 10.0,
+            redis: Secret::new(""),
+            instances: NonZeroU32::MIN,
+        }
     }
 }
 

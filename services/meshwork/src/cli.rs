@@ -66,7 +66,7 @@ pub struct UpArgs {
     /// The gateway's port; 0 for a free one [default: 8080]
     #[arg(long)]
     pub port: Option<u16>,
-    /// The port of /livez and /readyz; 0 for a free one [default: 9090]
+    /// The port of /livez, /readyz, /health and /metrics; 0 for a free one [default: 9090]
     #[arg(long)]
     pub ops_port: Option<u16>,
 }

@@ -43,13 +43,6 @@ impl Port {
             Ok(Err(status)) => Err(format!("can't be asked: {}", status.message())),
         }
     }
-
-    /// Waits until the port is serving.
-    pub async fn wait(&self) {
-        while self.serving("").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
 }
 
 /// `meshwork healthcheck`.

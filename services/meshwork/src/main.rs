@@ -10,7 +10,6 @@ mod health;
 mod lock;
 mod logs;
 mod migrate;
-mod ops;
 mod run;
 mod serve;
 mod state;

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use meshwork::server::ops::Ops;
 use meshwork_chassis::CancellationToken;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::failure::Failure;
 use crate::state::Note;
 
 /// How long services may take to end: the gateway drains its calls, then those behind it do.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(90);
 
 /// Services that run in this process.
 pub struct Running {
@@ -19,17 +21,32 @@ pub struct Running {
     pub note: Option<Note>,
     /// Asks the services to stop.
     pub shutdown: CancellationToken,
+    ops: Option<JoinHandle<()>>,
+    /// The services have stopped.
+    stopped: CancellationToken,
 }
 
 impl Running {
     /// None yet.
     pub fn new() -> Self {
-        Self { tasks: JoinSet::new(), note: None, shutdown: CancellationToken::new() }
+        Self {
+            tasks: JoinSet::new(),
+            note: None,
+            shutdown: CancellationToken::new(),
+            ops: None,
+            stopped: CancellationToken::new(),
+        }
     }
 
     /// Starts a service.
     pub fn spawn<E: Into<Failure>>(&mut self, service: impl Future<Output = Result<(), E>> + Send + 'static) {
         self.tasks.spawn(async move { service.await.map_err(Into::into) });
+    }
+
+    /// Starts the ops port. It outlives the services, so that it tells how they stop.
+    pub fn spawn_ops(&mut self, ops: Ops, listener: TcpListener) {
+        let stopped = self.stopped.clone();
+        self.ops = Some(tokio::spawn(ops.serve(listener, stopped.cancelled_owned())));
     }
 
     /// The first service that ends, while none should.
@@ -86,6 +103,11 @@ impl Running {
         };
         if tokio::time::timeout(STOP, ended).await.is_err() {
             tracing::warn!(seconds = STOP.as_secs(), "services were still running when the time to stop was over");
+        }
+        self.stopped.cancel();
+        if let Some(ops) = self.ops.take() {
+            // It has a bound of its own.
+            ops.await.ok();
         }
     }
 }

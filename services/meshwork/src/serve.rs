@@ -1,17 +1,17 @@
 //! `meshwork serve`: one service.
 
 use std::path::Path;
-use std::sync::Arc;
 
+use meshwork::server::ops::Ops;
+use meshwork_chassis::Health;
 use meshwork_chassis::config::Listen;
 
 use crate::cli::{ServiceName, SettingsArgs};
 use crate::config::{Flags, Settings, load};
 use crate::failure::Failure;
-use crate::health::Port;
 use crate::lock::{DataLock, Share};
+use crate::logs;
 use crate::run::Running;
-use crate::{logs, ops};
 
 /// Runs one service until a signal.
 ///
@@ -29,19 +29,22 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
         None => None,
     };
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
-    let port = Port::new(&reachable(&listen))?;
+    let health = Health::new();
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
-    running.spawn(ops::serve(ops_listener, Arc::new(vec![(service.as_str(), port.clone())]), shutdown.clone()));
+    running.spawn_ops(Ops::new().health(service.as_str(), health.clone()), ops_listener);
+    let ready = health.clone();
     match service {
-        ServiceName::Users => running.spawn(meshwork_users::serve(settings.users, shutdown)),
-        ServiceName::Products => running.spawn(meshwork_products::serve(settings.products, shutdown)),
-        ServiceName::Orders => running.spawn(meshwork_orders::serve(settings.orders, shutdown)),
-        ServiceName::Notifications => running.spawn(meshwork_notifications::serve(settings.notifications, shutdown)),
-        ServiceName::Gateway => running.spawn(meshwork_gateway::serve(settings.gateway, shutdown)),
+        ServiceName::Users => running.spawn(meshwork_users::serve(settings.users, health, shutdown)),
+        ServiceName::Products => running.spawn(meshwork_products::serve(settings.products, health, shutdown)),
+        ServiceName::Orders => running.spawn(meshwork_orders::serve(settings.orders, health, shutdown)),
+        ServiceName::Notifications => {
+            running.spawn(meshwork_notifications::serve(settings.notifications, health, shutdown))
+        }
+        ServiceName::Gateway => running.spawn(meshwork_gateway::serve(settings.gateway, health, shutdown)),
     }
     let announce = async {
-        port.wait().await;
+        ready.ready().await;
         tracing::info!(service = service.as_str(), address = %listen.address(), "serving");
     };
     tokio::select! {

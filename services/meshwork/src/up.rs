@@ -1,23 +1,22 @@
 //! `meshwork up`: everything in one process.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use figment::Figment;
 use futures_util::future::join_all;
+use meshwork::server::ops::Ops;
 use meshwork_chassis::config::Listen;
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 
 use crate::cli::UpArgs;
 use crate::config::{Settings, is_set, load};
 use crate::failure::Failure;
-use crate::health::Port;
 use crate::lock::DataLock;
+use crate::logs;
 use crate::run::Running;
 use crate::serve::reachable;
 use crate::state::Note;
-use crate::{logs, ops};
 
 /// Runs the five services until a signal.
 ///
@@ -33,6 +32,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     refuse_targets(&settings)?;
     let _locks = DataLock::take_all(&settings)?;
     bind(&mut settings, &origins)?;
+    stop_at_once(&mut settings, &origins);
 
     let listens = [
         ("gateway", settings.gateway.listen.clone()),
@@ -41,8 +41,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
         ("orders", settings.orders.listen.clone()),
         ("notifications", settings.notifications.listen.clone()),
     ];
-    let ports = listens.iter().map(|(name, listen)| Ok((*name, Port::new(&reachable(listen))?)));
-    let ports: ops::Ports = Arc::new(ports.collect::<Result<_, Failure>>()?);
+    let health = listens.each_ref().map(|(name, _)| (*name, Health::new()));
     let ops_address = settings.ops.address();
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
     let credentials = settings.users.credentials.join("staff.json");
@@ -52,18 +51,20 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let shutdown = running.shutdown.clone();
     // The services behind the gateway stop after it, so that its last calls still reach them.
     let behind = CancellationToken::new();
-    running.spawn(ops::serve(ops_listener, ports.clone(), behind.clone()));
-    running.spawn(meshwork_users::serve(settings.users, behind.clone()));
-    running.spawn(meshwork_products::serve(settings.products, behind.clone()));
-    running.spawn(meshwork_orders::serve(settings.orders, behind.clone()));
-    running.spawn(meshwork_notifications::serve(settings.notifications, behind.clone()));
+    let ops = health.iter().fold(Ops::new(), |ops, (name, health)| ops.health(*name, health.clone()));
+    running.spawn_ops(ops, ops_listener);
+    let [gateway, users, products, orders, notifications] = health.each_ref().map(|(_, health)| health.clone());
+    running.spawn(meshwork_users::serve(settings.users, users, behind.clone()));
+    running.spawn(meshwork_products::serve(settings.products, products, behind.clone()));
+    running.spawn(meshwork_orders::serve(settings.orders, orders, behind.clone()));
+    running.spawn(meshwork_notifications::serve(settings.notifications, notifications, behind.clone()));
     running.spawn(async move {
-        let served = meshwork_gateway::serve(settings.gateway, shutdown).await;
+        let served = meshwork_gateway::serve(settings.gateway, gateway, shutdown).await;
         behind.cancel();
         served
     });
     let all_serving = async {
-        join_all(ports.iter().map(|(_, port)| port.wait())).await;
+        join_all(health.iter().map(|(_, health)| health.ready())).await;
     };
     running.until(all_serving).await?;
 
@@ -73,7 +74,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     for (name, listen) in &listens {
         println!("{name:<14} {:<21}  gRPC", listen.address().to_string());
     }
-    println!("{:<14} {:<21}  HTTP /livez, /readyz", "ops", ops_address.to_string());
+    println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
     println!("{:<14} {}", "data", data.display());
     println!("{:<14} {}", "staff account", credentials.display());
     println!();
@@ -130,6 +131,21 @@ fn bind(settings: &mut Settings, origins: &Figment) -> Result<(), Failure> {
     settings.gateway.upstreams.orders = orders;
     settings.gateway.upstreams.notifications = notifications;
     Ok(())
+}
+
+/// Nobody outside has to learn that a local system stops: there is no delay, unless somebody wants one.
+fn stop_at_once(settings: &mut Settings, origins: &Figment) {
+    for (key, server) in [
+        ("users.server.drain_delay", &mut settings.users.server),
+        ("products.server.drain_delay", &mut settings.products.server),
+        ("orders.server.drain_delay", &mut settings.orders.server),
+        ("notifications.server.drain_delay", &mut settings.notifications.server),
+        ("gateway.server.drain_delay", &mut settings.gateway.server),
+    ] {
+        if !is_set(origins, key) {
+            server.drain_delay = Duration::ZERO;
+        }
+    }
 }
 
 /// Refuses settings that point to services elsewhere: `up` runs them all itself.

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use meshwork_chassis::ClientConfig;
 use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::{ClientConfig, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// How callers are known, and the account with which this service asks for its recipients.
     pub auth: AuthConfig,
+    /// How its port serves.
+    pub server: ServerConfig,
     /// How this service calls others.
     pub client: ClientConfig,
     /// The e-mail address that letters come from.
@@ -33,6 +35,7 @@ impl Default for Config {
             data: PathBuf::from("data/notifications"),
             bus: PathBuf::from("data/bus"),
             auth: AuthConfig::default(),
+            server: ServerConfig::default(),
             client: ClientConfig::default(),
             mail_from: "shop@meshwork.local".to_owned(),
         }

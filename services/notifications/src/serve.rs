@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::server::{GrpcServer, listen};
-use meshwork_chassis::{CancellationToken, ServeError, SystemClock};
-use meshwork_events::{Consumer, SqliteBus, inbox};
+use meshwork_chassis::checks;
+use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
+use meshwork_events::{Consumer, EventBus as _, SqliteBus, inbox};
 use meshwork_sql::{AppliedMigration, Component, Sqlite};
 
 use crate::Config;
@@ -28,6 +30,9 @@ fn store_error(error: &meshwork_sql::Error) -> ServeError {
     ServeError::new(error, "check that the folders `data` and `bus` can be written to and hold this version's files")
 }
 
+/// How far behind events may be before the service is degraded.
+const LAG: Duration = Duration::from_secs(30);
+
 /// Brings the database to this version.
 ///
 /// # Errors
@@ -36,11 +41,11 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
     Sqlite::migrate(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))
 }
 
-/// Runs the service until `shutdown`. All that it started has ended when it returns, or was ended after a bound.
+/// Runs the service until `shutdown`; `health` tells how it is. All that it started has ended when it returns, or was ended after a bound.
 ///
 /// # Errors
 /// When it can't start, or its server fails.
-pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     let listener = listen(&config.listen)?;
     let users = config.client.channel("notifications.auth.users", &config.auth.users)?;
     let mailer = EmlFolder::new(config.data.join("mail"), &config.mail_from)
@@ -48,7 +53,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let db = Sqlite::open(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))?;
     let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error))?;
 
-    let verifier = Verifier::new(Arc::new(GrpcKeys::new(users.clone())), &config.auth.issuer, &config.auth.audience);
+    health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+
+    let keys = Arc::new(GrpcKeys::new(users.clone()));
+    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let identity = ServiceIdentity::new(config.auth.credentials, users.clone(), DOMAIN);
     let app = Arc::new(Notifications::new(
         Arc::new(SqliteNotificationStore::new(db)),
@@ -56,16 +65,17 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         Arc::new(mailer),
         Arc::new(SystemClock),
     ));
-    let server = GrpcServer::new(Arc::new(verifier), DOMAIN)
-        .await
-        .service(NotificationServiceServer::new(NotificationGrpc::new(app.clone())))
-        .await;
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+        .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))));
 
     let mut background = Background::new();
     for stream in STREAMS {
         let consumer = Consumer::new(bus.clone(), CONSUMER, stream, Arc::new(EventHandler::new(app.clone())));
+        let progress = consumer.progress();
+        health.check(checks::lag(&format!("consumer of {stream}"), LAG, move || progress.lag()));
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });
     }
     background.spawn("sender", |stop| app.send_due(stop));
-    background.beside(&shutdown, |drain| server.serve(listener, async {}, drain)).await
+    background.spawn("keys", server::require_keys(verifier, &health));
+    background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

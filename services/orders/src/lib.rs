@@ -25,10 +25,11 @@ use std::time::Duration;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
+use meshwork_chassis::checks;
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::server::{GrpcServer, ServeError, listen};
-use meshwork_chassis::{CancellationToken, ClientConfig, SystemClock};
-use meshwork_events::{Consumer, Relay, SqliteBus, StoreSource};
+use meshwork_chassis::server::{self, ServeError, ServerConfig, listen};
+use meshwork_chassis::{CancellationToken, ClientConfig, Health, SystemClock, compressed};
+use meshwork_events::{Consumer, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
 use meshwork_eventstore::{EventStore, SqliteEventStore};
 use meshwork_sql::AppliedMigration;
 use schemars::JsonSchema;
@@ -46,6 +47,9 @@ use crate::app::App;
 /// How many partitions the event store has. A store keeps the number it was made with.
 const PARTITIONS: u16 = 4;
 
+/// How far behind events may be before the service is degraded.
+const LAG: Duration = Duration::from_secs(30);
+
 /// The service's settings.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -58,6 +62,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// How callers are known, and who this service is to others.
     pub auth: AuthConfig,
+    /// How its port serves.
+    pub server: ServerConfig,
     /// How this service calls others.
     pub client: ClientConfig,
     /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
@@ -80,6 +86,7 @@ impl Default for Config {
             data: PathBuf::from("meshwork-data/orders"),
             bus: PathBuf::from("meshwork-data/bus"),
             auth: AuthConfig::default(),
+            server: ServerConfig::default(),
             client: ClientConfig::default(),
             products: "http://127.0.0.1:8082".to_owned(),
             reservation_timeout: Duration::from_secs(660),
@@ -131,11 +138,11 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
     Ok(applied)
 }
 
-/// Runs the service until `shutdown`.
+/// Runs the service until `shutdown`; `health` tells how it is.
 ///
 /// # Errors
 /// When it can't start, or its server fails.
-pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
     let store: Arc<dyn EventStore> =
@@ -153,24 +160,35 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
         clock: Arc::new(SystemClock),
     };
 
+    health.check(checks::own(
+        "event store",
+        store.clone(),
+        |store: Arc<dyn EventStore>| async move { store.ping().await },
+    ));
+    health.check(checks::own("read model", view.clone(), |view: SqliteReadModel| async move { view.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
     let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
     let consumer = Consumer::new(bus, "orders", "products", Arc::new(StockEvents::new(app.clone())));
+    let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));
+    health.check(checks::lag("relay", LAG, move || relayed.lag()));
+    health.check(checks::lag("consumer of products", LAG, move || consumed.lag()));
+    let progress = projected.clone();
+    health.check(checks::lag("projector", LAG, move || progress.lag()));
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
-    background.spawn("projector", |stop| projector::run(store, view, stop));
+    background.spawn("projector", |stop| projector::run(projected, store, view, stop));
     let (interval, patience) = (config.watchdog_interval, config.reservation_timeout);
     background.spawn("watchdog", |stop| watchdog::run(app.clone(), interval, patience, stop));
 
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let server = GrpcServer::new(verifier, DOMAIN).await;
-    let serve = |drain: CancellationToken| async move {
-        let orders = OrderServiceServer::new(OrderGrpc::new(app, drain.clone()));
-        server.service(orders).await.serve(listener, std::future::ready(()), drain).await
-    };
-    background.beside(&shutdown, serve).await
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+        .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))));
+    background.spawn("keys", server::require_keys(verifier, &health));
+    background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }
 
 #[cfg(test)]

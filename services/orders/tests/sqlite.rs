@@ -10,6 +10,7 @@ use bytes::Bytes;
 use meshwork_api::ProductName;
 use meshwork_chassis::page::PageRequest;
 use meshwork_chassis::{CancellationToken, SystemClock};
+use meshwork_events::Progress;
 use meshwork_eventstore::{EventStore, Expected, NewEvent, SqliteEventStore};
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::projector;
@@ -46,7 +47,7 @@ async fn rooms(partitions: u16) -> Rooms {
 impl Rooms {
     /// Runs a projector until the token is cancelled or the task aborted.
     fn project(&self, shutdown: &CancellationToken) -> JoinHandle<()> {
-        tokio::spawn(projector::run(self.events.clone(), self.view.clone(), shutdown.clone()))
+        tokio::spawn(projector::run(Progress::new(4), self.events.clone(), self.view.clone(), shutdown.clone()))
     }
 
     /// Appends an event as somebody else might have left it.
@@ -170,7 +171,7 @@ async fn two_projectors_at_once_do_no_harm() {
     let projectors = [
         rooms.project(&shutdown),
         rooms.project(&shutdown),
-        tokio::spawn(projector::run(other, other_view, shutdown.clone())),
+        tokio::spawn(projector::run(Progress::new(4), other, other_view, shutdown.clone())),
     ];
     fill(rooms.store.as_ref(), &ids).await;
     for id in &ids {
@@ -276,4 +277,23 @@ async fn a_page_is_cut_at_its_size_and_names_the_next() {
         let page = rooms.view.list(&filter, &PageRequest { size, after: None }).await.unwrap();
         assert_eq!((page.items.len(), page.next.is_some()), (items, more), "{size}");
     }
+}
+
+#[tokio::test]
+async fn the_projector_tells_how_far_behind_it_is() {
+    let rooms = rooms(2).await;
+    rooms.events.ping().await.unwrap();
+    rooms.view.ping().await.unwrap();
+    let progress = Progress::new(2);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let before = progress.lag();
+    assert!(before >= Duration::from_millis(20));
+    let shutdown = CancellationToken::new();
+    let run = projector::run(progress.clone(), rooms.events.clone(), rooms.view.clone(), shutdown.clone());
+    let running = tokio::spawn(run);
+    // It looks again each second; with a projector that stands still the lag would only grow.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    until("a projector that has caught up", async || progress.lag() < Duration::from_millis(2_500)).await;
+    shutdown.cancel();
+    running.await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{ClientConfig, ServeError};
+use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// How it knows its callers.
     pub auth: AuthConfig,
+    /// How its port serves.
+    pub server: ServerConfig,
     /// How this service calls others.
     pub client: ClientConfig,
     /// How long pieces are held for an order that isn't confirmed, such as `10m`.
@@ -40,6 +42,7 @@ impl Default for Config {
             data: PathBuf::from("data/products"),
             bus: PathBuf::from("data/bus"),
             auth: AuthConfig::default(),
+            server: ServerConfig::default(),
             client: ClientConfig::default(),
             reservation_ttl: Duration::from_secs(10 * 60),
             sweep_interval: Duration::from_secs(1),

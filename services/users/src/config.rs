@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::ServeError;
 use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where the gRPC port listens.
     pub listen: Listen,
-    /// The folder of this service: its database and the key that signs access tokens. Keep it private and back it up.
+    /// The folder of this service: its database and the keys that sign access tokens. Keep it private and back it up.
     pub data: PathBuf,
     /// The folder of the event bus.
     pub bus: PathBuf,
@@ -23,6 +23,8 @@ pub struct Config {
     pub credentials: PathBuf,
     /// How callers are known. The service signs the tokens itself: of these it uses the issuer and the audience.
     pub auth: AuthConfig,
+    /// How its port serves.
+    pub server: ServerConfig,
     /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -41,6 +43,7 @@ impl Default for Config {
             bus: "data/bus".into(),
             credentials: "data/credentials".into(),
             auth: AuthConfig::default(),
+            server: ServerConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
         }

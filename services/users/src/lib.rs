@@ -10,6 +10,9 @@
 //! At its first start it makes the key that signs access tokens, an account that runs the shop and one for each service
 //! that calls others; [`Config::credentials`] is where their passwords are.
 //!
+//! A file `signing-key-LABEL.pem` beside the first key takes its place at the next start, if its label comes last; the keys
+//! before it are published until the tokens that they have signed are over.
+//!
 //! `testing` (a feature) is the suite that every adapter of the stores passes.
 
 pub mod adapters;
@@ -29,9 +32,10 @@ use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_chassis::auth::Verifier;
 use meshwork_chassis::background::Background;
-use meshwork_chassis::server::{GrpcServer, listen};
-use meshwork_chassis::{CancellationToken, Clock, ServeError, SystemClock};
-use meshwork_events::{Relay, SqliteBus};
+use meshwork_chassis::checks;
+use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, compressed};
+use meshwork_events::{EventBus as _, Relay, SqliteBus};
 use meshwork_sql::{AppliedMigration, Sqlite};
 
 pub use config::Config;
@@ -42,21 +46,27 @@ use adapters::{Argon2id, BoundedHasher, COMPONENTS, CredentialsFolder, Ed25519Is
 use app::{App, Lifetimes};
 use ports::TokenIssuer;
 
+/// How far behind events may be before the service is degraded.
+const LAG: Duration = Duration::from_secs(30);
 /// How often expired sessions are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
-/// Runs the service until `shutdown`; when it returns, its background work has ended too.
+/// Runs the service until `shutdown`; when it returns, its background work has ended too. `health` tells how it is.
 ///
 /// # Errors
 /// When a setting is wrong, or a store, the signing key, the credentials or the port can't be used.
-pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
     let db = Sqlite::open(&config.database(), COMPONENTS).await.map_err(|error| store_error(&error, &config.data))?;
     let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error, &config.bus))?;
+    health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
     let store = SqliteStore::new(db);
     let relay = Relay::new(Arc::new(store.outbox()), bus, SOURCE);
+    let progress = relay.progress();
+    health.check(checks::lag("relay", LAG, move || progress.lag()));
     let tokens = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
@@ -80,13 +90,11 @@ pub async fn serve(config: Config, shutdown: CancellationToken) -> Result<(), Se
     let mut background = Background::new();
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
-    let server = GrpcServer::new(verifier, DOMAIN)
-        .await
-        .service(UserServiceServer::new(UserGrpc::new(app.clone())))
-        .await
-        .service(AuthServiceServer::new(AuthGrpc::new(app)))
-        .await;
-    background.beside(&shutdown, |drain| server.serve(listener, std::future::ready(()), drain)).await
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+        .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone()))))
+        .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))));
+    background.spawn("keys", server::require_keys(verifier, &health));
+    background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }
 
 /// Brings the service's tables, and those of the bus, to the version of this program.
@@ -103,10 +111,11 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 
 fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
     let hint = "restore the file, or remove it: a new key is made then, and everybody has to sign in again";
-    let key = adapters::load_signing_key(&config.data).map_err(|error| ServeError::new(error, hint))?;
-    let issuer = Ed25519Issuer::new(&key, &config.auth.issuer, &config.auth.audience)
+    let keys = adapters::load_signing_keys(&config.data).map_err(|error| ServeError::new(error, hint))?;
+    let issuer = Ed25519Issuer::new(&keys.current, &config.auth.issuer, &config.auth.audience)
         .map_err(|error| ServeError::new(format!("the signing key can't be used: {error}"), hint))?;
-    Ok(Arc::new(issuer))
+    // Until this start a key that is retired now may have signed.
+    Ok(Arc::new(issuer.with_retired(&keys.retired, config.access_token_ttl)))
 }
 
 /// Makes the service's folder for its owner alone, since it holds the hashes of passwords.

@@ -1,12 +1,16 @@
 //! Who may call what: the option `meshwork.options.v1.access` of every method, read from the contracts.
+//!
+//! The table is made of the descriptors of all our services: it names every method, and one without the option is in it as
+//! one that admits nobody.
 
 use std::collections::HashMap;
 
+use meshwork::server::auth::Access;
 use meshwork_api::FILE_DESCRIPTOR_SET;
 pub use meshwork_api::meshwork::options::v1::Caller;
 use prost_reflect::{DescriptorPool, Value};
 
-use super::{Principal, Role};
+use super::Role;
 
 const OPTION: &str = "meshwork.options.v1.access";
 
@@ -56,6 +60,24 @@ impl AccessTable {
         self.methods.iter().filter(|(_, callers)| callers.is_empty()).map(|(path, _)| path.as_str())
     }
 
+    /// The methods that admit the owners of what they are about: their handlers compare the owner.
+    pub fn owned(&self) -> Vec<&str> {
+        let owned = self.methods.iter().filter(|(_, callers)| callers.contains(&Caller::Owner));
+        let mut owned: Vec<_> = owned.map(|(path, _)| path.as_str()).collect();
+        owned.sort_unstable();
+        owned
+    }
+
+    /// The table as the layers of a server read it. Methods outside our contracts are left to the router.
+    pub fn layers(&self) -> meshwork::server::auth::AccessTable {
+        let methods = self.methods.iter();
+        methods
+            .fold(meshwork::server::auth::AccessTable::new(), |table, (path, callers)| {
+                table.method(path, access(callers))
+            })
+            .pass_unknown_methods()
+    }
+
     /// The names of all services.
     pub fn services(&self) -> Vec<String> {
         let mut names: Vec<_> =
@@ -66,19 +88,25 @@ impl AccessTable {
     }
 }
 
-/// Whether `principal` is one of `callers`. Who admits owners admits every account: the handler compares the owner.
-pub(super) fn admits(callers: &[Caller], principal: &Principal) -> bool {
-    callers.iter().any(|caller| match caller {
-        Caller::Unspecified => false,
-        Caller::Anyone => true,
-        Caller::Owner => principal.user().is_some(),
-        Caller::Staff => principal.role() == Some(Role::Staff),
-        Caller::Service => principal.role() == Some(Role::Service),
-    })
+/// Who is one of `callers`. Who admits owners admits every account: the handler compares the owner.
+fn access(callers: &[Caller]) -> Access {
+    if callers.contains(&Caller::Anyone) {
+        return Access::Public;
+    }
+    if callers.contains(&Caller::Owner) {
+        return Access::Authenticated;
+    }
+    Access::roles(callers.iter().filter_map(|caller| match caller {
+        Caller::Staff => Some(Role::Staff.as_str()),
+        Caller::Service => Some(Role::Service.as_str()),
+        Caller::Unspecified | Caller::Anyone | Caller::Owner => None,
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use meshwork::server::auth::Principal;
+
     use super::*;
 
     #[test]
@@ -88,18 +116,48 @@ mod tests {
         assert!(table.services().contains(&"meshwork.orders.v1.OrderService".to_owned()));
     }
 
+    /// Each of these services has a test `every_method_for_owners_refuses_another_customer` over [`AccessTable::owned`].
+    #[test]
+    fn services_with_owners_have_a_test_of_their_own() {
+        let table = AccessTable::from_contracts();
+        let mut services: Vec<_> = table.owned().into_iter().filter_map(|path| path.rsplit_once('/')).collect();
+        services.dedup_by_key(|(service, _)| *service);
+        let services: Vec<_> = services.into_iter().map(|(service, _)| service).collect();
+        let tested = [
+            "/meshwork.notifications.v1.NotificationService",
+            "/meshwork.orders.v1.OrderService",
+            "/meshwork.users.v1.UserService",
+        ];
+        assert_eq!(services, tested, "test ownership in the new service's tests too, then name it here");
+    }
+
+    fn of(role: Role) -> Principal {
+        Principal::new("users/anna", [role.as_str()])
+    }
+
     #[test]
     fn a_method_without_callers_is_refused_to_everybody() {
-        let staff = Principal::User { name: "users/anna".parse().unwrap(), role: Role::Staff };
-        assert!(!admits(&[], &staff));
-        assert!(!admits(&[Caller::Unspecified], &staff));
+        for callers in [&[][..], &[Caller::Unspecified]] {
+            assert!(!access(callers).admits(None));
+            for role in [Role::Customer, Role::Staff, Role::Service] {
+                assert!(!access(callers).admits(Some(&of(role))), "{callers:?}");
+            }
+        }
     }
 
     #[test]
     fn owners_are_signed_in() {
-        let customer = Principal::User { name: "users/anna".parse().unwrap(), role: Role::Customer };
-        assert!(admits(&[Caller::Owner], &customer));
-        assert!(!admits(&[Caller::Owner], &Principal::Anonymous));
-        assert!(!admits(&[Caller::Staff, Caller::Service], &customer));
+        assert!(access(&[Caller::Owner]).admits(Some(&of(Role::Customer))));
+        assert!(!access(&[Caller::Owner]).admits(None));
+    }
+
+    #[test]
+    fn one_kind_of_caller_is_enough() {
+        let internal = access(&[Caller::Staff, Caller::Service]);
+        assert!(!internal.admits(Some(&of(Role::Customer))));
+        assert!(internal.admits(Some(&of(Role::Staff))) && internal.admits(Some(&of(Role::Service))));
+        assert!(access(&[Caller::Staff, Caller::Anyone]).admits(None));
+        assert!(access(&[Caller::Staff, Caller::Owner]).admits(Some(&of(Role::Customer))));
+        assert!(!access(&[Caller::Staff]).admits(Some(&of(Role::Service))));
     }
 }

@@ -1,4 +1,5 @@
-//! Who calls. Every service verifies the caller's token itself, so no header can forge an identity.
+//! Who calls. Every service verifies the caller's token itself, so no header can forge an identity. The mesh's layers do it;
+//! here is what our tokens and contracts add.
 
 mod access;
 mod attempts;
@@ -8,8 +9,8 @@ mod verifier;
 
 pub use access::{AccessTable, Caller};
 pub use identity::{ServiceIdentity, WithToken};
-pub use layer::{AuthLayer, AuthService};
-pub use verifier::{Claims, GrpcKeys, KeySource, TokenError, Verifier};
+pub use layer::AuthLayer;
+pub use verifier::{Claims, GrpcKeys, JwkSet, KeySource, TokenError, Verifier, key_set};
 
 use meshwork_api::UserName;
 
@@ -66,7 +67,21 @@ pub enum Principal {
 impl Principal {
     /// The caller of this request, as [`AuthLayer`] has found it.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
-        request.extensions().get().cloned().unwrap_or(Principal::Anonymous)
+        Self::within(request.extensions())
+    }
+
+    /// The caller by the extensions of a request.
+    pub fn within(extensions: &http::Extensions) -> Self {
+        extensions.get().map_or(Principal::Anonymous, Self::known)
+    }
+
+    /// The principal that the mesh has found. One that is none of ours is nobody; the verifier lets none through.
+    fn known(principal: &meshwork::server::auth::Principal) -> Self {
+        let role = principal.roles().next().and_then(|role| role.parse().ok());
+        match (principal.subject().parse(), role) {
+            (Ok(name), Some(role)) => Principal::User { name, role },
+            _ => Principal::Anonymous,
+        }
     }
 
     /// The account, if there is one.

@@ -6,27 +6,23 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use super::errors::{of_mesh, stopping};
+use super::errors::of_mesh;
 use crate::domain::Upstream;
 
-/// An answer whose end is always a gRPC status: one that breaks off, or that is still streaming when the gateway is
-/// stopped, ends UNAVAILABLE instead of as a broken HTTP stream.
+/// An answer whose end is always a gRPC status: one that breaks off ends UNAVAILABLE instead of as a broken HTTP stream.
 pub struct Answer {
     body: Body,
     upstream: Upstream,
-    stop: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
 }
 
 impl Answer {
-    /// The answer of `upstream`; with `stop`, it ends when that is cancelled.
-    pub fn new(body: Body, upstream: Upstream, stop: Option<CancellationToken>) -> Self {
-        let stop = stop.map(|stop| Box::pin(stop.cancelled_owned()));
-        Self { body, upstream, stop, ended: false }
+    /// The answer of `upstream`.
+    pub fn new(body: Body, upstream: Upstream) -> Self {
+        Self { body, upstream, ended: false }
     }
 
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -43,11 +39,6 @@ impl http_body::Body for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
-        }
-        if let Some(stop) = &mut self.stop
-            && stop.as_mut().poll(context).is_ready()
-        {
-            return self.end(&stopping());
         }
         match ready!(Pin::new(&mut self.body).poll_frame(context)) {
             Some(Ok(frame)) => {

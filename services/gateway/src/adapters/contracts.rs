@@ -1,27 +1,32 @@
-//! The routes that the contracts make.
+//! The contracts, as their descriptors tell them.
 
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use prost::Message;
 use prost_types::FileDescriptorSet;
 
-use crate::domain::{Method, RouteTable};
+use crate::domain::Method;
+use crate::ports::Contracts;
 
-/// The routes of all methods of our contracts.
-pub fn routes() -> RouteTable {
-    // The descriptors were made by our build; a test reads the same bytes.
-    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-    let mut methods = Vec::new();
-    for file in &set.file {
-        for service in &file.service {
-            methods.extend(service.method.iter().map(|method| Method {
-                package: file.package().to_owned(),
-                service: service.name().to_owned(),
-                name: method.name().to_owned(),
-                server_streaming: method.server_streaming(),
-            }));
+/// The contracts that this program was built with.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn;
+
+impl Contracts for BuiltIn {
+    fn methods(&self) -> Vec<Method> {
+        // The descriptors were made by our build; a test reads the same bytes.
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
+        let mut methods = Vec::new();
+        for file in &set.file {
+            for service in &file.service {
+                methods.extend(service.method.iter().map(|method| Method {
+                    package: file.package().to_owned(),
+                    service: service.name().to_owned(),
+                    name: method.name().to_owned(),
+                }));
+            }
         }
+        methods
     }
-    RouteTable::new(methods)
 }
 
 #[cfg(test)]
@@ -29,23 +34,15 @@ mod tests {
     use meshwork_chassis::auth::AccessTable;
 
     use super::*;
-    use crate::domain::Upstream;
+    use crate::domain::{RouteTable, Upstream};
 
     #[test]
     fn every_service_of_the_contracts_has_a_route() {
-        let routes = routes();
+        let routes = RouteTable::new(BuiltIn.methods());
         let routed: Vec<_> = routes.services().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(routed, AccessTable::from_contracts().services());
         for upstream in Upstream::ALL {
             assert!(routes.services().any(|(_, routed)| routed == upstream), "nothing goes to {}", upstream.as_str());
         }
-    }
-
-    #[test]
-    fn methods_that_stream_are_known() {
-        let routes = routes();
-        let streams = |path| routes.find(path).unwrap().server_streaming;
-        assert!(streams("/meshwork.orders.v1.OrderService/WatchOrder"));
-        assert!(!streams("/meshwork.orders.v1.OrderService/GetOrder"));
     }
 }

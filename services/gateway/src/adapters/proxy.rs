@@ -4,17 +4,14 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::header::{CONNECTION, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
-use meshwork::{Channel, deadline};
-use meshwork_chassis::server::PORT_SERVICES;
-use tokio_util::sync::CancellationToken;
+use meshwork::Channel;
 use tonic::Code;
 use tonic::body::Body;
-use tower::{Layer, Service};
+use tower::Service;
 
 use super::body::Answer;
 use super::errors::{method_unknown, of_mesh, upstream_unavailable};
@@ -30,92 +27,55 @@ const HOP_BY_HOP: [HeaderName; 6] = [
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
 ];
-/// How much earlier than the caller's deadline the gateway answers: the server around it would say CANCELLED.
-const EARLY: Duration = Duration::from_millis(5);
-
-/// Whether the gateway answers the method at `path` itself: health and reflection.
-pub fn is_own(path: &str) -> bool {
-    let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-    service.is_some_and(|service| PORT_SERVICES.contains(&service))
-}
-
 /// The channels to the upstreams.
 pub type Channels = HashMap<Upstream, Channel>;
 
-/// Takes the calls that a route leads elsewhere, and leaves health and reflection to the service that it wraps.
+/// Passes on the calls that the port itself has no method for.
 #[derive(Clone)]
-pub struct ProxyLayer(Arc<Proxy>);
+pub struct Proxy(Arc<Routed>);
 
-impl ProxyLayer {
-    /// Passes calls on by the routes of `app` over `channels`. Streams end when `shutdown` is cancelled.
-    pub fn new(app: App, channels: Channels, shutdown: CancellationToken) -> Self {
-        Self(Arc::new(Proxy { app, channels, shutdown }))
+struct Routed {
+    app: App,
+    channels: Channels,
+}
+
+impl Proxy {
+    /// Passes calls on by the routes of `app` over `channels`.
+    pub fn new(app: App, channels: Channels) -> Self {
+        Self(Arc::new(Routed { app, channels }))
     }
 }
 
-impl<S> Layer<S> for ProxyLayer {
-    type Service = ProxyService<S>;
-
-    fn layer(&self, own: S) -> Self::Service {
-        ProxyService { own, proxy: self.0.clone() }
-    }
-}
-
-/// The service that [`ProxyLayer`] makes.
-#[derive(Clone)]
-pub struct ProxyService<S> {
-    own: S,
-    proxy: Arc<Proxy>,
-}
-
-impl<S> Service<Request<Body>> for ProxyService<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
-{
+impl Service<Request<Body>> for Proxy {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.own.poll_ready(context)
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A channel is always ready.
+        Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if is_own(request.uri().path()) {
-            return Box::pin(self.own.call(request));
-        }
-        let proxy = self.proxy.clone();
-        Box::pin(async move { Ok(proxy.pass(request).await) })
+        let routed = self.0.clone();
+        Box::pin(async move { Ok(routed.pass(request).await) })
     }
 }
 
-struct Proxy {
-    app: App,
-    channels: Channels,
-    shutdown: CancellationToken,
-}
-
-impl Proxy {
+impl Routed {
     async fn pass(&self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
-        let Some(Route { upstream, server_streaming }) = self.app.find_route(path) else {
+        let Some(Route { upstream }) = self.app.find_route(path) else {
             return method_unknown(path).into_http();
         };
         let Some(channel) = self.channels.get(&upstream) else { return upstream_unavailable(upstream).into_http() };
         *request.version_mut() = Version::HTTP_2;
         drop_hop_by_hop(request.headers_mut());
 
-        // A channel is always ready.
-        let call = channel.clone().call(request);
-        let answer = match deadline::current() {
-            Some(at) => deadline::scope(at.checked_sub(EARLY).unwrap_or(at), call).await,
-            None => call.await,
-        };
-        match answer {
+        match channel.clone().call(request).await {
             Ok(mut response) => {
                 drop_hop_by_hop(response.headers_mut());
-                let stop = server_streaming.then(|| self.shutdown.clone());
-                response.map(|body| Body::new(Answer::new(body, upstream, stop)))
+                response.map(|body| Body::new(Answer::new(body, upstream)))
             }
             Err(status) => {
                 if status.code() != Code::DeadlineExceeded {

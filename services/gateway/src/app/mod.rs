@@ -1,23 +1,21 @@
-//! What the gateway does with a call: a file per use case, commands and queries apart.
+//! What the gateway does with a call: a file per use case. It changes nothing itself, so that all of them are queries.
 
-pub mod commands;
 pub mod queries;
 
 use std::sync::Arc;
 
 use crate::domain::RouteTable;
-use crate::ports::CallLimits;
+use crate::ports::Contracts;
 
 /// The use cases, over the ports that they need. Clones share them.
 #[derive(Clone)]
 pub struct App {
     routes: Arc<RouteTable>,
-    limits: Arc<dyn CallLimits>,
 }
 
 impl App {
-    /// The use cases over these routes and limits.
-    pub fn new(routes: RouteTable, limits: Arc<dyn CallLimits>) -> Self {
-        Self { routes: Arc::new(routes), limits }
+    /// The use cases over the routes of `contracts`.
+    pub fn new(contracts: &dyn Contracts) -> Self {
+        Self { routes: Arc::new(RouteTable::new(contracts.methods())) }
     }
 }

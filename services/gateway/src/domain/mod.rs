@@ -1,7 +1,5 @@
-//! Which method goes where, and for whom calls are counted.
+//! Which method goes where.
 
-mod client;
 mod routes;
 
-pub use client::Client;
 pub use routes::{Method, Route, RouteTable, Upstream};

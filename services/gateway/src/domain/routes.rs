@@ -45,8 +45,6 @@ pub struct Method {
     pub service: String,
     /// The method, such as `WatchOrder`.
     pub name: String,
-    /// Whether it answers with a stream.
-    pub server_streaming: bool,
 }
 
 /// How a method is passed on.
@@ -54,8 +52,6 @@ pub struct Method {
 pub struct Route {
     /// Where it goes.
     pub upstream: Upstream,
-    /// Whether it answers with a stream, which may have no end of its own.
-    pub server_streaming: bool,
 }
 
 /// All routes.
@@ -70,9 +66,9 @@ impl RouteTable {
     /// The routes of those `methods` that a service answers.
     pub fn new(methods: impl IntoIterator<Item = Method>) -> Self {
         let mut table = Self::default();
-        for Method { package, service, name, server_streaming } in methods {
+        for Method { package, service, name } in methods {
             let Some(upstream) = Upstream::of_package(&package) else { continue };
-            table.methods.insert(format!("/{package}.{service}/{name}"), Route { upstream, server_streaming });
+            table.methods.insert(format!("/{package}.{service}/{name}"), Route { upstream });
             table.services.insert(format!("{package}.{service}"), upstream);
         }
         table
@@ -93,21 +89,21 @@ impl RouteTable {
 mod tests {
     use super::*;
 
-    fn method(package: &str, service: &str, name: &str, server_streaming: bool) -> Method {
-        Method { package: package.to_owned(), service: service.to_owned(), name: name.to_owned(), server_streaming }
+    fn method(package: &str, service: &str, name: &str) -> Method {
+        Method { package: package.to_owned(), service: service.to_owned(), name: name.to_owned() }
     }
 
     #[test]
     fn methods_go_to_the_service_of_their_package() {
         let table = RouteTable::new([
-            method("meshwork.users.v1", "UserService", "GetUser", false),
-            method("meshwork.orders.v2", "OrderService", "WatchOrder", true),
-            method("meshwork.orderss.v1", "OrderService", "GetOrder", false),
-            method("other.users.v1", "UserService", "GetUser", false),
+            method("meshwork.users.v1", "UserService", "GetUser"),
+            method("meshwork.orders.v2", "OrderService", "WatchOrder"),
+            method("meshwork.orderss.v1", "OrderService", "GetOrder"),
+            method("other.users.v1", "UserService", "GetUser"),
         ]);
-        let route = |upstream, server_streaming| Some(Route { upstream, server_streaming });
-        assert_eq!(table.find("/meshwork.users.v1.UserService/GetUser"), route(Upstream::Users, false));
-        assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(Upstream::Orders, true));
+        let route = |upstream| Some(Route { upstream });
+        assert_eq!(table.find("/meshwork.users.v1.UserService/GetUser"), route(Upstream::Users));
+        assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(Upstream::Orders));
         for path in [
             "/meshwork.users.v1.UserService/GetUsers",
             "/meshwork.users.v1.UserService/GetUser/",

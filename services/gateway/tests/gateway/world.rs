@@ -1,5 +1,6 @@
 //! A gateway between tests and two upstreams: an [`Issuer`] as users service and the fake orders service.
 
+use meshwork_chassis::ServerConfig;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use meshwork_api::meshwork::orders::v1::{GetOrderRequest, Order, WatchOrderReque
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ClientConfig, ServeError};
+use meshwork_chassis::{CancellationToken, ClientConfig, Health, ServeError};
 use meshwork_gateway::{Config, RateLimit, Upstreams};
 use meshwork_testkit::Issuer;
 use tokio::task::JoinHandle;
@@ -53,11 +54,12 @@ impl World {
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
+            server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
             client: ClientConfig::default(),
-            rate_limit: RateLimit { burst: NonZeroU32::new(burst).unwrap(), per_second },
+            rate_limit: RateLimit { burst: NonZeroU32::new(burst).unwrap(), per_second, ..RateLimit::default() },
         };
         let shutdown = CancellationToken::new();
-        let gateway = tokio::spawn(meshwork_gateway::serve(config, shutdown.clone()));
+        let gateway = tokio::spawn(meshwork_gateway::serve(config, Health::new(), shutdown.clone()));
         let channel = channel(&target, "127.0.0.1").await;
         let world = Self { issuer, orders, target, channel, shutdown, gateway };
         world.wait_for_health("", ServingStatus::Serving).await;

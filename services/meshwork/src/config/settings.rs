@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// The folder of all databases, keys and mails. Other folders lie in it unless they are set.
     pub data: PathBuf,
-    /// The address of the HTTP port with /livez and /readyz.
+    /// The address of the HTTP port with /livez, /readyz, /health and /metrics.
     pub ops: Listen,
     /// What is logged to standard error.
     pub log: Log,

@@ -4,8 +4,9 @@ use meshwork_api::meshwork::notifications::v1::notification::State;
 use meshwork_api::meshwork::notifications::v1::{
     GetNotificationRequest, ListNotificationsRequest, ListNotificationsResponse,
 };
-use meshwork_chassis::CancellationToken;
+use meshwork_chassis::auth::AccessTable;
 use meshwork_chassis::config::Listen;
+use meshwork_chassis::{CancellationToken, Health};
 use meshwork_notifications::Config;
 use meshwork_testkit::issuer::Claims;
 use tonic::{Code, Request, Status};
@@ -100,6 +101,28 @@ async fn what_is_not_theirs_looks_to_customers_like_what_is_not_there() {
     }
 }
 
+/// The methods come from the contracts: one that is new fails here until it has a case.
+#[tokio::test]
+async fn every_method_for_owners_refuses_another_customer() {
+    let world = World::start().await;
+    let [_, berts] = world.with_letters().await;
+    let table = AccessTable::from_contracts();
+    let of_service = |path| str::strip_prefix(path, "/meshwork.notifications.v1.NotificationService/");
+    let mut tested = 0;
+    for method in table.owned().into_iter().filter_map(of_service) {
+        let status = match method {
+            "ListNotifications" => {
+                world.try_list(world.request("anna", "customer", list("recipient = users/bert"))).await.unwrap_err()
+            }
+            "GetNotification" => world.try_get(world.request("anna", "customer", get(&berts))).await.unwrap_err(),
+            _ => panic!("{method} is for owners: add a call by another customer"),
+        };
+        assert_eq!(told(&status), error(Code::PermissionDenied, "NOT_ALLOWED", ""), "{method}");
+        tested += 1;
+    }
+    assert!(tested > 0, "no method of the service is for owners");
+}
+
 #[tokio::test]
 async fn bad_requests_name_the_field() {
     let world = World::start().await;
@@ -171,6 +194,6 @@ async fn a_sender_that_is_no_address_is_named_at_the_start() {
         mail_from: "shop".to_owned(),
         ..Config::default()
     };
-    let error = meshwork_notifications::serve(config, CancellationToken::new()).await.unwrap_err();
+    let error = meshwork_notifications::serve(config, Health::new(), CancellationToken::new()).await.unwrap_err();
     assert!(error.hint.contains("`mail_from`") && error.sentence.contains("\"shop\""), "{error:?}");
 }

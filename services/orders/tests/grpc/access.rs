@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1 as proto;
+use meshwork_chassis::auth::AccessTable;
 use meshwork_testkit::issuer::Claims;
 use tonic::{Code, Status};
 
@@ -44,6 +45,40 @@ async fn to_other_customers_an_order_looks_as_if_there_were_none() {
         assert_eq!(reason(unseen), reason(seen));
         assert_eq!(unseen.message().replace(&absent, &theirs.name), seen.message());
     }
+    assert_eq!(shop.commits().await, before);
+}
+
+/// The methods come from the contracts: one that is new fails here until it has a case.
+#[tokio::test]
+async fn every_method_for_owners_refuses_another_customer() {
+    let shop = Shop::open().await;
+    let theirs = shop.order("anna").await;
+    let before = shop.commits().await;
+    let mut bert = shop.customer("bert");
+    let table = AccessTable::from_contracts();
+    let owned = table.owned().into_iter().filter_map(|path| path.strip_prefix("/meshwork.orders.v1.OrderService/"));
+    let mut tested = 0;
+    for method in owned {
+        let status = match method {
+            "CreateOrder" => {
+                let mut request = placement(&[("tea", 1)]);
+                request.order.as_mut().unwrap().customer = "users/anna".to_owned();
+                refused(bert.create_order(request).await)
+            }
+            "GetOrder" => refused(bert.get_order(get(&theirs.name)).await),
+            "ListOrders" => {
+                let filter = r#"customer = "users/anna""#.to_owned();
+                refused(bert.list_orders(proto::ListOrdersRequest { filter, ..Default::default() }).await)
+            }
+            "CancelOrder" => refused(bert.cancel_order(cancel(&theirs.name)).await),
+            "ListOrderEvents" => refused(bert.list_order_events(events(&theirs.name)).await),
+            "WatchOrder" => refused(bert.watch_order(watch(&theirs.name)).await),
+            _ => panic!("{method} is for owners: add a call by another customer"),
+        };
+        assert_eq!(reason(&status), because(Code::PermissionDenied, "NOT_ALLOWED"), "{method}");
+        tested += 1;
+    }
+    assert!(tested > 0, "no method of the service is for owners");
     assert_eq!(shop.commits().await, before);
 }
 

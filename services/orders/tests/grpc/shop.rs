@@ -1,5 +1,6 @@
 //! The service with its surroundings.
 
+use meshwork_chassis::ServerConfig;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::outbox::PARTITIONS;
 use meshwork_events::{Envelope, EventBus, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
@@ -227,7 +228,12 @@ fn run(config: &Config) -> Service {
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = format!("http://{}", listen.address());
     let shutdown = CancellationToken::new();
-    let task = tokio::spawn(meshwork_orders::serve(Config { listen, ..config.clone() }, shutdown.clone()));
+    let server = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
+    let task = tokio::spawn(meshwork_orders::serve(
+        Config { listen, server, ..config.clone() },
+        Health::new(),
+        shutdown.clone(),
+    ));
     Service { address, shutdown, task }
 }
 

@@ -9,7 +9,7 @@ use crate::refusal::{because, reason};
 use crate::shop::{Shop, cancel};
 use crate::watch::{begin, next};
 
-/// Well below the ten seconds for which a port waits for calls that don't end.
+/// Well below the time for which a port waits for calls that don't end.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn a_stop_ends_watches_and_says_so() {
     assert!(began.elapsed() < PROMPT, "the stop took {:?}", began.elapsed());
     for mut watch in watches {
         let status = next(&mut watch).await.unwrap_err();
-        assert_eq!(reason(&status), because(Code::Unavailable, "DEPENDENCY_UNAVAILABLE"));
+        assert_eq!(reason(&status), because(Code::Unavailable, "SERVER_STOPPING"));
     }
 }
 

@@ -97,7 +97,7 @@ async fn a_watch_goes_on_over_a_restart() {
     let confirmed = next(&mut first).await.unwrap().unwrap();
     shop.restart().await;
     let status = next(&mut first).await.unwrap_err();
-    assert_eq!(reason(&status), because(Code::Unavailable, "DEPENDENCY_UNAVAILABLE"));
+    assert_eq!(reason(&status), because(Code::Unavailable, "SERVER_STOPPING"));
 
     let mut second = begin(&mut shop.customer("anna"), &name, &confirmed.resume_token).await;
     shop.inventory.allocates(&name).await;

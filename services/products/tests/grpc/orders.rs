@@ -1,5 +1,6 @@
 //! Orders, as the bus brings them.
 
+use meshwork_chassis::Health;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +173,7 @@ async fn what_can_not_be_served_is_said_at_the_start() {
         (Config { listen: taken.local_addr().unwrap().into(), ..good() }, "listen on"),
         (Config { sweep_interval: Duration::ZERO, ..good() }, "sweep_interval"),
     ] {
-        let refused = tokio::time::timeout(Duration::from_secs(20), serve(config, Default::default()));
+        let refused = tokio::time::timeout(Duration::from_secs(20), serve(config, Health::new(), Default::default()));
         let refused = refused.await.expect(word).expect_err(word);
         assert!(refused.sentence.contains(word) && !refused.hint.is_empty(), "{refused:?}");
     }

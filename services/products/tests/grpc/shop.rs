@@ -1,5 +1,6 @@
 //! A running service, and how it is called.
 
+use meshwork_chassis::ServerConfig;
 use std::future::Future;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_products::{Config, serve};
 use meshwork_testkit::Issuer;
 use tempfile::TempDir;
@@ -64,7 +65,8 @@ impl Shop {
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let channel = Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap();
         let (products, inventory) = (ProductServiceClient::new(channel.clone()), InventoryServiceClient::new(channel));
-        let server = tokio::spawn(serve(Config { listen, ..config }, shutdown.clone()));
+        let server = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
+        let server = tokio::spawn(serve(Config { listen, server, ..config }, Health::new(), shutdown.clone()));
         Self { issuer, folder, products, inventory, shutdown, server }
     }
 

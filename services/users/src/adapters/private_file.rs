@@ -7,18 +7,6 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-/// Reads a file; `None` when there is none.
-///
-/// # Errors
-/// When it is there and can't be read.
-pub(super) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Makes a file of mode 0600, and its folder of mode 0700 when missing. Once it has returned, the file outlives a loss
 /// of power; before, either nothing or the whole file is there.
 ///
@@ -65,9 +53,9 @@ mod tests {
     fn a_file_and_its_folders_are_their_owners_alone() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b/secret");
-        assert_eq!(read(&path).unwrap(), None);
+        assert!(!path.exists());
         create(&path, b"x").unwrap();
-        assert_eq!(read(&path).unwrap(), Some(b"x".to_vec()));
+        assert_eq!(fs::read(&path).unwrap(), b"x");
         assert_eq!((mode(&path), mode(path.parent().unwrap()), mode(&root.path().join("a"))), (0o600, 0o700, 0o700));
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1, "no draft is left");
     }
@@ -78,7 +66,7 @@ mod tests {
         let path = root.path().join("secret");
         create(&path, b"first").unwrap();
         assert_eq!(create(&path, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(read(&path).unwrap(), Some(b"first".to_vec()));
+        assert_eq!(fs::read(&path).unwrap(), b"first");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1, "no draft is left");
     }
 

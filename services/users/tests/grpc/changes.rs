@@ -1,6 +1,9 @@
 //! UpdateUser and DeleteUser.
 
-use meshwork_api::meshwork::users::v1::{DeleteUserRequest, RefreshSessionRequest, Role, UpdateUserRequest, User};
+use meshwork_api::meshwork::users::v1::{
+    DeleteUserRequest, GetUserRequest, RefreshSessionRequest, Role, UpdateUserRequest, User,
+};
+use meshwork_chassis::auth::AccessTable;
 use prost_types::FieldMask;
 use tonic::{Code, Request, Response, Status};
 
@@ -114,6 +117,35 @@ async fn accounts_are_changed_by_their_owners_and_staff_only() {
     refused(world.users.clone().update_user(anonymous).await, Code::Unauthenticated, "NOT_SIGNED_IN");
     let anonymous = DeleteUserRequest { name: anna.name(), ..DeleteUserRequest::default() };
     refused(world.users.clone().delete_user(anonymous).await, Code::Unauthenticated, "NOT_SIGNED_IN");
+    assert_eq!(world.everything(&staff).await, before);
+}
+
+/// The methods come from the contracts: one that is new fails here until it has a case.
+#[tokio::test]
+async fn every_method_for_owners_refuses_another_customer() {
+    let world = World::start().await;
+    let (staff, anna, bert) = (world.staff().await, world.customer().await, world.customer().await);
+    let before = world.everything(&staff).await;
+    let table = AccessTable::from_contracts();
+    let owned = table.owned().into_iter().filter_map(|path| path.strip_prefix("/meshwork.users.v1.UserService/"));
+    let mut tested = 0;
+    for method in owned {
+        let result = match method {
+            "GetUser" => {
+                let request = bert.asks(GetUserRequest { name: anna.name() });
+                world.users.clone().get_user(request).await.map(Response::into_inner)
+            }
+            "UpdateUser" => {
+                let user = User { name: anna.name(), display_name: "Bert".to_owned(), ..User::default() };
+                update(&world, &bert, user, &["display_name"]).await
+            }
+            "DeleteUser" => delete(&world, &bert, &anna.name(), "").await,
+            _ => panic!("{method} is for owners: add a call by another customer"),
+        };
+        refused(result, Code::PermissionDenied, "NOT_ALLOWED");
+        tested += 1;
+    }
+    assert!(tested > 0, "no method of the service is for owners");
     assert_eq!(world.everything(&staff).await, before);
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meshwork_api::meshwork::users::v1::{DeleteUserRequest, RefreshSessionRequest, Role, UpdateUserRequest, User};
-use meshwork_chassis::CancellationToken;
+use meshwork_chassis::{CancellationToken, Health};
 use meshwork_events::{Consumer, Envelope, HandleError, Handler, SqliteBus};
 use meshwork_users::{Config, migrate, serve};
 use tokio::sync::Notify;
@@ -89,7 +89,7 @@ async fn credentials_that_are_there_are_used() {
 
 /// The sentence with which a service refuses to start.
 async fn refusal(config: Config) -> String {
-    let served = tokio::time::timeout(Duration::from_secs(30), serve(config, CancellationToken::new()));
+    let served = tokio::time::timeout(Duration::from_secs(30), serve(config, Health::new(), CancellationToken::new()));
     let error = served.await.expect("it does not start").unwrap_err();
     format!("{error}; {}", error.hint)
 }

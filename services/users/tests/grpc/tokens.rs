@@ -6,11 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ed25519_dalek::SigningKey;
+use ed25519_dalek::pkcs8::EncodePrivateKey;
+use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meshwork_api::meshwork::users::v1::{GetJsonWebKeySetRequest, GetUserRequest, JsonWebKey};
 use meshwork_chassis::auth::{Claims, GrpcKeys, Verifier};
 use meshwork_chassis::{Principal, Role};
-use meshwork_users::adapters::{Ed25519Issuer, load_signing_key};
+use meshwork_users::adapters::{Ed25519Issuer, load_signing_keys};
 use meshwork_users::ports::TokenIssuer;
 use time::OffsetDateTime;
 use tonic::Code;
@@ -49,6 +51,28 @@ async fn the_key_set_has_one_name() {
     refused_fields(world.auth.clone().get_json_web_key_set(request).await, &["name"]);
 }
 
+#[tokio::test]
+async fn a_key_that_was_added_signs_after_a_restart_and_the_old_tokens_stay_good() {
+    let world = World::start().await;
+    let anna = world.customer().await;
+    let old = key(&world).await;
+    let own = world.config.data.join("signing-key-2027-01-31.pem");
+    let folder = world.stop().await;
+    let pem = SigningKey::from_bytes(&[9; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    std::fs::write(own, pem).unwrap();
+
+    let world = World::start_in(folder).await;
+    let set = world.auth.clone().get_json_web_key_set(GetJsonWebKeySetRequest::default()).await.unwrap().into_inner();
+    let [new, retired] = set.keys.try_into().unwrap();
+    assert_eq!(retired, old);
+    let staff = world.staff().await;
+    for (token, kid) in [(&staff.session.access_token, &new.kid), (&anna.session.access_token, &old.kid)] {
+        assert_eq!(jsonwebtoken::decode_header(token).unwrap().kid.as_ref(), Some(kid));
+        let request = bearing(token, GetUserRequest { name: anna.name() });
+        assert_eq!(world.users.clone().get_user(request).await.unwrap().into_inner(), anna.user);
+    }
+}
+
 /// The claims of a token that would be good.
 fn claims(caller: &Caller) -> Claims {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -75,7 +99,7 @@ async fn forged_tokens_are_refused() {
     let world = World::start().await;
     let anna = world.customer().await;
     let key = key(&world).await;
-    let own = load_signing_key(&world.config.data).unwrap();
+    let own = load_signing_keys(&world.config.data).unwrap().current;
     let name = anna.name().parse().unwrap();
     let role = meshwork_users::domain::Role::Staff;
     let now = OffsetDateTime::now_utc();

@@ -1,5 +1,6 @@
 //! A running service and its callers.
 
+use meshwork_chassis::ServerConfig;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ use meshwork_api::meshwork::users::v1::{
     CreateUserRequest, GetUserRequest, ListUsersRequest, Session, SignInRequest, User,
 };
 use meshwork_chassis::config::{Credentials, Listen};
-use meshwork_chassis::{CancellationToken, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_users::{Config, serve};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -69,6 +70,7 @@ pub fn config_in(folder: &Path) -> Config {
         data: folder.join("users"),
         bus: folder.join("bus"),
         credentials: folder.join("credentials"),
+        server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
         ..Config::default()
     }
 }
@@ -83,7 +85,7 @@ impl World {
     pub async fn start_in(folder: TempDir) -> Self {
         let config = config_in(folder.path());
         let shutdown = CancellationToken::new();
-        let served = tokio::spawn(serve(config.clone(), shutdown.clone()));
+        let served = tokio::spawn(serve(config.clone(), Health::new(), shutdown.clone()));
         let channel = Channel::connect_lazy(&format!("http://{}", config.listen.address())).unwrap();
         let world = Self {
             users: UserServiceClient::new(channel.clone()),

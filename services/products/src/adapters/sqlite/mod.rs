@@ -63,6 +63,14 @@ impl SqliteStore {
         Sqlite::migrate(&folder.join(FILE), COMPONENTS).await
     }
 
+    /// Whether the store does its work, for a check.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub async fn ping(&self) -> Result<(), meshwork_sql::Error> {
+        self.db.ping().await
+    }
+
     /// What it announces, for the relay.
     pub fn events(&self) -> Arc<dyn Source> {
         Arc::new(self.outbox.clone())

@@ -1,0 +1,62 @@
+//! The checks of a service: what it depends on, and how far behind it is.
+//!
+//! A service's own files are required. The event bus isn't, since all services share it: that it fails makes a service worse,
+//! and none of its instances would be better. Nor is a lag, which another instance would have as well.
+
+use std::fmt::Display;
+use std::future::Future;
+use std::time::Duration;
+
+use meshwork::server::health::Check;
+
+/// A check of what belongs to this service alone, such as its database; without it the service isn't ready.
+pub fn own<T, F, E>(name: &str, of: T, ping: impl Fn(T) -> F + Send + Sync + 'static) -> Check
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display,
+{
+    shared(name, of, ping).required(true)
+}
+
+/// A check of what others depend on as well, such as the event bus; without it the service is degraded.
+pub fn shared<T, F, E>(name: &str, of: T, ping: impl Fn(T) -> F + Send + Sync + 'static) -> Check
+where
+    T: Clone + Send + Sync + 'static,
+    F: Future<Output = Result<(), E>> + Send + 'static,
+    E: Display,
+{
+    Check::new(name, move || ping(of.clone()))
+}
+
+/// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`.
+pub fn lag(name: &str, limit: Duration, behind: impl Fn() -> Duration + Send + Sync + 'static) -> Check {
+    Check::lag(name, limit.as_secs_f64(), move || std::future::ready(Ok::<_, String>(behind().as_secs_f64())))
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork::server::health::{CheckState, Health, Overall};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_its_own_makes_a_service_unready() {
+        let health = Health::new();
+        health.open();
+        let ping = |works: bool| std::future::ready(if works { Ok(()) } else { Err("it is down") });
+        health.check(own("database", true, ping));
+        health.check(shared("bus", false, ping));
+        health.check(lag("relay", Duration::from_secs(30), || Duration::from_secs(31)));
+        health.check(lag("consumer", Duration::from_secs(30), || Duration::from_secs(30)));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(health.is_ready());
+        let report = health.report();
+        assert_eq!(report.overall, Overall::Degraded);
+        let passing = report.checks.iter().filter(|check| check.state == CheckState::Passing);
+        assert_eq!(passing.map(|check| check.name.as_str()).collect::<Vec<_>>(), ["consumer", "database"]);
+        health.check(own("database", false, ping));
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert!(!health.is_ready());
+    }
+}

@@ -1,0 +1,98 @@
+//! How a service's port serves.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use meshwork::server::{Drain, ServerTlsOptions};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a service's gRPC port serves.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServerConfig {
+    /// TLS and mutual TLS; without a certificate the port speaks plain text.
+    pub tls: TlsConfig,
+    /// The most connections at once. One more is closed as it comes.
+    pub max_connections: usize,
+    /// Ends connections of this age, give or take 10 %, so that callers spread over new instances. 0: never.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_connection_age: Duration,
+    /// The most calls in flight. What is above is refused at once as UNAVAILABLE, so that what is below stays quick.
+    pub max_in_flight: usize,
+    /// The most bytes of a message; at most 4 MiB.
+    pub max_message_size: usize,
+    /// How long a call may take at most, streams included, whatever its caller allows. 0: as long as its caller allows.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+    /// Whether the contracts can be asked for by reflection, without a token.
+    pub reflection: bool,
+    /// How long the port serves on after SIGTERM although it says NOT_SERVING, so that callers learn of it first. `up` takes 0
+    /// unless it is set.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_delay: Duration,
+    /// How long calls may take to end after that.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub drain_grace: Duration,
+}
+
+/// The certificates of a port. The files are read again when they change.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TlsConfig {
+    /// A PEM file with the port's certificate and its intermediates. Empty: no TLS.
+    pub certificate: PathBuf,
+    /// A PEM file with the certificate's key.
+    pub key: PathBuf,
+    /// A PEM file with the roots of the callers' certificates: mutual TLS. Empty: callers need no certificate.
+    pub client_ca: PathBuf,
+    /// Who may connect: SPIFFE IDs or DNS names of the callers' certificates; a SPIFFE ID may end in `/*`. Empty: all whom
+    /// `client_ca` vouches for.
+    pub allowed_peers: Vec<String>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        let drain = Drain::default();
+        Self {
+            tls: TlsConfig::default(),
+            max_connections: 10_000,
+            max_connection_age: Duration::ZERO,
+            max_in_flight: 4096,
+            max_message_size: 4 << 20,
+            timeout: Duration::ZERO,
+            reflection: true,
+            drain_delay: drain.delay,
+            drain_grace: drain.grace,
+        }
+    }
+}
+
+impl TlsConfig {
+    /// How the port speaks TLS; `None` when it doesn't.
+    pub fn options(&self) -> Option<ServerTlsOptions> {
+        let set = |path: &PathBuf| !path.as_os_str().is_empty();
+        if !set(&self.certificate) && !set(&self.key) {
+            return None;
+        }
+        let mut options = ServerTlsOptions::new().identity_files(&self.certificate, &self.key);
+        if set(&self.client_ca) {
+            options = options.client_ca_certificate_file(&self.client_ca);
+        }
+        if !self.allowed_peers.is_empty() {
+            options = options.allowed_peers(&self.allowed_peers);
+        }
+        Some(options)
+    }
+}
+
+impl ServerConfig {
+    /// How the port stops.
+    pub fn drain(&self) -> Drain {
+        Drain { delay: self.drain_delay, grace: self.drain_grace, ..Drain::default() }
+    }
+}

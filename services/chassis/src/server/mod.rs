@@ -1,0 +1,129 @@
+//! The gRPC port of a service: a [`meshwork::Server`] with what all services of the back end have in common.
+
+mod config;
+
+use std::fmt::Display;
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use meshwork::server::health::Health;
+use meshwork::server::{Builder, Domain, LoadShed, Router};
+use meshwork_api::FILE_DESCRIPTOR_SET;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::codegen::StdError;
+use tower::{Layer, Service};
+
+pub use self::config::{ServerConfig, TlsConfig};
+use crate::auth::{AccessTable, Verifier};
+use crate::config::Listen;
+
+/// A service can't start, or has to stop: one sentence for people, and what they can do.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub struct ServeError {
+    /// What went wrong.
+    pub sentence: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl ServeError {
+    /// An error for people.
+    pub fn new(sentence: impl Display, hint: impl Into<String>) -> Self {
+        Self { sentence: sentence.to_string(), hint: hint.into() }
+    }
+}
+
+/// The socket of a server.
+///
+/// # Errors
+/// When the address can't be bound.
+pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
+    listen.listener().map_err(|error| {
+        ServeError::new(
+            format!("can't listen on {}: {error}", listen.address()),
+            "stop what listens there, or choose another port",
+        )
+    })
+}
+
+/// A port whose callers are known by `verifier` and admitted by the contracts' access options, whose errors carry `domain`,
+/// and whose states are those of `health`.
+///
+/// Until `verifier` has keys, calls with a token are refused as KEYS_UNAVAILABLE; see [`keep_keys`] and [`require_keys`].
+pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier, health: &Health) -> Builder {
+    let mut builder = meshwork::Server::builder()
+        .domain(Domain::new(domain))
+        .authenticator(Arc::new(verifier.authenticator(domain)))
+        .access(AccessTable::from_contracts().layers())
+        .health(health.clone())
+        .descriptors(FILE_DESCRIPTOR_SET)
+        .reflection(config.reflection)
+        .max_connections(config.max_connections)
+        .load_shed(LoadShed::new(config.max_in_flight))
+        .max_message_size(config.max_message_size)
+        .drain(config.drain());
+    if let Some(tls) = config.tls.options() {
+        builder = builder.tls(tls);
+    }
+    if !config.max_connection_age.is_zero() {
+        builder = builder.max_connection_age(config.max_connection_age);
+    }
+    if !config.timeout.is_zero() {
+        builder = builder.timeout(config.timeout);
+    }
+    builder
+}
+
+/// Fetches the keys that verify tokens, and again now and then, until `stop`.
+pub async fn keep_keys(verifier: Arc<Verifier>, stop: CancellationToken) {
+    verifier.keep_fresh(stop).await;
+}
+
+/// As [`keep_keys`]; the port is ready once there are keys.
+pub fn require_keys(
+    verifier: Arc<Verifier>,
+    health: &Health,
+) -> impl FnOnce(CancellationToken) -> BoxFuture<'static, ()> {
+    let there = health.condition("keys");
+    move |stop| {
+        let ready = Arc::clone(&verifier);
+        Box::pin(async move {
+            let told = async move {
+                ready.ready().await;
+                there.met();
+                std::future::pending().await
+            };
+            tokio::select! {
+                () = keep_keys(verifier, stop) => {}
+                () = told => {}
+            }
+        })
+    }
+}
+
+/// Serves until `shutdown`, and drains then.
+///
+/// # Errors
+/// When the port can't be set up by its settings.
+pub async fn serve<L, B>(
+    server: Builder<L>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> Result<(), ServeError>
+where
+    L: Layer<Router>,
+    L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
+    <L::Service as Service<Request<Body>>>::Future: Send,
+    <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
+    B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+    B::Error: Into<StdError>,
+{
+    server
+        .serve_with_shutdown(listener, shutdown.cancelled_owned())
+        .await
+        .map_err(|error| ServeError::new(error, "correct the `server` settings of the service"))
+}
