@@ -29,6 +29,9 @@ pub enum Output {
 /// The benchmark of the mesh channel: it needs other proxies, and no services.
 const MESH: &str = "mesh";
 
+/// The benchmark of the mesh server: it needs no services either.
+const SERVER: &str = "server";
+
 /// Builds what the benchmark `name` needs and runs it; `args` are for the benchmark itself.
 ///
 /// # Errors
@@ -43,6 +46,8 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
         peers::provide(&peers);
         cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
             .env("MESHWORK_BENCH_PEERS", peers)
+    } else if name == SERVER {
+        cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
     } else {
         cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
         // All packages are selected here as above, so that the same build of the dependencies serves both.

@@ -22,13 +22,20 @@ const GRPCURL: Tool = Tool {
     source: Source::Go { package: "github.com/fullstorydev/grpcurl/cmd/grpcurl" },
 };
 
+/// Holds an HTTP/2 server against the RFCs. Later versions are no Go modules of this path.
+const H2SPEC: Tool = Tool {
+    name: "h2spec",
+    version: "2.2.1+incompatible",
+    source: Source::Go { package: "github.com/summerwind/h2spec/cmd/h2spec" },
+};
+
 /// Checks the contracts.
 const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { package: "@bufbuild/buf" } };
 
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
-/// SQLite is compiled from C.
-const DEBIAN: &[(&str, &[&str])] = &[("cc", &["gcc", "libc6-dev"])];
+/// SQLite is compiled from C; rate limits are tested on a real Redis.
+const DEBIAN: &[(&str, &[&str])] = &[("cc", &["gcc", "libc6-dev"]), ("redis-server", &["redis-server"])];
 
 /// Parts of the Rust toolchain that `cargo xtask test` calls, each as (cargo command, component).
 const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -40,6 +47,8 @@ pub struct Tools {
     pub grpcurl: PathBuf,
     /// `buf`.
     pub buf: PathBuf,
+    /// `h2spec`.
+    pub h2spec: PathBuf,
 }
 
 /// Installs what is missing and says where the tools are.
@@ -50,7 +59,7 @@ pub fn run() -> Result<Tools> {
     install_debian_packages(DEBIAN)?;
     install_components()?;
     let folder = ToolsFolder::of_user()?;
-    Ok(Tools { grpcurl: folder.provide(&GRPCURL)?, buf: folder.provide(&BUF)? })
+    Ok(Tools { grpcurl: folder.provide(&GRPCURL)?, buf: folder.provide(&BUF)?, h2spec: folder.provide(&H2SPEC)? })
 }
 
 /// The folder `name` among the user's tools, whether it is there or not.

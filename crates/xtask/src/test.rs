@@ -50,7 +50,8 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     report.step("tests", || {
         let mut tests = cargo(&["test", "--workspace", "--locked"])
             .env("MESHWORK_TEST_BIN", binary)
-            .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl);
+            .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
+            .env("MESHWORK_TEST_H2SPEC", &tools.h2spec);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }

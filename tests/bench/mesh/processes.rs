@@ -75,6 +75,11 @@ impl Obedient {
         (self.answers.read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
     }
 
+    /// User and system time that it has used, in microseconds; none when it has ended.
+    pub fn cpu_us(&self) -> f64 {
+        self.process.cpu_us()
+    }
+
     /// Lets it end by itself, for at most some seconds.
     pub fn end(self) {
         let Self { mut process, orders, .. } = self;
@@ -121,7 +126,7 @@ impl Fleet {
     }
 
     pub fn cpu_us(&self) -> f64 {
-        self.servers.iter().map(|server| server.process.cpu_us()).sum()
+        self.servers.iter().map(Obedient::cpu_us).sum()
     }
 
     pub fn order(&mut self, server: usize, line: &str) {

@@ -1,0 +1,104 @@
+//! The way to a server: `h2` on a few connections by turns, without a codec, with the headers that a caller in a mesh sends.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use http::{HeaderValue, Method, Request, Uri, header};
+use prost::Message as _;
+use tokio::net::TcpStream;
+use tonic::Status;
+
+use crate::message::{METHOD, Payload};
+use crate::{client, token};
+
+/// Connections of a caller.
+const CONNECTIONS: usize = 4;
+/// The deadline of calls that are told none.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A way to make the call.
+pub trait Path: Clone + Send + 'static {
+    /// Makes one call.
+    fn call(&mut self, deadline: Option<Duration>) -> impl Future<Output = Result<(), Status>> + Send;
+}
+
+/// Runs a client process.
+pub async fn run(path: &str, server: SocketAddr) {
+    assert_eq!(path, "h2");
+    client::run(Raw::connect(server).await).await;
+}
+
+#[derive(Clone)]
+struct Raw {
+    connections: Arc<[SendRequest<Bytes>]>,
+    turn: Arc<AtomicUsize>,
+    uri: Uri,
+    message: Bytes,
+    token: HeaderValue,
+}
+
+impl Raw {
+    async fn connect(server: SocketAddr) -> Self {
+        let mut connections = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let stream = TcpStream::connect(server).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let (requests, connection) = h2::client::handshake(stream).await.unwrap();
+            tokio::spawn(connection);
+            connections.push(requests);
+        }
+        let body = Payload::usual().encode_to_vec();
+        let mut message = vec![0];
+        message.extend_from_slice(&u32::try_from(body.len()).unwrap().to_be_bytes());
+        message.extend_from_slice(&body);
+        Self {
+            connections: connections.into(),
+            turn: Arc::default(),
+            uri: format!("http://{server}{METHOD}").parse().unwrap(),
+            message: message.into(),
+            token: format!("Bearer {}", token::sign("users/anna")).parse().unwrap(),
+        }
+    }
+
+    async fn exchange(&self, deadline: Duration) -> Result<bool, h2::Error> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(self.uri.clone())
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .header("grpc-timeout", format!("{}m", deadline.as_millis()))
+            .header(header::AUTHORIZATION, self.token.clone())
+            .body(())
+            .unwrap();
+        let (response, mut sender) = self.connections[turn].clone().ready().await?.send_request(request, false)?;
+        sender.send_data(self.message.clone(), true)?;
+        let response = response.await?;
+        if response.headers().contains_key("grpc-status") {
+            // Trailers-Only: there is no answer but a status.
+            return Ok(false);
+        }
+        let mut body = response.into_body();
+        while let Some(data) = body.data().await {
+            let length = data?.len();
+            body.flow_control().release_capacity(length)?;
+        }
+        let trailers = body.trailers().await?;
+        Ok(trailers.is_some_and(|trailers| trailers.get("grpc-status").is_some_and(|status| status == "0")))
+    }
+}
+
+impl Path for Raw {
+    async fn call(&mut self, deadline: Option<Duration>) -> Result<(), Status> {
+        match self.exchange(deadline.unwrap_or(DEADLINE)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::unknown("not OK")),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+}
