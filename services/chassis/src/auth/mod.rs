@@ -4,12 +4,10 @@
 mod access;
 mod attempts;
 mod identity;
-mod layer;
 mod verifier;
 
 pub use access::{AccessTable, Caller};
 pub use identity::{ServiceIdentity, WithToken};
-pub use layer::AuthLayer;
 pub use verifier::{Claims, GrpcKeys, JwkSet, KeySource, TokenError, Verifier, key_set};
 
 use meshwork_api::UserName;
@@ -65,7 +63,7 @@ pub enum Principal {
 }
 
 impl Principal {
-    /// The caller of this request, as [`AuthLayer`] has found it.
+    /// The caller of this request, as the server has found it.
     pub fn of<T>(request: &tonic::Request<T>) -> Self {
         Self::within(request.extensions())
     }
