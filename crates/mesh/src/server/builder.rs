@@ -133,7 +133,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_connection_age(Duration::from_secs(30 * 60));
     /// ```
     pub fn max_connection_age(mut self, age: Duration) -> Self {
-        self.settings.options.age = Some(age);
+        self.settings.options.age = Some(told(age));
         self
     }
 
@@ -145,7 +145,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_connection_age_grace(Duration::from_secs(60));
     /// ```
     pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
-        self.settings.options.age_grace = Some(grace);
+        self.settings.options.age_grace = Some(told(grace));
         self
     }
 
@@ -156,7 +156,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_connection_idle(Duration::from_secs(15 * 60));
     /// ```
     pub fn max_connection_idle(mut self, idle: Duration) -> Self {
-        self.settings.options.idle = Some(idle);
+        self.settings.options.idle = Some(told(idle));
         self
     }
 
@@ -189,7 +189,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().handshake_timeout(Duration::from_secs(5));
     /// ```
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.options.handshake = timeout;
+        self.settings.options.handshake = told(timeout);
         self
     }
 
@@ -213,7 +213,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().keepalive(Duration::from_secs(60), Duration::from_secs(20));
     /// ```
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.settings.options.keepalive = Some((interval, timeout));
+        self.settings.options.keepalive = Some((told(interval), told(timeout)));
         self
     }
 
@@ -432,6 +432,12 @@ impl<L> Builder<L> {
     pub fn layer<N>(self, layer: N) -> Builder<Stack<L, N>> {
         Builder { settings: self.settings, layer: Stack::new(self.layer, layer) }
     }
+}
+
+/// A time that can be told from now on: `Duration::MAX` means never, and no clock goes so far.
+fn told(time: Duration) -> Duration {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+    time.min(YEARS)
 }
 
 impl<L> fmt::Debug for Builder<L> {

@@ -122,3 +122,22 @@ async fn a_connection_has_so_many_calls_at_once() {
     futures_util::future::poll_fn(|cx| client.poll_ready(cx)).await.unwrap();
     assert_eq!(client.current_max_send_streams(), 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn times_without_end_are_never_up() {
+    let forever = Duration::MAX;
+    let builder = Server::builder()
+        .max_connection_age(forever)
+        .max_connection_age_grace(forever)
+        .max_connection_idle(forever)
+        .handshake_timeout(forever)
+        .keepalive(forever, forever)
+        .timeout(forever);
+    let server = Running::start(builder);
+    let channel = server.channel();
+    assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
+    // Short of the client's own idle time.
+    tokio::time::sleep(Duration::from_secs(20 * 60)).await;
+    assert_eq!(unary(&channel, UNARY, "y").await.unwrap(), "y");
+    assert_eq!(server.network.connects(NAME), 1);
+}
