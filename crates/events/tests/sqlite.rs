@@ -274,7 +274,7 @@ async fn a_poison_event_parks_its_aggregate_only_and_a_restart_heals_it_in_order
     let parked = async || bus.parked("recorder", "shop", partition).await.unwrap().len();
     eventually("the bad aggregate's parking", async || parked().await == 3).await;
     running.stop().await;
-    assert_eq!(recorder.seen("things/bad"), []);
+    assert_eq!(recorder.seen("things/bad"), Vec::<i64>::new());
 
     recorder.poisoned.lock().unwrap().clear();
     let running = start();

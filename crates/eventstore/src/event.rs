@@ -53,11 +53,34 @@ pub struct Commit {
     pub result: Bytes,
     /// Its events, in order of version.
     pub events: Vec<StoredEvent>,
+    /// What is wrong with what the store holds, when it can't be understood: then there are no events. Only readers of a
+    /// partition meet such a commit, so that one damaged stream doesn't stop the others.
+    pub damage: Option<String>,
 }
 
 impl Commit {
     /// The stream's version after this commit; 0 for a commit without events.
     pub fn version(&self) -> i64 {
         self.events.last().map_or(0, |event| event.version)
+    }
+
+    /// What fills a position whose commit was lost, so that those who follow the partition can go on: no stream, no
+    /// events.
+    pub fn tombstone(position: Position, at: OffsetDateTime) -> Self {
+        Self {
+            stream: String::new(),
+            command_id: format!("tombstone/{}/{}", position.partition, position.n),
+            command_hash: [0; 32],
+            position,
+            at,
+            result: Bytes::new(),
+            events: Vec::new(),
+            damage: None,
+        }
+    }
+
+    /// Whether this only fills a position.
+    pub fn is_tombstone(&self) -> bool {
+        self.stream.is_empty()
     }
 }

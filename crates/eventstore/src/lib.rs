@@ -9,17 +9,21 @@
 //! every adapter passes.
 
 mod event;
+mod log;
 mod partition;
 mod pulse;
 mod sqlite;
 mod store;
+mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use event::{Commit, NewEvent, Position, StoredEvent};
+pub use log::{CommitServer, InsertError, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};
 pub use sqlite::SqliteEventStore;
 pub use store::{
     Append, AppendError, Appended, EventStore, Expected, MAX_COMMIT_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, StoreError,
 };
+pub use subscription::Subscription;

@@ -108,7 +108,7 @@ impl EventStore for SqliteEventStore {
             .fetch_all(self.db.reader())
             .await
             .map_err(SqlError::from)?;
-        commits(&rows)
+        sound(&rows)
     }
 
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {
@@ -124,7 +124,15 @@ impl EventStore for SqliteEventStore {
             .fetch_all(self.db.reader())
             .await
             .map_err(SqlError::from)?;
-        commits(&rows)
+        gather(&rows)
+    }
+
+    async fn head(&self, partition: u16) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT coalesce(max(position), 0) FROM commits WHERE partition = ?")
+            .bind(partition)
+            .fetch_one(self.db.reader())
+            .await;
+        Ok(row.and_then(|row| row.try_get(0)).map_err(SqlError::from)?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -143,7 +151,7 @@ impl EventStore for SqliteEventStore {
 async fn find(connection: &mut SqliteConnection, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {
     let sql = AssertSqlSafe(format!("{SELECT} WHERE c.stream = ? AND c.command_id = ? ORDER BY e.version"));
     let rows = sqlx::query(sql).bind(stream).bind(command_id).fetch_all(connection).await.map_err(SqlError::from)?;
-    Ok(commits(&rows)?.pop())
+    Ok(sound(&rows)?.pop())
 }
 
 /// Checks and inserts, in one transaction.
@@ -193,6 +201,7 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
         at: from_micros(to_micros(append.at)),
         result: append.result,
         events,
+        damage: None,
     };
     insert(connection, &commit, actual + 1).await.map_err(SqlError::from)?;
     Ok(Appended { commit, replayed: false })
@@ -229,53 +238,84 @@ async fn insert(connection: &mut SqliteConnection, commit: &Commit, first_versio
     Ok(())
 }
 
-/// Gathers the rows of each commit, which come one after another.
-fn commits(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
+/// Gathers the rows of each commit, which come one after another. One that can't be understood tells its damage.
+fn gather(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
     let mut commits: Vec<Commit> = Vec::new();
     for row in rows {
-        let (position, event) = event(row).map_err(|error| damaged(row, &error.to_string()))?;
-        match commits.last_mut() {
-            Some(commit) if commit.position == position => commit.events.push(event),
-            _ => commits.push(head(row, position, event)?),
+        let position = position(row).map_err(SqlError::from)?;
+        if commits.last().is_none_or(|commit| commit.position != position) {
+            commits.push(head(row, position));
+        }
+        let Some(commit) = commits.last_mut() else { continue };
+        match event(row) {
+            Ok(event) if commit.damage.is_none() => commit.events.push(event),
+            Ok(_) => {}
+            Err(error) => {
+                commit.damage.get_or_insert_with(|| error.to_string());
+                commit.events.clear();
+            }
         }
     }
     Ok(commits)
 }
 
-fn event(row: &SqliteRow) -> Result<(Position, StoredEvent), sqlx::Error> {
-    let position = Position { partition: row.try_get("partition")?, n: row.try_get("position")? };
-    let event = StoredEvent {
+/// The commits of one stream, which must all be sound.
+fn sound(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
+    let mut commits = gather(rows)?;
+    match commits.iter_mut().find_map(|commit| Some((commit.damage.take()?, &commit.stream))) {
+        Some((problem, stream)) => Err(StoreError::Damaged { place: stream.clone(), problem }),
+        None => Ok(commits),
+    }
+}
+
+fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
+    Ok(Position { partition: row.try_get("partition")?, n: row.try_get("position")? })
+}
+
+fn event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
+    Ok(StoredEvent {
         version: row.try_get("version")?,
         event_type: row.try_get("event_type")?,
         schema_version: row.try_get("schema_version")?,
         data: row.try_get::<Vec<u8>, _>("data")?.into(),
-    };
-    Ok((position, event))
-}
-
-fn head(row: &SqliteRow, position: Position, event: StoredEvent) -> Result<Commit, StoreError> {
-    let read = || -> Result<_, sqlx::Error> {
-        Ok((
-            row.try_get::<String, _>("stream")?,
-            row.try_get::<String, _>("command_id")?,
-            row.try_get::<Vec<u8>, _>("command_hash")?,
-            row.try_get::<i64, _>("recorded_at")?,
-            row.try_get::<Vec<u8>, _>("result")?,
-        ))
-    };
-    let (stream, command_id, hash, at, result) = read().map_err(|error| damaged(row, &error.to_string()))?;
-    Ok(Commit {
-        stream,
-        command_id,
-        command_hash: hash.try_into().map_err(|_| damaged(row, "the command's hash has not 32 bytes"))?,
-        position,
-        at: from_micros(at),
-        result: result.into(),
-        events: vec![event],
     })
 }
 
-fn damaged(row: &SqliteRow, problem: &str) -> StoreError {
-    let stream = row.try_get::<String, _>("stream").unwrap_or_else(|_| "an unreadable stream".to_owned());
-    StoreError::Damaged { place: stream, problem: problem.to_owned() }
+/// A commit but for its events.
+fn head(row: &SqliteRow, position: Position) -> Commit {
+    let mut damage = None;
+    let mut note = |problem: String| {
+        damage.get_or_insert(problem);
+    };
+    let stream = row.try_get("stream").unwrap_or_else(|error| {
+        note(error.to_string());
+        "an unreadable stream".to_owned()
+    });
+    let command_id = row.try_get("command_id").unwrap_or_else(|error| {
+        note(error.to_string());
+        String::new()
+    });
+    let hash = row.try_get::<Vec<u8>, _>("command_hash").unwrap_or_default();
+    let command_hash = hash.try_into().unwrap_or_else(|_| {
+        note("the command's hash has not 32 bytes".to_owned());
+        [0; 32]
+    });
+    let at = row.try_get("recorded_at").unwrap_or_else(|error: sqlx::Error| {
+        note(error.to_string());
+        0
+    });
+    let result = row.try_get::<Vec<u8>, _>("result").unwrap_or_else(|error| {
+        note(error.to_string());
+        Vec::new()
+    });
+    Commit {
+        stream,
+        command_id,
+        command_hash,
+        position,
+        at: from_micros(at),
+        result: result.into(),
+        events: Vec::new(),
+        damage,
+    }
 }

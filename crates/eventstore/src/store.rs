@@ -134,11 +134,18 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the store fails.
     async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError>;
 
-    /// At most `limit` commits of a partition with a position above `after` (0 for all), in order of position.
+    /// At most `limit` commits of a partition with a position above `after` (0 for all), in order of position, without a
+    /// gap. Commits that can't be understood are among them ([`Commit::damage`]), and tombstones.
     ///
     /// # Errors
     /// When the store fails.
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError>;
+
+    /// The last position of a partition; 0 for none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn head(&self, partition: u16) -> Result<i64, StoreError>;
 
     /// Whether the store does its work, for a check.
     ///
