@@ -19,7 +19,7 @@ mod subscription;
 pub mod testing;
 
 pub use event::{Commit, NewEvent, Position, StoredEvent};
-pub use log::{CommitServer, InsertError, ReadError, first_version};
+pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};
 pub use sqlite::SqliteEventStore;

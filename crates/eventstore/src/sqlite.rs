@@ -11,9 +11,10 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::store::{check_size, stored_time};
 use crate::{
-    Append, AppendError, Appended, Beats, Commit, EventStore, Expected, MAX_COMMIT_BYTES, MAX_EVENT_BYTES, MAX_EVENTS,
-    Position, Pulse, StoreError, StoredEvent, partition_of,
+    Append, AppendError, Appended, Beats, Commit, EventStore, Expected, Position, Pulse, StoreError, StoredEvent,
+    partition_of,
 };
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -70,13 +71,7 @@ impl SqliteEventStore {
 #[async_trait]
 impl EventStore for SqliteEventStore {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let bytes: usize = append.events.iter().map(|event| event.data.len()).sum();
-        if !(1..=MAX_EVENTS).contains(&append.events.len())
-            || bytes > MAX_COMMIT_BYTES
-            || append.events.iter().any(|event| event.data.len() > MAX_EVENT_BYTES)
-        {
-            return Err(AppendError::Size);
-        }
+        check_size(&append)?;
         let partition = partition_of(&append.stream, self.partitions);
         let pulse = self.pulse.clone();
         self.db
@@ -197,8 +192,7 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
         command_id: append.command_id,
         command_hash: append.command_hash,
         position: Position { partition, n },
-        // What a reader gets back has microseconds too.
-        at: from_micros(to_micros(append.at)),
+        at: stored_time(append.at),
         result: append.result,
         events,
         damage: None,

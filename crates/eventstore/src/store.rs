@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use meshwork_sql::{from_micros, to_micros};
 use time::OffsetDateTime;
 
 use crate::{Beats, Commit, NewEvent};
@@ -111,6 +112,20 @@ impl From<meshwork_sql::Error> for StoreError {
             error => StoreError::Unavailable(error.to_string()),
         }
     }
+}
+
+/// Refuses a commit that is too large.
+pub(crate) fn check_size(append: &Append) -> Result<(), AppendError> {
+    let bytes: usize = append.events.iter().map(|event| event.data.len()).sum();
+    let sound = (1..=MAX_EVENTS).contains(&append.events.len())
+        && bytes <= MAX_COMMIT_BYTES
+        && append.events.iter().all(|event| event.data.len() <= MAX_EVENT_BYTES);
+    if sound { Ok(()) } else { Err(AppendError::Size) }
+}
+
+/// A time as a reader gets it back: in microseconds.
+pub(crate) fn stored_time(at: OffsetDateTime) -> OffsetDateTime {
+    from_micros(to_micros(at))
 }
 
 /// An append-only store of events.

@@ -1,7 +1,5 @@
 //! The conformance suite: what every adapter must do.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,108 @@
+//! What this process knows of a partition.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::Commit;
+
+/// How many commits are kept for those who follow the partition.
+const KEPT_COMMITS: usize = 512;
+/// How many bytes of events they have together, but for the last one.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+/// A partition as far as it is known here.
+#[derive(Debug, Default)]
+pub(super) struct Partition {
+    /// Held while a commit of this process is inserted: they would only collide.
+    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Wakes the follower: there is something behind the tail.
+    pub(super) behind: Notify,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Whether the database was asked for the last position yet.
+    begun: bool,
+    /// The highest position that is known to be taken, by an acknowledged insert or a majority read.
+    head: i64,
+    /// The position up to which nothing is missing and everything was handed on.
+    tail: i64,
+    /// The last commits up to the tail, without a gap.
+    recent: VecDeque<Commit>,
+    /// The bytes of their events.
+    bytes: usize,
+}
+
+impl Partition {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Whoever panicked has left whole values: each change is one assignment after another, and all can be read again.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The highest known position, once the database was asked.
+    pub(super) fn head(&self) -> Option<i64> {
+        let known = self.known();
+        known.begun.then_some(known.head)
+    }
+
+    /// The position up to which everything was handed on.
+    pub(super) fn tail(&self) -> i64 {
+        self.known().tail
+    }
+
+    /// What the database says is the last position, when it is asked for the first time.
+    pub(super) fn begin(&self, last: i64) {
+        let mut known = self.known();
+        if !known.begun {
+            known.begun = true;
+            known.tail = last;
+        }
+        known.head = known.head.max(last);
+    }
+
+    /// A position that is known to be taken.
+    pub(super) fn taken(&self, n: i64) {
+        let mut known = self.known();
+        known.head = known.head.max(n);
+        if known.begun && known.head > known.tail {
+            self.behind.notify_one();
+        }
+    }
+
+    /// Takes a commit that is known to stand. Returns whether the tail has moved to it.
+    pub(super) fn stands(&self, commit: &Commit) -> bool {
+        let n = commit.position.n;
+        let mut known = self.known();
+        known.head = known.head.max(n);
+        if !known.begun || n != known.tail + 1 {
+            if known.begun && n > known.tail {
+                self.behind.notify_one();
+            }
+            return false;
+        }
+        known.tail = n;
+        known.bytes += bytes(commit);
+        known.recent.push_back(commit.clone());
+        while known.recent.len() > KEPT_COMMITS || known.recent.len() > 1 && known.bytes > KEPT_BYTES {
+            let dropped = known.recent.pop_front();
+            known.bytes -= dropped.as_ref().map_or(0, bytes);
+        }
+        true
+    }
+
+    /// At most `limit` commits behind `after`, if they are kept here; `None` when the database must be asked.
+    pub(super) fn recent(&self, after: i64, limit: usize) -> Option<Vec<Commit>> {
+        let known = self.known();
+        let first = known.recent.front()?.position.n;
+        let skip = usize::try_from(after.checked_add(1)?.checked_sub(first)?).ok()?;
+        let commits: Vec<_> = known.recent.iter().skip(skip).take(limit).cloned().collect();
+        (!commits.is_empty()).then_some(commits)
+    }
+}
+
+fn bytes(commit: &Commit) -> usize {
+    commit.events.iter().map(|event| event.data.len()).sum()
+}
