@@ -8,20 +8,30 @@
 //! [`EventStore`] is the port. [`SqliteEventStore`] is the embedded adapter. `testing` (a feature) is the suite that
 //! every adapter passes.
 
+mod aggregate;
 mod event;
 mod log;
+#[cfg(feature = "mongodb")]
+pub mod mongodb;
 mod partition;
 mod pulse;
+mod repository;
+mod schema;
+mod snapshot;
 mod sqlite;
 mod store;
 mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
 pub use event::{Commit, NewEvent, Position, StoredEvent};
 pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};
+pub use repository::{CommandId, ExecuteError, Executed, Loaded, Repository, new_event, recorded};
+pub use schema::{EncodeEvent, Event, EventType, Upcaster, read_event, written_version};
+pub use snapshot::{Snapshot, SnapshotStore};
 pub use sqlite::SqliteEventStore;
 pub use store::{
     Append, AppendError, Appended, EventStore, Expected, MAX_COMMIT_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, StoreError,

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod case;
 mod conformance;
+mod golden;
 mod memory;
 
+pub use case::Case;
 pub use conformance::{command, conformance};
+pub use golden::Corpus;
 pub use memory::{MemoryServer, memory_store};

@@ -3,6 +3,8 @@
 //! One writer and its transactions make versions and positions simple here: both are read and used in the transaction
 //! that inserts the commit. The unique indexes guard them all the same.
 
+mod snapshots;
+
 use std::path::Path;
 
 use async_trait::async_trait;

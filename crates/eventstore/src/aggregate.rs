@@ -1,0 +1,62 @@
+//! What keeps its state as events.
+
+use time::OffsetDateTime;
+
+use crate::schema::Event;
+
+/// An event in an aggregate's history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded<E> {
+    /// The aggregate's version after it, from 1.
+    pub version: i64,
+    /// When it was recorded, by the clock of who recorded it.
+    pub at: OffsetDateTime,
+    /// What happened.
+    pub event: E,
+}
+
+/// Something whose state is what its events have made of it.
+///
+/// The functions are pure: what they need of the world is in the command.
+pub trait Aggregate: Clone + Send + Sync + Sized + 'static {
+    /// What happens to it.
+    type Event: Event;
+    /// What is asked of it.
+    type Command;
+    /// Why it refuses.
+    type Error;
+
+    /// What follows from a command, in order; nothing when there is nothing left to do. `state` is `None` before the first
+    /// event.
+    ///
+    /// # Errors
+    /// When the command isn't allowed in this state.
+    fn decide(state: Option<&Self>, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Error>;
+
+    /// The state after an event of the stream; `None` as long as nothing has begun it.
+    fn evolve(state: Option<Self>, stream: &str, event: &Recorded<Self::Event>) -> Option<Self>;
+}
+
+/// The state after all these events.
+pub fn fold<'e, A: Aggregate>(
+    state: Option<A>,
+    stream: &str,
+    events: impl IntoIterator<Item = &'e Recorded<A::Event>>,
+) -> Option<A>
+where
+    A::Event: 'e,
+{
+    events.into_iter().fold(state, |state, event| A::evolve(state, stream, event))
+}
+
+/// An aggregate whose state can be kept, so that its whole stream need not be read each time (ES-4).
+pub trait SnapshotState: Aggregate {
+    /// The shape of the encoded state. Another name for another shape: then the snapshots of the old one aren't looked at.
+    const SCHEMA: &'static str;
+
+    /// The encoded state; `None` for one that can't be encoded, of which there is no snapshot then.
+    fn encode(&self) -> Option<Vec<u8>>;
+
+    /// The state that was encoded; `None` when it can't be read, and then the stream is.
+    fn decode(data: &[u8]) -> Option<Self>;
+}

@@ -1,0 +1,133 @@
+//! What the store makes when it is opened: indexes, the number of partitions, and where each of them lives.
+
+use std::time::Duration;
+
+use mongodb::bson::raw::RawDocumentBuf;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+use mongodb::{Client, Collection, Database, IndexModel};
+
+use super::{MongoEventStore, MongoOptions, MongoServer, probe};
+use crate::{CommitLog, CommitLogOptions};
+
+/// The identity of the document that tells how the store was made.
+const SETTINGS: &str = "event_store";
+/// How long the opening may take in all.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The server can't be reached, or refuses.
+    #[error("MongoDB can't be used: {0}")]
+    Server(String),
+    /// The server lacks what the store stands on (MG-5).
+    #[error("this server can't keep an event store: {0}")]
+    Unfit(String),
+    /// The settings contradict the store that is there.
+    #[error("{0}")]
+    Settings(String),
+}
+
+impl From<mongodb::error::Error> for OpenError {
+    fn from(error: mongodb::error::Error) -> Self {
+        OpenError::Server(error.to_string())
+    }
+}
+
+impl MongoServer {
+    /// Opens the store, making what is missing of it, after the server has shown that it enforces unique indexes.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
+        match tokio::time::timeout(LIMIT, open(options)).await {
+            Ok(opened) => opened,
+            Err(_) => Err(OpenError::Server(format!("it was not ready within {LIMIT:?}"))),
+        }
+    }
+}
+
+async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
+    if !(1..=1024).contains(&options.partitions) {
+        return Err(OpenError::Settings(format!("{} partitions are not 1 to 1024", options.partitions)));
+    }
+    let client = Client::with_options(options.client_options().await?)?;
+    let database = |name: &str| client.database_with_options(name, options.database_options());
+    let main = database(&options.database);
+    let capabilities = probe::run(&client, &main).await?;
+    tracing::info!(database = %options.database, "event store on {capabilities}");
+
+    let placement = settle(&main, options).await?;
+    let (mut commits, mut snapshots): (Vec<Collection<RawDocumentBuf>>, Vec<_>) = Default::default();
+    let mut made: Vec<&str> = Vec::new();
+    for name in &placement {
+        let database = database(name);
+        let of_partition = database.collection_with_options("commits", options.collection_options());
+        let its_snapshots = database.collection_with_options("snapshots", options.collection_options());
+        if !made.contains(&name.as_str()) {
+            made.push(name);
+            of_partition.create_index(index(doc! { "p": 1, "s": 1, "v": 1 }, "one_commit_a_version", true)).await?;
+            of_partition.create_index(index(doc! { "p": 1, "n": 1 }, "one_commit_a_position", true)).await?;
+            its_snapshots.create_index(index(doc! { "s": 1, "h": 1, "v": -1 }, "latest", false)).await?;
+        }
+        commits.push(of_partition);
+        snapshots.push(its_snapshots);
+    }
+    let partitions = u16::try_from(placement.len()).unwrap_or(u16::MAX);
+    let server = MongoServer { client, commits, snapshots, timeout: options.operation_timeout, capabilities };
+    let log = CommitLogOptions { partitions, append_timeout: options.append_timeout, ..CommitLogOptions::default() };
+    Ok(CommitLog::new(server, log))
+}
+
+fn index(keys: Document, name: &str, unique: bool) -> IndexModel {
+    let options = IndexOptions::builder().unique(unique).name(name.to_owned()).build();
+    IndexModel::builder().keys(keys).options(options).build()
+}
+
+/// The database of each partition: as the store was made, or as the options have it when it is new.
+async fn settle(main: &Database, options: &MongoOptions) -> Result<Vec<String>, OpenError> {
+    let settings: Collection<Document> = main.collection_with_options("event_store", options.collection_options());
+    let wanted = options.placement(options.partitions);
+    let known = match settings.find_one(doc! { "_id": SETTINGS }).await? {
+        Some(known) => known,
+        None => {
+            let new = doc! { "_id": SETTINGS, "format": 1, "databases": wanted.clone() };
+            // Another process may be making the store: whose document stands is read again.
+            let inserted = settings.insert_one(&new).await;
+            match settings.find_one(doc! { "_id": SETTINGS }).await? {
+                Some(known) => known,
+                None => return Err(inserted.err().map_or_else(lost, OpenError::from)),
+            }
+        }
+    };
+    if known.get_i32("format").ok() != Some(1) {
+        return Err(OpenError::Settings(format!(
+            "the store in {} was made by another release, in a format that this one doesn't read",
+            options.database
+        )));
+    }
+    let unreadable = |error: &dyn std::fmt::Display| {
+        OpenError::Settings(format!("the settings of the store in {} can't be read: {error}", options.database))
+    };
+    let databases = known.get_array("databases").map_err(|error| unreadable(&error))?;
+    let placement: Option<Vec<_>> = databases.iter().map(|name| name.as_str().map(str::to_owned)).collect();
+    let placement = placement.filter(|all| !all.is_empty()).ok_or_else(|| unreadable(&"a name is missing"))?;
+    let partitions = u16::try_from(placement.len()).map_err(|error| unreadable(&error))?;
+    if partitions != options.partitions {
+        tracing::info!(partitions, "the event store keeps the number of partitions that it was made with");
+    }
+    let wanted = options.placement(partitions);
+    if let Some(at) = (0..placement.len()).find(|at| placement[*at] != wanted[*at]) {
+        return Err(OpenError::Settings(format!(
+            "partition {at} lives in the database {:?}, and the settings say {:?}; move its commits and correct the \
+             document {SETTINGS:?} of the collection event_store, or take the setting back",
+            placement[at], wanted[at]
+        )));
+    }
+    Ok(placement)
+}
+
+fn lost() -> OpenError {
+    OpenError::Server("a document that was just written can't be found".to_owned())
+}

@@ -1,0 +1,147 @@
+//! The reads and the insert that the commit log is made of.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt;
+use mongodb::bson::raw::RawDocumentBuf;
+use mongodb::bson::{Document, doc};
+use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::{Client, Collection};
+
+use super::document;
+use super::probe::Capabilities;
+use crate::store::MAX_EVENTS;
+use crate::{Commit, CommitServer, InsertError, ReadError};
+
+/// The code of a duplicate key.
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
+/// Codes of commands that were certainly not carried out: unauthorized, authentication failed, command not found.
+const NOT_CARRIED_OUT: [i32; 3] = [13, 18, 59];
+
+/// A MongoDB, or a server that speaks its protocol, with the collections of an event store.
+pub struct MongoServer {
+    pub(super) client: Client,
+    /// By partition, the collection of its commits.
+    pub(super) commits: Vec<Collection<RawDocumentBuf>>,
+    /// By partition, the collection of the snapshots of its streams.
+    pub(super) snapshots: Vec<Collection<RawDocumentBuf>>,
+    pub(super) timeout: Duration,
+    pub(super) capabilities: Capabilities,
+}
+
+impl MongoServer {
+    /// What the server can do, as it was found at the start.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn commits(&self, partition: u16) -> Result<&Collection<RawDocumentBuf>, ReadError> {
+        let commits = self.commits.get(usize::from(partition));
+        commits.ok_or_else(|| ReadError(format!("the store has no partition {partition}")))
+    }
+
+    /// A read, for no longer than an operation may take.
+    pub(super) async fn timed<T>(&self, read: impl Future<Output = Result<T, Error>> + Send) -> Result<T, ReadError> {
+        match tokio::time::timeout(self.timeout, read).await {
+            Ok(result) => result.map_err(|error| ReadError(error.to_string())),
+            Err(_) => Err(ReadError(format!("MongoDB gave no answer within {:?}", self.timeout))),
+        }
+    }
+
+    async fn one(&self, partition: u16, filter: Document) -> Result<Option<Commit>, ReadError> {
+        let commits = self.commits(partition)?;
+        let found = self.timed(async { commits.find_one(filter).await }).await?;
+        Ok(found.map(|document| document::decode(&document, partition)))
+    }
+}
+
+/// What is known of an insert that was answered by an error.
+fn insert_error(error: &Error) -> InsertError {
+    let text = error.to_string();
+    match error.kind.as_ref() {
+        ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY => InsertError::Duplicate,
+        ErrorKind::Command(error) if error.code == DUPLICATE_KEY => InsertError::Duplicate,
+        // The server has looked at this document and refused it.
+        ErrorKind::Write(WriteFailure::WriteError(_)) => InsertError::NotSent(text),
+        ErrorKind::Command(error) if NOT_CARRIED_OUT.contains(&error.code) => InsertError::NotSent(text),
+        // There was no connection to send it by.
+        ErrorKind::ServerSelection { .. }
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::Authentication { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::InvalidArgument { .. } => InsertError::NotSent(text),
+        _ => InsertError::Unknown(text),
+    }
+}
+
+#[async_trait]
+impl CommitServer for MongoServer {
+    async fn insert(&self, commit: &Commit) -> Result<(), InsertError> {
+        let partition = commit.position.partition;
+        let commits = self.commits(partition).map_err(|error| InsertError::NotSent(error.0))?;
+        let document = document::encode(commit);
+        match tokio::time::timeout(self.timeout, async { commits.insert_one(&document).await }).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(insert_error(&error)),
+            Err(_) => Err(InsertError::Unknown(format!("MongoDB gave no answer within {:?}", self.timeout))),
+        }
+    }
+
+    async fn by_command(&self, partition: u16, stream: &str, command_id: &str) -> Result<Option<Commit>, ReadError> {
+        self.one(partition, doc! { "_id": document::id(stream, command_id) }).await
+    }
+
+    async fn by_version(&self, partition: u16, stream: &str, first: i64) -> Result<Option<Commit>, ReadError> {
+        self.one(partition, doc! { "p": i32::from(partition), "s": stream, "v": first }).await
+    }
+
+    async fn by_position(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
+        self.one(partition, doc! { "p": i32::from(partition), "n": n }).await
+    }
+
+    async fn load(&self, partition: u16, stream: &str, after: i64) -> Result<Vec<Commit>, ReadError> {
+        let commits = self.commits(partition)?;
+        let mut filter = doc! { "p": i32::from(partition), "s": stream };
+        if after > 0 {
+            // The commit that holds the next version may begin this much before it.
+            let longest = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
+            filter.insert("v", doc! { "$gt": after.saturating_sub(longest) });
+        }
+        let documents: Vec<RawDocumentBuf> =
+            self.timed(async { commits.find(filter).sort(doc! { "v": 1 }).await?.try_collect().await }).await?;
+        let commits = documents.iter().map(|document| document::decode(document, partition));
+        Ok(commits.filter(|commit| commit.version() > after || commit.damage.is_some()).collect())
+    }
+
+    async fn follow(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
+        self.by_position(partition, n).await
+    }
+
+    async fn range(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, ReadError> {
+        let commits = self.commits(partition)?;
+        let filter = doc! { "p": i32::from(partition), "n": { "$gt": after } };
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let documents: Vec<RawDocumentBuf> = self
+            .timed(async { commits.find(filter).sort(doc! { "n": 1 }).limit(limit).await?.try_collect().await })
+            .await?;
+        Ok(documents.iter().map(|document| document::decode(document, partition)).collect())
+    }
+
+    async fn last(&self, partition: u16) -> Result<i64, ReadError> {
+        let commits = self.commits(partition)?;
+        let filter = doc! { "p": i32::from(partition) };
+        let last = self
+            .timed(async { commits.find_one(filter).sort(doc! { "n": -1 }).projection(doc! { "n": 1 }).await })
+            .await?;
+        match last {
+            None => Ok(0),
+            Some(last) => last.get_i64("n").map_err(|error| ReadError(format!("the last commit's position: {error}"))),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), ReadError> {
+        self.timed(async { self.client.database("admin").run_command(doc! { "ping": 1 }).await }).await.map(drop)
+    }
+}
