@@ -50,7 +50,7 @@ async fn race(stores: &[Arc<MongoEventStore>], writers: usize, appends: usize) {
                         }
                         Err(AppendError::VersionConflict { actual, .. }) => {
                             version = actual;
-                            tokio::time::sleep(Duration::from_millis(fastrand::u64(1..40))).await;
+                            tokio::time::sleep(Duration::from_millis(fastrand::u64(10..300))).await;
                         }
                         Err(error) => panic!("{error}"),
                     }
