@@ -22,7 +22,7 @@ use crate::upstream::refusal;
 use crate::world::{World, break_of, error, eventually, sign_in, told, with_token};
 
 fn get(name: &str) -> GetOrderRequest {
-    GetOrderRequest { name: name.to_owned() }
+    GetOrderRequest { name: name.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]

@@ -90,6 +90,7 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             ETAG_MISMATCH.status(DOMAIN, format!("{name} has changed since it was read; read it again"), &about)
         }
         AppError::AheadOfOrder => violation("resume_token", error),
+        AppError::NoSuchVersion => violation("version", error),
         AppError::RequestReused => {
             REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before; send a new one", &[])
         }

@@ -1,6 +1,7 @@
 //! The read model in SQLite: view, parked orders and checkpoint change in one transaction.
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshwork_api::OrderName;
@@ -14,11 +15,14 @@ use time::OffsetDateTime;
 
 use super::event_store::recorded;
 use crate::domain::{Order, State, evolve};
-use crate::ports::{OrderFilter, OrderReadModel, StoreError};
+use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
 const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
+
+/// How often a query that waits for the view looks how far it has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The orders as lists show them.
 #[derive(Clone)]
@@ -208,6 +212,19 @@ impl OrderReadModel for SqliteReadModel {
         let rows = sql.build().fetch_all(self.db.reader()).await.map_err(unavailable)?;
         let orders: Vec<_> = rows.iter().map(body).collect::<Result<_, _>>()?;
         Ok(Page::cut(orders, page.size, cursor))
+    }
+
+    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            if self.checkpoint(position.partition).await? >= position.n {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {

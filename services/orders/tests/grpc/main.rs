@@ -6,7 +6,9 @@
 mod access;
 mod catalogue;
 mod change;
+mod consistency;
 mod create;
+mod history;
 mod inventory;
 mod read;
 mod refusal;

@@ -147,7 +147,11 @@ impl Shop {
 
     /// The order as it is.
     pub async fn get(&self, name: &str) -> Order {
-        self.staff().get_order(proto::GetOrderRequest { name: name.to_owned() }).await.unwrap().into_inner()
+        self.staff()
+            .get_order(proto::GetOrderRequest { name: name.to_owned(), ..Default::default() })
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// The order as soon as it is in a state.
