@@ -116,6 +116,12 @@ pub trait OrderStore: Send + Sync + 'static {
     /// When the store fails.
     async fn history(&self, order: &OrderName, after: i64) -> Result<Vec<Recorded>, StoreError>;
 
+    /// An order as its history makes it; `None` for one that doesn't exist.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn load(&self, order: &OrderName) -> Result<Option<Order>, StoreError>;
+
     /// Appends events, all or none. A command that has been carried out already appends nothing: the answer tells the
     /// version that it made then.
     ///

@@ -4,14 +4,24 @@ use bytes::Bytes;
 use meshwork_api::meshwork::events::v1 as proto;
 use meshwork_api::meshwork::orders::v1::order_event::Event as Message;
 use meshwork_chassis::clock::timestamp;
+use meshwork_eventstore::EventType;
 use prost::Message as _;
 use time::OffsetDateTime;
 
 use super::money::{money_from_proto, money_to_proto};
 use crate::domain::{Line, Order, OrderEvent};
 
-/// The version of the schema in which events are written.
-pub(super) const SCHEMA_VERSION: u16 = 1;
+/// The types of events, with what leads from the schemas of older releases to the newest.
+pub(super) const TYPES: &[EventType] = &[
+    EventType::new("order_created"),
+    EventType::new("reservation_requested"),
+    EventType::new("order_confirmed"),
+    EventType::new("order_allocated"),
+    EventType::new("order_rejected"),
+    EventType::new("order_shipped"),
+    EventType::new("order_delivered"),
+    EventType::new("order_cancelled"),
+];
 
 /// An event of `order` as the contracts have it.
 pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> Message {
@@ -58,11 +68,8 @@ pub(super) fn encode(message: &Message) -> (&'static str, Bytes) {
     (event_type, data.into())
 }
 
-/// The event that stored bytes hold.
-pub(super) fn decode(event_type: &str, schema_version: u16, data: &[u8]) -> Result<OrderEvent, String> {
-    if schema_version != SCHEMA_VERSION {
-        return Err(format!("{event_type} has schema version {schema_version}; this release reads {SCHEMA_VERSION}"));
-    }
+/// The event that stored bytes of its type's newest schema hold.
+pub(super) fn decode(event_type: &str, data: &[u8]) -> Result<OrderEvent, String> {
     let damaged = |error: prost::DecodeError| format!("{event_type} can't be decoded: {error}");
     Ok(match event_type {
         "order_created" => {

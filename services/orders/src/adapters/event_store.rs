@@ -8,14 +8,14 @@ use bytes::Bytes;
 use meshwork_api::OrderName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_eventstore::{
-    Append as AppendCommit, AppendError as CommitError, Beats, Commit, EventStore, Expected, NewEvent,
-    StoreError as EventStoreError, partition_of,
+    Append as AppendCommit, AppendError as CommitError, Beats, Commit, EventStore, Expected, NewEvent, Repository,
+    SnapshotStore, StoreError as EventStoreError, partition_of, written_version,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::codec;
-use crate::domain::evolve;
+use crate::domain::{Order, OrderEvent, evolve};
 use crate::ports::{
     Append, AppendError, Appended, Changes, Claim, OrderStore, Position, Recorded, Settled, StoreError,
 };
@@ -41,12 +41,19 @@ pub fn is_public(event_type: &str) -> bool {
 /// finds nothing left to do: it keeps the order's version, with which the request is answered from then on.
 pub struct EventOrderStore {
     store: Arc<dyn EventStore>,
+    orders: Repository<Order>,
 }
 
 impl EventOrderStore {
     /// Histories in `store`.
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { store }
+        Self { orders: Repository::new(store.clone()), store }
+    }
+
+    /// Keeps snapshots of orders with many events in `snapshots`.
+    #[must_use]
+    pub fn with_snapshots(self, snapshots: Arc<dyn SnapshotStore>) -> Self {
+        Self { orders: self.orders.with_snapshots(snapshots), ..self }
     }
 }
 
@@ -63,13 +70,12 @@ impl From<EventStoreError> for StoreError {
 
 /// The events of a commit of an order.
 pub(super) fn recorded(commit: &Commit) -> Result<Vec<Recorded>, StoreError> {
-    let decode = |event: &meshwork_eventstore::StoredEvent| {
-        let decoded = codec::decode(&event.event_type, event.schema_version, &event.data);
-        let event_at = |problem| format!("{} at version {}: {problem}", commit.stream, event.version);
-        let decoded = decoded.map_err(|problem| StoreError::Damaged(event_at(problem)))?;
-        Ok(Recorded { version: event.version, at: commit.at, event: decoded })
-    };
-    commit.events.iter().map(decode).collect()
+    Ok(meshwork_eventstore::recorded(commit)?.into_iter().map(from_store).collect())
+}
+
+fn from_store(recorded: meshwork_eventstore::Recorded<OrderEvent>) -> Recorded {
+    let meshwork_eventstore::Recorded { version, at, event } = recorded;
+    Recorded { version, at, event }
 }
 
 fn request_stream(request: &RequestKey) -> String {
@@ -86,12 +92,12 @@ fn settled_version(commit: &Commit) -> Result<i64, StoreError> {
 #[async_trait]
 impl OrderStore for EventOrderStore {
     async fn history(&self, order: &OrderName, after: i64) -> Result<Vec<Recorded>, StoreError> {
-        let commits = self.store.read(&order.to_string(), after).await?;
-        let mut history = Vec::new();
-        for commit in &commits {
-            history.extend(recorded(commit)?.into_iter().filter(|recorded| recorded.version > after));
-        }
-        Ok(history)
+        let history = self.orders.history(&order.to_string(), after).await?;
+        Ok(history.into_iter().map(from_store).collect())
+    }
+
+    async fn load(&self, order: &OrderName) -> Result<Option<Order>, StoreError> {
+        Ok(self.orders.load(&order.to_string()).await?.state)
     }
 
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
@@ -102,7 +108,7 @@ impl OrderStore for EventOrderStore {
             order = evolve(order, &name, event, at);
             let order = order.as_ref().ok_or(AppendError::Conflict)?;
             let (event_type, data) = codec::encode(&codec::message(order, event, at));
-            encoded.push(NewEvent { event_type, schema_version: codec::SCHEMA_VERSION, data });
+            encoded.push(NewEvent { event_type, schema_version: written_version::<OrderEvent>(event_type), data });
         }
         let commit = AppendCommit {
             stream: name.to_string(),

@@ -1,5 +1,6 @@
 //! What meets the world.
 
+mod aggregate;
 pub mod catalogue;
 mod codec;
 mod convert;

@@ -56,9 +56,8 @@ impl App {
         }
     }
 
-    /// The order, folded from its history.
+    /// The order, as its history makes it.
     pub(in crate::app) async fn load(&self, name: &OrderName) -> Result<Option<Order>, AppError> {
-        let history = self.store.history(name, 0).await?;
-        Ok(fold(name, history.iter().map(|recorded| (&recorded.event, recorded.at))))
+        Ok(self.store.load(name).await?)
     }
 }

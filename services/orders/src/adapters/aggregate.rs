@@ -1,0 +1,44 @@
+//! The order as an aggregate of an event store.
+
+use meshwork_api::OrderName;
+use meshwork_eventstore::{Aggregate, Event, EventType, Recorded, SnapshotState};
+
+use super::codec;
+use crate::domain::{Command, Order, OrderError, OrderEvent, decide, evolve};
+
+impl Event for OrderEvent {
+    const TYPES: &'static [EventType] = codec::TYPES;
+
+    fn decode(event_type: &str, data: &[u8]) -> Result<Self, String> {
+        codec::decode(event_type, data)
+    }
+}
+
+impl Aggregate for Order {
+    type Event = OrderEvent;
+    type Command = Command;
+    type Error = OrderError;
+
+    fn decide(state: Option<&Self>, command: &Command) -> Result<Vec<OrderEvent>, OrderError> {
+        decide(state, command)
+    }
+
+    fn evolve(state: Option<Self>, stream: &str, event: &Recorded<OrderEvent>) -> Option<Self> {
+        // A stream of another name is no order's.
+        let name: OrderName = stream.parse().ok()?;
+        evolve(state, &name, &event.event, event.at)
+    }
+}
+
+impl SnapshotState for Order {
+    /// Another number whenever the order's JSON changes its shape; `tests/snapshot.json` shows it.
+    const SCHEMA: &'static str = "order/1";
+
+    fn encode(&self) -> Option<Vec<u8>> {
+        serde_json::to_vec(self).ok()
+    }
+
+    fn decode(data: &[u8]) -> Option<Self> {
+        serde_json::from_slice(data).ok()
+    }
+}
