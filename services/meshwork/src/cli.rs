@@ -24,6 +24,9 @@ pub struct SettingsArgs {
     /// The folder of all databases, keys and mails [default: meshwork-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Keep the orders' events on this MongoDB, mongodb://… (a password is better set by MESHWORK_ORDERS__MONGO__URI)
+    #[arg(long, value_name = "URL")]
+    pub mongo: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -11,4 +11,5 @@ mod money;
 pub mod projector;
 pub mod read_model;
 pub mod stock_events;
+pub mod stores;
 pub mod watchdog;
