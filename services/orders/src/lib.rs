@@ -24,6 +24,8 @@ pub mod testing;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_api::ProjectionName;
+use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionServiceServer;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
@@ -38,6 +40,8 @@ use crate::adapters::catalogue::GrpcCatalogue;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::event_store::{EventOrderStore, is_public};
 use crate::adapters::grpc::OrderGrpc;
+use crate::adapters::plain_view::PlainView;
+use crate::adapters::projections_grpc::ProjectionGrpc;
 use crate::adapters::read_model::SqliteReadModel;
 use crate::adapters::stock_events::StockEvents;
 pub use crate::adapters::stores::places;
@@ -45,6 +49,10 @@ use crate::adapters::stores::{self, Stores};
 use crate::adapters::{projector, watchdog};
 use crate::app::App;
 pub use crate::config::{Config, MongoConfig};
+use crate::ports::Projection;
+
+/// The id of the projection that lists read.
+const PROJECTION: &str = "orders";
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
@@ -86,6 +94,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::own("read model", view.clone(), |view: SqliteReadModel| async move { view.ping().await }));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
 
+    let lists: Arc<dyn Projection> = Arc::new(PlainView { events: store.clone(), view: view.clone() });
+    let projections = ProjectionName::new(PROJECTION).into_iter().map(|name| (name, lists.clone())).collect();
+
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
     let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
@@ -104,7 +115,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
-        .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))));
+        .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))))
+        .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

@@ -1,5 +1,7 @@
 //! What the use cases need from the world.
 
+mod projection;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,6 +12,10 @@ use meshwork_chassis::request::RequestKey;
 pub use meshwork_eventstore::Position;
 use time::OffsetDateTime;
 
+pub use self::projection::{
+    Difference, ParkedStream, PartitionStatus, Phase, Projection, ProjectionError, ProjectionProgress,
+    ProjectionReport, ProjectionStatus, VersionState, VersionStatus,
+};
 use crate::domain::{Money, Order, OrderEvent, State};
 
 /// An event in an order's history.
