@@ -241,3 +241,7 @@ fn report_to_proto(report: ProjectionReport) -> proto::ProjectionReport {
         complete_time: Some(timestamp(report.completed_at)),
     }
 }
+
+#[cfg(test)]
+#[path = "projections_grpc_tests.rs"]
+mod tests;

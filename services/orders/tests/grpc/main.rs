@@ -10,6 +10,7 @@ mod consistency;
 mod create;
 mod history;
 mod inventory;
+mod projections;
 mod read;
 mod refusal;
 mod requests;

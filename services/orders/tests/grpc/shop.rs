@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::config::{AuthConfig, Listen};
@@ -121,6 +122,13 @@ impl Shop {
         let header = token.map(|token| format!("Bearer {token}").parse().unwrap());
         let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
         OrderServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
+    /// A caller of what administers projections.
+    pub fn projections(&self, user: &str, role: &str) -> ProjectionServiceClient<InterceptedService<Channel, Bearer>> {
+        let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
+        let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
+        ProjectionServiceClient::with_interceptor(channel, Bearer(header))
     }
 
     /// Places an order of two teas for `users/{user}`.
