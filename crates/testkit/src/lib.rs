@@ -1,9 +1,16 @@
 //! What the tests of several packages stand on.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 pub mod issuer;
+pub mod mongo;
+pub mod postgres;
+mod process;
 pub mod redis;
 pub mod up;
 
 pub use issuer::Issuer;
+pub use mongo::Mongo;
+pub use postgres::Postgres;
 pub use redis::Redis;
 pub use up::Up;

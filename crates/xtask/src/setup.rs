@@ -1,6 +1,7 @@
 //! Installs what the tests need and is missing.
 
 use std::fs::{self, File, TryLockError};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use std::{env, thread};
@@ -8,6 +9,7 @@ use std::{env, thread};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::{Process, find_program, is_program};
+use crate::workspace::Workspace;
 
 /// How long another setup may hold the tools folder.
 const LOCK_LIMIT: Duration = Duration::from_secs(900);
@@ -32,10 +34,18 @@ const H2SPEC: Tool = Tool {
 /// Checks the contracts.
 const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { package: "@bufbuild/buf" } };
 
+/// Speaks MongoDB's protocol over PostgreSQL, where there is no `mongod`.
+const FERRETDB: Tool =
+    Tool { name: "ferretdb", version: "1.24.2", source: Source::Module { folder: "tests/servers/ferretdb" } };
+
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
-/// SQLite is compiled from C; rate limits are tested on a real Redis.
-const DEBIAN: &[(&str, &[&str])] = &[("cc", &["gcc", "libc6-dev"]), ("redis-server", &["redis-server"])];
+/// SQLite is compiled from C; rate limits are tested on a real Redis, read models on a real PostgreSQL.
+const DEBIAN: &[(&str, &[&str])] =
+    &[("cc", &["gcc", "libc6-dev"]), ("redis-server", &["redis-server"]), ("initdb", &["postgresql"])];
+
+/// Where Debian keeps the server programs of PostgreSQL, by version: they are not on the PATH.
+const POSTGRESQL: &str = "/usr/lib/postgresql";
 
 /// Parts of the Rust toolchain that `cargo xtask test` calls, each as (cargo command, component).
 const COMPONENTS: &[(&str, &str)] = &[("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -49,6 +59,24 @@ pub struct Tools {
     pub buf: PathBuf,
     /// `h2spec`.
     pub h2spec: PathBuf,
+    /// FerretDB; `None` where a MongoDB is at hand.
+    pub ferretdb: Option<PathBuf>,
+}
+
+impl Tools {
+    /// The MongoDB-compatible server that the tests run on, for people.
+    pub fn mongodb(&self) -> String {
+        match (&self.ferretdb, has_mongodb_uri()) {
+            (_, true) => "the server of MESHWORK_TEST_MONGODB_URI".to_owned(),
+            (None, _) => "private `mongod`s from the PATH".to_owned(),
+            (Some(_), _) => format!("private FerretDBs {} over private PostgreSQLs", FERRETDB.version),
+        }
+    }
+}
+
+/// Whether somebody has named a server.
+fn has_mongodb_uri() -> bool {
+    env::var_os("MESHWORK_TEST_MONGODB_URI").is_some_and(|uri| !uri.is_empty())
 }
 
 /// Installs what is missing and says where the tools are.
@@ -59,7 +87,16 @@ pub fn run() -> Result<Tools> {
     install_debian_packages(DEBIAN)?;
     install_components()?;
     let folder = ToolsFolder::of_user()?;
-    Ok(Tools { grpcurl: folder.provide(&GRPCURL)?, buf: folder.provide(&BUF)?, h2spec: folder.provide(&H2SPEC)? })
+    let ferretdb = match has_mongodb_uri() || find_program("mongod").is_some() {
+        true => None,
+        false => Some(folder.provide(&FERRETDB)?),
+    };
+    Ok(Tools {
+        grpcurl: folder.provide(&GRPCURL)?,
+        buf: folder.provide(&BUF)?,
+        h2spec: folder.provide(&H2SPEC)?,
+        ferretdb,
+    })
 }
 
 /// The folder `name` among the user's tools, whether it is there or not.
@@ -81,11 +118,26 @@ struct Tool {
 enum Source {
     /// Built by `go install`; `package` is its import path.
     Go { package: &'static str },
+    /// Built by `go build` from a module of this workspace, and again when one of its files has changed.
+    Module { folder: &'static str },
     /// A program inside the npm package, or inside the platform's package that it brings.
     Npm { package: &'static str },
 }
 
 impl Tool {
+    /// What its stamp says when it is up to date.
+    fn stamp(&self) -> Result<String> {
+        let Source::Module { folder } = &self.source else { return Ok(self.version.to_owned()) };
+        let folder = Workspace::find()?.root.join(folder);
+        let mut hasher = DefaultHasher::new();
+        for file in ["main.go", "go.mod", "go.sum"] {
+            let path = folder.join(file);
+            let text = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            text.hash(&mut hasher);
+        }
+        Ok(format!("{} {:016x}", self.version, hasher.finish()))
+    }
+
     /// Installs the tool somewhere below `staging`, an empty folder, and returns the path of its program.
     fn install(&self, staging: &Path) -> Result<PathBuf> {
         let Self { name, version, source } = self;
@@ -108,6 +160,25 @@ impl Tool {
                     .progress()
                     .run()?;
                 Ok(staging.join(name))
+            }
+            Source::Module { folder } => {
+                if find_program("go").is_none() {
+                    bail!(
+                        "{name} {version} is built with Go, and there is no `go` on the PATH; install Go \
+                         (https://go.dev/doc/install), or put `mongod` on the PATH, and run `cargo xtask setup` again"
+                    );
+                }
+                let program = staging.join(name);
+                Process::new("go")
+                    .env("CGO_ENABLED", "0")
+                    .args(["build", "-trimpath", "-ldflags", "-s -w", "-o"])
+                    .arg(&program)
+                    .arg(".")
+                    .folder(Workspace::find()?.root.join(folder))
+                    .limit(INSTALL_LIMIT)
+                    .progress()
+                    .run()?;
+                Ok(program)
             }
             Source::Npm { package } => {
                 if find_program("npm").is_none() {
@@ -165,14 +236,15 @@ impl ToolsFolder {
     /// The path of a tool's program, after installing it when it is missing or of another version.
     fn provide(&self, tool: &Tool) -> Result<PathBuf> {
         let program = self.program(tool);
-        if self.holds(tool) {
+        let wanted = tool.stamp()?;
+        if self.holds(tool, &wanted) {
             return Ok(program);
         }
         self.make("bin")?;
         self.make("versions")?;
         let _lock = self.lock(LOCK_LIMIT)?;
         // Another setup may have installed it while this one waited.
-        if self.holds(tool) {
+        if self.holds(tool, &wanted) {
             return Ok(program);
         }
         eprintln!("{} {} is missing and will be installed", tool.name, tool.version);
@@ -185,16 +257,15 @@ impl ToolsFolder {
         fs::rename(&built, &program)
             .with_context(|| format!("cannot move {} to {}", built.display(), program.display()))?;
         let stamp = self.stamp(tool);
-        fs::write(&stamp, tool.version).with_context(|| format!("cannot write {}", stamp.display()))?;
+        fs::write(&stamp, &wanted).with_context(|| format!("cannot write {}", stamp.display()))?;
         self.remove("staging")?;
         eprintln!("{} {} was installed in {:.1} s", tool.name, tool.version, start.elapsed().as_secs_f64());
         Ok(program)
     }
 
-    /// Whether the tool is there, at its version.
-    fn holds(&self, tool: &Tool) -> bool {
-        is_program(&self.program(tool))
-            && fs::read_to_string(self.stamp(tool)).is_ok_and(|version| version == tool.version)
+    /// Whether the tool is there, with the stamp that is wanted.
+    fn holds(&self, tool: &Tool, wanted: &str) -> bool {
+        is_program(&self.program(tool)) && fs::read_to_string(self.stamp(tool)).is_ok_and(|stamp| stamp == wanted)
     }
 
     fn program(&self, tool: &Tool) -> PathBuf {
@@ -272,9 +343,16 @@ fn install_components() -> Result<()> {
     Process::new("rustup").args(["component", "add"]).args(missing).limit(INSTALL_LIMIT).progress().run()
 }
 
+/// Whether a program is on the PATH, or among the servers of PostgreSQL.
+fn is_installed(program: &str) -> bool {
+    let versions = fs::read_dir(POSTGRESQL).into_iter().flatten().flatten();
+    find_program(program).is_some()
+        || versions.map(|entry| entry.path()).any(|path| path.join("bin").join(program).exists())
+}
+
 /// Installs the packages of the programs that are missing.
 fn install_debian_packages(wanted: &[(&str, &[&str])]) -> Result<()> {
-    let missing: Vec<_> = wanted.iter().filter(|(program, _)| find_program(program).is_none()).collect();
+    let missing: Vec<_> = wanted.iter().filter(|(program, _)| !is_installed(program)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -349,13 +427,13 @@ mod tests {
     #[test]
     fn a_tool_counts_only_at_its_version() {
         let scratch = Scratch::new("version");
-        assert!(!scratch.0.holds(&BUF), "nothing is there");
+        assert!(!scratch.0.holds(&BUF, BUF.version), "nothing is there");
         scratch.plant(&BUF, "0.0.1");
-        assert!(!scratch.0.holds(&BUF), "another version is there");
+        assert!(!scratch.0.holds(&BUF, BUF.version), "another version is there");
         fs::write(scratch.0.stamp(&BUF), BUF.version).unwrap();
-        assert!(scratch.0.holds(&BUF));
+        assert!(scratch.0.holds(&BUF, BUF.version));
         fs::remove_file(scratch.0.program(&BUF)).unwrap();
-        assert!(!scratch.0.holds(&BUF), "the program is gone");
+        assert!(!scratch.0.holds(&BUF, BUF.version), "the program is gone");
     }
 
     #[cfg(unix)]

@@ -37,6 +37,7 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
 
     let tools = report.step("setup", setup::run)?;
+    eprintln!("event stores are tested on SQLite and on {}", tools.mongodb());
     report.step("format", || cargo(&["fmt", "--all", "--check"]).limit(READ_LIMIT).run())?;
     report
         .step("contracts", || Process::new(&tools.buf).arg("lint").folder(&workspace.root).limit(READ_LIMIT).run())?;
@@ -52,6 +53,9 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
             .env("MESHWORK_TEST_BIN", binary)
             .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
             .env("MESHWORK_TEST_H2SPEC", &tools.h2spec);
+        if let Some(ferretdb) = &tools.ferretdb {
+            tests = tests.env("MESHWORK_TEST_FERRETDB", ferretdb);
+        }
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }

@@ -1,0 +1,261 @@
+//! A real server that speaks MongoDB's protocol: the one that `MESHWORK_TEST_MONGODB_URI` names, else a private `mongod`
+//! from the PATH, else a private FerretDB over a private PostgreSQL.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::Postgres;
+use crate::process::{free_port, gets_ready, kill_all, signal};
+
+/// The PostgreSQL database that keeps FerretDB's documents.
+const DOCUMENTS: &str = "ferretdb";
+
+/// A MongoDB-compatible server that tests may use. A private one is killed when it is dropped.
+pub struct Mongo {
+    uri: String,
+    server: Server,
+}
+
+enum Server {
+    Given,
+    Mongod { child: Child, folder: TempDir, port: u16 },
+    Ferret { child: Child, postgres: Postgres, port: u16 },
+}
+
+impl Mongo {
+    /// The server of `MESHWORK_TEST_MONGODB_URI`, or else a private one.
+    ///
+    /// # Panics
+    /// As [`Mongo::private`].
+    pub fn start() -> Self {
+        match std::env::var("MESHWORK_TEST_MONGODB_URI") {
+            Ok(uri) if !uri.is_empty() => Self { uri, server: Server::Given },
+            _ => Self::private(),
+        }
+    }
+
+    /// A server of the test's own, on a free port of the loopback interface: `mongod` as a replica set of one if there is
+    /// one on the PATH, else FerretDB.
+    ///
+    /// # Panics
+    /// When there is neither, or it doesn't start.
+    pub fn private() -> Self {
+        if on_path("mongod") { Self::mongod() } else { Self::ferret(Postgres::private()) }
+    }
+
+    /// As [`Mongo::private`], but one that waits for the disk as one in production does: for measuring.
+    ///
+    /// # Panics
+    /// As [`Mongo::private`].
+    pub fn durable() -> Self {
+        if on_path("mongod") { Self::mongod() } else { Self::ferret(Postgres::durable()) }
+    }
+
+    fn mongod() -> Self {
+        let folder = tempfile::Builder::new().prefix("meshwork-mongod-").tempdir().unwrap();
+        for _ in 0..5 {
+            let port = free_port();
+            let mut child = spawn_mongod(&folder, port);
+            if gets_ready(&mut child, "mongod", || accepts(port)) {
+                initiate(port);
+                return Self { uri: uri(port), server: Server::Mongod { child, folder, port } };
+            }
+        }
+        panic!("mongod ended at its start, five times");
+    }
+
+    fn ferret(postgres: Postgres) -> Self {
+        postgres.sql("postgres", &format!("CREATE DATABASE {DOCUMENTS}"));
+        for _ in 0..5 {
+            let port = free_port();
+            if let Some(child) = spawn_ferret(&postgres, port) {
+                return Self { uri: uri(port), server: Server::Ferret { child, postgres, port } };
+            }
+        }
+        panic!("FerretDB ended at its start, five times");
+    }
+
+    /// Its connection string.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
+    /// What it is, for people.
+    pub fn kind(&self) -> &'static str {
+        match self.server {
+            Server::Given => "the server of MESHWORK_TEST_MONGODB_URI",
+            Server::Mongod { .. } => "mongod",
+            Server::Ferret { .. } => "FerretDB",
+        }
+    }
+
+    /// The name of a database that no other test has.
+    pub fn database(&self) -> String {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        format!("test_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Makes the reads of an event store in `database` as quick as MongoDB's own: FerretDB asks its PostgreSQL by containment,
+    /// which its own indexes don't serve. To be called when the store's collections are there; does nothing elsewhere.
+    ///
+    /// # Panics
+    /// When an index can't be made.
+    pub fn index(&self, database: &str) {
+        let Server::Ferret { postgres, .. } = &self.server else { return };
+        let tables =
+            postgres.sql(DOCUMENTS, &format!("SELECT tablename FROM pg_tables WHERE schemaname = '{database}'"));
+        for table in tables.lines() {
+            let fields: &[&str] = match table {
+                table if table.starts_with("commits") => &["_id", "s", "p", "n", "v"],
+                table if table.starts_with("snapshots") => &["s"],
+                _ => &[],
+            };
+            for field in fields {
+                postgres.sql(
+                    DOCUMENTS,
+                    &format!("CREATE INDEX ON {database}.{table} USING gin ((_jsonb->'{field}') jsonb_path_ops)"),
+                );
+            }
+        }
+    }
+
+    /// Kills the server (SIGKILL): FerretDB, and the PostgreSQL below it.
+    ///
+    /// # Panics
+    /// When it isn't private.
+    pub fn kill(&mut self) {
+        match &mut self.server {
+            Server::Given => panic!("only a private server is killed"),
+            Server::Mongod { child, .. } => kill_all(child),
+            Server::Ferret { child, postgres, .. } => {
+                kill_all(child);
+                postgres.kill();
+            }
+        }
+    }
+
+    /// Starts it again after [`Mongo::kill`], on the same port and data.
+    ///
+    /// # Panics
+    /// When it isn't private, or doesn't start.
+    pub fn restart(&mut self) {
+        match &mut self.server {
+            Server::Given => panic!("only a private server is started"),
+            Server::Mongod { child, folder, port } => {
+                *child = spawn_mongod(folder, *port);
+                assert!(gets_ready(child, "mongod", || accepts(*port)), "mongod did not start again");
+            }
+            Server::Ferret { child, postgres, port } => {
+                postgres.restart();
+                *child = spawn_ferret(postgres, *port).expect("FerretDB did not start again");
+            }
+        }
+    }
+
+    /// Stops the server, as a host that hangs would. Its connections stay.
+    ///
+    /// # Panics
+    /// When it isn't private.
+    pub fn freeze(&self) {
+        signal(self.child(), Signal::SIGSTOP);
+    }
+
+    /// Lets a frozen server go on.
+    ///
+    /// # Panics
+    /// When it isn't private.
+    pub fn thaw(&self) {
+        signal(self.child(), Signal::SIGCONT);
+    }
+
+    fn child(&self) -> &Child {
+        match &self.server {
+            Server::Given => panic!("only a private server is played with"),
+            Server::Mongod { child, .. } | Server::Ferret { child, .. } => child,
+        }
+    }
+}
+
+impl Drop for Mongo {
+    fn drop(&mut self) {
+        match &mut self.server {
+            Server::Given => {}
+            Server::Mongod { child, .. } | Server::Ferret { child, .. } => kill_all(child),
+        }
+    }
+}
+
+fn on_path(name: &str) -> bool {
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(name).is_file())
+}
+
+/// Without the driver's own resend, which such servers don't know to be one.
+fn uri(port: u16) -> String {
+    format!("mongodb://127.0.0.1:{port}/?directConnection=true&retryWrites=false")
+}
+
+fn accepts(port: u16) -> bool {
+    TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+fn spawn_mongod(folder: &TempDir, port: u16) -> Child {
+    Command::new("mongod")
+        .args(["--replSet", "rs0", "--bind_ip", "127.0.0.1", "--port", &port.to_string(), "--quiet", "--dbpath"])
+        .arg(folder.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Makes a `mongod` the primary of a replica set of one.
+fn initiate(port: u16) {
+    let initiated = async {
+        let client = mongodb::Client::with_uri_str(uri(port)).await?;
+        let admin = client.database("admin");
+        let members = mongodb::bson::doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
+        let set = mongodb::bson::doc! { "replSetInitiate": { "_id": "rs0", "members": [members] } };
+        admin.run_command(set).await?;
+        let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+        while std::time::Instant::now() < deadline {
+            let hello = admin.run_command(mongodb::bson::doc! { "hello": 1 }).await?;
+            if hello.get_bool("isWritablePrimary").unwrap_or(false) {
+                return Ok(true);
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Ok::<_, mongodb::error::Error>(false)
+    };
+    // The caller may be inside a runtime already, which doesn't take another.
+    let primary = std::thread::scope(|scope| {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        scope.spawn(move || runtime().block_on(initiated)).join().unwrap()
+    });
+    assert!(primary.unwrap(), "mongod did not become a primary");
+}
+
+/// FerretDB over a PostgreSQL; `None` when it ends at its start.
+fn spawn_ferret(postgres: &Postgres, port: u16) -> Option<Child> {
+    let program = std::env::var_os("MESHWORK_TEST_FERRETDB").map(PathBuf::from).expect(
+        "this test needs a MongoDB-compatible server: run `cargo xtask test`, which builds FerretDB and says where it is \
+         (MESHWORK_TEST_FERRETDB), put `mongod` on the PATH, or set MESHWORK_TEST_MONGODB_URI",
+    );
+    let mut child = Command::new(program)
+        .args(["-listen", &format!("127.0.0.1:{port}"), "-postgresql", &format!("{}/{DOCUMENTS}", postgres.url())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    gets_ready(&mut child, "FerretDB", || accepts(port)).then_some(child)
+}

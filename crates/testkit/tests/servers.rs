@@ -1,0 +1,41 @@
+//! The servers that tests stand on do what tests take for granted.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use meshwork_testkit::{Mongo, Postgres};
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+use mongodb::{Client, IndexModel};
+
+#[test]
+fn a_private_postgres_has_databases_and_keeps_them_when_it_is_killed() {
+    let mut postgres = Postgres::private();
+    let (one, other) = (postgres.database(), postgres.database());
+    assert_ne!(one, other);
+    let name = one.rsplit('/').next().unwrap().to_owned();
+    postgres.sql(&name, "CREATE TABLE t (x int); INSERT INTO t VALUES (7)");
+    postgres.kill();
+    postgres.restart();
+    assert_eq!(postgres.sql(&name, "SELECT x FROM t"), "7");
+}
+
+#[tokio::test]
+async fn a_private_mongo_enforces_unique_indexes_and_keeps_what_it_acknowledged() {
+    let mut mongo = Mongo::private();
+    assert!(!mongo.kind().is_empty());
+    let database = mongo.database();
+    {
+        let client = Client::with_uri_str(mongo.uri()).await.unwrap();
+        let things = client.database(&database).collection::<Document>("commits");
+        let unique = IndexOptions::builder().unique(true).build();
+        things.create_index(IndexModel::builder().keys(doc! { "p": 1, "n": 1 }).options(unique).build()).await.unwrap();
+        mongo.index(&database);
+        things.insert_one(doc! { "_id": "a", "p": 1, "n": 1 }).await.unwrap();
+        things.insert_one(doc! { "_id": "b", "p": 1, "n": 1 }).await.unwrap_err();
+    }
+    mongo.kill();
+    mongo.restart();
+    let client = Client::with_uri_str(mongo.uri()).await.unwrap();
+    let things = client.database(&database).collection::<Document>("commits");
+    assert_eq!(things.find_one(doc! { "p": 1, "n": 1 }).await.unwrap(), Some(doc! { "_id": "a", "p": 1, "n": 1 }));
+}
