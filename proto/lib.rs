@@ -8,7 +8,9 @@
 
 mod names;
 
-pub use names::{InvalidName, NotificationName, OrderName, ProductName, ReservationName, StockName, UserName};
+pub use names::{
+    InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName, UserName,
+};
 
 /// All files of the contracts and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
 ///

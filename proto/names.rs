@@ -102,6 +102,10 @@ resource_name!(
     OrderName, "orders/", "", "orders/{order}"
 );
 resource_name!(
+    /// Something that is made of events.
+    ProjectionName, "projections/", "", "projections/{projection}"
+);
+resource_name!(
     /// A message to a person.
     NotificationName, "notifications/", "", "notifications/{notification}"
 );

@@ -191,7 +191,7 @@ impl Shop {
     }
 
     async fn get(&self, name: &str) -> Order {
-        let request = with(&self.customer, GetOrderRequest { name: name.to_owned() });
+        let request = with(&self.customer, GetOrderRequest { name: name.to_owned(), ..Default::default() });
         OrderServiceClient::new(self.channel.clone()).get_order(request).await.unwrap().into_inner()
     }
 

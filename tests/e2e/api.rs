@@ -54,7 +54,7 @@ async fn a_customer_sees_their_own_orders_only() {
     let mine = orders.create_order(with(&anna, order_request(&product, 1, ""))).await.unwrap().into_inner();
     settled_order(up.channel(), &anna, &mine.name).await;
     let name = mine.name.clone();
-    let refused = orders.get_order(with(&bert, GetOrderRequest { name })).await.unwrap_err();
+    let refused = orders.get_order(with(&bert, GetOrderRequest { name, ..Default::default() })).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused}");
     let list = async |token| {
         let list = orders.clone().list_orders(with(token, ListOrdersRequest::default())).await.unwrap().into_inner();

@@ -207,7 +207,7 @@ async fn nothing_is_lost(up: &Up, journal: &Journal, ids: &[String], customer: &
     for answer in ids.iter().filter_map(|id| journal[id].answer.clone()) {
         let (channel, customer) = (channel.clone(), customer.clone());
         reads.spawn(async move {
-            let request = with(&customer, GetOrderRequest { name: answer.name.clone() });
+            let request = with(&customer, GetOrderRequest { name: answer.name.clone(), ..Default::default() });
             let order = OrderServiceClient::new(channel).get_order(request).await;
             let order = order.unwrap_or_else(|status| panic!("{} was answered and is lost: {status}", answer.name));
             (order.into_inner(), answer)

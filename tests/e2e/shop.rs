@@ -59,7 +59,7 @@ pub fn order_request(product: &str, quantity: i64, request_id: &str) -> CreateOr
 
 /// An order as it is.
 pub async fn get_order(channel: Channel, token: &Token, name: &str) -> Order {
-    let request = GetOrderRequest { name: name.to_owned() };
+    let request = GetOrderRequest { name: name.to_owned(), ..Default::default() };
     OrderServiceClient::new(channel).get_order(with(token, request)).await.unwrap().into_inner()
 }
 

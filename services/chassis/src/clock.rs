@@ -25,3 +25,10 @@ pub fn timestamp(time: OffsetDateTime) -> prost_types::Timestamp {
     // A nanosecond of a second is below 10^9 and fits.
     prost_types::Timestamp { seconds: time.unix_timestamp(), nanos: time.nanosecond().cast_signed() }
 }
+
+/// The time that a contract's timestamp tells; `None` for one that is none, or outside the years 1 to 9999.
+pub fn from_timestamp(time: &prost_types::Timestamp) -> Option<OffsetDateTime> {
+    let nanos = u32::try_from(time.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let seconds = OffsetDateTime::from_unix_timestamp(time.seconds).ok()?;
+    (1..=9999).contains(&seconds.year()).then(|| seconds.replace_nanosecond(nanos).ok())?
+}

@@ -9,6 +9,7 @@
 //! | [`client`] | channels to other services, and the policy of calls between services |
 //! | [`errors`] | statuses with their standard details, from one table per service |
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
+//! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
 
 pub mod auth;
@@ -17,6 +18,7 @@ pub mod checks;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod consistency;
 pub mod errors;
 pub mod etag;
 pub mod filter;

@@ -24,6 +24,9 @@ pub struct SettingsArgs {
     /// The folder of all databases, keys and mails [default: meshwork-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Keep the orders' events on this MongoDB, mongodb://… (a password is better set by MESHWORK_ORDERS__MONGO__URI)
+    #[arg(long, value_name = "URL")]
+    pub mongo: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -39,6 +42,8 @@ pub enum Command {
     },
     /// Sign up, stock a product, place an order and follow it until it is confirmed and its mail is sent
     Demo(DemoArgs),
+    /// See how what is made of events is, make it anew, take that back
+    Projections(ProjectionsArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
@@ -82,6 +87,50 @@ pub struct DemoArgs {
     /// How to print what happens
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ProjectionsArgs {
+    #[command(subcommand)]
+    pub command: ProjectionsCommand,
+    /// The gateway
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub target: String,
+    /// A JSON file with the `email` and `password` of a staff account; found by itself for a `meshwork up` on this machine
+    #[arg(long, global = true, value_name = "FILE")]
+    pub staff_credentials: Option<PathBuf>,
+    /// How to print what there is
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ProjectionsCommand {
+    /// Show its versions, how far each has come, and what is parked
+    Status {
+        /// The projection, such as `orders`
+        projection: String,
+    },
+    /// Make a new version beside the live one, compare the two row by row, and let queries read the new one
+    Rebuild {
+        /// The projection, such as `orders`
+        projection: String,
+        /// Let queries read the new version though rows differ
+        #[arg(long)]
+        accept_differences: bool,
+    },
+    /// Let queries read the version again that they read before the last switch
+    Rollback {
+        /// The projection, such as `orders`
+        projection: String,
+    },
+    /// Apply a parked stream again
+    Retry {
+        /// The projection, such as `orders`
+        projection: String,
+        /// The stream, such as `orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d`
+        stream: String,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

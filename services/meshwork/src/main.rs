@@ -10,6 +10,7 @@ mod health;
 mod lock;
 mod logs;
 mod migrate;
+mod projections;
 mod run;
 mod serve;
 mod state;
@@ -49,6 +50,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Up(args) => up::run(args).await,
             Command::Serve { service, settings } => serve::run(&settings, service).await,
             Command::Demo(args) => demo::run(args).await,
+            Command::Projections(args) => projections::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,

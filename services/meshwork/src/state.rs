@@ -2,11 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use meshwork_chassis::config::Credentials;
 use serde::{Deserialize, Serialize};
+use tonic::transport::Uri;
 
 use crate::failure::Failure;
 
@@ -76,6 +78,15 @@ fn read(note: &Path) -> Option<PathBuf> {
     Some(serde_json::from_reader::<_, Content>(file).ok()?.credentials)
 }
 
+/// The port of a target on this machine.
+pub fn local_port(target: &str) -> Option<u16> {
+    let target: Uri = target.trim_start_matches("dns:///").parse().ok()?;
+    let host = target.host()?.trim_matches(['[', ']']);
+    let address = host.parse::<IpAddr>();
+    let local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
+    local.then(|| target.port_u16().unwrap_or(80))
+}
+
 /// The staff account: of `given` if there is one, else of the local `up` on the port `local`; `None` when the target
 /// isn't on this machine.
 ///
@@ -110,5 +121,17 @@ mod tests {
         drop(held);
         assert_eq!(read(&path), None);
         assert!(!path.exists(), "a note that nobody holds is removed");
+    }
+
+    #[test]
+    fn only_a_loopback_target_is_local() {
+        for target in
+            ["http://127.0.0.1:7", "http://127.8.0.1:7", "http://localhost:7", "http://[::1]:7", "dns:///localhost:7"]
+        {
+            assert_eq!(local_port(target), Some(7), "{target}");
+        }
+        for target in ["http://10.0.0.1:7", "http://shop.example:7", "http://127.0.0.1.example:7", "nonsense:x"] {
+            assert_eq!(local_port(target), None, "{target}");
+        }
     }
 }

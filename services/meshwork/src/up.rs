@@ -46,6 +46,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
     let credentials = settings.users.credentials.join("staff.json");
     let data = settings.data.clone();
+    let places = meshwork_orders::places(&settings.orders);
 
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
@@ -76,6 +77,9 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     }
     println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
     println!("{:<14} {}", "data", data.display());
+    for (what, place) in &places {
+        println!("{what:<14} {place}");
+    }
     println!("{:<14} {}", "staff account", credentials.display());
     println!();
     println!("Try:");

@@ -1,5 +1,7 @@
 //! What the use cases need from the world.
 
+mod projection;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -7,8 +9,13 @@ use meshwork_api::{OrderName, ProductName, UserName};
 pub use meshwork_chassis::Clock;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
+pub use meshwork_eventstore::Position;
 use time::OffsetDateTime;
 
+pub use self::projection::{
+    Difference, ParkedStream, PartitionStatus, Phase, Projection, ProjectionError, ProjectionProgress,
+    ProjectionReport, ProjectionStatus, VersionState, VersionStatus,
+};
 use crate::domain::{Money, Order, OrderEvent, State};
 
 /// An event in an order's history.
@@ -37,12 +44,23 @@ pub struct Append {
     pub at: OffsetDateTime,
 }
 
-/// A command that was carried out, by this call or by an earlier one.
+/// Events that stand in an order's history, by this call or by an earlier one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Done {
-    /// The order's version after it.
+pub struct Appended {
+    /// The order's version after them.
     pub version: i64,
-    /// Whether an earlier call has carried it out.
+    /// Where they stand among all events.
+    pub position: Position,
+    /// Whether an earlier call has appended them.
+    pub replayed: bool,
+}
+
+/// A request that found nothing left to do, in this call or in an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The order's version that it found.
+    pub version: i64,
+    /// Whether it was an earlier call that did.
     pub replayed: bool,
 }
 
@@ -115,13 +133,19 @@ pub trait OrderStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`AppendError::Conflict`] when the order isn't at the version that was decided on; else when the store fails.
-    async fn append(&self, append: Append) -> Result<Done, AppendError>;
+    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
 
     /// The version that a command has made, if it has been carried out.
     ///
     /// # Errors
     /// When the store fails.
     async fn find(&self, order: &OrderName, command_id: &str) -> Result<Option<i64>, StoreError>;
+
+    /// Where the events stand that brought an order to a version; `None` when it hasn't come to it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn position(&self, order: &OrderName, version: i64) -> Result<Option<Position>, StoreError>;
 
     /// What is known of a request's id.
     ///
@@ -140,7 +164,7 @@ pub trait OrderStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store fails.
-    async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Done, StoreError>;
+    async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Settled, StoreError>;
 
     /// Tells of changes of an order from now on; subscribe before reading.
     fn changes(&self, order: &OrderName) -> Box<dyn Changes>;
@@ -163,6 +187,12 @@ pub trait OrderReadModel: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::Cursor`] for a cursor of another form; else when the store fails.
     async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<Page<Order>, StoreError>;
+
+    /// Waits until lists show everything up to `position` of its partition, for at most `at_most`. Returns whether they do.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError>;
 
     /// At most `limit` pending orders that haven't changed since `before`, oldest first. Orders whose history can't be
     /// followed are left out.

@@ -12,7 +12,10 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::domain::{Line, Money, Order, OrderEvent, State, fold};
-use crate::ports::{Append, AppendError, Claim, Done, OrderFilter, OrderReadModel, OrderStore, Recorded, StoreError};
+use crate::ports::{
+    Append, AppendError, Appended, Claim, OrderFilter, OrderReadModel, OrderStore, Position, Recorded, Settled,
+    StoreError,
+};
 
 /// The longest that the suites wait for something that must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -52,7 +55,7 @@ pub async fn append(
     command_id: &str,
     events: &[OrderEvent],
     at: OffsetDateTime,
-) -> Result<Done, AppendError> {
+) -> Result<Appended, AppendError> {
     let order = order_name(id);
     let before = folded(store, &order).await;
     let (command_id, events) = (command_id.to_owned(), events.to_vec());
@@ -65,6 +68,7 @@ pub async fn order_store_conformance(store: Arc<dyn OrderStore>) {
     histories_are_read_back(at).await;
     appends_are_held_against_the_version(at).await;
     a_command_appends_once(at).await;
+    positions_tell_where_a_version_stands(at).await;
     a_request_id_belongs_to_one_body(at).await;
     what_a_request_was_settled_at_stands(at).await;
     of_racing_bodies_one_claims_the_id(&store).await;
@@ -75,7 +79,7 @@ async fn histories_are_read_back(store: &dyn OrderStore) {
     let events = [created("anna"), OrderEvent::ReservationRequested { attempt: 1 }, OrderEvent::Confirmed];
     append(store, "read", "a", &events[..2], second(1)).await.unwrap();
     let done = append(store, "read", "b", &events[2..], second(2)).await.unwrap();
-    assert_eq!(done, Done { version: 3, replayed: false });
+    assert_eq!((done.version, done.replayed), (3, false));
     let recorded = |version, at: i64, event: &OrderEvent| Recorded { version, at: second(at), event: event.clone() };
     let all = [recorded(1, 1, &events[0]), recorded(2, 1, &events[1]), recorded(3, 2, &events[2])];
     let read = order_name("read");
@@ -101,15 +105,31 @@ async fn appends_are_held_against_the_version(store: &dyn OrderStore) {
 
 async fn a_command_appends_once(store: &dyn OrderStore) {
     append(store, "once", "a", &[created("anna")], second(1)).await.unwrap();
-    append(store, "once", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
+    let first = append(store, "once", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
+    assert_eq!((first.version, first.replayed), (2, false));
     append(store, "once", "c", &[OrderEvent::Allocated], second(3)).await.unwrap();
     let order = order_name("once");
     let again = append(store, "once", "b", &[OrderEvent::Confirmed], second(4)).await.unwrap();
-    assert_eq!(again, Done { version: 2, replayed: true });
+    assert_eq!(again, Appended { replayed: true, ..first });
     assert_eq!(store.history(&order, 0).await.unwrap().len(), 3);
     assert_eq!(store.find(&order, "b").await.unwrap(), Some(2));
     assert_eq!(store.find(&order, "d").await.unwrap(), None);
     assert_eq!(store.find(&order_name("another"), "b").await.unwrap(), None);
+}
+
+async fn positions_tell_where_a_version_stands(store: &dyn OrderStore) {
+    let first = append(store, "placed", "a", &[created("anna")], second(1)).await.unwrap();
+    let both = [OrderEvent::Confirmed, OrderEvent::Allocated];
+    let then = append(store, "placed", "b", &both, second(2)).await.unwrap();
+    assert_eq!(first.position.partition, then.position.partition);
+    assert!(first.position.n < then.position.n, "{first:?} {then:?}");
+    let order = order_name("placed");
+    for (version, position) in
+        [(1, Some(first.position)), (2, Some(then.position)), (3, Some(then.position)), (4, None)]
+    {
+        assert_eq!(store.position(&order, version).await.unwrap(), position, "version {version}");
+    }
+    assert_eq!(store.position(&order_name("absent"), 1).await.unwrap(), None);
 }
 
 /// A request by `users/{user}`, whose body is told by `body`.
@@ -144,8 +164,8 @@ async fn a_request_id_belongs_to_one_body(store: &dyn OrderStore) {
 async fn what_a_request_was_settled_at_stands(store: &dyn OrderStore) {
     let (settled, other) = (request("anna", "ShipOrder", "3", 1), request("anna", "ShipOrder", "3", 2));
     store.claim(&settled, second(1)).await.unwrap();
-    assert_eq!(store.settle(&settled, 4, second(2)).await.unwrap(), Done { version: 4, replayed: false });
-    assert_eq!(store.settle(&settled, 5, second(3)).await.unwrap(), Done { version: 4, replayed: true });
+    assert_eq!(store.settle(&settled, 4, second(2)).await.unwrap(), Settled { version: 4, replayed: false });
+    assert_eq!(store.settle(&settled, 5, second(3)).await.unwrap(), Settled { version: 4, replayed: true });
     assert_eq!(store.look_up(&settled).await.unwrap(), Claim::Ours { settled: Some(4) });
     assert_eq!(store.look_up(&other).await.unwrap(), Claim::Reused);
 }
@@ -172,6 +192,7 @@ async fn a_change_wakes_who_waits_for_it(store: &dyn OrderStore) {
 pub async fn read_model_conformance(store: Arc<dyn OrderStore>, read_model: Arc<dyn OrderReadModel>) {
     let (store, view) = (store.as_ref(), read_model.as_ref());
     the_view_follows_the_store(store, view).await;
+    who_waits_for_a_position_sees_it(store, view).await;
     lists_are_filtered_and_newest_first(store, view).await;
     pages_have_no_gap_and_no_repeat(store, view).await;
     cursors_of_another_form_are_refused(view).await;
@@ -211,6 +232,18 @@ async fn the_view_follows_the_store(store: &dyn OrderStore, view: &dyn OrderRead
     assert_eq!(ids(&listed(view, &OrderFilter::default()).await), ["followed"], "one order, listed once");
 }
 
+async fn who_waits_for_a_position_sees_it(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+    let cancelled = [created("anna"), OrderEvent::Cancelled { reason: "enough".to_owned() }];
+    let order = folded(store, &order_name("followed")).await.unwrap();
+    let Position { partition, n } = store.position(&order.name, order.version).await.unwrap().unwrap();
+    assert!(view.wait_for(Position { partition, n }, Duration::ZERO).await.unwrap(), "what is shown is waited for");
+    assert!(!view.wait_for(Position { partition, n: n + 1000 }, Duration::from_millis(20)).await.unwrap());
+    let next = append(store, "waited-for", "a", &cancelled, second(9)).await.unwrap();
+    assert!(view.wait_for(next.position, PATIENCE).await.unwrap());
+    let seen = listed(view, &OrderFilter::default()).await;
+    assert!(seen.iter().any(|order| order.name == order_name("waited-for")), "{seen:?}");
+}
+
 async fn lists_are_filtered_and_newest_first(store: &dyn OrderStore, view: &dyn OrderReadModel) {
     append(store, "anna-1", "a", &[created("anna")], second(20)).await.unwrap();
     append(store, "bert-1", "a", &[created("bert")], second(21)).await.unwrap();
@@ -220,8 +253,8 @@ async fn lists_are_filtered_and_newest_first(store: &dyn OrderStore, view: &dyn 
     }
     let customer = |name: &str| Some(format!("users/{name}").parse().unwrap());
     let filters = [
-        (OrderFilter::default(), vec!["anna-2", "bert-1", "anna-1", "followed"]),
-        (OrderFilter { customer: customer("anna"), state: None }, vec!["anna-2", "anna-1", "followed"]),
+        (OrderFilter::default(), vec!["anna-2", "bert-1", "anna-1", "followed", "waited-for"]),
+        (OrderFilter { customer: customer("anna"), state: None }, vec!["anna-2", "anna-1", "followed", "waited-for"]),
         (OrderFilter { customer: None, state: Some(State::Pending) }, vec!["bert-1", "anna-1"]),
         (OrderFilter { customer: customer("anna"), state: Some(State::Pending) }, vec!["anna-1"]),
         (OrderFilter { customer: customer("carl"), state: None }, vec![]),

@@ -32,6 +32,10 @@ impl Upstream {
     /// The service that answers the methods of a package of the contracts, such as `meshwork.users.v1`.
     fn of_package(package: &str) -> Option<Self> {
         let (name, _version) = package.strip_prefix("meshwork.")?.split_once('.')?;
+        // Only the orders are projected from events; what administers projections is answered there.
+        if name == "admin" {
+            return Some(Self::Orders);
+        }
         Self::ALL.into_iter().find(|upstream| upstream.as_str() == name)
     }
 }
@@ -98,12 +102,14 @@ mod tests {
         let table = RouteTable::new([
             method("meshwork.users.v1", "UserService", "GetUser"),
             method("meshwork.orders.v2", "OrderService", "WatchOrder"),
+            method("meshwork.admin.v1", "ProjectionService", "GetProjection"),
             method("meshwork.orderss.v1", "OrderService", "GetOrder"),
             method("other.users.v1", "UserService", "GetUser"),
         ]);
         let route = |upstream| Some(Route { upstream });
         assert_eq!(table.find("/meshwork.users.v1.UserService/GetUser"), route(Upstream::Users));
         assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(Upstream::Orders));
+        assert_eq!(table.find("/meshwork.admin.v1.ProjectionService/GetProjection"), route(Upstream::Orders));
         for path in [
             "/meshwork.users.v1.UserService/GetUsers",
             "/meshwork.users.v1.UserService/GetUser/",
@@ -118,7 +124,11 @@ mod tests {
         let services: Vec<_> = table.services().collect();
         assert_eq!(
             services,
-            [("meshwork.orders.v2.OrderService", Upstream::Orders), ("meshwork.users.v1.UserService", Upstream::Users)]
+            [
+                ("meshwork.admin.v1.ProjectionService", Upstream::Orders),
+                ("meshwork.orders.v2.OrderService", Upstream::Orders),
+                ("meshwork.users.v1.UserService", Upstream::Users)
+            ]
         );
     }
 }

@@ -7,6 +7,7 @@ use meshwork::deadline::parse_timeout;
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsRequest};
+use meshwork_chassis::consistency::{STALE, TOKEN};
 use meshwork_gateway::adapters::{BuiltIn, Proxy};
 use meshwork_gateway::app::App;
 use meshwork_gateway::domain::Upstream;
@@ -22,7 +23,7 @@ use crate::upstream::refusal;
 use crate::world::{World, break_of, error, eventually, sign_in, told, with_token};
 
 fn get(name: &str) -> GetOrderRequest {
-    GetOrderRequest { name: name.to_owned() }
+    GetOrderRequest { name: name.to_owned(), ..Default::default() }
 }
 
 #[tokio::test]
@@ -45,6 +46,18 @@ async fn a_call_its_metadata_and_its_deadline_pass_both_ways() {
     let left = parse_timeout(headers.get("grpc-timeout").unwrap()).unwrap();
     assert!(Duration::from_millis(100) < left && left <= Duration::from_millis(900), "{left:?}");
     assert_eq!(seen.get("te").unwrap(), "trailers");
+}
+
+/// What a command has done is told by metadata; a query gets it back in metadata, and says by metadata that it is stale.
+#[tokio::test]
+async fn consistency_tokens_pass_both_ways() {
+    let world = World::start().await;
+    let mut request = world.request("anna", get("orders/a"));
+    request.metadata_mut().insert(TOKEN, "MS4x".parse().unwrap());
+    let response = world.client().get_order(request).await.unwrap();
+    assert_eq!(world.orders.orders.seen.lock().unwrap().pop().unwrap().get(TOKEN).unwrap(), "MS4x");
+    assert_eq!(response.metadata().get(TOKEN).unwrap(), "MC40Mg");
+    assert_eq!(response.metadata().get(STALE).unwrap(), "true");
 }
 
 #[track_caller]

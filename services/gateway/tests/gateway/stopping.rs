@@ -24,7 +24,7 @@ async fn at_a_stop_streams_end_and_calls_under_way_are_answered() {
     let world = World::start().await;
     let mut stream = world.client().watch_order(world.watch("orders/endless")).await.unwrap().into_inner();
     stream.message().await.unwrap().unwrap();
-    let held = world.request("anna", GetOrderRequest { name: "orders/held".to_owned() });
+    let held = world.request("anna", GetOrderRequest { name: "orders/held".to_owned(), ..Default::default() });
     let before = world.orders.calls();
     let mut client = world.client();
     let call = tokio::spawn(async move { client.get_order(held).await });

@@ -10,6 +10,7 @@ use meshwork_api::meshwork::orders::v1::{
     ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, ShipOrderRequest, WatchOrderRequest,
     WatchOrderResponse,
 };
+use meshwork_chassis::consistency::{STALE, TOKEN};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_stream::{Stream, StreamExt};
@@ -119,6 +120,8 @@ impl OrderService for Orders {
         }
         let mut response = Response::new(Order { name, ..Default::default() });
         response.metadata_mut().insert("x-answer", "yes".parse().unwrap());
+        response.metadata_mut().insert(TOKEN, "MC40Mg".parse().unwrap());
+        response.metadata_mut().insert(STALE, "true".parse().unwrap());
         Ok(response)
     }
 

@@ -81,7 +81,7 @@ impl World {
     }
 
     pub async fn get(&self, user: &str, name: &str) -> Result<Order, Status> {
-        self.get_with(self.request(user, GetOrderRequest { name: name.to_owned() })).await
+        self.get_with(self.request(user, GetOrderRequest { name: name.to_owned(), ..Default::default() })).await
     }
 
     pub async fn get_with(&self, request: Request<GetOrderRequest>) -> Result<Order, Status> {

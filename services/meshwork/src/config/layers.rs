@@ -71,6 +71,12 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     if let Some(data) = &args.data {
         layers = layers.merge(Flag { key: "data", flag: "--data", value: path_text(data)? });
     }
+    let stores = [("orders.mongo.uri", "--mongo", &args.mongo)];
+    for (key, flag, value) in stores {
+        if let Some(value) = value {
+            layers = layers.merge(Flag { key, flag, value: value.clone() });
+        }
+    }
     for (key, value) in flags {
         let flag = if *key == "ops" { "--ops-port" } else { "--port" };
         layers = layers.merge(Flag { key, flag, value: value.clone() });

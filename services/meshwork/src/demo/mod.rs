@@ -3,7 +3,6 @@
 mod report;
 mod shop;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order::State;
@@ -11,11 +10,10 @@ use meshwork_chassis::ClientConfig;
 use report::Report;
 use shop::Shop;
 use tonic::Status;
-use tonic::transport::Uri;
 
 use crate::cli::{DemoArgs, Output};
 use crate::failure::Failure;
-use crate::state::staff_credentials;
+use crate::state::{local_port, staff_credentials};
 
 /// How long a step may take.
 const STEP: Duration = Duration::from_secs(30);
@@ -29,15 +27,6 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let result = order(&args, &mut report).await;
     report.print();
     result
-}
-
-/// The port of a target on this machine.
-fn local_port(target: &str) -> Option<u16> {
-    let target: Uri = target.trim_start_matches("dns:///").parse().ok()?;
-    let host = target.host()?.trim_matches(['[', ']']);
-    let address = host.parse::<IpAddr>();
-    let local = host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback());
-    local.then(|| target.port_u16().unwrap_or(80))
 }
 
 /// The steps.
@@ -88,22 +77,5 @@ async fn step<T>(
             format!("could not {name} within {} s", STEP.as_secs()),
             "look into the log of `meshwork up`",
         )),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::local_port;
-
-    #[test]
-    fn only_a_loopback_target_is_local() {
-        for target in
-            ["http://127.0.0.1:7", "http://127.8.0.1:7", "http://localhost:7", "http://[::1]:7", "dns:///localhost:7"]
-        {
-            assert_eq!(local_port(target), Some(7), "{target}");
-        }
-        for target in ["http://10.0.0.1:7", "http://shop.example:7", "http://127.0.0.1.example:7", "nonsense:x"] {
-            assert_eq!(local_port(target), None, "{target}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshwork_api::ProductName;
+use meshwork_api::{ProductName, ProjectionName};
 use meshwork_chassis::errors::{
     COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, NOT_ALLOWED, REQUEST_ID_REUSED, internal,
 };
@@ -11,7 +11,7 @@ use tonic::{Code, Status};
 
 use crate::app::AppError;
 use crate::domain::OrderError;
-use crate::ports::{CatalogueError, StoreError};
+use crate::ports::{CatalogueError, ProjectionError, StoreError};
 
 /// The domain of this service's errors.
 pub const DOMAIN: &str = "orders.meshwork.dev";
@@ -55,6 +55,54 @@ pub const ORDER_DAMAGED: ErrorKind = ErrorKind::new(
     "What is stored of this order can't be understood. The log names the place; other orders are not affected.",
 );
 
+/// There is no such projection.
+pub const PROJECTION_NOT_FOUND: ErrorKind =
+    ErrorKind::new("PROJECTION_NOT_FOUND", Code::NotFound, "There is no such projection. ListProjections names them.");
+/// Another rebuild or rollback is under way.
+pub const REBUILD_RUNNING: ErrorKind = ErrorKind::retryable(
+    "REBUILD_RUNNING",
+    Code::Aborted,
+    Duration::from_secs(5),
+    "Another rebuild or rollback of the projection is under way. Try again when it is done.",
+);
+/// The new version differs from the live one.
+pub const PROJECTION_DIFFERS: ErrorKind = ErrorKind::new(
+    "PROJECTION_DIFFERS",
+    Code::FailedPrecondition,
+    "Rows of the new version differ from those of the live one, which stays. ErrorInfo names the first of them. Where \
+     that is meant, set accept_differences.",
+);
+/// An event can't be applied.
+pub const PROJECTION_POISONED: ErrorKind = ErrorKind::new(
+    "PROJECTION_POISONED",
+    Code::FailedPrecondition,
+    "An event can't be applied to the new version. The live version stays. ErrorInfo names the stream.",
+);
+/// There is no version to go back to.
+pub const NOTHING_TO_ROLL_BACK: ErrorKind = ErrorKind::new(
+    "NOTHING_TO_ROLL_BACK",
+    Code::FailedPrecondition,
+    "No version of the projection is kept that was live before.",
+);
+/// The stream is followed.
+pub const STREAM_NOT_PARKED: ErrorKind = ErrorKind::new(
+    "STREAM_NOT_PARKED",
+    Code::NotFound,
+    "The stream is not parked. GetProjection lists those that are.",
+);
+/// The stream still can't be followed.
+pub const STREAM_STILL_PARKED: ErrorKind = ErrorKind::new(
+    "STREAM_STILL_PARKED",
+    Code::FailedPrecondition,
+    "The stream's event still can't be applied; the stream stays parked.",
+);
+/// The projection can't be made anew.
+pub const PROJECTION_FIXED: ErrorKind = ErrorKind::new(
+    "PROJECTION_FIXED",
+    Code::Unimplemented,
+    "This projection has one version, and can't be made anew beside it.",
+);
+
 /// All errors of this service.
 pub const TABLE: &[&[&ErrorKind]] = &[
     COMMON,
@@ -66,6 +114,14 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &ORDER_CONTENDED,
         &OUTCOME_UNKNOWN,
         &ORDER_DAMAGED,
+        &PROJECTION_NOT_FOUND,
+        &REBUILD_RUNNING,
+        &PROJECTION_DIFFERS,
+        &PROJECTION_POISONED,
+        &NOTHING_TO_ROLL_BACK,
+        &STREAM_NOT_PARKED,
+        &STREAM_STILL_PARKED,
+        &PROJECTION_FIXED,
     ],
 ];
 
@@ -90,6 +146,7 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             ETAG_MISMATCH.status(DOMAIN, format!("{name} has changed since it was read; read it again"), &about)
         }
         AppError::AheadOfOrder => violation("resume_token", error),
+        AppError::NoSuchVersion => violation("version", error),
         AppError::RequestReused => {
             REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before; send a new one", &[])
         }
@@ -109,6 +166,38 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             tracing::error!(order = name, cause, "an order can't be read");
             ORDER_DAMAGED.status(DOMAIN, "what is stored of this order can't be understood", &about)
         }
+    }
+}
+
+/// The status for a projection that there is none of.
+pub(super) fn unknown_projection() -> Status {
+    PROJECTION_NOT_FOUND.status(DOMAIN, "there is no such projection", &[])
+}
+
+/// The status for what was not done to the projection `name`.
+pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) -> Status {
+    let name = name.to_string();
+    let about = [("projection", name.as_str())];
+    match error {
+        ProjectionError::Running => REBUILD_RUNNING.status(DOMAIN, error, &about),
+        ProjectionError::Differs(report) => {
+            let keys: Vec<_> = report.differences.iter().take(5).map(|difference| difference.key.as_str()).collect();
+            let (rows, differing, keys) = (report.rows.to_string(), report.differing.to_string(), keys.join(", "));
+            let metadata =
+                [about[0], ("rows", rows.as_str()), ("differing_rows", differing.as_str()), ("first", keys.as_str())];
+            PROJECTION_DIFFERS.status(DOMAIN, format!("{error}, first {keys}"), &metadata)
+        }
+        ProjectionError::Poisoned { stream, reason } => {
+            let metadata = [about[0], ("stream", stream.as_str()), ("reason", reason.as_str())];
+            PROJECTION_POISONED.status(DOMAIN, error, &metadata)
+        }
+        ProjectionError::NothingToRollBack => NOTHING_TO_ROLL_BACK.status(DOMAIN, error, &about),
+        ProjectionError::NotParked => STREAM_NOT_PARKED.status(DOMAIN, error, &about),
+        ProjectionError::StillParked(reason) => {
+            STREAM_STILL_PARKED.status(DOMAIN, error, &[about[0], ("reason", reason.as_str())])
+        }
+        ProjectionError::Unsupported => PROJECTION_FIXED.status(DOMAIN, error, &about),
+        ProjectionError::Store(error) => internal(DOMAIN, error),
     }
 }
 

@@ -16,7 +16,9 @@ use uuid::Uuid;
 
 use super::codec;
 use crate::domain::{Order, OrderEvent, evolve};
-use crate::ports::{Append, AppendError, Changes, Claim, Done, OrderStore, Recorded, StoreError};
+use crate::ports::{
+    Append, AppendError, Appended, Changes, Claim, OrderStore, Position, Recorded, Settled, StoreError,
+};
 
 /// The types of the events in a request's stream. They are ours alone: nothing is published of them.
 const REQUEST_CLAIMED: &str = "request_claimed";
@@ -98,7 +100,7 @@ impl OrderStore for EventOrderStore {
         Ok(self.orders.load(&order.to_string()).await?.state)
     }
 
-    async fn append(&self, append: Append) -> Result<Done, AppendError> {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
         let Append { order: name, before: mut order, command_id, events, at } = append;
         let expected = order.as_ref().map_or(Expected::NoStream, |order| Expected::Exact(order.version));
         let mut encoded = Vec::with_capacity(events.len());
@@ -120,7 +122,11 @@ impl OrderStore for EventOrderStore {
             at,
         };
         match self.store.append(commit).await {
-            Ok(appended) => Ok(Done { version: appended.commit.version(), replayed: appended.replayed }),
+            Ok(appended) => Ok(Appended {
+                version: appended.commit.version(),
+                position: appended.commit.position,
+                replayed: appended.replayed,
+            }),
             Err(CommitError::VersionConflict { .. }) => Err(AppendError::Conflict),
             Err(CommitError::Store(error)) => Err(AppendError::Store(error.into())),
             Err(error @ (CommitError::CommandReused { .. } | CommitError::Size)) => {
@@ -131,6 +137,11 @@ impl OrderStore for EventOrderStore {
 
     async fn find(&self, order: &OrderName, command_id: &str) -> Result<Option<i64>, StoreError> {
         Ok(self.store.find(&order.to_string(), command_id).await?.map(|commit| commit.version()))
+    }
+
+    async fn position(&self, order: &OrderName, version: i64) -> Result<Option<Position>, StoreError> {
+        let commits = self.store.read(&order.to_string(), version - 1).await?;
+        Ok(commits.first().map(|commit| commit.position))
     }
 
     async fn look_up(&self, request: &RequestKey) -> Result<Claim, StoreError> {
@@ -161,7 +172,7 @@ impl OrderStore for EventOrderStore {
         }
     }
 
-    async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Done, StoreError> {
+    async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Settled, StoreError> {
         let settle = AppendCommit {
             stream: request_stream(request),
             // Behind the claim, which is the stream's first event.
@@ -173,7 +184,7 @@ impl OrderStore for EventOrderStore {
             at,
         };
         match self.store.append(settle).await {
-            Ok(appended) => Ok(Done { version: settled_version(&appended.commit)?, replayed: appended.replayed }),
+            Ok(appended) => Ok(Settled { version: settled_version(&appended.commit)?, replayed: appended.replayed }),
             Err(CommitError::Store(error)) => Err(error.into()),
             Err(error) => Err(StoreError::Damaged(error.to_string())),
         }

@@ -5,6 +5,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderService;
 use meshwork_api::{OrderName, ProductName, UserName};
+use meshwork_chassis::clock::from_timestamp;
+use meshwork_chassis::consistency::{ConsistencyToken, mark_stale};
 use meshwork_chassis::request::{RequestKey, mark_replay};
 use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, etag, filter, page};
@@ -15,10 +17,10 @@ use tonic::{Request, Response, Status};
 use super::convert::{event_to_proto, order_to_proto, state_from_word};
 use super::errors::{DOMAIN, missing_product, not_for, status};
 use crate::app::commands::{ChangeOrder, CreateOrder, NewLine};
-use crate::app::queries::{OrderChange, OrderWatch};
+use crate::app::queries::{AsOf, OrderChange, OrderWatch};
 use crate::app::{App, AppError, Reply};
 use crate::domain::{Command, Order};
-use crate::ports::{CatalogueError, OrderFilter};
+use crate::ports::{CatalogueError, OrderFilter, Position};
 
 /// How many lines an order has at most.
 const MAX_LINES: usize = 100;
@@ -47,6 +49,9 @@ impl OrderGrpc {
 
 fn respond(reply: Reply<Order>) -> Response<proto::Order> {
     let mut response = Response::new(order_to_proto(&reply.answer));
+    if let Some(Position { partition, n }) = reply.position {
+        ConsistencyToken { partition, n }.attach(&mut response);
+    }
     if reply.replayed {
         mark_replay(&mut response);
     }
@@ -94,6 +99,22 @@ fn parse_version(cursor: &str, violations: &mut Violations) -> i64 {
         violations.add("page_token", "must be a next_page_token of this list");
         0
     })
+}
+
+/// As of when a GetOrder request asks.
+fn read_as_of(request: &proto::GetOrderRequest, violations: &mut Violations) -> AsOf {
+    violations.check(request.version >= 0, "version", "must not be negative");
+    let Some(time) = &request.read_time else {
+        return if request.version > 0 { AsOf::Version(request.version) } else { AsOf::Now };
+    };
+    violations.check(request.version == 0, "read_time", "must not be given together with version");
+    from_timestamp(time).map_or_else(
+        || {
+            violations.add("read_time", "must be a time in the years 1 to 9999, its nanos 0 to 999,999,999");
+            AsOf::Now
+        },
+        AsOf::Time,
+    )
 }
 
 /// The parts of a CreateOrder request.
@@ -173,10 +194,12 @@ impl OrderService for OrderGrpc {
 
     async fn get_order(&self, request: Request<proto::GetOrderRequest>) -> Result<Response<proto::Order>, Status> {
         let principal = Principal::of(&request);
+        let request = request.into_inner();
         let mut violations = Violations::new();
-        let name = violations.name(&request.get_ref().name, "name");
+        let name = violations.name(&request.name, "name");
+        let as_of = read_as_of(&request, &mut violations);
         let name: OrderName = checked(name, violations)?;
-        let order = self.app.get_order(&principal, &name).await;
+        let order = self.app.get_order_as_of(&principal, &name, as_of).await;
         Ok(Response::new(order_to_proto(&order.map_err(|error| status(&name.to_string(), &error))?)))
     }
 
@@ -185,8 +208,10 @@ impl OrderService for OrderGrpc {
         request: Request<proto::ListOrdersRequest>,
     ) -> Result<Response<proto::ListOrdersResponse>, Status> {
         let principal = Principal::of(&request);
-        let request = request.into_inner();
         let mut violations = Violations::new();
+        let seen = ConsistencyToken::of(&request, &mut violations);
+        let seen = seen.map(|ConsistencyToken { partition, n }| Position { partition, n });
+        let request = request.into_inner();
         let terms = filter::parse(&request.filter, &["customer", "state"], &mut violations);
         let customer = terms.get("customer").and_then(|name| violations.name(name, "filter"));
         let state = terms.get("state").and_then(|word| {
@@ -197,12 +222,16 @@ impl OrderService for OrderGrpc {
         let arguments = [request.filter.as_str()];
         let wanted = page::read(request.page_size, &request.page_token, &arguments, &mut violations);
         violations.finish(DOMAIN)?;
-        let page = self.app.list_orders(&principal, OrderFilter { customer, state }, &wanted).await;
-        let page = page.map_err(|error| status("the list", &error))?;
-        Ok(Response::new(proto::ListOrdersResponse {
-            orders: page.items.iter().map(order_to_proto).collect(),
-            next_page_token: page::token(page.next.as_deref(), &arguments),
-        }))
+        let listed = self.app.list_orders(&principal, OrderFilter { customer, state }, &wanted, seen).await;
+        let listed = listed.map_err(|error| status("the list", &error))?;
+        let mut response = Response::new(proto::ListOrdersResponse {
+            orders: listed.page.items.iter().map(order_to_proto).collect(),
+            next_page_token: page::token(listed.page.next.as_deref(), &arguments),
+        });
+        if listed.stale {
+            mark_stale(&mut response);
+        }
+        Ok(response)
     }
 
     async fn cancel_order(

@@ -1,11 +1,12 @@
 //! The read model in SQLite: view, parked orders and checkpoint change in one transaction.
 
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_chassis::page::{Page, PageRequest};
-use meshwork_eventstore::Commit;
+use meshwork_eventstore::{Commit, partition_of};
 use meshwork_sql::{AppliedMigration, Component, Error as SqlError, Sqlite, to_micros};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -14,11 +15,14 @@ use time::OffsetDateTime;
 
 use super::event_store::recorded;
 use crate::domain::{Order, State, evolve};
-use crate::ports::{OrderFilter, OrderReadModel, StoreError};
+use crate::ports::{OrderFilter, OrderReadModel, ParkedStream, Position, StoreError};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
 const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
+
+/// How often a query that waits for the view looks how far it has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// The orders as lists show them.
 #[derive(Clone)]
@@ -72,6 +76,25 @@ impl SqliteReadModel {
             .await
             .map_err(unavailable)?;
         row.try_get(0).map_err(unavailable)
+    }
+
+    /// The orders that lists show as they were, and why; the newest 100.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn parked(&self, partitions: u16) -> Result<Vec<ParkedStream>, StoreError> {
+        let rows = sqlx::query("SELECT id, reason FROM parked_orders ORDER BY rowid DESC LIMIT 100")
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(unavailable)?;
+        let parked = |row: &SqliteRow| {
+            let id: String = row.try_get(0).map_err(unavailable)?;
+            let stream = format!("orders/{id}");
+            let partition = partition_of(&stream, partitions);
+            // Where it was parked is not kept.
+            Ok(ParkedStream { stream, partition, position: 0, reason: row.try_get(1).map_err(unavailable)? })
+        };
+        rows.iter().map(parked).collect()
     }
 
     /// Applies commits that follow position `after` of their partition. Returns false, having changed nothing, when the
@@ -208,6 +231,19 @@ impl OrderReadModel for SqliteReadModel {
         let rows = sql.build().fetch_all(self.db.reader()).await.map_err(unavailable)?;
         let orders: Vec<_> = rows.iter().map(body).collect::<Result<_, _>>()?;
         Ok(Page::cut(orders, page.size, cursor))
+    }
+
+    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            if self.checkpoint(position.partition).await? >= position.n {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 
     async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {

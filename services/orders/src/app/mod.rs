@@ -6,7 +6,7 @@ pub mod queries;
 use std::sync::Arc;
 
 use crate::domain::OrderError;
-use crate::ports::{Catalogue, CatalogueError, Clock, OrderReadModel, OrderStore, StoreError};
+use crate::ports::{Catalogue, CatalogueError, Clock, OrderReadModel, OrderStore, Position, StoreError};
 
 /// The use cases with what they need.
 #[derive(Clone)]
@@ -36,6 +36,9 @@ pub enum AppError {
     /// The order has fewer events than the caller claims to know.
     #[error("is ahead of the order")]
     AheadOfOrder,
+    /// The order hasn't come to the version as of which it is asked for.
+    #[error("is ahead of the order")]
+    NoSuchVersion,
     /// The request id came with another body before.
     #[error("the request_id came with another body before")]
     RequestReused,
@@ -55,6 +58,8 @@ pub enum AppError {
 pub struct Reply<T> {
     /// The answer.
     pub answer: T,
+    /// Where the events stand that made the answer what it is: who has read so far knows of it.
+    pub position: Option<Position>,
     /// Whether the answer was given before, to the same request.
     pub replayed: bool,
 }

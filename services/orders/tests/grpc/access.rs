@@ -11,7 +11,7 @@ use crate::refusal::{because, reason, reason_of, refused};
 use crate::shop::{Client, PATIENCE, Shop, cancel, deliver, placement, ship, uuid};
 
 fn get(name: &str) -> proto::GetOrderRequest {
-    proto::GetOrderRequest { name: name.to_owned() }
+    proto::GetOrderRequest { name: name.to_owned(), ..Default::default() }
 }
 
 fn events(name: &str) -> proto::ListOrderEventsRequest {

@@ -53,7 +53,8 @@ async fn the_catalogue_is_asked_with_a_token_of_the_service_role() {
     // The token is good, for a service: it opens what customers may not see.
     let order = shop.order("anna").await;
     let mut service = shop.bearing(Some(token));
-    let request = meshwork_api::meshwork::orders::v1::GetOrderRequest { name: order.name.clone() };
+    let request =
+        meshwork_api::meshwork::orders::v1::GetOrderRequest { name: order.name.clone(), ..Default::default() };
     assert_eq!(service.get_order(request).await.unwrap().into_inner(), order);
 }
 

@@ -6,8 +6,11 @@
 mod access;
 mod catalogue;
 mod change;
+mod consistency;
 mod create;
+mod history;
 mod inventory;
+mod projections;
 mod read;
 mod refusal;
 mod requests;

@@ -40,7 +40,7 @@ async fn names_that_are_none_are_refused() {
     let shop = Shop::open().await;
     let mut anna = shop.customer("anna");
     for name in BAD_NAMES {
-        let get = proto::GetOrderRequest { name: name.to_owned() };
+        let get = proto::GetOrderRequest { name: name.to_owned(), ..Default::default() };
         assert_eq!(bad_fields(anna.get_order(get).await), ["name"], "{name}");
         assert_eq!(bad_fields(anna.list_order_events(events(name, 0, "")).await), ["parent"], "{name}");
     }
@@ -250,7 +250,7 @@ async fn an_order_that_can_not_be_read_says_so_and_the_others_go_on() {
     shop.damage(&damaged).await;
     let mut anna = shop.customer("anna");
     let lost = because(Code::DataLoss, "ORDER_DAMAGED");
-    let status = refused(anna.get_order(proto::GetOrderRequest { name: damaged.clone() }).await);
+    let status = refused(anna.get_order(proto::GetOrderRequest { name: damaged.clone(), ..Default::default() }).await);
     assert_eq!(reason(&status), lost);
     assert!(!status.message().contains("order_confirmed"), "the cause is the log's affair: {status:?}");
     assert_eq!(reason_of(anna.list_order_events(events(&damaged, 0, "")).await), lost);

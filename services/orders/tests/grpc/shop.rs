@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::config::{AuthConfig, Listen};
@@ -123,6 +124,13 @@ impl Shop {
         OrderServiceClient::with_interceptor(channel, Bearer(header))
     }
 
+    /// A caller of what administers projections.
+    pub fn projections(&self, user: &str, role: &str) -> ProjectionServiceClient<InterceptedService<Channel, Bearer>> {
+        let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
+        let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
+        ProjectionServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
     /// Places an order of two teas for `users/{user}`.
     pub async fn order(&self, user: &str) -> Order {
         self.customer(user).create_order(placement(&[("tea", 2)])).await.unwrap().into_inner()
@@ -147,7 +155,11 @@ impl Shop {
 
     /// The order as it is.
     pub async fn get(&self, name: &str) -> Order {
-        self.staff().get_order(proto::GetOrderRequest { name: name.to_owned() }).await.unwrap().into_inner()
+        self.staff()
+            .get_order(proto::GetOrderRequest { name: name.to_owned(), ..Default::default() })
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// The order as soon as it is in a state.

@@ -7,7 +7,7 @@ use meshwork_chassis::request::RequestKey;
 use super::create_order::command_id;
 use crate::app::{App, AppError, Reply};
 use crate::domain::{Command, Order, OrderError, decide, evolve};
-use crate::ports::{Append, AppendError, Done};
+use crate::ports::{Append, AppendError, Appended};
 
 /// How often a command is decided anew when others change the order meanwhile.
 const TRIES: usize = 5;
@@ -45,7 +45,7 @@ impl App {
         if let Some(request) = &change.request
             && let Some(version) = self.find_answer(request, &change.name, &command_id).await?
         {
-            return Ok(Reply { answer: self.order_at(&change.name, version).await?, replayed: true });
+            return self.reply_at(&change.name, version, true).await;
         }
         let request = change.request.as_ref();
         self.execute(&change.name, &change.command, change.expected, command_id, request).await
@@ -69,7 +69,7 @@ impl App {
             if request.is_some()
                 && let Some(version) = self.store.find(name, &command_id).await?
             {
-                return Ok(Reply { answer: self.order_at(name, version).await?, replayed: true });
+                return self.reply_at(name, version, true).await;
             }
             if expected.is_some_and(|expected| expected != order.version) {
                 return Err(AppError::EtagMismatch);
@@ -78,9 +78,9 @@ impl App {
             let at = self.clock.now();
             self.claim(request, at).await?;
             if events.is_empty() {
-                let Some(request) = request else { return Ok(Reply { answer: order, replayed: false }) };
-                let done = self.store.settle(request, order.version, at).await?;
-                return Ok(Reply { answer: self.order_at(name, done.version).await?, replayed: done.replayed });
+                let Some(request) = request else { return self.reply_at(name, order.version, false).await };
+                let settled = self.store.settle(request, order.version, at).await?;
+                return self.reply_at(name, settled.version, settled.replayed).await;
             }
             let append = Append {
                 order: name.clone(),
@@ -90,13 +90,12 @@ impl App {
                 at,
             };
             match self.store.append(append).await {
-                Ok(Done { replayed: false, .. }) => {
+                Ok(Appended { replayed: false, position, .. }) => {
                     let changed = events.iter().try_fold(order, |order, event| evolve(Some(order), name, event, at));
-                    return Ok(Reply { answer: changed.ok_or(OrderError::Missing)?, replayed: false });
+                    let answer = changed.ok_or(OrderError::Missing)?;
+                    return Ok(Reply { answer, position: Some(position), replayed: false });
                 }
-                Ok(Done { version, replayed: true }) => {
-                    return Ok(Reply { answer: self.order_at(name, version).await?, replayed: true });
-                }
+                Ok(Appended { version, replayed: true, .. }) => return self.reply_at(name, version, true).await,
                 Err(AppendError::Conflict) => {}
                 Err(AppendError::Store(error)) => return Err(error.into()),
             }

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::app::{App, AppError, Reply};
 use crate::domain::{Command, Line, Order, OrderError, decide, fold};
-use crate::ports::{Append, AppendError, Claim, Done};
+use crate::ports::{Append, AppendError, Appended, Claim};
 
 /// The ids of orders that were made from request ids are in this space (UUIDv5).
 const ORDER_IDS: Uuid = Uuid::from_u128(0x8f1d_3c52_6a07_4b9e_9c64_21f0_5be7_d310);
@@ -45,13 +45,13 @@ impl App {
         if let Some(request) = &command.request
             && let Some(version) = self.find_answer(request, &name, &command_id).await?
         {
-            return Ok(Reply { answer: self.order_at(&name, version).await?, replayed: true });
+            return self.reply_at(&name, version, true).await;
         }
         // Known before the request's id is claimed, which then may come again with another choice.
         if command.name.is_some() && self.load(&name).await?.is_some() {
             // Unless the order was placed a moment ago, by the same request.
             return match self.store.find(&name, &command_id).await? {
-                Some(version) => Ok(Reply { answer: self.order_at(&name, version).await?, replayed: true }),
+                Some(version) => self.reply_at(&name, version, true).await,
                 None => Err(OrderError::Exists.into()),
             };
         }
@@ -61,11 +61,11 @@ impl App {
         self.claim(command.request.as_ref(), at).await?;
         let order = fold(&name, events.iter().map(|event| (event, at))).ok_or(OrderError::Missing)?;
         match self.store.append(Append { order: name.clone(), before: None, command_id, events, at }).await {
-            Ok(Done { replayed: false, .. }) => Ok(Reply { answer: order, replayed: false }),
-            // The same request was under way twice, and the other call was faster.
-            Ok(Done { version, replayed: true }) => {
-                Ok(Reply { answer: self.order_at(&name, version).await?, replayed: true })
+            Ok(Appended { replayed: false, position, .. }) => {
+                Ok(Reply { answer: order, position: Some(position), replayed: false })
             }
+            // The same request was under way twice, and the other call was faster.
+            Ok(Appended { version, replayed: true, .. }) => self.reply_at(&name, version, true).await,
             Err(AppendError::Conflict) => Err(OrderError::Exists.into()),
             Err(AppendError::Store(error)) => Err(error.into()),
         }
@@ -111,8 +111,19 @@ impl App {
         }
     }
 
+    /// The answer to a command that has left the order at a version.
+    pub(super) async fn reply_at(
+        &self,
+        name: &OrderName,
+        version: i64,
+        replayed: bool,
+    ) -> Result<Reply<Order>, AppError> {
+        let answer = self.order_at(name, version).await?;
+        Ok(Reply { answer, position: self.store.position(name, version).await?, replayed })
+    }
+
     /// The order as it was at a version.
-    pub(super) async fn order_at(&self, name: &OrderName, version: i64) -> Result<Order, AppError> {
+    pub(in crate::app) async fn order_at(&self, name: &OrderName, version: i64) -> Result<Order, AppError> {
         let history = self.store.history(name, 0).await?;
         let history = history.iter().filter(|recorded| recorded.version <= version);
         Ok(fold(name, history.map(|recorded| (&recorded.event, recorded.at))).ok_or(OrderError::Missing)?)

@@ -5,4 +5,6 @@ mod list_order_events;
 mod list_orders;
 mod watch_order;
 
+pub use get_order::AsOf;
+pub use list_orders::Listed;
 pub use watch_order::{OrderChange, OrderWatch};

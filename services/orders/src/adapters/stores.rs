@@ -1,0 +1,93 @@
+//! The stores that the settings name, opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use meshwork_chassis::ServeError;
+use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
+use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
+use meshwork_sql::AppliedMigration;
+
+use super::read_model::SqliteReadModel;
+use crate::config::{Config, PARTITIONS, servers};
+
+/// The stores of the service.
+pub struct Stores {
+    /// The events.
+    pub events: Arc<dyn EventStore>,
+    /// Snapshots of what has many of them.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// The lists.
+    pub view: SqliteReadModel,
+}
+
+fn events_file(data: &Path) -> PathBuf {
+    data.join("events.db")
+}
+
+fn view_file(data: &Path) -> PathBuf {
+    data.join("view.db")
+}
+
+/// A database in a folder can't be opened.
+pub fn folder_error(error: meshwork_sql::Error) -> ServeError {
+    ServeError::new(error, "look whether the data folder can be written and the disk has room")
+}
+
+fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
+    let hint = match error {
+        OpenError::Server(_) => "look whether `orders.mongo.uri` names a server that runs and admits this account",
+        OpenError::Unfit(_) => {
+            "use another server, or leave `orders.mongo.uri` empty to keep events in the data folder"
+        }
+        OpenError::Settings(_) => "correct the settings in `orders.mongo`",
+    };
+    ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
+}
+
+/// Opens the stores, making what is missing of them.
+///
+/// # Errors
+/// When one can't be opened.
+pub async fn open(config: &Config) -> Result<Stores, ServeError> {
+    let (events, snapshots): (Arc<dyn EventStore>, Arc<dyn SnapshotStore>) = match config.mongo.options()? {
+        Some(options) => {
+            let store = MongoServer::open(&options).await.map_err(|error| mongo_error(&options, &error))?;
+            let store = Arc::new(store);
+            (store.clone(), store)
+        }
+        None => {
+            let store = SqliteEventStore::open(&events_file(&config.data), PARTITIONS).await;
+            let store = Arc::new(store.map_err(folder_error)?);
+            (store.clone(), store)
+        }
+    };
+    let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
+    Ok(Stores { events, snapshots, view })
+}
+
+/// Brings the stores to this release.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    let mut applied = match config.mongo.options()? {
+        Some(options) => {
+            // Its indexes are made by opening it; there are no numbered migrations.
+            MongoServer::open(&options).await.map_err(|error| mongo_error(&options, &error))?;
+            Vec::new()
+        }
+        None => SqliteEventStore::migrate(&events_file(&config.data)).await.map_err(folder_error)?,
+    };
+    applied.extend(SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?);
+    Ok(applied)
+}
+
+/// Where the settings place the events and the lists, in words for people.
+pub fn places(config: &Config) -> [(&'static str, String); 2] {
+    let events = match config.mongo.uri.expose() {
+        "" => format!("SQLite, {}", events_file(&config.data).display()),
+        uri => format!("MongoDB, {} (database {})", servers(uri), config.mongo.database),
+    };
+    [("order events", events), ("order lists", format!("SQLite, {}", view_file(&config.data).display()))]
+}
