@@ -8,6 +8,7 @@ use meshwork_chassis::ClientConfig;
 use meshwork_chassis::config::{AuthConfig, Listen, Secret};
 use meshwork_chassis::server::{ServeError, ServerConfig};
 use meshwork_eventstore::mongodb::{DatabaseRange, MongoOptions};
+use meshwork_sql::PostgresOptions;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Where the orders' events are, if not in the folder.
     pub mongo: MongoConfig,
+    /// Where the orders' lists are, if not in the folder.
+    pub postgres: PostgresConfig,
     /// How this service calls others.
     pub client: ClientConfig,
     /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
@@ -54,6 +57,7 @@ impl Default for Config {
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             mongo: MongoConfig::default(),
+            postgres: PostgresConfig::default(),
             client: ClientConfig::default(),
             products: "http://127.0.0.1:8082".to_owned(),
             reservation_timeout: Duration::from_secs(660),
@@ -79,7 +83,8 @@ impl Config {
                 return Err(ServeError::new(format!("orders.{key} is {shown}"), format!("it must be {right}")));
             }
         }
-        self.mongo.check()
+        self.mongo.check()?;
+        self.postgres.check()
     }
 }
 
@@ -218,6 +223,77 @@ impl MongoConfig {
     }
 }
 
+/// A PostgreSQL for the orders' lists.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// The database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; TLS by `?sslmode=`. Empty: the lists lie in the folder
+    /// of the service.
+    pub url: Secret,
+    /// How many connections there are at most.
+    pub max_connections: u32,
+    /// How many connections are kept open.
+    pub min_connections: u32,
+    /// How long to wait for a connection.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub acquire_timeout: Duration,
+    /// How long a statement may take.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub statement_timeout: Duration,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        let options = PostgresOptions::new("");
+        Self {
+            url: Secret::new(""),
+            max_connections: options.max_connections,
+            min_connections: options.min_connections,
+            acquire_timeout: options.acquire_timeout,
+            statement_timeout: options.statement_timeout,
+        }
+    }
+}
+
+impl PostgresConfig {
+    /// Whether the values make sense.
+    fn check(&self) -> Result<(), ServeError> {
+        let refuse = |key: &str, value: &dyn std::fmt::Display, right: &str| {
+            Err(ServeError::new(format!("orders.postgres.{key} is {value}"), format!("it must be {right}")))
+        };
+        let url = self.url.expose();
+        if !url.is_empty() && !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return refuse("url", &"no address of a PostgreSQL", "postgres://USER@HOST:PORT/DATABASE, or empty");
+        }
+        if !(2..=1000).contains(&self.max_connections) {
+            return refuse("max_connections", &self.max_connections, "2 to 1000");
+        }
+        if self.min_connections > self.max_connections {
+            return refuse("min_connections", &self.min_connections, "at most max_connections");
+        }
+        for (key, value) in [("acquire_timeout", self.acquire_timeout), ("statement_timeout", self.statement_timeout)] {
+            if value < Duration::from_millis(10) || value > Duration::from_secs(300) {
+                return refuse(key, &humantime_serde::re::humantime::format_duration(value), "10ms to 5m");
+            }
+        }
+        Ok(())
+    }
+
+    /// The database's options; `None` when the lists lie in the folder.
+    pub(crate) fn options(&self) -> Option<PostgresOptions> {
+        let url = self.url.expose();
+        (!url.is_empty()).then(|| PostgresOptions {
+            max_connections: self.max_connections,
+            min_connections: self.min_connections,
+            acquire_timeout: self.acquire_timeout,
+            statement_timeout: self.statement_timeout,
+            ..PostgresOptions::new(url)
+        })
+    }
+}
+
 /// Whether every server takes this for the name of a database.
 fn is_database(name: &str) -> bool {
     (1..=63).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
@@ -264,6 +340,21 @@ mod tests {
         ] {
             let refused = Config { mongo: bad, ..Config::default() }.check().unwrap_err();
             assert!(refused.sentence.starts_with(&format!("orders.mongo.{key} is ")), "{refused}");
+            assert!(!refused.to_string().contains("secret"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn bad_settings_of_postgresql_are_refused_by_their_keys() {
+        let config = PostgresConfig::default;
+        for (key, bad) in [
+            ("url", PostgresConfig { url: Secret::new("http://secret@host"), ..config() }),
+            ("max_connections", PostgresConfig { max_connections: 1, ..config() }),
+            ("min_connections", PostgresConfig { min_connections: 17, ..config() }),
+            ("statement_timeout", PostgresConfig { statement_timeout: Duration::ZERO, ..config() }),
+        ] {
+            let refused = Config { postgres: bad, ..Config::default() }.check().unwrap_err();
+            assert!(refused.sentence.starts_with(&format!("orders.postgres.{key} is ")), "{refused}");
             assert!(!refused.to_string().contains("secret"), "{refused}");
         }
     }

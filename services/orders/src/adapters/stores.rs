@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
+use meshwork_eventstore::projection::ProjectionStore;
 use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
-use meshwork_sql::AppliedMigration;
+use meshwork_sql::{AppliedMigration, PostgresOptions};
 
-use super::read_model::SqliteReadModel;
+use super::read_model::{PostgresReadModel, SqliteReadModel};
 use crate::config::{Config, PARTITIONS, servers};
+use crate::ports::OrderReadModel;
 
 /// The stores of the service.
 pub struct Stores {
@@ -17,8 +19,10 @@ pub struct Stores {
     pub events: Arc<dyn EventStore>,
     /// Snapshots of what has many of them.
     pub snapshots: Arc<dyn SnapshotStore>,
-    /// The lists.
-    pub view: SqliteReadModel,
+    /// The lists, for queries.
+    pub lists: Arc<dyn OrderReadModel>,
+    /// The lists, for those who keep them.
+    pub view: Arc<dyn ProjectionStore>,
 }
 
 fn events_file(data: &Path) -> PathBuf {
@@ -45,6 +49,13 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
     ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
 }
 
+fn postgres_error(options: &PostgresOptions, error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(
+        format!("the order lists at {}: {error}", servers(&options.url)),
+        "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account",
+    )
+}
+
 /// Opens the stores, making what is missing of them.
 ///
 /// # Errors
@@ -62,8 +73,19 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
-    let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
-    Ok(Stores { events, snapshots, view })
+    let (lists, view): (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>) = match config.postgres.options() {
+        Some(options) => {
+            let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(&options, &error))?;
+            let view = Arc::new(view);
+            (view.clone(), view)
+        }
+        None => {
+            let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
+            let view = Arc::new(view);
+            (view.clone(), view)
+        }
+    };
+    Ok(Stores { events, snapshots, lists, view })
 }
 
 /// Brings the stores to this release.
@@ -79,7 +101,12 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
         }
         None => SqliteEventStore::migrate(&events_file(&config.data)).await.map_err(folder_error)?,
     };
-    applied.extend(SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?);
+    applied.extend(match config.postgres.options() {
+        Some(options) => {
+            PostgresReadModel::migrate(&options).await.map_err(|error| postgres_error(&options, &error))?
+        }
+        None => SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?,
+    });
     Ok(applied)
 }
 
@@ -89,5 +116,9 @@ pub fn places(config: &Config) -> [(&'static str, String); 2] {
         "" => format!("SQLite, {}", events_file(&config.data).display()),
         uri => format!("MongoDB, {} (database {})", servers(uri), config.mongo.database),
     };
-    [("order events", events), ("order lists", format!("SQLite, {}", view_file(&config.data).display()))]
+    let lists = match config.postgres.url.expose() {
+        "" => format!("SQLite, {}", view_file(&config.data).display()),
+        url => format!("PostgreSQL, {}", servers(url)),
+    };
+    [("order events", events), ("order lists", lists)]
 }
