@@ -12,6 +12,7 @@ mod processes;
 mod readme;
 mod shop;
 mod stopping;
+mod stores;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {
