@@ -90,7 +90,8 @@ impl<S: CommitServer> Log<S> {
                 // Nothing was decided on the stream's state: it goes behind whatever came first.
                 None if append.expected == Expected::Any => self.ends.invalidate(&append.stream),
                 None => {
-                    let actual = self.version(partition, &append.stream, end, attempt).await?;
+                    // What was read of the other's commit, at least; the stream may be further by now.
+                    let actual = self.ends.get(&append.stream).unwrap_or_default().max(end + 1);
                     return Err(AppendError::VersionConflict { stream: append.stream, actual });
                 }
             }
@@ -127,6 +128,11 @@ impl<S: CommitServer> Log<S> {
             self.stands(&found);
             return Ok(End::Done(same_command(found, append.command_hash, |_| true)?));
         }
+        if let (Some(version), Some(actual)) = (wanted, self.ends.get(&append.stream))
+            && actual > version
+        {
+            return Err(AppendError::VersionConflict { stream: append.stream.clone(), actual }.into());
+        }
         let from = wanted.map_or(0, |version| version.saturating_sub(1));
         let mut commits = self.server.load(partition, &append.stream, from).await?;
         if commits.is_empty() && from > 0 {
@@ -155,12 +161,16 @@ impl<S: CommitServer> Log<S> {
         let mut backoff = Backoff::new();
         let mut taken = 0;
         loop {
-            match self.try_insert(&mut commit, attempt).await {
-                Ok(()) => return Ok(Some(Appended { commit, replayed: false })),
-                Err(problem) => attempt.problem = Some(problem),
-            }
-            if attempt.sent {
-                match self.decide(&commit).await {
+            let overtaken = match self.try_insert(&mut commit, attempt).await {
+                Ok(true) => return Ok(Some(Appended { commit, replayed: false })),
+                Ok(false) => true,
+                Err(problem) => {
+                    attempt.problem = Some(problem);
+                    false
+                }
+            };
+            if attempt.sent || overtaken {
+                match self.decide(&commit, attempt.sent).await {
                     Ok(Decision::Done(appended)) => return Ok(Some(*appended)),
                     Ok(Decision::Conflict) => {
                         // Whatever of ours is still under way can't land any more.
@@ -187,11 +197,15 @@ impl<S: CommitServer> Log<S> {
         }
     }
 
-    /// Inserts the commit behind the last known position. The error tells what went wrong.
-    async fn try_insert(&self, commit: &mut Commit, attempt: &mut Attempt) -> Result<(), String> {
+    /// Inserts the commit behind the last known position; false when another commit of this process has its version by
+    /// now, and the insert could only be refused. The error tells what went wrong.
+    async fn try_insert(&self, commit: &mut Commit, attempt: &mut Attempt) -> Result<bool, String> {
         let number = commit.position.partition;
         let partition = self.partition(number);
         let _turn = partition.turn.lock().await;
+        if !attempt.sent && self.is_overtaken(commit) {
+            return Ok(false);
+        }
         let head = match partition.head() {
             Some(head) => head,
             None => self.begin(number).await.map_err(|error| error.0)?,
@@ -202,7 +216,7 @@ impl<S: CommitServer> Log<S> {
         match self.server.insert(commit).await {
             Ok(()) => {
                 self.stands(commit);
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 if matches!(error, InsertError::NotSent(_)) {
@@ -213,15 +227,26 @@ impl<S: CommitServer> Log<S> {
         }
     }
 
+    /// Whether the stream is known to have gone on since the commit was decided.
+    fn is_overtaken(&self, commit: &Commit) -> bool {
+        self.options.checks_boundaries()
+            && self.ends.get(&commit.stream).is_some_and(|end| end >= first_version(commit))
+    }
+
     /// What has become of an insert, by majority reads alone (MG-2, MG-3).
-    async fn decide(&self, commit: &Commit) -> Result<Decision, Failure> {
+    async fn decide(&self, commit: &Commit, sent: bool) -> Result<Decision, Failure> {
         let Position { partition, n } = commit.position;
         if let Some(found) = self.server.by_command(partition, &commit.stream, &commit.command_id).await? {
             self.stands(&found);
             let earlier = |found: &Commit| found.at != commit.at || found.events != commit.events;
             return Ok(Decision::Done(same_command(found, commit.command_hash, earlier)?));
         }
-        if self.server.by_version(partition, &commit.stream, first_version(commit)).await?.is_some() {
+        if let Some(other) = self.server.by_version(partition, &commit.stream, first_version(commit)).await? {
+            self.stands(&other);
+            return Ok(Decision::Conflict);
+        }
+        // Once something was sent, the commit that has overtaken this one may be itself.
+        if !sent && self.is_overtaken(commit) {
             return Ok(Decision::Conflict);
         }
         Ok(match self.server.by_position(partition, n).await? {
@@ -231,25 +256,6 @@ impl<S: CommitServer> Log<S> {
             }
             None => Decision::Nothing,
         })
-    }
-
-    /// The stream's version, which is above `end`.
-    async fn version(&self, partition: u16, stream: &str, end: i64, attempt: &mut Attempt) -> Result<i64, AppendError> {
-        let mut backoff = Backoff::new();
-        loop {
-            match self.server.load(partition, stream, end).await {
-                Ok(commits) => {
-                    let last = commits.into_iter().next_back().map(sound).transpose()?;
-                    if let Some(last) = last {
-                        self.stands(&last);
-                        return Ok(last.version());
-                    }
-                    // A read may be older than the one that told of the conflict.
-                }
-                Err(error) => attempt.problem = Some(error.0),
-            }
-            backoff.pause(|below| self.random(below)).await;
-        }
     }
 }
 

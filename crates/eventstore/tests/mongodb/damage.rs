@@ -1,0 +1,88 @@
+//! Documents that somebody has damaged, and such that somebody has lost.
+
+use meshwork_eventstore::testing::command;
+use meshwork_eventstore::{AppendError, Commit, EventStore, Expected, StoreError};
+use mongodb::bson::{Bson, Document, doc};
+
+use crate::World;
+
+/// Puts `document` in the place of the commit of `stream`.
+async fn replace(world: &World, stream: &str, change: impl FnOnce(&mut Document)) {
+    let documents = world.documents().await;
+    let mut document = documents.find_one(doc! { "s": stream }).await.unwrap().unwrap();
+    documents.delete_one(doc! { "_id": document.get("_id").unwrap() }).await.unwrap();
+    change(&mut document);
+    documents.insert_one(document).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_document_is_an_error_of_its_stream_and_stops_no_other() {
+    let world = World::new(1);
+    let writer = world.store().await;
+    let streams = ["truncated", "wrong-type", "uncounted", "no-hash"];
+    for stream in streams {
+        writer.append(command(stream, Expected::NoStream, "a", 2)).await.unwrap();
+    }
+    writer.append(command("sound", Expected::NoStream, "a", 1)).await.unwrap();
+    replace(&world, "truncated", |document| {
+        document.remove("e");
+    })
+    .await;
+    replace(&world, "wrong-type", |document| {
+        document.insert("r", "text");
+    })
+    .await;
+    replace(&world, "uncounted", |document| {
+        document.insert("c", 3);
+    })
+    .await;
+    replace(&world, "no-hash", |document| {
+        document.insert("ch", Bson::Null);
+    })
+    .await;
+
+    let store = world.store().await;
+    for stream in streams {
+        match store.read(stream, 0).await {
+            Err(StoreError::Damaged { place, problem }) => {
+                assert_eq!(place, stream);
+                assert!(!problem.is_empty());
+            }
+            other => panic!("{stream}: {other:?}"),
+        }
+        // Nothing is decided on a history that can't be read.
+        let refused = store.append(command(stream, Expected::Exact(2), "b", 1)).await;
+        assert!(matches!(refused, Err(AppendError::Store(StoreError::Damaged { .. }))), "{refused:?}");
+    }
+    assert_eq!(store.read("sound", 0).await.unwrap().len(), 1);
+    store.append(command("sound", Expected::Exact(1), "b", 1)).await.unwrap();
+    // Who follows the partition meets all of them, each with what is wrong.
+    let all = store.read_partition(0, 0, 100).await.unwrap();
+    let told = |commit: &Commit| (commit.stream.clone(), commit.position.n, commit.damage.is_some());
+    let expected: Vec<_> = (1..)
+        .zip(streams.into_iter().map(|stream| (stream, true)).chain([("sound", false), ("sound", false)]))
+        .map(|(n, (stream, damaged))| (stream.to_owned(), n, damaged))
+        .collect();
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn a_lost_document_is_replaced_by_a_tombstone_and_what_follows_is_read() {
+    let world = World::new(1);
+    let writer = world.store().await;
+    for stream in ["a", "b", "c"] {
+        writer.append(command(stream, Expected::NoStream, "a", 1)).await.unwrap();
+    }
+    drop(writer);
+    world.documents().await.delete_one(doc! { "s": "b" }).await.unwrap();
+    let store = world.store().await;
+    let all = store.read_partition(0, 0, 100).await.unwrap();
+    assert_eq!(all.iter().map(|commit| commit.position.n).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(all.iter().map(Commit::is_tombstone).collect::<Vec<_>>(), [false, true, false]);
+    // It is there for everybody from then on, with all the fields of the unique indexes.
+    assert_eq!(world.store().await.read_partition(0, 0, 100).await.unwrap(), all);
+    let tombstone = world.documents().await.find_one(doc! { "p": 0, "n": 2_i64 }).await.unwrap().unwrap();
+    assert_eq!((tombstone.get_str("s").unwrap(), tombstone.get_i64("v").unwrap()), ("", 2));
+    store.append(command("d", Expected::NoStream, "a", 1)).await.unwrap();
+    assert_eq!(store.head(0).await.unwrap(), 4);
+}
