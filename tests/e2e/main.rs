@@ -9,6 +9,7 @@ mod crashes;
 mod demo;
 mod mesh;
 mod processes;
+mod projections;
 mod readme;
 mod shop;
 mod stopping;
