@@ -48,7 +48,7 @@ pub use crate::adapters::stores::places;
 use crate::adapters::stores::{self, Stores};
 use crate::adapters::{projector, watchdog};
 use crate::app::App;
-pub use crate::config::{Config, MongoConfig};
+pub use crate::config::{Config, MongoConfig, PostgresConfig};
 use crate::ports::Projection;
 
 /// The id of the projection that lists read.

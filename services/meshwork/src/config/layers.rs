@@ -71,7 +71,7 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     if let Some(data) = &args.data {
         layers = layers.merge(Flag { key: "data", flag: "--data", value: path_text(data)? });
     }
-    let stores = [("orders.mongo.uri", "--mongo", &args.mongo)];
+    let stores = [("orders.mongo.uri", "--mongo", &args.mongo), ("orders.postgres.url", "--postgres", &args.postgres)];
     for (key, flag, value) in stores {
         if let Some(value) = value {
             layers = layers.merge(Flag { key, flag, value: value.clone() });

@@ -45,6 +45,21 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
     ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
 }
 
+/// The lists' database.
+async fn open_view(config: &Config) -> Result<SqliteReadModel, ServeError> {
+    refuse_postgres(config)?;
+    SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)
+}
+
+/// Better no start than one on another store than the settings name.
+fn refuse_postgres(config: &Config) -> Result<(), ServeError> {
+    if config.postgres.url.expose().is_empty() {
+        return Ok(());
+    }
+    let sentence = "orders.postgres.url is set, and this build keeps the lists of orders in SQLite only";
+    Err(ServeError::new(sentence, "leave `orders.postgres.url` empty"))
+}
+
 /// Opens the stores, making what is missing of them.
 ///
 /// # Errors
@@ -62,7 +77,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
-    let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
+    let view = open_view(config).await?;
     Ok(Stores { events, snapshots, view })
 }
 
@@ -71,6 +86,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    refuse_postgres(config)?;
     let mut applied = match config.mongo.options()? {
         Some(options) => {
             // Its indexes are made by opening it; there are no numbered migrations.
@@ -89,5 +105,9 @@ pub fn places(config: &Config) -> [(&'static str, String); 2] {
         "" => format!("SQLite, {}", events_file(&config.data).display()),
         uri => format!("MongoDB, {} (database {})", servers(uri), config.mongo.database),
     };
-    [("order events", events), ("order lists", format!("SQLite, {}", view_file(&config.data).display()))]
+    let lists = match config.postgres.url.expose() {
+        "" => format!("SQLite, {}", view_file(&config.data).display()),
+        url => format!("PostgreSQL, {}", servers(url)),
+    };
+    [("order events", events), ("order lists", lists)]
 }
