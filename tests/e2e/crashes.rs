@@ -28,7 +28,7 @@ use crate::shop::{eventually, get_order, order_request, settled, settled_order, 
 /// The metadata that marks the answer to a repeated request.
 const REPLAY: &str = "idempotent-replay";
 /// How many orders are placed at once in a round.
-const BURST: usize = 32;
+pub const BURST: usize = 32;
 /// How many of them must be unfinished at the moment of the kill.
 const UNFINISHED: usize = 8;
 /// The process is killed when the client has so many answers.
@@ -36,21 +36,21 @@ const ANSWERS: usize = 12;
 
 /// What the client knows of a request.
 #[derive(Clone, Default)]
-struct Entry {
+pub struct Entry {
     /// The answer, once there was one.
-    answer: Option<Order>,
+    pub answer: Option<Order>,
     /// How many pieces.
     quantity: i64,
 }
 
 impl Entry {
     /// The name of the order.
-    fn name(&self) -> String {
+    pub fn name(&self) -> String {
         self.answer.clone().unwrap().name
     }
 }
 
-type Journal = HashMap<String, Entry>;
+pub type Journal = HashMap<String, Entry>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_lose_nothing_and_double_nothing() {
@@ -86,6 +86,12 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_at_any_moment_lose_nothing_and_double_nothing() {
     let kills = if crate::full() { 60 } else { 12 };
+    kills_at_any_moment(UNLIMITED, kills, || {}).await;
+}
+
+/// Kills an `up` with these `settings` so often, in the middle of its work and of its starts. `opened` is called after the
+/// first start.
+pub async fn kills_at_any_moment(settings: &[(&str, &str)], kills: usize, opened: impl FnOnce()) {
     let seed = match std::env::var("MESHWORK_TEST_SEED") {
         Ok(seed) => seed.parse().unwrap(),
         Err(_) => Uuid::new_v4().as_u64_pair().0,
@@ -93,7 +99,8 @@ async fn kills_at_any_moment_lose_nothing_and_double_nothing() {
     println!("MESHWORK_TEST_SEED={seed}");
     let mut random = seed;
     let folder = tempfile::tempdir().unwrap();
-    let mut up = Up::start(folder.path(), UNLIMITED);
+    let mut up = Up::start(folder.path(), settings);
+    opened();
     let staff = up.staff().await;
     let pieces = i64::try_from(kills * BURST).unwrap();
     let product = stocked_product(&up, &staff, "crashed", pieces).await;
@@ -105,7 +112,7 @@ async fn kills_at_any_moment_lose_nothing_and_double_nothing() {
     place_and_kill(&mut up, &mut journal, &customer, &product, 0).await;
     for round in 1..=kills {
         let moment = Instant::now() + Duration::from_micros(next(&mut random) % 600_000);
-        up = Up::spawn(folder.path(), UNLIMITED);
+        up = Up::spawn(folder.path(), settings);
         if up.ready_by(moment) {
             let answered = place(&up, &mut journal, &customer, &product, round);
             tokio::time::sleep_until(moment.into()).await;
@@ -115,7 +122,7 @@ async fn kills_at_any_moment_lose_nothing_and_double_nothing() {
             up.kill();
         }
     }
-    up = Up::start(folder.path(), UNLIMITED);
+    up = Up::start(folder.path(), settings);
     for round in 0..=kills {
         let of_round = of_round(&journal, round);
         nothing_is_lost(&up, &journal, &of_round, &customer).await;
@@ -141,7 +148,7 @@ fn prefix(round: usize) -> String {
 }
 
 /// The request ids of a round.
-fn of_round(journal: &Journal, round: usize) -> Vec<String> {
+pub fn of_round(journal: &Journal, round: usize) -> Vec<String> {
     journal.keys().filter(|id| id.starts_with(&prefix(round))).cloned().collect()
 }
 
@@ -151,7 +158,7 @@ fn request_id(round: usize, at: usize) -> String {
 }
 
 /// Sends a burst of orders; their answers come by the channel, which ends with the last call.
-fn place(
+pub fn place(
     up: &Up,
     journal: &mut Journal,
     customer: &Token,
@@ -175,7 +182,7 @@ fn place(
 }
 
 /// Writes down the answers that are still under way after a kill: they are promises too.
-async fn note_rest(journal: &mut Journal, mut answered: mpsc::UnboundedReceiver<(String, Order)>) {
+pub async fn note_rest(journal: &mut Journal, mut answered: mpsc::UnboundedReceiver<(String, Order)>) {
     while let Some((id, order)) = answered.recv().await {
         journal.get_mut(&id).unwrap().answer = Some(order);
     }
@@ -202,7 +209,7 @@ async fn place_and_kill(
 }
 
 /// Reads what was answered before the kill: it must be there before anybody asks for it again.
-async fn nothing_is_lost(up: &Up, journal: &Journal, ids: &[String], customer: &Token) {
+pub async fn nothing_is_lost(up: &Up, journal: &Journal, ids: &[String], customer: &Token) {
     let (channel, mut reads) = (up.channel(), JoinSet::new());
     for answer in ids.iter().filter_map(|id| journal[id].answer.clone()) {
         let (channel, customer) = (channel.clone(), customer.clone());
@@ -221,7 +228,7 @@ async fn nothing_is_lost(up: &Up, journal: &Journal, ids: &[String], customer: &
 }
 
 /// Sends the requests again: those with an answer must get the same one, marked as a repetition, the others get theirs.
-async fn ask_again(up: &Up, journal: &mut Journal, ids: &[String], customer: &Token, product: &str) {
+pub async fn ask_again(up: &Up, journal: &mut Journal, ids: &[String], customer: &Token, product: &str) {
     let channel = up.channel();
     let mut calls = JoinSet::new();
     for id in ids {
@@ -285,7 +292,7 @@ async fn read_all(up: &Up, token: &Token, orders: Vec<(String, i64)>) -> Vec<(St
 }
 
 /// Holds everything that the shop has against the journal. Returns how many orders are confirmed.
-async fn check(up: &Up, journal: &Journal, staff: &Token, customer: &Token, product: &str, pieces: i64) -> usize {
+pub async fn check(up: &Up, journal: &Journal, staff: &Token, customer: &Token, product: &str, pieces: i64) -> usize {
     let names: HashSet<_> = journal.values().map(Entry::name).collect();
     assert_eq!(names.len(), journal.len(), "two requests share an order");
 

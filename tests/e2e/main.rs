@@ -9,9 +9,11 @@ mod crashes;
 mod demo;
 mod mesh;
 mod processes;
+mod projections;
 mod readme;
 mod shop;
 mod stopping;
+mod stores;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {
