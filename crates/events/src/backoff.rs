@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
 use tokio_util::sync::CancellationToken;
 
 /// Pauses that double from 50 ms to 5 s, each shortened by up to a half at random, so that those who failed together
@@ -22,7 +21,7 @@ impl Backoff {
 
     /// Waits; returns false when `shutdown` came first.
     pub(crate) async fn pause(&mut self, shutdown: &CancellationToken) -> bool {
-        let pause = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
+        let pause = self.next.mul_f64(0.5 + fastrand::f64() / 2.0);
         self.next = (self.next * 2).min(LAST);
         shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_some()
     }

@@ -125,7 +125,7 @@ impl<S: CommitServer> Log<S> {
     /// Looks into the stream for its end, and for what the command has made.
     async fn look(&self, partition: u16, append: &Append, wanted: Option<i64>) -> Result<End, Failure> {
         if let Some(found) = self.server.by_command(partition, &append.stream, &append.command_id).await? {
-            self.stands(&found);
+            self.found(&found);
             return Ok(End::Done(same_command(found, append.command_hash, |_| true)?));
         }
         if let (Some(version), Some(actual)) = (wanted, self.ends.get(&append.stream))
@@ -144,7 +144,7 @@ impl<S: CommitServer> Log<S> {
                 sound(commit).map_err(AppendError::Store)?;
             }
             let last = sound(last).map_err(AppendError::Store)?;
-            self.stands(&last);
+            self.found(&last);
             actual = last.version();
         }
         match wanted {
@@ -236,26 +236,33 @@ impl<S: CommitServer> Log<S> {
     /// What has become of an insert, by majority reads alone (MG-2, MG-3).
     async fn decide(&self, commit: &Commit, sent: bool) -> Result<Decision, Failure> {
         let Position { partition, n } = commit.position;
-        if let Some(found) = self.server.by_command(partition, &commit.stream, &commit.command_id).await? {
-            self.stands(&found);
+        let is_mine = |found: &Commit| found.stream == commit.stream && found.command_id == commit.command_id;
+        let mine = |found: Commit| {
+            self.found(&found);
             let earlier = |found: &Commit| found.at != commit.at || found.events != commit.events;
-            return Ok(Decision::Done(same_command(found, commit.command_hash, earlier)?));
+            Ok(Decision::Done(same_command(found, commit.command_hash, earlier)?))
+        };
+        if let Some(found) = self.server.by_command(partition, &commit.stream, &commit.command_id).await? {
+            return mine(found);
         }
-        if let Some(other) = self.server.by_version(partition, &commit.stream, first_version(commit)).await? {
-            self.stands(&other);
-            return Ok(Decision::Conflict);
+        // Each read may see more than the one before it, and so the commit itself.
+        match self.server.by_version(partition, &commit.stream, first_version(commit)).await? {
+            Some(found) if is_mine(&found) => return mine(found),
+            Some(other) => {
+                self.found(&other);
+                return Ok(Decision::Conflict);
+            }
+            None => {}
         }
         // Once something was sent, the commit that has overtaken this one may be itself.
         if !sent && self.is_overtaken(commit) {
             return Ok(Decision::Conflict);
         }
-        Ok(match self.server.by_position(partition, n).await? {
-            Some(other) => {
-                self.stands(&other);
-                Decision::Taken
-            }
-            None => Decision::Nothing,
-        })
+        match self.server.by_position(partition, n).await? {
+            // Be it the commit itself: then the next try is refused, and finds it by its command.
+            Some(_) => Ok(Decision::Taken),
+            None => Ok(Decision::Nothing),
+        }
     }
 }
 

@@ -180,17 +180,28 @@ impl<S> Log<S> {
         self.random.lock().map(|mut random| random.u64(0..below.max(1))).unwrap_or_default()
     }
 
-    /// Takes a commit that is known to stand.
+    /// Takes a commit that this process has made, or has met when it followed its partition: readers get it from here.
     fn stands(&self, commit: &Commit) {
+        self.ends_with(commit);
+        if self.partition(commit.position.partition).stands(commit) {
+            self.pulse.beat(commit.position.partition, &commit.stream);
+        }
+    }
+
+    /// Takes a commit that was found when an append looked for something: it tells where its stream ends, and that its
+    /// position is taken. Who follows the partition reads it again.
+    fn found(&self, commit: &Commit) {
+        self.ends_with(commit);
+        self.partition(commit.position.partition).taken(commit.position.n);
+    }
+
+    fn ends_with(&self, commit: &Commit) {
         if !commit.is_tombstone() && commit.damage.is_none() {
             let version = commit.version();
             let known = self.ends.get(&commit.stream).unwrap_or_default();
             if version > known {
                 self.ends.insert(commit.stream.clone(), version);
             }
-        }
-        if self.partition(commit.position.partition).stands(commit) {
-            self.pulse.beat(commit.position.partition, &commit.stream);
         }
     }
 }
