@@ -14,6 +14,7 @@ mod log;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 mod partition;
+pub mod projection;
 mod pulse;
 mod repository;
 mod schema;

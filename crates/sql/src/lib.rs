@@ -1,16 +1,19 @@
 //! SQL stores: how they are opened, migrated and written to.
 //!
 //! [`Sqlite`] is the embedded store: one file, one writer that commits the work of many callers at once, many readers.
+//! [`Postgres`] is the real one: a pool of connections to a server.
 //! [`Component`] is a set of tables with its migrations; a store is the sum of its components.
 //! [`replay`] makes a write repeatable by a request id.
 
 mod micros;
 mod migrate;
+mod postgres;
 pub mod replay;
 mod sqlite;
 
 pub use micros::{from_micros, to_micros};
 pub use migrate::{AppliedMigration, Component};
+pub use postgres::{Postgres, PostgresOptions};
 pub use sqlite::Sqlite;
 
 /// What can go wrong between us and a SQL store.

@@ -2,6 +2,7 @@
 
 use sqlx::Connection;
 use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::Error;
@@ -34,21 +35,44 @@ impl Component {
     /// # Errors
     /// [`Error::Migrate`] when a migration fails, or when one that was applied has been edited since.
     pub async fn migrate(&self, connection: &mut SqliteConnection) -> Result<Vec<AppliedMigration>, Error> {
-        let mut migrator = Migrator::with_migrations(self.migrator.iter().cloned().collect());
-        migrator.dangerous_set_table_name(format!("_migrations_{}", self.name));
+        let migrator = self.named();
         // Another process may be opening the same new file: who comes second waits here and finds it migrated.
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         // `run` asks for `Acquire<'_>`, which hides from the compiler that what opens a store is Send.
         let run = migrator.run_direct(None, &mut *transaction, false);
         run.await.map_err(|source| Error::Migrate { component: self.name, source })?;
         transaction.commit().await?;
-        Ok(migrator
-            .iter()
-            .map(|migration| AppliedMigration {
-                component: self.name,
-                version: migration.version,
-                description: migration.description.to_string(),
-            })
-            .collect())
+        Ok(self.applied())
+    }
+
+    /// As [`Component::migrate`], for PostgreSQL.
+    ///
+    /// # Errors
+    /// As [`Component::migrate`].
+    pub async fn migrate_postgres(&self, connection: &mut PgConnection) -> Result<Vec<AppliedMigration>, Error> {
+        let migrator = self.named();
+        let mut transaction = connection.begin().await?;
+        // Another process may be at it: who comes second waits here and finds it migrated.
+        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('meshwork migrations'))").execute(&mut *transaction).await?;
+        let run = migrator.run_direct(None, &mut *transaction, false);
+        run.await.map_err(|source| Error::Migrate { component: self.name, source })?;
+        transaction.commit().await?;
+        Ok(self.applied())
+    }
+
+    fn named(&self) -> Migrator {
+        let mut migrator = Migrator::with_migrations(self.migrator.iter().cloned().collect());
+        migrator.dangerous_set_table_name(format!("_migrations_{}", self.name));
+        migrator.set_locking(false);
+        migrator
+    }
+
+    fn applied(&self) -> Vec<AppliedMigration> {
+        let applied = |migration: &sqlx::migrate::Migration| AppliedMigration {
+            component: self.name,
+            version: migration.version,
+            description: migration.description.to_string(),
+        };
+        self.migrator.iter().map(applied).collect()
     }
 }

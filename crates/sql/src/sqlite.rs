@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -83,6 +83,14 @@ impl Sqlite {
     /// Connections for reading. Each statement sees what was committed when it began.
     pub fn reader(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// A transaction whose reads all see the database at one moment.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn snapshot(&self) -> Result<Transaction<'static, sqlx::Sqlite>, Error> {
+        Ok(self.readers.begin().await?)
     }
 
     /// Whether the file can be read, and the writer gets to write: for a check.

@@ -34,19 +34,19 @@ use meshwork_chassis::server::{self, ServeError, listen};
 use meshwork_chassis::{CancellationToken, Health, SystemClock, compressed};
 use meshwork_events::{Consumer, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
 use meshwork_eventstore::EventStore;
+use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
 use meshwork_sql::AppliedMigration;
 
 use crate::adapters::catalogue::GrpcCatalogue;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::event_store::{EventOrderStore, is_public};
 use crate::adapters::grpc::OrderGrpc;
-use crate::adapters::plain_view::PlainView;
 use crate::adapters::projections_grpc::ProjectionGrpc;
-use crate::adapters::read_model::SqliteReadModel;
+use crate::adapters::projector::Lag;
 use crate::adapters::stock_events::StockEvents;
 pub use crate::adapters::stores::places;
 use crate::adapters::stores::{self, Stores};
-use crate::adapters::{projector, watchdog};
+use crate::adapters::watchdog;
 use crate::app::App;
 pub use crate::config::{Config, MongoConfig, PostgresConfig};
 use crate::ports::Projection;
@@ -73,7 +73,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
-    let Stores { events: store, snapshots, view } = stores::open(&config).await?;
+    let Stores { events: store, snapshots, lists, view } = stores::open(&config).await?;
     let bus = SqliteBus::open(&config.bus).await.map_err(stores::folder_error)?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
@@ -81,7 +81,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let products = identity.channel(config.client.channel("orders.products", &config.products)?);
     let app = App {
         store: Arc::new(EventOrderStore::new(store.clone()).with_snapshots(snapshots)),
-        read_model: Arc::new(view.clone()),
+        read_model: lists,
         catalogue: Arc::new(GrpcCatalogue::new(products)),
         clock: Arc::new(SystemClock),
     };
@@ -91,11 +91,15 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         store.clone(),
         |store: Arc<dyn EventStore>| async move { store.ping().await },
     ));
-    health.check(checks::own("read model", view.clone(), |view: SqliteReadModel| async move { view.ping().await }));
+    health.check(checks::own(
+        "read model",
+        view.clone(),
+        |view: Arc<dyn ProjectionStore>| async move { view.ping().await },
+    ));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
 
-    let lists: Arc<dyn Projection> = Arc::new(PlainView { events: store.clone(), view: view.clone() });
-    let projections = ProjectionName::new(PROJECTION).into_iter().map(|name| (name, lists.clone())).collect();
+    let orders: Arc<dyn Projection> = Arc::new(Projections::new(store.clone(), view.clone()));
+    let projections = ProjectionName::new(PROJECTION).into_iter().map(|name| (name, orders.clone())).collect();
 
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
@@ -108,7 +112,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::lag("projector", LAG, move || progress.lag()));
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
-    background.spawn("projector", |stop| projector::run(projected, store, view, stop));
+    let projector = Projector::new(store, view, Arc::new(Lag(projected)));
+    background.spawn("projector", |stop| projector.run(stop));
     let (interval, patience) = (config.watchdog_interval, config.reservation_timeout);
     background.spawn("watchdog", |stop| watchdog::run(app.clone(), interval, patience, stop));
 

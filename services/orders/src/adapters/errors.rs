@@ -96,11 +96,12 @@ pub const STREAM_STILL_PARKED: ErrorKind = ErrorKind::new(
     Code::FailedPrecondition,
     "The stream's event still can't be applied; the stream stays parked.",
 );
-/// The projection can't be made anew.
-pub const PROJECTION_FIXED: ErrorKind = ErrorKind::new(
-    "PROJECTION_FIXED",
-    Code::Unimplemented,
-    "This projection has one version, and can't be made anew beside it.",
+/// The new version is always a little behind the live one.
+pub const PROJECTION_BEHIND: ErrorKind = ErrorKind::retryable(
+    "PROJECTION_BEHIND",
+    Code::Aborted,
+    Duration::from_secs(10),
+    "The other version did not catch up with the live one in time. Nothing has changed. Try again when less is written.",
 );
 
 /// All errors of this service.
@@ -121,7 +122,7 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &NOTHING_TO_ROLL_BACK,
         &STREAM_NOT_PARKED,
         &STREAM_STILL_PARKED,
-        &PROJECTION_FIXED,
+        &PROJECTION_BEHIND,
     ],
 ];
 
@@ -196,7 +197,7 @@ pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) 
         ProjectionError::StillParked(reason) => {
             STREAM_STILL_PARKED.status(DOMAIN, error, &[about[0], ("reason", reason.as_str())])
         }
-        ProjectionError::Unsupported => PROJECTION_FIXED.status(DOMAIN, error, &about),
+        ProjectionError::Behind => PROJECTION_BEHIND.status(DOMAIN, error, &about),
         ProjectionError::Store(error) => internal(DOMAIN, error),
     }
 }

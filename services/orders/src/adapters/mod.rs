@@ -8,7 +8,6 @@ pub mod errors;
 pub mod event_store;
 pub mod grpc;
 mod money;
-pub mod plain_view;
 pub mod projections_grpc;
 pub mod projector;
 pub mod read_model;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
+use meshwork_eventstore::projection::ProjectionStore;
 use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
-use meshwork_sql::AppliedMigration;
+use meshwork_sql::{AppliedMigration, PostgresOptions};
 
-use super::read_model::SqliteReadModel;
+use super::read_model::{PostgresReadModel, SqliteReadModel};
 use crate::config::{Config, PARTITIONS, servers};
+use crate::ports::OrderReadModel;
 
 /// The stores of the service.
 pub struct Stores {
@@ -17,8 +19,10 @@ pub struct Stores {
     pub events: Arc<dyn EventStore>,
     /// Snapshots of what has many of them.
     pub snapshots: Arc<dyn SnapshotStore>,
-    /// The lists.
-    pub view: SqliteReadModel,
+    /// The lists, for queries.
+    pub lists: Arc<dyn OrderReadModel>,
+    /// The lists, for those who keep them.
+    pub view: Arc<dyn ProjectionStore>,
 }
 
 fn events_file(data: &Path) -> PathBuf {
@@ -45,19 +49,11 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
     ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
 }
 
-/// The lists' database.
-async fn open_view(config: &Config) -> Result<SqliteReadModel, ServeError> {
-    refuse_postgres(config)?;
-    SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)
-}
-
-/// Better no start than one on another store than the settings name.
-fn refuse_postgres(config: &Config) -> Result<(), ServeError> {
-    if config.postgres.url.expose().is_empty() {
-        return Ok(());
-    }
-    let sentence = "orders.postgres.url is set, and this build keeps the lists of orders in SQLite only";
-    Err(ServeError::new(sentence, "leave `orders.postgres.url` empty"))
+fn postgres_error(options: &PostgresOptions, error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(
+        format!("the order lists at {}: {error}", servers(&options.url)),
+        "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account",
+    )
 }
 
 /// Opens the stores, making what is missing of them.
@@ -77,8 +73,19 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
-    let view = open_view(config).await?;
-    Ok(Stores { events, snapshots, view })
+    let (lists, view): (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>) = match config.postgres.options() {
+        Some(options) => {
+            let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(&options, &error))?;
+            let view = Arc::new(view);
+            (view.clone(), view)
+        }
+        None => {
+            let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
+            let view = Arc::new(view);
+            (view.clone(), view)
+        }
+    };
+    Ok(Stores { events, snapshots, lists, view })
 }
 
 /// Brings the stores to this release.
@@ -86,7 +93,6 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
-    refuse_postgres(config)?;
     let mut applied = match config.mongo.options()? {
         Some(options) => {
             // Its indexes are made by opening it; there are no numbered migrations.
@@ -95,7 +101,12 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
         }
         None => SqliteEventStore::migrate(&events_file(&config.data)).await.map_err(folder_error)?,
     };
-    applied.extend(SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?);
+    applied.extend(match config.postgres.options() {
+        Some(options) => {
+            PostgresReadModel::migrate(&options).await.map_err(|error| postgres_error(&options, &error))?
+        }
+        None => SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?,
+    });
     Ok(applied)
 }
 

@@ -1,0 +1,103 @@
+//! Following the store: the live version is kept up to date.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::{Applied, ApplyMode, ProjectionStore, VersionState};
+use crate::{EventStore, StoreError};
+
+/// How many commits one transaction applies.
+const BATCH: usize = 256;
+/// How long the projector sleeps when nothing wakes it, and after a failure.
+const POLL: Duration = Duration::from_secs(1);
+
+/// Hears how far a projector is: for health checks and metrics.
+pub trait ProjectorHook: Send + Sync + 'static {
+    /// A version has applied everything of a partition up to `position`, whose commit was made at `at`.
+    fn reached(&self, version: i64, partition: u16, position: i64, at: OffsetDateTime);
+
+    /// Everything that a partition held at `asked` has been applied.
+    fn caught_up(&self, partition: u16, asked: Instant);
+}
+
+/// Keeps the live version of a projection up to date.
+pub struct Projector {
+    store: Arc<dyn EventStore>,
+    projection: Arc<dyn ProjectionStore>,
+    hook: Arc<dyn ProjectorHook>,
+}
+
+impl Projector {
+    /// A projector from `store` to `projection`.
+    pub fn new(store: Arc<dyn EventStore>, projection: Arc<dyn ProjectionStore>, hook: Arc<dyn ProjectorHook>) -> Self {
+        Self { store, projection, hook }
+    }
+
+    /// Follows every partition until `shutdown`. Several may run at once, in one process or in many: each commit is applied
+    /// once. Failures are tried again for ever, with pauses.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let projector = Arc::new(self);
+        let mut partitions = JoinSet::new();
+        for partition in 0..projector.store.partitions() {
+            let (projector, shutdown) = (projector.clone(), shutdown.clone());
+            partitions.spawn(async move {
+                while let Err(error) = projector.follow(partition, &shutdown).await {
+                    tracing::warn!(partition, %error, "projecting is tried again");
+                    if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                        return;
+                    }
+                }
+            });
+        }
+        partitions.join_all().await;
+    }
+
+    /// The version that queries read.
+    async fn live(&self) -> Result<i64, StoreError> {
+        let versions = self.projection.versions().await?;
+        let live = versions.iter().find(|(_, state)| *state == VersionState::Live);
+        live.map(|(version, _)| *version)
+            .ok_or_else(|| StoreError::Unavailable("the projection has no live version".to_owned()))
+    }
+
+    /// Follows a partition until `shutdown`, or until a store fails.
+    async fn follow(&self, partition: u16, shutdown: &CancellationToken) -> Result<(), StoreError> {
+        let mut beats = self.store.beats(partition);
+        let mut version = self.live().await?;
+        let mut after = self.projection.checkpoint(version, partition).await?;
+        loop {
+            let asked = Instant::now();
+            let commits = self.store.read_partition(partition, after, BATCH).await?;
+            // A batch that isn't full has reached the end, and a beat will tell of more.
+            let mut at_end = commits.len() < BATCH;
+            if let Some((last, at)) = commits.last().map(|commit| (commit.position.n, commit.at)) {
+                match self.projection.apply(version, partition, after, commits, ApplyMode::Park).await? {
+                    Applied::Yes => {
+                        after = last;
+                        self.hook.reached(version, partition, last, at);
+                    }
+                    // Another projector is at work, or another version is live.
+                    Applied::Elsewhere => {
+                        version = self.live().await?;
+                        after = self.projection.checkpoint(version, partition).await?;
+                        at_end = false;
+                    }
+                    Applied::Poisoned { stream, reason } => {
+                        return Err(StoreError::Damaged { place: stream, problem: reason });
+                    }
+                }
+            }
+            if at_end {
+                self.hook.caught_up(partition, asked);
+            }
+            if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}

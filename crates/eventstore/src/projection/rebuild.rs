@@ -1,0 +1,281 @@
+//! Rebuild, rollback and retry.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::{
+    Applied, ApplyMode, PartitionStatus, Phase, ProjectionError, ProjectionProgress, ProjectionReport,
+    ProjectionStatus, ProjectionStore, Taken, VersionState, VersionStatus,
+};
+use crate::{EventStore, StoreError, partition_of};
+
+/// How many commits one transaction applies.
+const BATCH: usize = 256;
+/// How many parked streams a status tells of, for each version.
+const PARKED: usize = 100;
+/// How often the builder says that it is alive. Ten times as long, and it counts as dead.
+const KEEP: Duration = Duration::from_secs(1);
+/// How long to try to be no further behind than the live version.
+const SWITCH: Duration = Duration::from_secs(30);
+
+/// A projection, for those who run it.
+pub struct Projections {
+    pub(super) store: Arc<dyn EventStore>,
+    pub(super) projection: Arc<dyn ProjectionStore>,
+    last: Mutex<Option<ProjectionReport>>,
+}
+
+/// A version that is brought up to date beside the live one.
+pub(super) struct Build<'a> {
+    pub(super) projections: &'a Projections,
+    pub(super) version: i64,
+    pub(super) live: i64,
+    /// By partition, the last position that was applied.
+    checkpoints: Vec<i64>,
+    pub(super) progress: ProjectionProgress,
+    pub(super) told: &'a watch::Sender<ProjectionProgress>,
+    kept: Instant,
+}
+
+/// A version that somebody is building; it is given up when its builder goes away.
+struct Unfinished {
+    projection: Option<Arc<dyn ProjectionStore>>,
+    version: i64,
+    retired: bool,
+}
+
+impl Unfinished {
+    /// What can't be given up now is given up by who comes next, once nothing was heard of this one.
+    fn give_up(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let (projection, version, retired) = (self.projection.take(), self.version, self.retired);
+        async move {
+            if let Some(projection) = projection
+                && let Err(error) = projection.give_up(version, retired).await
+            {
+                tracing::warn!(version, %error, "a version that was not finished is left behind");
+            }
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if self.projection.is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(self.give_up());
+        }
+    }
+}
+
+impl Projections {
+    /// The projection that `projection` keeps, of the events in `store`.
+    pub fn new(store: Arc<dyn EventStore>, projection: Arc<dyn ProjectionStore>) -> Self {
+        Self { store, projection, last: Mutex::new(None) }
+    }
+
+    /// The projection as it is.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn status(&self) -> Result<ProjectionStatus, ProjectionError> {
+        let mut heads = Vec::new();
+        for partition in 0..self.store.partitions() {
+            heads.push(self.store.head(partition).await?);
+        }
+        let mut versions = Vec::new();
+        for (version, state) in self.projection.versions().await? {
+            let mut partitions = Vec::new();
+            for (partition, head) in (0..).zip(&heads) {
+                let position = self.projection.checkpoint(version, partition).await?;
+                partitions.push(PartitionStatus { partition, position, head: *head });
+            }
+            let mut parked = self.projection.parked(version, PARKED).await?;
+            for stream in &mut parked {
+                stream.partition = partition_of(&stream.stream, self.store.partitions());
+            }
+            versions.push(VersionStatus { version, state, partitions, parked });
+        }
+        let last_report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(ProjectionStatus { versions, last_report })
+    }
+
+    /// Makes a new version beside the live one, compares the two row by row, and makes the new one live; with
+    /// `accept_differences` even if rows differ. Dropped in the middle, it leaves the live version as it is.
+    ///
+    /// # Errors
+    /// See [`ProjectionError`].
+    pub async fn rebuild(
+        &self,
+        accept_differences: bool,
+        told: watch::Sender<ProjectionProgress>,
+    ) -> Result<ProjectionReport, ProjectionError> {
+        self.build(false, accept_differences, &told).await
+    }
+
+    /// Brings the version that was live before up to date and makes it live again. Rows may differ: that may be why.
+    ///
+    /// # Errors
+    /// See [`ProjectionError`].
+    pub async fn rollback(&self, told: watch::Sender<ProjectionProgress>) -> Result<ProjectionReport, ProjectionError> {
+        self.build(true, true, &told).await
+    }
+
+    /// Applies a parked stream again, from its first event.
+    ///
+    /// # Errors
+    /// See [`ProjectionError`].
+    pub async fn retry(&self, stream: &str) -> Result<(), ProjectionError> {
+        let live = self.live().await?;
+        let history = self.store.read(stream, 0).await;
+        let history = match history {
+            Err(StoreError::Damaged { problem, .. }) => return Err(ProjectionError::StillParked(problem)),
+            history => history?,
+        };
+        let partition = partition_of(stream, self.store.partitions());
+        match self.projection.retry(live, partition, stream, history).await? {
+            Applied::Yes => Ok(()),
+            Applied::Elsewhere => Err(ProjectionError::NotParked),
+            Applied::Poisoned { reason, .. } => Err(ProjectionError::StillParked(reason)),
+        }
+    }
+
+    async fn live(&self) -> Result<i64, ProjectionError> {
+        let versions = self.projection.versions().await?;
+        let live = versions.iter().find(|(_, state)| *state == VersionState::Live);
+        Ok(live.map(|(version, _)| *version).ok_or(StoreError::Unavailable("no version is live".to_owned()))?)
+    }
+
+    async fn build(
+        &self,
+        retired: bool,
+        accept_differences: bool,
+        told: &watch::Sender<ProjectionProgress>,
+    ) -> Result<ProjectionReport, ProjectionError> {
+        let version = match self.projection.take(retired).await? {
+            Taken::Version(version) => version,
+            Taken::Running => return Err(ProjectionError::Running),
+            Taken::Nothing => return Err(ProjectionError::NothingToRollBack),
+        };
+        let mut unfinished = Unfinished { projection: Some(self.projection.clone()), version, retired };
+        let built = self.build_version(version, accept_differences, told).await;
+        if built.is_err() {
+            unfinished.give_up().await;
+        }
+        unfinished.projection = None;
+        let report = built?;
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(report.clone());
+        Ok(report)
+    }
+
+    async fn build_version(
+        &self,
+        version: i64,
+        accept_differences: bool,
+        told: &watch::Sender<ProjectionProgress>,
+    ) -> Result<ProjectionReport, ProjectionError> {
+        let mut checkpoints = Vec::new();
+        for partition in 0..self.store.partitions() {
+            checkpoints.push(self.projection.checkpoint(version, partition).await?);
+        }
+        let mut build = Build {
+            live: self.live().await?,
+            projections: self,
+            version,
+            checkpoints,
+            progress: ProjectionProgress::default(),
+            told,
+            kept: Instant::now(),
+        };
+        build.catch_up().await?;
+        build.phase(Phase::Comparing);
+        let comparison = build.compare().await?;
+        let report = ProjectionReport {
+            version,
+            previous: build.live,
+            commits: build.progress.applied,
+            rows: comparison.rows,
+            differing: comparison.differing,
+            differences: comparison.differences,
+            completed_at: OffsetDateTime::now_utc(),
+        };
+        if report.differing > 0 && !accept_differences {
+            return Err(ProjectionError::Differs(Box::new(report)));
+        }
+        build.phase(Phase::Switching);
+        build.switch().await?;
+        let commits = build.progress.applied;
+        Ok(ProjectionReport { commits, completed_at: OffsetDateTime::now_utc(), ..report })
+    }
+}
+
+impl Build<'_> {
+    fn phase(&mut self, phase: Phase) {
+        self.progress.phase = phase;
+        self.told.send_replace(self.progress);
+    }
+
+    /// Says that this build is alive, now and then.
+    async fn keep(&mut self) -> Result<(), ProjectionError> {
+        if self.kept.elapsed() >= KEEP {
+            if !self.projections.projection.keep(self.version).await? {
+                return Err(ProjectionError::Running);
+            }
+            self.kept = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Applies everything that there is, and tells how far it is.
+    async fn catch_up(&mut self) -> Result<(), ProjectionError> {
+        let begun: i64 = self.checkpoints.iter().sum();
+        let mut total = 0;
+        for partition in 0..self.projections.store.partitions() {
+            total += self.projections.store.head(partition).await?;
+        }
+        self.progress.total = u64::try_from(total - begun).unwrap_or_default();
+        self.told.send_replace(self.progress);
+        self.catch_up_quietly().await
+    }
+
+    pub(super) async fn catch_up_quietly(&mut self) -> Result<(), ProjectionError> {
+        let Projections { store, projection, .. } = self.projections;
+        for partition in 0..store.partitions() {
+            loop {
+                self.keep().await?;
+                let after = self.checkpoints[usize::from(partition)];
+                let commits = store.read_partition(partition, after, BATCH).await?;
+                let Some(last) = commits.last().map(|commit| commit.position.n) else { break };
+                let applied = u64::try_from(commits.len()).unwrap_or(u64::MAX);
+                match projection.apply(self.version, partition, after, commits, ApplyMode::Strict).await? {
+                    Applied::Yes => {}
+                    // Another builder has taken the version for a dead one's.
+                    Applied::Elsewhere => return Err(ProjectionError::Running),
+                    Applied::Poisoned { stream, reason } => return Err(ProjectionError::Poisoned { stream, reason }),
+                }
+                self.checkpoints[usize::from(partition)] = last;
+                self.progress.applied = self.progress.applied.saturating_add(applied);
+                if self.progress.phase == Phase::Applying {
+                    self.told.send_replace(self.progress);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the version live at a moment when it is no further behind than the live one.
+    async fn switch(&mut self) -> Result<(), ProjectionError> {
+        let deadline = Instant::now() + SWITCH;
+        while Instant::now() < deadline {
+            self.catch_up_quietly().await?;
+            if self.projections.projection.switch(self.version).await? {
+                return Ok(());
+            }
+        }
+        Err(ProjectionError::Behind)
+    }
+}

@@ -1,0 +1,245 @@
+//! Applying commits to a version: each once, in the transaction that moves the checkpoint.
+
+use std::collections::BTreeMap;
+
+use meshwork_api::OrderName;
+use meshwork_eventstore::projection::{Applied, ApplyMode};
+use meshwork_eventstore::{Commit, StoreError};
+use meshwork_sql::{Error as SqlError, to_micros};
+use sqlx::Row as _;
+
+use super::super::order_row::{follow, parse};
+use super::Connection;
+use crate::domain::Order;
+use crate::ports::StoreError as OrdersError;
+
+/// Why a transaction is undone.
+pub(super) enum Undo {
+    /// The store has failed.
+    Store(StoreError),
+    /// There was nothing to be done, or nothing that can be.
+    Applied(Applied),
+}
+
+impl From<SqlError> for Undo {
+    fn from(error: SqlError) -> Self {
+        Undo::Store(error.into())
+    }
+}
+
+impl From<sqlx::Error> for Undo {
+    fn from(error: sqlx::Error) -> Self {
+        SqlError::from(error).into()
+    }
+}
+
+/// An order while a batch is applied.
+struct Draft {
+    order: Option<Order>,
+    /// Its position in the view; 0 when it isn't there.
+    n: i64,
+    /// The position of the last commit of the batch that has changed it.
+    changed: Option<i64>,
+    /// Whether it is parked, and since which commit of the batch.
+    parked: Option<Option<(i64, String)>>,
+}
+
+/// Applies a batch; the fence is the checkpoint.
+pub(super) async fn batch(
+    connection: &mut Connection,
+    version: i64,
+    partition: u16,
+    after: i64,
+    commits: &[Commit],
+    mode: ApplyMode,
+) -> Result<Applied, Undo> {
+    let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(Applied::Yes) };
+    if !is_followed(connection, version).await? || !fence(connection, version, partition, after, last).await? {
+        return Err(Undo::Applied(Applied::Elsewhere));
+    }
+    let mut drafts: BTreeMap<OrderName, Draft> = BTreeMap::new();
+    for commit in commits {
+        // The streams of requests are no orders, and tombstones are nothing's.
+        let Ok(name) = commit.stream.parse::<OrderName>() else { continue };
+        if !drafts.contains_key(&name) {
+            drafts.insert(name.clone(), load(connection, version, &name).await?);
+        }
+        let Some(draft) = drafts.get_mut(&name) else { continue };
+        if draft.parked.is_some() || commit.position.n <= draft.n {
+            continue;
+        }
+        match follow(draft.order.clone(), &name, commit) {
+            Ok(order) => {
+                draft.order = Some(order);
+                draft.changed = Some(commit.position.n);
+            }
+            Err(OrdersError::Damaged(reason)) => {
+                if mode == ApplyMode::Strict && !is_parked_live(connection, &name).await? {
+                    return Err(Undo::Applied(Applied::Poisoned { stream: commit.stream.clone(), reason }));
+                }
+                tracing::error!(order = %name, reason, "an order's history can't be followed; lists show it as it was");
+                draft.parked = Some(Some((commit.position.n, reason)));
+            }
+            Err(error) => return Err(Undo::Store(StoreError::Unavailable(error.to_string()))),
+        }
+    }
+    for (name, draft) in &drafts {
+        if let (Some(order), Some(n)) = (&draft.order, draft.changed) {
+            put(connection, version, order, n).await?;
+        }
+        if let Some(Some((n, reason))) = &draft.parked {
+            park(connection, version, name, *n, reason).await?;
+        }
+    }
+    Ok(Applied::Yes)
+}
+
+/// Makes a parked order's row anew of its whole history, as far as the version's checkpoint.
+pub(super) async fn retry(
+    connection: &mut Connection,
+    version: i64,
+    partition: u16,
+    stream: &str,
+    history: &[Commit],
+) -> Result<Applied, Undo> {
+    let elsewhere = || Undo::Applied(Applied::Elsewhere);
+    let name: OrderName = stream.parse().map_err(|_| elsewhere())?;
+    // An update that changes nothing keeps the projector out of the partition until the transaction's end.
+    let checkpoint = sqlx::query("UPDATE checkpoints SET n = n WHERE view_version = $1 AND partition = $2 RETURNING n")
+        .bind(version)
+        .bind(i64::from(partition))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let checkpoint: i64 = checkpoint.ok_or_else(elsewhere)?.try_get(0)?;
+    let unparked = sqlx::query("DELETE FROM parked_orders WHERE view_version = $1 AND id = $2")
+        .bind(version)
+        .bind(name.id())
+        .execute(&mut *connection)
+        .await?;
+    if unparked.rows_affected() == 0 {
+        return Err(elsewhere());
+    }
+    let (mut order, mut n) = (None, 0);
+    for commit in history.iter().filter(|commit| commit.position.n <= checkpoint) {
+        n = commit.position.n;
+        order = Some(follow(order, &name, commit).map_err(|error| {
+            Undo::Applied(Applied::Poisoned { stream: stream.to_owned(), reason: error.to_string() })
+        })?);
+    }
+    if let Some(order) = order {
+        put(connection, version, &order, n).await?;
+    }
+    Ok(Applied::Yes)
+}
+
+async fn is_followed(connection: &mut Connection, version: i64) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query("SELECT 1 FROM view_versions WHERE version = $1 AND state IN ('live', 'building')")
+        .bind(version)
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.is_some())
+}
+
+/// Moves the checkpoint from `after` to `last`, if it is there.
+async fn fence(
+    connection: &mut Connection,
+    version: i64,
+    partition: u16,
+    after: i64,
+    last: i64,
+) -> Result<bool, sqlx::Error> {
+    let moved = if after == 0 {
+        sqlx::query("INSERT INTO checkpoints (view_version, partition, n) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(version)
+            .bind(i64::from(partition))
+            .bind(last)
+            .execute(connection)
+            .await?
+    } else {
+        sqlx::query("UPDATE checkpoints SET n = $3 WHERE view_version = $1 AND partition = $2 AND n = $4")
+            .bind(version)
+            .bind(i64::from(partition))
+            .bind(last)
+            .bind(after)
+            .execute(connection)
+            .await?
+    };
+    Ok(moved.rows_affected() == 1)
+}
+
+async fn load(connection: &mut Connection, version: i64, name: &OrderName) -> Result<Draft, Undo> {
+    let row = sqlx::query("SELECT body, n FROM orders WHERE view_version = $1 AND id = $2")
+        .bind(version)
+        .bind(name.id())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let parked = sqlx::query("SELECT 1 FROM parked_orders WHERE view_version = $1 AND id = $2")
+        .bind(version)
+        .bind(name.id())
+        .fetch_optional(connection)
+        .await?;
+    let mut draft = Draft { order: None, n: 0, changed: None, parked: parked.map(|_| None) };
+    if let Some(row) = row {
+        draft.n = row.try_get("n")?;
+        match parse(row.try_get("body")?) {
+            Ok(order) => draft.order = Some(order),
+            // Its next commit can't be applied to it, and says so.
+            Err(error) => draft.parked = Some(Some((draft.n, error.to_string()))),
+        }
+    }
+    Ok(draft)
+}
+
+async fn put(connection: &mut Connection, version: i64, order: &Order, n: i64) -> Result<(), Undo> {
+    let body = serde_json::to_string(order)
+        .map_err(|error| Undo::Store(StoreError::Unavailable(format!("{} as JSON: {error}", order.name))))?;
+    sqlx::query(
+        "INSERT INTO orders (view_version, id, customer, state, version, n, created_at, updated_at, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (view_version, id) DO UPDATE SET customer = excluded.customer, state = excluded.state, \
+         version = excluded.version, n = excluded.n, created_at = excluded.created_at, \
+         updated_at = excluded.updated_at, body = excluded.body",
+    )
+    .bind(version)
+    .bind(order.name.id())
+    .bind(order.customer.to_string())
+    .bind(order.state.as_str())
+    .bind(order.version)
+    .bind(n)
+    .bind(to_micros(order.created_at))
+    .bind(to_micros(order.updated_at))
+    .bind(body)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn park(
+    connection: &mut Connection,
+    version: i64,
+    name: &OrderName,
+    n: i64,
+    reason: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO parked_orders (view_version, id, n, reason) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+    )
+    .bind(version)
+    .bind(name.id())
+    .bind(n)
+    .bind(reason)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+async fn is_parked_live(connection: &mut Connection, name: &OrderName) -> Result<bool, sqlx::Error> {
+    let found = sqlx::query(
+        "SELECT 1 FROM parked_orders p JOIN view_versions v ON v.version = p.view_version AND v.state = 'live' \
+         WHERE p.id = $1",
+    )
+    .bind(name.id())
+    .fetch_optional(connection)
+    .await?;
+    Ok(found.is_some())
+}

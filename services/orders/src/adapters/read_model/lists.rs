@@ -1,0 +1,92 @@
+//! What queries read: the live version. Which one that is, is asked in the statement itself, so that a switch is seen by
+//! all at once.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_api::OrderName;
+use meshwork_chassis::page::{Page, PageRequest};
+use meshwork_sql::{Error as SqlError, to_micros};
+use sqlx::{QueryBuilder, Row as _};
+use time::OffsetDateTime;
+
+use super::super::order_row::{cursor, parse, parse_cursor};
+use super::{Driver, ReadModel, Row};
+use crate::domain::Order;
+use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError};
+
+/// How often a query that waits for the view looks how far it has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+fn unavailable(error: sqlx::Error) -> StoreError {
+    SqlError::from(error).into()
+}
+
+fn body(row: &Row) -> Result<Order, StoreError> {
+    let body: String = row.try_get("body").map_err(unavailable)?;
+    parse(&body)
+}
+
+#[async_trait]
+impl OrderReadModel for ReadModel {
+    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<Page<Order>, StoreError> {
+        let mut sql = QueryBuilder::<Driver>::new(
+            "SELECT body FROM orders WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live')",
+        );
+        if let Some(customer) = &filter.customer {
+            sql.push(" AND customer = ").push_bind(customer.to_string());
+        }
+        if let Some(state) = filter.state {
+            sql.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(cursor) = &page.after {
+            let (at, id) = parse_cursor(cursor).ok_or(StoreError::Cursor)?;
+            sql.push(" AND (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
+        }
+        let limit = i64::try_from(page.size + 1).unwrap_or(i64::MAX);
+        sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
+        let rows = sql.build().fetch_all(self.db.reader()).await.map_err(unavailable)?;
+        let orders: Vec<_> = rows.iter().map(body).collect::<Result<_, _>>()?;
+        Ok(Page::cut(orders, page.size, cursor))
+    }
+
+    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let reached = sqlx::query(
+                "SELECT 1 FROM checkpoints WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live') \
+                 AND partition = $1 AND n >= $2",
+            )
+            .bind(i64::from(position.partition))
+            .bind(position.n)
+            .fetch_optional(self.db.reader())
+            .await
+            .map_err(unavailable)?;
+            if reached.is_some() {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {
+        let rows = sqlx::query(
+            "SELECT o.id FROM orders o JOIN view_versions v ON v.version = o.view_version AND v.state = 'live' \
+             LEFT JOIN parked_orders p ON p.view_version = o.view_version AND p.id = o.id \
+             WHERE o.state = 'PENDING' AND o.updated_at <= $1 AND p.id IS NULL ORDER BY o.updated_at LIMIT $2",
+        )
+        .bind(to_micros(before))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(self.db.reader())
+        .await
+        .map_err(unavailable)?;
+        let name = |row: &Row| {
+            let id: String = row.try_get(0).map_err(unavailable)?;
+            OrderName::new(id).map_err(|error| StoreError::Damaged(error.to_string()))
+        };
+        rows.iter().map(name).collect()
+    }
+}

@@ -1,0 +1,42 @@
+//! An order's row, whatever the driver.
+
+use meshwork_api::OrderName;
+use meshwork_eventstore::Commit;
+use meshwork_sql::to_micros;
+
+use crate::adapters::event_store::recorded;
+use crate::domain::{Order, State, evolve};
+use crate::ports::StoreError;
+
+/// A pending order's word in the view, as the index of waiting orders has it.
+const _: () = assert!(matches!(State::Pending.as_str().as_bytes(), b"PENDING"));
+
+/// The order that a row holds.
+pub(super) fn parse(body: &str) -> Result<Order, StoreError> {
+    serde_json::from_str(body).map_err(|error| StoreError::Damaged(format!("an order of the view: {error}")))
+}
+
+/// The order after a commit; `None` when the commit doesn't follow what is there. The error says why it can't be followed.
+pub(super) fn follow(mut order: Option<Order>, name: &OrderName, commit: &Commit) -> Result<Order, StoreError> {
+    for recorded in recorded(commit)? {
+        let seen = order.as_ref().map_or(0, |order| order.version);
+        if recorded.version == seen + 1 {
+            order = evolve(order, name, &recorded.event, recorded.at);
+        } else if recorded.version > seen {
+            return Err(StoreError::Damaged(format!("{name} goes from version {seen} to {}", recorded.version)));
+        }
+    }
+    order.ok_or_else(|| StoreError::Damaged(format!("{name} doesn't begin with its creation")))
+}
+
+/// A list goes on behind this order.
+pub(super) fn cursor(order: &Order) -> String {
+    format!("{}/{}", to_micros(order.created_at), order.name.id())
+}
+
+/// Where a cursor points: the time and the id.
+pub(super) fn parse_cursor(cursor: &str) -> Option<(i64, String)> {
+    let (at, id) = cursor.split_once('/')?;
+    let order = OrderName::new(id).ok()?;
+    Some((at.parse().ok()?, order.id().to_owned()))
+}

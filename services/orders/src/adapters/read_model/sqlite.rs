@@ -1,0 +1,47 @@
+//! The read model in a SQLite file.
+
+use std::path::Path;
+
+use meshwork_sql::{AppliedMigration, Component, Error as SqlError};
+use sqlx::migrate::Migrator;
+
+use meshwork_sql::Sqlite as Database;
+use sqlx::Sqlite as Driver;
+use sqlx::sqlite::{SqliteConnection as Connection, SqliteRow as Row};
+
+#[path = "apply.rs"]
+mod apply;
+#[path = "lists.rs"]
+mod lists;
+#[path = "versions.rs"]
+mod versions;
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
+
+const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
+
+/// The orders as lists show them, in a file.
+#[derive(Clone)]
+pub struct SqliteReadModel {
+    db: Database,
+}
+
+use SqliteReadModel as ReadModel;
+
+impl SqliteReadModel {
+    /// Opens the view's file, making it when missing.
+    ///
+    /// # Errors
+    /// When it can't be opened or migrated.
+    pub async fn open(path: &Path) -> Result<Self, SqlError> {
+        Ok(Self { db: Database::open(path, &[COMPONENT]).await? })
+    }
+
+    /// Migrates the view's file without keeping it open.
+    ///
+    /// # Errors
+    /// As [`SqliteReadModel::open`].
+    pub async fn migrate(path: &Path) -> Result<Vec<AppliedMigration>, SqlError> {
+        Database::migrate(path, &[COMPONENT]).await
+    }
+}

@@ -1,0 +1,357 @@
+//! The versions of the view, as a projection's store.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_api::OrderName;
+use meshwork_eventstore::projection::{
+    Applied, ApplyMode, Page, ParkedStream, ProjectionStore, RowPair, Side, Taken, VersionState,
+};
+use meshwork_eventstore::{Commit, StoreError};
+use meshwork_sql::{Error as SqlError, to_micros};
+use sqlx::{QueryBuilder, Row as _};
+use time::OffsetDateTime;
+
+use super::apply::{self, Undo};
+use super::{Connection, Driver, ReadModel, Row};
+
+/// For how long a builder may be silent before its version is taken from it.
+const SILENCE: Duration = Duration::from_secs(10);
+/// How many rows of a dropped version one transaction deletes.
+const SWEEP: i64 = 1_000;
+/// How many parked orders a comparison knows of.
+const PARKED: i64 = 10_000;
+
+fn failed(error: sqlx::Error) -> StoreError {
+    SqlError::from(error).into()
+}
+
+fn state(word: &str) -> Result<VersionState, StoreError> {
+    match word {
+        "live" => Ok(VersionState::Live),
+        "building" => Ok(VersionState::Building),
+        "retired" => Ok(VersionState::Retired),
+        other => Err(StoreError::Unavailable(format!("the view has a version in the state {other:?}"))),
+    }
+}
+
+impl ReadModel {
+    /// Runs a change in a transaction; what it undoes it answers.
+    async fn change(
+        &self,
+        change: impl for<'c> FnOnce(&'c mut Connection) -> futures_util::future::BoxFuture<'c, Result<Applied, Undo>>
+        + Send
+        + 'static,
+    ) -> Result<Applied, StoreError> {
+        match self.db.write(change).await {
+            Ok(applied) | Err(Undo::Applied(applied)) => Ok(applied),
+            Err(Undo::Store(error)) => Err(error),
+        }
+    }
+
+    /// Deletes what is left of versions that are no more.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        loop {
+            let deleted = self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection))).await?;
+            if deleted == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn sweep(connection: &mut Connection) -> Result<u64, SqlError> {
+    let mut deleted = 0;
+    for sql in [
+        "DELETE FROM orders WHERE (view_version, id) IN (SELECT view_version, id FROM orders \
+         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
+        "DELETE FROM parked_orders WHERE (view_version, id) IN (SELECT view_version, id FROM parked_orders \
+         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
+        "DELETE FROM checkpoints WHERE (view_version, partition) IN (SELECT view_version, partition FROM checkpoints \
+         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
+    ] {
+        deleted += sqlx::query(sql).bind(SWEEP).execute(&mut *connection).await?.rows_affected();
+    }
+    Ok(deleted)
+}
+
+async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlError> {
+    let now = to_micros(OffsetDateTime::now_utc());
+    let silent = to_micros(OffsetDateTime::now_utc() - SILENCE);
+    // Nobody else takes one at the same time: this waits for them.
+    sqlx::query("UPDATE view_versions SET kept_at = kept_at WHERE state = 'live'").execute(&mut *connection).await?;
+    sqlx::query("DELETE FROM view_versions WHERE state = 'building' AND kept_at < $1")
+        .bind(silent)
+        .execute(&mut *connection)
+        .await?;
+    let building = sqlx::query("SELECT 1 FROM view_versions WHERE state = 'building'");
+    if building.fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(Taken::Running);
+    }
+    if retired {
+        let taken = sqlx::query(
+            "UPDATE view_versions SET state = 'building', kept_at = $1 WHERE state = 'retired' RETURNING version",
+        )
+        .bind(now)
+        .fetch_optional(connection)
+        .await?;
+        return Ok(match taken {
+            Some(row) => Taken::Version(row.try_get(0)?),
+            None => Taken::Nothing,
+        });
+    }
+    let made = sqlx::query(
+        "INSERT INTO view_versions (version, state, kept_at) \
+         SELECT max(version) + 1, 'building', CAST($1 AS BIGINT) FROM view_versions RETURNING version",
+    )
+    .bind(now)
+    .fetch_one(&mut *connection)
+    .await?
+    .try_get(0)?;
+    sqlx::query("DELETE FROM view_versions WHERE state = 'retired'").execute(connection).await?;
+    Ok(Taken::Version(made))
+}
+
+async fn switch(connection: &mut Connection, to: i64) -> Result<bool, SqlError> {
+    let behind = sqlx::query(
+        "SELECT 1 FROM checkpoints l JOIN view_versions v ON v.version = l.view_version AND v.state = 'live' \
+         LEFT JOIN checkpoints b ON b.view_version = $1 AND b.partition = l.partition \
+         WHERE coalesce(b.n, 0) < l.n LIMIT 1",
+    );
+    if behind.bind(to).fetch_optional(&mut *connection).await?.is_some() {
+        return Ok(false);
+    }
+    sqlx::query("UPDATE view_versions SET state = 'retired' WHERE state = 'live'").execute(&mut *connection).await?;
+    let switched = sqlx::query("UPDATE view_versions SET state = 'live' WHERE version = $1 AND state = 'building'")
+        .bind(to)
+        .execute(connection)
+        .await?;
+    match switched.rows_affected() {
+        1 => Ok(true),
+        // It was taken away: nothing of this stands.
+        _ => Err(SqlError::NotWritten),
+    }
+}
+
+/// By partition, up to where both versions have applied everything.
+async fn both(connection: &mut Connection, live: i64, built: i64, partitions: u16) -> Result<Vec<i64>, sqlx::Error> {
+    let rows = sqlx::query("SELECT view_version, partition, n FROM checkpoints WHERE view_version IN ($1, $2)")
+        .bind(live)
+        .bind(built)
+        .fetch_all(connection)
+        .await?;
+    let mut reached: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    for row in rows {
+        reached.insert((row.try_get(0)?, row.try_get(1)?), row.try_get(2)?);
+    }
+    let at = |version, partition| reached.get(&(version, i64::from(partition))).copied().unwrap_or_default();
+    Ok((0..partitions).map(|partition| at(live, partition).min(at(built, partition))).collect())
+}
+
+async fn parked_in_either(connection: &mut Connection, live: i64, built: i64) -> Result<Vec<String>, sqlx::Error> {
+    let rows = sqlx::query("SELECT DISTINCT id FROM parked_orders WHERE view_version IN ($1, $2) LIMIT $3")
+        .bind(live)
+        .bind(built)
+        .bind(PARKED)
+        .fetch_all(connection)
+        .await?;
+    rows.iter().map(|row| Ok(stream(row.try_get(0)?))).collect()
+}
+
+fn stream(id: &str) -> String {
+    OrderName::new(id).map_or_else(|_| id.to_owned(), |name| name.to_string())
+}
+
+/// The columns that are compared.
+const ROW: &str =
+    "SELECT id, n, customer, state, version, created_at, updated_at, body FROM orders WHERE view_version = ";
+
+fn side(row: &Row) -> Result<(String, Side), sqlx::Error> {
+    let content = format!(
+        "{} {} version {} made {} changed {}: {}",
+        row.try_get::<String, _>("customer")?,
+        row.try_get::<String, _>("state")?,
+        row.try_get::<i64, _>("version")?,
+        row.try_get::<i64, _>("created_at")?,
+        row.try_get::<i64, _>("updated_at")?,
+        row.try_get::<String, _>("body")?,
+    );
+    Ok((row.try_get("id")?, Side { n: row.try_get("n")?, content }))
+}
+
+async fn sides(
+    connection: &mut Connection,
+    mut sql: QueryBuilder<Driver>,
+) -> Result<BTreeMap<String, Side>, sqlx::Error> {
+    sql.build().fetch_all(connection).await?.iter().map(side).collect()
+}
+
+/// The rows of two versions side by side, up to and including `until`.
+fn pairs(mut live: BTreeMap<String, Side>, mut built: BTreeMap<String, Side>, until: Option<&str>) -> Vec<RowPair> {
+    let ids: std::collections::BTreeSet<String> = live.keys().chain(built.keys()).cloned().collect();
+    let wanted = ids.into_iter().filter(|id| until.is_none_or(|until| id.as_str() <= until));
+    wanted.map(|id| RowPair { key: stream(&id), live: live.remove(&id), built: built.remove(&id) }).collect()
+}
+
+#[async_trait]
+impl ProjectionStore for ReadModel {
+    async fn versions(&self) -> Result<Vec<(i64, VersionState)>, StoreError> {
+        let rows = sqlx::query("SELECT version, state FROM view_versions ORDER BY version DESC")
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(failed)?;
+        rows.iter().map(|row| Ok((row.try_get(0).map_err(failed)?, state(row.try_get(1).map_err(failed)?)?))).collect()
+    }
+
+    async fn checkpoint(&self, version: i64, partition: u16) -> Result<i64, StoreError> {
+        let row = sqlx::query("SELECT n FROM checkpoints WHERE view_version = $1 AND partition = $2")
+            .bind(version)
+            .bind(i64::from(partition))
+            .fetch_optional(self.db.reader())
+            .await
+            .map_err(failed)?;
+        row.map_or(Ok(0), |row| row.try_get(0).map_err(failed))
+    }
+
+    async fn apply(
+        &self,
+        version: i64,
+        partition: u16,
+        after: i64,
+        commits: Vec<Commit>,
+        mode: ApplyMode,
+    ) -> Result<Applied, StoreError> {
+        self.change(move |connection| {
+            Box::pin(async move { apply::batch(connection, version, partition, after, &commits, mode).await })
+        })
+        .await
+    }
+
+    async fn take(&self, retired: bool) -> Result<Taken, StoreError> {
+        let taken = self.db.write::<_, SqlError, _>(move |connection| Box::pin(take(connection, retired))).await?;
+        self.sweep().await?;
+        Ok(taken)
+    }
+
+    async fn keep(&self, version: i64) -> Result<bool, StoreError> {
+        let now = to_micros(OffsetDateTime::now_utc());
+        let kept = self.db.write::<u64, SqlError, _>(move |connection| {
+            Box::pin(async move {
+                let kept =
+                    sqlx::query("UPDATE view_versions SET kept_at = $2 WHERE version = $1 AND state = 'building'");
+                Ok(kept.bind(version).bind(now).execute(connection).await?.rows_affected())
+            })
+        });
+        Ok(kept.await? == 1)
+    }
+
+    async fn give_up(&self, version: i64, retired: bool) -> Result<(), StoreError> {
+        let sql = if retired {
+            "UPDATE view_versions SET state = 'retired' WHERE version = $1 AND state = 'building'"
+        } else {
+            "DELETE FROM view_versions WHERE version = $1 AND state = 'building'"
+        };
+        self.db
+            .write::<(), SqlError, _>(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(sql).bind(version).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.sweep().await
+    }
+
+    async fn page(
+        &self,
+        live: i64,
+        built: i64,
+        after: &str,
+        limit: usize,
+        partitions: u16,
+    ) -> Result<Page, StoreError> {
+        let mut snapshot = self.db.snapshot().await?;
+        let after = after.rsplit('/').next().unwrap_or_default().to_owned();
+        let limit_rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let of = |version: i64| {
+            let mut sql = QueryBuilder::<Driver>::new(ROW);
+            sql.push_bind(version).push(" AND id > ").push_bind(after.clone());
+            sql.push(" ORDER BY id LIMIT ").push_bind(limit_rows);
+            sql
+        };
+        let ours = sides(&mut snapshot, of(live)).await.map_err(failed)?;
+        let theirs = sides(&mut snapshot, of(built)).await.map_err(failed)?;
+        // A page ends where the first of the two does that has more.
+        let full = |side: &BTreeMap<String, Side>| (side.len() >= limit).then(|| side.keys().next_back().cloned());
+        let until = full(&ours).into_iter().chain(full(&theirs)).flatten().min();
+        let page = Page {
+            rows: pairs(ours, theirs, until.as_deref()),
+            next: until,
+            both: both(&mut snapshot, live, built, partitions).await.map_err(failed)?,
+            parked: parked_in_either(&mut snapshot, live, built).await.map_err(failed)?,
+        };
+        Ok(page)
+    }
+
+    async fn rows(&self, live: i64, built: i64, keys: &[String], partitions: u16) -> Result<Page, StoreError> {
+        let mut snapshot = self.db.snapshot().await?;
+        let ids: Vec<_> = keys.iter().map(|key| key.rsplit('/').next().unwrap_or_default().to_owned()).collect();
+        let of = |version: i64| {
+            let mut sql = QueryBuilder::<Driver>::new(ROW);
+            sql.push_bind(version).push(" AND id IN (");
+            let mut list = sql.separated(", ");
+            for id in &ids {
+                list.push_bind(id.clone());
+            }
+            sql.push(")");
+            sql
+        };
+        let ours = sides(&mut snapshot, of(live)).await.map_err(failed)?;
+        let theirs = sides(&mut snapshot, of(built)).await.map_err(failed)?;
+        let page = Page {
+            rows: pairs(ours, theirs, None),
+            next: None,
+            both: both(&mut snapshot, live, built, partitions).await.map_err(failed)?,
+            parked: parked_in_either(&mut snapshot, live, built).await.map_err(failed)?,
+        };
+        Ok(page)
+    }
+
+    async fn switch(&self, to: i64) -> Result<bool, StoreError> {
+        Ok(self.db.write::<_, SqlError, _>(move |connection| Box::pin(switch(connection, to))).await?)
+    }
+
+    async fn parked(&self, version: i64, limit: usize) -> Result<Vec<ParkedStream>, StoreError> {
+        let rows =
+            sqlx::query("SELECT id, n, reason FROM parked_orders WHERE view_version = $1 ORDER BY n DESC LIMIT $2")
+                .bind(version)
+                .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+                .fetch_all(self.db.reader())
+                .await
+                .map_err(failed)?;
+        let parked = |row: &Row| -> Result<ParkedStream, sqlx::Error> {
+            let stream = stream(row.try_get(0)?);
+            Ok(ParkedStream { partition: 0, position: row.try_get(1)?, reason: row.try_get(2)?, stream })
+        };
+        rows.iter().map(parked).collect::<Result<_, _>>().map_err(failed)
+    }
+
+    async fn retry(
+        &self,
+        version: i64,
+        partition: u16,
+        stream: &str,
+        history: Vec<Commit>,
+    ) -> Result<Applied, StoreError> {
+        let stream = stream.to_owned();
+        self.change(move |connection| {
+            Box::pin(async move { apply::retry(connection, version, partition, &stream, &history).await })
+        })
+        .await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.db.ping().await?)
+    }
+}
