@@ -17,7 +17,7 @@ use crate::crashes::{
 use crate::shop::{eventually, order_request, settled_order, stocked_product};
 
 /// Settings that keep the events of orders in `database` of the server at `uri`, and the lists in the database at `lists`.
-fn on<'s>(uri: &'s str, database: &'s str, lists: &'s str) -> Vec<(&'s str, &'s str)> {
+pub fn on<'s>(uri: &'s str, database: &'s str, lists: &'s str) -> Vec<(&'s str, &'s str)> {
     let stores = [
         ("MESHWORK_ORDERS__MONGO__URI", uri),
         ("MESHWORK_ORDERS__MONGO__DATABASE", database),

@@ -27,7 +27,7 @@ pub struct SettingsArgs {
     /// Keep the orders' events on this MongoDB, mongodb://… (a password is better set by MESHWORK_ORDERS__MONGO__URI)
     #[arg(long, value_name = "URL")]
     pub mongo: Option<String>,
-    /// Keep the orders' lists in this PostgreSQL, postgres://… (a password is better set by MESHWORK_ORDERS__POSTGRES__URL)
+    /// Keep the lists of orders on this PostgreSQL, postgres://… (a password is better set by MESHWORK_ORDERS__POSTGRES__URL)
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
 }
