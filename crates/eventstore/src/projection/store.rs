@@ -89,8 +89,8 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn checkpoint(&self, version: i64, partition: u16) -> Result<i64, StoreError>;
 
-    /// Applies commits that follow position `after` of their partition to a version that is live or building, each once:
-    /// only if the version's checkpoint is `after`.
+    /// Applies commits that follow position `after` of their partition to a version, each once: only if the version's
+    /// checkpoint is `after`, and only if it is live (for [`ApplyMode::Park`]) or building (for [`ApplyMode::Strict`]).
     ///
     /// # Errors
     /// When the store fails.

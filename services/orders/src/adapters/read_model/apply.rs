@@ -54,7 +54,7 @@ pub(super) async fn batch(
     mode: ApplyMode,
 ) -> Result<Applied, Undo> {
     let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(Applied::Yes) };
-    if !is_followed(connection, version).await? || !fence(connection, version, partition, after, last).await? {
+    if !is_followed(connection, version, mode).await? || !fence(connection, version, partition, after, last).await? {
         return Err(Undo::Applied(Applied::Elsewhere));
     }
     let mut drafts: BTreeMap<OrderName, Draft> = BTreeMap::new();
@@ -132,9 +132,16 @@ pub(super) async fn retry(
     Ok(Applied::Yes)
 }
 
-async fn is_followed(connection: &mut Connection, version: i64) -> Result<bool, sqlx::Error> {
-    let found = sqlx::query("SELECT 1 FROM view_versions WHERE version = $1 AND state IN ('live', 'building')")
+/// Whether the version is what its follower takes it for: the projector follows the live one, a builder the one that it
+/// builds. A projector that hasn't heard of a switch yet must not follow a version that is built by another.
+async fn is_followed(connection: &mut Connection, version: i64, mode: ApplyMode) -> Result<bool, sqlx::Error> {
+    let state = match mode {
+        ApplyMode::Park => "live",
+        ApplyMode::Strict => "building",
+    };
+    let found = sqlx::query("SELECT 1 FROM view_versions WHERE version = $1 AND state = $2")
         .bind(version)
+        .bind(state)
         .fetch_optional(connection)
         .await?;
     Ok(found.is_some())

@@ -1,0 +1,7 @@
+//! The orders' stores against the conformance suites, and what is their own: embedded ones and servers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod projections;
+mod rooms;
+mod view;

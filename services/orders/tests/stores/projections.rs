@@ -1,0 +1,263 @@
+//! The lists in versions: made anew beside the live ones, compared, switched, and back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use meshwork_chassis::CancellationToken;
+use meshwork_eventstore::projection::{
+    Applied, ApplyMode, Phase, ProjectionError, ProjectionProgress, Taken, VersionState,
+};
+use meshwork_eventstore::{EventStore, partition_of};
+use meshwork_orders::domain::OrderEvent;
+use meshwork_orders::ports::OrderFilter;
+use meshwork_orders::testing::{append, created, folded, listed, order_name, second, shown};
+use tokio::sync::watch;
+
+use crate::rooms::{PATIENCE, Place, Rooms, both, fill, many, open};
+
+fn told() -> watch::Sender<ProjectionProgress> {
+    watch::Sender::new(ProjectionProgress::default())
+}
+
+async fn states(rooms: &Rooms) -> Vec<(i64, VersionState)> {
+    rooms.view.versions().await.unwrap()
+}
+
+#[tokio::test]
+async fn es_6_a_rebuild_makes_an_equal_version_beside_the_live_one_and_one_can_go_back() {
+    for rooms in both(2).await {
+        let ids = many(300);
+        fill(rooms.store.as_ref(), &ids).await;
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        let projections = rooms.projections();
+        assert!(matches!(projections.rollback(told()).await, Err(ProjectionError::NothingToRollBack)));
+
+        let (sender, mut progress) = watch::channel(ProjectionProgress::default());
+        let report = projections.rebuild(false, sender).await.unwrap();
+        assert_eq!((report.version, report.previous, report.commits), (2, 1, 600));
+        assert_eq!((report.rows, report.differing), (300, 0));
+        assert_eq!(progress.borrow_and_update().phase, Phase::Switching);
+        assert_eq!(states(&rooms).await, [(2, VersionState::Live), (1, VersionState::Retired)]);
+        rooms.assert_view_is_exact(&ids).await;
+
+        // The projector goes on with the version that is live now.
+        append(rooms.store.as_ref(), "later", "a", &[created("anna")], second(3)).await.unwrap();
+        shown(rooms.store.as_ref(), rooms.lists.as_ref(), "later").await;
+        let report = projections.rollback(told()).await.unwrap();
+        assert_eq!((report.version, report.previous, report.commits, report.differing), (1, 2, 1, 0));
+        assert_eq!(states(&rooms).await, [(2, VersionState::Retired), (1, VersionState::Live)]);
+        shown(rooms.store.as_ref(), rooms.lists.as_ref(), "later").await;
+        let status = projections.status().await.unwrap();
+        assert_eq!(status.last_report, Some(report));
+        assert_eq!(status.versions.len(), 2);
+
+        // The next rebuild takes the place of the retired one.
+        projections.rebuild(false, told()).await.unwrap();
+        assert_eq!(states(&rooms).await, [(3, VersionState::Live), (1, VersionState::Retired)]);
+        assert_eq!(rooms.view.checkpoint(2, 0).await.unwrap(), 0, "nothing is left of it");
+        shutdown.cancel();
+    }
+}
+
+/// Changes a row of the live version behind its back.
+async fn damage(rooms: &Rooms, id: &str) {
+    run(rooms, format!("UPDATE orders SET state = 'PENDING' WHERE view_version = 1 AND id = '{id}'")).await;
+}
+
+#[tokio::test]
+async fn es_6_rows_that_differ_end_the_rebuild_unless_they_are_accepted() {
+    for rooms in both(1).await {
+        fill(rooms.store.as_ref(), &many(5)).await;
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        damage(&rooms, "many-0003").await;
+        let projections = rooms.projections();
+        let Err(ProjectionError::Differs(report)) = projections.rebuild(false, told()).await else {
+            panic!("the difference was not seen")
+        };
+        assert_eq!((report.rows, report.differing), (5, 1));
+        assert_eq!(report.differences[0].key, "orders/many-0003");
+        assert_ne!(report.differences[0].live, report.differences[0].built);
+        assert_eq!(states(&rooms).await, [(1, VersionState::Live)], "what was built is gone");
+        let report = projections.rebuild(true, told()).await.unwrap();
+        assert_eq!(report.differing, 1);
+        rooms.assert_view_is_exact(&many(5)).await;
+        shutdown.cancel();
+    }
+}
+
+#[tokio::test]
+async fn es_6_a_rebuild_is_strict_but_for_what_is_parked_already() {
+    for rooms in both(1).await {
+        append(rooms.store.as_ref(), "sound", "a", &[created("anna")], second(1)).await.unwrap();
+        append(rooms.store.as_ref(), "bad", "a", &[created("anna")], second(1)).await.unwrap();
+        rooms.plant("bad", "b", "order_confirmed", &[0xff]).await;
+        // Nobody has parked it yet: the live version has seen nothing.
+        match rooms.projections().rebuild(false, told()).await {
+            Err(ProjectionError::Poisoned { stream, reason }) => {
+                assert_eq!(stream, "orders/bad");
+                assert!(reason.contains("order_confirmed"), "{reason}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(states(&rooms).await, [(1, VersionState::Live)]);
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        let report = rooms.projections().rebuild(false, told()).await.unwrap();
+        assert_eq!((report.rows, report.differing), (1, 0));
+        let status = rooms.projections().status().await.unwrap();
+        let parked: Vec<_> = status.versions.iter().flat_map(|version| &version.parked).collect();
+        assert_eq!(parked.len(), 2, "in either version");
+        assert!(parked.iter().all(|parked| parked.stream == "orders/bad" && parked.position == 3));
+        shutdown.cancel();
+    }
+}
+
+#[tokio::test]
+async fn es_7_a_parked_order_is_shown_as_it_was_and_can_be_retried() {
+    for rooms in both(2).await {
+        let store = rooms.store.as_ref();
+        append(store, "poor", "a", &[created("anna")], second(1)).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        shown(store, rooms.lists.as_ref(), "poor").await;
+        let live = rooms.live().await;
+        // As an older release would have done, that could not read an event which this one can.
+        let partition = partition_of("orders/poor", 2);
+        append(store, "poor", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
+        rooms.caught_up().await;
+        let sql =
+            format!("INSERT INTO parked_orders (view_version, id, n, reason) VALUES ({live}, 'poor', 2, 'unknown')");
+        run(&rooms, sql).await;
+        append(store, "poor", "c", &[OrderEvent::Allocated], second(3)).await.unwrap();
+        rooms.caught_up().await;
+        let orders = listed(rooms.lists.as_ref(), &OrderFilter::default()).await;
+        assert_eq!(orders[0].version, 2, "it isn't followed");
+        let projections = rooms.projections();
+        let status = projections.status().await.unwrap();
+        assert_eq!(status.versions[0].parked[0].reason, "unknown");
+        assert_eq!(status.versions[0].parked[0].partition, partition);
+        projections.retry("orders/poor").await.unwrap();
+        shown(store, rooms.lists.as_ref(), "poor").await;
+        append(store, "poor", "d", &[OrderEvent::Cancelled { reason: "x".to_owned() }], second(4)).await.unwrap();
+        shown(store, rooms.lists.as_ref(), "poor").await;
+        assert!(matches!(projections.retry("orders/poor").await, Err(ProjectionError::NotParked)));
+        assert!(matches!(projections.retry("nobody").await, Err(ProjectionError::NotParked)));
+        // One that still can't be read stays parked.
+        rooms.plant("poor", "e", "order_painted", &[]).await;
+        rooms.caught_up().await;
+        assert!(matches!(projections.retry("orders/poor").await, Err(ProjectionError::StillParked(_))));
+        assert_eq!(projections.status().await.unwrap().versions[0].parked.len(), 1);
+        shutdown.cancel();
+    }
+}
+
+async fn run(rooms: &Rooms, sql: String) {
+    match &rooms.place {
+        Place::Server { url, _postgres: postgres, .. } => {
+            postgres.sql(url.rsplit('/').next().unwrap(), &sql);
+        }
+        Place::File(folder) => {
+            let db = meshwork_sql::Sqlite::open(&folder.path().join("view.db"), &[]).await.unwrap();
+            db.write::<_, meshwork_sql::Error, _>(move |connection| {
+                Box::pin(async move {
+                    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
+                    Ok(())
+                })
+            })
+            .await
+            .unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_rebuild_at_a_time_and_a_dropped_one_leaves_nothing() {
+    for rooms in both(1).await {
+        fill(rooms.store.as_ref(), &many(3)).await;
+        let (_, other) = open(&rooms.place).await;
+        let Taken::Version(version) = rooms.view.take(false).await.unwrap() else { panic!("somebody builds already") };
+        assert_eq!(other.take(false).await.unwrap(), Taken::Running);
+        assert!(matches!(rooms.projections().rebuild(false, told()).await, Err(ProjectionError::Running)));
+        assert!(other.keep(version).await.unwrap());
+        other.give_up(version, false).await.unwrap();
+        assert!(!other.keep(version).await.unwrap());
+        let commits = rooms.events.read_partition(0, 0, 10).await.unwrap();
+        let late = rooms.view.apply(version, 0, 0, commits, ApplyMode::Strict).await.unwrap();
+        assert_eq!(late, Applied::Elsewhere, "its builder finds that it was taken away");
+        // A caller that goes away in the middle.
+        let projections = Arc::new(rooms.projections());
+        let work = projections.clone();
+        let task = tokio::spawn(async move { work.rebuild(false, told()).await.map(drop) });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        task.abort();
+        task.await.ok();
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        // What it has left is given up at once, or taken from it when nothing is heard of it for a while.
+        let again = async {
+            loop {
+                match projections.rebuild(false, told()).await {
+                    Err(ProjectionError::Running) => tokio::time::sleep(Duration::from_millis(100)).await,
+                    done => return done.unwrap(),
+                }
+            }
+        };
+        assert_eq!(tokio::time::timeout(PATIENCE, again).await.unwrap().rows, 3);
+        shutdown.cancel();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn es_6_a_rebuild_under_load_switches_with_equal_rows_and_no_list_goes_back() {
+    for rooms in both(4).await {
+        fill(rooms.store.as_ref(), &many(200)).await;
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let (store, ending) = (rooms.store.clone(), stop.clone());
+        let writer = tokio::spawn(async move {
+            let mut written = Vec::new();
+            while !ending.load(Ordering::Relaxed) {
+                let id = format!("load-{:05}", written.len());
+                append(store.as_ref(), &id, "a", &[created("anna")], second(3)).await.unwrap();
+                append(store.as_ref(), &id, "b", &[OrderEvent::Confirmed], second(4)).await.unwrap();
+                written.push(id);
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+            written
+        });
+        let (lists, ending) = (rooms.lists.clone(), stop.clone());
+        let reader = tokio::spawn(async move {
+            let mut seen = 0;
+            while !ending.load(Ordering::Relaxed) {
+                // Orders are only ever added: a list that has fewer has gone back.
+                let orders = listed(lists.as_ref(), &OrderFilter::default()).await.len();
+                assert!(orders >= seen, "{orders} after {seen}");
+                seen = orders;
+            }
+        });
+        let projections = rooms.projections();
+        for version in 2..5 {
+            let report = tokio::time::timeout(PATIENCE, projections.rebuild(false, told())).await.unwrap().unwrap();
+            assert_eq!((report.version, report.differing), (version, 0));
+            assert!(report.rows >= 200);
+        }
+        projections.rollback(told()).await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+        reader.await.unwrap();
+        let written = writer.await.unwrap();
+        assert!(!written.is_empty());
+        rooms.caught_up().await;
+        rooms.assert_view_is_exact(&[many(200), written].concat()).await;
+        assert!(folded(rooms.store.as_ref(), &order_name("load-00000")).await.is_some());
+        shutdown.cancel();
+    }
+}
