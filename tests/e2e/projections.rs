@@ -5,14 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use meshwork_api::meshwork::orders::v1::ListOrdersRequest;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
-use meshwork_testkit::Up;
 use meshwork_testkit::up::{Token, UNLIMITED, text, with};
+use meshwork_testkit::{Mongo, Postgres, Up};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::shop::{eventually, order_request, stocked_product};
+use crate::stores::on;
 
 /// Runs `meshwork projections …` at the gateway; the staff account is found by itself.
 fn projections(up: &Up, args: &[&str]) -> std::process::Output {
@@ -75,8 +76,21 @@ async fn the_status_tells_positions_lags_and_what_is_parked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn es_6_a_rebuild_under_load_switches_with_equal_rows_and_can_be_taken_back() {
+    rebuild_under_load(UNLIMITED, || {}).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn es_6_a_rebuild_under_load_switches_with_equal_rows_on_servers() {
+    let (mongo, postgres) = (Mongo::start(), Postgres::start());
+    let (database, lists) = (mongo.database(), postgres.database());
+    rebuild_under_load(&on(mongo.uri(), &database, &lists), || mongo.index(&database)).await;
+}
+
+/// `opened` is called after the start.
+async fn rebuild_under_load(settings: &[(&str, &str)], opened: impl FnOnce()) {
     let folder = tempfile::tempdir().unwrap();
-    let up = Arc::new(Up::start(folder.path(), UNLIMITED));
+    let up = Arc::new(Up::start(folder.path(), settings));
+    opened();
     let staff = up.staff().await;
     let product = stocked_product(&up, &staff, "rebuilt", 1_000_000).await;
     let (_, customer) = up.customer("builder").await;

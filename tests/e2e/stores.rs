@@ -1,11 +1,11 @@
-//! The shop with its orders' events on a server: a MongoDB, or one that speaks its protocol.
+//! The shop with its orders on servers: events on a MongoDB, or one that speaks its protocol, lists on a PostgreSQL.
 
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{DeliverOrderRequest, GetOrderRequest, ShipOrderRequest, WatchOrderRequest};
 use meshwork_testkit::up::{Token, UNLIMITED, text, with};
-use meshwork_testkit::{Mongo, Up};
+use meshwork_testkit::{Mongo, Postgres, Up};
 use serde_json::Value;
 use tokio::sync::watch;
 use tonic::Code;
@@ -16,27 +16,31 @@ use crate::crashes::{
 };
 use crate::shop::{eventually, order_request, settled_order, stocked_product};
 
-/// Settings that keep the events of orders in `database` on the server.
-fn on<'s>(mongo: &'s Mongo, database: &'s str) -> Vec<(&'s str, &'s str)> {
-    let events = [("MESHWORK_ORDERS__MONGO__URI", mongo.uri()), ("MESHWORK_ORDERS__MONGO__DATABASE", database)];
-    UNLIMITED.iter().copied().chain(events).collect()
+/// Settings that keep the events of orders in `database` of the server at `uri`, and the lists in the database at `lists`.
+pub fn on<'s>(uri: &'s str, database: &'s str, lists: &'s str) -> Vec<(&'s str, &'s str)> {
+    let stores = [
+        ("MESHWORK_ORDERS__MONGO__URI", uri),
+        ("MESHWORK_ORDERS__MONGO__DATABASE", database),
+        ("MESHWORK_ORDERS__POSTGRES__URL", lists),
+    ];
+    UNLIMITED.iter().copied().chain(stores).collect()
 }
 
 #[test]
-fn the_demo_runs_with_events_on_a_server() {
-    let (mongo, folder) = (Mongo::start(), tempfile::tempdir().unwrap());
-    let database = mongo.database();
-    let up = Up::start(folder.path(), &on(&mongo, &database));
+fn the_demo_runs_on_servers() {
+    let (mongo, postgres, folder) = (Mongo::start(), Postgres::start(), tempfile::tempdir().unwrap());
+    let (database, lists) = (mongo.database(), postgres.database());
+    let up = Up::start(folder.path(), &on(mongo.uri(), &database, &lists));
     let places: Vec<_> = up.output().lines().filter(|line| line.starts_with("order ")).collect();
     assert!(places[0].contains("MongoDB") && places[0].contains(&database), "{}", up.output());
-    assert!(places[1].contains("view.db"), "{}", up.output());
+    assert!(places[1].contains("PostgreSQL"), "{}", up.output());
     let target = format!("http://{}", up.address("gateway"));
     let demo = up.run(["demo", "--target", &target, "--output", "json"]);
     assert!(demo.status.success(), "{}\n{}", text(&demo.stderr), up.log());
     let outcome: Value = serde_json::from_slice(&demo.stdout).unwrap();
     assert_eq!(outcome["state"], "CONFIRMED", "{outcome}");
-    // The events are there, and only there.
-    assert!(up.data().join("orders/view.db").exists());
+    // They are there, and only there.
+    assert!(!up.data().join("orders/view.db").exists());
     assert!(!up.data().join("orders/events.db").exists());
 }
 
@@ -57,11 +61,11 @@ fn the_server_is_named_by_a_flag_and_its_secrets_are_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_at_any_moment_lose_nothing_on_a_server() {
-    let mongo = Mongo::start();
-    let database = mongo.database();
-    let kills = if crate::full() { 30 } else { 4 };
-    kills_at_any_moment(&on(&mongo, &database), kills, || mongo.index(&database)).await;
+async fn kills_at_any_moment_lose_nothing_on_servers() {
+    let (mongo, postgres) = (Mongo::start(), Postgres::start());
+    let (database, lists) = (mongo.database(), postgres.database());
+    let kills = if crate::full() { 30 } else { 6 };
+    kills_at_any_moment(&on(mongo.uri(), &database, &lists), kills, || mongo.index(&database)).await;
 }
 
 /// Waits until orders can be read; says nothing about which there are.
@@ -77,11 +81,10 @@ async fn readable(up: &Up, customer: &Token, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kills_of_the_server_under_load_lose_nothing_and_double_nothing() {
-    let mut mongo = Mongo::private();
-    let (database, uri) = (mongo.database(), mongo.uri().to_owned());
-    let events = [("MESHWORK_ORDERS__MONGO__URI", uri.as_str()), ("MESHWORK_ORDERS__MONGO__DATABASE", &database)];
-    let settings: Vec<_> = UNLIMITED.iter().copied().chain(events).collect();
+async fn kills_of_the_servers_under_load_lose_nothing_and_double_nothing() {
+    let (mut mongo, mut postgres) = (Mongo::private(), Postgres::private());
+    let (uri, database, lists) = (mongo.uri().to_owned(), mongo.database(), postgres.database());
+    let settings = on(&uri, &database, &lists);
     let folder = tempfile::tempdir().unwrap();
     let up = Up::start(folder.path(), &settings);
     mongo.index(&database);
@@ -100,6 +103,8 @@ async fn kills_of_the_server_under_load_lose_nothing_and_double_nothing() {
             journal.get_mut(&id).unwrap().answer = Some(order);
         }
         mongo.kill();
+        postgres.kill();
+        postgres.restart();
         mongo.restart();
         note_rest(&mut journal, answered).await;
         let this_round = of_round(&journal, round);
@@ -137,9 +142,9 @@ async fn watched(mut shop: watch::Receiver<Channel>, customer: Token, name: Stri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_goes_on_over_kills_and_while_the_server_hangs() {
-    let mongo = Mongo::private();
-    let database = mongo.database();
-    let settings = on(&mongo, &database);
+    let (mongo, postgres) = (Mongo::private(), Postgres::start());
+    let (database, lists) = (mongo.database(), postgres.database());
+    let settings = on(mongo.uri(), &database, &lists);
     let folder = tempfile::tempdir().unwrap();
     let mut up = Up::start(folder.path(), &settings);
     mongo.index(&database);

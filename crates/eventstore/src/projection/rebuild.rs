@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -243,28 +244,42 @@ impl Build<'_> {
     }
 
     pub(super) async fn catch_up_quietly(&mut self) -> Result<(), ProjectionError> {
-        let Projections { store, projection, .. } = self.projections;
-        for partition in 0..store.partitions() {
-            loop {
-                self.keep().await?;
-                let after = self.checkpoints[usize::from(partition)];
-                let commits = store.read_partition(partition, after, BATCH).await?;
-                let Some(last) = commits.last().map(|commit| commit.position.n) else { break };
-                let applied = u64::try_from(commits.len()).unwrap_or(u64::MAX);
-                match projection.apply(self.version, partition, after, commits, ApplyMode::Strict).await? {
-                    Applied::Yes => {}
-                    // Another builder has taken the version for a dead one's.
-                    Applied::Elsewhere => return Err(ProjectionError::Running),
-                    Applied::Poisoned { stream, reason } => return Err(ProjectionError::Poisoned { stream, reason }),
-                }
-                self.checkpoints[usize::from(partition)] = last;
-                self.progress.applied = self.progress.applied.saturating_add(applied);
-                if self.progress.phase == Phase::Applying {
-                    self.told.send_replace(self.progress);
-                }
-            }
-        }
+        while self.step().await? {}
         Ok(())
+    }
+
+    /// Applies a batch of every partition, of all at once: the live version moves on meanwhile, and the shorter a step, the
+    /// less. Returns whether there may be more.
+    async fn step(&mut self) -> Result<bool, ProjectionError> {
+        self.keep().await?;
+        let steps = (0..).zip(&self.checkpoints).map(|(partition, after)| self.step_of(partition, *after));
+        let steps = try_join_all(steps).await?;
+        let mut more = false;
+        for (checkpoint, applied) in self.checkpoints.iter_mut().zip(steps) {
+            let Some((last, commits)) = applied else { continue };
+            *checkpoint = last;
+            more |= commits == BATCH;
+            let commits = u64::try_from(commits).unwrap_or(u64::MAX);
+            self.progress.applied = self.progress.applied.saturating_add(commits);
+        }
+        if self.progress.phase == Phase::Applying {
+            self.told.send_replace(self.progress);
+        }
+        Ok(more)
+    }
+
+    /// Applies a batch of one partition. Returns the last position in it, and how many commits it had.
+    async fn step_of(&self, partition: u16, after: i64) -> Result<Option<(i64, usize)>, ProjectionError> {
+        let Projections { store, projection, .. } = self.projections;
+        let commits = store.read_partition(partition, after, BATCH).await?;
+        let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(None) };
+        let count = commits.len();
+        match projection.apply(self.version, partition, after, commits, ApplyMode::Strict).await? {
+            Applied::Yes => Ok(Some((last, count))),
+            // Another builder has taken the version for a dead one's.
+            Applied::Elsewhere => Err(ProjectionError::Running),
+            Applied::Poisoned { stream, reason } => Err(ProjectionError::Poisoned { stream, reason }),
+        }
     }
 
     /// Makes the version live at a moment when it is no further behind than the live one.
