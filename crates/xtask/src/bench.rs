@@ -32,6 +32,9 @@ const MESH: &str = "mesh";
 /// The benchmark of the mesh server: it needs no services either.
 const SERVER: &str = "server";
 
+/// The benchmark of the event store: it needs servers for it.
+const ORDERS: &str = "orders";
+
 /// Builds what the benchmark `name` needs and runs it; `args` are for the benchmark itself.
 ///
 /// # Errors
@@ -54,6 +57,11 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
         cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"])
             .env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?)
     };
+    if name == ORDERS
+        && let Some(ferretdb) = setup::run()?.ferretdb
+    {
+        bench = bench.env("MESHWORK_TEST_FERRETDB", ferretdb);
+    }
     if output == Output::Json {
         bench = bench.args(["--output", "json"]);
     }

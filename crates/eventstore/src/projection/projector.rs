@@ -16,6 +16,9 @@ const BATCH: usize = 256;
 /// How long the projector sleeps when nothing wakes it, and after a failure.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How long to wait before a version that is held is tried again.
+const HELD: Duration = Duration::from_millis(10);
+
 /// Hears how far a projector is: for health checks and metrics.
 pub trait ProjectorHook: Send + Sync + 'static {
     /// A version has applied everything of a partition up to `position`, whose commit was made at `at`.
@@ -81,10 +84,14 @@ impl Projector {
                         after = last;
                         self.hook.reached(version, partition, last, at);
                     }
-                    // Another projector is at work, or another version is live.
+                    // Another projector is at work, another version is live, or this one is held for a moment.
                     Applied::Elsewhere => {
                         version = self.live().await?;
-                        after = self.projection.checkpoint(version, partition).await?;
+                        let before =
+                            std::mem::replace(&mut after, self.projection.checkpoint(version, partition).await?);
+                        if before == after {
+                            tokio::time::sleep(HELD).await;
+                        }
                         at_end = false;
                     }
                     Applied::Poisoned { stream, reason } => {

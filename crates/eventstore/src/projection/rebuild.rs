@@ -20,7 +20,7 @@ const BATCH: usize = 256;
 const PARKED: usize = 100;
 /// How often the builder says that it is alive. Ten times as long, and it counts as dead.
 const KEEP: Duration = Duration::from_secs(1);
-/// How long to try to be no further behind than the live version.
+/// How long to try to be no further behind than the live version: some moments, unless a store is very slow.
 const SWITCH: Duration = Duration::from_secs(30);
 
 /// A projection, for those who run it.
@@ -286,6 +286,8 @@ impl Build<'_> {
     async fn switch(&mut self) -> Result<(), ProjectionError> {
         let deadline = Instant::now() + SWITCH;
         while Instant::now() < deadline {
+            // What isn't moved is caught up with; a batch that was under way may still end, and then it is tried again.
+            self.projections.projection.hold().await?;
             self.catch_up_quietly().await?;
             if self.projections.projection.switch(self.version).await? {
                 return Ok(());

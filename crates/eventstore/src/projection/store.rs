@@ -135,6 +135,13 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn rows(&self, live: i64, built: i64, keys: &[String], partitions: u16) -> Result<Page, StoreError>;
 
+    /// Keeps the projector from moving the live version for about two seconds, so that the building one can catch up with
+    /// it. Queries read on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn hold(&self) -> Result<(), StoreError>;
+
     /// Makes a building version live and the live one retired, in one transaction, if it has applied at least as much of
     /// every partition; else nothing is changed and false returned.
     ///

@@ -4,7 +4,7 @@
 CREATE TABLE view_versions (
     version BIGINT NOT NULL PRIMARY KEY,
     state   TEXT   NOT NULL UNIQUE CHECK (state IN ('live', 'building', 'retired')),
-    kept_at BIGINT NOT NULL -- when its builder was last heard of; microseconds since 1970
+    kept_at BIGINT NOT NULL -- building: when its builder was last heard of; live: held until; microseconds since 1970
 );
 INSERT INTO view_versions (version, state, kept_at) VALUES (1, 'live', 0);
 

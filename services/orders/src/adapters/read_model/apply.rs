@@ -7,6 +7,7 @@ use meshwork_eventstore::projection::{Applied, ApplyMode};
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::{Error as SqlError, to_micros};
 use sqlx::Row as _;
+use time::OffsetDateTime;
 
 use super::super::order_row::{follow, parse};
 use super::Connection;
@@ -139,11 +140,16 @@ async fn is_followed(connection: &mut Connection, version: i64, mode: ApplyMode)
         ApplyMode::Park => "live",
         ApplyMode::Strict => "building",
     };
-    let found = sqlx::query("SELECT 1 FROM view_versions WHERE version = $1 AND state = $2")
-        .bind(version)
-        .bind(state)
-        .fetch_optional(connection)
-        .await?;
+    // A live version may be held for a moment; of a building one, the time only says that its builder is alive.
+    let now = to_micros(OffsetDateTime::now_utc());
+    let found = sqlx::query(
+        "SELECT 1 FROM view_versions WHERE version = $1 AND state = $2 AND (state = 'building' OR kept_at <= $3)",
+    )
+    .bind(version)
+    .bind(state)
+    .bind(now)
+    .fetch_optional(connection)
+    .await?;
     Ok(found.is_some())
 }
 

@@ -18,6 +18,8 @@ use super::{Connection, Driver, ReadModel, Row};
 
 /// For how long a builder may be silent before its version is taken from it.
 const SILENCE: Duration = Duration::from_secs(10);
+/// For how long the live version is held at most: its builder may die meanwhile.
+const HOLD: Duration = Duration::from_secs(2);
 /// How many rows of a dropped version one transaction deletes.
 const SWEEP: i64 = 1_000;
 /// How many parked orders a comparison knows of.
@@ -123,10 +125,11 @@ async fn switch(connection: &mut Connection, to: i64) -> Result<bool, SqlError> 
         return Ok(false);
     }
     sqlx::query("UPDATE view_versions SET state = 'retired' WHERE state = 'live'").execute(&mut *connection).await?;
-    let switched = sqlx::query("UPDATE view_versions SET state = 'live' WHERE version = $1 AND state = 'building'")
-        .bind(to)
-        .execute(connection)
-        .await?;
+    let switched =
+        sqlx::query("UPDATE view_versions SET state = 'live', kept_at = 0 WHERE version = $1 AND state = 'building'")
+            .bind(to)
+            .execute(connection)
+            .await?;
     match switched.rows_affected() {
         1 => Ok(true),
         // It was taken away: nothing of this stands.
@@ -316,6 +319,18 @@ impl ProjectionStore for ReadModel {
             parked: parked_in_either(&mut snapshot, live, built).await.map_err(failed)?,
         };
         Ok(page)
+    }
+
+    async fn hold(&self) -> Result<(), StoreError> {
+        let until = to_micros(OffsetDateTime::now_utc() + HOLD);
+        let held = self.db.write::<(), SqlError, _>(move |connection| {
+            Box::pin(async move {
+                let hold = sqlx::query("UPDATE view_versions SET kept_at = $1 WHERE state = 'live'");
+                hold.bind(until).execute(connection).await?;
+                Ok(())
+            })
+        });
+        Ok(held.await?)
     }
 
     async fn switch(&self, to: i64) -> Result<bool, StoreError> {
