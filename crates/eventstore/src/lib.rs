@@ -5,8 +5,13 @@
 //! from 1, in the order in which they were committed, so that a reader that has seen position n has seen all before it
 //! (ES-3).
 //!
-//! [`EventStore`] is the port. [`SqliteEventStore`] is the embedded adapter. `testing` (a feature) is the suite that
-//! every adapter passes.
+//! | what | where |
+//! |---|---|
+//! | the port | [`EventStore`], [`SnapshotStore`] |
+//! | its adapters | [`SqliteEventStore`], in a file; `mongodb::MongoEventStore` (feature `mongodb`), a [`CommitLog`] |
+//! | following | [`Subscription`], [`projection`] |
+//! | aggregates | [`Aggregate`], [`Repository`], [`Event`] with its schemas |
+//! | tests | `testing` (a feature): the suite of every adapter, cases, a corpus of samples |
 
 mod aggregate;
 mod event;

@@ -12,8 +12,8 @@ use account::{Account, Command, Happened, Refusal};
 use bytes::Bytes;
 use meshwork_eventstore::testing::{Case, Corpus, memory_store};
 use meshwork_eventstore::{
-    CommandId, EventStore, Expected, Repository, Snapshot, SnapshotState, SnapshotStore, SqliteEventStore, StoreError,
-    fold,
+    Append, AppendError, Appended, Beats, CommandId, Commit, EventStore, Expected, Repository, Snapshot, SnapshotState,
+    SnapshotStore, SqliteEventStore, StoreError, fold,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -181,6 +181,62 @@ proptest! {
             assert_eq!(with.load("a").await.unwrap().state, folded);
         });
     }
+}
+
+/// A store that notes from where its streams are read.
+struct Noting(Arc<dyn EventStore>, std::sync::Mutex<Vec<i64>>);
+
+#[async_trait::async_trait]
+impl EventStore for Noting {
+    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
+        self.0.append(append).await
+    }
+
+    async fn find(&self, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {
+        self.0.find(stream, command_id).await
+    }
+
+    async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError> {
+        self.1.lock().unwrap().push(after);
+        self.0.read(stream, after).await
+    }
+
+    async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {
+        self.0.read_partition(partition, after, limit).await
+    }
+
+    async fn head(&self, partition: u16) -> Result<i64, StoreError> {
+        self.0.head(partition).await
+    }
+
+    fn partitions(&self) -> u16 {
+        self.0.partitions()
+    }
+
+    fn beats(&self, partition: u16) -> Beats {
+        self.0.beats(partition)
+    }
+}
+
+#[tokio::test]
+async fn mg_10_of_500_events_a_load_reads_at_most_the_last_100() {
+    let (sqlite, _folder) = sqlite().await;
+    let store = Arc::new(Noting(sqlite.clone(), std::sync::Mutex::default()));
+    let accounts = Repository::<Account>::new(store.clone()).with_snapshots(sqlite.clone());
+    let mut version = 0;
+    for commit in 0..50 {
+        let moves: Vec<_> =
+            (0..10).map(|at| if commit + at == 0 { Happened::Opened } else { Happened::Moved(1) }).collect();
+        version = accounts.append("a", version, &moves, id(commit), AT).await.unwrap().commit.version();
+        accounts.load("a").await.unwrap();
+        if version % 100 == 0 {
+            kept(sqlite.as_ref(), "a", version).await;
+        }
+    }
+    assert_eq!(version, 500);
+    assert_eq!(accounts.load("a").await.unwrap().state, Some(Account { balance: 499 }));
+    let from = *store.1.lock().unwrap().last().unwrap();
+    assert!(from >= 400, "it was read from version {from}");
 }
 
 /// Snapshots in memory.

@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshwork_eventstore::testing::{command, conformance};
-use meshwork_eventstore::{EventStore, Expected, SqliteEventStore, StoreError};
+use meshwork_eventstore::{AppendError, EventStore, Expected, SqliteEventStore, StoreError};
 use meshwork_sql::Sqlite;
 
 #[tokio::test]
@@ -53,4 +54,45 @@ async fn a_damaged_row_is_an_error_of_its_stream_alone() {
     let error = store.read("damaged", 0).await.unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { place, .. } if place == "damaged"), "{error}");
     assert_eq!(store.read("sound", 0).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mg_7_of_64_racing_writers_each_append_succeeds_once() {
+    let full = std::env::var("MESHWORK_TEST_FULL").is_ok_and(|full| !full.is_empty());
+    let appends = if full { 1_000 } else { 20 };
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteEventStore::open(&folder.path().join("raced.db"), 1).await.unwrap());
+    let writers: Vec<_> = (0..64)
+        .map(|writer| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (mut made, mut version) = (Vec::new(), 0);
+                while made.len() < appends {
+                    let id = format!("{writer}-{}", made.len());
+                    match store.append(command("raced", Expected::Exact(version), &id, 1)).await {
+                        Ok(appended) => {
+                            version = appended.commit.version();
+                            made.push(appended.commit);
+                        }
+                        Err(AppendError::VersionConflict { actual, .. }) => {
+                            version = actual;
+                            tokio::time::sleep(Duration::from_millis(fastrand::u64(5..60))).await;
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                made
+            })
+        })
+        .collect();
+    let mut acknowledged = Vec::new();
+    for writer in writers {
+        acknowledged.extend(writer.await.unwrap());
+    }
+    acknowledged.sort_by_key(|commit| commit.position.n);
+    assert_eq!(acknowledged.len(), 64 * appends);
+    assert_eq!(store.read("raced", 0).await.unwrap(), acknowledged);
+    for (at, commit) in (1..).zip(&acknowledged) {
+        assert_eq!((commit.version(), commit.position.n), (at, at));
+    }
 }

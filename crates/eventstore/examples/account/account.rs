@@ -68,7 +68,10 @@ impl Event for Happened {
     fn decode(event_type: &str, data: &[u8]) -> Result<Self, String> {
         match event_type {
             "account_opened" => Ok(Happened::Opened),
-            "balance_moved" => Ok(Happened::Moved(MovedV2::decode(data).map_err(|error| error.to_string())?.cents)),
+            "balance_moved" => {
+                let moved = MovedV2::decode(data).map_err(|error| format!("{event_type}: {error}"))?;
+                Ok(Happened::Moved(moved.cents))
+            }
             other => Err(format!("{other} doesn't happen to accounts")),
         }
     }

@@ -123,3 +123,32 @@ impl fmt::Debug for MongoOptions {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn mg_3_reads_ask_for_a_majority_and_writes_for_its_journal_whatever_the_uri_says() {
+        let uri = "mongodb://127.0.0.1/?readConcernLevel=local&w=1&retryWrites=true&readPreference=secondary";
+        let options = MongoOptions::new(uri);
+        let (client, collection) = (options.client_options().await.unwrap(), options.collection_options());
+        assert_eq!(client.retry_writes, Some(false));
+        for read in [&client.read_concern, &collection.read_concern] {
+            assert_eq!(*read, Some(ReadConcern::majority()));
+        }
+        for write in [client.write_concern, collection.write_concern] {
+            let write = write.unwrap();
+            assert_eq!((write.w, write.journal), (Some(Acknowledgment::Majority), Some(true)));
+        }
+        for criteria in [client.selection_criteria, collection.selection_criteria] {
+            assert!(matches!(criteria, Some(SelectionCriteria::ReadPreference(ReadPreference::Primary))));
+        }
+    }
+
+    #[test]
+    fn the_connection_string_is_not_shown() {
+        let shown = format!("{:?}", MongoOptions::new("mongodb://anna:secret@host"));
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

@@ -14,11 +14,11 @@ use crate::{
 pub async fn conformance(store: Arc<dyn EventStore>) {
     let store = store.as_ref();
     versions_are_contiguous_and_a_commit_is_read_back(store).await;
-    expected_versions_are_held_against_the_stream(store).await;
-    a_repeated_command_gets_its_stored_result(store).await;
-    a_reused_command_id_is_refused(store).await;
+    es_1_expected_versions_are_held_against_the_stream(store).await;
+    es_2_a_repeated_command_gets_its_stored_result(store).await;
+    es_2_a_reused_command_id_is_refused(store).await;
     sizes_are_bounded(store).await;
-    positions_are_dense_and_in_commit_order(store).await;
+    es_3_positions_are_dense_and_in_commit_order(store).await;
     of_racing_writers_exactly_one_wins_each_version(store).await;
     a_waiting_reader_is_woken(store).await;
 }
@@ -58,7 +58,7 @@ async fn versions_are_contiguous_and_a_commit_is_read_back(store: &dyn EventStor
     assert_eq!(store.find("read", "c").await.unwrap(), None);
 }
 
-async fn expected_versions_are_held_against_the_stream(store: &dyn EventStore) {
+async fn es_1_expected_versions_are_held_against_the_stream(store: &dyn EventStore) {
     store.append(command("versions", Expected::NoStream, "a", 2)).await.unwrap();
     for (expected, id) in [(Expected::NoStream, "b"), (Expected::Exact(1), "c"), (Expected::Exact(3), "d")] {
         let refused = store.append(command("versions", expected, id, 1)).await.unwrap_err();
@@ -68,7 +68,7 @@ async fn expected_versions_are_held_against_the_stream(store: &dyn EventStore) {
     assert_eq!(store.read("versions", 0).await.unwrap().len(), 2);
 }
 
-async fn a_repeated_command_gets_its_stored_result(store: &dyn EventStore) {
+async fn es_2_a_repeated_command_gets_its_stored_result(store: &dyn EventStore) {
     let first = store.append(command("repeated", Expected::NoStream, "a", 1)).await.unwrap();
     store.append(command("repeated", Expected::Exact(1), "b", 1)).await.unwrap();
     // The stream has moved on, and what the caller decided meanwhile may differ: its command's answer does not.
@@ -80,7 +80,7 @@ async fn a_repeated_command_gets_its_stored_result(store: &dyn EventStore) {
     assert_eq!(store.read("repeated", 0).await.unwrap().len(), 2);
 }
 
-async fn a_reused_command_id_is_refused(store: &dyn EventStore) {
+async fn es_2_a_reused_command_id_is_refused(store: &dyn EventStore) {
     store.append(command("reused", Expected::NoStream, "a", 1)).await.unwrap();
     let mut other = command("reused", Expected::Exact(1), "a", 1);
     other.command_hash = [8; 32];
@@ -105,13 +105,14 @@ async fn sizes_are_bounded(store: &dyn EventStore) {
     store.append(command("sizes", Expected::NoStream, "a", MAX_EVENTS)).await.unwrap();
 }
 
-async fn positions_are_dense_and_in_commit_order(store: &dyn EventStore) {
+async fn es_3_positions_are_dense_and_in_commit_order(store: &dyn EventStore) {
     for stream in 0..50 {
         store.append(command(&format!("dense-{stream}"), Expected::NoStream, "a", 1)).await.unwrap();
         store.append(command(&format!("dense-{stream}"), Expected::Exact(1), "b", 2)).await.unwrap();
     }
     for partition in 0..store.partitions() {
         let commits = store.read_partition(partition, 0, usize::MAX).await.unwrap();
+        assert_eq!(store.head(partition).await.unwrap(), i64::try_from(commits.len()).unwrap());
         for (n, commit) in (1..).zip(&commits) {
             assert_eq!((commit.position.partition, commit.position.n), (partition, n));
             assert_eq!(partition_of(&commit.stream, store.partitions()), partition);
