@@ -42,6 +42,7 @@ impl fmt::Display for Capabilities {
 
 /// Tries the server out in a collection that is dropped again.
 pub(super) async fn run(client: &Client, database: &Database) -> Result<Capabilities, OpenError> {
+    client.database("admin").run_command(doc! { "ping": 1 }).await?;
     let name = format!("probe_{:016x}", fastrand::u64(..));
     let enforced = enforces_unique_indexes(database, &name).await;
     let capabilities = match enforced {

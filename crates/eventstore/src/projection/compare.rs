@@ -73,7 +73,10 @@ impl Build<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !comparison.moving.is_empty() {
             if Instant::now() >= deadline {
-                let problem = format!("{} rows change too quickly to be compared", comparison.moving.len());
+                let problem = format!(
+                    "{} rows can't be compared: they change too quickly, or the live version isn't followed",
+                    comparison.moving.len()
+                );
                 return Err(StoreError::Unavailable(problem).into());
             }
             tokio::time::sleep(PAUSE).await;
