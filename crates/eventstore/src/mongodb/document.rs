@@ -15,7 +15,7 @@
 //! servers, and to nothing on others (MG-4).
 
 use bytes::Bytes;
-use mongodb::bson::raw::{RawDocument, RawDocumentBuf};
+use mongodb::bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, RawArrayBuf, rawdoc};
 use time::OffsetDateTime;
@@ -23,6 +23,9 @@ use time::OffsetDateTime;
 use meshwork_sql::{from_micros, to_micros};
 
 use crate::{Commit, Position, StoredEvent, first_version};
+
+/// Below it, a double tells every whole number exactly.
+const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// The identity of a command's commit.
 pub(super) fn id(stream: &str, command_id: &str) -> String {
@@ -68,13 +71,25 @@ pub(super) fn decode(document: &RawDocument, partition: u16) -> Commit {
     match read(document, partition) {
         Ok(commit) => commit,
         Err(problem) => {
-            let n = document.get_i64("n").unwrap_or_default();
+            let n = position(document).unwrap_or_default();
             let mut commit = Commit::tombstone(Position { partition, n }, OffsetDateTime::UNIX_EPOCH);
             commit.stream = document.get_str("s").unwrap_or("an unreadable stream").to_owned();
             commit.command_id = document.get_str("cid").unwrap_or_default().to_owned();
             commit.damage = Some(problem);
             commit
         }
+    }
+}
+
+/// The position of a document, as whatever type of number it is written: servers compare them by value. A fraction, which
+/// is nobody's position, is rounded down.
+pub(super) fn position(document: &RawDocument) -> Option<i64> {
+    match document.get("n").ok()?? {
+        RawBsonRef::Int64(n) => Some(n),
+        RawBsonRef::Int32(n) => Some(i64::from(n)),
+        #[allow(clippy::cast_possible_truncation, reason = "it is in the range")]
+        RawBsonRef::Double(n) if n.abs() < MAX_WHOLE => Some(n.floor() as i64),
+        _ => None,
     }
 }
 

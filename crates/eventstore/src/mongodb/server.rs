@@ -12,7 +12,7 @@ use mongodb::{Client, Collection};
 use super::document;
 use super::probe::Capabilities;
 use crate::store::MAX_EVENTS;
-use crate::{Commit, CommitServer, InsertError, ReadError};
+use crate::{Commit, CommitServer, InsertError, Position, ReadError};
 
 /// The code of a duplicate key.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
@@ -98,7 +98,9 @@ impl CommitServer for MongoServer {
     }
 
     async fn by_position(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
-        self.one(partition, doc! { "p": i32::from(partition), "n": n }).await
+        let found = self.one(partition, doc! { "p": i32::from(partition), "n": n }).await?;
+        // It was found there, however its number is written: who follows the partition goes on behind it.
+        Ok(found.map(|commit| Commit { position: Position { partition, n }, ..commit }))
     }
 
     async fn load(&self, partition: u16, stream: &str, after: i64) -> Result<Vec<Commit>, ReadError> {
@@ -107,7 +109,8 @@ impl CommitServer for MongoServer {
         if after > 0 {
             // The commit that holds the next version may begin this much before it.
             let longest = i64::try_from(MAX_EVENTS).unwrap_or(i64::MAX);
-            filter.insert("v", doc! { "$gt": after.saturating_sub(longest) });
+            // Put this way, it finds a version too that is no number: damage must not look like the end of the stream.
+            filter.insert("v", doc! { "$not": { "$lte": after.saturating_sub(longest) } });
         }
         let documents: Vec<RawDocumentBuf> =
             self.timed(async { commits.find(filter).sort(doc! { "v": 1 }).await?.try_collect().await }).await?;
@@ -131,13 +134,15 @@ impl CommitServer for MongoServer {
 
     async fn last(&self, partition: u16) -> Result<i64, ReadError> {
         let commits = self.commits(partition)?;
-        let filter = doc! { "p": i32::from(partition) };
+        // What is no number is greater than any number, and no position.
+        let filter = doc! { "p": i32::from(partition), "n": { "$gt": 0_i64 } };
         let last = self
             .timed(async { commits.find_one(filter).sort(doc! { "n": -1 }).projection(doc! { "n": 1 }).await })
             .await?;
         match last {
             None => Ok(0),
-            Some(last) => last.get_i64("n").map_err(|error| ReadError(format!("the last commit's position: {error}"))),
+            Some(last) => document::position(&last)
+                .ok_or_else(|| ReadError("the last commit's position is no number that counts".to_owned())),
         }
     }
 

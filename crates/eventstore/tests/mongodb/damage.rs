@@ -1,5 +1,7 @@
 //! Documents that somebody has damaged, and such that somebody has lost.
 
+use std::time::Duration;
+
 use meshwork_eventstore::testing::command;
 use meshwork_eventstore::{AppendError, Commit, EventStore, Expected, StoreError};
 use mongodb::bson::{Bson, Document, doc};
@@ -85,4 +87,69 @@ async fn a_lost_document_is_replaced_by_a_tombstone_and_what_follows_is_read() {
     assert_eq!((tombstone.get_str("s").unwrap(), tombstone.get_i64("v").unwrap()), ("", 2));
     store.append(command("d", Expected::NoStream, "a", 1)).await.unwrap();
     assert_eq!(store.head(0).await.unwrap(), 4);
+}
+
+/// Whether a store that is opened anew works beside the commit of "b", and tells of it as `b` expects.
+async fn goes_on_beside(world: &World, b: impl Fn(&Result<Vec<Commit>, StoreError>) -> bool) {
+    let store = world.store().await;
+    store.append(command("a", Expected::Exact(1), "b", 1)).await.unwrap();
+    assert_eq!(store.read("a", 0).await.unwrap().len(), 2);
+    let read = store.read("b", 0).await;
+    assert!(b(&read), "{read:?}");
+    let head = store.head(0).await.unwrap();
+    let all = store.read_partition(0, 0, 100).await.unwrap();
+    assert_eq!(all.iter().map(|commit| commit.position.n).collect::<Vec<_>>(), (1..=head).collect::<Vec<_>>());
+    let sound = |stream: &str| all.iter().filter(|it| it.stream == stream && it.damage.is_none()).count();
+    assert_eq!((sound("a"), sound("b")), (2, 0));
+    // A reader that begins behind it meets the rest as well.
+    assert_eq!(store.read_partition(0, 2, 100).await.unwrap(), all[2..]);
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_is_an_error_of_its_stream_and_stops_no_reader() {
+    let damaged = |read: &Result<Vec<Commit>, StoreError>| matches!(read, Err(StoreError::Damaged { .. }));
+    // As a tool may write numbers that has restored a backup, or a hand that has repaired something.
+    let written = [
+        ("n", Bson::Int32(2)),
+        ("n", Bson::Double(2.0)),
+        ("n", Bson::Double(2.5)),
+        ("n", Bson::String("two".to_owned())),
+        ("v", Bson::Int32(1)),
+        ("v", Bson::String("one".to_owned())),
+    ];
+    for (field, other) in written {
+        // At the end of the partition, and before others.
+        for streams in [&["a", "b"][..], &["a", "b", "c"]] {
+            let world = World::new(1);
+            let writer = world.store().await;
+            for stream in streams {
+                writer.append(command(stream, Expected::NoStream, "a", 1)).await.unwrap();
+            }
+            drop(writer);
+            let put = |document: &mut Document| drop(document.insert(field, other.clone()));
+            replace(&world, "b", put).await;
+            let done = tokio::time::timeout(Duration::from_secs(60), goes_on_beside(&world, damaged)).await;
+            assert!(done.is_ok(), "{field} = {other}, {} streams: without end", streams.len());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_no_number_is_not_the_end_of_its_stream() {
+    let world = World::new(1);
+    let writer = world.store().await;
+    writer.append(command("s", Expected::NoStream, "a", 1)).await.unwrap();
+    writer.append(command("s", Expected::Exact(1), "b", 1)).await.unwrap();
+    drop(writer);
+    let documents = world.documents().await;
+    let mut document = documents.find_one(doc! { "_id": "s/b" }).await.unwrap().unwrap();
+    documents.delete_one(doc! { "_id": "s/b" }).await.unwrap();
+    document.insert("v", "two");
+    documents.insert_one(document).await.unwrap();
+    // From a snapshot of the first version, say.
+    let store = world.store().await;
+    let read = store.read("s", 1).await;
+    assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
+    let refused = store.append(command("s", Expected::Exact(1), "c", 1)).await;
+    assert!(matches!(refused, Err(AppendError::Store(StoreError::Damaged { .. }))), "{refused:?}");
 }
