@@ -99,6 +99,13 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// A version of a stream was lost from before others.
+    pub(crate) fn missing(stream: &str, version: i64) -> Self {
+        StoreError::Damaged { place: stream.to_owned(), problem: format!("version {version} is missing") }
+    }
+}
+
 impl From<meshwork_sql::Error> for AppendError {
     fn from(error: meshwork_sql::Error) -> Self {
         AppendError::Store(error.into())

@@ -38,19 +38,25 @@ async fn a_damaged_row_is_an_error_of_its_stream_alone() {
     let store = SqliteEventStore::open(&path, 1).await.unwrap();
     store.append(command("damaged", Expected::NoStream, "a", 1)).await.unwrap();
     store.append(command("sound", Expected::NoStream, "a", 1)).await.unwrap();
+    store.append(command("cut", Expected::NoStream, "a", 1)).await.unwrap();
+    store.append(command("cut", Expected::Exact(1), "b", 1)).await.unwrap();
     Sqlite::open(&path, &[])
         .await
         .unwrap()
         .write::<_, meshwork_sql::Error, _>(|connection| {
             Box::pin(async move {
                 sqlx::query("UPDATE commits SET command_hash = x'00' WHERE stream = 'damaged'")
-                    .execute(connection)
+                    .execute(&mut *connection)
                     .await?;
+                sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *connection).await?;
+                sqlx::query("DELETE FROM commits WHERE stream = 'cut' AND first_version = 1").execute(connection).await?;
                 Ok(())
             })
         })
         .await
         .unwrap();
+    let error = store.read("cut", 0).await.unwrap_err();
+    assert!(matches!(&error, StoreError::Damaged { problem, .. } if problem == "version 1 is missing"), "{error}");
     let error = store.read("damaged", 0).await.unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { place, .. } if place == "damaged"), "{error}");
     assert_eq!(store.read("sound", 0).await.unwrap().len(), 1);

@@ -206,10 +206,7 @@ impl<S: CommitServer> Log<S> {
         if !attempt.sent && self.is_overtaken(commit) {
             return Ok(false);
         }
-        let head = match partition.head() {
-            Some(head) => head,
-            None => self.begin(number).await.map_err(|error| error.0)?,
-        };
+        let head = self.head(number).await.map_err(|error| error.0)?;
         // Recomputed at each try, it is the same as before unless another commit is known to have it.
         commit.position.n = head + 1;
         let before = std::mem::replace(&mut attempt.sent, true);

@@ -29,10 +29,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::partition::Partition;
 pub use self::server::{CommitServer, InsertError, ReadError, first_version};
+use crate::event::missing_version;
 use crate::{Append, AppendError, Appended, Beats, Commit, EventStore, Pulse, StoreError, partition_of};
 
 /// Of how many streams the last version is remembered, so that an append needs no read.
 const REMEMBERED_STREAMS: u64 = 100_000;
+
+/// How often a stream with a gap is read: a cursor may pass a place before a commit comes there, and meet the next one.
+const READS: u32 = 3;
 
 /// How a [`CommitLog`] works.
 #[derive(Clone, Debug)]
@@ -73,7 +77,7 @@ impl CommitLogOptions {
     }
 
     #[cfg(not(feature = "ablation"))]
-    #[allow(clippy::unused_self, reason = "as the other one")]
+    #[allow(clippy::unused_self, reason = "with the feature it reads an option")]
     fn checks_boundaries(&self) -> bool {
         true
     }
@@ -136,7 +140,16 @@ impl<S: CommitServer> EventStore for CommitLog<S> {
 
     async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError> {
         let partition = partition_of(stream, self.partitions());
-        self.log.server.load(partition, stream, after).await?.into_iter().map(sound).collect()
+        let mut missing = 0;
+        for _ in 0..READS {
+            let commits = self.log.server.load(partition, stream, after).await?;
+            let commits: Vec<_> = commits.into_iter().map(sound).collect::<Result<_, _>>()?;
+            match missing_version(&commits, after) {
+                None => return Ok(commits),
+                Some(version) => missing = version,
+            }
+        }
+        Err(StoreError::missing(stream, missing))
     }
 
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {

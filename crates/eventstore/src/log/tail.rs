@@ -43,9 +43,13 @@ pub(super) async fn follow<S: CommitServer>(log: Arc<Log<S>>, number: u16) {
 }
 
 impl<S: CommitServer> Log<S> {
-    /// Asks for the last position, when this process begins with a partition.
-    pub(super) async fn begin(&self, number: u16) -> Result<i64, ReadError> {
+    /// The highest position that is known to be taken; the database is asked for it when this process begins with a
+    /// partition.
+    pub(super) async fn head(&self, number: u16) -> Result<i64, ReadError> {
         let partition = self.partition(number);
+        if let Some(head) = partition.head() {
+            return Ok(head);
+        }
         partition.begin(self.server.last(number).await?);
         Ok(partition.head().unwrap_or_default())
     }
@@ -53,9 +57,7 @@ impl<S: CommitServer> Log<S> {
     /// Moves the tail to the end of the partition.
     pub(super) async fn catch_up(&self, number: u16) -> Result<(), StoreError> {
         let partition = self.partition(number);
-        if partition.head().is_none() {
-            self.begin(number).await?;
-        }
+        self.head(number).await?;
         loop {
             let tail = partition.tail();
             let commits = self.read_on(number, tail, RANGE).await?;
@@ -108,9 +110,7 @@ impl<S: CommitServer> Log<S> {
             match self.server.follow(number, next).await? {
                 Some(commit) => read.push(commit),
                 // What is known to be taken behind it proves that something was there.
-                None if partition.head().is_some_and(|head| head > next) => {
-                    read.push(self.fill(number, next).await?);
-                }
+                None if self.head(number).await? > next => read.push(self.fill(number, next).await?),
                 None => return Ok(read),
             }
         }

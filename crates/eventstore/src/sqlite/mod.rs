@@ -13,6 +13,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::event::missing_version;
 use crate::store::{check_size, stored_time};
 use crate::{
     Append, AppendError, Appended, Beats, Commit, EventStore, Expected, Position, Pulse, StoreError, StoredEvent,
@@ -105,7 +106,11 @@ impl EventStore for SqliteEventStore {
             .fetch_all(self.db.reader())
             .await
             .map_err(SqlError::from)?;
-        sound(&rows)
+        let commits = sound(&rows)?;
+        match missing_version(&commits, after) {
+            None => Ok(commits),
+            Some(version) => Err(StoreError::missing(stream, version)),
+        }
     }
 
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {

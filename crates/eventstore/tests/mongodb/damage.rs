@@ -153,3 +153,23 @@ async fn a_version_that_is_no_number_is_not_the_end_of_its_stream() {
     let refused = store.append(command("s", Expected::Exact(1), "c", 1)).await;
     assert!(matches!(refused, Err(AppendError::Store(StoreError::Damaged { .. }))), "{refused:?}");
 }
+
+#[tokio::test]
+async fn a_commit_lost_from_the_middle_of_its_stream_is_an_error_of_the_stream() {
+    let world = World::new(1);
+    let writer = world.store().await;
+    for version in 0..3 {
+        writer.append(command("cut", Expected::Exact(version), &version.to_string(), 1)).await.unwrap();
+    }
+    world.documents().await.delete_one(doc! { "s": "cut", "v": 2_i64 }).await.unwrap();
+    let store = world.store().await;
+    for after in [0, 1] {
+        match store.read("cut", after).await {
+            Err(StoreError::Damaged { place, problem }) => {
+                assert_eq!((place.as_str(), problem.as_str()), ("cut", "version 2 is missing"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(store.read("cut", 2).await.unwrap().len(), 1);
+}
