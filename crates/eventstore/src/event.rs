@@ -64,6 +64,11 @@ impl Commit {
         self.events.last().map_or(0, |event| event.version)
     }
 
+    /// The bytes of its events.
+    pub(crate) fn bytes(&self) -> usize {
+        self.events.iter().map(|event| event.data.len()).sum()
+    }
+
     /// What fills a position whose commit was lost, so that those who follow the partition can go on: no stream, no
     /// events.
     pub fn tombstone(position: Position, at: OffsetDateTime) -> Self {

@@ -32,7 +32,7 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
 pub use event::{Commit, NewEvent, Position, StoredEvent};
-pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, ReadError, first_version};
+pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};
 pub use repository::{CommandId, ExecuteError, Executed, Loaded, Repository, new_event, recorded};

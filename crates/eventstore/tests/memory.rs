@@ -33,7 +33,7 @@ async fn log_of(commits: &[(i64, i64)]) -> CommitLog<MemoryServer> {
             events: vec![event],
             damage: None,
         };
-        server.insert(&commit).await.unwrap();
+        server.insert(&[commit]).await.unwrap();
     }
     CommitLog::new(server, CommitLogOptions { partitions: 1, ..CommitLogOptions::default() })
 }

@@ -49,7 +49,9 @@ async fn a_damaged_row_is_an_error_of_its_stream_alone() {
                     .execute(&mut *connection)
                     .await?;
                 sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *connection).await?;
-                sqlx::query("DELETE FROM commits WHERE stream = 'cut' AND first_version = 1").execute(connection).await?;
+                sqlx::query("DELETE FROM commits WHERE stream = 'cut' AND first_version = 1")
+                    .execute(connection)
+                    .await?;
                 Ok(())
             })
         })

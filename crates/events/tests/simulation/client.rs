@@ -1,6 +1,6 @@
 //! Writers: they load, decide and append, and repeat what they don't know the outcome of.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshwork_eventstore::testing::command;
@@ -12,9 +12,10 @@ use crate::server::{Ablated, Cluster, Node};
 /// How many partitions the log has.
 pub(crate) const PARTITIONS: u16 = 2;
 /// How many streams the writers share.
-const STREAMS: u64 = 3;
-/// How many commands a writer sends.
-const COMMANDS: u64 = 6;
+const STREAMS: u64 = 6;
+/// How many callers a process has at most, and how many commands each of them sends.
+const CALLERS: u64 = 3;
+const COMMANDS: u64 = 3;
 /// How often a command is decided anew, and how often it is repeated while its outcome is unknown.
 const DECIDED: u32 = 4;
 const REPEATED: u32 = 60;
@@ -64,17 +65,33 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) async fn run(self) -> Vec<Sent> {
-        let mut log = log(&self.cluster, self.ablated, self.boundary_check);
+    pub(crate) async fn run(self: Arc<Self>) -> Vec<Sent> {
+        let log = Arc::new(Mutex::new(self.start()));
+        let callers: Vec<_> = (0..1 + self.cluster.below(CALLERS))
+            .map(|caller| tokio::spawn(self.clone().call(log.clone(), caller)))
+            .collect();
+        let mut sent = Vec::new();
+        for caller in callers {
+            sent.extend(caller.await.unwrap());
+        }
+        sent
+    }
+
+    fn start(&self) -> Arc<CommitLog<Node>> {
+        log(&self.cluster, self.ablated, self.boundary_check)
+    }
+
+    async fn call(self: Arc<Self>, log: Arc<Mutex<Arc<CommitLog<Node>>>>, caller: u64) -> Vec<Sent> {
         let mut sent = Vec::new();
         for at in 0..COMMANDS {
             sleep(Duration::from_millis(self.cluster.below(20))).await;
             if self.cluster.below(10) == 0 {
                 // Killed, and started again: it has forgotten everything.
-                log = self::log(&self.cluster, self.ablated, self.boundary_check);
+                *log.lock().unwrap() = self.start();
             }
             let stream = format!("s{}", self.cluster.below(STREAMS));
-            sent.push(self.send(log.as_ref(), stream, format!("{}-{at}", self.name)).await);
+            let log = log.lock().unwrap().clone();
+            sent.push(self.send(log.as_ref(), stream, format!("{}-{caller}-{at}", self.name)).await);
         }
         sent
     }

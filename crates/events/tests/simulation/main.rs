@@ -72,12 +72,14 @@ fn no_schedule_breaks_a_rule() {
     if let Some((seed, violations)) = broken {
         panic!("MESHWORK_TEST_SEED={seed} breaks: {violations:#?}");
     }
-    let Counts { failovers, lost_acks, late_writes, collisions, .. } = counts;
+    let Counts { failovers, lost_acks, late_writes, collisions, together, cut, .. } = counts;
     for (what, met) in [
         ("failovers", failovers),
         ("lost acknowledgements", lost_acks),
         ("late writes", late_writes),
         ("collisions", collisions),
+        ("inserts of several commits", together),
+        ("inserts that a failover cuts", cut),
     ] {
         assert!(met > 0, "the schedules met no {what}");
     }

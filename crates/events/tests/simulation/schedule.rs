@@ -32,6 +32,9 @@ pub(crate) enum Variant {
     RaiseLocally,
     RaiseLocallyWithoutTombstones,
     RaiseLocallySkippingHoles,
+    /// What is inserted together goes on behind a commit that is refused. Tombstones make up for it.
+    Unordered,
+    UnorderedWithoutTombstones,
 }
 
 impl Variant {
@@ -50,8 +53,9 @@ impl Variant {
     fn relays(self) -> Ablated {
         Ablated {
             follow: self == Self::FollowLocally,
-            no_tombstones: self == Self::RaiseLocallyWithoutTombstones,
+            no_tombstones: matches!(self, Self::RaiseLocallyWithoutTombstones | Self::UnorderedWithoutTombstones),
             skip_holes: self == Self::RaiseLocallySkippingHoles,
+            unordered: matches!(self, Self::Unordered | Self::UnorderedWithoutTombstones),
             ..Ablated::default()
         }
     }
@@ -67,6 +71,10 @@ pub(crate) struct Counts {
     pub(crate) lost_acks: u64,
     pub(crate) late_writes: u64,
     pub(crate) collisions: u64,
+    /// Inserts of several commits that were made as far as they came.
+    pub(crate) together: u64,
+    /// Of which a failover has kept a part.
+    pub(crate) cut: u64,
     pub(crate) tombstones: u64,
 }
 
@@ -79,6 +87,8 @@ impl Counts {
         self.lost_acks += other.lost_acks;
         self.late_writes += other.late_writes;
         self.collisions += other.collisions;
+        self.together += other.together;
+        self.cut += other.cut;
         self.tombstones += other.tombstones;
     }
 }
@@ -88,7 +98,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} commits: {} failovers, {} inserts rolled back, {} lost acknowledgements, {} late writes, \
-             {} collisions, {} tombstones",
+             {} collisions, {} inserts of several commits and {} more cut by a failover, {} tombstones",
             self.schedules,
             self.commits,
             self.failovers,
@@ -96,6 +106,8 @@ impl fmt::Display for Counts {
             self.lost_acks,
             self.late_writes,
             self.collisions,
+            self.together,
+            self.cut,
             self.tombstones
         )
     }
@@ -135,7 +147,7 @@ async fn schedule(variant: Variant, seed: u64, embedded: bool) -> (Counts, Vec<S
                 boundary_check: variant != Variant::NoBoundaryCheck,
                 new_ids: variant == Variant::NewIdAfterTimeout,
             };
-            tokio::spawn(writer.run())
+            tokio::spawn(Arc::new(writer).run())
         })
         .collect();
     let mut sent: Vec<Sent> = Vec::new();

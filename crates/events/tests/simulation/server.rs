@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_eventstore::{Commit, CommitServer, InsertError, Position, ReadError, first_version};
+use meshwork_eventstore::{Commit, CommitServer, InsertError, InsertFailure, Position, ReadError, first_version};
 use tokio::time::{Instant, sleep};
 
 use crate::schedule::Counts;
@@ -43,18 +43,16 @@ impl State {
         })
     }
 
-    /// Applies an insert on the primary.
-    fn apply(&mut self, commit: &Commit) -> Result<u64, InsertError> {
-        if self.is_down() {
-            return Err(InsertError::Unknown("no primary".to_owned()));
-        }
-        if self.collides(commit) {
+    /// Applies an insert, unless a unique index refuses it.
+    fn apply(&mut self, commit: &Commit) -> bool {
+        let collides = self.collides(commit);
+        if collides {
             self.counts.collisions += 1;
-            return Err(InsertError::Duplicate);
+        } else {
+            self.counts.tombstones += u64::from(commit.is_tombstone());
+            self.pending.push(commit.clone());
         }
-        self.counts.tombstones += u64::from(commit.is_tombstone());
-        self.pending.push(commit.clone());
-        Ok(self.term)
+        !collides
     }
 
     /// The majority has everything up to this commit.
@@ -121,43 +119,89 @@ impl Cluster {
         }
     }
 
-    async fn insert(self: &Arc<Self>, commit: &Commit) -> Result<(), InsertError> {
+    /// Applies the commits of a command on one and the same primary, in order, as far as it comes: who steps down stops.
+    async fn apply(&self, commits: &[Commit], unordered: bool) -> Result<u64, InsertFailure> {
+        let unknown = |problem: &str| InsertFailure { made: 0, error: InsertError::Unknown(problem.to_owned()) };
+        let (mut term, mut refused) = (None, None);
+        for (at, commit) in commits.iter().enumerate() {
+            if at > 0 && self.happens(200) {
+                sleep(Duration::from_micros(self.below(5_000))).await;
+            }
+            let mut state = self.state.lock().unwrap();
+            if state.is_down() || term.is_some_and(|term| term != state.term) {
+                return Err(unknown("no primary"));
+            }
+            term = Some(state.term);
+            if !state.apply(commit) {
+                refused = refused.or(Some(InsertFailure { made: at, error: InsertError::Duplicate }));
+                if !unordered {
+                    break;
+                }
+            }
+        }
+        refused.map_or_else(|| Ok(term.unwrap_or_default()), Err)
+    }
+
+    async fn insert(self: &Arc<Self>, commits: &[Commit], unordered: bool) -> Result<(), InsertFailure> {
+        let all = |error| Err(InsertFailure { made: 0, error });
         self.travel().await;
         if self.state.lock().unwrap().is_down() && self.below(2) == 0 {
-            return Err(InsertError::NotSent("no primary is known".to_owned()));
+            return all(InsertError::NotSent("no primary is known".to_owned()));
         }
         if self.happens(30) {
-            return Err(InsertError::Unknown("the message was lost".to_owned()));
+            return all(InsertError::Unknown("the message was lost".to_owned()));
         }
         if self.happens(60) {
             // It lies in some queue: its sender gives up, and it is applied all the same, whoever is primary then.
-            let (cluster, late) = (self.clone(), commit.clone());
+            let (cluster, late) = (self.clone(), commits.to_vec());
             let delay = Duration::from_millis(5 + self.below(150));
             tokio::spawn(async move {
                 sleep(delay).await;
-                if cluster.state.lock().unwrap().apply(&late).is_ok() {
-                    cluster.state.lock().unwrap().counts.late_writes += 1;
-                    sleep(Duration::from_millis(1 + cluster.below(10))).await;
-                    cluster.state.lock().unwrap().replicate(&late);
-                }
+                let made = cluster.clone().carry_out(late, unordered).await;
+                cluster.state.lock().unwrap().counts.late_writes += u64::from(made.is_ok());
             });
             sleep(Duration::from_millis(5)).await;
-            return Err(InsertError::Unknown("no answer in time".to_owned()));
+            return all(InsertError::Unknown("no answer in time".to_owned()));
         }
-        let term = self.state.lock().unwrap().apply(commit)?;
-        sleep(Duration::from_micros(500 + self.below(9_000))).await;
-        {
-            let mut state = self.state.lock().unwrap();
-            if !(state.term == term && state.replicate(commit) || state.committed.contains(commit)) {
-                return Err(InsertError::Unknown("the primary has stepped down".to_owned()));
-            }
+        // The server doesn't care whether its client is still there.
+        let made = tokio::spawn(self.clone().carry_out(commits.to_vec(), unordered)).await.unwrap();
+        if matches!(made, Err(InsertFailure { made: 0, .. })) {
+            return made;
         }
         if self.happens(60) {
             self.state.lock().unwrap().counts.lost_acks += 1;
-            return Err(InsertError::Unknown("the acknowledgement was lost".to_owned()));
+            return all(InsertError::Unknown("the acknowledgement was lost".to_owned()));
         }
         self.travel().await;
-        Ok(())
+        made
+    }
+
+    /// Applies commits and waits until a majority has them.
+    async fn carry_out(self: Arc<Self>, commits: Vec<Commit>, unordered: bool) -> Result<(), InsertFailure> {
+        let applied = self.apply(&commits, unordered).await;
+        let made = match &applied {
+            Ok(_) => commits.len(),
+            Err(InsertFailure { made: 0, .. }) => return applied.map(drop),
+            Err(InsertFailure { made, .. }) => *made,
+        };
+        // It gets them one after the other.
+        let first = usize::try_from(self.below(u64::try_from(made).unwrap())).unwrap();
+        let mut replicated = 0;
+        for upto in [first, made] {
+            sleep(Duration::from_micros(250 + self.below(4_500))).await;
+            let mut state = self.state.lock().unwrap();
+            let same = applied.as_ref().map_or(true, |term| *term == state.term);
+            let stands = |commit: &&Commit| same && state.replicate(commit) || state.committed.contains(commit);
+            replicated = commits[..upto].iter().filter(stands).count();
+        }
+        let mut state = self.state.lock().unwrap();
+        if replicated < made {
+            state.counts.cut += u64::from(replicated > 0);
+            let error = InsertError::Unknown("the primary has stepped down".to_owned());
+            return Err(InsertFailure { made: 0, error });
+        }
+        state.counts.together += u64::from(made > 1);
+        applied.map(drop)
     }
 
     /// The wanted ones of the commits that a read sees.
@@ -185,6 +229,8 @@ pub(crate) struct Ablated {
     pub(crate) follow: bool,
     pub(crate) no_tombstones: bool,
     pub(crate) skip_holes: bool,
+    /// Whether what goes together goes on behind a commit that is refused.
+    pub(crate) unordered: bool,
 }
 
 /// The replica set as one process reaches it.
@@ -195,16 +241,16 @@ pub(crate) struct Node {
 
 #[async_trait]
 impl CommitServer for Node {
-    async fn insert(&self, commit: &Commit) -> Result<(), InsertError> {
-        if commit.is_tombstone() {
+    async fn insert(&self, commits: &[Commit]) -> Result<(), InsertFailure> {
+        if commits.iter().any(Commit::is_tombstone) {
             if self.ablated.no_tombstones {
-                return Err(InsertError::Duplicate);
+                return Err(InsertFailure { made: 0, error: InsertError::Duplicate });
             }
             if self.ablated.skip_holes {
                 return Ok(());
             }
         }
-        self.cluster.insert(commit).await
+        self.cluster.insert(commits, self.ablated.unordered).await
     }
 
     async fn by_command(&self, _: u16, stream: &str, command_id: &str) -> Result<Option<Commit>, ReadError> {

@@ -1,9 +1,13 @@
 //! An append: the check of its version, the insert, and the decision of its outcome.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::time::timeout;
 
 use super::backoff::Backoff;
-use super::{CommitServer, InsertError, Log, ReadError, first_version, sound};
+use super::queue::Outcome;
+use super::{CommitServer, Log, ReadError, first_version, sound};
 use crate::{Append, AppendError, Appended, Commit, Expected, Position, StoreError, StoredEvent, partition_of, store};
 
 /// After how many positions in a row that others had taken the partition is read to its end.
@@ -13,7 +17,7 @@ const TAKEN_IN_A_ROW: u32 = 3;
 #[derive(Debug, Default)]
 struct Attempt {
     /// Whether an insert is under way, or may have been made.
-    sent: bool,
+    sent: Arc<AtomicBool>,
     /// What went wrong last.
     problem: Option<String>,
 }
@@ -46,6 +50,12 @@ enum Failure {
     Refused(AppendError),
 }
 
+impl Attempt {
+    fn sent(&self) -> bool {
+        self.sent.load(Ordering::SeqCst)
+    }
+}
+
 impl From<ReadError> for Failure {
     fn from(error: ReadError) -> Self {
         Failure::Read(error)
@@ -64,18 +74,18 @@ impl<S: CommitServer> Log<S> {
         store::check_size(&append)?;
         let mut attempt = Attempt::default();
         let limit = self.options.append_timeout;
-        match timeout(limit, self.place(append, &mut attempt)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let problem = attempt.problem.unwrap_or_else(|| "it doesn't answer".to_owned());
-                let problem = format!("{problem} (within {limit:?})");
-                Err(AppendError::Store(if attempt.sent {
-                    StoreError::OutcomeUnknown(problem)
-                } else {
-                    StoreError::Unavailable(problem)
-                }))
-            }
-        }
+        let placed = timeout(limit, self.place(append, &mut attempt)).await;
+        // From here on nothing more is sent: what still waits in the queue was taken back when the wait for it ended.
+        placed.unwrap_or_else(|_| {
+            let sent = attempt.sent();
+            let problem = attempt.problem.unwrap_or_else(|| "it doesn't answer".to_owned());
+            let problem = format!("{problem} (within {limit:?})");
+            Err(AppendError::Store(if sent {
+                StoreError::OutcomeUnknown(problem)
+            } else {
+                StoreError::Unavailable(problem)
+            }))
+        })
     }
 
     async fn place(&self, append: Append, attempt: &mut Attempt) -> Result<Appended, AppendError> {
@@ -161,20 +171,20 @@ impl<S: CommitServer> Log<S> {
         let mut backoff = Backoff::new();
         let mut taken = 0;
         loop {
-            let overtaken = match self.try_insert(&mut commit, attempt).await {
-                Ok(true) => return Ok(Some(Appended { commit, replayed: false })),
-                Ok(false) => true,
-                Err(problem) => {
+            let overtaken = match self.insert_in_turn(&mut commit, &attempt.sent).await {
+                Outcome::Made => return Ok(Some(Appended { commit, replayed: false })),
+                Outcome::Overtaken => true,
+                Outcome::Failed(problem) => {
                     attempt.problem = Some(problem);
                     false
                 }
             };
-            if attempt.sent || overtaken {
-                match self.decide(&commit, attempt.sent).await {
+            if attempt.sent() || overtaken {
+                match self.decide(&commit, attempt.sent()).await {
                     Ok(Decision::Done(appended)) => return Ok(Some(*appended)),
                     Ok(Decision::Conflict) => {
                         // Whatever of ours is still under way can't land any more.
-                        attempt.sent = false;
+                        attempt.sent.store(false, Ordering::SeqCst);
                         return Ok(None);
                     }
                     Ok(Decision::Taken) => {
@@ -195,39 +205,6 @@ impl<S: CommitServer> Log<S> {
             }
             backoff.pause(|below| self.random(below)).await;
         }
-    }
-
-    /// Inserts the commit behind the last known position; false when another commit of this process has its version by
-    /// now, and the insert could only be refused. The error tells what went wrong.
-    async fn try_insert(&self, commit: &mut Commit, attempt: &mut Attempt) -> Result<bool, String> {
-        let number = commit.position.partition;
-        let partition = self.partition(number);
-        let _turn = partition.turn.lock().await;
-        if !attempt.sent && self.is_overtaken(commit) {
-            return Ok(false);
-        }
-        let head = self.head(number).await.map_err(|error| error.0)?;
-        // Recomputed at each try, it is the same as before unless another commit is known to have it.
-        commit.position.n = head + 1;
-        let before = std::mem::replace(&mut attempt.sent, true);
-        match self.server.insert(commit).await {
-            Ok(()) => {
-                self.stands(commit);
-                Ok(true)
-            }
-            Err(error) => {
-                if matches!(error, InsertError::NotSent(_)) {
-                    attempt.sent = before;
-                }
-                Err(error.to_string())
-            }
-        }
-    }
-
-    /// Whether the stream is known to have gone on since the commit was decided.
-    fn is_overtaken(&self, commit: &Commit) -> bool {
-        self.options.checks_boundaries()
-            && self.ends.get(&commit.stream).is_some_and(|end| end >= first_version(commit))
     }
 
     /// What has become of an insert, by majority reads alone (MG-2, MG-3).

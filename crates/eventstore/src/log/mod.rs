@@ -1,8 +1,8 @@
 //! A commit log on a database that has unique indexes and majority reads, and nothing else.
 //!
 //! ```text
-//! append ─▶ is the expected version the end of a commit? ─▶ insert at the position behind the last known one
-//!              ▲                                               │ acknowledged: done
+//! append ─▶ is the expected version the end of a commit? ─▶ queue ─▶ insert behind the last known position
+//!              ▲                                                        │ acknowledged: done
 //!              └── another's commit has the version ◀── decide by majority reads: whose is it, what is taken?
 //! ```
 //!
@@ -11,6 +11,7 @@
 //! that is known to stand: so positions are dense and in commit order without a counter (ES-3).
 //!
 //! - [`append`]: an append, from the check of its version to the decision of its outcome.
+//! - [`queue`]: what waits in a partition is inserted together.
 //! - [`tail`]: following a partition, and filling what was lost from it.
 //! - [`partition`]: what this process knows of a partition.
 //! - [`server`]: the port, what the database has to do.
@@ -18,6 +19,7 @@
 mod append;
 mod backoff;
 mod partition;
+mod queue;
 mod server;
 mod tail;
 
@@ -28,7 +30,7 @@ use async_trait::async_trait;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use self::partition::Partition;
-pub use self::server::{CommitServer, InsertError, ReadError, first_version};
+pub use self::server::{CommitServer, InsertError, InsertFailure, ReadError, first_version};
 use crate::event::missing_version;
 use crate::{Append, AppendError, Appended, Beats, Commit, EventStore, Pulse, StoreError, partition_of};
 
@@ -86,7 +88,7 @@ impl CommitLogOptions {
 /// An event store over a [`CommitServer`]. It follows its partitions until it is dropped.
 pub struct CommitLog<S> {
     log: Arc<Log<S>>,
-    _followers: DropGuard,
+    _tasks: DropGuard,
 }
 
 /// What the appends, the readers and the followers of a log share.
@@ -105,19 +107,21 @@ impl<S: CommitServer> CommitLog<S> {
     pub fn new(server: S, options: CommitLogOptions) -> Self {
         let options = CommitLogOptions { partitions: options.partitions.max(1), ..options };
         let random = options.seed.map_or_else(fastrand::Rng::new, fastrand::Rng::with_seed);
+        let (queues, ends): (Vec<_>, Vec<_>) = (0..options.partitions).map(|_| queue::queue()).unzip();
         let log = Arc::new(Log {
             server,
-            partitions: (0..options.partitions).map(|_| Partition::default()).collect(),
+            partitions: queues.into_iter().map(Partition::new).collect(),
             ends: moka::sync::Cache::new(REMEMBERED_STREAMS),
             pulse: Pulse::new(options.partitions),
             random: Mutex::new(random),
             options,
         });
         let stop = CancellationToken::new();
-        for partition in 0..log.options.partitions {
+        for (partition, end) in (0..).zip(ends) {
             tokio::spawn(stop.clone().run_until_cancelled_owned(tail::follow(log.clone(), partition)));
+            tokio::spawn(stop.clone().run_until_cancelled_owned(queue::run(log.clone(), partition, end)));
         }
-        Self { log, _followers: stop.drop_guard() }
+        Self { log, _tasks: stop.drop_guard() }
     }
 
     /// The database.

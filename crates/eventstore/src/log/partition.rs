@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::queue::Queue;
 use crate::Commit;
 
 /// How many commits are kept for those who follow the partition.
@@ -13,10 +14,9 @@ const KEPT_COMMITS: usize = 512;
 const KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 /// A partition as far as it is known here.
-#[derive(Debug, Default)]
 pub(super) struct Partition {
-    /// Held while a commit of this process is inserted: they would only collide.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    /// Where the commits of this process wait for their turn: at the same time they would only collide.
+    pub(super) queue: Queue,
     /// Wakes the follower: there is something behind the tail.
     pub(super) behind: Notify,
     known: Mutex<Known>,
@@ -37,6 +37,11 @@ struct Known {
 }
 
 impl Partition {
+    /// A partition of which nothing is known.
+    pub(super) fn new(queue: Queue) -> Self {
+        Self { queue, behind: Notify::new(), known: Mutex::default() }
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         // Whoever panicked has left whole values: each change is one assignment after another, and all can be read again.
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
@@ -84,11 +89,11 @@ impl Partition {
             return false;
         }
         known.tail = n;
-        known.bytes += bytes(commit);
+        known.bytes += commit.bytes();
         known.recent.push_back(commit.clone());
         while known.recent.len() > KEPT_COMMITS || known.recent.len() > 1 && known.bytes > KEPT_BYTES {
             let dropped = known.recent.pop_front();
-            known.bytes -= dropped.as_ref().map_or(0, bytes);
+            known.bytes -= dropped.as_ref().map_or(0, Commit::bytes);
         }
         true
     }
@@ -101,8 +106,4 @@ impl Partition {
         let commits: Vec<_> = known.recent.iter().skip(skip).take(limit).cloned().collect();
         (!commits.is_empty()).then_some(commits)
     }
-}
-
-fn bytes(commit: &Commit) -> usize {
-    commit.events.iter().map(|event| event.data.len()).sum()
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::Commit;
 
-/// Why an insert was not acknowledged.
+/// Why a commit's insert was not acknowledged.
 #[derive(Debug, thiserror::Error)]
 pub enum InsertError {
     /// A unique index refuses the document. Which one isn't told, nor whether what it collides with will stay.
@@ -18,6 +18,17 @@ pub enum InsertError {
     /// It certainly wasn't made.
     #[error("{0}")]
     NotSent(String),
+}
+
+/// Commits were not all acknowledged.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct InsertFailure {
+    /// How many were, from the first on.
+    pub made: usize,
+    /// What happened to the one behind them. The others weren't tried, unless it is [`InsertError::Unknown`]: then nobody
+    /// knows what became of any of them.
+    pub error: InsertError,
 }
 
 /// A read has failed.
@@ -34,11 +45,12 @@ pub struct ReadError(pub String);
 /// A commit that can't be understood is returned with [`Commit::damage`] told, and with what could be read of the rest.
 #[async_trait]
 pub trait CommitServer: Send + Sync + 'static {
-    /// Inserts a commit, acknowledged when a majority keeps it on its disks.
+    /// Inserts commits of one partition, acknowledged when a majority keeps them on its disks. They are applied in order,
+    /// and none behind one that is refused.
     ///
     /// # Errors
-    /// See [`InsertError`].
-    async fn insert(&self, commit: &Commit) -> Result<(), InsertError>;
+    /// See [`InsertFailure`].
+    async fn insert(&self, commits: &[Commit]) -> Result<(), InsertFailure>;
 
     /// The commit of a command on a stream: to decide an insert's outcome, and to find what a command has made.
     ///

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::{CommitServer, InsertError, Log, ReadError};
+use super::{CommitServer, InsertError, InsertFailure, Log, ReadError};
 use crate::{Commit, Position, StoreError};
 
 /// How long the follower waits before it looks again, while commits come.
@@ -133,7 +133,7 @@ impl<S: CommitServer> Log<S> {
         let mut backoff = Backoff::new();
         let mut problem = String::new();
         for _ in 0..TRIES {
-            match self.server.insert(&tombstone).await {
+            match self.server.insert(std::slice::from_ref(&tombstone)).await {
                 Ok(()) => {
                     tracing::error!(
                         partition = number,
@@ -142,8 +142,10 @@ impl<S: CommitServer> Log<S> {
                     );
                     return Ok(tombstone);
                 }
-                Err(InsertError::Duplicate) => "something is there that no majority has yet".clone_into(&mut problem),
-                Err(error) => problem = error.to_string(),
+                Err(InsertFailure { error: InsertError::Duplicate, .. }) => {
+                    "something is there that no majority has yet".clone_into(&mut problem);
+                }
+                Err(failure) => problem = failure.to_string(),
             }
             if let Some(commit) = self.server.follow(number, n).await? {
                 return Ok(commit);

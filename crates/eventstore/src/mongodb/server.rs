@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use futures_util::TryStreamExt;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{Document, doc};
-use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::error::{Error, ErrorKind, InsertManyError};
 use mongodb::{Client, Collection};
 
 use super::document;
 use super::probe::Capabilities;
 use crate::store::MAX_EVENTS;
-use crate::{Commit, CommitServer, InsertError, Position, ReadError};
+use crate::{Commit, CommitServer, InsertError, InsertFailure, Position, ReadError};
 
 /// The code of a duplicate key.
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
@@ -57,35 +57,47 @@ impl MongoServer {
 }
 
 /// What is known of an insert that was answered by an error.
-fn insert_error(error: &Error) -> InsertError {
+fn insert_failure(error: &Error) -> InsertFailure {
     let text = error.to_string();
+    let all = |error| InsertFailure { made: 0, error };
     match error.kind.as_ref() {
-        ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY => InsertError::Duplicate,
-        ErrorKind::Command(error) if error.code == DUPLICATE_KEY => InsertError::Duplicate,
-        // The server has looked at this document and refused it.
-        ErrorKind::Write(WriteFailure::WriteError(_)) => InsertError::NotSent(text),
-        ErrorKind::Command(error) if NOT_CARRIED_OUT.contains(&error.code) => InsertError::NotSent(text),
+        ErrorKind::InsertMany(InsertManyError { write_errors: Some(refused), write_concern_error: None, .. }) => {
+            match refused.as_slice() {
+                // Those before it were applied, and a majority has them: else the answer would say that it hasn't.
+                [refused] if refused.code == DUPLICATE_KEY => {
+                    InsertFailure { made: refused.index, error: InsertError::Duplicate }
+                }
+                // The server has looked at the first document and refused it.
+                [refused] if refused.index == 0 => all(InsertError::NotSent(text)),
+                _ => all(InsertError::Unknown(text)),
+            }
+        }
+        ErrorKind::Command(error) if NOT_CARRIED_OUT.contains(&error.code) => all(InsertError::NotSent(text)),
         // There was no connection to send it by.
         ErrorKind::ServerSelection { .. }
         | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::DnsResolve { .. }
         | ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }
-        | ErrorKind::InvalidArgument { .. } => InsertError::NotSent(text),
-        _ => InsertError::Unknown(text),
+        | ErrorKind::InvalidArgument { .. } => all(InsertError::NotSent(text)),
+        _ => all(InsertError::Unknown(text)),
     }
 }
 
 #[async_trait]
 impl CommitServer for MongoServer {
-    async fn insert(&self, commit: &Commit) -> Result<(), InsertError> {
-        let partition = commit.position.partition;
-        let commits = self.commits(partition).map_err(|error| InsertError::NotSent(error.0))?;
-        let document = document::encode(commit);
-        match tokio::time::timeout(self.timeout, async { commits.insert_one(&document).await }).await {
+    async fn insert(&self, commits: &[Commit]) -> Result<(), InsertFailure> {
+        let Some(first) = commits.first() else { return Ok(()) };
+        let failure = |error| InsertFailure { made: 0, error };
+        let collection = self.commits(first.position.partition);
+        let collection = collection.map_err(|error| failure(InsertError::NotSent(error.0)))?;
+        let documents: Vec<_> = commits.iter().map(document::encode).collect();
+        // One that is refused is the end of it.
+        match tokio::time::timeout(self.timeout, async { collection.insert_many(&documents).ordered(true).await }).await
+        {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(insert_error(&error)),
-            Err(_) => Err(InsertError::Unknown(format!("MongoDB gave no answer within {:?}", self.timeout))),
+            Ok(Err(error)) => Err(insert_failure(&error)),
+            Err(_) => Err(failure(InsertError::Unknown(format!("MongoDB gave no answer within {:?}", self.timeout)))),
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
 
-use crate::{Commit, CommitLog, CommitLogOptions, CommitServer, InsertError, ReadError, first_version};
+use crate::{Commit, CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 
 /// A database in memory. It never fails.
 #[derive(Debug, Default)]
@@ -30,18 +30,20 @@ impl MemoryServer {
 
 #[async_trait]
 impl CommitServer for MemoryServer {
-    async fn insert(&self, commit: &Commit) -> Result<(), InsertError> {
+    async fn insert(&self, inserted: &[Commit]) -> Result<(), InsertFailure> {
         let mut commits = self.commits();
-        let collides = |other: &Commit| {
-            let same_stream = other.stream == commit.stream;
-            other.position == commit.position
-                || same_stream && other.command_id == commit.command_id
-                || same_stream && first_version(other) == first_version(commit)
-        };
-        if commits.values().any(collides) {
-            return Err(InsertError::Duplicate);
+        for (made, commit) in inserted.iter().enumerate() {
+            let collides = |other: &Commit| {
+                let same_stream = other.stream == commit.stream;
+                other.position == commit.position
+                    || same_stream && other.command_id == commit.command_id
+                    || same_stream && first_version(other) == first_version(commit)
+            };
+            if commits.values().any(collides) {
+                return Err(InsertFailure { made, error: InsertError::Duplicate });
+            }
+            commits.insert((commit.position.partition, commit.position.n), commit.clone());
         }
-        commits.insert((commit.position.partition, commit.position.n), commit.clone());
         Ok(())
     }
 
