@@ -128,9 +128,16 @@ impl<A: Aggregate> Repository<A> {
         let start = self.snapshot(stream).await;
         let from = start.version;
         let mut loaded = start;
-        for recorded in self.history(stream, from).await? {
-            loaded.version = recorded.version;
-            loaded.state = A::evolve(loaded.state, stream, &recorded);
+        let commits = match from {
+            0 => self.store.read(stream, 0).await?,
+            // A snapshot is of the end of a commit.
+            end => self.store.read_behind(stream, end).await?,
+        };
+        for commit in &commits {
+            for recorded in recorded(commit)?.into_iter().filter(|recorded| recorded.version > from) {
+                loaded.version = recorded.version;
+                loaded.state = A::evolve(loaded.state, stream, &recorded);
+            }
         }
         self.keep(stream, from, &loaded);
         Ok(loaded)

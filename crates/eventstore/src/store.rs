@@ -156,6 +156,15 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the store fails.
     async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError>;
 
+    /// As [`read`](Self::read), behind a version that is known to be the end of a commit: a store may look there first, as
+    /// it is mostly the end of the stream.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn read_behind(&self, stream: &str, end: i64) -> Result<Vec<Commit>, StoreError> {
+        self.read(stream, end).await
+    }
+
     /// At most `limit` commits of a partition with a position above `after` (0 for all), in order of position, without a
     /// gap. Commits that can't be understood are among them ([`Commit::damage`]), and tombstones.
     ///

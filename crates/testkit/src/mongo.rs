@@ -6,12 +6,13 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::Postgres;
-use crate::process::{free_port, gets_ready, kill_all, signal};
+use crate::process::{PATIENCE, free_port, gets_ready, kill_all, signal};
 
 /// The PostgreSQL database that keeps FerretDB's documents.
 const DOCUMENTS: &str = "ferretdb";
@@ -224,7 +225,7 @@ fn initiate(port: u16) {
         let members = mongodb::bson::doc! { "_id": 0, "host": format!("127.0.0.1:{port}") };
         let set = mongodb::bson::doc! { "replSetInitiate": { "_id": "rs0", "members": [members] } };
         admin.run_command(set).await?;
-        let deadline = std::time::Instant::now() + crate::process::PATIENCE;
+        let deadline = std::time::Instant::now() + PATIENCE;
         while std::time::Instant::now() < deadline {
             let hello = admin.run_command(mongodb::bson::doc! { "hello": 1 }).await?;
             if hello.get_bool("isWritablePrimary").unwrap_or(false) {
@@ -255,7 +256,19 @@ fn spawn_ferret(postgres: &Postgres, port: u16) -> Option<Child> {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    gets_ready(&mut child, "FerretDB", || accepts(port)).then_some(child)
+    // Its first line says that it is the one who listens. It ends without one when another process has taken the port.
+    let (said, first_line) = mpsc::channel();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    std::thread::spawn(move || said.send(stdout.read_line(&mut String::new()).unwrap_or_default()));
+    match first_line.recv_timeout(PATIENCE) {
+        Ok(0) => {
+            kill_all(&mut child);
+            None
+        }
+        Ok(_) => gets_ready(&mut child, "FerretDB", || accepts(port)).then_some(child),
+        Err(_) => {
+            kill_all(&mut child);
+            panic!("FerretDB said nothing within {PATIENCE:?}");
+        }
+    }
 }

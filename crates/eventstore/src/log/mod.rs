@@ -37,6 +37,8 @@ use crate::{Append, AppendError, Appended, Beats, Commit, EventStore, Pulse, Sto
 /// Of how many streams the last version is remembered, so that an append needs no read.
 const REMEMBERED_STREAMS: u64 = 100_000;
 
+/// How many commits are read one by one, by equality, before a range of them is: that is cheap on every server.
+const ONE_BY_ONE: usize = 8;
 /// How often a stream with a gap is read: a cursor may pass a place before a commit comes there, and meet the next one.
 const READS: u32 = 3;
 
@@ -154,6 +156,19 @@ impl<S: CommitServer> EventStore for CommitLog<S> {
             }
         }
         Err(StoreError::missing(stream, missing))
+    }
+
+    async fn read_behind(&self, stream: &str, end: i64) -> Result<Vec<Commit>, StoreError> {
+        let partition = partition_of(stream, self.partitions());
+        let (mut read, mut end) = (Vec::new(), end);
+        while read.len() < ONE_BY_ONE {
+            let Some(next) = self.log.server.by_version(partition, stream, end + 1).await? else { return Ok(read) };
+            let next = sound(next)?;
+            end = next.version();
+            read.push(next);
+        }
+        read.extend(self.read(stream, end).await?);
+        Ok(read)
     }
 
     async fn read_partition(&self, partition: u16, after: i64, limit: usize) -> Result<Vec<Commit>, StoreError> {

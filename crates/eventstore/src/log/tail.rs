@@ -7,13 +7,11 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
-use super::{CommitServer, InsertError, InsertFailure, Log, ReadError};
+use super::{CommitServer, InsertError, InsertFailure, Log, ONE_BY_ONE, ReadError};
 use crate::{Commit, Position, StoreError};
 
 /// How long the follower waits before it looks again, while commits come.
 const POLL: Duration = Duration::from_millis(20);
-/// How many commits are read one by one before a range of them is.
-const ONE_BY_ONE: usize = 8;
 /// How many commits a range has.
 const RANGE: usize = 1_000;
 /// How often a hole is tried to be filled in one go.

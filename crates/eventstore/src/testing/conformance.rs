@@ -14,6 +14,7 @@ use crate::{
 pub async fn conformance(store: Arc<dyn EventStore>) {
     let store = store.as_ref();
     versions_are_contiguous_and_a_commit_is_read_back(store).await;
+    what_is_behind_the_end_of_a_commit_is_read_however_much_it_is(store).await;
     es_1_expected_versions_are_held_against_the_stream(store).await;
     es_2_a_repeated_command_gets_its_stored_result(store).await;
     es_2_a_reused_command_id_is_refused(store).await;
@@ -56,6 +57,18 @@ async fn versions_are_contiguous_and_a_commit_is_read_back(store: &dyn EventStor
     assert_eq!(second.commit.events, [expected]);
     assert_eq!(store.find("read", "b").await.unwrap(), Some(second.commit));
     assert_eq!(store.find("read", "c").await.unwrap(), None);
+}
+
+async fn what_is_behind_the_end_of_a_commit_is_read_however_much_it_is(store: &dyn EventStore) {
+    for version in 0..24 {
+        let expected = if version == 0 { Expected::NoStream } else { Expected::Exact(version) };
+        store.append(command("long", expected, &version.to_string(), 1)).await.unwrap();
+    }
+    for end in [1, 4, 14, 15, 16, 17, 23, 24] {
+        let behind = store.read_behind("long", end).await.unwrap();
+        assert_eq!(behind, store.read("long", end).await.unwrap(), "behind {end}");
+        assert_eq!(behind.len(), usize::try_from(24 - end).unwrap());
+    }
 }
 
 async fn es_1_expected_versions_are_held_against_the_stream(store: &dyn EventStore) {

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use meshwork_eventstore::mongodb::MongoEventStore;
 use meshwork_eventstore::testing::{command, conformance};
-use meshwork_eventstore::{AppendError, EventStore, Expected, Snapshot, SnapshotStore, partition_of};
+use meshwork_eventstore::{
+    AppendError, CommitServer, EventStore, Expected, InsertError, InsertFailure, Snapshot, SnapshotStore, partition_of,
+};
+use mongodb::bson::doc;
 
 use crate::World;
 
@@ -120,4 +123,27 @@ async fn the_newest_snapshot_of_a_shape_is_found() {
     store.save(snapshot(200, "a/1", "other")).await.unwrap();
     assert_eq!(store.latest("s", "a/1").await.unwrap(), Some(snapshot(200, "a/1", "y")));
     assert_eq!(store.latest("t", "a/1").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_insert_of_several_commits_ends_at_the_first_that_is_refused() {
+    let world = World::new(1);
+    let store = world.store().await;
+    let appended = store.append(command("taken", Expected::NoStream, "a", 1)).await.unwrap();
+    let at = |stream: &str, n: i64| {
+        let mut commit = appended.commit.clone();
+        (commit.stream, commit.position.n) = (stream.to_owned(), n);
+        commit
+    };
+    // One that goes; one whose stream has the version already; one behind it.
+    let failure = store.server().insert(&[at("a", 2), at("taken", 3), at("b", 4)]).await.unwrap_err();
+    assert!(matches!(failure, InsertFailure { made: 1, error: InsertError::Duplicate }), "{failure:?}");
+    let documents = world.documents().await;
+    assert_eq!(documents.count_documents(doc! {}).await.unwrap(), 2);
+    assert_eq!(documents.find_one(doc! { "n": 2_i64 }).await.unwrap().unwrap().get_str("s").unwrap(), "a");
+    let failure = store.server().insert(&[at("c", 2), at("d", 3)]).await.unwrap_err();
+    assert!(matches!(failure, InsertFailure { made: 0, error: InsertError::Duplicate }), "{failure:?}");
+    store.server().insert(&[at("e", 3), at("f", 4)]).await.unwrap();
+    let all = store.read_partition(0, 0, 100).await.unwrap();
+    assert_eq!(all.iter().map(|commit| commit.stream.as_str()).collect::<Vec<_>>(), ["taken", "a", "e", "f"]);
 }
