@@ -1,7 +1,7 @@
 //! Aggregates in an event store: loading them, deciding, appending.
 
-use std::marker::PhantomData;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
@@ -14,6 +14,9 @@ use crate::{
 
 /// After how many events there is a new snapshot (MG-10).
 const SNAPSHOT_EVERY: i64 = 100;
+/// How many aggregates are remembered, and for how long after their last use.
+const REMEMBERED: u64 = 10_000;
+const REMEMBERED_FOR: Duration = Duration::from_mins(5);
 /// How often a command is decided anew when others change the aggregate meanwhile.
 const TRIES: usize = 5;
 
@@ -73,10 +76,21 @@ pub struct CommandId {
 }
 
 /// Aggregates of one kind in an event store, a stream each.
+///
+/// Those that were used a short while ago are remembered as they were then, so that only what is behind that is read. What
+/// is read is always current.
 pub struct Repository<A> {
     store: Arc<dyn EventStore>,
     snapshots: Option<Snapshots<A>>,
-    kind: PhantomData<fn() -> A>,
+    remembered: moka::sync::Cache<String, Known<A>>,
+}
+
+/// An aggregate as it was at some version.
+#[derive(Clone)]
+struct Known<A> {
+    loaded: Loaded<A>,
+    /// The version of the newest snapshot of it.
+    snapshot: i64,
 }
 
 /// How snapshots of an aggregate are read and written.
@@ -95,14 +109,15 @@ impl<A> Clone for Snapshots<A> {
 
 impl<A> Clone for Repository<A> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), snapshots: self.snapshots.clone(), kind: PhantomData }
+        Self { store: self.store.clone(), snapshots: self.snapshots.clone(), remembered: self.remembered.clone() }
     }
 }
 
 impl<A: Aggregate> Repository<A> {
     /// Aggregates in `store`.
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Self { store, snapshots: None, kind: PhantomData }
+        let remembered = moka::sync::Cache::builder().max_capacity(REMEMBERED).time_to_idle(REMEMBERED_FOR).build();
+        Self { store, snapshots: None, remembered }
     }
 
     /// Keeps a snapshot of an aggregate after every 100 events, off the path of its commands.
@@ -125,12 +140,14 @@ impl<A: Aggregate> Repository<A> {
     /// # Errors
     /// When the store fails, or an event can't be understood.
     pub async fn load(&self, stream: &str) -> Result<Loaded<A>, StoreError> {
-        let start = self.snapshot(stream).await;
-        let from = start.version;
-        let mut loaded = start;
+        let Known { mut loaded, snapshot } = match self.remembered.get(stream) {
+            Some(known) => known,
+            None => self.snapshot(stream).await,
+        };
+        let from = loaded.version;
         let commits = match from {
             0 => self.store.read(stream, 0).await?,
-            // A snapshot is of the end of a commit.
+            // Both a snapshot and what is remembered are of the end of a commit.
             end => self.store.read_behind(stream, end).await?,
         };
         for commit in &commits {
@@ -139,7 +156,7 @@ impl<A: Aggregate> Repository<A> {
                 loaded.state = A::evolve(loaded.state, stream, &recorded);
             }
         }
-        self.keep(stream, from, &loaded);
+        self.remember(stream, &loaded, snapshot);
         Ok(loaded)
     }
 
@@ -215,6 +232,9 @@ impl<A: Aggregate> Repository<A> {
                 Ok(Appended { commit, replayed: false }) => {
                     let state = fold(loaded.state, stream, &recorded(&commit)?);
                     let after = Loaded { state, version: commit.version() };
+                    if let Some(known) = self.remembered.get(stream) {
+                        self.remember(stream, &after, known.snapshot);
+                    }
                     return Ok(Executed { after, position: Some(commit.position), replayed: false });
                 }
                 Err(AppendError::VersionConflict { .. }) => {}
@@ -267,30 +287,41 @@ impl<A: Aggregate> Repository<A> {
         Ok(Executed { after, position: Some(commit.position), replayed: true })
     }
 
-    /// Where the reading of a stream may begin.
-    async fn snapshot(&self, stream: &str) -> Loaded<A> {
-        let Some(snapshots) = &self.snapshots else { return Loaded::default() };
+    /// Where the reading of a stream that isn't remembered may begin.
+    async fn snapshot(&self, stream: &str) -> Known<A> {
+        let nothing = Known { loaded: Loaded::default(), snapshot: 0 };
+        let Some(snapshots) = &self.snapshots else { return nothing };
         match snapshots.store.latest(stream, snapshots.schema).await {
             Ok(Some(snapshot)) => match (snapshots.decode)(&snapshot.data) {
-                Some(state) => Loaded { state: Some(state), version: snapshot.version },
-                None => Loaded::default(),
+                Some(state) => Known {
+                    loaded: Loaded { state: Some(state), version: snapshot.version },
+                    snapshot: snapshot.version,
+                },
+                None => nothing,
             },
-            Ok(None) => Loaded::default(),
+            Ok(None) => nothing,
             // The stream itself tells as much, if more slowly.
             Err(error) => {
                 tracing::warn!(stream, %error, "no snapshot could be read");
-                Loaded::default()
+                nothing
             }
         }
     }
 
-    /// Keeps a snapshot when many events were read, while the caller goes on.
-    fn keep(&self, stream: &str, from: i64, loaded: &Loaded<A>) {
-        let (Some(snapshots), Some(state)) = (&self.snapshots, &loaded.state) else { return };
-        if loaded.version - from < SNAPSHOT_EVERY {
+    /// Remembers an aggregate, and keeps a snapshot when it has come far since the last one, while the caller goes on.
+    fn remember(&self, stream: &str, loaded: &Loaded<A>, snapshot: i64) {
+        if loaded.version == 0 {
             return;
         }
-        let Some(data) = (snapshots.encode)(state) else { return };
+        let kept = loaded.version - snapshot >= SNAPSHOT_EVERY && self.keep(stream, loaded);
+        let known = Known { loaded: loaded.clone(), snapshot: if kept { loaded.version } else { snapshot } };
+        self.remembered.insert(stream.to_owned(), known);
+    }
+
+    /// Begins to keep a snapshot; false when there are none, or of this state.
+    fn keep(&self, stream: &str, loaded: &Loaded<A>) -> bool {
+        let (Some(snapshots), Some(state)) = (&self.snapshots, &loaded.state) else { return false };
+        let Some(data) = (snapshots.encode)(state) else { return false };
         let snapshot = Snapshot {
             stream: stream.to_owned(),
             version: loaded.version,
@@ -304,6 +335,7 @@ impl<A: Aggregate> Repository<A> {
                 tracing::warn!(stream, %error, "a snapshot was not kept");
             }
         });
+        true
     }
 }
 

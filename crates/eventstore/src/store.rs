@@ -166,7 +166,8 @@ pub trait EventStore: Send + Sync + 'static {
     }
 
     /// At most `limit` commits of a partition with a position above `after` (0 for all), in order of position, without a
-    /// gap. Commits that can't be understood are among them ([`Commit::damage`]), and tombstones.
+    /// gap. Commits that can't be understood are among them ([`Commit::damage`]), and tombstones. What another process has
+    /// added a moment ago may not be: there is a beat when it is met here, and [`head`](Self::head) looks for it at once.
     ///
     /// # Errors
     /// When the store fails.

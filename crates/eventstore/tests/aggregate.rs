@@ -12,8 +12,8 @@ use account::{Account, Command, Happened, Refusal};
 use bytes::Bytes;
 use meshwork_eventstore::testing::{Case, Corpus, memory_store};
 use meshwork_eventstore::{
-    Append, AppendError, Appended, Beats, CommandId, Commit, EventStore, Expected, Repository, Snapshot, SnapshotState,
-    SnapshotStore, SqliteEventStore, StoreError, fold,
+    Append, AppendError, Appended, Beats, CommandId, Commit, EventStore, Expected, Loaded, Repository, Snapshot,
+    SnapshotState, SnapshotStore, SqliteEventStore, StoreError, fold,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -137,15 +137,17 @@ async fn es_4_a_snapshot_is_kept_and_used_and_one_of_another_shape_is_not() {
     let planted = Snapshot { version: 151, data: 1_000_i64.to_be_bytes().to_vec().into(), ..snapshot.clone() };
     accounts.append("a", 150, &[Happened::Moved(1)], id("b"), AT).await.unwrap();
     store.save(planted.clone()).await.unwrap();
+    // By a process that remembers nothing of it.
+    let accounts = Repository::<Account>::new(store.clone()).with_snapshots(store.clone());
     assert_eq!(accounts.load("a").await.unwrap().state, Some(Account { balance: 1_000 }));
     // One of another shape isn't looked at, nor one that can't be read.
     let (other, _folder) = sqlite().await;
-    let accounts = Repository::<Account>::new(other.clone()).with_snapshots(other.clone());
-    accounts.append("a", 0, &[Happened::Opened], id("a"), AT).await.unwrap();
+    let accounts = || Repository::<Account>::new(other.clone()).with_snapshots(other.clone());
+    accounts().append("a", 0, &[Happened::Opened], id("a"), AT).await.unwrap();
     other.save(Snapshot { schema: "account/0".to_owned(), version: 1, ..planted.clone() }).await.unwrap();
-    assert_eq!(accounts.load("a").await.unwrap().state, Some(Account::default()));
+    assert_eq!(accounts().load("a").await.unwrap().state, Some(Account::default()));
     other.save(Snapshot { version: 1, data: Bytes::from_static(b"short"), ..planted }).await.unwrap();
-    assert_eq!(accounts.load("a").await.unwrap().state, Some(Account::default()));
+    assert_eq!(accounts().load("a").await.unwrap().state, Some(Account::default()));
 }
 
 proptest! {
@@ -174,7 +176,7 @@ proptest! {
                     kept.save(Snapshot { stream: "a".to_owned(), version, schema, data }).await.unwrap();
                 }
             }
-            let with = plain.clone().with_snapshots(kept);
+            let with = Repository::<Account>::new(store).with_snapshots(kept);
             let history = plain.history("a", 0).await.unwrap();
             let folded = fold(None, "a", &history);
             assert_eq!(with.load("a").await.unwrap(), plain.load("a").await.unwrap());
@@ -219,6 +221,26 @@ impl EventStore for Noting {
 }
 
 #[tokio::test]
+async fn of_an_aggregate_that_is_remembered_only_what_is_new_is_read_and_all_of_that() {
+    let (sqlite, _folder) = sqlite().await;
+    let store = Arc::new(Noting(sqlite.clone(), std::sync::Mutex::default()));
+    let accounts = Repository::<Account>::new(store.clone());
+    let another = Repository::<Account>::new(sqlite);
+    another.append("a", 0, &[Happened::Opened, Happened::Moved(5)], id("a"), AT).await.unwrap();
+    for version in 2..5 {
+        let balance = 3 + version;
+        assert_eq!(accounts.load("a").await.unwrap(), Loaded { state: Some(Account { balance }), version });
+        another.append("a", version, &[Happened::Moved(1)], id(version), AT).await.unwrap();
+    }
+    assert_eq!(*store.1.lock().unwrap(), [0, 2, 3]);
+    // A stream without events is looked for each time.
+    for _ in 0..2 {
+        assert_eq!(accounts.load("b").await.unwrap(), Loaded::default());
+    }
+    assert_eq!(store.1.lock().unwrap()[3..], [0, 0]);
+}
+
+#[tokio::test]
 async fn mg_10_of_500_events_a_load_reads_at_most_the_last_100() {
     let (sqlite, _folder) = sqlite().await;
     let store = Arc::new(Noting(sqlite.clone(), std::sync::Mutex::default()));
@@ -234,6 +256,7 @@ async fn mg_10_of_500_events_a_load_reads_at_most_the_last_100() {
         }
     }
     assert_eq!(version, 500);
+    let accounts = Repository::<Account>::new(store.clone()).with_snapshots(sqlite.clone());
     assert_eq!(accounts.load("a").await.unwrap().state, Some(Account { balance: 499 }));
     let from = *store.1.lock().unwrap().last().unwrap();
     assert!(from >= 400, "it was read from version {from}");

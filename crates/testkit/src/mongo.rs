@@ -113,7 +113,7 @@ impl Mongo {
             postgres.sql(DOCUMENTS, &format!("SELECT tablename FROM pg_tables WHERE schemaname = '{database}'"));
         for table in tables.lines() {
             let fields: &[&str] = match table {
-                table if table.starts_with("commits") => &["_id", "s", "p", "n", "v"],
+                table if table.starts_with("commits") => &["_id", "s", "n", "v"],
                 table if table.starts_with("snapshots") => &["s"],
                 _ => &[],
             };

@@ -80,7 +80,7 @@ impl Shop {
         for (name, micros) in answers.iter().flatten() {
             create.record(*micros).unwrap();
             while self.get(name).await.state() == order::State::Pending && Instant::now() < settled {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
         let mut confirm = Histogram::new(3).unwrap();

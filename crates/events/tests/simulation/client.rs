@@ -1,5 +1,6 @@
 //! Writers: they load, decide and append, and repeat what they don't know the outcome of.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,8 +14,7 @@ use crate::server::{Ablated, Cluster, Node};
 pub(crate) const PARTITIONS: u16 = 2;
 /// How many streams the writers share.
 const STREAMS: u64 = 6;
-/// How many callers a process has at most, and how many commands each of them sends.
-const CALLERS: u64 = 3;
+/// How many commands a caller sends.
 const COMMANDS: u64 = 3;
 /// How often a command is decided anew, and how often it is repeated while its outcome is unknown.
 const DECIDED: u32 = 4;
@@ -60,6 +60,8 @@ pub(crate) struct Writer {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) ablated: Ablated,
     pub(crate) boundary_check: bool,
+    /// How many callers it has at most.
+    pub(crate) callers: u64,
     /// Whether a command that timed out is sent with a new id.
     pub(crate) new_ids: bool,
 }
@@ -67,7 +69,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) async fn run(self: Arc<Self>) -> Vec<Sent> {
         let log = Arc::new(Mutex::new(self.start()));
-        let callers: Vec<_> = (0..1 + self.cluster.below(CALLERS))
+        let callers: Vec<_> = (0..1 + self.cluster.below(self.callers))
             .map(|caller| tokio::spawn(self.clone().call(log.clone(), caller)))
             .collect();
         let mut sent = Vec::new();
@@ -82,7 +84,7 @@ impl Writer {
     }
 
     async fn call(self: Arc<Self>, log: Arc<Mutex<Arc<CommitLog<Node>>>>, caller: u64) -> Vec<Sent> {
-        let mut sent = Vec::new();
+        let (mut sent, mut ends) = (Vec::new(), HashMap::new());
         for at in 0..COMMANDS {
             sleep(Duration::from_millis(self.cluster.below(20))).await;
             if self.cluster.below(10) == 0 {
@@ -91,17 +93,18 @@ impl Writer {
             }
             let stream = format!("s{}", self.cluster.below(STREAMS));
             let log = log.lock().unwrap().clone();
-            sent.push(self.send(log.as_ref(), stream, format!("{}-{caller}-{at}", self.name)).await);
+            sent.push(self.send(log.as_ref(), stream, format!("{}-{caller}-{at}", self.name), &mut ends).await);
         }
         sent
     }
 
-    async fn send(&self, log: &CommitLog<Node>, stream: String, id: String) -> Sent {
+    /// Sends a command. `ends` are the ends of commits that are known, by stream.
+    async fn send(&self, log: &CommitLog<Node>, stream: String, id: String, ends: &mut HashMap<String, i64>) -> Sent {
         let mut sent = Sent { stream, ids: vec![id], told: Told::Nothing };
         let events = 1 + usize::try_from(self.cluster.below(3)).unwrap();
         let mut doubted = false;
         for _ in 0..DECIDED {
-            let version = self.load(log, &sent.stream).await;
+            let version = self.load(log, &sent.stream, ends).await;
             // Most know the version; some say what they saw in a list of events, or long ago, or made up.
             let version = if self.cluster.below(5) == 0 {
                 i64::try_from(self.cluster.below(u64::try_from(version + 3).unwrap())).unwrap()
@@ -136,10 +139,22 @@ impl Writer {
         sent
     }
 
-    async fn load(&self, log: &CommitLog<Node>, stream: &str) -> i64 {
+    /// The stream's version: of all of it, or of what is behind the end that is known.
+    async fn load(&self, log: &CommitLog<Node>, stream: &str, ends: &mut HashMap<String, i64>) -> i64 {
+        let known = ends.get(stream).copied().filter(|_| self.cluster.below(2) == 0);
         for _ in 0..LOADED {
-            match log.read(stream, 0).await {
-                Ok(commits) => return commits.last().map_or(0, Commit::version),
+            let read = match known {
+                Some(end) => log.read_behind(stream, end).await,
+                None => log.read(stream, 0).await,
+            };
+            match read {
+                Ok(commits) => {
+                    let version = commits.last().map_or(known.unwrap_or_default(), Commit::version);
+                    if version > 0 {
+                        ends.insert(stream.to_owned(), version);
+                    }
+                    return version;
+                }
                 Err(_) => sleep(Duration::from_millis(1 + self.cluster.below(10))).await,
             }
         }

@@ -16,6 +16,8 @@ use crate::server::{Ablated, Cluster};
 
 /// Where the relays publish to.
 const STREAM: &str = "simulated";
+/// One schedule in so many has processes with many callers.
+const CROWDED: u64 = 20;
 /// How long everything may take to come to rest, in simulated time.
 const REST: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,12 @@ impl Variant {
             ),
             ..self.relays()
         }
+    }
+
+    /// How many callers a process has at most: many where it is about what is inserted together, and now and then.
+    fn callers(self, seed: u64) -> u64 {
+        let together = matches!(self, Self::Unordered | Self::UnorderedWithoutTombstones);
+        if together || seed.is_multiple_of(CROWDED) { 12 } else { 3 }
     }
 
     fn relays(self) -> Ablated {
@@ -145,6 +153,7 @@ async fn schedule(variant: Variant, seed: u64, embedded: bool) -> (Counts, Vec<S
                 cluster: cluster.clone(),
                 ablated: variant.writers(),
                 boundary_check: variant != Variant::NoBoundaryCheck,
+                callers: variant.callers(seed),
                 new_ids: variant == Variant::NewIdAfterTimeout,
             };
             tokio::spawn(Arc::new(writer).run())

@@ -213,11 +213,14 @@ impl<S> Log<S> {
     }
 
     /// Takes a commit that this process has made, or has met when it followed its partition: readers get it from here.
-    fn stands(&self, commit: &Commit) {
+    /// Returns whether the tail has moved to it.
+    fn stands(&self, commit: &Commit) -> bool {
         self.ends_with(commit);
-        if self.partition(commit.position.partition).stands(commit) {
+        let moved = self.partition(commit.position.partition).stands(commit);
+        if moved {
             self.pulse.beat(commit.position.partition, &commit.stream);
         }
+        moved
     }
 
     /// Takes a commit that was found when an append looked for something: it tells where its stream ends, and that its

@@ -58,6 +58,12 @@ impl Partition {
         self.known().tail
     }
 
+    /// Whether everything that is known to be there was handed on, up to `n`.
+    pub(super) fn ends_at(&self, n: i64) -> bool {
+        let known = self.known();
+        known.begun && n == known.tail && n == known.head
+    }
+
     /// What the database says is the last position, when it is asked for the first time.
     pub(super) fn begin(&self, last: i64) {
         let mut known = self.known();

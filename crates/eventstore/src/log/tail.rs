@@ -22,15 +22,15 @@ pub(super) async fn follow<S: CommitServer>(log: Arc<Log<S>>, number: u16) {
     let partition = log.partition(number);
     let (mut pause, mut checked) = (POLL, Instant::now());
     loop {
-        let before = partition.tail();
-        let mut caught_up = log.catch_up(number).await;
-        if caught_up.is_ok() && checked.elapsed() >= log.options.hole_check {
+        let mut read = log.catch_up(number).await;
+        if read.is_ok() && checked.elapsed() >= log.options.hole_check {
             checked = Instant::now();
-            caught_up = log.look_behind(number).await;
+            read = log.look_behind(number).await;
         }
-        match caught_up {
-            Ok(()) if partition.tail() > before => pause = POLL,
-            Ok(()) => pause = (pause * 2).min(log.options.poll),
+        match read {
+            // Others write here, and may do so again soon. What this process has made is handed on without this.
+            Ok(read) if read > 0 => pause = POLL,
+            Ok(_) => pause = (pause * 2).min(log.options.poll),
             Err(error) => {
                 tracing::warn!(partition = number, %error, "following the event store is tried again");
                 pause = log.options.poll;
@@ -52,24 +52,23 @@ impl<S: CommitServer> Log<S> {
         Ok(partition.head().unwrap_or_default())
     }
 
-    /// Moves the tail to the end of the partition.
-    pub(super) async fn catch_up(&self, number: u16) -> Result<(), StoreError> {
+    /// Moves the tail to the end of the partition. Returns how many commits it was moved over.
+    pub(super) async fn catch_up(&self, number: u16) -> Result<usize, StoreError> {
         let partition = self.partition(number);
         self.head(number).await?;
+        let mut moved = 0;
         loop {
             let tail = partition.tail();
             let commits = self.read_on(number, tail, RANGE).await?;
             if commits.is_empty() {
-                return Ok(());
+                return Ok(moved);
             }
-            for commit in &commits {
-                self.stands(commit);
-            }
+            moved += commits.iter().filter(|commit| self.stands(commit)).count();
         }
     }
 
     /// Looks whether there is something behind the tail that following it one by one doesn't meet.
-    async fn look_behind(&self, number: u16) -> Result<(), StoreError> {
+    async fn look_behind(&self, number: u16) -> Result<usize, StoreError> {
         self.partition(number).taken(self.server.last(number).await?);
         self.catch_up(number).await
     }
@@ -85,8 +84,11 @@ impl<S: CommitServer> Log<S> {
         while read.len() < limit {
             let last = read.last().map_or(after, |commit| commit.position.n);
             let wanted = limit - read.len();
-            let more = match self.partition(number).recent(last, wanted) {
+            let partition = self.partition(number);
+            let more = match partition.recent(last, wanted) {
                 Some(more) => more,
+                // The follower looks for more, and wakes who waits for it.
+                None if partition.ends_at(last) => break,
                 None => self.read_on(number, last, wanted.min(RANGE)).await?,
             };
             if more.is_empty() {

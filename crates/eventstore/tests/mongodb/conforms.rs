@@ -144,6 +144,7 @@ async fn an_insert_of_several_commits_ends_at_the_first_that_is_refused() {
     let failure = store.server().insert(&[at("c", 2), at("d", 3)]).await.unwrap_err();
     assert!(matches!(failure, InsertFailure { made: 0, error: InsertError::Duplicate }), "{failure:?}");
     store.server().insert(&[at("e", 3), at("f", 4)]).await.unwrap();
+    assert_eq!(store.head(0).await.unwrap(), 4);
     let all = store.read_partition(0, 0, 100).await.unwrap();
     assert_eq!(all.iter().map(|commit| commit.stream.as_str()).collect::<Vec<_>>(), ["taken", "a", "e", "f"]);
 }
