@@ -26,7 +26,23 @@ pub struct Mongo {
 enum Server {
     Given,
     Mongod { child: Child, folder: TempDir, port: u16 },
-    Ferret { child: Child, postgres: Postgres, port: u16 },
+    Ferret { child: Child, documents: Documents, port: u16 },
+}
+
+/// Where FerretDB keeps its documents.
+enum Documents {
+    Postgres(Postgres),
+    Sqlite(TempDir),
+}
+
+impl Documents {
+    /// How FerretDB is told.
+    fn argument(&self) -> [String; 2] {
+        match self {
+            Self::Postgres(postgres) => ["-postgresql".to_owned(), format!("{}/{DOCUMENTS}", postgres.url())],
+            Self::Sqlite(folder) => ["-sqlite".to_owned(), folder.path().display().to_string()],
+        }
+    }
 }
 
 impl Mongo {
@@ -58,6 +74,14 @@ impl Mongo {
         if on_path("mongod") { Self::mongod() } else { Self::ferret(Postgres::durable()) }
     }
 
+    /// FerretDB over SQLite, whatever other server is at hand.
+    ///
+    /// # Panics
+    /// When there is none, or it doesn't start.
+    pub fn on_sqlite() -> Self {
+        Self::start_ferret(Documents::Sqlite(tempfile::Builder::new().prefix("meshwork-ferretdb-").tempdir().unwrap()))
+    }
+
     fn mongod() -> Self {
         let folder = tempfile::Builder::new().prefix("meshwork-mongod-").tempdir().unwrap();
         for _ in 0..5 {
@@ -73,10 +97,14 @@ impl Mongo {
 
     fn ferret(postgres: Postgres) -> Self {
         postgres.sql("postgres", &format!("CREATE DATABASE {DOCUMENTS}"));
+        Self::start_ferret(Documents::Postgres(postgres))
+    }
+
+    fn start_ferret(documents: Documents) -> Self {
         for _ in 0..5 {
             let port = free_port();
-            if let Some(child) = spawn_ferret(&postgres, port) {
-                return Self { uri: uri(port), server: Server::Ferret { child, postgres, port } };
+            if let Some(child) = spawn_ferret(&documents, port) {
+                return Self { uri: uri(port), server: Server::Ferret { child, documents, port } };
             }
         }
         panic!("FerretDB ended at its start, five times");
@@ -92,7 +120,8 @@ impl Mongo {
         match self.server {
             Server::Given => "the server of MESHWORK_TEST_MONGODB_URI",
             Server::Mongod { .. } => "mongod",
-            Server::Ferret { .. } => "FerretDB",
+            Server::Ferret { documents: Documents::Postgres(_), .. } => "FerretDB",
+            Server::Ferret { documents: Documents::Sqlite(_), .. } => "FerretDB over SQLite",
         }
     }
 
@@ -108,7 +137,7 @@ impl Mongo {
     /// # Panics
     /// When an index can't be made.
     pub fn index(&self, database: &str) {
-        let Server::Ferret { postgres, .. } = &self.server else { return };
+        let Server::Ferret { documents: Documents::Postgres(postgres), .. } = &self.server else { return };
         let tables =
             postgres.sql(DOCUMENTS, &format!("SELECT tablename FROM pg_tables WHERE schemaname = '{database}'"));
         for table in tables.lines() {
@@ -134,9 +163,11 @@ impl Mongo {
         match &mut self.server {
             Server::Given => panic!("only a private server is killed"),
             Server::Mongod { child, .. } => kill_all(child),
-            Server::Ferret { child, postgres, .. } => {
+            Server::Ferret { child, documents, .. } => {
                 kill_all(child);
-                postgres.kill();
+                if let Documents::Postgres(postgres) = documents {
+                    postgres.kill();
+                }
             }
         }
     }
@@ -152,9 +183,11 @@ impl Mongo {
                 *child = spawn_mongod(folder, *port);
                 assert!(gets_ready(child, "mongod", || accepts(*port)), "mongod did not start again");
             }
-            Server::Ferret { child, postgres, port } => {
-                postgres.restart();
-                *child = spawn_ferret(postgres, *port).expect("FerretDB did not start again");
+            Server::Ferret { child, documents, port } => {
+                if let Documents::Postgres(postgres) = documents {
+                    postgres.restart();
+                }
+                *child = spawn_ferret(documents, *port).expect("FerretDB did not start again");
             }
         }
     }
@@ -243,14 +276,15 @@ fn initiate(port: u16) {
     assert!(primary.unwrap(), "mongod did not become a primary");
 }
 
-/// FerretDB over a PostgreSQL; `None` when it ends at its start.
-fn spawn_ferret(postgres: &Postgres, port: u16) -> Option<Child> {
+/// FerretDB; `None` when it ends at its start.
+fn spawn_ferret(documents: &Documents, port: u16) -> Option<Child> {
     let program = std::env::var_os("MESHWORK_TEST_FERRETDB").map(PathBuf::from).expect(
         "this test needs a MongoDB-compatible server: run `cargo xtask test`, which builds FerretDB and says where it is \
          (MESHWORK_TEST_FERRETDB), put `mongod` on the PATH, or set MESHWORK_TEST_MONGODB_URI",
     );
     let mut child = Command::new(program)
-        .args(["-listen", &format!("127.0.0.1:{port}"), "-postgresql", &format!("{}/{DOCUMENTS}", postgres.url())])
+        .args(["-listen", &format!("127.0.0.1:{port}")])
+        .args(documents.argument())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

@@ -57,10 +57,8 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
         cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"])
             .env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?)
     };
-    if name == ORDERS
-        && let Some(ferretdb) = setup::run()?.ferretdb
-    {
-        bench = bench.env("MESHWORK_TEST_FERRETDB", ferretdb);
+    if name == ORDERS {
+        bench = bench.env("MESHWORK_TEST_FERRETDB", setup::run()?.ferretdb);
     }
     if output == Output::Json {
         bench = bench.args(["--output", "json"]);

@@ -34,7 +34,7 @@ const H2SPEC: Tool = Tool {
 /// Checks the contracts.
 const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { package: "@bufbuild/buf" } };
 
-/// Speaks MongoDB's protocol over PostgreSQL, where there is no `mongod`.
+/// Speaks MongoDB's protocol, over SQLite, and where there is no `mongod` over PostgreSQL.
 const FERRETDB: Tool =
     Tool { name: "ferretdb", version: "1.24.2", source: Source::Module { folder: "tests/servers/ferretdb" } };
 
@@ -59,24 +59,21 @@ pub struct Tools {
     pub buf: PathBuf,
     /// `h2spec`.
     pub h2spec: PathBuf,
-    /// FerretDB; `None` where a MongoDB is at hand.
-    pub ferretdb: Option<PathBuf>,
+    /// FerretDB.
+    pub ferretdb: PathBuf,
 }
 
 impl Tools {
     /// The MongoDB-compatible server that the tests run on, for people.
     pub fn mongodb(&self) -> String {
-        match (&self.ferretdb, has_mongodb_uri()) {
-            (_, true) => "the server of MESHWORK_TEST_MONGODB_URI".to_owned(),
-            (None, _) => "private `mongod`s from the PATH".to_owned(),
-            (Some(_), _) => format!("private FerretDBs {} over private PostgreSQLs", FERRETDB.version),
-        }
+        let named = env::var_os("MESHWORK_TEST_MONGODB_URI").is_some_and(|uri| !uri.is_empty());
+        let server = match find_program("mongod") {
+            _ if named => "the server of MESHWORK_TEST_MONGODB_URI".to_owned(),
+            Some(_) => "private `mongod`s from the PATH".to_owned(),
+            None => "private FerretDBs over private PostgreSQLs".to_owned(),
+        };
+        format!("{server}; the suite of every store on FerretDB {} over SQLite too", FERRETDB.version)
     }
-}
-
-/// Whether somebody has named a server.
-fn has_mongodb_uri() -> bool {
-    env::var_os("MESHWORK_TEST_MONGODB_URI").is_some_and(|uri| !uri.is_empty())
 }
 
 /// Installs what is missing and says where the tools are.
@@ -87,15 +84,11 @@ pub fn run() -> Result<Tools> {
     install_debian_packages(DEBIAN)?;
     install_components()?;
     let folder = ToolsFolder::of_user()?;
-    let ferretdb = match has_mongodb_uri() || find_program("mongod").is_some() {
-        true => None,
-        false => Some(folder.provide(&FERRETDB)?),
-    };
     Ok(Tools {
         grpcurl: folder.provide(&GRPCURL)?,
         buf: folder.provide(&BUF)?,
         h2spec: folder.provide(&H2SPEC)?,
-        ferretdb,
+        ferretdb: folder.provide(&FERRETDB)?,
     })
 }
 

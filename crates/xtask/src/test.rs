@@ -52,10 +52,8 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
         let mut tests = cargo(&["test", "--workspace", "--locked"])
             .env("MESHWORK_TEST_BIN", binary)
             .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
-            .env("MESHWORK_TEST_H2SPEC", &tools.h2spec);
-        if let Some(ferretdb) = &tools.ferretdb {
-            tests = tests.env("MESHWORK_TEST_FERRETDB", ferretdb);
-        }
+            .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
+            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }

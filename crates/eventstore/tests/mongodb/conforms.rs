@@ -8,6 +8,7 @@ use meshwork_eventstore::testing::{command, conformance};
 use meshwork_eventstore::{
     AppendError, CommitServer, EventStore, Expected, InsertError, InsertFailure, Snapshot, SnapshotStore, partition_of,
 };
+use meshwork_testkit::Mongo;
 use mongodb::bson::doc;
 
 use crate::World;
@@ -16,6 +17,14 @@ use crate::World;
 async fn mg_6_the_server_passes_the_suite_of_every_store() {
     for partitions in [1, 16] {
         let world = World::new(partitions);
+        conformance(world.store().await).await;
+    }
+}
+
+#[tokio::test]
+async fn mg_6_another_server_passes_the_suite_of_every_store() {
+    for partitions in [1, 16] {
+        let world = World::on(Mongo::on_sqlite(), partitions);
         conformance(world.store().await).await;
     }
 }

@@ -117,10 +117,11 @@ async fn a_key_of_another_type_is_an_error_of_its_stream_and_stops_no_reader() {
         ("v", Bson::Int32(1)),
         ("v", Bson::String("one".to_owned())),
     ];
+    let mut world = World::new(1);
     for (field, other) in written {
         // At the end of the partition, and before others.
         for streams in [&["a", "b"][..], &["a", "b", "c"]] {
-            let world = World::new(1);
+            world.anew();
             let writer = world.store().await;
             for stream in streams {
                 writer.append(command(stream, Expected::NoStream, "a", 1)).await.unwrap();

@@ -32,9 +32,14 @@ impl World {
         Self::on(Mongo::private(), partitions)
     }
 
-    fn on(mongo: Mongo, partitions: u16) -> Self {
+    pub(crate) fn on(mongo: Mongo, partitions: u16) -> Self {
         let options = MongoOptions { database: mongo.database(), partitions, ..MongoOptions::new(mongo.uri()) };
         Self { mongo, options }
+    }
+
+    /// With another database, on the same server.
+    pub(crate) fn anew(&mut self) {
+        self.options.database = self.mongo.database();
     }
 
     /// A store as another process would open it.
