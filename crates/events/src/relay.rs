@@ -8,12 +8,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::{BusError, EventBus, Position, Progress, Source};
+use crate::{BusError, Envelope, EventBus, Position, Progress, Source};
 
 /// How many commits are read and published at once.
 const BATCH: usize = 128;
 /// How long the relay sleeps when no beat wakes it.
 const POLL: Duration = Duration::from_secs(1);
+/// How often the event at the bus's tail is looked for before it counts as lost.
+const LOOKS: u32 = 4;
 /// How often a partition that was stopped says so.
 const ALARM: Duration = Duration::from_secs(60);
 
@@ -86,11 +88,11 @@ impl Relay {
         if let Some(tail) = tail {
             // The tail must be ours: a bus that is ahead of its source belongs to another source, or the source has
             // lost commits. Going on would publish other events under positions that are taken.
-            let batch = self.source.read(partition, tail.position.n, 1).await?;
-            if !batch.events.iter().any(|event| event.position == tail.position && event.id == tail.id) {
-                return Ok(self.diverged(partition, tail.position, shutdown).await);
+            match self.holds(&tail, shutdown).await? {
+                Some(true) => next = tail.position.n,
+                Some(false) => return Ok(self.diverged(partition, tail.position, shutdown).await),
+                None => return Ok(Restart::Shutdown),
             }
-            next = tail.position.n;
         }
         let mut stopping = false;
         loop {
@@ -120,6 +122,26 @@ impl Relay {
                 stopping = shutdown.run_until_cancelled(beats.any(POLL)).await.is_none();
             }
         }
+    }
+
+    /// Whether the source holds the event at the bus's tail; `None` when `shutdown` comes first.
+    ///
+    /// Another process may have published what this one has not met yet, nor the server that it happens to ask.
+    async fn holds(&self, tail: &Envelope, shutdown: &CancellationToken) -> Result<Option<bool>, String> {
+        let Position { partition, n, .. } = tail.position;
+        let mut backoff = Backoff::new();
+        for _ in 0..LOOKS {
+            let batch = self.source.read_now(partition, n, 1).await?;
+            if batch.seen.is_some() {
+                return Ok(Some(
+                    batch.events.iter().any(|event| event.position == tail.position && event.id == tail.id),
+                ));
+            }
+            if !backoff.pause(shutdown).await {
+                return Ok(None);
+            }
+        }
+        Ok(Some(false))
     }
 
     /// Stops the partition and says so, until somebody has put it right.

@@ -28,6 +28,14 @@ pub trait Source: Send + Sync + 'static {
     /// A sentence about what went wrong, for the log.
     async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String>;
 
+    /// As [`read`](Self::read), of what another process has added a moment ago too.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn read_now(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
+        self.read(partition, n, limit).await
+    }
+
     /// Hints that a partition has new commits; subscribe before reading.
     fn beats(&self, partition: u16) -> Beats;
 }
@@ -70,6 +78,15 @@ impl Source for StoreSource {
         let commits = self.store.read_partition(partition, n - 1, limit).await.map_err(|error| error.to_string())?;
         let seen = commits.last().map(|commit| commit.position.n);
         Ok(SourceBatch { events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(), seen })
+    }
+
+    async fn read_now(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
+        let batch = self.read(partition, n, limit).await?;
+        if batch.seen.is_some() {
+            return Ok(batch);
+        }
+        self.store.head(partition).await.map_err(|error| error.to_string())?;
+        self.read(partition, n, limit).await
     }
 
     fn beats(&self, partition: u16) -> Beats {

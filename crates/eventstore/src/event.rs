@@ -64,9 +64,9 @@ impl Commit {
         self.events.last().map_or(0, |event| event.version)
     }
 
-    /// The bytes of its events.
+    /// The bytes of its events and of its result.
     pub(crate) fn bytes(&self) -> usize {
-        self.events.iter().map(|event| event.data.len()).sum()
+        self.events.iter().map(|event| event.data.len()).sum::<usize>() + self.result.len()
     }
 
     /// What fills a position whose commit was lost, so that those who follow the partition can go on: no stream, no

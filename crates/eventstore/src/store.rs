@@ -156,8 +156,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// When the store fails.
     async fn read(&self, stream: &str, after: i64) -> Result<Vec<Commit>, StoreError>;
 
-    /// As [`read`](Self::read), behind a version that is known to be the end of a commit: a store may look there first, as
-    /// it is mostly the end of the stream.
+    /// As [`read`](Self::read), behind a version that is known to be the end of a commit: a store may look for the next one
+    /// alone, as mostly there is none. Then a next one whose version is damaged may be taken for the end of the stream.
     ///
     /// # Errors
     /// When the store fails.
@@ -167,7 +167,8 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// At most `limit` commits of a partition with a position above `after` (0 for all), in order of position, without a
     /// gap. Commits that can't be understood are among them ([`Commit::damage`]), and tombstones. What another process has
-    /// added a moment ago may not be: there is a beat when it is met here, and [`head`](Self::head) looks for it at once.
+    /// added within the last seconds may not be: there is a beat when it is met here, and [`head`](Self::head) looks for
+    /// it at once.
     ///
     /// # Errors
     /// When the store fails.

@@ -48,16 +48,16 @@ fn a_relay_that_skips_holes_is_caught() {
 }
 
 #[test]
-fn an_insert_that_goes_on_behind_a_refused_commit_is_caught_without_tombstones() {
+fn an_insert_that_goes_on_behind_a_refused_commit_is_caught() {
+    // With tombstones the positions stay dense, but what was told as not made is.
+    is_caught(Variant::Unordered);
     is_caught(Variant::UnorderedWithoutTombstones);
 }
 
 #[test]
 fn holes_are_filled_by_tombstones() {
-    for variant in [Variant::RaiseLocally, Variant::Unordered] {
-        let (counts, broken) = explore(variant, 0..400);
-        println!("{variant:?}: {counts}");
-        assert_eq!(broken, None);
-        assert!(counts.tombstones > 0, "no hole was met");
-    }
+    let (counts, broken) = explore(Variant::RaiseLocally, 0..400);
+    println!("{counts}");
+    assert_eq!(broken, None);
+    assert!(counts.tombstones > 0, "no hole was met");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshwork_eventstore::testing::command;
-use meshwork_eventstore::{Append, AppendError, Commit, CommitLog, CommitLogOptions, EventStore, Expected};
+use meshwork_eventstore::{Append, AppendError, Commit, CommitLog, CommitLogOptions, EventStore, Expected, StoreError};
 use tokio::time::sleep;
 
 use crate::server::{Ablated, Cluster, Node};
@@ -124,9 +124,13 @@ impl Writer {
                         sent.told = if doubted { Told::Nothing } else { Told::Refused };
                         break;
                     }
-                    Err(AppendError::Store(_)) => {
-                        doubted = true;
-                        sent.told = Told::Nothing;
+                    Err(AppendError::Store(error)) => {
+                        doubted |= matches!(error, StoreError::OutcomeUnknown(_));
+                        sent.told = if doubted { Told::Nothing } else { Told::Refused };
+                        if self.cluster.below(8) == 0 {
+                            // It leaves it at that, and must not have been told that nothing was made if something was.
+                            return sent;
+                        }
                         if self.new_ids {
                             sent.ids.push(format!("{id}'"));
                         }

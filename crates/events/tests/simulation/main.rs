@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod ablations;
+mod alarms;
 mod bus;
 mod checker;
 mod client;

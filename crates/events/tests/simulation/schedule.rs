@@ -9,6 +9,7 @@ use meshwork_events::{Relay, StoreSource};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::alarms::Alarms;
 use crate::bus::{Embedded, MemoryBus, Published};
 use crate::checker::violations;
 use crate::client::{PARTITIONS, Sent, Writer, log};
@@ -34,7 +35,7 @@ pub(crate) enum Variant {
     RaiseLocally,
     RaiseLocallyWithoutTombstones,
     RaiseLocallySkippingHoles,
-    /// What is inserted together goes on behind a commit that is refused. Tombstones make up for it.
+    /// What is inserted together goes on behind a commit that is refused.
     Unordered,
     UnorderedWithoutTombstones,
 }
@@ -126,7 +127,13 @@ pub(crate) fn run(variant: Variant, seed: u64, embedded: bool) -> (Counts, Vec<S
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     // The product's own jitter too.
     fastrand::seed(seed);
-    runtime.block_on(schedule(variant, seed, embedded))
+    let alarms = Alarms::default();
+    let _listening = alarms.listen();
+    let (counts, mut violations) = runtime.block_on(schedule(variant, seed, embedded));
+    if alarms.count() > 0 {
+        violations.push(format!("relays have said {} times that the bus has diverged", alarms.count()));
+    }
+    (counts, violations)
 }
 
 async fn schedule(variant: Variant, seed: u64, embedded: bool) -> (Counts, Vec<String>) {

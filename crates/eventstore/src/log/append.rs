@@ -1,7 +1,7 @@
 //! An append: the check of its version, the insert, and the decision of its outcome.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tokio::time::timeout;
 
@@ -75,8 +75,10 @@ impl<S: CommitServer> Log<S> {
         let mut attempt = Attempt::default();
         let limit = self.options.append_timeout;
         let placed = timeout(limit, self.place(append, &mut attempt)).await;
-        // From here on nothing more is sent: what still waits in the queue was taken back when the wait for it ended.
         placed.unwrap_or_else(|_| {
+            // Nothing more is sent from here on: what still waits was taken back when the wait for it ended. The queue
+            // notes that it sends and then looks whether somebody waits; here it is the other way round.
+            fence(Ordering::SeqCst);
             let sent = attempt.sent();
             let problem = attempt.problem.unwrap_or_else(|| "it doesn't answer".to_owned());
             let problem = format!("{problem} (within {limit:?})");

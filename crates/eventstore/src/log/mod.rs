@@ -162,10 +162,16 @@ impl<S: CommitServer> EventStore for CommitLog<S> {
         let partition = partition_of(stream, self.partitions());
         let (mut read, mut end) = (Vec::new(), end);
         while read.len() < ONE_BY_ONE {
-            let Some(next) = self.log.server.by_version(partition, stream, end + 1).await? else { return Ok(read) };
-            let next = sound(next)?;
-            end = next.version();
-            read.push(next);
+            match self.log.server.by_version(partition, stream, end + 1).await? {
+                Some(next) => {
+                    let next = sound(next)?;
+                    end = next.version();
+                    read.push(next);
+                }
+                // The stream is known to go on: what is wrong with it is told below.
+                None if self.log.ends.get(stream).is_some_and(|known| known > end) => break,
+                None => return Ok(read),
+            }
         }
         read.extend(self.read(stream, end).await?);
         Ok(read)

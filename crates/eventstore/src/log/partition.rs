@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::queue::Queue;
 use crate::Commit;
@@ -30,6 +32,8 @@ struct Known {
     head: i64,
     /// The position up to which nothing is missing and everything was handed on.
     tail: i64,
+    /// When the database was last asked for what is behind the tail, and had nothing.
+    caught_up: Option<Instant>,
     /// The last commits up to the tail, without a gap.
     recent: VecDeque<Commit>,
     /// The bytes of their events.
@@ -58,10 +62,17 @@ impl Partition {
         self.known().tail
     }
 
-    /// Whether everything that is known to be there was handed on, up to `n`.
-    pub(super) fn ends_at(&self, n: i64) -> bool {
+    /// At the moment `asked` there was nothing behind the tail.
+    pub(super) fn caught_up(&self, asked: Instant) {
+        let mut known = self.known();
+        known.caught_up = known.caught_up.max(Some(asked));
+    }
+
+    /// Whether everything that is known to be there was handed on, up to `n`, and somebody has looked for more lately.
+    pub(super) fn ends_at(&self, n: i64, lately: Duration) -> bool {
         let known = self.known();
-        known.begun && n == known.tail && n == known.head
+        let looked = known.caught_up.is_some_and(|at| at.elapsed() < lately);
+        looked && n == known.tail && n == known.head
     }
 
     /// What the database says is the last position, when it is asked for the first time.

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,9 +16,9 @@ use crate::Commit;
 
 /// How many commits may wait in a partition; who comes then waits to get in.
 const QUEUED: usize = 1_024;
-/// How many commits go together.
+/// How many commits go together. FerretDB keeps the order of 100 documents and not of more.
 const TOGETHER: usize = 64;
-/// How many bytes of events they have together, but for the first one.
+/// How many bytes they have together, but for the first one.
 const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where commits are put.
@@ -129,7 +129,8 @@ impl<S: CommitServer> Log<S> {
         let (mut commits, mut callers) = (Vec::new(), Vec::new());
         for Queued { mut commit, sent, answer } in together {
             let before = sent.swap(true, Ordering::SeqCst);
-            // Looked at in this order: who has gone by now has been told that nothing was sent.
+            // Looked at in this order: who has gone by now may have been told that nothing was sent.
+            fence(Ordering::SeqCst);
             if answer.is_closed() {
                 continue;
             }

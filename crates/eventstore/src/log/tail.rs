@@ -23,9 +23,11 @@ pub(super) async fn follow<S: CommitServer>(log: Arc<Log<S>>, number: u16) {
     let (mut pause, mut checked) = (POLL, Instant::now());
     loop {
         let mut read = log.catch_up(number).await;
-        if read.is_ok() && checked.elapsed() >= log.options.hole_check {
+        if let Ok(met) = read
+            && checked.elapsed() >= log.options.hole_check
+        {
             checked = Instant::now();
-            read = log.look_behind(number).await;
+            read = log.look_behind(number).await.map(|more| met + more);
         }
         match read {
             // Others write here, and may do so again soon. What this process has made is handed on without this.
@@ -58,9 +60,10 @@ impl<S: CommitServer> Log<S> {
         self.head(number).await?;
         let mut moved = 0;
         loop {
-            let tail = partition.tail();
+            let (asked, tail) = (Instant::now(), partition.tail());
             let commits = self.read_on(number, tail, RANGE).await?;
             if commits.is_empty() {
+                partition.caught_up(asked);
                 return Ok(moved);
             }
             moved += commits.iter().filter(|commit| self.stands(commit)).count();
@@ -73,7 +76,8 @@ impl<S: CommitServer> Log<S> {
         self.catch_up(number).await
     }
 
-    /// At most `limit` commits behind `after`, without a gap; fewer mean that the end is reached.
+    /// At most `limit` commits behind `after`, without a gap; fewer mean that the end is reached, as it was known a moment
+    /// ago.
     pub(super) async fn read_partition(
         &self,
         number: u16,
@@ -87,8 +91,8 @@ impl<S: CommitServer> Log<S> {
             let partition = self.partition(number);
             let more = match partition.recent(last, wanted) {
                 Some(more) => more,
-                // The follower looks for more, and wakes who waits for it.
-                None if partition.ends_at(last) => break,
+                // The follower looks for more, and wakes who waits for it. When it can't, the reader learns why.
+                None if partition.ends_at(last, 2 * self.options.poll) => break,
                 None => self.read_on(number, last, wanted.min(RANGE)).await?,
             };
             if more.is_empty() {

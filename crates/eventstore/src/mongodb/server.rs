@@ -18,6 +18,8 @@ use crate::{Commit, CommitServer, InsertError, InsertFailure, Position, ReadErro
 pub(super) const DUPLICATE_KEY: i32 = 11_000;
 /// Codes of commands that were certainly not carried out: unauthorized, authentication failed, command not found.
 const NOT_CARRIED_OUT: [i32; 3] = [13, 18, 59];
+/// Codes by which a server refuses a document that it has looked at: bad value, unauthorized, failed validation, too large.
+const REFUSED: [i32; 4] = [2, 13, 121, 10_334];
 
 /// A MongoDB, or a server that speaks its protocol, with the collections of an event store.
 pub struct MongoServer {
@@ -67,15 +69,14 @@ fn insert_failure(error: &Error) -> InsertFailure {
                 [refused] if refused.code == DUPLICATE_KEY => {
                     InsertFailure { made: refused.index, error: InsertError::Duplicate }
                 }
-                // The server has looked at the first document and refused it.
-                [refused] if refused.index == 0 => all(InsertError::NotSent(text)),
+                [refused] if refused.index == 0 && REFUSED.contains(&refused.code) => all(InsertError::NotSent(text)),
+                // A router puts the loss of a shard here too.
                 _ => all(InsertError::Unknown(text)),
             }
         }
         ErrorKind::Command(error) if NOT_CARRIED_OUT.contains(&error.code) => all(InsertError::NotSent(text)),
-        // There was no connection to send it by.
+        // There was no connection to send it by. One that is cleared from the pool may have sent it before.
         ErrorKind::ServerSelection { .. }
-        | ErrorKind::ConnectionPoolCleared { .. }
         | ErrorKind::DnsResolve { .. }
         | ErrorKind::Authentication { .. }
         | ErrorKind::InvalidTlsConfig { .. }

@@ -24,7 +24,8 @@ pub trait ProjectorHook: Send + Sync + 'static {
     /// A version has applied everything of a partition up to `position`, whose commit was made at `at`.
     fn reached(&self, version: i64, partition: u16, position: i64, at: OffsetDateTime);
 
-    /// Everything that a partition held at `asked` has been applied.
+    /// Everything that was known of a partition at `asked` has been applied. What another process adds is known within
+    /// seconds ([`EventStore::read_partition`]).
     fn caught_up(&self, partition: u16, asked: Instant);
 }
 

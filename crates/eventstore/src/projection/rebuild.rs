@@ -292,6 +292,10 @@ impl Build<'_> {
             if self.projections.projection.switch(self.version).await? {
                 return Ok(());
             }
+            // The live version may have met what another process has made, before this one has.
+            for partition in 0..self.projections.store.partitions() {
+                self.projections.store.head(partition).await?;
+            }
         }
         Err(ProjectionError::Behind)
     }

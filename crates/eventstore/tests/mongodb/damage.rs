@@ -147,7 +147,7 @@ async fn a_version_that_is_no_number_is_not_the_end_of_its_stream() {
     documents.delete_one(doc! { "_id": "s/b" }).await.unwrap();
     document.insert("v", "two");
     documents.insert_one(document).await.unwrap();
-    // From a snapshot of the first version, say.
+    // Whether it is read from its beginning or from somewhere.
     let store = world.store().await;
     let read = store.read("s", 1).await;
     assert!(matches!(read, Err(StoreError::Damaged { .. })), "{read:?}");
@@ -173,4 +173,7 @@ async fn a_commit_lost_from_the_middle_of_its_stream_is_an_error_of_the_stream()
         }
     }
     assert_eq!(store.read("cut", 2).await.unwrap().len(), 1);
+    // Who knows that the stream goes on doesn't take the gap for its end.
+    let behind = writer.read_behind("cut", 1).await;
+    assert!(matches!(behind, Err(StoreError::Damaged { .. })), "{behind:?}");
 }

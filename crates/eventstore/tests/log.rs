@@ -1,8 +1,9 @@
-//! What waits in a partition while an insert is under way.
+//! The commit log on a database that a test holds, counts and breaks: what waits in a partition while an insert is under way,
+//! and what a reader asks for.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ struct Held {
     inserts: Arc<Mutex<Vec<Vec<String>>>>,
     /// Whether inserts are refused before they are looked at.
     broken: Arc<AtomicBool>,
+    /// Whether reads of those who follow a partition fail, and how many there were.
+    blind: Arc<AtomicBool>,
+    follows: Arc<AtomicU64>,
 }
 
 impl Held {
@@ -33,6 +37,8 @@ impl Held {
             gate: Arc::new(Semaphore::new(0)),
             inserts: Arc::default(),
             broken: Arc::default(),
+            blind: Arc::default(),
+            follows: Arc::default(),
         }
     }
 
@@ -92,6 +98,10 @@ impl CommitServer for Held {
     }
 
     async fn follow(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
+        self.follows.fetch_add(1, Ordering::Relaxed);
+        if self.blind.load(Ordering::Relaxed) {
+            return Err(ReadError("no connection".to_owned()));
+        }
         self.server.follow(partition, n).await
     }
 
@@ -155,11 +165,15 @@ async fn commits_behind_one_that_is_refused_are_made_all_the_same() {
     let mut made: Vec<_> = appends.join_all().await.into_iter().map(Result::unwrap).collect();
     made.sort_unstable();
     assert_eq!(made, [1, 2, 3, 4, 5]);
-    let mut positions = held.positions().await;
-    assert_eq!(positions.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
-    positions.sort_by(|a, b| a.1.cmp(&b.1));
-    positions.dedup_by(|a, b| a.1 == b.1);
-    assert_eq!(positions.len(), 5);
+    let (ns, mut streams): (Vec<_>, Vec<_>) = held.positions().await.into_iter().unzip();
+    assert_eq!(ns, [1, 2, 3, 4, 5]);
+    streams.sort();
+    assert_eq!(streams, ["first", "one", "theirs", "three", "two"]);
+    // Those behind the refused one went at once, without another word with their callers.
+    assert_eq!(
+        held.inserts(4).await[..4],
+        [vec!["theirs"], vec!["first"], vec!["one", "two", "three"], vec!["two", "three"]]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,4 +210,46 @@ async fn what_was_refused_before_it_was_sent_is_tried_again_within_its_time() {
     held.broken.store(false, Ordering::Relaxed);
     log.append(command("s", Expected::NoStream, "a", 1)).await.unwrap();
     assert_eq!(held.positions().await, [(1, "s".to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_at_the_end_leaves_the_looking_to_the_follower_unless_that_fails() {
+    let held = Held::new();
+    held.let_go(1_000_000);
+    let log = held.log();
+    log.append(command("s", Expected::NoStream, "a", 1)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let before = held.follows.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        assert_eq!(log.read_partition(0, 1, 10).await.unwrap(), []);
+    }
+    assert_eq!(held.follows.load(Ordering::Relaxed), before);
+    // The follower of a quiet partition looks once a second.
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!((9..=11).contains(&(held.follows.load(Ordering::Relaxed) - before)));
+    // What it doesn't see for a while nobody takes for the end.
+    held.blind.store(true, Ordering::Relaxed);
+    assert_eq!(log.read_partition(0, 1, 10).await.unwrap(), []);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let blind = log.read_partition(0, 1, 10).await;
+    assert!(matches!(blind, Err(StoreError::Unavailable(_))), "{blind:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn commits_of_another_process_are_met_within_a_second_and_at_once_while_they_come() {
+    let held = Held::new();
+    held.let_go(1_000_000);
+    let (log, other) = (held.log(), held.log());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let mut beats = log.beats(0);
+    for (at, within) in
+        [(1, Duration::from_millis(1_001)), (2, Duration::from_millis(50)), (3, Duration::from_millis(50))]
+    {
+        other.append(command(&at.to_string(), Expected::NoStream, "a", 1)).await.unwrap();
+        let appended = tokio::time::Instant::now();
+        while log.read_partition(0, at - 1, 10).await.unwrap().is_empty() {
+            beats.any(Duration::from_secs(5)).await;
+        }
+        assert!(appended.elapsed() <= within, "{:?} for commit {at}", appended.elapsed());
+    }
 }
