@@ -43,6 +43,7 @@ async fn versions_are_contiguous_and_a_commit_is_read_back(store: &dyn EventStor
     let second = store.append(command("read", Expected::Exact(2), "b", 1)).await.unwrap();
     assert!(!first.replayed && !second.replayed);
     assert_eq!(store.read("read", 0).await.unwrap(), [first.commit.clone(), second.commit.clone()]);
+    assert_eq!(store.read("read", 1).await.unwrap(), [first.commit.clone(), second.commit.clone()]);
     assert_eq!(store.read("read", 2).await.unwrap(), std::slice::from_ref(&second.commit));
     assert_eq!(store.read("read", 3).await.unwrap(), []);
     assert_eq!(store.read("nothing", 0).await.unwrap(), []);
