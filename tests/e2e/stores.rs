@@ -162,7 +162,12 @@ async fn a_watch_goes_on_over_kills_and_while_the_server_hangs() {
     told.send_replace(up.channel());
     settled_order(up.channel(), &customer, &name).await;
     mongo.freeze();
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    let request = with(
+        &customer,
+        GetOrderRequest { name: "orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d".to_owned(), ..Default::default() },
+    );
+    let refused = OrderServiceClient::new(up.channel()).get_order(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
     mongo.thaw();
     eventually("the order to be shipped", async || {
         let request = ShipOrderRequest { name: name.clone(), tracking_number: "T-1".to_owned(), ..Default::default() };

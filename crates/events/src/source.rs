@@ -54,7 +54,16 @@ impl StoreSource {
     }
 
     fn envelopes(&self, commit: Commit) -> impl Iterator<Item = Envelope> {
-        let Commit { stream, position, at, events, .. } = commit;
+        let Commit { stream, position, at, events, damage, .. } = commit;
+        if let Some(problem) = damage {
+            tracing::error!(
+                partition = position.partition,
+                n = position.n,
+                stream,
+                problem,
+                "a commit can't be read; what it told is not published"
+            );
+        }
         (0..).zip(events).filter(|(_, event)| (self.publishes)(&event.event_type)).map(move |(index, event)| Envelope {
             id: Envelope::id_of(&stream, event.version),
             source: self.name.to_owned(),

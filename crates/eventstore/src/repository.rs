@@ -61,6 +61,9 @@ pub enum ExecuteError<E> {
     /// The events are too many or too large.
     #[error("the command's events are too many or too large")]
     Size,
+    /// The stream or the command has no name.
+    #[error("a stream's name and a command's id may not be empty")]
+    Unnamed,
     /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -240,6 +243,7 @@ impl<A: Aggregate> Repository<A> {
                 Err(AppendError::VersionConflict { .. }) => {}
                 Err(AppendError::CommandReused { .. }) => return Err(ExecuteError::CommandReused),
                 Err(AppendError::Size) => return Err(ExecuteError::Size),
+                Err(AppendError::Unnamed) => return Err(ExecuteError::Unnamed),
                 Err(AppendError::Store(error)) => return Err(error.into()),
             }
         }

@@ -70,11 +70,15 @@ pub enum AppendError {
         /// The command id.
         command_id: String,
     },
-    /// The commit has no events, or too many, or too large ones.
+    /// The commit has no events, or too many, or too large ones, or a large result beside them.
     #[error(
-        "a commit has 1 to {MAX_EVENTS} events of at most {MAX_EVENT_BYTES} bytes each and {MAX_COMMIT_BYTES} in all"
+        "a commit has 1 to {MAX_EVENTS} events of at most {MAX_EVENT_BYTES} bytes each, and {MAX_COMMIT_BYTES} bytes in \
+         all with its result"
     )]
     Size,
+    /// The stream or the command has no name.
+    #[error("a commit needs the name of its stream and the id of its command; neither may be empty")]
+    Unnamed,
     /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -121,9 +125,13 @@ impl From<meshwork_sql::Error> for StoreError {
     }
 }
 
-/// Refuses a commit that is too large.
-pub(crate) fn check_size(append: &Append) -> Result<(), AppendError> {
-    let bytes: usize = append.events.iter().map(|event| event.data.len()).sum();
+/// Refuses a commit that is too large, or without a name.
+pub(crate) fn check(append: &Append) -> Result<(), AppendError> {
+    if append.stream.is_empty() || append.command_id.is_empty() {
+        return Err(AppendError::Unnamed);
+    }
+    let events: usize = append.events.iter().map(|event| event.data.len()).sum();
+    let bytes = events.saturating_add(append.result.len());
     let sound = (1..=MAX_EVENTS).contains(&append.events.len())
         && bytes <= MAX_COMMIT_BYTES
         && append.events.iter().all(|event| event.data.len() <= MAX_EVENT_BYTES);

@@ -41,13 +41,24 @@ fn cases() -> Vec<Case<Account>> {
 }
 
 #[tokio::test]
-async fn es_8_the_same_cases_run_in_memory_and_on_a_real_store() {
+async fn es_8_the_same_cases_run_in_memory_and_on_each_store() {
     for case in cases() {
         case.in_memory().await;
     }
     let (store, _folder) = sqlite().await;
     for (at, case) in cases().into_iter().enumerate() {
         case.on(store.clone(), &format!("accounts/{at}")).await;
+    }
+    #[cfg(feature = "mongodb")]
+    {
+        use meshwork_eventstore::mongodb::{MongoOptions, MongoServer};
+        let mongo = meshwork_testkit::Mongo::start();
+        let options = MongoOptions { database: mongo.database(), ..MongoOptions::new(mongo.uri()) };
+        let store = Arc::new(MongoServer::open(&options).await.unwrap());
+        mongo.index(&options.database);
+        for (at, case) in cases().into_iter().enumerate() {
+            case.on(store.clone(), &format!("accounts/{at}")).await;
+        }
     }
 }
 

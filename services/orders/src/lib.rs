@@ -86,16 +86,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         clock: Arc::new(SystemClock),
     };
 
-    health.check(checks::own(
-        "event store",
-        store.clone(),
-        |store: Arc<dyn EventStore>| async move { store.ping().await },
-    ));
-    health.check(checks::own(
-        "read model",
-        view.clone(),
-        |view: Arc<dyn ProjectionStore>| async move { view.ping().await },
-    ));
+    // A file is this instance's own. A server is the same for all of them, and what needs the other one still works.
+    let (on_mongo, on_postgres) = (config.mongo.options()?.is_some(), config.postgres.options().is_some());
+    let ping = |store: Arc<dyn EventStore>| async move { store.ping().await };
+    health.check(checks::shared("event store", store.clone(), ping).required(!on_mongo));
+    let ping = |view: Arc<dyn ProjectionStore>| async move { view.ping().await };
+    health.check(checks::shared("read model", view.clone(), ping).required(!on_postgres));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
 
     let orders: Arc<dyn Projection> = Arc::new(Projections::new(store.clone(), view.clone()));

@@ -179,6 +179,15 @@ pub struct OrderFilter {
     pub state: Option<State>,
 }
 
+/// A page of the orders as the view shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewPage {
+    /// The orders.
+    pub page: Page<Order>,
+    /// Whether the view knows of an order of this list that it can't follow: it may be missing, or shown as it was.
+    pub incomplete: bool,
+}
+
 /// The orders as lists show them: follows the store with a short delay.
 #[async_trait]
 pub trait OrderReadModel: Send + Sync + 'static {
@@ -186,7 +195,7 @@ pub trait OrderReadModel: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for a cursor of another form; else when the store fails.
-    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<Page<Order>, StoreError>;
+    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<ViewPage, StoreError>;
 
     /// Waits until lists show everything up to `position` of its partition, for at most `at_most`. Returns whether they do.
     ///

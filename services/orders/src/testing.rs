@@ -201,7 +201,7 @@ pub async fn read_model_conformance(store: Arc<dyn OrderStore>, read_model: Arc<
 
 /// Everything that passes a filter.
 pub async fn listed(view: &dyn OrderReadModel, filter: &OrderFilter) -> Vec<Order> {
-    view.list(filter, &PageRequest { size: 10_000, after: None }).await.unwrap().items
+    view.list(filter, &PageRequest { size: 10_000, after: None }).await.unwrap().page.items
 }
 
 /// Waits until the view shows an order as its history makes it.
@@ -274,7 +274,7 @@ async fn pages_have_no_gap_and_no_repeat(store: &dyn OrderStore, view: &dyn Orde
     }
     let (mut seen, mut after) = (Vec::new(), None);
     for newer in ["newer-1", "newer-2", "newer-3", "newer-4"] {
-        let page = view.list(&filter, &PageRequest { size: 1, after }).await.unwrap();
+        let page = view.list(&filter, &PageRequest { size: 1, after }).await.unwrap().page;
         seen.extend(page.items.iter().map(|order| order.name.id().to_owned()));
         after = page.next;
         if after.is_none() {

@@ -30,7 +30,6 @@ struct Round {
 pub(crate) async fn measure(mongo: &Mongo, values: &mut Values) {
     let options = MongoOptions { database: mongo.database(), ..MongoOptions::new(mongo.uri()) };
     let store: Arc<dyn EventStore> = Arc::new(MongoServer::open(&options).await.unwrap());
-    mongo.index(&options.database);
     let client = Client::with_uri_str(mongo.uri()).await.unwrap();
     let concern = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();
     let plain = CollectionOptions::builder().write_concern(concern).build();
@@ -40,7 +39,7 @@ pub(crate) async fn measure(mongo: &Mongo, values: &mut Values) {
         let unique = IndexOptions::builder().unique(true).build();
         commits.create_index(IndexModel::builder().keys(keys).options(unique).build()).await.unwrap();
     }
-    // The same indexes for the plain collection, those that make reads quick included.
+    // Once for both collections, so that each has the same indexes, those that make reads quick included.
     mongo.index(&options.database);
 
     append(&store, 0).await;

@@ -13,6 +13,7 @@ mod client;
 mod schedule;
 mod server;
 
+use std::io::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use schedule::{Counts, Variant, run};
@@ -21,11 +22,14 @@ use schedule::{Counts, Variant, run};
 const SCHEDULES: u64 = 2_000;
 /// How many with `MESHWORK_TEST_FULL`.
 const FULL: u64 = 10_000;
-/// One in so many publishes to the shipped bus; the others to one in memory, by the same rule.
-const EMBEDDED: u64 = 50;
 
 fn set(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Tells what the schedules met, in a run that passes too: the test harness holds back only what is printed.
+fn tell(counts: &Counts) {
+    writeln!(std::io::stderr(), "simulation: {counts}").unwrap();
 }
 
 /// Runs the seeds on two threads; returns what they met, and the first seed that broke a rule with what it broke.
@@ -38,7 +42,7 @@ pub(crate) fn explore(variant: Variant, seeds: std::ops::Range<u64>) -> (Counts,
             if seed >= seeds.end {
                 return (counts, None);
             }
-            let (met, violations) = run(variant, seed, seed % EMBEDDED == EMBEDDED - 1);
+            let (met, violations) = run(variant, seed);
             counts.add(&met);
             if !violations.is_empty() {
                 next.store(seeds.end, Ordering::Relaxed);
@@ -62,14 +66,14 @@ pub(crate) fn explore(variant: Variant, seeds: std::ops::Range<u64>) -> (Counts,
 #[test]
 fn no_schedule_breaks_a_rule() {
     if let Some(seed) = set("MESHWORK_TEST_SEED") {
-        let (counts, violations) = run(Variant::Shipped, seed.parse().unwrap(), false);
-        println!("{counts}");
+        let (counts, violations) = run(Variant::Shipped, seed.parse().unwrap());
+        tell(&counts);
         assert_eq!(violations, Vec::<String>::new());
         return;
     }
     let schedules = if set("MESHWORK_TEST_FULL").is_some() { FULL } else { SCHEDULES };
     let (counts, broken) = explore(Variant::Shipped, 0..schedules);
-    println!("{counts}");
+    tell(&counts);
     if let Some((seed, violations)) = broken {
         panic!("MESHWORK_TEST_SEED={seed} breaks: {violations:#?}");
     }
@@ -89,6 +93,6 @@ fn no_schedule_breaks_a_rule() {
 #[test]
 fn a_seed_tells_everything() {
     for seed in [3, 14, 15] {
-        assert_eq!(run(Variant::Shipped, seed, false), run(Variant::Shipped, seed, false), "seed {seed}");
+        assert_eq!(run(Variant::Shipped, seed), run(Variant::Shipped, seed), "seed {seed}");
     }
 }

@@ -71,7 +71,7 @@ impl From<AppendError> for Failure {
 impl<S: CommitServer> Log<S> {
     /// Makes a commit, or finds the one that the same command has made before.
     pub(super) async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        store::check_size(&append)?;
+        store::check(&append)?;
         let mut attempt = Attempt::default();
         let limit = self.options.append_timeout;
         let placed = timeout(limit, self.place(append, &mut attempt)).await;
@@ -121,7 +121,10 @@ impl<S: CommitServer> Log<S> {
             Expected::Exact(version) if self.ends.get(&append.stream) == Some(version) => return Ok(End::At(version)),
             Expected::Exact(version) if !self.options.checks_boundaries() => return Ok(End::At(version)),
             Expected::Exact(version) => Some(version),
-            Expected::Any => None,
+            Expected::Any => match self.ends.get(&append.stream) {
+                Some(version) => return Ok(End::At(version)),
+                None => None,
+            },
         };
         let mut backoff = Backoff::new();
         loop {
@@ -145,10 +148,13 @@ impl<S: CommitServer> Log<S> {
         {
             return Err(AppendError::VersionConflict { stream: append.stream.clone(), actual }.into());
         }
-        let from = wanted.map_or(0, |version| version.saturating_sub(1));
-        let mut commits = self.server.load(partition, &append.stream, from).await?;
-        if commits.is_empty() && from > 0 {
-            commits = self.server.load(partition, &append.stream, 0).await?;
+        let mut commits = match wanted {
+            Some(version) => self.server.load(partition, &append.stream, version.saturating_sub(1)).await?,
+            None => Vec::new(),
+        };
+        // No version to look from, or the stream ends before it.
+        if commits.is_empty() && wanted != Some(1) {
+            commits.extend(self.server.newest(partition, &append.stream).await?);
         }
         let mut actual = 0;
         if let Some(last) = commits.pop() {

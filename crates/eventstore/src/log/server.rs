@@ -76,6 +76,15 @@ pub trait CommitServer: Send + Sync + 'static {
     /// When the read fails.
     async fn load(&self, partition: u16, stream: &str, after: i64) -> Result<Vec<Commit>, ReadError>;
 
+    /// The commit of a stream with the highest version: to find a stream's end. A database that can find it without the
+    /// others should.
+    ///
+    /// # Errors
+    /// When the read fails.
+    async fn newest(&self, partition: u16, stream: &str) -> Result<Option<Commit>, ReadError> {
+        Ok(self.load(partition, stream, 0).await?.pop())
+    }
+
     /// The commit at a position, for those who follow the partition.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A commit as a document.
 //!
 //! ```text
-//! _id  "<stream>/<command id>"              one commit a command
+//! _id  "<stream>/<command id>"              one commit a command; a slash in the command id is written %2F
 //! p    partition      s  stream      v  first version      unique together: one commit a version
 //! n    position                                            unique with p: one commit a position
 //! cid  command id     ch hash of the command's payload
@@ -27,8 +27,9 @@ use crate::{Commit, Position, StoredEvent, first_version};
 /// Below it, a double tells every whole number exactly.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
 
-/// The identity of a command's commit.
+/// The identity of a command's commit. No two pairs of stream and command share one: the last slash parts them.
 pub(super) fn id(stream: &str, command_id: &str) -> String {
+    let command_id = command_id.replace('%', "%25").replace('/', "%2F");
     format!("{stream}/{command_id}")
 }
 

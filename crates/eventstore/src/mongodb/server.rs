@@ -131,6 +131,14 @@ impl CommitServer for MongoServer {
         Ok(commits.filter(|commit| commit.version() > after || commit.damage.is_some()).collect())
     }
 
+    async fn newest(&self, partition: u16, stream: &str) -> Result<Option<Commit>, ReadError> {
+        let commits = self.commits(partition)?;
+        let filter = doc! { "p": i32::from(partition), "s": stream };
+        // A version that is damaged sorts behind every number: it is told, and not passed over.
+        let found = self.timed(async { commits.find_one(filter).sort(doc! { "v": -1 }).await }).await?;
+        Ok(found.map(|document| document::decode(&document, partition)))
+    }
+
     async fn follow(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
         self.by_position(partition, n).await
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::rebuild::Build;
 use super::store::Page;
 use super::{Difference, ProjectionError};
-use crate::{StoreError, partition_of};
+use crate::partition_of;
 
 /// How many rows are read at once.
 const PAGE: usize = 1_000;
@@ -73,11 +73,7 @@ impl Build<'_> {
         let deadline = Instant::now() + PATIENCE;
         while !comparison.moving.is_empty() {
             if Instant::now() >= deadline {
-                let problem = format!(
-                    "{} rows can't be compared: they change too quickly, or the live version isn't followed",
-                    comparison.moving.len()
-                );
-                return Err(StoreError::Unavailable(problem).into());
+                return Err(ProjectionError::Moving(comparison.moving.len()));
             }
             tokio::time::sleep(PAUSE).await;
             self.catch_up_quietly().await?;

@@ -3,7 +3,7 @@
 //! A projection has *versions*, each with its own rows, checkpoints and parked streams. One of them is live: it is what
 //! queries read, and what the [`Projector`] follows the store with. A *rebuild* makes another version beside it from the
 //! first commit, holds the two against each other row by row, and makes the new one live in one transaction (ES-6). The
-//! version that was live before is kept until the next rebuild, so that one can go back to it.
+//! version that was live before is kept until another is, so that one can go back to it.
 //!
 //! | module | holds |
 //! |---|---|
@@ -25,4 +25,4 @@ pub use model::{
 };
 pub use projector::{Projector, ProjectorHook};
 pub use rebuild::Projections;
-pub use store::{Applied, ApplyMode, Page, ProjectionStore, RowPair, Side, Taken};
+pub use store::{Applied, ApplyMode, Page, ProjectionStore, Retried, RowPair, Side, Taken};

@@ -149,6 +149,10 @@ pub enum ProjectionError {
     /// The other version did not catch up with the live one within the time for it. Nothing has changed.
     #[error("the other version did not catch up with the live one in time")]
     Behind,
+    /// So many rows could not be compared: they changed again and again, or nobody keeps the live version up to date.
+    /// Nothing has changed.
+    #[error("{0} rows can't be compared: they change too quickly, or no projector follows the live version")]
+    Moving(usize),
     /// A store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),

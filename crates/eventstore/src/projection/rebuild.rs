@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     Applied, ApplyMode, PartitionStatus, Phase, ProjectionError, ProjectionProgress, ProjectionReport,
-    ProjectionStatus, ProjectionStore, Taken, VersionState, VersionStatus,
+    ProjectionStatus, ProjectionStore, Retried, Taken, VersionState, VersionStatus,
 };
 use crate::{EventStore, StoreError, partition_of};
 
@@ -46,16 +46,15 @@ pub(super) struct Build<'a> {
 struct Unfinished {
     projection: Option<Arc<dyn ProjectionStore>>,
     version: i64,
-    retired: bool,
 }
 
 impl Unfinished {
     /// What can't be given up now is given up by who comes next, once nothing was heard of this one.
     fn give_up(&mut self) -> impl Future<Output = ()> + Send + 'static {
-        let (projection, version, retired) = (self.projection.take(), self.version, self.retired);
+        let (projection, version) = (self.projection.take(), self.version);
         async move {
             if let Some(projection) = projection
-                && let Err(error) = projection.give_up(version, retired).await
+                && let Err(error) = projection.give_up(version).await
             {
                 tracing::warn!(version, %error, "a version that was not finished is left behind");
             }
@@ -131,18 +130,27 @@ impl Projections {
     /// # Errors
     /// See [`ProjectionError`].
     pub async fn retry(&self, stream: &str) -> Result<(), ProjectionError> {
-        let live = self.live().await?;
-        let history = self.store.read(stream, 0).await;
-        let history = match history {
-            Err(StoreError::Damaged { problem, .. }) => return Err(ProjectionError::StillParked(problem)),
-            history => history?,
-        };
         let partition = partition_of(stream, self.store.partitions());
-        match self.projection.retry(live, partition, stream, history).await? {
-            Applied::Yes => Ok(()),
-            Applied::Elsewhere => Err(ProjectionError::NotParked),
-            Applied::Poisoned { reason, .. } => Err(ProjectionError::StillParked(reason)),
+        for held in [false, false, true, true] {
+            // Where much happens, the projector has passed what is read here before it is applied, unless it is held.
+            if held {
+                self.projection.hold().await?;
+            }
+            let live = self.live().await?;
+            // The end first, so that the history holds everything up to it.
+            let known = self.store.head(partition).await?;
+            let history = match self.store.read(stream, 0).await {
+                Err(StoreError::Damaged { problem, .. }) => return Err(ProjectionError::StillParked(problem)),
+                history => history?,
+            };
+            match self.projection.retry(live, partition, stream, known, history).await? {
+                Retried::Yes => return Ok(()),
+                Retried::NotParked => return Err(ProjectionError::NotParked),
+                Retried::Poisoned { reason } => return Err(ProjectionError::StillParked(reason)),
+                Retried::Moved => {}
+            }
         }
+        Err(ProjectionError::Behind)
     }
 
     async fn live(&self) -> Result<i64, ProjectionError> {
@@ -162,7 +170,7 @@ impl Projections {
             Taken::Running => return Err(ProjectionError::Running),
             Taken::Nothing => return Err(ProjectionError::NothingToRollBack),
         };
-        let mut unfinished = Unfinished { projection: Some(self.projection.clone()), version, retired };
+        let mut unfinished = Unfinished { projection: Some(self.projection.clone()), version };
         let built = self.build_version(version, accept_differences, told).await;
         if built.is_err() {
             unfinished.give_up().await;

@@ -30,6 +30,22 @@ pub enum Applied {
     },
 }
 
+/// What became of a parked stream that was retried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Retried {
+    /// It is followed again.
+    Yes,
+    /// It isn't parked.
+    NotParked,
+    /// The version has passed what was known of the stream, or isn't live any more: nothing was changed.
+    Moved,
+    /// A commit still can't be applied: nothing was changed.
+    Poisoned {
+        /// Why.
+        reason: String,
+    },
+}
+
 /// What became of the wish to be the one who rebuilds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Taken {
@@ -103,8 +119,9 @@ pub trait ProjectionStore: Send + Sync + 'static {
         mode: ApplyMode,
     ) -> Result<Applied, StoreError>;
 
-    /// Makes a version that is building, empty, in the place of the retired one; or, with `retired`, makes the retired one
-    /// building again. A version whose builder has not been heard of for a while is taken from it.
+    /// Makes a version that is building, empty, with a number that no version had whose rows are left; or, with `retired`,
+    /// makes the retired one building again. What a builder was building that has not been heard of for a while is given
+    /// up before.
     ///
     /// # Errors
     /// When the store fails.
@@ -116,11 +133,11 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn keep(&self, version: i64) -> Result<bool, StoreError>;
 
-    /// Gives a building version up: it is dropped, or, with `retired`, as it was before it was taken.
+    /// Gives a building version up: it is dropped, or retired as it was before, if it has been live.
     ///
     /// # Errors
     /// When the store fails.
-    async fn give_up(&self, version: i64, retired: bool) -> Result<(), StoreError>;
+    async fn give_up(&self, version: i64) -> Result<(), StoreError>;
 
     /// Rows of both versions with a key behind `after` (all, when empty), about `limit` of them, read at one moment.
     ///
@@ -142,8 +159,8 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn hold(&self) -> Result<(), StoreError>;
 
-    /// Makes a building version live and the live one retired, in one transaction, if it has applied at least as much of
-    /// every partition; else nothing is changed and false returned.
+    /// Makes a building version live, the live one retired and drops the one that was retired, in one transaction, if the
+    /// building one has applied at least as much of every partition; else nothing is changed and false returned.
     ///
     /// # Errors
     /// When the store fails.
@@ -155,8 +172,9 @@ pub trait ProjectionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn parked(&self, version: i64, limit: usize) -> Result<Vec<ParkedStream>, StoreError>;
 
-    /// Makes the row of a parked stream anew of its whole history, as far as the version's checkpoint reaches, and
-    /// follows the stream from then on.
+    /// Makes the row of a parked stream of the live version anew of its whole history, which holds what there is of it in
+    /// the partition up to position `known` at least, and follows the stream from then on: only if the version's
+    /// checkpoint is no further than that, since what it has passed beyond is not applied again.
     ///
     /// # Errors
     /// When the store fails.
@@ -165,8 +183,9 @@ pub trait ProjectionStore: Send + Sync + 'static {
         version: i64,
         partition: u16,
         stream: &str,
+        known: i64,
         history: Vec<Commit>,
-    ) -> Result<Applied, StoreError>;
+    ) -> Result<Retried, StoreError>;
 
     /// Whether the store does its work, for a check.
     ///

@@ -14,7 +14,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row};
 
 use crate::event::missing_version;
-use crate::store::{check_size, stored_time};
+use crate::store::{check, stored_time};
 use crate::{
     Append, AppendError, Appended, Beats, Commit, EventStore, Expected, Position, Pulse, StoreError, StoredEvent,
     partition_of,
@@ -74,7 +74,7 @@ impl SqliteEventStore {
 #[async_trait]
 impl EventStore for SqliteEventStore {
     async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        check_size(&append)?;
+        check(&append)?;
         let partition = partition_of(&append.stream, self.partitions);
         let pulse = self.pulse.clone();
         self.db

@@ -18,6 +18,7 @@ pub async fn conformance(store: Arc<dyn EventStore>) {
     es_1_expected_versions_are_held_against_the_stream(store).await;
     es_2_a_repeated_command_gets_its_stored_result(store).await;
     es_2_a_reused_command_id_is_refused(store).await;
+    names_that_look_alike_together_are_apart(store).await;
     sizes_are_bounded(store).await;
     es_3_positions_are_dense_and_in_commit_order(store).await;
     of_racing_writers_exactly_one_wins_each_version(store).await;
@@ -102,6 +103,16 @@ async fn es_2_a_reused_command_id_is_refused(store: &dyn EventStore) {
     assert_eq!(store.read("reused", 0).await.unwrap().len(), 1);
 }
 
+async fn names_that_look_alike_together_are_apart(store: &dyn EventStore) {
+    for (stream, id) in [("apart", "b/c"), ("apart/b", "c"), ("apart", "b%2Fc"), ("apart", "b%c")] {
+        let appended = store.append(command(stream, Expected::Any, id, 1)).await.unwrap();
+        assert_eq!((appended.commit.stream.as_str(), appended.replayed), (stream, false), "{stream} {id}");
+        assert_eq!(store.find(stream, id).await.unwrap(), Some(appended.commit));
+    }
+    assert_eq!(store.read("apart", 0).await.unwrap().len(), 3);
+    assert_eq!(store.find("apart", "c").await.unwrap(), None);
+}
+
 async fn sizes_are_bounded(store: &dyn EventStore) {
     for events in [0, MAX_EVENTS + 1] {
         let refused = store.append(command("sizes", Expected::NoStream, "a", events)).await;
@@ -115,6 +126,16 @@ async fn sizes_are_bounded(store: &dyn EventStore) {
         event.data = vec![0; MAX_EVENT_BYTES].into();
     }
     assert!(matches!(store.append(together).await, Err(AppendError::Size)));
+    let mut answered = command("sizes", Expected::NoStream, "a", 4);
+    for event in &mut answered.events {
+        event.data = vec![0; MAX_EVENT_BYTES].into();
+    }
+    answered.result = vec![0; MAX_EVENT_BYTES].into();
+    assert!(matches!(store.append(answered).await, Err(AppendError::Size)));
+    for (stream, id) in [("", "a"), ("sizes", "")] {
+        let refused = store.append(command(stream, Expected::Any, id, 1)).await;
+        assert!(matches!(refused, Err(AppendError::Unnamed)), "{stream:?} {id:?}");
+    }
     assert_eq!(store.read("sizes", 0).await.unwrap(), []);
     store.append(command("sizes", Expected::NoStream, "a", MAX_EVENTS)).await.unwrap();
 }

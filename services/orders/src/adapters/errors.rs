@@ -101,7 +101,7 @@ pub const PROJECTION_BEHIND: ErrorKind = ErrorKind::retryable(
     "PROJECTION_BEHIND",
     Code::Aborted,
     Duration::from_secs(10),
-    "The other version did not catch up with the live one in time. Nothing has changed. Try again when less is written.",
+    "What changes the lists did not catch up with them in time. Nothing has changed. Try again when less is written.",
 );
 
 /// All errors of this service.
@@ -158,7 +158,10 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the products service doesn't answer; try again", &[])
         }
         AppError::Store(StoreError::Cursor) => violation("page_token", &"must be a next_page_token of this list"),
-        AppError::Store(StoreError::Unavailable(cause)) => internal(DOMAIN, cause),
+        AppError::Store(StoreError::Unavailable(cause)) => {
+            tracing::warn!(cause, "a store doesn't answer");
+            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &[])
+        }
         AppError::Store(StoreError::OutcomeUnknown(cause)) => {
             tracing::warn!(cause, "the outcome of a write is unknown");
             OUTCOME_UNKNOWN.status(DOMAIN, "the outcome is unknown; send the same request_id again", &about)
@@ -197,8 +200,12 @@ pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) 
         ProjectionError::StillParked(reason) => {
             STREAM_STILL_PARKED.status(DOMAIN, error, &[about[0], ("reason", reason.as_str())])
         }
-        ProjectionError::Behind => PROJECTION_BEHIND.status(DOMAIN, error, &about),
-        ProjectionError::Store(error) => internal(DOMAIN, error),
+        ProjectionError::Behind | ProjectionError::Moving(_) => PROJECTION_BEHIND.status(DOMAIN, error, &about),
+        ProjectionError::Store(error @ meshwork_eventstore::StoreError::Damaged { .. }) => internal(DOMAIN, error),
+        ProjectionError::Store(error) => {
+            tracing::warn!(%error, "a store doesn't answer");
+            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &about)
+        }
     }
 }
 
@@ -225,7 +232,23 @@ fn violation(field: &str, problem: &dyn std::fmt::Display) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use super::TABLE;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_store_that_does_not_answer_is_unavailable_and_may_be_asked_again() {
+        let cause = || "mongodb://shop:secret@db refuses".to_owned();
+        let error = ProjectionError::Store(meshwork_eventstore::StoreError::Unavailable(cause()));
+        let name = ProjectionName::new("orders").unwrap();
+        for status in
+            [status("orders/a", &AppError::Store(StoreError::Unavailable(cause()))), projection_status(&name, &error)]
+        {
+            assert_eq!(status.code(), Code::Unavailable);
+            assert!(status.get_error_details().retry_info().is_some());
+            assert!(!status.message().contains("secret"), "{}", status.message());
+        }
+    }
 
     #[test]
     fn the_table_is_sound() {

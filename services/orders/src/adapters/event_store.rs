@@ -129,7 +129,7 @@ impl OrderStore for EventOrderStore {
             }),
             Err(CommitError::VersionConflict { .. }) => Err(AppendError::Conflict),
             Err(CommitError::Store(error)) => Err(AppendError::Store(error.into())),
-            Err(error @ (CommitError::CommandReused { .. } | CommitError::Size)) => {
+            Err(error @ (CommitError::CommandReused { .. } | CommitError::Size | CommitError::Unnamed)) => {
                 Err(AppendError::Store(StoreError::Damaged(error.to_string())))
             }
         }
@@ -168,7 +168,7 @@ impl OrderStore for EventOrderStore {
             Ok(_) => Ok(Claim::Ours { settled: None }),
             Err(CommitError::CommandReused { .. } | CommitError::VersionConflict { .. }) => Ok(Claim::Reused),
             Err(CommitError::Store(error)) => Err(error.into()),
-            Err(error @ CommitError::Size) => Err(StoreError::Damaged(error.to_string())),
+            Err(error @ (CommitError::Size | CommitError::Unnamed)) => Err(StoreError::Damaged(error.to_string())),
         }
     }
 

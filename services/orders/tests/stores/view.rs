@@ -237,7 +237,7 @@ async fn a_page_is_cut_at_its_size_and_names_the_next_in(rooms: Rooms) {
     }
     let filter = OrderFilter { customer: None, state: Some(State::Confirmed) };
     for (size, items, more) in [(1, 1, true), (2, 2, true), (3, 3, false), (4, 3, false)] {
-        let page = rooms.lists.list(&filter, &PageRequest { size, after: None }).await.unwrap();
+        let page = rooms.lists.list(&filter, &PageRequest { size, after: None }).await.unwrap().page;
         assert_eq!((page.items.len(), page.next.is_some()), (items, more), "{size}");
     }
 }

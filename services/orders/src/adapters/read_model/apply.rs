@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use meshwork_api::OrderName;
-use meshwork_eventstore::projection::{Applied, ApplyMode};
+use meshwork_eventstore::projection::{Applied, ApplyMode, Retried};
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::{Error as SqlError, to_micros};
 use sqlx::Row as _;
@@ -15,20 +15,20 @@ use crate::domain::Order;
 use crate::ports::StoreError as OrdersError;
 
 /// Why a transaction is undone.
-pub(super) enum Undo {
+pub(super) enum Undo<T> {
     /// The store has failed.
     Store(StoreError),
-    /// There was nothing to be done, or nothing that can be.
-    Applied(Applied),
+    /// There was nothing to be done, or nothing that can be: this is the answer.
+    Answer(T),
 }
 
-impl From<SqlError> for Undo {
+impl<T> From<SqlError> for Undo<T> {
     fn from(error: SqlError) -> Self {
         Undo::Store(error.into())
     }
 }
 
-impl From<sqlx::Error> for Undo {
+impl<T> From<sqlx::Error> for Undo<T> {
     fn from(error: sqlx::Error) -> Self {
         SqlError::from(error).into()
     }
@@ -53,17 +53,21 @@ pub(super) async fn batch(
     after: i64,
     commits: &[Commit],
     mode: ApplyMode,
-) -> Result<Applied, Undo> {
+) -> Result<Applied, Undo<Applied>> {
     let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(Applied::Yes) };
     if !is_followed(connection, version, mode).await? || !fence(connection, version, partition, after, last).await? {
-        return Err(Undo::Applied(Applied::Elsewhere));
+        return Err(Undo::Answer(Applied::Elsewhere));
     }
     let mut drafts: BTreeMap<OrderName, Draft> = BTreeMap::new();
     for commit in commits {
         // The streams of requests are no orders, and tombstones are nothing's.
         let Ok(name) = commit.stream.parse::<OrderName>() else { continue };
         if !drafts.contains_key(&name) {
-            drafts.insert(name.clone(), load(connection, version, &name).await?);
+            let draft = load(connection, version, &name).await?;
+            if let Some(Some((_, reason))) = &draft.parked {
+                refuse(connection, mode, &name, reason).await?;
+            }
+            drafts.insert(name.clone(), draft);
         }
         let Some(draft) = drafts.get_mut(&name) else { continue };
         if draft.parked.is_some() || commit.position.n <= draft.n {
@@ -75,9 +79,7 @@ pub(super) async fn batch(
                 draft.changed = Some(commit.position.n);
             }
             Err(OrdersError::Damaged(reason)) => {
-                if mode == ApplyMode::Strict && !is_parked_live(connection, &name).await? {
-                    return Err(Undo::Applied(Applied::Poisoned { stream: commit.stream.clone(), reason }));
-                }
+                refuse(connection, mode, &name, &reason).await?;
                 tracing::error!(order = %name, reason, "an order's history can't be followed; lists show it as it was");
                 draft.parked = Some(Some((commit.position.n, reason)));
             }
@@ -95,42 +97,64 @@ pub(super) async fn batch(
     Ok(Applied::Yes)
 }
 
-/// Makes a parked order's row anew of its whole history, as far as the version's checkpoint.
+/// Refuses the batch for an order that would be parked, unless that is allowed.
+async fn refuse(
+    connection: &mut Connection,
+    mode: ApplyMode,
+    name: &OrderName,
+    reason: &str,
+) -> Result<(), Undo<Applied>> {
+    if mode == ApplyMode::Strict && !is_parked_live(connection, name).await? {
+        return Err(Undo::Answer(Applied::Poisoned { stream: name.to_string(), reason: reason.to_owned() }));
+    }
+    Ok(())
+}
+
+/// Makes a parked order's row anew of its whole history, which holds everything of it up to position `known` at least.
 pub(super) async fn retry(
     connection: &mut Connection,
     version: i64,
     partition: u16,
     stream: &str,
+    known: i64,
     history: &[Commit],
-) -> Result<Applied, Undo> {
-    let elsewhere = || Undo::Applied(Applied::Elsewhere);
-    let name: OrderName = stream.parse().map_err(|_| elsewhere())?;
-    // An update that changes nothing keeps the projector out of the partition until the transaction's end.
+) -> Result<Retried, Undo<Retried>> {
+    let name: OrderName = stream.parse().map_err(|_| Undo::Answer(Retried::NotParked))?;
+    // Updates that change nothing keep a switch away, and the projector out of the partition, until the transaction's end.
+    let live = sqlx::query("UPDATE view_versions SET kept_at = kept_at WHERE version = $1 AND state = 'live'")
+        .bind(version)
+        .execute(&mut *connection)
+        .await?;
+    if live.rows_affected() == 0 {
+        return Err(Undo::Answer(Retried::Moved));
+    }
     let checkpoint = sqlx::query("UPDATE checkpoints SET n = n WHERE view_version = $1 AND partition = $2 RETURNING n")
         .bind(version)
         .bind(i64::from(partition))
         .fetch_optional(&mut *connection)
         .await?;
-    let checkpoint: i64 = checkpoint.ok_or_else(elsewhere)?.try_get(0)?;
+    // What lies beyond was passed for being parked, and isn't met again.
+    if checkpoint.map(|row| row.try_get::<i64, _>(0)).transpose()?.unwrap_or_default() > known {
+        return Err(Undo::Answer(Retried::Moved));
+    }
     let unparked = sqlx::query("DELETE FROM parked_orders WHERE view_version = $1 AND id = $2")
         .bind(version)
         .bind(name.id())
         .execute(&mut *connection)
         .await?;
     if unparked.rows_affected() == 0 {
-        return Err(elsewhere());
+        return Err(Undo::Answer(Retried::NotParked));
     }
     let (mut order, mut n) = (None, 0);
-    for commit in history.iter().filter(|commit| commit.position.n <= checkpoint) {
+    for commit in history {
         n = commit.position.n;
-        order = Some(follow(order, &name, commit).map_err(|error| {
-            Undo::Applied(Applied::Poisoned { stream: stream.to_owned(), reason: error.to_string() })
-        })?);
+        let followed = follow(order, &name, commit);
+        order = Some(followed.map_err(|error| Undo::Answer(Retried::Poisoned { reason: error.to_string() }))?);
     }
     if let Some(order) = order {
         put(connection, version, &order, n).await?;
     }
-    Ok(Applied::Yes)
+    Ok(Retried::Yes)
 }
 
 /// Whether the version is what its follower takes it for: the projector follows the live one, a builder the one that it
@@ -180,7 +204,7 @@ async fn fence(
     Ok(moved.rows_affected() == 1)
 }
 
-async fn load(connection: &mut Connection, version: i64, name: &OrderName) -> Result<Draft, Undo> {
+async fn load<T>(connection: &mut Connection, version: i64, name: &OrderName) -> Result<Draft, Undo<T>> {
     let row = sqlx::query("SELECT body, n FROM orders WHERE view_version = $1 AND id = $2")
         .bind(version)
         .bind(name.id())
@@ -203,7 +227,7 @@ async fn load(connection: &mut Connection, version: i64, name: &OrderName) -> Re
     Ok(draft)
 }
 
-async fn put(connection: &mut Connection, version: i64, order: &Order, n: i64) -> Result<(), Undo> {
+async fn put<T>(connection: &mut Connection, version: i64, order: &Order, n: i64) -> Result<(), Undo<T>> {
     let body = serde_json::to_string(order)
         .map_err(|error| Undo::Store(StoreError::Unavailable(format!("{} as JSON: {error}", order.name))))?;
     sqlx::query(
@@ -240,7 +264,8 @@ async fn park(
     .bind(version)
     .bind(name.id())
     .bind(n)
-    .bind(reason)
+    // PostgreSQL keeps no text with a NUL in it.
+    .bind(reason.replace('\0', "\u{fffd}"))
     .execute(connection)
     .await?;
     Ok(())

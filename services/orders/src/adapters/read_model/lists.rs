@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::super::order_row::{cursor, parse, parse_cursor};
 use super::{Driver, ReadModel, Row};
 use crate::domain::Order;
-use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError};
+use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError, ViewPage};
 
 /// How often a query that waits for the view looks how far it has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -22,16 +22,33 @@ fn unavailable(error: sqlx::Error) -> StoreError {
     SqlError::from(error).into()
 }
 
-fn body(row: &Row) -> Result<Order, StoreError> {
-    let body: String = row.try_get("body").map_err(unavailable)?;
-    parse(&body)
+/// Where a list goes on behind a row, and its order, unless that can't be read.
+fn listed(row: &Row) -> Result<(String, Option<Order>), sqlx::Error> {
+    let (id, created_at): (String, i64) = (row.try_get("id")?, row.try_get("created_at")?);
+    let order = parse(row.try_get("body")?);
+    if let Err(error) = &order {
+        tracing::error!(order = id, %error, "a row of the view can't be read; lists leave it out until it is made anew");
+    }
+    Ok((cursor(created_at, &id), order.ok()))
 }
 
 #[async_trait]
 impl OrderReadModel for ReadModel {
-    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<Page<Order>, StoreError> {
+    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<ViewPage, StoreError> {
+        // Before the rows: one that is parked no more may be shown, and not the other way round. Of one that was parked at
+        // its creation the view doesn't know whose it is.
         let mut sql = QueryBuilder::<Driver>::new(
-            "SELECT body FROM orders WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live')",
+            "SELECT 1 FROM parked_orders p JOIN view_versions v ON v.version = p.view_version AND v.state = 'live' \
+             LEFT JOIN orders o ON o.view_version = p.view_version AND o.id = p.id",
+        );
+        if let Some(customer) = &filter.customer {
+            sql.push(" WHERE o.customer IS NULL OR o.customer = ").push_bind(customer.to_string());
+        }
+        sql.push(" LIMIT 1");
+        let parked = sql.build().fetch_optional(self.db.reader()).await.map_err(unavailable)?.is_some();
+
+        let mut sql = QueryBuilder::<Driver>::new(
+            "SELECT id, created_at, body FROM orders WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live')",
         );
         if let Some(customer) = &filter.customer {
             sql.push(" AND customer = ").push_bind(customer.to_string());
@@ -46,8 +63,11 @@ impl OrderReadModel for ReadModel {
         let limit = i64::try_from(page.size + 1).unwrap_or(i64::MAX);
         sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
         let rows = sql.build().fetch_all(self.db.reader()).await.map_err(unavailable)?;
-        let orders: Vec<_> = rows.iter().map(body).collect::<Result<_, _>>()?;
-        Ok(Page::cut(orders, page.size, cursor))
+        let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
+        let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
+        let all = items.len();
+        let items: Vec<_> = items.into_iter().filter_map(|(_, order)| order).collect();
+        Ok(ViewPage { incomplete: parked || items.len() < all, page: Page { items, next } })
     }
 
     async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {

@@ -2,7 +2,6 @@
 
 use meshwork_api::OrderName;
 use meshwork_eventstore::Commit;
-use meshwork_sql::to_micros;
 
 use crate::adapters::event_store::recorded;
 use crate::domain::{Order, State, evolve};
@@ -29,9 +28,9 @@ pub(super) fn follow(mut order: Option<Order>, name: &OrderName, commit: &Commit
     order.ok_or_else(|| StoreError::Damaged(format!("{name} doesn't begin with its creation")))
 }
 
-/// A list goes on behind this order.
-pub(super) fn cursor(order: &Order) -> String {
-    format!("{}/{}", to_micros(order.created_at), order.name.id())
+/// A list goes on behind the order of this time, in microseconds since 1970, and id.
+pub(super) fn cursor(created_at: i64, id: &str) -> String {
+    format!("{created_at}/{id}")
 }
 
 /// Where a cursor points: the time and the id.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_eventstore::projection::{
-    Applied, ApplyMode, Page, ParkedStream, ProjectionStore, RowPair, Side, Taken, VersionState,
+    Applied, ApplyMode, Page, ParkedStream, ProjectionStore, Retried, RowPair, Side, Taken, VersionState,
 };
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::{Error as SqlError, to_micros};
@@ -40,53 +40,91 @@ fn state(word: &str) -> Result<VersionState, StoreError> {
 
 impl ReadModel {
     /// Runs a change in a transaction; what it undoes it answers.
-    async fn change(
+    async fn change<T: Send + 'static>(
         &self,
-        change: impl for<'c> FnOnce(&'c mut Connection) -> futures_util::future::BoxFuture<'c, Result<Applied, Undo>>
+        change: impl for<'c> FnOnce(&'c mut Connection) -> futures_util::future::BoxFuture<'c, Result<T, Undo<T>>>
         + Send
         + 'static,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<T, StoreError> {
         match self.db.write(change).await {
-            Ok(applied) | Err(Undo::Applied(applied)) => Ok(applied),
+            Ok(answer) | Err(Undo::Answer(answer)) => Ok(answer),
             Err(Undo::Store(error)) => Err(error),
         }
     }
 
-    /// Deletes what is left of versions that are no more.
-    async fn sweep(&self) -> Result<(), StoreError> {
-        loop {
-            let deleted = self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection))).await?;
-            if deleted == 0 {
-                return Ok(());
+    /// Deletes what is left of versions that are no more, in steps. What remains when that fails costs space, and the next
+    /// one deletes it.
+    async fn sweep(&self) {
+        for swept in &SWEPT {
+            loop {
+                match self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection, swept))).await {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "rows of versions that are no more are left behind");
+                        return;
+                    }
+                }
             }
         }
     }
 }
 
-async fn sweep(connection: &mut Connection) -> Result<u64, SqlError> {
-    let mut deleted = 0;
-    for sql in [
-        "DELETE FROM orders WHERE (view_version, id) IN (SELECT view_version, id FROM orders \
-         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
-        "DELETE FROM parked_orders WHERE (view_version, id) IN (SELECT view_version, id FROM parked_orders \
-         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
-        "DELETE FROM checkpoints WHERE (view_version, partition) IN (SELECT view_version, partition FROM checkpoints \
-         WHERE view_version NOT IN (SELECT version FROM view_versions) LIMIT $1)",
-    ] {
-        deleted += sqlx::query(sql).bind(SWEEP).execute(&mut *connection).await?.rows_affected();
-    }
-    Ok(deleted)
+/// A table with rows of versions: the version behind another in it, and how some rows of a version are deleted unless the
+/// version is one that is there.
+struct Swept {
+    next: &'static str,
+    delete: &'static str,
 }
+
+/// The checkpoints last: where they are, the version's number isn't given again.
+const SWEPT: [Swept; 3] = [
+    Swept {
+        next: "SELECT min(view_version) FROM orders WHERE view_version > $1",
+        delete: "DELETE FROM orders WHERE view_version = $1 AND id IN (SELECT id FROM orders WHERE view_version = $1 \
+                 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
+    },
+    Swept {
+        next: "SELECT min(view_version) FROM parked_orders WHERE view_version > $1",
+        delete: "DELETE FROM parked_orders WHERE view_version = $1 AND id IN (SELECT id FROM parked_orders \
+                 WHERE view_version = $1 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
+    },
+    Swept {
+        next: "SELECT min(view_version) FROM checkpoints WHERE view_version > $1",
+        delete: "DELETE FROM checkpoints WHERE view_version = $1 AND partition IN (SELECT partition FROM checkpoints \
+                 WHERE view_version = $1 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
+    },
+];
+
+/// Deletes some rows of a version that is no more. Returns how many; 0 when there are none.
+async fn sweep(connection: &mut Connection, swept: &Swept) -> Result<u64, SqlError> {
+    let mut version = 0;
+    loop {
+        let next = sqlx::query(swept.next).bind(version).fetch_one(&mut *connection).await?;
+        let Some(next) = next.try_get::<Option<i64>, _>(0)? else { return Ok(0) };
+        version = next;
+        let deleted = sqlx::query(swept.delete).bind(version).bind(SWEEP).execute(&mut *connection).await?;
+        if deleted.rows_affected() > 0 {
+            return Ok(deleted.rows_affected());
+        }
+    }
+}
+
+/// What becomes of a version whose builder is silent: one that was live can be gone back to again.
+const GIVE_UP: [&str; 2] = [
+    "UPDATE view_versions SET state = 'retired' WHERE state = 'building' AND kept_at < $1 AND was_live = 1",
+    "DELETE FROM view_versions WHERE state = 'building' AND kept_at < $1",
+];
 
 async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlError> {
     let now = to_micros(OffsetDateTime::now_utc());
     let silent = to_micros(OffsetDateTime::now_utc() - SILENCE);
     // Nobody else takes one at the same time: this waits for them.
     sqlx::query("UPDATE view_versions SET kept_at = kept_at WHERE state = 'live'").execute(&mut *connection).await?;
-    sqlx::query("DELETE FROM view_versions WHERE state = 'building' AND kept_at < $1")
-        .bind(silent)
-        .execute(&mut *connection)
-        .await?;
+    for sql in GIVE_UP {
+        let silent = sqlx::query(sql).bind(silent);
+        silent.execute(&mut *connection).await?;
+    }
     let building = sqlx::query("SELECT 1 FROM view_versions WHERE state = 'building'");
     if building.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(Taken::Running);
@@ -105,14 +143,14 @@ async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlEr
     }
     let made = sqlx::query(
         "INSERT INTO view_versions (version, state, kept_at) \
-         SELECT max(version) + 1, 'building', CAST($1 AS BIGINT) FROM view_versions RETURNING version",
+         SELECT max(version) + 1, 'building', CAST($1 AS BIGINT) FROM (SELECT max(version) AS version FROM view_versions \
+         UNION ALL SELECT max(view_version) FROM orders UNION ALL SELECT max(view_version) FROM parked_orders \
+         UNION ALL SELECT max(view_version) FROM checkpoints) AS used RETURNING version",
     )
     .bind(now)
-    .fetch_one(&mut *connection)
-    .await?
-    .try_get(0)?;
-    sqlx::query("DELETE FROM view_versions WHERE state = 'retired'").execute(connection).await?;
-    Ok(Taken::Version(made))
+    .fetch_one(connection)
+    .await?;
+    Ok(Taken::Version(made.try_get(0)?))
 }
 
 async fn switch(connection: &mut Connection, to: i64) -> Result<bool, SqlError> {
@@ -124,12 +162,14 @@ async fn switch(connection: &mut Connection, to: i64) -> Result<bool, SqlError> 
     if behind.bind(to).fetch_optional(&mut *connection).await?.is_some() {
         return Ok(false);
     }
+    sqlx::query("DELETE FROM view_versions WHERE state = 'retired'").execute(&mut *connection).await?;
     sqlx::query("UPDATE view_versions SET state = 'retired' WHERE state = 'live'").execute(&mut *connection).await?;
-    let switched =
-        sqlx::query("UPDATE view_versions SET state = 'live', kept_at = 0 WHERE version = $1 AND state = 'building'")
-            .bind(to)
-            .execute(connection)
-            .await?;
+    let switched = sqlx::query(
+        "UPDATE view_versions SET state = 'live', kept_at = 0, was_live = 1 WHERE version = $1 AND state = 'building'",
+    )
+    .bind(to)
+    .execute(connection)
+    .await?;
     match switched.rows_affected() {
         1 => Ok(true),
         // It was taken away: nothing of this stands.
@@ -232,9 +272,7 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn take(&self, retired: bool) -> Result<Taken, StoreError> {
-        let taken = self.db.write::<_, SqlError, _>(move |connection| Box::pin(take(connection, retired))).await?;
-        self.sweep().await?;
-        Ok(taken)
+        Ok(self.db.write::<_, SqlError, _>(move |connection| Box::pin(take(connection, retired))).await?)
     }
 
     async fn keep(&self, version: i64) -> Result<bool, StoreError> {
@@ -249,21 +287,23 @@ impl ProjectionStore for ReadModel {
         Ok(kept.await? == 1)
     }
 
-    async fn give_up(&self, version: i64, retired: bool) -> Result<(), StoreError> {
-        let sql = if retired {
-            "UPDATE view_versions SET state = 'retired' WHERE version = $1 AND state = 'building'"
-        } else {
-            "DELETE FROM view_versions WHERE version = $1 AND state = 'building'"
-        };
+    async fn give_up(&self, version: i64) -> Result<(), StoreError> {
         self.db
             .write::<(), SqlError, _>(move |connection| {
                 Box::pin(async move {
-                    sqlx::query(sql).bind(version).execute(connection).await?;
+                    for sql in [
+                        "UPDATE view_versions SET state = 'retired' \
+                         WHERE version = $1 AND state = 'building' AND was_live = 1",
+                        "DELETE FROM view_versions WHERE version = $1 AND state = 'building'",
+                    ] {
+                        sqlx::query(sql).bind(version).execute(&mut *connection).await?;
+                    }
                     Ok(())
                 })
             })
             .await?;
-        self.sweep().await
+        self.sweep().await;
+        Ok(())
     }
 
     async fn page(
@@ -334,7 +374,11 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn switch(&self, to: i64) -> Result<bool, StoreError> {
-        Ok(self.db.write::<_, SqlError, _>(move |connection| Box::pin(switch(connection, to))).await?)
+        let switched = self.db.write::<_, SqlError, _>(move |connection| Box::pin(switch(connection, to))).await?;
+        if switched {
+            self.sweep().await;
+        }
+        Ok(switched)
     }
 
     async fn parked(&self, version: i64, limit: usize) -> Result<Vec<ParkedStream>, StoreError> {
@@ -357,11 +401,12 @@ impl ProjectionStore for ReadModel {
         version: i64,
         partition: u16,
         stream: &str,
+        known: i64,
         history: Vec<Commit>,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<Retried, StoreError> {
         let stream = stream.to_owned();
         self.change(move |connection| {
-            Box::pin(async move { apply::retry(connection, version, partition, &stream, &history).await })
+            Box::pin(async move { apply::retry(connection, version, partition, &stream, known, &history).await })
         })
         .await
     }

@@ -7,7 +7,7 @@ use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::{App, AppError};
 use crate::domain::Order;
-use crate::ports::{OrderFilter, Position};
+use crate::ports::{OrderFilter, Position, ViewPage};
 
 /// How long a list waits to show what its caller has done.
 const FRESH_WITHIN: Duration = Duration::from_millis(300);
@@ -17,7 +17,7 @@ const FRESH_WITHIN: Duration = Duration::from_millis(300);
 pub struct Listed {
     /// The orders.
     pub page: Page<Order>,
-    /// Whether what the caller has seen elsewhere may be missing.
+    /// Whether what the caller has seen elsewhere may be missing, or an order can't be followed.
     pub stale: bool,
 }
 
@@ -41,10 +41,11 @@ impl App {
             }
             filter.customer = Some(user.clone());
         }
-        let stale = match seen {
+        let behind = match seen {
             Some(position) => !self.read_model.wait_for(position, FRESH_WITHIN).await?,
             None => false,
         };
-        Ok(Listed { page: self.read_model.list(&filter, page).await?, stale })
+        let ViewPage { page, incomplete } = self.read_model.list(&filter, page).await?;
+        Ok(Listed { page, stale: behind || incomplete })
     }
 }
