@@ -98,7 +98,8 @@ async fn rebuild_under_load(settings: &[(&str, &str)], opened: impl FnOnce()) {
         place(&up.channel(), &customer, &product).await;
     }
 
-    // Orders are placed and listed all the time; no call fails, and no list has fewer orders than one before it.
+    // Orders are placed and listed all the time; no call fails, and no list has fewer orders than one before it
+    // or lacks what was the newest.
     let (stop, lists) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut load = JoinSet::new();
     for _ in 0..2 {
@@ -111,12 +112,14 @@ async fn rebuild_under_load(settings: &[(&str, &str)], opened: impl FnOnce()) {
     }
     let (channel, reader, stopped, count) = (up.channel(), staff.clone(), stop.clone(), lists.clone());
     load.spawn(async move {
-        let (mut client, mut most) = (OrderServiceClient::new(channel), 0);
+        let (mut client, mut most, mut newest) = (OrderServiceClient::new(channel), 0, (0, 0));
         while !stopped.load(Ordering::Relaxed) {
             let request = with(&reader, ListOrdersRequest { page_size: 200, ..Default::default() });
-            let listed = client.list_orders(request).await.unwrap().into_inner().orders.len();
-            assert!(listed >= most, "a list of {listed} orders after one of {most}");
-            most = listed;
+            let orders = client.list_orders(request).await.unwrap().into_inner().orders;
+            assert!(orders.len() >= most, "a list of {} orders after one of {most}", orders.len());
+            let made = orders[0].create_time.map(|at| (at.seconds, at.nanos)).unwrap();
+            assert!(made >= newest, "a list that ends at {made:?} after one at {newest:?}");
+            (most, newest) = (orders.len(), made);
             count.fetch_add(1, Ordering::Relaxed);
         }
     });

@@ -8,6 +8,7 @@ mod faults;
 mod opening;
 mod rules;
 mod unfit;
+mod wire;
 
 use std::sync::Arc;
 

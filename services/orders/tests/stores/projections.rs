@@ -15,7 +15,7 @@ use meshwork_orders::ports::OrderFilter;
 use meshwork_orders::testing::{append, created, folded, listed, order_name, second, shown};
 use tokio::sync::watch;
 
-use crate::rooms::{PATIENCE, Place, Rooms, both, fill, many, open};
+use crate::rooms::{PATIENCE, Place, Rooms, both, fill, many, open, until};
 
 fn told() -> watch::Sender<ProjectionProgress> {
     watch::Sender::new(ProjectionProgress::default())
@@ -295,26 +295,24 @@ async fn one_rebuild_at_a_time_and_a_dropped_one_leaves_nothing() {
         let commits = rooms.events.read_partition(0, 0, 10).await.unwrap();
         let late = rooms.view.apply(version, 0, 0, commits, ApplyMode::Strict).await.unwrap();
         assert_eq!(late, Applied::Elsewhere, "its builder finds that it was taken away");
-        // A caller that goes away in the middle.
+        // A caller that goes away in the middle: without a projector, the comparison goes on and on.
         let projections = Arc::new(rooms.projections());
-        let work = projections.clone();
-        let task = tokio::spawn(async move { work.rebuild(false, told()).await.map(drop) });
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let (work, (sender, mut progress)) = (projections.clone(), watch::channel(ProjectionProgress::default()));
+        let task = tokio::spawn(async move { work.rebuild(false, sender).await.map(drop) });
+        progress.wait_for(|progress| progress.phase == Phase::Comparing).await.unwrap();
+        let built = states(&rooms).await[0].0;
+        assert!(rooms.view.checkpoint(built, 0).await.unwrap() > 0);
         task.abort();
-        task.await.ok();
+        assert!(task.await.unwrap_err().is_cancelled());
+        // At once, and not when nothing was heard of it for a while.
+        let given_up = until("the version to be given up", async || {
+            states(&rooms).await == [(1, VersionState::Live)] && rooms.view.checkpoint(built, 0).await.unwrap() == 0
+        });
+        tokio::time::timeout(Duration::from_secs(8), given_up).await.unwrap();
         let shutdown = CancellationToken::new();
         let _projector = rooms.project(&shutdown);
         rooms.caught_up().await;
-        // What it has left is given up at once, or taken from it when nothing is heard of it for a while.
-        let again = async {
-            loop {
-                match projections.rebuild(false, told()).await {
-                    Err(ProjectionError::Running) => tokio::time::sleep(Duration::from_millis(100)).await,
-                    done => return done.unwrap(),
-                }
-            }
-        };
-        assert_eq!(tokio::time::timeout(PATIENCE, again).await.unwrap().rows, 3);
+        assert_eq!(projections.rebuild(false, told()).await.unwrap().rows, 3);
         shutdown.cancel();
     }
 }

@@ -6,11 +6,10 @@ use meshwork_api::OrderName;
 use meshwork_eventstore::projection::{Applied, ApplyMode, Retried};
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::{Error as SqlError, to_micros};
-use sqlx::Row as _;
-use time::OffsetDateTime;
+use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::order_row::{follow, parse};
-use super::Connection;
+use super::{Connection, NOW};
 use crate::domain::Order;
 use crate::ports::StoreError as OrdersError;
 
@@ -165,15 +164,10 @@ async fn is_followed(connection: &mut Connection, version: i64, mode: ApplyMode)
         ApplyMode::Strict => "building",
     };
     // A live version may be held for a moment; of a building one, the time only says that its builder is alive.
-    let now = to_micros(OffsetDateTime::now_utc());
-    let found = sqlx::query(
-        "SELECT 1 FROM view_versions WHERE version = $1 AND state = $2 AND (state = 'building' OR kept_at <= $3)",
-    )
-    .bind(version)
-    .bind(state)
-    .bind(now)
-    .fetch_optional(connection)
-    .await?;
+    let sql = format!(
+        "SELECT 1 FROM view_versions WHERE version = $1 AND state = $2 AND (state = 'building' OR kept_at <= {NOW})"
+    );
+    let found = sqlx::query(AssertSqlSafe(sql)).bind(version).bind(state).fetch_optional(connection).await?;
     Ok(found.is_some())
 }
 

@@ -21,6 +21,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
 
 const COMPONENT: Component = Component { name: "order_view", migrator: &MIGRATOR };
 
+/// The time, in microseconds since 1970: the server's, since the hosts of its clients have each a clock of their own.
+const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
+
 /// The orders as lists show them, on a server.
 #[derive(Clone)]
 pub struct PostgresReadModel {

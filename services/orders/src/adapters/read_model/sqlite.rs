@@ -20,6 +20,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
 const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
 
+/// The time, in microseconds since 1970.
+const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
+
 /// The orders as lists show them, in a file.
 #[derive(Clone)]
 pub struct SqliteReadModel {

@@ -9,12 +9,11 @@ use meshwork_eventstore::projection::{
     Applied, ApplyMode, Page, ParkedStream, ProjectionStore, Retried, RowPair, Side, Taken, VersionState,
 };
 use meshwork_eventstore::{Commit, StoreError};
-use meshwork_sql::{Error as SqlError, to_micros};
-use sqlx::{QueryBuilder, Row as _};
-use time::OffsetDateTime;
+use meshwork_sql::Error as SqlError;
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 
 use super::apply::{self, Undo};
-use super::{Connection, Driver, ReadModel, Row};
+use super::{Connection, Driver, NOW, ReadModel, Row};
 
 /// For how long a builder may be silent before its version is taken from it.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -110,46 +109,41 @@ async fn sweep(connection: &mut Connection, swept: &Swept) -> Result<u64, SqlErr
     }
 }
 
-/// What becomes of a version whose builder is silent: one that was live can be gone back to again.
-const GIVE_UP: [&str; 2] = [
-    "UPDATE view_versions SET state = 'retired' WHERE state = 'building' AND kept_at < $1 AND was_live = 1",
-    "DELETE FROM view_versions WHERE state = 'building' AND kept_at < $1",
-];
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
 
 async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlError> {
-    let now = to_micros(OffsetDateTime::now_utc());
-    let silent = to_micros(OffsetDateTime::now_utc() - SILENCE);
     // Nobody else takes one at the same time: this waits for them.
     sqlx::query("UPDATE view_versions SET kept_at = kept_at WHERE state = 'live'").execute(&mut *connection).await?;
-    for sql in GIVE_UP {
-        let silent = sqlx::query(sql).bind(silent);
-        silent.execute(&mut *connection).await?;
+    // What becomes of a version whose builder is silent: one that was live can be gone back to again.
+    for change in
+        ["UPDATE view_versions SET state = 'retired' WHERE was_live = 1 AND", "DELETE FROM view_versions WHERE"]
+    {
+        let sql = format!("{change} state = 'building' AND kept_at < {NOW} - $1");
+        sqlx::query(AssertSqlSafe(sql)).bind(micros(SILENCE)).execute(&mut *connection).await?;
     }
     let building = sqlx::query("SELECT 1 FROM view_versions WHERE state = 'building'");
     if building.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(Taken::Running);
     }
     if retired {
-        let taken = sqlx::query(
-            "UPDATE view_versions SET state = 'building', kept_at = $1 WHERE state = 'retired' RETURNING version",
-        )
-        .bind(now)
-        .fetch_optional(connection)
-        .await?;
+        let sql = format!(
+            "UPDATE view_versions SET state = 'building', kept_at = {NOW} WHERE state = 'retired' RETURNING version"
+        );
+        let taken = sqlx::query(AssertSqlSafe(sql)).fetch_optional(connection).await?;
         return Ok(match taken {
             Some(row) => Taken::Version(row.try_get(0)?),
             None => Taken::Nothing,
         });
     }
-    let made = sqlx::query(
+    let sql = format!(
         "INSERT INTO view_versions (version, state, kept_at) \
-         SELECT max(version) + 1, 'building', CAST($1 AS BIGINT) FROM (SELECT max(version) AS version FROM view_versions \
+         SELECT max(version) + 1, 'building', {NOW} FROM (SELECT max(version) AS version FROM view_versions \
          UNION ALL SELECT max(view_version) FROM orders UNION ALL SELECT max(view_version) FROM parked_orders \
-         UNION ALL SELECT max(view_version) FROM checkpoints) AS used RETURNING version",
-    )
-    .bind(now)
-    .fetch_one(connection)
-    .await?;
+         UNION ALL SELECT max(view_version) FROM checkpoints) AS used RETURNING version"
+    );
+    let made = sqlx::query(AssertSqlSafe(sql)).fetch_one(connection).await?;
     Ok(Taken::Version(made.try_get(0)?))
 }
 
@@ -276,12 +270,10 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn keep(&self, version: i64) -> Result<bool, StoreError> {
-        let now = to_micros(OffsetDateTime::now_utc());
         let kept = self.db.write::<u64, SqlError, _>(move |connection| {
             Box::pin(async move {
-                let kept =
-                    sqlx::query("UPDATE view_versions SET kept_at = $2 WHERE version = $1 AND state = 'building'");
-                Ok(kept.bind(version).bind(now).execute(connection).await?.rows_affected())
+                let sql = format!("UPDATE view_versions SET kept_at = {NOW} WHERE version = $1 AND state = 'building'");
+                Ok(sqlx::query(AssertSqlSafe(sql)).bind(version).execute(connection).await?.rows_affected())
             })
         });
         Ok(kept.await? == 1)
@@ -362,11 +354,10 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn hold(&self) -> Result<(), StoreError> {
-        let until = to_micros(OffsetDateTime::now_utc() + HOLD);
         let held = self.db.write::<(), SqlError, _>(move |connection| {
             Box::pin(async move {
-                let hold = sqlx::query("UPDATE view_versions SET kept_at = $1 WHERE state = 'live'");
-                hold.bind(until).execute(connection).await?;
+                let sql = format!("UPDATE view_versions SET kept_at = {NOW} + $1 WHERE state = 'live'");
+                sqlx::query(AssertSqlSafe(sql)).bind(micros(HOLD)).execute(connection).await?;
                 Ok(())
             })
         });
