@@ -28,6 +28,8 @@ struct Held {
     /// Whether reads of those who follow a partition fail, and how many there were.
     blind: Arc<AtomicBool>,
     follows: Arc<AtomicU64>,
+    /// How many reads there were by command, version, position or stream.
+    looks: Arc<AtomicU64>,
 }
 
 impl Held {
@@ -39,6 +41,7 @@ impl Held {
             broken: Arc::default(),
             blind: Arc::default(),
             follows: Arc::default(),
+            looks: Arc::default(),
         }
     }
 
@@ -82,18 +85,22 @@ impl CommitServer for Held {
     }
 
     async fn by_command(&self, partition: u16, stream: &str, command_id: &str) -> Result<Option<Commit>, ReadError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.server.by_command(partition, stream, command_id).await
     }
 
     async fn by_version(&self, partition: u16, stream: &str, first: i64) -> Result<Option<Commit>, ReadError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.server.by_version(partition, stream, first).await
     }
 
     async fn by_position(&self, partition: u16, n: i64) -> Result<Option<Commit>, ReadError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.server.by_position(partition, n).await
     }
 
     async fn load(&self, partition: u16, stream: &str, after: i64) -> Result<Vec<Commit>, ReadError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
         self.server.load(partition, stream, after).await
     }
 
@@ -252,4 +259,21 @@ async fn commits_of_another_process_are_met_within_a_second_and_at_once_while_th
         }
         assert!(appended.elapsed() <= within, "{:?} for commit {at}", appended.elapsed());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_to_a_stream_that_is_known_reads_nothing() {
+    let held = Held::new();
+    held.let_go(1_000_000);
+    let (log, other) = (held.log(), held.log());
+    log.append(command("s", Expected::NoStream, "a", 1)).await.unwrap();
+    log.append(command("s", Expected::Exact(1), "b", 1)).await.unwrap();
+    log.append(command("s", Expected::Any, "c", 1)).await.unwrap();
+    assert_eq!(held.looks.load(Ordering::Relaxed), 0);
+    // Another process doesn't know it, and what it adds is not known here.
+    let theirs = other.append(command("s", Expected::Any, "d", 1)).await.unwrap();
+    assert_eq!(theirs.commit.version(), 4);
+    let ours = log.append(command("s", Expected::Any, "e", 1)).await.unwrap();
+    assert_eq!(ours.commit.version(), 5);
+    assert!(log.append(command("s", Expected::Any, "c", 1)).await.unwrap().replayed);
 }

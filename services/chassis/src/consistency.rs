@@ -17,7 +17,7 @@ use crate::validate::Violations;
 /// The metadata that carries a token, in responses to commands and in requests to queries.
 pub const TOKEN: &str = "meshwork-consistency-token";
 
-/// The response metadata of an answer that may lack what the caller's token tells of.
+/// The response metadata of an answer that may lack what the caller's token tells of, or what can't be followed.
 pub const STALE: &str = "meshwork-stale";
 
 /// A token is none that a service gave.
