@@ -12,5 +12,6 @@ pub mod up;
 pub use issuer::Issuer;
 pub use mongo::Mongo;
 pub use postgres::Postgres;
+pub use process::freeze;
 pub use redis::Redis;
 pub use up::Up;

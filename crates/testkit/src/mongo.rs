@@ -12,7 +12,7 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use crate::Postgres;
-use crate::process::{PATIENCE, free_port, gets_ready, kill_all, signal};
+use crate::process::{PATIENCE, free_port, freeze, gets_ready, kill_all, signal};
 
 /// The PostgreSQL database that keeps FerretDB's documents.
 const DOCUMENTS: &str = "ferretdb";
@@ -197,7 +197,7 @@ impl Mongo {
     /// # Panics
     /// When it isn't private.
     pub fn freeze(&self) {
-        signal(self.child(), Signal::SIGSTOP);
+        freeze(self.child().id());
     }
 
     /// Lets a frozen server go on.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::process::{free_port, gets_ready, kill_all, signal};
+use crate::process::{free_port, freeze, gets_ready, kill_all, signal};
 
 /// Who owns the private servers.
 const USER: &str = "meshwork";
@@ -147,7 +147,7 @@ impl Postgres {
     /// # Panics
     /// When it isn't private.
     pub fn freeze(&self) {
-        signal(&self.own().child, Signal::SIGSTOP);
+        freeze(self.own().child.id());
     }
 
     /// Lets a frozen server go on.

@@ -23,6 +23,36 @@ pub(crate) fn signal(child: &Child, signal: Signal) {
     }
 }
 
+/// Stops a process and all that it has started, as a host that hangs would, and returns when none of their threads runs any
+/// more: the signal alone is on its way for a while, and a busy thread still answers.
+///
+/// # Panics
+/// When one doesn't stop within a minute.
+pub fn freeze(root: u32) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // What is started meanwhile too.
+        let family = family(root);
+        for pid in &family {
+            kill(Pid::from_raw(*pid), Signal::SIGSTOP).ok();
+        }
+        if family.into_iter().all(is_stopped) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "process {root} did not stop within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether no thread of a process can run: it is stopped, or has ended.
+fn is_stopped(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
+        stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 'Z', 'X']))
+    })
+}
+
 /// The process and its descendants. Servers put theirs into sessions of their own, where no group reaches them.
 fn family(root: u32) -> Vec<i32> {
     let stat = |pid: i32| -> Option<(i32, i32)> {

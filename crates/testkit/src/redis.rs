@@ -7,9 +7,10 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use tempfile::TempDir;
+
+use crate::process::{freeze, signal};
 
 /// How long the start, or the answer to a command, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -112,7 +113,7 @@ impl Redis {
     /// # Panics
     /// When it isn't private.
     pub fn freeze(&self) {
-        self.signal(Signal::SIGSTOP);
+        freeze(self.child().id());
     }
 
     /// Lets a frozen Redis go on.
@@ -120,12 +121,11 @@ impl Redis {
     /// # Panics
     /// When it isn't private.
     pub fn thaw(&self) {
-        self.signal(Signal::SIGCONT);
+        signal(self.child(), Signal::SIGCONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let (child, _) = self.private.as_ref().expect("only a private Redis is frozen");
-        kill(Pid::from_raw(child.id().try_into().unwrap()), signal).unwrap();
+    fn child(&self) -> &Child {
+        &self.private.as_ref().expect("only a private Redis is frozen").0
     }
 }
 

@@ -21,7 +21,7 @@ fn a_frozen_server_costs_no_idempotent_call_gets_next_to_none_and_is_used_again_
         let load = Load::on(&channel);
         load.more_by(&servers[1], 20).await;
         let before = picks.of(&servers[1]);
-        servers[1].signal("STOP");
+        servers[1].freeze();
         load.more(600).await;
         let picked = picks.of(&servers[1]) - before;
         assert!(picked <= 30, "{picked} picks of a frozen server");
@@ -52,7 +52,7 @@ fn the_circuit_of_a_frozen_server_opens_and_only_probes_go_to_it() {
         let (channel, picks) = connected(policy, &servers).await;
         let load = Load::on(&channel);
         load.more_by(&servers[1], 20).await;
-        servers[1].signal("STOP");
+        servers[1].freeze();
         let circuit = || status(&channel, &servers[1]).map(|status| status.circuit);
         until("the circuit opens", || circuit() == Some(Circuit::Open)).await;
         let (before, since) = (picks.of(&servers[1]), Instant::now());
@@ -102,7 +102,7 @@ fn a_connection_that_dies_in_silence_is_unavailable_after_keepalive_interval_and
         let once = Policy::builder().service("bench.Echo", MethodPolicy::default()).build();
         let (channel, _) = channel(Channel::builder().http2(http2), once, &[&server]);
         assert_eq!(unary(&channel).await.unwrap(), server.name());
-        server.signal("STOP");
+        server.freeze();
         let status = unary(&channel).await.unwrap_err();
         assert_eq!(status.code(), Code::Unavailable, "{}", explained(&status));
         server.signal("CONT");

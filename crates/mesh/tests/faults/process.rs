@@ -74,6 +74,11 @@ impl Server {
         assert!(sent.success());
     }
 
+    /// Stops it; returns when it does nothing any more.
+    pub fn freeze(&self) {
+        meshwork_testkit::freeze(self.id());
+    }
+
     /// As `kill -9` does; returns when it is gone.
     pub fn kill(&mut self) {
         self.running = None;
