@@ -146,8 +146,9 @@ pub enum ProjectionError {
     /// The stream's event still can't be applied.
     #[error("the stream stays parked: {0}")]
     StillParked(String),
-    /// The other version did not catch up with the live one within the time for it. Nothing has changed.
-    #[error("the other version did not catch up with the live one in time")]
+    /// A version that was built did not catch up with the live one within the time for it, nor a retry with its partition.
+    /// Nothing has changed.
+    #[error("too much was written to catch up with it in time; nothing has changed: try again")]
     Behind,
     /// So many rows could not be compared: they changed again and again, or nobody keeps the live version up to date.
     /// Nothing has changed.

@@ -158,10 +158,7 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the products service doesn't answer; try again", &[])
         }
         AppError::Store(StoreError::Cursor) => violation("page_token", &"must be a next_page_token of this list"),
-        AppError::Store(StoreError::Unavailable(cause)) => {
-            tracing::warn!(cause, "a store doesn't answer");
-            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &[])
-        }
+        AppError::Store(StoreError::Unavailable(cause)) => away(cause),
         AppError::Store(StoreError::OutcomeUnknown(cause)) => {
             tracing::warn!(cause, "the outcome of a write is unknown");
             OUTCOME_UNKNOWN.status(DOMAIN, "the outcome is unknown; send the same request_id again", &about)
@@ -202,11 +199,14 @@ pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) 
         }
         ProjectionError::Behind | ProjectionError::Moving(_) => PROJECTION_BEHIND.status(DOMAIN, error, &about),
         ProjectionError::Store(error @ meshwork_eventstore::StoreError::Damaged { .. }) => internal(DOMAIN, error),
-        ProjectionError::Store(error) => {
-            tracing::warn!(%error, "a store doesn't answer");
-            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &about)
-        }
+        ProjectionError::Store(error) => away(error),
     }
+}
+
+/// The status while a store doesn't answer. The cause, which may name hosts, is for the log alone.
+fn away(cause: &dyn std::fmt::Display) -> Status {
+    tracing::warn!(%cause, "a store doesn't answer");
+    DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &[])
 }
 
 /// The status for a missing product, with the line that names it.

@@ -54,9 +54,9 @@ impl ReadModel {
     /// Deletes what is left of versions that are no more, in steps. What remains when that fails costs space, and the next
     /// one deletes it.
     async fn sweep(&self) {
-        for swept in &SWEPT {
+        for (table, key) in SWEPT {
             loop {
-                match self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection, swept))).await {
+                match self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection, table, key))).await {
                     Ok(0) => break,
                     Ok(_) => {}
                     Err(error) => {
@@ -69,44 +69,39 @@ impl ReadModel {
     }
 }
 
-/// A table with rows of versions: the version behind another in it, and how some rows of a version are deleted unless the
-/// version is one that is there.
-struct Swept {
-    next: &'static str,
-    delete: &'static str,
-}
-
-/// The checkpoints last: where they are, the version's number isn't given again.
-const SWEPT: [Swept; 3] = [
-    Swept {
-        next: "SELECT min(view_version) FROM orders WHERE view_version > $1",
-        delete: "DELETE FROM orders WHERE view_version = $1 AND id IN (SELECT id FROM orders WHERE view_version = $1 \
-                 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
-    },
-    Swept {
-        next: "SELECT min(view_version) FROM parked_orders WHERE view_version > $1",
-        delete: "DELETE FROM parked_orders WHERE view_version = $1 AND id IN (SELECT id FROM parked_orders \
-                 WHERE view_version = $1 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
-    },
-    Swept {
-        next: "SELECT min(view_version) FROM checkpoints WHERE view_version > $1",
-        delete: "DELETE FROM checkpoints WHERE view_version = $1 AND partition IN (SELECT partition FROM checkpoints \
-                 WHERE view_version = $1 LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)",
-    },
-];
+/// The tables with rows of versions, and what tells the rows of one version apart. The checkpoints last: where they are, the
+/// version's number isn't given again.
+const SWEPT: [(&str, &str); 3] = [("orders", "id"), ("parked_orders", "id"), ("checkpoints", "partition")];
 
 /// Deletes some rows of a version that is no more. Returns how many; 0 when there are none.
-async fn sweep(connection: &mut Connection, swept: &Swept) -> Result<u64, SqlError> {
+async fn sweep(connection: &mut Connection, table: &str, key: &str) -> Result<u64, SqlError> {
+    let behind = format!("SELECT min(view_version) FROM {table} WHERE view_version > $1");
+    let delete = format!(
+        "DELETE FROM {table} WHERE view_version = $1 AND {key} IN (SELECT {key} FROM {table} WHERE view_version = $1 \
+         LIMIT $2) AND NOT EXISTS (SELECT 1 FROM view_versions WHERE version = $1)"
+    );
     let mut version = 0;
     loop {
-        let next = sqlx::query(swept.next).bind(version).fetch_one(&mut *connection).await?;
+        let next = sqlx::query(AssertSqlSafe(behind.clone())).bind(version).fetch_one(&mut *connection).await?;
         let Some(next) = next.try_get::<Option<i64>, _>(0)? else { return Ok(0) };
         version = next;
-        let deleted = sqlx::query(swept.delete).bind(version).bind(SWEEP).execute(&mut *connection).await?;
-        if deleted.rows_affected() > 0 {
-            return Ok(deleted.rows_affected());
+        let deleted = sqlx::query(AssertSqlSafe(delete.clone())).bind(version).bind(SWEEP);
+        let deleted = deleted.execute(&mut *connection).await?.rows_affected();
+        if deleted > 0 {
+            return Ok(deleted);
         }
     }
+}
+
+/// Gives the building version up if `which` holds, a condition on `$1`: one that was live can be gone back to again.
+async fn give_up(connection: &mut Connection, which: &str, value: i64) -> Result<(), SqlError> {
+    for change in
+        ["UPDATE view_versions SET state = 'retired' WHERE was_live = 1 AND", "DELETE FROM view_versions WHERE"]
+    {
+        let sql = format!("{change} state = 'building' AND {which}");
+        sqlx::query(AssertSqlSafe(sql)).bind(value).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 fn micros(duration: Duration) -> i64 {
@@ -116,13 +111,7 @@ fn micros(duration: Duration) -> i64 {
 async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlError> {
     // Nobody else takes one at the same time: this waits for them.
     sqlx::query("UPDATE view_versions SET kept_at = kept_at WHERE state = 'live'").execute(&mut *connection).await?;
-    // What becomes of a version whose builder is silent: one that was live can be gone back to again.
-    for change in
-        ["UPDATE view_versions SET state = 'retired' WHERE was_live = 1 AND", "DELETE FROM view_versions WHERE"]
-    {
-        let sql = format!("{change} state = 'building' AND kept_at < {NOW} - $1");
-        sqlx::query(AssertSqlSafe(sql)).bind(micros(SILENCE)).execute(&mut *connection).await?;
-    }
+    give_up(connection, &format!("kept_at < {NOW} - $1"), micros(SILENCE)).await?;
     let building = sqlx::query("SELECT 1 FROM view_versions WHERE state = 'building'");
     if building.fetch_optional(&mut *connection).await?.is_some() {
         return Ok(Taken::Running);
@@ -280,20 +269,9 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn give_up(&self, version: i64) -> Result<(), StoreError> {
-        self.db
-            .write::<(), SqlError, _>(move |connection| {
-                Box::pin(async move {
-                    for sql in [
-                        "UPDATE view_versions SET state = 'retired' \
-                         WHERE version = $1 AND state = 'building' AND was_live = 1",
-                        "DELETE FROM view_versions WHERE version = $1 AND state = 'building'",
-                    ] {
-                        sqlx::query(sql).bind(version).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            })
-            .await?;
+        let given =
+            self.db.write::<(), SqlError, _>(move |connection| Box::pin(give_up(connection, "version = $1", version)));
+        given.await?;
         self.sweep().await;
         Ok(())
     }
