@@ -18,10 +18,14 @@ pub struct AttemptContext {
     pub number: u32,
     /// When the whole call is over. The attempt ends by then with DEADLINE_EXCEEDED, and tells the server what is left.
     pub deadline: Option<Instant>,
-    /// How long the attempt may take until it is answered by headers; it ends then as UNAVAILABLE, against its endpoint.
+    /// How long the server may take until it answers by headers, from when the request had been sent; the attempt ends then
+    /// as UNAVAILABLE, against its endpoint. While the caller has not given all of the request, the time stands still.
     pub timeout: Option<Duration>,
     /// Whether the attempt waits while no endpoint can take it.
     pub wait_for_ready: bool,
+    /// Whether others may be made beside it. Given up then, it was slower than another, which says something of its server;
+    /// any other was given up by the caller, which does not.
+    pub hedged: bool,
 }
 
 /// What an attempt came to, and how it came to it.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -18,7 +19,13 @@ pub enum Outcome {
     TimedOut,
     /// The caller let go before the end: says nothing about the server.
     Cancelled,
+    /// It ended with this code by what its caller did: a deadline that was too short, a body that failed or never came, a
+    /// limit of the caller's own. It says nothing about the server.
+    Caller(Code),
 }
+
+/// How long a server must have been waited for until a deadline speaks against it, where no `attemptTimeout` says so.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Outcome {
     /// Whether it speaks against the server: UNAVAILABLE, DEADLINE_EXCEEDED, INTERNAL, UNKNOWN, DATA_LOSS, or an
@@ -30,14 +37,26 @@ impl Outcome {
                 Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown | Code::DataLoss
             ),
             Self::TimedOut => true,
-            Self::Cancelled => false,
+            Self::Cancelled | Self::Caller(_) => false,
         }
+    }
+
+    /// Whether it says anything about the server: not what its caller did, and not CANCELLED, by whichever side.
+    pub fn is_judged(self) -> bool {
+        !matches!(self, Self::Cancelled | Self::Caller(_) | Self::Status(Code::Cancelled))
+    }
+
+    /// The outcome `code` of an attempt for which the server was waited for `waited`; `None`: its request was never sent
+    /// whole. A deadline speaks against the server only after `patience`, the `attemptTimeout` or [`PATIENCE`].
+    pub fn of(code: Code, waited: Option<Duration>, patience: Option<Duration>) -> Self {
+        let late = waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE));
+        if code == Code::DeadlineExceeded && !late { Self::Caller(code) } else { Self::Status(code) }
     }
 
     /// The code that a caller gets for it.
     pub fn code(self) -> Code {
         match self {
-            Self::Status(code) => code,
+            Self::Status(code) | Self::Caller(code) => code,
             Self::TimedOut => Code::Unavailable,
             Self::Cancelled => Code::Cancelled,
         }

@@ -104,8 +104,11 @@ impl Load {
     /// A call took `took` until its headers, or until it failed.
     ///
     /// A peak counts at once, better times count by and by. A failure counts as slow. A call that was cancelled counts
-    /// only if it was slower than the average: it says "at least".
+    /// only if it was slower than the average: it says "at least". What a caller did counts not at all.
     pub fn record(&self, now: Instant, took: Duration, outcome: Outcome) {
+        if let Outcome::Caller(_) = outcome {
+            return;
+        }
         let took = if outcome.is_failure() { took.max(FAILURE) } else { took };
         let sample = took.as_nanos() as f32;
         let now = self.ticks(now);

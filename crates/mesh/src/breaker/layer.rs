@@ -75,12 +75,13 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let admission = self.breaker.admit(Instant::now());
+        let started = Instant::now();
+        let admission = self.breaker.admit(started);
         if let Admission::Rejected { .. } = admission {
             return BreakerFuture { future: None, judge: None };
         }
         // Made before the call: it gives a probe back even if the inner service panics.
-        let judge = Judge { breaker: self.breaker.clone(), admission: Some(admission) };
+        let judge = Judge { breaker: self.breaker.clone(), admission: Some(admission), started };
         BreakerFuture { future: Some(self.inner.call(request)), judge: Some(judge) }
     }
 }
@@ -89,14 +90,20 @@ where
 #[derive(Debug)]
 pub struct Judge {
     breaker: Breaker,
-    /// None once it has told.
+    /// None once it has reported.
     admission: Option<Admission>,
+    started: Instant,
 }
 
 impl Finish for Judge {
     fn finish(mut self, outcome: Outcome) {
         if let Some(admission) = self.admission.take() {
-            self.breaker.settle(Instant::now(), admission, outcome);
+            let now = Instant::now();
+            let outcome = match outcome {
+                Outcome::Status(code) => Outcome::of(code, Some(now.saturating_duration_since(self.started)), None),
+                outcome => outcome,
+            };
+            self.breaker.settle(now, admission, outcome);
         }
     }
 }

@@ -4,35 +4,39 @@
 //! through a lock that is never held while waiting.
 
 mod layer;
+mod share;
 #[cfg(test)]
 mod tests;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
-use tonic::Code;
 
 pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService, Judge};
+use self::share::OpenPlace;
+pub use self::share::OpenShare;
 use self::window::Window;
 use crate::observe::Circuit;
 use crate::outcome::{Finish, Outcome};
 use crate::policy::CircuitBreaker;
 
-const CLOSED: u8 = 0;
-const OPEN: u8 = 1;
-const HALF_OPEN: u8 = 2;
+const CLOSED: u64 = 0;
+const OPEN: u64 = 1;
+const HALF_OPEN: u64 = 2;
+/// The bits of a word that hold the state; those above hold the round.
+const STATE_BITS: u32 = 2;
 
 /// A circuit breaker. Clones are the same breaker.
 #[derive(Clone)]
 pub struct Breaker(Arc<Inner>);
 
 struct Inner {
-    /// Written under the lock of `gate` only.
-    circuit: AtomicU8,
+    /// The state and its round, see [`Inner::state`]. Written under the lock of `gate` only.
+    circuit: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
     /// Whether the policy has a failure rate.
@@ -42,6 +46,8 @@ struct Inner {
     gate: Mutex<Gate>,
     hook: OnceLock<Box<dyn Fn(Circuit) + Send + Sync>>,
     place: OnceLock<Box<dyn Fn() + Send + Sync>>,
+    /// `None`: it may open whatever others do.
+    share: Option<Arc<OpenShare>>,
 }
 
 /// What matters while the circuit isn't closed.
@@ -49,19 +55,24 @@ struct Inner {
 struct Gate {
     /// When an open circuit turns half-open; `None` when the time is too far away to be told.
     until: Option<Instant>,
-    /// Tells the probes of one half-open time from those of another.
+    /// Tells the calls and probes of one time from those of another; it grows when the circuit turns half-open or closes.
     round: u64,
     /// Probes under way.
     probing: u32,
     /// Probes that succeeded.
     succeeded: u32,
+    /// Its part of the share, unless the circuit is closed.
+    open: Option<OpenPlace>,
 }
 
 /// What a breaker says to a call.
 #[derive(Debug)]
 pub enum Admission {
     /// The circuit is closed: the call goes, and its outcome is to be recorded.
-    Closed,
+    Closed {
+        /// Which closed time it is: an outcome counts in its own.
+        round: u64,
+    },
     /// The circuit is half-open and the call is one of the few that probe.
     Probe(ProbePermit),
     /// The call doesn't go.
@@ -94,7 +105,7 @@ impl Breaker {
     /// A closed breaker.
     pub fn new(policy: CircuitBreaker) -> Self {
         Self(Arc::new(Inner {
-            circuit: AtomicU8::new(CLOSED),
+            circuit: AtomicU64::new(CLOSED),
             failures: AtomicU32::new(0),
             rated: AtomicBool::new(policy.failure_rate.is_some()),
             policy: ArcSwap::from_pointee(policy),
@@ -102,7 +113,17 @@ impl Breaker {
             gate: Mutex::default(),
             hook: OnceLock::new(),
             place: OnceLock::new(),
+            share: None,
         }))
+    }
+
+    /// A closed breaker that opens only while `share` has room for it.
+    pub fn within(policy: CircuitBreaker, share: Arc<OpenShare>) -> Self {
+        let mut breaker = Self::new(policy);
+        if let Some(inner) = Arc::get_mut(&mut breaker.0) {
+            inner.share = Some(share);
+        }
+        breaker
     }
 
     /// Has `hook` told of each change, without a lock held. The first hook stays. It must be quick and must not block.
@@ -137,13 +158,13 @@ impl Breaker {
     /// Whether a call may go now.
     pub fn admit(&self, now: Instant) -> Admission {
         let inner = &self.0;
-        if inner.circuit.load(Ordering::Acquire) == CLOSED {
-            return Admission::Closed;
+        if let (CLOSED, round) = inner.state() {
+            return Admission::Closed { round };
         }
         let mut gate = inner.lock();
         let turned = inner.turn(&mut gate, now);
-        let admission = match inner.circuit.load(Ordering::Acquire) {
-            CLOSED => Admission::Closed,
+        let admission = match inner.state().0 {
+            CLOSED => Admission::Closed { round: gate.round },
             HALF_OPEN if gate.probing < inner.policy.load().probes.max(1) => {
                 gate.probing += 1;
                 Admission::Probe(ProbePermit { inner: Arc::clone(inner), round: gate.round, placed: true })
@@ -156,11 +177,30 @@ impl Breaker {
         admission
     }
 
-    /// Takes the outcome of a call that went while the circuit was closed. Those that end when it no longer is don't
-    /// count: they say nothing of the server since.
-    pub fn record(&self, now: Instant, outcome: Outcome) {
+    /// Whether [`Breaker::admit`] would reject a call now. It takes nothing.
+    pub fn rejects(&self, now: Instant) -> bool {
         let inner = &self.0;
-        if cancelled(outcome) || inner.circuit.load(Ordering::Acquire) != CLOSED {
+        if inner.state().0 == CLOSED {
+            return false;
+        }
+        let gate = inner.lock();
+        match inner.state().0 {
+            OPEN => gate.until.is_none_or(|until| now < until),
+            HALF_OPEN => gate.probing >= inner.policy.load().probes.max(1),
+            _ => false,
+        }
+    }
+
+    /// Takes the outcome of a call that went while the circuit was closed, as it still is.
+    pub fn record(&self, now: Instant, outcome: Outcome) {
+        self.record_of(self.0.state().1, now, outcome);
+    }
+
+    /// As [`Breaker::record`], of a call that was admitted in `round`. Calls of an earlier one don't count: they say nothing
+    /// of the server since.
+    fn record_of(&self, round: u64, now: Instant, outcome: Outcome) {
+        let inner = &self.0;
+        if !outcome.is_judged() || inner.state() != (CLOSED, round) {
             return;
         }
         let failed = outcome.is_failure();
@@ -181,8 +221,9 @@ impl Breaker {
         }
         let mut gate = inner.lock();
         // Asked again: another call may have opened it, and it may even have closed since.
-        let turned = (inner.circuit.load(Ordering::Acquire) == CLOSED && inner.too_many(now))
-            .then(|| inner.open(&mut gate, now));
+        let turned = (inner.state() == (CLOSED, round) && inner.too_many(now))
+            .then(|| inner.open_if_allowed(&mut gate, now))
+            .flatten();
         drop(gate);
         inner.tell(turned);
     }
@@ -190,7 +231,7 @@ impl Breaker {
     /// Takes the outcome of a call, however it was admitted.
     pub fn settle(&self, now: Instant, admission: Admission, outcome: Outcome) {
         match admission {
-            Admission::Closed => self.record(now, outcome),
+            Admission::Closed { round } => self.record_of(round, now, outcome),
             Admission::Probe(permit) => permit.settle(now, outcome),
             Admission::Rejected { .. } => {}
         }
@@ -199,11 +240,11 @@ impl Breaker {
     /// Turns an open circuit half-open before its time: there is a new connection.
     pub fn half_open(&self) {
         let inner = &self.0;
-        if inner.circuit.load(Ordering::Acquire) == CLOSED {
+        if inner.state().0 == CLOSED {
             return;
         }
         let mut gate = inner.lock();
-        let turned = (inner.circuit.load(Ordering::Acquire) == OPEN).then(|| inner.half_open(&mut gate));
+        let turned = (inner.state().0 == OPEN).then(|| inner.half_open(&mut gate));
         drop(gate);
         inner.tell(turned);
     }
@@ -211,13 +252,13 @@ impl Breaker {
     /// The state; an open circuit turns half-open by time.
     pub fn state(&self, now: Instant) -> Circuit {
         let inner = &self.0;
-        if inner.circuit.load(Ordering::Acquire) == OPEN {
+        if inner.state().0 == OPEN {
             let mut gate = inner.lock();
             let turned = inner.turn(&mut gate, now);
             drop(gate);
             inner.tell(turned);
         }
-        match inner.circuit.load(Ordering::Acquire) {
+        match inner.state().0 {
             CLOSED => Circuit::Closed,
             OPEN => Circuit::Open,
             _ => Circuit::HalfOpen,
@@ -227,7 +268,7 @@ impl Breaker {
     /// When an open circuit turns half-open; `None` when it isn't open. It may be in the past: [`Breaker::state`] then turns
     /// it.
     pub fn open_until(&self) -> Option<Instant> {
-        if self.0.circuit.load(Ordering::Acquire) != OPEN {
+        if self.0.state().0 != OPEN {
             return None;
         }
         self.0.lock().until
@@ -270,23 +311,41 @@ impl Inner {
             })
     }
 
+    /// The state and its round.
+    fn state(&self) -> (u64, u64) {
+        let word = self.circuit.load(Ordering::Acquire);
+        (word & ((1 << STATE_BITS) - 1), word >> STATE_BITS)
+    }
+
+    fn set(&self, state: u64, round: u64) {
+        self.circuit.store(round << STATE_BITS | state, Ordering::Release);
+    }
+
+    /// Opens a closed circuit, unless as many are open as may be: then it stays closed, and the next failure asks again.
+    fn open_if_allowed(&self, gate: &mut Gate, now: Instant) -> Option<Circuit> {
+        if let Some(share) = &self.share {
+            gate.open = Some(share.take()?);
+        }
+        Some(self.open(gate, now))
+    }
+
     fn open(&self, gate: &mut Gate, now: Instant) -> Circuit {
         gate.until = now.checked_add(self.policy.load().open_for);
         self.forget();
-        self.circuit.store(OPEN, Ordering::Release);
+        self.set(OPEN, gate.round);
         Circuit::Open
     }
 
     fn half_open(&self, gate: &mut Gate) -> Circuit {
-        *gate = Gate { round: gate.round + 1, ..Gate::default() };
-        self.circuit.store(HALF_OPEN, Ordering::Release);
+        *gate = Gate { round: gate.round + 1, open: gate.open.take(), ..Gate::default() };
+        self.set(HALF_OPEN, gate.round);
         Circuit::HalfOpen
     }
 
     fn close(&self, gate: &mut Gate) -> Circuit {
         *gate = Gate { round: gate.round + 1, ..Gate::default() };
         self.forget();
-        self.circuit.store(CLOSED, Ordering::Release);
+        self.set(CLOSED, gate.round);
         Circuit::Closed
     }
 
@@ -298,19 +357,19 @@ impl Inner {
     /// Turns an open circuit half-open when its time has come.
     fn turn(&self, gate: &mut Gate, now: Instant) -> Option<Circuit> {
         let due = gate.until.is_some_and(|until| now >= until);
-        (self.circuit.load(Ordering::Acquire) == OPEN && due).then(|| self.half_open(gate))
+        (self.state().0 == OPEN && due).then(|| self.half_open(gate))
     }
 }
 
 impl ProbePermit {
     /// The probe ended at `now` with `outcome`; one that was cancelled is given back.
     pub fn settle(self, now: Instant, outcome: Outcome) {
-        if cancelled(outcome) {
+        if !outcome.is_judged() {
             return;
         }
         let inner = &self.inner;
         let mut gate = inner.lock();
-        if gate.round != self.round || inner.circuit.load(Ordering::Acquire) != HALF_OPEN {
+        if gate.round != self.round || inner.state().0 != HALF_OPEN {
             return;
         }
         let turned = if outcome.is_failure() {
@@ -323,11 +382,6 @@ impl ProbePermit {
         inner.tell(turned);
         // The drop gives the place back, unless the round is over.
     }
-}
-
-/// Whether a call ended because somebody gave it up, here or at the server: neither a failure nor a success.
-fn cancelled(outcome: Outcome) -> bool {
-    outcome.code() == Code::Cancelled
 }
 
 impl Finish for ProbePermit {
@@ -356,7 +410,7 @@ impl ProbePermit {
         gate.probing = gate.probing.saturating_sub(1);
         drop(gate);
         if full
-            && inner.circuit.load(Ordering::Acquire) == HALF_OPEN
+            && inner.state().0 == HALF_OPEN
             && let Some(hook) = inner.place.get()
         {
             hook();
@@ -367,7 +421,7 @@ impl ProbePermit {
 impl fmt::Debug for Breaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Breaker")
-            .field("circuit", &self.0.circuit)
+            .field("circuit", &self.0.state())
             .field("failures", &self.0.failures)
             .field("gate", &self.0.gate)
             .finish_non_exhaustive()

@@ -149,15 +149,56 @@ async fn a_new_connection_half_opens_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn late_results_of_calls_from_before_do_not_count_in_half_open() {
+async fn late_results_of_calls_from_before_count_neither_half_open_nor_when_it_is_closed_again() {
     let now = Instant::now();
-    let breaker = opened(now);
+    let breaker = Breaker::new(policy());
+    let mut before: Vec<_> = (0..25).map(|_| breaker.admit(now)).collect();
+    let late = |admissions: std::vec::Drain<'_, Admission>| {
+        admissions.for_each(|admission| breaker.settle(now, admission, BAD));
+    };
+    late(before.drain(..5));
+    assert_eq!(breaker.state(now), Circuit::Open);
     breaker.half_open();
-    for _ in 0..10 {
-        breaker.settle(now, Admission::Closed, BAD);
-        breaker.settle(now, Admission::Closed, OK);
-    }
+    late(before.drain(..10));
     assert_eq!(breaker.state(now), Circuit::HalfOpen);
+    for _ in 0..3 {
+        probe(&breaker, now).settle(now, OK);
+    }
+    late(before.drain(..));
+    assert_eq!(breaker.state(now), Circuit::Closed);
+    for _ in 0..5 {
+        let admission = breaker.admit(now);
+        breaker.settle(now, admission, BAD);
+    }
+    assert_eq!(breaker.state(now), Circuit::Open, "those of now count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_circuits_open_than_their_share() {
+    let now = Instant::now();
+    for (endpoints, percent, opens) in
+        [(1, 50, 0), (2, 50, 1), (3, 50, 1), (5, 50, 2), (1, 100, 1), (4, 0, 0), (0, 100, 0)]
+    {
+        let share = Arc::new(OpenShare::default());
+        share.set(percent, endpoints);
+        let breakers: Vec<_> = (0..endpoints).map(|_| Breaker::within(policy(), Arc::clone(&share))).collect();
+        for breaker in &breakers {
+            (0..20).for_each(|_| breaker.record(now, BAD));
+        }
+        let open = || breakers.iter().filter(|breaker| breaker.state(now) == Circuit::Open).count();
+        assert_eq!((open(), share.open()), (opens, opens), "{percent} % of {endpoints}");
+        // One that closes makes way for another that still fails.
+        if let Some(first) = breakers.iter().find(|breaker| breaker.state(now) == Circuit::Open) {
+            first.half_open();
+            assert_eq!(share.open(), opens, "half-open counts");
+            (0..3).for_each(|_| probe(first, now).settle(now, OK));
+            assert_eq!(share.open(), opens - 1);
+            breakers.iter().for_each(|breaker| breaker.record(now, BAD));
+            assert_eq!(open(), opens.min(endpoints - 1), "the next failure of another opens its circuit");
+        }
+        drop(breakers);
+        assert_eq!(share.open(), 0, "endpoints that are gone hold nothing");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -233,7 +274,8 @@ struct Model {
     calls: Vec<(u64, bool)>,
     until: u64,
     round: u32,
-    probes: Vec<u32>,
+    /// The rounds of calls under way, and whether they probe.
+    probes: Vec<(u32, bool)>,
     succeeded: u32,
 }
 
@@ -278,8 +320,11 @@ impl Model {
     }
 
     fn settle(&mut self, now: u64, round: u32, outcome: Outcome) {
-        if outcome == Outcome::Cancelled || round != self.round || self.circuit != Circuit::HalfOpen {
+        if !outcome.is_judged() || round != self.round || self.circuit == Circuit::Open {
             return;
+        }
+        if self.circuit == Circuit::Closed {
+            return self.record(now, outcome.is_failure());
         }
         if outcome.is_failure() {
             self.open(now);
@@ -294,7 +339,8 @@ impl Model {
 }
 
 fn outcome() -> impl Strategy<Value = Outcome> {
-    prop_oneof![4 => Just(OK), 4 => Just(BAD), 1 => Just(Outcome::Cancelled), 1 => Just(Outcome::TimedOut)]
+    prop_oneof![4 => Just(OK), 4 => Just(BAD), 1 => Just(Outcome::Cancelled), 1 => Just(Outcome::TimedOut),
+        1 => Just(Outcome::Caller(Code::DeadlineExceeded))]
 }
 
 proptest! {
@@ -309,7 +355,8 @@ proptest! {
         let failure_rate =
             rate.map(|(percent, min_calls)| FailureRate { percent, min_calls, window: Duration::from_secs(1) });
         let open_for = Duration::from_millis(1_500);
-        let policy = CircuitBreaker { consecutive_failures: consecutive, failure_rate, open_for, probes };
+        let policy =
+            CircuitBreaker { consecutive_failures: consecutive, failure_rate, open_for, probes, ..CircuitBreaker::default() };
         let breaker = Breaker::new(policy.clone());
         let base = breaker.0.window.base();
         let mut model = Model {
@@ -323,32 +370,35 @@ proptest! {
                 0 => at += pass,
                 1..=3 => {
                     breaker.record(now, outcome);
-                    if outcome != Outcome::Cancelled {
+                    if outcome.is_judged() {
                         model.record(at, outcome.is_failure());
                     }
                 }
                 4 => {
                     model.turn(at);
                     let admission = breaker.admit(now);
-                    let out = model.probes.iter().filter(|round| **round == model.round).count() as u32;
+                    let out = model.probes.iter().filter(|probe| **probe == (model.round, true)).count() as u32;
                     match (model.circuit, admission) {
-                        (Circuit::Closed, Admission::Closed) => {}
+                        (Circuit::Closed, admission @ Admission::Closed { .. }) => {
+                            permits.push(admission);
+                            model.probes.push((model.round, false));
+                        }
                         (Circuit::Open, Admission::Rejected { until }) => {
                             prop_assert_eq!(until, Some(base + Duration::from_millis(model.until)));
                         }
                         (Circuit::HalfOpen, Admission::Rejected { until: None }) => prop_assert!(out >= probes),
-                        (Circuit::HalfOpen, Admission::Probe(permit)) => {
+                        (Circuit::HalfOpen, admission @ Admission::Probe(_)) => {
                             prop_assert!(out < probes);
-                            permits.push(permit);
-                            model.probes.push(model.round);
+                            permits.push(admission);
+                            model.probes.push((model.round, true));
                         }
                         (circuit, admission) => prop_assert!(false, "{:?} {:?}", circuit, admission),
                     }
                 }
                 5 => if !permits.is_empty() {
                     let index = pass as usize % permits.len();
-                    let (permit, round) = (permits.remove(index), model.probes.remove(index));
-                    permit.settle(now, outcome);
+                    let (admission, (round, _)) = (permits.remove(index), model.probes.remove(index));
+                    breaker.settle(now, admission, outcome);
                     model.settle(at, round, outcome);
                 },
                 _ => {

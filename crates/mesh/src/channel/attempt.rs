@@ -1,17 +1,15 @@
 //! One attempt over the channel: pick, send, await the headers; to the end of the response its outcome is watched.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::future::select_all;
 use http::header::HeaderName;
 use http::uri::{Parts, PathAndQuery};
 use http::{HeaderMap, Request, Uri};
 use pin_project_lite::pin_project;
-use smallvec::SmallVec;
 use tokio::time::{Instant, Sleep};
 use tonic::{Code, Status};
 
@@ -74,17 +72,21 @@ impl<'a> Attempts for Sender<'a> {
             return attempt;
         };
         let call = PickArgs { method: self.method.path(), headers: request.headers(), now: started };
-        let picked = self.shared.snapshot.load().pick(&call, &self.tried);
+        // Who comes while others wait for a place waits behind them.
+        let picked = match self.shared.queue.is_empty() {
+            true => self.shared.snapshot.load().pick(&call, &self.tried),
+            false => Picked::Wait,
+        };
         attempt.state = match picked {
             Picked::Member(member, admission, slot) => {
                 self.tried.add(&member);
-                let guard = Guard::new(self, member, admission, permit, (started, Duration::ZERO));
+                let guard = Guard::new(self, member, admission, permit, &context, (started, Duration::ZERO));
                 attempt.trace.endpoint = Some(guard.endpoint());
                 Unplaced::placed(&mut attempt.unplaced);
                 State::sent(self.send(slot, request, context.deadline, started), guard)
             }
             Picked::Fail(message) if !context.wait_for_ready => State::Failed { error: Some(unavailable(&message)) },
-            Picked::Fail(_) | Picked::Wait(_) => {
+            Picked::Fail(_) | Picked::Wait => {
                 let waiting = Waiting { sender: *self, request, permit, context, started };
                 State::Queued { queue: Box::pin(waiting.queue()) }
             }
@@ -181,14 +183,15 @@ impl Waiting<'_> {
         };
         let result = place.map(|(member, admission, slot)| {
             let now = Instant::now();
-            let guard = Guard::new(&sender, member, admission, permit, (now, now.saturating_duration_since(started)));
+            let queued = now.saturating_duration_since(started);
+            let guard = Guard::new(&sender, member, admission, permit, &context, (now, queued));
             (sender.send(slot, request, context.deadline, now), guard)
         });
         Queued { result, picks }
     }
 }
 
-/// Waits for a place, and picks again at each change.
+/// Waits for a place in the order of coming, and picks when it is its turn.
 async fn wait(
     sender: &Sender<'_>,
     headers: &HeaderMap,
@@ -196,47 +199,25 @@ async fn wait(
     picks: &mut u32,
 ) -> Result<(Arc<Member>, Admission, StreamSlot), AttemptError> {
     let shared = sender.shared;
-    // Exactly those that the last pick found full: the room of one that can't be used for another reason would end no
-    // wait, and the room of each of them does.
-    let mut watched: SmallVec<[Arc<Member>; 1]> = SmallVec::new();
-    loop {
-        // From here on no change is missed.
-        let mut changed = shared.changed.subscribe();
+    let mut waiter = shared.queue.join();
+    poll_fn(|cx| {
         shared.wake();
-        let room = async {
-            if watched.is_empty() {
-                return std::future::pending().await;
+        waiter.poll(cx.waker(), |turn| {
+            let snapshot = shared.snapshot.load();
+            if !turn {
+                let failed = snapshot.failure().filter(|_| !wait_for_ready);
+                return failed.map(|message| Err(unavailable(message)));
             }
-            let _ = select_all(watched.iter().map(|member| Box::pin(member.subchannel.room()))).await;
-        };
-        let mut room = Box::pin(room);
-        let at_once = futures_util::poll!(&mut room).is_ready();
-        let call = PickArgs { method: sender.method.path(), headers, now: Instant::now() };
-        *picks += 1;
-        let picked = shared.snapshot.load().pick(&call, &sender.tried);
-        let full = match picked {
-            Picked::Member(member, admission, slot) => return Ok((member, admission, slot)),
-            Picked::Fail(message) if !wait_for_ready => return Err(unavailable(&message)),
-            Picked::Fail(_) => SmallVec::new(),
-            Picked::Wait(full) => full,
-        };
-        let known = |member: &Arc<Member>| watched.iter().any(|other| Arc::ptr_eq(member, other));
-        if full.len() != watched.len() || !full.iter().all(known) {
-            // Picked again at once, now that their room is watched.
-            drop(room);
-            watched = full;
-        } else if at_once {
-            // Room that others were quicker to take.
-            tokio::task::yield_now().await;
-        } else {
-            tokio::select! {
-                () = &mut room => {}
-                closed = changed.changed() => if closed.is_err() {
-                    return Err(unavailable("the channel was closed"));
-                },
+            *picks += 1;
+            let call = PickArgs { method: sender.method.path(), headers, now: Instant::now() };
+            match snapshot.pick(&call, &sender.tried) {
+                Picked::Member(member, admission, slot) => Some(Ok((member, admission, slot))),
+                Picked::Fail(message) if !wait_for_ready => Some(Err(unavailable(&message))),
+                Picked::Fail(_) | Picked::Wait => None,
             }
-        }
-    }
+        })
+    })
+    .await
 }
 
 fn too_late(started: Instant) -> AttemptError {
@@ -311,21 +292,34 @@ impl Future for Attempt<'_> {
                     break Err(error.take().unwrap_or_else(|| unavailable("the attempt was polled after its end")));
                 }
                 StateProjection::Sent { exchange, guard } => {
-                    if let Poll::Ready(answer) = Pin::new(exchange).poll(cx) {
+                    let polled = Pin::new(&mut *exchange).poll(cx);
+                    let since = exchange.server_since(*this.placed);
+                    if let Poll::Ready(answer) = polled {
                         break match guard.take() {
-                            Some(guard) => answered(answer, guard),
+                            Some(mut guard) => {
+                                guard.server_since(since);
+                                answered(answer, guard)
+                            }
                             None => Err(unavailable("the attempt was polled after its end")),
                         };
                     }
-                    let (limit, own) = limit(this.context, *this.placed);
+                    let (limit, own) = limit(this.context, since);
                     let Some(limit) = limit else { return Poll::Pending };
-                    if this.sleep.is_none() {
-                        this.sleep.set(Some(tokio::time::sleep_until(limit)));
+                    match this.sleep.as_mut().as_pin_mut() {
+                        None => this.sleep.set(Some(tokio::time::sleep_until(limit))),
+                        // The server was not waited for all the time.
+                        Some(sleep) if sleep.deadline() != limit => sleep.reset(limit),
+                        Some(_) => {}
                     }
                     if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
                         ready!(sleep.poll(cx));
                     }
-                    let Some(guard) = guard.take() else { break Err(deadline_exceeded()) };
+                    if own && since.is_none() {
+                        // The caller still has not given all of its request.
+                        continue;
+                    }
+                    let Some(mut guard) = guard.take() else { break Err(deadline_exceeded()) };
+                    guard.server_since(since);
                     break Err(if own {
                         guard.finish(Outcome::TimedOut);
                         let timeout = this.context.timeout.unwrap_or_default();
@@ -333,7 +327,8 @@ impl Future for Attempt<'_> {
                             Status::unavailable(format!("no answer within the attempt's timeout of {timeout:?}"));
                         AttemptError { status, fate: Fate::Sent, last: false }
                     } else {
-                        guard.finish(Outcome::Status(Code::DeadlineExceeded));
+                        let outcome = guard.outcome(Code::DeadlineExceeded);
+                        guard.finish(outcome);
                         deadline_exceeded()
                     });
                 }
@@ -352,9 +347,10 @@ impl Future for Attempt<'_> {
     }
 }
 
-/// When an attempt is over, and whether that is by its own timeout rather than by the deadline of the call.
-fn limit(context: &AttemptContext, placed: Instant) -> (Option<Instant>, bool) {
-    let own = context.timeout.and_then(|timeout| placed.checked_add(timeout));
+/// When an attempt is over, and whether that is by its own timeout rather than by the deadline of the call. While the caller
+/// is waited for, its own timeout is when to look again.
+fn limit(context: &AttemptContext, server_since: Option<Instant>) -> (Option<Instant>, bool) {
+    let own = context.timeout.and_then(|timeout| server_since.unwrap_or_else(Instant::now).checked_add(timeout));
     match (own, context.deadline) {
         (Some(own), Some(deadline)) if own < deadline => (Some(own), true),
         (Some(own), None) => (Some(own), true),
@@ -379,13 +375,23 @@ fn answered(
         Ok(response) => {
             let (head, body) = response.into_parts();
             if let Some(status) = status_of_response(&head) {
-                guard.finish(Outcome::Status(status.code()));
-                return Err(AttemptError { status, fate: Fate::Sent, last: false });
+                let code = status.code();
+                // 4xx blames the request; what is worth another try is no client error here (429 is UNAVAILABLE).
+                let refused = head.status.is_client_error() && code != Code::Unavailable;
+                guard.finish(if refused { Outcome::Caller(code) } else { Outcome::Status(code) });
+                return Err(AttemptError { status, fate: Fate::Sent, last: refused });
             }
             let ended = grpc_status(&head.headers);
             let guard = match ended {
                 Some(code) => {
-                    guard.finish(Outcome::Status(code));
+                    let outcome = guard.outcome(code);
+                    guard.finish(outcome);
+                    if outcome == Outcome::Caller(code) {
+                        // It would have to wait for its caller again.
+                        let status = Status::from_header_map(&head.headers);
+                        let status = status.unwrap_or_else(|| Status::new(code, "the request did not come in time"));
+                        return Err(AttemptError { status, fate: Fate::Sent, last: true });
+                    }
                     None
                 }
                 None => {
@@ -396,16 +402,17 @@ fn answered(
             Ok(http::Response::from_parts(head, AttemptBody::new(body, guard, ended)))
         }
         Err(ExchangeError::Transport(error)) => {
-            let fate = error.fate();
+            let (fate, last) = (error.fate(), error.is_local());
             match fate {
+                _ if last => guard.finish(Outcome::Caller(error.code())),
                 // Says nothing about how the server does its work.
                 Fate::NotSent | Fate::Refused => guard.unsent(),
                 Fate::Sent => guard.finish(Outcome::Status(error.code())),
             }
-            Err(AttemptError { status: error.into_status(), fate, last: false })
+            Err(AttemptError { status: error.into_status(), fate, last })
         }
         Err(ExchangeError::Body(status)) => {
-            guard.unsent();
+            guard.finish(Outcome::Caller(status.code()));
             Err(AttemptError { status, fate: Fate::Sent, last: true })
         }
     }

@@ -17,6 +17,7 @@ use super::attempt::Sender;
 use super::call::CallEnd;
 use super::lengths::Lengths;
 use super::member::Member;
+use crate::attempt::AttemptContext;
 use crate::breaker::Admission;
 use crate::limit::Permit;
 use crate::observe::{Event, Observers};
@@ -28,7 +29,13 @@ pub(super) struct Guard {
     member: Arc<Member>,
     admission: Option<Admission>,
     _permit: Permit,
+    /// When an endpoint took it.
     started: Instant,
+    /// Since when its server is waited for; none while the caller has not given all of the request.
+    since: Option<Instant>,
+    /// The `attemptTimeout`.
+    patience: Option<Duration>,
+    /// Whether the latency is recorded, or none is to be.
     timed: bool,
     observed: Option<(Observers, http::uri::PathAndQuery)>,
 }
@@ -39,13 +46,28 @@ impl Guard {
         member: Arc<Member>,
         admission: Admission,
         permit: Permit,
+        context: &AttemptContext,
         (started, queued): (Instant, Duration),
     ) -> Self {
         member.load.begin();
         let observers = &sender.active.fixed.observers;
         let observed = observers.is_some().then(|| (observers.clone(), sender.method.clone()));
         observers.event(&Event::Picked { endpoint: &member.name, queued });
-        Self { member, admission: Some(admission), _permit: permit, started, timed: false, observed }
+        // Until more is known: given up by its caller, it says nothing, unless another attempt was quicker.
+        let since = context.hedged.then_some(started);
+        let (admission, patience) = (Some(admission), context.timeout);
+        Self { member, admission, _permit: permit, started, since, patience, timed: false, observed }
+    }
+
+    /// Its server is waited for since then; `None`: its caller is.
+    pub(super) fn server_since(&mut self, since: Option<Instant>) {
+        self.since = since;
+    }
+
+    /// What an attempt that ended with `code` before the response began says.
+    pub(super) fn outcome(&self, code: Code) -> Outcome {
+        let waited = self.since.map(|since| Instant::now().saturating_duration_since(since));
+        Outcome::of(code, waited, self.patience)
     }
 
     /// The name of the endpoint.
@@ -60,7 +82,10 @@ impl Guard {
         if let Some(admission) = &mut self.admission {
             admission.answered();
         }
-        self.member.load.record(now, now.saturating_duration_since(self.started), Outcome::Status(Code::Ok));
+        // An answer to a request that is still on its way says nothing of how quick the server is.
+        if let Some(since) = self.since {
+            self.member.load.record(now, now.saturating_duration_since(since), Outcome::Status(Code::Ok));
+        }
     }
 
     /// The request never reached the server's application: nothing to judge.
@@ -79,8 +104,9 @@ impl Guard {
         let now = Instant::now();
         let took = now.saturating_duration_since(self.started);
         let member = &self.member;
-        if !self.timed {
-            member.load.record(now, took, outcome);
+        let waited = self.since.filter(|_| !self.timed).map(|since| now.saturating_duration_since(since));
+        if let Some(waited) = waited {
+            member.load.record(now, waited, outcome);
         } else if outcome.is_failure() {
             // A failure counts as slow. How long the stream had lasted says nothing of how fast the server answers.
             member.load.record(now, Duration::ZERO, outcome);
@@ -148,18 +174,20 @@ impl Body for AttemptBody {
         let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else { return Poll::Pending };
         let (frame, outcome) = match frame {
             Some(Ok(frame)) => {
-                let outcome = frame.trailers_ref().map(|trailers| grpc_status(trailers).unwrap_or(Code::Unknown));
-                (Some(Ok(frame)), outcome)
+                let code = frame.trailers_ref().map(|trailers| grpc_status(trailers).unwrap_or(Code::Unknown));
+                // The server has answered in time: how long its stream may last was for the caller to say.
+                (Some(Ok(frame)), code.map(|code| Outcome::of(code, None, None)))
             }
             Some(Err(error)) => {
                 let code = error.code();
-                (Some(Err(error.into_status())), Some(code))
+                let outcome = if error.is_local() { Outcome::Caller(code) } else { Outcome::Status(code) };
+                (Some(Err(error.into_status())), Some(outcome))
             }
-            None => (None, Some(Code::Unknown)),
+            None => (None, Some(Outcome::Status(Code::Unknown))),
         };
-        if let Some(code) = outcome {
-            this.ended = Some(code);
-            this.settle(Outcome::Status(code));
+        if let Some(outcome) = outcome {
+            this.ended = Some(outcome.code());
+            this.settle(outcome);
         }
         Poll::Ready(frame)
     }
@@ -204,7 +232,7 @@ impl CallBody {
             && let Err(status) = lengths.read(data)
         {
             self.lengths = None;
-            self.body.give_up(Outcome::Status(status.code()));
+            self.body.give_up(Outcome::Caller(status.code()));
             return Some(Err(status));
         }
         frame
@@ -235,7 +263,7 @@ impl Body for CallBody {
             Poll::Pending if this.poll_deadline(cx).is_pending() => return Poll::Pending,
             Poll::Ready(_) | Poll::Pending => {
                 this.deadline = None;
-                this.body.give_up(Outcome::Status(Code::DeadlineExceeded));
+                this.body.give_up(Outcome::Caller(Code::DeadlineExceeded));
                 let status =
                     Status::deadline_exceeded("the deadline of the call passed before the end of its response");
                 Some(Err(status))

@@ -305,6 +305,17 @@ impl Builder {
         self
     }
 
+    /// The most bytes of headers or trailers that a call takes from a server; 64 KiB. What is larger ends that call with
+    /// RESOURCE_EXHAUSTED.
+    ///
+    /// ```
+    /// let builder = meshwork::Channel::builder().http2_max_header_list_size(16 << 10);
+    /// ```
+    pub fn http2_max_header_list_size(mut self, bytes: u32) -> Self {
+        self.options.http2.max_header_list_size = bytes;
+        self
+    }
+
     /// Windows and limits of HTTP/2. They hold the keepalive too: what was set of it before is replaced.
     ///
     /// ```
@@ -399,7 +410,7 @@ impl Builder {
                 (file.policy().clone(), Some(file))
             }
         };
-        let mut options = self.options;
+        let mut options = Options { queue: Arc::default(), ..self.options };
         let plain = self.connector.unwrap_or_else(|| Arc::new(connect::Sockets));
         let tls = self.tls.or_else(|| target.is_tls().then(TlsOptions::new));
         let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
@@ -429,6 +440,7 @@ impl Builder {
             scheme,
             snapshot: ArcSwap::from_pointee(Snapshot::idle()),
             changed: watch::Sender::new(()),
+            queue: Arc::clone(&options.queue),
             listed: ArcSwap::default(),
             active: ArcSwap::from_pointee(Active::new(completed, &fixed, None)),
             kick: Notify::new(),

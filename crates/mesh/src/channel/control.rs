@@ -17,7 +17,7 @@ use super::pick::circuits_open;
 use super::shared::{Active, Listed, Shared};
 use super::snapshot::{Otherwise, Snapshot};
 use crate::balance::{Candidate, LeastRequest, Load, PeakEwma, Picker, RoundRobin};
-use crate::breaker::Breaker;
+use crate::breaker::{Breaker, OpenShare};
 use crate::endpoint::Endpoint;
 use crate::observe::{Circuit, Connectivity, Event};
 use crate::outlier::{Change, Key, OutlierDetector, key};
@@ -60,6 +60,8 @@ struct Known {
     failure: Option<String>,
     options: Arc<Options>,
     circuits: Arc<Notify>,
+    /// How many circuits may be open.
+    open: Arc<OpenShare>,
 }
 
 struct Server {
@@ -107,6 +109,7 @@ impl Control {
             failure: None,
             options: Arc::new(self.options(&policy)),
             circuits: Arc::new(Notify::new()),
+            open: Arc::default(),
         };
         self.refresher.restart();
         let mut idle_at = self.idle_timeout.and_then(|timeout| now.checked_add(timeout));
@@ -290,7 +293,8 @@ impl Control {
                     changed.notify_one();
                 };
                 // Calls that wait for ready pick again when a probe's place is free.
-                Arc::new(Breaker::new(policy).on_change(turned).on_place(move || place.notify_one()))
+                let breaker = Breaker::within(policy, Arc::clone(&known.open));
+                Arc::new(breaker.on_change(turned).on_place(move || place.notify_one()))
             }
         });
         let (subchannel, load, (failed, state, generation, connection)) = match old {
@@ -333,7 +337,7 @@ impl Control {
         let mut candidates = Vec::new();
         let mut members = Vec::new();
         let mut listed = Vec::new();
-        let mut open = 0;
+        let (mut open, mut connected) = (0, 0);
         let mut pending = known.resolution.is_none() && known.failure.is_none();
         let mut errors = Vec::new();
         let mut lost = false;
@@ -349,6 +353,7 @@ impl Control {
             match state.connectivity {
                 Connectivity::Ready if ejected => errors.push(format!("{}: ejected as an outlier", server.member.name)),
                 Connectivity::Ready => {
+                    connected += 1;
                     if open_circuit {
                         open += 1;
                         errors.push(format!("{}: its circuit breaker is open", server.member.name));
@@ -368,6 +373,9 @@ impl Control {
         if lost {
             self.refresher.refresh();
         }
+        let active = self.shared.active.load();
+        let percent = active.policy.channel().circuit_breaker.as_ref().map_or(0, |breaker| breaker.max_open_percent);
+        known.open.set(percent, connected);
         let otherwise = if pending {
             Otherwise::Wait
         } else if open > 0 && open == known.order.len() {

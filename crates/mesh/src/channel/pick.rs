@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
 use crate::balance::PickArgs;
 use crate::breaker::Admission;
-use crate::subchannel::NoSlot;
 use crate::transport::StreamSlot;
 
 /// What came of a pick.
 pub(super) enum Picked {
     /// This member takes the call.
     Member(Arc<Member>, Admission, StreamSlot),
-    /// None can at the moment; these have no free stream.
-    Wait(SmallVec<[Arc<Member>; 1]>),
+    /// None can at the moment.
+    Wait,
     /// None can, and none is about to.
     Fail(Arc<str>),
 }
@@ -44,34 +41,39 @@ impl Tried {
 }
 
 impl Snapshot {
-    /// Picks without waiting: first among the endpoints that the call has not `tried`, then among those that it has. What the picker chose may be unable after all, since the snapshot is a little old: then
-    /// the next one in order is tried.
+    /// Why calls fail at once, if they do.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match &self.otherwise {
+            Otherwise::Fail(message) if self.members.is_empty() => Some(message),
+            _ => None,
+        }
+    }
+
+    /// Picks without waiting: first among the endpoints that the call has not `tried`, then among those that it has. What
+    /// the picker chose may be unable after all, since the snapshot is a little old: then the next one in order is tried.
     pub(super) fn pick(&self, call: &PickArgs<'_>, tried: &Tried) -> Picked {
         let count = self.members.len();
         if count == 0 {
             return match &self.otherwise {
-                Otherwise::Wait => Picked::Wait(SmallVec::new()),
+                Otherwise::Wait => Picked::Wait,
                 Otherwise::Fail(message) => Picked::Fail(Arc::clone(message)),
             };
         }
         let first = self.picker.pick(call, &self.candidates);
-        let mut full = SmallVec::new();
         let mut rejected = 0;
         for step in 0..2 * count {
             let member = &self.members[first.wrapping_add(step) % count];
             if tried.contains(member) != (step >= count) {
                 continue;
             }
-            // The place comes first: a probe that then had no place would have kept others from probing.
-            let slot = match member.subchannel.reserve() {
-                Ok(slot) => slot,
-                Err(NoSlot::Full) => {
-                    full.push(Arc::clone(member));
-                    continue;
-                }
-                Err(NoSlot::NotReady) => continue,
-            };
-            match member.breaker.as_ref().map_or(Admission::Closed, |breaker| breaker.admit(call.now)) {
+            // Asked first without taking anything: a place that was taken and given back would wake who waits for one.
+            if member.breaker.as_ref().is_some_and(|breaker| breaker.rejects(call.now)) {
+                rejected += 1;
+                continue;
+            }
+            // The place comes before the probe: one that then had no place would have kept others from probing.
+            let Ok(slot) = member.subchannel.reserve() else { continue };
+            match member.breaker.as_ref().map_or(Admission::Closed { round: 0 }, |breaker| breaker.admit(call.now)) {
                 Admission::Rejected { .. } => rejected += 1,
                 admission => return Picked::Member(Arc::clone(member), admission, slot),
             }
@@ -79,7 +81,7 @@ impl Snapshot {
         if rejected == count && matches!(self.otherwise, Otherwise::Fail(_)) {
             return Picked::Fail(circuits_open(count));
         }
-        Picked::Wait(full)
+        Picked::Wait
     }
 }
 

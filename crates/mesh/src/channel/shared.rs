@@ -18,6 +18,7 @@ use crate::observe::{Circuit, Connectivity, Observers};
 use crate::policy::{Descriptors, Policy};
 use crate::random::Random;
 use crate::retry::{Budget, Buffers, Throttle};
+use crate::transport::WaitQueue;
 
 /// What calls and the task of a channel share.
 pub(super) struct Shared {
@@ -25,8 +26,10 @@ pub(super) struct Shared {
     pub authority: Authority,
     pub scheme: Scheme,
     pub snapshot: ArcSwap<Snapshot>,
-    /// Told at each new snapshot.
+    /// Notified at each new snapshot.
     pub changed: watch::Sender<()>,
+    /// Calls that no endpoint could take at once.
+    pub queue: Arc<WaitQueue>,
     /// All endpoints.
     pub listed: ArcSwap<Vec<Listed>>,
     pub active: ArcSwap<Active>,
@@ -156,6 +159,7 @@ impl Shared {
         self.snapshot.store(Arc::new(snapshot));
         self.listed.store(Arc::new(listed));
         self.changed.send_replace(());
+        self.queue.changed();
     }
 
     /// The end: nobody is left to call.

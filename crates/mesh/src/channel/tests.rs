@@ -171,7 +171,9 @@ async fn a_call_waits_for_the_room_of_any_endpoint_that_is_full() {
 async fn a_call_that_waits_for_ready_takes_the_place_of_a_probe_that_was_cancelled() {
     let net = Net::default();
     net.serve("10.0.0.1:1", 100);
-    let builder = policy(r#"{"meshwork":{"circuitBreaker":{"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#);
+    let builder = policy(
+        r#"{"meshwork":{"circuitBreaker":{"maxOpenPercent":100,"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#,
+    );
     let channel = net.channel(builder, "static:///10.0.0.1:1");
     assert_eq!(code(&channel, request("/t/fail")).await, Code::Unavailable);
     sleep(Duration::from_secs(11)).await;
@@ -251,7 +253,8 @@ async fn observers_hear_once_of_each_attempt_circuit_and_endpoint() {
         };
         ears.lock().unwrap().push(said);
     };
-    let builder = policy(r#"{"meshwork":{"circuitBreaker":{"consecutiveFailures":1}}}"#).observer(note);
+    let builder =
+        policy(r#"{"meshwork":{"circuitBreaker":{"maxOpenPercent":100,"consecutiveFailures":1}}}"#).observer(note);
     let channel = net.channel(builder, "static:///10.0.0.1:1");
     assert_eq!(code(&channel, request("/t/ok")).await, Code::Unavailable);
     net.serve("10.0.0.1:1", 100);
@@ -269,7 +272,9 @@ async fn observers_hear_once_of_each_attempt_circuit_and_endpoint() {
 async fn probes_that_are_long_streams_do_not_keep_a_circuit_half_open() {
     let net = Net::default();
     net.serve("10.0.0.1:1", 100);
-    let builder = policy(r#"{"meshwork":{"circuitBreaker":{"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#);
+    let builder = policy(
+        r#"{"meshwork":{"circuitBreaker":{"maxOpenPercent":100,"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#,
+    );
     let channel = net.channel(builder, "static:///10.0.0.1:1");
     assert_eq!(code(&channel, request("/t/fail")).await, Code::Unavailable);
     sleep(Duration::from_secs(11)).await;
@@ -283,7 +288,9 @@ async fn probes_that_are_long_streams_do_not_keep_a_circuit_half_open() {
 async fn a_call_that_waits_does_not_spin_when_there_is_room_where_it_may_not_go() {
     let net = Net::default();
     net.serve("10.0.0.1:1", 1);
-    let builder = policy(r#"{"meshwork":{"circuitBreaker":{"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#);
+    let builder = policy(
+        r#"{"meshwork":{"circuitBreaker":{"maxOpenPercent":100,"consecutiveFailures":1,"openFor":"10s","probes":1}}}"#,
+    );
     let channel = net.channel(builder, "static:///10.0.0.1:1");
     let holder = channel.clone();
     let holder = tokio::spawn(async move { code(&holder, request("/t/hold")).await });

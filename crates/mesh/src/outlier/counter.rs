@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use tonic::Code;
-
 use crate::outcome::Outcome;
 
 /// Counts the calls of one endpoint in the interval that runs: two relaxed atomics a call.
@@ -19,12 +17,13 @@ impl Counter {
         Self { enabled: AtomicBool::new(enabled), ok: AtomicU64::new(0), failed: AtomicU64::new(0) }
     }
 
-    /// Counts a call that ended. Whatever isn't OK is a failure; a call that its caller gave up is neither.
+    /// Counts a call that ended. Failures are what speaks against a server: gRFC A50 leaves it open, and were every code but
+    /// OK one, any caller could have servers ejected by what it asks for. What a call's caller did is neither.
     pub fn record(&self, outcome: Outcome) {
-        if outcome == Outcome::Cancelled || !self.enabled() {
+        if !outcome.is_judged() || !self.enabled() {
             return;
         }
-        let count = if outcome == Outcome::Status(Code::Ok) { &self.ok } else { &self.failed };
+        let count = if outcome.is_failure() { &self.failed } else { &self.ok };
         count.fetch_add(1, Ordering::Relaxed);
     }
 

@@ -28,7 +28,7 @@ fn detector(config: OutlierDetection, count: usize, now: Instant) -> (OutlierDet
 fn calls(detector: &OutlierDetector, key: &Key, ok: u32, failed: u32) {
     let counter = detector.counter(key).unwrap();
     (0..ok).for_each(|_| counter.record(Outcome::Status(Code::Ok)));
-    (0..failed).for_each(|_| counter.record(Outcome::Status(Code::NotFound)));
+    (0..failed).for_each(|_| counter.record(Outcome::Status(Code::Unavailable)));
 }
 
 fn ejected(detector: &OutlierDetector, keys: &[Key]) -> Vec<bool> {

@@ -218,11 +218,20 @@ pub struct CircuitBreaker {
     pub open_for: Duration,
     /// How many calls may probe at once while it is half-open, and how many must succeed for it to close; 3.
     pub probes: u32,
+    /// At most so many percent of the connected endpoints have circuits that are open or half-open, rounded down; 50. Below
+    /// 100, the circuit of an only endpoint never opens: nobody could answer in its place.
+    pub max_open_percent: u32,
 }
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { consecutive_failures: Some(5), failure_rate: None, open_for: Duration::from_secs(60), probes: 3 }
+        Self {
+            consecutive_failures: Some(5),
+            failure_rate: None,
+            open_for: Duration::from_secs(60),
+            probes: 3,
+            max_open_percent: 50,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) fn channel(node: &Node<'_>, policy: &mut ChannelPolicy) -> Read<()> {
 }
 
 fn circuit_breaker(node: &Node<'_>) -> Read<CircuitBreaker> {
-    node.only(&["consecutiveFailures", "failureRate", "openFor", "probes"])?;
+    node.only(&["consecutiveFailures", "failureRate", "openFor", "probes", "maxOpenPercent"])?;
     let mut breaker = CircuitBreaker::default();
     let consecutive = node.get("consecutiveFailures")?;
     let rate = node.get("failureRate")?;
@@ -71,6 +71,9 @@ fn circuit_breaker(node: &Node<'_>) -> Read<CircuitBreaker> {
     }
     if let Some(probes) = node.get("probes")? {
         breaker.probes = probes.integer(1, u32::MAX)?;
+    }
+    if let Some(percent) = node.get("maxOpenPercent")? {
+        breaker.max_open_percent = percent.integer(0, 100)?;
     }
     Ok(breaker)
 }

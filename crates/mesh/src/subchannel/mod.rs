@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::future::select_all;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -35,7 +34,7 @@ use crate::connect::Connector;
 use crate::endpoint::Address;
 use crate::observe::{Connectivity, Observers};
 use crate::random::Random;
-use crate::transport::{Connection, Http2Options, StreamSlot};
+use crate::transport::{Connection, Http2Options, StreamSlot, WaitQueue};
 
 /// How connections are made and kept.
 #[derive(Clone)]
@@ -61,6 +60,8 @@ pub struct Options {
     pub random: Random,
     /// Are told of each change of the state.
     pub observers: Observers,
+    /// Who waits for a place for a stream, on this subchannel and on others of its channel.
+    pub queue: Arc<WaitQueue>,
 }
 
 impl Options {
@@ -77,6 +78,7 @@ impl Options {
             idle_timeout: None,
             random: Random::system(),
             observers: Observers::default(),
+            queue: Arc::default(),
         }
     }
 }
@@ -126,7 +128,7 @@ impl Subchannel {
     /// Starts the task, in IDLE: nothing is connected until [`Subchannel::connect`] or [`Subchannel::reserve`] asks.
     /// Needs a tokio runtime. `name` is what observers are told.
     pub fn spawn(name: Arc<str>, addresses: Vec<Address>, options: Arc<Options>) -> Self {
-        let shared = Arc::new(Shared::new(options.idle_timeout.is_some(), options.max_connections > 1));
+        let shared = Arc::new(Shared::new(&options));
         let closed = CancellationToken::new();
         let alive = Arc::new(closed.clone().drop_guard());
         tokio::spawn(Task::new(name, addresses, options, Arc::clone(&shared)).run(closed));
@@ -162,7 +164,7 @@ impl Subchannel {
     /// A place for one stream, on the oldest connection that has room (gRFC A105). Takes no lock.
     ///
     /// # Errors
-    /// When there is none now. [`Subchannel::room`] tells when to try again.
+    /// When there is none now. The [`Options::queue`] tells when to try again.
     pub fn reserve(&self) -> Result<StreamSlot, NoSlot> {
         if self.shared.idles && !self.shared.used.load(Ordering::Relaxed) {
             self.shared.used.store(true, Ordering::Relaxed);
@@ -183,31 +185,6 @@ impl Subchannel {
             self.shared.ask(shared::CONNECT);
         }
         Err(NoSlot::NotReady)
-    }
-
-    /// Resolves when [`Subchannel::reserve`] may succeed again, or the state changed: at once if there is room now. What
-    /// happens after its first poll isn't missed.
-    pub async fn room(&self) {
-        let changed = self.shared.changed.notified();
-        tokio::pin!(changed);
-        changed.as_mut().enable();
-        let usable = self.shared.usable.load_full();
-        if usable.connections.is_empty() {
-            return changed.await;
-        }
-        let mut rooms = Vec::with_capacity(usable.connections.len());
-        for connection in &usable.connections {
-            let mut room = Box::pin(connection.room());
-            room.as_mut().enable();
-            if connection.is_live() && connection.active_streams() < connection.max_streams() {
-                return;
-            }
-            rooms.push(room);
-        }
-        tokio::select! {
-            () = changed => {}
-            _ = select_all(rooms) => {}
-        }
     }
 
     /// The number of the newest connection, from 1; 0 before there was one.

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 
-use super::State;
+use super::{Options, State};
 use crate::endpoint::Address;
-use crate::transport::{Closed, Connection};
+use crate::transport::{Closed, Connection, WaitQueue};
 
 /// Leave IDLE.
 pub(super) const CONNECT: u8 = 1;
@@ -31,8 +31,8 @@ pub(super) struct Usable {
 
 pub(super) struct Shared {
     pub usable: ArcSwap<Usable>,
-    /// Told when `usable` or the state changed.
-    pub changed: Notify,
+    /// Who waits for a place.
+    pub queue: Arc<WaitQueue>,
     pub state: watch::Sender<State>,
     /// The number of the newest connection.
     pub connection_id: AtomicU64,
@@ -51,15 +51,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(idles: bool, several: bool) -> Self {
+    pub(super) fn new(options: &Options) -> Self {
         Self {
             usable: ArcSwap::from_pointee(Usable { idle: true, ..Usable::default() }),
-            changed: Notify::new(),
+            queue: Arc::clone(&options.queue),
             state: watch::Sender::new(State::default()),
             connection_id: AtomicU64::new(0),
             used: AtomicBool::new(false),
-            idles,
-            several,
+            idles: options.idle_timeout.is_some(),
+            several: options.max_connections > 1,
             calmed: AtomicU32::new(0),
             requests: AtomicU8::new(0),
             addresses: Mutex::new(None),
@@ -99,6 +99,6 @@ impl Shared {
 
     pub(super) fn publish(&self, usable: Usable) {
         self.usable.store(Arc::new(usable));
-        self.changed.notify_waiters();
+        self.queue.changed();
     }
 }

@@ -331,7 +331,6 @@ impl Task {
             true
         });
         if changed {
-            self.shared.changed.notify_waiters();
             let state = self.shared.state.borrow().clone();
             let error = state.error.map(|error| error.to_string());
             let event = Event::EndpointChanged { endpoint: &self.name, state: connectivity, error: error.as_deref() };

@@ -56,6 +56,13 @@ enum Health {
     TrailersOnly(u32),
 }
 
+/// Waits for a place for a stream.
+async fn place(one: &Subchannel) -> StreamSlot {
+    let mut waiter = one.shared.queue.join();
+    let look = |turn: bool| one.reserve().ok().filter(|_| turn).map(Ok::<_, ()>);
+    std::future::poll_fn(|cx| waiter.poll(cx.waker(), look)).await.unwrap()
+}
+
 fn server() -> Server {
     Server { limit: 100, health: Arc::new(Mutex::new(vec![Health::Stay(vec![1])])) }
 }

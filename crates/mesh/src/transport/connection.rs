@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::task::noop_waker_ref;
 use h2::client::SendRequest;
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio::sync::Notify;
 
 use super::driver::Driver;
 use super::exchange::Exchange;
+use super::queue::WaitQueue;
 use super::wire::{Heard, Wire};
 use super::{Io, RequestBody, TransportError};
 
@@ -25,7 +26,8 @@ pub struct Http2Options {
     /// The flow-control window of the connection, in bytes. What callers leave unread counts against it, and once it is
     /// used up, all streams of the connection stand still; so it is far larger than that of a stream.
     pub connection_window: u32,
-    /// The largest list of headers or trailers that is taken, in bytes.
+    /// The largest list of headers or of trailers that a call takes from the server, in bytes as HTTP/2 counts them (RFC
+    /// 9113, section 6.5.2): 64 KiB. What is larger ends that call with RESOURCE_EXHAUSTED, and no other.
     pub max_header_list_size: u32,
     /// How often the peer is asked for a sign of life while it is silent; `None`: never. At least 10 s (gRFC A8).
     pub keep_alive_interval: Option<Duration>,
@@ -40,7 +42,7 @@ impl Default for Http2Options {
         Self {
             stream_window: 2 << 20,
             connection_window: 1 << 30,
-            max_header_list_size: 16 << 10,
+            max_header_list_size: 64 << 10,
             keep_alive_interval: None,
             keep_alive_timeout: Duration::from_secs(20),
             keep_alive_while_idle: false,
@@ -61,8 +63,12 @@ pub(super) struct Shared {
     /// The peer's limit of streams.
     limit: AtomicUsize,
     life: AtomicU8,
-    /// Told when a place for a stream becomes free, and at the end.
+    /// Notified when a place for a stream becomes free, and at the end: for streams beside the calls.
     room: Notify,
+    /// The calls that wait for a place.
+    queue: Arc<WaitQueue>,
+    /// The largest list of headers that a call takes.
+    pub(super) max_header_list_size: usize,
     /// Told at GOAWAY and at the end, and never else.
     going: Notify,
     heard: Arc<Heard>,
@@ -73,6 +79,10 @@ impl Drop for Shared {
         self.heard.alone.wake();
     }
 }
+
+/// The header lists that are read at least, whatever a call takes: `h2` cuts trailers that are larger than its limit, and
+/// ends the connection, with all calls on it, at four times as much.
+const HEADERS_READ: u32 = 4 << 20;
 
 const LIVE: u8 = 0;
 const DRAINING: u8 = 1;
@@ -88,6 +98,7 @@ impl Shared {
         let before = self.limit.swap(limit, Ordering::Relaxed);
         if limit > before {
             self.room.notify_waiters();
+            self.queue.changed();
         }
     }
 
@@ -110,20 +121,31 @@ impl Shared {
     pub(super) fn is_live(&self) -> bool {
         self.life.load(Ordering::Acquire) == LIVE
     }
+
+    /// Why a call can't take these headers or trailers, if it can't.
+    pub(super) fn too_large(&self, headers: &HeaderMap) -> Option<TransportError> {
+        // As HTTP/2 counts them (RFC 9113, section 6.5.2).
+        let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        (size > self.max_header_list_size).then(|| TransportError::headers_too_large(size, self.max_header_list_size))
+    }
 }
 
 impl Connection {
     /// Speaks HTTP/2 over `io` and waits for the peer's SETTINGS: a peer that is frozen has a kernel that takes bytes,
-    /// but sends none. The caller bounds the wait, and spawns the driver.
+    /// but sends none. The caller bounds the wait, and spawns the driver. Places that become free are told to `queue`.
     ///
     /// # Errors
     /// When the peer ends the connection, or doesn't speak HTTP/2.
-    pub async fn handshake(io: Box<dyn Io>, options: &Http2Options) -> Result<(Self, Driver), TransportError> {
+    pub async fn handshake(
+        io: Box<dyn Io>,
+        options: &Http2Options,
+        queue: Arc<WaitQueue>,
+    ) -> Result<(Self, Driver), TransportError> {
         let (wire, heard) = Wire::new(io, options.keep_alive_interval.is_some());
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(options.stream_window)
             .initial_connection_window_size(options.connection_window)
-            .max_header_list_size(options.max_header_list_size)
+            .max_header_list_size(options.max_header_list_size.max(HEADERS_READ))
             .enable_push(false)
             // Streams are counted here, and none is sent before the peer's SETTINGS.
             .initial_max_send_streams(0)
@@ -141,6 +163,8 @@ impl Connection {
             limit: AtomicUsize::new(0),
             life: AtomicU8::new(LIVE),
             room: Notify::new(),
+            queue,
+            max_header_list_size: options.max_header_list_size as usize,
             going: Notify::new(),
             heard: Arc::clone(&heard),
         });
@@ -157,12 +181,12 @@ impl Connection {
         let limit = self.shared.limit.load(Ordering::Relaxed);
         // Never above the limit, not even for a moment: who waits for room would see none, and not be told of it.
         let place = |active| (active < limit).then_some(active + 1);
-        self.shared.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, place).ok()?;
+        self.shared.active.fetch_update(Ordering::SeqCst, Ordering::SeqCst, place).ok()?;
         Some(StreamSlot { shared: Arc::clone(&self.shared) })
     }
 
-    /// Resolves when a place may have become free, or the connection is going. Made before [`Connection::reserve`] is
-    /// tried and enabled, it misses nothing.
+    /// Resolves when a place may have become free, or the connection is going, for a stream that doesn't wait in the
+    /// [`WaitQueue`]. Made before [`Connection::reserve`] is tried and enabled, it misses nothing.
     pub fn room(&self) -> tokio::sync::futures::Notified<'_> {
         self.shared.room.notified()
     }
@@ -249,9 +273,13 @@ impl StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let before = self.shared.active.fetch_sub(1, Ordering::Relaxed);
-        if before >= self.shared.limit.load(Ordering::Relaxed) || before == 1 {
+        let before = self.shared.active.fetch_sub(1, Ordering::SeqCst);
+        let limit = self.shared.limit.load(Ordering::Relaxed);
+        if before >= limit || before == 1 {
             self.shared.room.notify_waiters();
+        }
+        if before <= limit && self.shared.is_live() {
+            self.shared.queue.place();
         }
     }
 }

@@ -22,6 +22,7 @@ pub enum Fate {
 pub struct TransportError {
     code: Code,
     fate: Fate,
+    local: bool,
     message: String,
     source: Option<Arc<h2::Error>>,
 }
@@ -29,22 +30,31 @@ pub struct TransportError {
 impl TransportError {
     /// The connection was gone, or going, before the request was given to it.
     pub fn not_sent(message: impl Into<String>) -> Self {
-        Self { code: Code::Unavailable, fate: Fate::NotSent, message: message.into(), source: None }
+        Self { code: Code::Unavailable, fate: Fate::NotSent, local: false, message: message.into(), source: None }
     }
 
     /// A request that can't be sent, over any connection: to try again would lead to the same.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self { code: Code::Internal, fate: Fate::Sent, message: message.into(), source: None }
+        Self { code: Code::Internal, fate: Fate::Sent, local: true, message: message.into(), source: None }
     }
 
     /// A connection that could not be made or used.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { code: Code::Unavailable, fate: Fate::Sent, message: message.into(), source: None }
+        Self { code: Code::Unavailable, fate: Fate::Sent, local: false, message: message.into(), source: None }
     }
 
     /// The caller's own body failed after the response had begun; the stream was reset for it.
     pub(super) fn body(status: &Status) -> Self {
-        Self { code: status.code(), fate: Fate::Sent, message: status.message().to_owned(), source: None }
+        let message = status.message().to_owned();
+        Self { code: status.code(), fate: Fate::Sent, local: true, message, source: None }
+    }
+
+    /// Headers or trailers of a response that are larger than a call takes; its stream is reset, and no other.
+    pub(super) fn headers_too_large(size: usize, limit: usize) -> Self {
+        let message = format!(
+            "the server's headers have {size} bytes, and {limit} are taken; raise max_header_list_size of the channel"
+        );
+        Self { code: Code::ResourceExhausted, fate: Fate::Sent, local: true, message, source: None }
     }
 
     /// What `h2` says of one stream.
@@ -52,7 +62,10 @@ impl TransportError {
     /// The codes follow gRPC's table of HTTP/2 error codes; a connection that broke is UNAVAILABLE.
     pub(super) fn stream(error: h2::Error) -> Self {
         let fate = Self::fate_of(&error);
+        // h2 itself refuses a list of headers that is larger than it reads.
+        let refused_here = !error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         let code = match error.reason() {
+            _ if refused_here => Code::ResourceExhausted,
             _ if error.is_io() || error.is_go_away() => Code::Unavailable,
             Some(Reason::REFUSED_STREAM) => Code::Unavailable,
             Some(Reason::CANCEL) => Code::Cancelled,
@@ -63,10 +76,12 @@ impl TransportError {
         };
         let message = if error.is_io() || error.reason().is_none() {
             format!("the connection broke: {error}")
+        } else if refused_here {
+            format!("the server's headers are larger than any that are read: {error}")
         } else {
             format!("the server ended the stream: {error}")
         };
-        Self { code, fate, message, source: Some(Arc::new(error)) }
+        Self { code, fate, local: refused_here, message, source: Some(Arc::new(error)) }
     }
 
     /// What `h2` says of a connection before its SETTINGS: what isn't a frame then comes from a peer of another kind.
@@ -92,6 +107,12 @@ impl TransportError {
     /// How far the request had come.
     pub fn fate(&self) -> Fate {
         self.fate
+    }
+
+    /// Whether it was made on this side, by the caller's own body or by a limit of the channel: it says nothing of the
+    /// server, and comes again however often the call is repeated.
+    pub fn is_local(&self) -> bool {
+        self.local
     }
 
     /// As a status of gRPC, with this error as its source.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use base64::Engine as _;
@@ -14,10 +15,11 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::connection::StreamSlot;
-use super::sending::Sending;
+use super::sending::{Progress, Sending};
 use super::{RequestBody, TransportError};
 
 /// How many bytes a caller may have before the peer is told that there is room again. Callers that pause hold back so
@@ -38,6 +40,8 @@ pub struct Exchange {
     /// Before the slot, so that `h2` counts the stream as closed when its place is given back.
     response: ResponseFuture,
     upload: Upload,
+    /// When all was sent, if that took time.
+    sent: Option<Instant>,
     slot: Option<StreamSlot>,
 }
 
@@ -54,6 +58,7 @@ enum Upload {
 struct Pump {
     task: AbortHandle,
     failed: oneshot::Receiver<Status>,
+    progress: Arc<Progress>,
 }
 
 impl Drop for Pump {
@@ -79,7 +84,7 @@ impl Exchange {
             }
             body => Upload::Here(Sending::new(stream, body)),
         };
-        Self { response, upload, slot: Some(slot) }
+        Self { response, upload, sent: None, slot: Some(slot) }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
@@ -88,16 +93,22 @@ impl Exchange {
         {
             match sending.poll(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(status)) => return Err(ExchangeError::Body(status)),
+                Poll::Ready(Err(status)) => {
+                    sending.reset();
+                    return Err(ExchangeError::Body(status));
+                }
                 Poll::Pending => {
                     let (failure, failed) = oneshot::channel();
+                    let progress = sending.progress();
                     let task = tokio::spawn(async move {
                         let sent = poll_fn(|cx| sending.poll(cx)).await;
                         if let Err(status) = sent {
+                            // First: who sees the stream reset then finds why.
                             let _ = failure.send(status);
+                            sending.reset();
                         }
                     });
-                    self.upload = Upload::Task(Pump { task: task.abort_handle(), failed });
+                    self.upload = Upload::Task(Pump { task: task.abort_handle(), failed, progress });
                 }
             }
         }
@@ -105,12 +116,32 @@ impl Exchange {
             && let Poll::Ready(failed) = Pin::new(&mut pump.failed).poll(cx)
         {
             // Without a failure all was sent; the task must not be asked again.
+            let sent = pump.progress.server_since();
             self.upload = Upload::Done;
+            self.sent = sent;
             if let Ok(status) = failed {
                 return Err(ExchangeError::Body(status));
             }
         }
         Ok(())
+    }
+
+    /// What the request's body said, if that is why the stream was reset.
+    fn body_failure(&mut self) -> Option<Status> {
+        match &mut self.upload {
+            Upload::Task(pump) => pump.failed.try_recv().ok(),
+            Upload::Done | Upload::Here(_) => None,
+        }
+    }
+
+    /// Since when the server is the one that is waited for, of a request that was given to the connection at `given`;
+    /// `None` while its caller has not given all of it.
+    pub fn server_since(&self, given: Instant) -> Option<Instant> {
+        match &self.upload {
+            Upload::Done => Some(self.sent.unwrap_or(given)),
+            Upload::Here(_) => None,
+            Upload::Task(pump) => pump.progress.server_since(),
+        }
     }
 }
 
@@ -123,8 +154,16 @@ impl Future for Exchange {
         }
         let response = match ready!(Pin::new(&mut self.response).poll(cx)) {
             Ok(response) => response,
-            Err(error) => return Poll::Ready(Err(ExchangeError::Transport(TransportError::stream(error)))),
+            Err(error) => {
+                return Poll::Ready(Err(match self.body_failure() {
+                    Some(status) => ExchangeError::Body(status),
+                    None => ExchangeError::Transport(TransportError::stream(error)),
+                }));
+            }
         };
+        if let Some(error) = self.slot.as_ref().and_then(|slot| slot.shared.too_large(response.headers())) {
+            return Poll::Ready(Err(ExchangeError::Transport(error)));
+        }
         let upload = match std::mem::replace(&mut self.upload, Upload::Done) {
             Upload::Task(pump) => Some(pump),
             _ => None,
@@ -170,16 +209,13 @@ impl ReceiveBody {
 
     /// Why the stream failed: what its own body says, when that is why it was reset. `h2` gives the error again when it is
     /// asked again.
-    fn failure(&mut self, error: h2::Error, cx: &mut Context<'_>) -> Poll<TransportError> {
-        if error.is_reset()
-            && !error.is_remote()
-            && let Some(pump) = &mut self.upload
-            // The task that reset the stream is about to say why, or ends.
-            && let Ok(status) = ready!(Pin::new(&mut pump.failed).poll(cx))
+    fn failure(&mut self, error: h2::Error) -> TransportError {
+        if let Some(pump) = &mut self.upload
+            && let Ok(status) = pump.failed.try_recv()
         {
-            return Poll::Ready(TransportError::body(&status));
+            return TransportError::body(&status);
         }
-        Poll::Ready(TransportError::stream(error))
+        TransportError::stream(error)
     }
 
     fn end(&mut self) {
@@ -212,7 +248,7 @@ impl Body for ReceiveBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Err(error)) => {
-                    let error = ready!(this.failure(error, cx));
+                    let error = this.failure(error);
                     this.end();
                     return Poll::Ready(Some(Err(error)));
                 }
@@ -221,8 +257,12 @@ impl Body for ReceiveBody {
         }
         if let At::Trailers = this.at {
             let trailers = match ready!(this.stream.poll_trailers(cx)) {
-                Ok(trailers) => Ok(trailers),
-                Err(error) => Err(ready!(this.failure(error, cx))),
+                Ok(Some(trailers)) => match this.slot.as_ref().and_then(|slot| slot.shared.too_large(&trailers)) {
+                    Some(error) => Err(error),
+                    None => Ok(Some(trailers)),
+                },
+                Ok(None) => Ok(None),
+                Err(error) => Err(this.failure(error)),
             };
             this.end();
             return Poll::Ready(match trailers {

@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod exchange;
 mod keepalive;
+mod queue;
 mod sending;
 mod status;
 #[cfg(test)]
@@ -22,6 +23,7 @@ pub use connection::{Connection, Http2Options, StreamSlot};
 pub use driver::{Closed, Driver};
 pub use error::{Fate, TransportError};
 pub use exchange::{Exchange, ExchangeError, ReceiveBody};
+pub use queue::{WaitQueue, Waiter};
 pub(crate) use status::code_of_http;
 pub use status::status_of_response;
 

@@ -21,7 +21,8 @@ pub fn status_of_response(head: &Parts) -> Option<Status> {
     ))
 }
 
-/// gRPC's code for an HTTP status that stands where a gRPC status should.
+/// gRPC's code for an HTTP status that stands where a gRPC status should; beside gRPC's table, 431 (headers that are larger
+/// than the server takes) is RESOURCE_EXHAUSTED.
 pub(crate) fn code_of_http(status: StatusCode) -> Code {
     match status.as_u16() {
         400 => Code::Internal,
@@ -29,6 +30,7 @@ pub(crate) fn code_of_http(status: StatusCode) -> Code {
         403 => Code::PermissionDenied,
         404 => Code::Unimplemented,
         429 | 502..=504 => Code::Unavailable,
+        431 => Code::ResourceExhausted,
         _ => Code::Unknown,
     }
 }

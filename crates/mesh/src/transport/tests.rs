@@ -6,6 +6,7 @@ mod places;
 mod streaming;
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -47,7 +48,7 @@ async fn pair_with(options: &Http2Options, streams: u32) -> Pair {
     let (network, mut listener, io) = wire().await;
     let options = options.clone();
     let client = tokio::spawn(async move {
-        let (connection, driver) = Connection::handshake(io, &options).await.unwrap();
+        let (connection, driver) = Connection::handshake(io, &options, Arc::default()).await.unwrap();
         (connection, tokio::spawn(driver))
     });
     let io = listener.accept().await.unwrap();

@@ -169,6 +169,7 @@ fn cancelled_probes_of_a_circuit_breaker_are_given_back() {
             consecutive_failures: Some(2),
             open_for: Duration::from_millis(200),
             probes: 2,
+            max_open_percent: 100,
             ..CircuitBreaker::default()
         };
         let mut servers = [Server::start()];

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::a6_retry::ready;
 use crate::support::{Does, Net, PATH, Server, call, ms, request, server_stream, settle, unary};
 
-const BREAKER: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}], "meshwork": {"circuitBreaker": {}},
+const BREAKER: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}], "meshwork": {"circuitBreaker": {"maxOpenPercent": 100}},
     "methodConfig": [{"name": [{"service": "test.Users"}], "meshwork": {"attemptTimeout": "0.1s"}}]}"#;
 
 fn circuit(channel: &meshwork::Channel) -> Circuit {
@@ -86,6 +86,57 @@ async fn a_new_connection_half_opens_it_at_once() {
     assert_eq!(circuit(&channel), Circuit::HalfOpen);
     for _ in 0..3 {
         assert_eq!(call(&channel).await.unwrap(), "a");
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+}
+
+/// C8: the methods that work go on although one fails everywhere.
+#[tokio::test(start_paused = true)]
+async fn a_method_that_fails_everywhere_takes_no_other_with_it() {
+    for names in [&["a"] as &[&'static str], &["a", "b"], &["a", "b", "c"]] {
+        let net = Net::new();
+        let servers: Vec<_> = names.iter().map(|name| net.serve(name, Does::Fail(Code::Internal))).collect();
+        let policy = BREAKER.replace(r#"{"maxOpenPercent": 100}"#, "{}");
+        let channel = net.channel(&format!("breaker-share-{}", names.len()), &policy, names);
+        ready(&channel, names.len()).await;
+        for _ in 0..100 {
+            assert_eq!(call(&channel).await.unwrap_err().code(), Code::Internal, "an answer of a server");
+        }
+        let open = channel.endpoints().iter().filter(|endpoint| endpoint.circuit == Circuit::Open).count();
+        assert_eq!(open, names.len() / 2);
+        servers.iter().for_each(|server| server.does(Does::Answer));
+        unary(&channel, request(), "/test.Users/Other").await.unwrap();
+    }
+}
+
+/// C7: five failures of calls that were sent before the circuit opened come when it has closed again.
+#[tokio::test(start_paused = true)]
+async fn late_failures_of_calls_from_before_do_not_open_it_again() {
+    let net = Net::new();
+    let a = net.serve("a", Does::FailAfter(Duration::from_secs(62), Code::Internal));
+    let channel = net.channel("breaker-late", BREAKER, &["a"]);
+    ready(&channel, 1).await;
+    let path = "/test.Other/Get";
+    let late: Vec<_> = (0..5)
+        .map(|_| {
+            let channel = channel.clone();
+            tokio::spawn(async move { unary(&channel, request(), path).await })
+        })
+        .collect();
+    settle().await;
+    a.does(Does::Fail(Code::Internal));
+    for _ in 0..5 {
+        call(&channel).await.unwrap_err();
+    }
+    assert_eq!(circuit(&channel), Circuit::Open);
+    a.does(Does::Answer);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    for _ in 0..3 {
+        call(&channel).await.unwrap();
+    }
+    assert_eq!(circuit(&channel), Circuit::Closed);
+    for late in late {
+        assert_eq!(late.await.unwrap().unwrap_err().code(), Code::Internal);
     }
     assert_eq!(circuit(&channel), Circuit::Closed);
 }

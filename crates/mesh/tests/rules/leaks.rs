@@ -15,7 +15,7 @@ const POLICY: &str = r#"{"loadBalancingConfig": [{"outlier_detection_experimenta
         {"name": [{}], "timeout": "30s", "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.01s",
          "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}},
         {"name": [{"service": "test.Hedged"}], "hedgingPolicy": {"maxAttempts": 3, "hedgingDelay": "0.001s"}}],
-    "meshwork": {"circuitBreaker": {}, "maxConcurrentRequests": 64}}"#;
+    "meshwork": {"circuitBreaker": {"maxOpenPercent": 100}, "maxConcurrentRequests": 64}}"#;
 
 fn tasks() -> usize {
     Handle::current().metrics().num_alive_tasks()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod names;
+mod places;
 mod support;
 
 mod a17_health;
@@ -14,6 +15,7 @@ mod a61_pick_first;
 mod a6_hedging;
 mod a6_retry;
 mod breaker;
+mod callers;
 mod deadlines;
 mod leaks;
 mod traps;

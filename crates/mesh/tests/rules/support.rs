@@ -45,6 +45,14 @@ pub enum Does {
     Refuse,
     /// RST_STREAM with INTERNAL_ERROR after the message.
     ResetMidway,
+    /// Trailers-Only with the code and so many bytes of metadata.
+    LongHeaders(Code, usize),
+    /// An answer, and OK in trailers with so many bytes of metadata.
+    LongTrailers(usize),
+    /// An HTTP status without gRPC.
+    Http(u16),
+    /// Trailers-Only with the code once the request has begun to come, while it is on its way.
+    FailEarly(Code),
 }
 
 /// A call that a server saw.
@@ -347,6 +355,28 @@ async fn handle(
         Does::Hang => {
             let _ = poll_fn(|cx| respond.poll_reset(cx)).await;
         }
+        Does::LongHeaders(code, bytes) => {
+            let mut response = head();
+            response.headers_mut().extend(trailers(code));
+            response.headers_mut().extend(long(bytes));
+            let _ = respond.send_response(response, true);
+            read.await;
+        }
+        Does::LongTrailers(bytes) => {
+            read.await;
+            let Ok(mut send) = respond.send_response(head(), false) else { return };
+            let _ = send.send_data(message(&inner.name), false);
+            let mut trailers = trailers(Code::Ok);
+            trailers.extend(long(bytes));
+            let _ = send.send_trailers(trailers);
+        }
+        Does::Http(status) => {
+            let _ = respond.send_response(Response::builder().status(status).body(()).unwrap(), true);
+        }
+        Does::FailEarly(code) => {
+            sleep(Duration::from_millis(50)).await;
+            only_trailers(&mut respond, code, None);
+        }
         Does::Refuse => respond.send_reset(h2::Reason::REFUSED_STREAM),
         Does::ResetMidway => {
             let mut send = respond.send_response(head(), false).unwrap();
@@ -395,6 +425,12 @@ fn trailers(code: Code) -> HeaderMap {
     trailers
 }
 
+/// Metadata of so many bytes, in values of 1000.
+fn long(bytes: usize) -> HeaderMap {
+    let value = http::HeaderValue::from_str(&"x".repeat(1000)).unwrap();
+    (0..bytes / 1000).map(|_| (http::HeaderName::from_static("x-long"), value.clone())).collect()
+}
+
 fn message(text: &str) -> Bytes {
     let encoded = prost::Message::encode_to_vec(&text.as_bytes().to_vec());
     let mut framed = vec![0];
@@ -441,6 +477,17 @@ pub async fn server_stream(channel: &Channel, request: Request<Vec<u8>>) -> Resu
     client.ready().await?;
     let answer = client.server_streaming(request, PathAndQuery::from_static(PATH), codec()).await?;
     Ok(answer.into_inner())
+}
+
+/// A call with a stream of messages; the answer is the name of the server.
+pub async fn client_stream(
+    channel: &Channel,
+    messages: impl tokio_stream::Stream<Item = Vec<u8>> + Send + 'static,
+) -> Result<String, Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await?;
+    let answer = client.client_streaming(Request::new(messages), PathAndQuery::from_static(PATH), codec()).await?;
+    Ok(String::from_utf8(answer.into_inner()).unwrap())
 }
 
 pub fn codec() -> ProstCodec<Vec<u8>, Vec<u8>> {

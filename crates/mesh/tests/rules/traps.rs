@@ -12,7 +12,7 @@ use crate::a6_retry::ready;
 use crate::support::{Does, Names, Net, call, ms, request, server_stream, settle};
 
 const STRICT: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}],
-    "meshwork": {"circuitBreaker": {"consecutiveFailures": 1}}}"#;
+    "meshwork": {"circuitBreaker": {"maxOpenPercent": 100, "consecutiveFailures": 1}}}"#;
 
 #[tokio::test(start_paused = true)]
 async fn trap_1_a_clone_that_was_never_asked_takes_calls() {
@@ -31,7 +31,7 @@ async fn trap_1_a_clone_that_was_never_asked_takes_calls() {
 async fn trap_2_a_body_that_is_dropped_midway_is_neither_failure_nor_success() {
     let net = Net::new();
     let a = net.serve("a", Does::Stream(ms(10)));
-    let policy = r#"{"meshwork": {"circuitBreaker": {"consecutiveFailures": 3}}}"#;
+    let policy = r#"{"meshwork": {"circuitBreaker": {"maxOpenPercent": 100, "consecutiveFailures": 3}}}"#;
     let channel = net.channel("trap-2", policy, &["a"]);
     let failing = |does: Does| {
         a.does(does);

@@ -122,7 +122,7 @@ async fn observers_see_the_breaker_turn() {
     let log = Arc::new(Mutex::new(Vec::new()));
     let told = Arc::clone(&log);
     let channel = net
-        .builder(r#"{"meshwork": {"circuitBreaker": {"consecutiveFailures": 2, "openFor": "1s", "probes": 1}}}"#)
+        .builder(r#"{"meshwork": {"circuitBreaker": {"maxOpenPercent": 100, "consecutiveFailures": 2, "openFor": "1s", "probes": 1}}}"#)
         .resolver(Names::new(&["a"]))
         .observer(move |event: &Event<'_>| {
             if let Event::CircuitChanged { endpoint, circuit } = event {

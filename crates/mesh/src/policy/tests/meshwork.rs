@@ -25,7 +25,8 @@ fn an_unknown_field_is_named_with_what_there_is() {
         ),
         (
             json!({"circuitBreaker": {"openfor": "1s"}}),
-            "meshwork.circuitBreaker: openfor is not known; there is consecutiveFailures, failureRate, openFor, probes",
+            "meshwork.circuitBreaker: openfor is not known; there is consecutiveFailures, failureRate, openFor, probes, \
+             maxOpenPercent",
         ),
         (
             json!({"circuitBreaker": {"failureRate": {"percentage": 1}}}),
@@ -53,17 +54,20 @@ fn the_breaker_opens_after_5_failures_for_60_s_and_takes_3_probes_unless_said() 
         failure_rate: None,
         open_for: Duration::from_secs(60),
         probes: 3,
+        max_open_percent: 50,
     };
     assert_eq!(channel(json!({"circuitBreaker": {}})).circuit_breaker, Some(defaults));
     assert_eq!(channel(json!({})).circuit_breaker, None);
     let rate = FailureRate { percent: 50, min_calls: 20, window: Duration::from_secs(10) };
     let full = json!({"circuitBreaker": {"consecutiveFailures": 7, "openFor": "5s", "probes": 1,
+        "maxOpenPercent": 34,
         "failureRate": {"percent": 50, "minCalls": 20, "window": "10s"}}});
     let expected = CircuitBreaker {
         consecutive_failures: Some(7),
         failure_rate: Some(rate),
         open_for: Duration::from_secs(5),
         probes: 1,
+        max_open_percent: 34,
     };
     assert_eq!(channel(full).circuit_breaker, Some(expected));
     // A rate alone: only the rate counts.

@@ -67,6 +67,7 @@ impl RedisSettings {
             failure_rate: Some(FailureRate { percent: 50, min_calls: 10, window: Duration::from_secs(1) }),
             open_for: Duration::from_secs(1),
             probes: 1,
+            ..CircuitBreaker::default()
         };
         Self { url: url.into(), budget: BUDGET, breaker, leases: false }
     }

@@ -33,8 +33,7 @@ async fn a105_another_connection_only_when_a_call_waits_and_all_are_full() {
     // Full, and nobody waits.
     assert_eq!(net.dials().len(), 1);
     assert_eq!(one.reserve().unwrap_err(), NoSlot::Full);
-    one.room().await;
-    let _second = one.reserve().unwrap();
+    let _second = place(&one).await;
     assert_eq!((net.dials().len(), one.connection_id()), (2, 2));
 }
 
@@ -90,8 +89,7 @@ async fn a105_the_oldest_connection_with_room_is_picked_first() {
     until(&one, Connectivity::Ready).await;
     let oldest = [one.reserve().unwrap(), one.reserve().unwrap()];
     assert_eq!(one.reserve().unwrap_err(), NoSlot::Full);
-    one.room().await;
-    let younger = one.reserve().unwrap();
+    let younger = place(&one).await;
     drop(oldest);
     let usable = one.shared.usable.load_full();
     let _next = [one.reserve().unwrap(), one.reserve().unwrap()];
@@ -123,7 +121,7 @@ async fn a105_the_loss_of_one_of_several_is_no_change_of_state() {
     until(&one, Connectivity::Ready).await;
     let _slot = one.reserve().unwrap();
     let _ = one.reserve();
-    one.room().await;
+    drop(place(&one).await);
     let generation = one.state().generation;
     net.tell(Tell::Close);
     settle().await;
@@ -132,21 +130,15 @@ async fn a105_the_loss_of_one_of_several_is_no_change_of_state() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn room_resolves_when_a_stream_ends_and_at_once_when_there_is_room() {
+async fn who_waits_gets_a_place_when_there_is_a_connection_and_when_a_stream_ends() {
     let net = Net::new();
     net.set(A, small(1));
     let one = net.connect(&[A], net.options());
-    let mut waits = tokio_test::task::spawn(one.room());
-    assert!(waits.poll().is_pending());
-    until(&one, Connectivity::Ready).await;
-    assert!(waits.poll().is_ready());
-    drop(waits);
-    let slot = one.reserve().unwrap();
-    let mut waits = tokio_test::task::spawn(one.room());
+    let slot = place(&one).await;
+    let mut waits = tokio_test::task::spawn(place(&one));
     assert!(waits.poll().is_pending());
     drop(slot);
     assert!(waits.is_woken() && waits.poll().is_ready());
-    assert!(tokio_test::task::spawn(one.room()).poll().is_ready());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,12 +151,7 @@ async fn nobody_who_waits_for_room_is_forgotten() {
         let one = one.clone();
         tokio::spawn(async move {
             for _ in 0..2000 {
-                let slot = loop {
-                    match one.reserve() {
-                        Ok(slot) => break slot,
-                        Err(_) => one.room().await,
-                    }
-                };
+                let slot = place(&one).await;
                 tokio::task::yield_now().await;
                 drop(slot);
             }

@@ -6,20 +6,20 @@ use super::*;
 async fn a_peer_that_takes_bytes_but_never_speaks_is_not_ready() {
     let (_network, mut listener, io) = wire().await;
     let _silent = listener.accept().await.unwrap();
-    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default())).await.is_err());
+    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default(), Arc::default())).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_up_or_speaks_http_1_is_an_error() {
     let (network, _listener, io) = wire().await;
     network.cut("server");
-    let error = Connection::handshake(io, &Http2Options::default()).await.unwrap_err();
+    let error = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
 
     let (_network, mut listener, io) = wire().await;
     let mut peer = listener.accept().await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default())).await.unwrap().is_err());
+    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default(), Arc::default())).await.unwrap().is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn a6_refused_stream_was_not_seen_by_the_application() {
 async fn a6_a_stream_above_the_last_of_a_goaway_was_not_seen_by_the_application() {
     let (_network, mut listener, io) = wire().await;
     let client = tokio::spawn(async move {
-        let (connection, driver) = Connection::handshake(io, &Http2Options::default()).await.unwrap();
+        let (connection, driver) = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap();
         tokio::spawn(driver);
         connection.reserve().unwrap().send(request(), RequestBody::Empty).unwrap().await
     });

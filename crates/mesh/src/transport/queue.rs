@@ -1,0 +1,188 @@
+//! Who waits for a place for a stream: first come, first served, and one wake for each place.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+
+/// A queue of tasks that wait for a place on any of the connections that share it.
+///
+/// A connection that has a place again calls [`WaitQueue::place`]: the first in the queue gets a *turn*, which says that it
+/// may reserve. What may concern everybody (another connection, an endpoint that is gone) goes to all by
+/// [`WaitQueue::changed`]; reserving stays with the first, who passes the turn on when it found a place. Nobody else may
+/// reserve while somebody waits, so nobody is overtaken. While the queue is empty, a place costs one atomic load.
+#[derive(Default)]
+pub struct WaitQueue {
+    /// How many wait, readable without the lock.
+    length: AtomicUsize,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// In the order of their numbers, which is that of their coming.
+    waiting: VecDeque<Waiting>,
+    next: u64,
+    /// Places that became free while all who waited had a turn: turns for those who come.
+    spare: usize,
+}
+
+struct Waiting {
+    number: u64,
+    turn: Option<Turn>,
+    waker: Option<Waker>,
+}
+
+/// Why a waiter may reserve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// One place has become free.
+    Place,
+    /// There may be several: who finds one passes the turn on.
+    Several,
+}
+
+impl WaitQueue {
+    /// Whether nobody waits, so that a newcomer may reserve at once.
+    pub fn is_empty(&self) -> bool {
+        // Sequentially consistent, as the counts of places are: a waiter joins and then looks for a place, who frees a
+        // place looks for waiters afterwards. One of the two sees the other.
+        self.length.load(Ordering::SeqCst) == 0
+    }
+
+    /// A place has become free: the first that has no turn yet gets one.
+    pub fn place(&self) {
+        if !self.is_empty() {
+            let waker = self.lock().give(Turn::Place);
+            wake(waker);
+        }
+    }
+
+    /// Something has changed for everybody: all look again, and the first may reserve.
+    pub fn changed(&self) {
+        if self.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        if let Some(first) = inner.waiting.front_mut() {
+            first.turn = Some(Turn::Several);
+        }
+        let wakers: Vec<_> = inner.waiting.iter_mut().filter_map(|waiting| waiting.waker.take()).collect();
+        drop(inner);
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// Joins at the end. The first of all has a turn at once: a place may have become free before it came.
+    pub fn join(self: &Arc<Self>) -> Waiter {
+        let mut inner = self.lock();
+        let number = inner.next;
+        inner.next += 1;
+        let turn = if inner.waiting.is_empty() {
+            inner.spare = 0;
+            Some(Turn::Several)
+        } else if inner.spare > 0 {
+            inner.spare -= 1;
+            Some(Turn::Place)
+        } else {
+            None
+        };
+        inner.waiting.push_back(Waiting { number, turn, waker: None });
+        self.length.store(inner.waiting.len(), Ordering::SeqCst);
+        drop(inner);
+        Waiter { queue: Arc::clone(self), number }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in it is left half done by a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn give(&mut self, turn: Turn) -> Option<Waker> {
+        match self.waiting.iter_mut().find(|waiting| waiting.turn.is_none()) {
+            Some(next) => {
+                next.turn = Some(turn);
+                next.waker.take()
+            }
+            None => {
+                self.spare += 1;
+                None
+            }
+        }
+    }
+
+    fn find(&self, number: u64) -> Option<usize> {
+        self.waiting.binary_search_by_key(&number, |waiting| waiting.number).ok()
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// A place in the queue. Dropped, it is left, and a turn that was not used goes to the next.
+#[must_use = "dropped, it leaves the queue"]
+pub struct Waiter {
+    queue: Arc<WaitQueue>,
+    number: u64,
+}
+
+impl Waiter {
+    /// Looks for a place: `look` is told whether it may reserve. Pending, the task is woken when there is a reason to look
+    /// again.
+    pub fn poll<T, E>(&mut self, waker: &Waker, look: impl FnOnce(bool) -> Option<Result<T, E>>) -> Poll<Result<T, E>> {
+        let turn = {
+            let mut inner = self.queue.lock();
+            let Some(index) = inner.find(self.number) else { return Poll::Pending };
+            let waiting = &mut inner.waiting[index];
+            // Taken before the look: a place that becomes free during it gives another turn.
+            let turn = waiting.turn.take();
+            match &mut waiting.waker {
+                Some(known) => known.clone_from(waker),
+                None => waiting.waker = Some(waker.clone()),
+            }
+            turn
+        };
+        let Some(found) = look(turn.is_some()) else { return Poll::Pending };
+        // Who gives up has used no place.
+        self.leave(if found.is_ok() { turn.filter(|turn| *turn == Turn::Several) } else { turn });
+        Poll::Ready(found)
+    }
+
+    /// Leaves the queue. `unused` and a turn that came meanwhile are for the next.
+    fn leave(&mut self, unused: Option<Turn>) {
+        let mut inner = self.queue.lock();
+        let Some(index) = inner.find(self.number) else { return };
+        let left = inner.waiting.remove(index).and_then(|left| left.turn);
+        self.queue.length.store(inner.waiting.len(), Ordering::SeqCst);
+        let turns = [unused, left];
+        let next = if turns.contains(&Some(Turn::Several)) { Some(Turn::Several) } else { unused.or(left) };
+        let waker = next.and_then(|turn| inner.give(turn));
+        drop(inner);
+        wake(waker);
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.leave(None);
+    }
+}
+
+impl fmt::Debug for WaitQueue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitQueue").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Waiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waiter").field("number", &self.number).finish_non_exhaustive()
+    }
+}
