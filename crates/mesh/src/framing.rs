@@ -11,6 +11,8 @@ pub(crate) struct Framing {
     have: usize,
     /// What is to come of the message.
     left: usize,
+    /// How many prefixes were read.
+    begun: usize,
 }
 
 impl Framing {
@@ -33,6 +35,7 @@ impl Framing {
             if self.have == PREFIX {
                 let [_, length @ ..] = self.prefix;
                 self.have = 0;
+                self.begun += 1;
                 let length = u32::from_be_bytes(length);
                 self.left = length as usize;
                 if self.left > limit {
@@ -40,6 +43,16 @@ impl Framing {
                 }
             }
         }
+    }
+
+    /// How many messages were read to their end.
+    pub(crate) fn messages(&self) -> usize {
+        self.begun - usize::from(self.left > 0)
+    }
+
+    /// The flag of the last message that has begun: 0, or 1 for one that is compressed.
+    pub(crate) fn flag(&self) -> Option<u8> {
+        (self.begun > 0).then_some(self.prefix[0])
     }
 
     /// Whether it is between two messages, or before the first.
@@ -79,6 +92,7 @@ mod tests {
             prop_assert_eq!(found, expected);
             if found.is_none() {
                 prop_assert!(framing.between());
+                prop_assert_eq!(framing.messages(), lengths.len());
             }
         }
     }

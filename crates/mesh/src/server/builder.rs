@@ -14,6 +14,7 @@ use tower_layer::{Identity, Stack};
 use tower_service::Service;
 
 use super::Domain;
+use super::arrival::ArrivalLimits;
 use super::auth::{AccessTable, AuthenticationLayer, Authenticator};
 use super::connection::Options;
 use super::drain::{Drain, Hook};
@@ -22,6 +23,7 @@ use super::rate::RateLimitLayer;
 use super::router::Router;
 use super::shed::LoadShed;
 use super::size::MessageSizeLayer;
+use super::streams::StreamLimits;
 use super::telemetry::CallObserver;
 use super::tls::ServerTlsOptions;
 use crate::random::Random;
@@ -37,6 +39,8 @@ use crate::random::Random;
 /// | keepalive | after 30 s; a sign of life may take 10 s | A8, shorter |
 /// | headers of a call | 16 KiB | gRPC's 8 KiB, doubled as in tonic |
 /// | message | 4 MiB | gRPC |
+/// | first message of a call | within 10 s | ours, see [`ArrivalLimits`] |
+/// | streams | 2048, 32 of a principal | ours, see [`StreamLimits`] |
 /// | timeout of a call; calls in flight; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]
@@ -59,7 +63,9 @@ pub(super) struct Settings {
     pub authentication: AuthenticationLayer,
     pub access: Option<AccessTable>,
     pub by_principal: RateLimitLayer,
+    pub arrival: ArrivalLimits,
     pub load_shed: Option<LoadShed>,
+    pub streams: StreamLimits,
     pub max_message_size: usize,
     pub descriptors: Vec<Vec<u8>>,
     pub reflection: bool,
@@ -100,7 +106,9 @@ impl Default for Settings {
             authentication: AuthenticationLayer::default(),
             access: None,
             by_principal: RateLimitLayer::default(),
+            arrival: ArrivalLimits::default(),
             load_shed: None,
+            streams: StreamLimits::default(),
             max_message_size: MessageSizeLayer::DEFAULT,
             descriptors: Vec::new(),
             reflection: true,
@@ -237,6 +245,31 @@ impl<L> Builder<L> {
     /// ```
     pub fn max_message_size(mut self, bytes: usize) -> Self {
         self.settings.max_message_size = bytes;
+        self
+    }
+
+    /// How a request may arrive: the time of its first message, and the bytes of messages that are not whole yet. Before its
+    /// first message is there, a call holds nothing.
+    ///
+    /// ```
+    /// # use std::time::Duration; use meshwork::{Server, server::ArrivalLimits};
+    /// let limits = ArrivalLimits { first_message: Duration::from_secs(30), ..ArrivalLimits::default() };
+    /// let server = Server::builder().arrival(limits);
+    /// ```
+    pub fn arrival(mut self, limits: ArrivalLimits) -> Self {
+        self.settings.arrival = limits;
+        self
+    }
+
+    /// How many streams may be open, for each caller and in all; calls are counted apart from them, by
+    /// [`Builder::load_shed`]. Which methods stream is known from the [`Builder::descriptors`].
+    ///
+    /// ```
+    /// # use meshwork::{Server, server::StreamLimits};
+    /// let server = Server::builder().stream_limits(StreamLimits { per_address: 256, ..StreamLimits::default() });
+    /// ```
+    pub fn stream_limits(mut self, limits: StreamLimits) -> Self {
+        self.settings.streams = limits;
         self
     }
 

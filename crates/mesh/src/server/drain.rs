@@ -1,26 +1,22 @@
 //! The end of a server: its phases, and the layer that ends its streams.
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use prost::Message as _;
-use prost_types::FileDescriptorSet;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::Domain;
 use super::body::trailers;
-use super::{Domain, exempt};
+use super::methods::StreamingMethods;
 use crate::framing::Framing;
 
 /// When a client whose stream has ended may come again: another server takes it at once.
@@ -45,49 +41,6 @@ pub struct Drain {
 impl Default for Drain {
     fn default() -> Self {
         Self { delay: Duration::from_secs(5), grace: Duration::from_secs(15), hooks: Duration::from_secs(3) }
-    }
-}
-
-/// The methods that answer with a stream, by path.
-#[derive(Clone, Debug, Default)]
-pub struct StreamingMethods(Arc<HashSet<Box<str>, RandomState>>);
-
-impl StreamingMethods {
-    /// Those of an encoded `FileDescriptorSet`.
-    ///
-    /// # Errors
-    /// When it is none.
-    pub fn decode(set: &[u8]) -> Result<Self, prost::DecodeError> {
-        let mut methods = HashSet::default();
-        for file in FileDescriptorSet::decode(set)?.file {
-            let dot = if file.package().is_empty() { "" } else { "." };
-            for service in &file.service {
-                for method in service.method.iter().filter(|method| method.server_streaming()) {
-                    let path = format!("/{}{dot}{}/{}", file.package(), service.name(), method.name());
-                    methods.insert(path.into());
-                }
-            }
-        }
-        Ok(Self(Arc::new(methods)))
-    }
-
-    /// These and `others`.
-    #[must_use]
-    pub fn and(mut self, others: Self) -> Self {
-        Arc::make_mut(&mut self.0).extend(others.0.iter().cloned());
-        self
-    }
-
-    /// Whether the method at `path` answers with a stream; health's `Watch` and reflection do.
-    pub fn contains(&self, path: &str) -> bool {
-        self.0.contains(path) || path == "/grpc.health.v1.Health/Watch" || exempt::is_reflection(path)
-    }
-}
-
-impl<P: Into<Box<str>>> FromIterator<P> for StreamingMethods {
-    /// The methods at these paths, `/package.Service/Method`.
-    fn from_iter<I: IntoIterator<Item = P>>(paths: I) -> Self {
-        Self(Arc::new(paths.into_iter().map(Into::into).collect()))
     }
 }
 

@@ -13,25 +13,30 @@
 //!
 //! # The path of a call
 //!
-//! accept (TLS, peer identity, age, limits) → telemetry → panic guard → drain → deadline → limit by address → identity →
-//! authorisation → limit by principal → load shedding → message size → the user's layers → handler. Health checks pass by
-//! identity, limits and shedding. The order is fixed; each step is a tower layer that can be used by itself:
+//! accept (TLS, peer identity, age, limits) → telemetry → size of the status → panic guard → drain → deadline → limit by
+//! address → identity → authorisation → limit by principal → arrival of the request → load shedding and streams → message size
+//! → the user's layers → handler. Health checks pass by identity, limits and shedding. The order is fixed; each step is a
+//! tower layer that can be used by itself:
 //!
 //! | step | layer | answers |
 //! |---|---|---|
 //! | telemetry | [`TelemetryLayer`] | |
+//! | size of the status | [`StatusSizeLayer`] | |
 //! | panic guard | [`PanicGuardLayer`] | INTERNAL |
 //! | drain | [`DrainLayer`] | UNAVAILABLE at the end of a stream |
 //! | deadline | [`ServerDeadlineLayer`] | DEADLINE_EXCEEDED |
 //! | limit by address, by principal | [`rate::RateLimitLayer`] | RESOURCE_EXHAUSTED |
 //! | identity | [`auth::AuthenticationLayer`] | UNAUTHENTICATED |
 //! | authorisation | [`auth::AuthorizationLayer`] | UNAUTHENTICATED, PERMISSION_DENIED |
-//! | load shedding | [`LoadShedLayer`] | UNAVAILABLE |
+//! | arrival of the request | [`ArrivalLayer`] | DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED |
+//! | load shedding, streams | [`LoadShedLayer`] | UNAVAILABLE, RESOURCE_EXHAUSTED |
 //! | message size | [`MessageSizeLayer`] | RESOURCE_EXHAUSTED |
 
 mod accept;
+mod arrival;
 pub mod auth;
 mod body;
+mod bound;
 mod builder;
 mod connection;
 mod deadline;
@@ -40,6 +45,7 @@ mod exempt;
 mod handshake;
 pub mod health;
 mod listener;
+mod methods;
 pub mod ops;
 mod panic;
 mod peer;
@@ -52,20 +58,25 @@ mod shed;
 pub mod signal;
 mod size;
 mod stack;
+mod streams;
 mod telemetry;
 mod tls;
 
+pub use self::arrival::{ArrivalFuture, ArrivalLayer, ArrivalLimits, ArrivalService, Arrived};
+pub use self::bound::{StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService};
 pub use self::builder::Builder;
 pub use self::deadline::{ServerDeadlineBody, ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService};
-pub use self::drain::{Drain, DrainBody, DrainFuture, DrainLayer, DrainService, StreamingMethods};
+pub use self::drain::{Drain, DrainBody, DrainFuture, DrainLayer, DrainService};
 pub use self::exempt::{is_health_check, is_reflection};
 pub use self::listener::Listener;
+pub use self::methods::StreamingMethods;
 pub use self::panic::{PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService};
 pub use self::peer::{Peer, PeerIdentity};
 pub use self::refusal::{Domain, push_back};
 pub use self::router::Router;
 pub use self::shed::{LoadShed, LoadShedFuture, LoadShedLayer, LoadShedService, Place};
 pub use self::size::{MessageSizeFuture, MessageSizeLayer, MessageSizeService, SizedRequest, SizedResponse};
+pub use self::streams::{StreamBudget, StreamLimits};
 pub use self::telemetry::{
     CallEnd, CallObserver, Following, IncomingCall, TelemetryFuture, TelemetryLayer, TelemetryService,
 };

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
 use rustls_pki_types::CertificateDer;
@@ -50,6 +50,11 @@ impl Peer {
         self.0.address
     }
 
+    /// The network that it counts for where callers are told apart by address; `None` without an address.
+    pub(super) fn network_key(&self) -> Option<Network> {
+        self.0.address.map(|address| Network::of(address.ip()))
+    }
+
     /// Its network as `name` writes it: once for a connection, however many calls it has.
     pub(super) fn network(&self, name: impl FnOnce(Option<SocketAddr>) -> String) -> &str {
         self.0.network.get_or_init(|| name(self.0.address).into())
@@ -63,6 +68,31 @@ impl Peer {
     /// The certificates that it has shown, its own first.
     pub fn certificates(&self) -> &[CertificateDer<'static>] {
         &self.0.certificates
+    }
+}
+
+/// The bits of an IPv6 address that tell clients apart.
+const IPV6_PREFIX: u32 = 64;
+
+/// The network of a client: an IPv4 address, or the /64 of an IPv6 address, all of which one client commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Network(IpAddr);
+
+impl Network {
+    pub(super) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX))).into(),
+            address => address,
+        })
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V6(network) => write!(f, "{network}/{IPV6_PREFIX}"),
+            IpAddr::V4(address) => write!(f, "{address}"),
+        }
     }
 }
 

@@ -16,18 +16,22 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::accept::Connections;
+use super::arrival::ArrivalLayer;
 use super::auth::AuthorizationLayer;
+use super::bound::StatusSizeLayer;
 use super::builder::{Builder, Settings};
 use super::connection::Ends;
 use super::deadline::ServerDeadlineLayer;
-use super::drain::{Drain, DrainLayer, Hook, StreamingMethods};
+use super::drain::{Drain, DrainLayer, Hook};
 use super::handshake::Handshakes;
 use super::health::Health;
+use super::methods::StreamingMethods;
 use super::panic::PanicGuardLayer;
 use super::router::Router;
 use super::shed::LoadShedLayer;
 use super::size::MessageSizeLayer;
 use super::stack::{Handlers, Layers};
+use super::streams::StreamBudget;
 use super::telemetry::TelemetryLayer;
 use super::tls::ServerTls;
 use super::{Listener, ServerError, reflection, signal};
@@ -122,18 +126,22 @@ fn layers(settings: &Settings, stopping: &CancellationToken) -> Result<Layers, S
         streams = streams.and(StreamingMethods::decode(set).map_err(ServerError::Descriptors)?);
     }
     let access = settings.access.clone().map(|table| AuthorizationLayer::new(table, domain()));
-    let load_shed = settings.load_shed.clone().map(|limit| LoadShedLayer::new(limit, domain()));
+    let message_size = MessageSizeLayer::new(settings.max_message_size, domain());
+    let load_shed = settings.load_shed.clone().map(|limit| LoadShedLayer::new(limit, domain())).unwrap_or_default();
+    let budget = StreamBudget::new(settings.streams);
     Ok(Layers {
         telemetry: settings.observer.clone().map(TelemetryLayer::new).unwrap_or_default(),
+        status_size: StatusSizeLayer::new(),
         panic_guard: PanicGuardLayer::new(domain()),
-        drain: DrainLayer::new(stopping.clone(), streams, domain()),
+        drain: DrainLayer::new(stopping.clone(), streams.clone(), domain()),
         deadline: ServerDeadlineLayer::new(settings.timeout, domain()),
         by_address: settings.by_address.clone(),
         authentication: settings.authentication.clone(),
         authorization: access.unwrap_or_default(),
         by_principal: settings.by_principal.clone(),
-        load_shed: load_shed.unwrap_or_default(),
-        message_size: MessageSizeLayer::new(settings.max_message_size, domain()),
+        arrival: ArrivalLayer::new(settings.arrival, streams.clone(), message_size, domain()),
+        load_shed: load_shed.streams(budget, streams, domain()),
+        message_size,
     })
 }
 

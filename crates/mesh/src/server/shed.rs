@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::methods::StreamingMethods;
+use super::streams::{StreamBudget, StreamPlace};
 use super::{Domain, exempt};
 use crate::limit::HeldBody;
 
@@ -33,7 +35,7 @@ struct Count {
 }
 
 impl LoadShed {
-    /// At most `limit` calls at once; streams count to their end.
+    /// At most `limit` calls at once. Streams count to their end, unless the layer has a budget for them.
     pub fn new(limit: usize) -> Self {
         Self(Arc::new(Count { limit, in_flight: AtomicUsize::new(0), refused: AtomicU64::new(0) }))
     }
@@ -48,10 +50,10 @@ impl LoadShed {
         self.0.refused.load(Ordering::Relaxed)
     }
 
-    fn try_acquire(&self) -> Option<Place> {
+    fn try_acquire(&self) -> Option<CallPlace> {
         let more = |now: usize| (now < self.0.limit).then_some(now + 1);
         match self.0.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, more) {
-            Ok(_) => Some(Place(Arc::clone(&self.0))),
+            Ok(_) => Some(CallPlace(Arc::clone(&self.0))),
             Err(_) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
                 None
@@ -60,11 +62,20 @@ impl LoadShed {
     }
 }
 
-/// The place of one call; dropped at the end of its response, it is free again.
+/// The place of one call or stream; dropped at the end of its response, it is free again.
 #[derive(Debug)]
-pub struct Place(Arc<Count>);
+pub struct Place(#[expect(dead_code, reason = "counts while it lives")] Held);
 
-impl Drop for Place {
+#[derive(Debug)]
+enum Held {
+    Call(#[expect(dead_code, reason = "counts while it lives")] CallPlace),
+    Stream(#[expect(dead_code, reason = "counts while it lives")] StreamPlace),
+}
+
+#[derive(Debug)]
+struct CallPlace(Arc<Count>);
+
+impl Drop for CallPlace {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
     }
@@ -73,16 +84,46 @@ impl Drop for Place {
 /// Refuses calls above a [`LoadShed`] limit with UNAVAILABLE, before any work was done for them: a client that retries goes to
 /// another server. Nothing waits: a queue in front of a server that is too slow only makes every answer late. Health checks
 /// pass. By default there is no limit.
+///
+/// Streams last, so that they would take the places of all calls; with [`LoadShedLayer::streams`] they have a budget of their
+/// own, and who is above it is refused with RESOURCE_EXHAUSTED.
 #[derive(Clone, Debug, Default)]
 pub struct LoadShedLayer {
     limit: Option<LoadShed>,
+    streams: Option<(StreamBudget, StreamingMethods)>,
     domain: Domain,
 }
 
 impl LoadShedLayer {
     /// Holds calls to `limit`; errors carry `domain`.
     pub fn new(limit: LoadShed, domain: Domain) -> Self {
-        Self { limit: Some(limit), domain }
+        Self { limit: Some(limit), streams: None, domain }
+    }
+
+    /// Counts the streams of `methods` in `budget` instead; errors carry `domain`.
+    #[must_use]
+    pub fn streams(self, budget: StreamBudget, methods: StreamingMethods, domain: Domain) -> Self {
+        Self { streams: Some((budget, methods)), domain, ..self }
+    }
+
+    /// A place for the call, if it needs one.
+    fn place<A>(&self, request: &Request<A>) -> Result<Option<Place>, Status> {
+        let path = request.uri().path();
+        if exempt::is_health_check(path) {
+            return Ok(None);
+        }
+        if let Some((budget, methods)) = &self.streams
+            && methods.is_stream(path)
+        {
+            return budget.acquire(request, self.domain).map(|place| Some(Place(Held::Stream(place))));
+        }
+        match &self.limit {
+            None => Ok(None),
+            Some(limit) => match limit.try_acquire() {
+                Some(place) => Ok(Some(Place(Held::Call(place)))),
+                None => Err(self.overloaded()),
+            },
+        }
     }
 
     fn overloaded(&self) -> Status {
@@ -121,14 +162,10 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let place = match &self.layer.limit {
-            Some(limit) if !exempt::is_health_check(request.uri().path()) => match limit.try_acquire() {
-                Some(place) => Some(place),
-                None => return LoadShedFuture { future: None, place: None, refused: Some(self.layer.overloaded()) },
-            },
-            _ => None,
-        };
-        LoadShedFuture { future: Some(self.inner.call(request)), place, refused: None }
+        match self.layer.place(&request) {
+            Ok(place) => LoadShedFuture { future: Some(self.inner.call(request)), place, refused: None },
+            Err(status) => LoadShedFuture { future: None, place: None, refused: Some(status) },
+        }
     }
 }
 

@@ -37,7 +37,12 @@ impl MessageSizeLayer {
         Self { max, domain }
     }
 
-    fn too_large(&self, length: u32) -> Status {
+    /// The most bytes of a message.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    pub(super) fn too_large(&self, length: u32) -> Status {
         let (length, max) = (length.to_string(), self.max.to_string());
         let message = format!("a message of {length} bytes is larger than the {max} bytes that this server takes");
         let metadata = [("length", length.as_str()), ("limit", max.as_str())];

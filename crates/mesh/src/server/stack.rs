@@ -14,7 +14,9 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::arrival::{ArrivalLayer, ArrivalService};
 use super::auth::{AuthenticationLayer, AuthenticationService, AuthorizationLayer, AuthorizationService};
+use super::bound::{StatusSizeLayer, StatusSizeService};
 use super::deadline::{ServerDeadlineLayer, ServerDeadlineService};
 use super::drain::{DrainLayer, DrainService};
 use super::panic::{PanicGuardLayer, PanicGuardService};
@@ -27,6 +29,7 @@ use super::telemetry::{TelemetryLayer, TelemetryService};
 #[derive(Clone, Default)]
 pub(super) struct Layers {
     pub telemetry: TelemetryLayer,
+    pub status_size: StatusSizeLayer,
     pub panic_guard: PanicGuardLayer,
     pub drain: DrainLayer,
     pub deadline: ServerDeadlineLayer,
@@ -34,33 +37,26 @@ pub(super) struct Layers {
     pub authentication: AuthenticationLayer,
     pub authorization: AuthorizationLayer,
     pub by_principal: RateLimitLayer,
+    pub arrival: ArrivalLayer,
     pub load_shed: LoadShedLayer,
     pub message_size: MessageSizeLayer,
 }
 
 /// Handlers under all layers.
-pub(super) type Stacked<H> = TelemetryService<
-    PanicGuardService<
-        DrainService<
-            ServerDeadlineService<
-                RateLimitService<
-                    AuthenticationService<
-                        AuthorizationService<RateLimitService<LoadShedService<MessageSizeService<H>>>>,
-                    >,
-                >,
-            >,
-        >,
-    >,
->;
+pub(super) type Stacked<H> = TelemetryService<StatusSizeService<PanicGuardService<DrainService<Timed<H>>>>>;
+
+type Timed<H> = ServerDeadlineService<RateLimitService<AuthenticationService<AuthorizationService<Admitted<H>>>>>;
+
+type Admitted<H> = RateLimitService<ArrivalService<LoadShedService<MessageSizeService<H>>>>;
 
 impl Layers {
     /// Puts all layers around `handlers`.
     pub(super) fn around<H>(&self, handlers: H) -> Stacked<H> {
-        let admitted = self.load_shed.layer(self.message_size.layer(handlers));
+        let admitted = self.arrival.layer(self.load_shed.layer(self.message_size.layer(handlers)));
         let authorized = self.authorization.layer(self.by_principal.layer(admitted));
         let authenticated = self.by_address.layer(self.authentication.layer(authorized));
         let bounded = self.drain.layer(self.deadline.layer(authenticated));
-        self.telemetry.layer(self.panic_guard.layer(bounded))
+        self.telemetry.layer(self.status_size.layer(self.panic_guard.layer(bounded)))
     }
 }
 

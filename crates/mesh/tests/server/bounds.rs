@@ -63,8 +63,8 @@ async fn the_second_message_of_a_stream_is_held_to_the_size_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_above_the_limit_are_shed_at_once_and_streams_count_to_their_end() {
-    let limit = LoadShed::new(2);
+async fn calls_above_the_limit_are_shed_at_once_and_streams_take_no_place_of_theirs() {
+    let limit = LoadShed::new(1);
     let server = Running::start(Server::builder().load_shed(limit.clone()));
     let channel = server.channel();
     let held = stream(&channel, FLOOD, Request::new(String::new())).await.unwrap();
@@ -72,7 +72,7 @@ async fn calls_above_the_limit_are_shed_at_once_and_streams_count_to_their_end()
         let channel = channel.clone();
         async move { unary(&channel, SLEEP, "1000").await }
     });
-    until("two calls are in flight", || limit.in_flight() == 2).await;
+    until("a call is in flight", || limit.in_flight() == 1).await;
     let begin = tokio::time::Instant::now();
     let status = unary(&channel, UNARY, "one more").await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "meshwork/OVERLOADED"));
@@ -91,6 +91,61 @@ struct Nobody;
 impl Authenticator for Nobody {
     fn authenticate(&self, _: &http::HeaderMap, _: Option<&Peer>) -> Authenticated {
         Authenticated::Now(Err(Status::unauthenticated("nobody")))
+    }
+}
+
+/// Refuses with a status of a megabyte.
+#[tokio::test(start_paused = true)]
+async fn a_status_is_cut_to_what_every_client_takes_whoever_made_it() {
+    let layer = tower::layer::layer_fn(|routes: meshwork::server::Router| {
+        drop(routes);
+        tower::service_fn(async |request: http::Request<tonic::body::Body>| {
+            let details = bytes::Bytes::from(vec![1; 1 << 20]);
+            let status = Status::with_details(Code::NotFound, "long ".repeat(200_000), details);
+            Ok::<_, std::convert::Infallible>(match request.uri().path() {
+                UNARY => status.into_http(),
+                _ => http::Response::new(tonic::body::Body::new(Ends(Some(status)))),
+            })
+        })
+    });
+    let server = Running::start_layered(Server::builder().layer(layer));
+    let channel = server.channel();
+    for path in [UNARY, FLOOD] {
+        use tower::Service as _;
+        let request = http::Request::post(path).body(tonic::body::Body::new(http_body_util::Full::new(empty())));
+        let response = channel.clone().call(request.unwrap()).await.unwrap();
+        let headers = match path {
+            UNARY => response.headers().clone(),
+            _ => http_body_util::BodyExt::collect(response.into_body()).await.unwrap().trailers().unwrap().clone(),
+        };
+        let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        assert!(size < 8 << 10, "{path}: {size}");
+        let status = Status::from_header_map(&headers).unwrap();
+        assert!(status.code() == Code::NotFound && status.message().ends_with('…'), "{path}: {status}");
+    }
+}
+
+/// A message without a byte.
+fn empty() -> bytes::Bytes {
+    bytes::Bytes::from_static(&[0; 5])
+}
+
+/// A body that is nothing but trailers.
+struct Ends(Option<Status>);
+
+impl http_body::Body for Ends {
+    type Data = bytes::Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<bytes::Bytes>, Status>>> {
+        std::task::Poll::Ready(self.0.take().map(|status| {
+            let mut trailers = http::HeaderMap::new();
+            status.add_header(&mut trailers)?;
+            Ok(http_body::Frame::trailers(trailers))
+        }))
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod arrival;
 mod bounds;
 mod connections;
 mod deadlines;
@@ -10,5 +11,6 @@ mod h2spec;
 mod hostile;
 mod order;
 mod rolling;
+mod streams;
 mod support;
 mod tls;

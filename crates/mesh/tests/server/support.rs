@@ -152,6 +152,7 @@ pub fn descriptors() -> Vec<u8> {
     let method = |name: &str, streams: bool| MethodDescriptorProto {
         name: Some(name.to_owned()),
         server_streaming: Some(streams),
+        client_streaming: Some(name == "Upload"),
         ..MethodDescriptorProto::default()
     };
     let methods =

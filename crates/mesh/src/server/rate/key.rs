@@ -1,7 +1,7 @@
 //! The names of buckets: whom a call is counted for, as text.
 
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::Request;
 use sha2::{Digest as _, Sha256};
@@ -10,9 +10,8 @@ use smallvec::SmallVec;
 use super::rule::Key;
 use crate::server::Peer;
 use crate::server::auth::Principal;
+use crate::server::peer::Network;
 
-/// The bits of an IPv6 address that tell clients apart.
-const IPV6_PREFIX: u32 = 64;
 /// Longer values stand there as their digest: what a caller writes into a header is no reason to keep kilobytes of it.
 const LONGEST: usize = 96;
 
@@ -112,7 +111,8 @@ impl BucketName {
     /// The network that the call's connection comes from. Those without an address (Unix sockets) count as one.
     fn push_address<A>(&mut self, request: &Request<A>) {
         let name = |address: Option<SocketAddr>| {
-            Client(address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip())).to_string()
+            let network = Network::of(address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip()));
+            format!("address:{network}")
         };
         match request.extensions().get::<Peer>() {
             Some(peer) => self.push(peer.network(name)),
@@ -135,21 +135,6 @@ impl fmt::Write for BucketName {
 
 fn subject<A>(request: &Request<A>) -> Option<&str> {
     request.extensions().get::<Principal>().map(Principal::subject)
-}
-
-/// The client behind an address.
-struct Client(IpAddr);
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.to_canonical() {
-            IpAddr::V6(address) => {
-                let network = Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << (128 - IPV6_PREFIX)));
-                write!(f, "address:{network}/{IPV6_PREFIX}")
-            }
-            address => write!(f, "address:{address}"),
-        }
-    }
 }
 
 #[cfg(test)]

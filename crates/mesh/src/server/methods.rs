@@ -1,0 +1,82 @@
+//! Which methods stream, as the descriptors say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+
+use super::exempt;
+
+/// Which methods take or answer with a stream, by path.
+#[derive(Clone, Debug, Default)]
+pub struct StreamingMethods(Arc<HashMap<Box<str>, Streams, RandomState>>);
+
+/// What a method streams.
+#[derive(Clone, Copy, Debug, Default)]
+struct Streams {
+    requests: bool,
+    answers: bool,
+}
+
+impl StreamingMethods {
+    /// Those of an encoded `FileDescriptorSet`.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn decode(set: &[u8]) -> Result<Self, prost::DecodeError> {
+        let mut methods = HashMap::default();
+        for file in FileDescriptorSet::decode(set)?.file {
+            let dot = if file.package().is_empty() { "" } else { "." };
+            for service in &file.service {
+                for method in &service.method {
+                    let path = format!("/{}{dot}{}/{}", file.package(), service.name(), method.name());
+                    let streams = Streams { requests: method.client_streaming(), answers: method.server_streaming() };
+                    methods.insert(path.into(), streams);
+                }
+            }
+        }
+        Ok(Self(Arc::new(methods)))
+    }
+
+    /// These and `others`.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        Arc::make_mut(&mut self.0).extend(others.0.iter().map(|(path, streams)| (path.clone(), *streams)));
+        self
+    }
+
+    /// Whether the method at `path` answers with a stream; health's `Watch` and reflection do.
+    pub fn contains(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|streams| streams.answers)
+    }
+
+    /// Whether the method at `path` takes a stream or answers with one.
+    pub fn is_stream(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|streams| streams.answers || streams.requests)
+    }
+
+    /// Whether the method at `path` is known to take exactly one message.
+    pub fn takes_one_message(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|streams| !streams.requests)
+    }
+
+    fn find(&self, path: &str) -> Option<Streams> {
+        match self.0.get(path) {
+            Some(streams) => Some(*streams),
+            None if path == "/grpc.health.v1.Health/Watch" => Some(Streams { requests: false, answers: true }),
+            None if exempt::is_health_check(path) => Some(Streams::default()),
+            None if exempt::is_reflection(path) => Some(Streams { requests: true, answers: true }),
+            None => None,
+        }
+    }
+}
+
+impl<P: Into<Box<str>>> FromIterator<P> for StreamingMethods {
+    /// The methods at these paths, `/package.Service/Method`, each of which answers with a stream.
+    fn from_iter<I: IntoIterator<Item = P>>(paths: I) -> Self {
+        let answers = Streams { requests: false, answers: true };
+        Self(Arc::new(paths.into_iter().map(|path| (path.into(), answers)).collect()))
+    }
+}

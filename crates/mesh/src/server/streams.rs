@@ -1,0 +1,140 @@
+//! The budget of streams: apart from calls, and per caller before it is shared.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use http::Request;
+use tonic::{Code, Status};
+
+use super::peer::Network;
+use super::{Domain, Peer};
+use crate::server::auth::Principal;
+
+/// How many streams may be open at once on a server; 0: no limit of that kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// In all; 2048.
+    pub total: usize,
+    /// Of one principal; without one, of one address. 32.
+    pub per_principal: usize,
+    /// Of one address (of IPv6, one /64), whoever they belong to; 0. On a port that everybody may reach it bounds what one
+    /// machine gets with many accounts; behind a proxy all callers have the proxy's address.
+    pub per_address: usize,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self { total: 2048, per_principal: 32, per_address: 0 }
+    }
+}
+
+/// The streams that are open. Clones are the same budget.
+#[derive(Clone, Debug)]
+pub struct StreamBudget(Arc<Budget>);
+
+#[derive(Debug)]
+struct Budget {
+    limits: StreamLimits,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    total: usize,
+    principals: HashMap<Box<str>, usize, RandomState>,
+    addresses: HashMap<Network, usize, RandomState>,
+}
+
+impl StreamBudget {
+    /// A budget of which nothing is used.
+    pub fn new(limits: StreamLimits) -> Self {
+        Self(Arc::new(Budget { limits, open: Mutex::default() }))
+    }
+
+    /// How many streams are open.
+    pub fn open(&self) -> usize {
+        self.0.lock().total
+    }
+
+    /// A place for the stream that `request` asks for.
+    ///
+    /// # Errors
+    /// RESOURCE_EXHAUSTED, with the limit that is reached. It speaks against no server, so that no client's circuit breaker
+    /// opens for it.
+    pub(super) fn acquire<A>(&self, request: &Request<A>, domain: Domain) -> Result<StreamPlace, Status> {
+        let limits = &self.0.limits;
+        let address = request.extensions().get::<Peer>().and_then(Peer::network_key);
+        let principal = request.extensions().get::<Principal>().map(Principal::subject);
+        let mut open = self.0.lock();
+        let count = |limit: usize, now: usize| limit != 0 && now >= limit;
+        let of_address = address.and_then(|address| open.addresses.get(&address)).copied().unwrap_or(0);
+        if address.is_some() && count(limits.per_address, of_address) {
+            return Err(too_many(domain, "address", "this address", limits.per_address));
+        }
+        // Who has no account counts by the address.
+        let own = match principal {
+            Some(principal) => open.principals.get(principal).copied().unwrap_or(0),
+            None => of_address,
+        };
+        if (principal.is_some() || address.is_some()) && count(limits.per_principal, own) {
+            return Err(too_many(domain, "principal", "this caller", limits.per_principal));
+        }
+        if count(limits.total, open.total) {
+            return Err(too_many(domain, "server", "all callers of this server", limits.total));
+        }
+        open.total += 1;
+        if let Some(principal) = principal {
+            *open.principals.entry(principal.into()).or_default() += 1;
+        }
+        if let Some(address) = address {
+            *open.addresses.entry(address).or_default() += 1;
+        }
+        Ok(StreamPlace { budget: Arc::clone(&self.0), principal: principal.map(Into::into), address })
+    }
+}
+
+fn too_many(domain: Domain, scope: &str, of: &str, limit: usize) -> Status {
+    let limit = limit.to_string();
+    let message = format!("there are {limit} open streams of {of}, as many as may be; end one, and open another then");
+    domain.refuse(Code::ResourceExhausted, "TOO_MANY_STREAMS", message, &[("scope", scope), ("limit", &limit)])
+}
+
+impl Budget {
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        // No count is left half changed by a panic.
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of one stream; dropped at its end, it is free again.
+#[derive(Debug)]
+pub(super) struct StreamPlace {
+    budget: Arc<Budget>,
+    principal: Option<Box<str>>,
+    address: Option<Network>,
+}
+
+impl Drop for StreamPlace {
+    fn drop(&mut self) {
+        let mut open = self.budget.lock();
+        open.total -= 1;
+        if let Some(principal) = self.principal.take() {
+            release(&mut open.principals, principal);
+        }
+        if let Some(address) = self.address {
+            release(&mut open.addresses, address);
+        }
+    }
+}
+
+/// Who has none left is forgotten.
+fn release<K: Eq + Hash>(counts: &mut HashMap<K, usize, RandomState>, key: K) {
+    if let std::collections::hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
+        }
+    }
+}
