@@ -35,7 +35,7 @@ impl Default for Config {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             auth: AuthConfig::default(),
-            server: ServerConfig::default(),
+            server: ServerConfig::default().public(),
             client: ClientConfig::default(),
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork::server::{Drain, ServerTlsOptions};
+use meshwork::server::{ArrivalLimits, Drain, ServerTlsOptions, StreamLimits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,8 +19,27 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_connection_age: Duration,
-    /// The most calls in flight. What is above is refused at once as UNAVAILABLE, so that what is below stays quick.
+    /// The most calls in flight, streams apart. What is above is refused at once as UNAVAILABLE, so that what is below stays
+    /// quick.
     pub max_in_flight: usize,
+    /// The most streams that are open, of all callers together. What is above is refused as RESOURCE_EXHAUSTED. 0: no limit.
+    pub max_streams: usize,
+    /// The most streams of one account; without one, of one address. 0: no limit.
+    pub max_streams_per_caller: usize,
+    /// The most streams of one address, whoever they belong to. 0: no limit, as it must be where all callers come through
+    /// the gateway.
+    pub max_streams_per_address: usize,
+    /// How long the first message of a call may take, and the only one of a call with one. Before it is there, a call holds
+    /// nothing.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub first_message_timeout: Duration,
+    /// The most bytes of messages on their way that are held for one address.
+    pub max_arriving_bytes_per_address: usize,
+    /// The most bytes of messages on their way that are held in all, beside 64 KiB for each address.
+    pub max_arriving_bytes: usize,
+    /// The most bytes of a call's headers, as HTTP/2 counts them.
+    pub max_header_list_size: u32,
     /// The most bytes of a message; at most 4 MiB.
     pub max_message_size: usize,
     /// How long a call may take at most, streams included, whatever its caller allows. 0: as long as its caller allows.
@@ -57,12 +76,20 @@ pub struct TlsConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let drain = Drain::default();
+        let (drain, streams, arrival) = (Drain::default(), StreamLimits::default(), ArrivalLimits::default());
         Self {
             tls: TlsConfig::default(),
             max_connections: 10_000,
             max_connection_age: Duration::ZERO,
             max_in_flight: 4096,
+            max_streams: streams.total,
+            max_streams_per_caller: streams.per_principal,
+            max_streams_per_address: streams.per_address,
+            first_message_timeout: arrival.first_message,
+            // Behind the gateway all callers have one address.
+            max_arriving_bytes_per_address: arrival.bytes,
+            max_arriving_bytes: arrival.bytes,
+            max_header_list_size: 16 << 10,
             max_message_size: 4 << 20,
             timeout: Duration::ZERO,
             reflection: true,
@@ -91,6 +118,31 @@ impl TlsConfig {
 }
 
 impl ServerConfig {
+    /// For a port that everybody may reach: one address gets a share of what one account may have many times.
+    #[must_use]
+    pub fn public(self) -> Self {
+        let bytes = ArrivalLimits::default().bytes_per_address;
+        Self { max_streams_per_address: 256, max_arriving_bytes_per_address: bytes, ..self }
+    }
+
+    /// How many streams may be open.
+    pub fn streams(&self) -> StreamLimits {
+        StreamLimits {
+            total: self.max_streams,
+            per_principal: self.max_streams_per_caller,
+            per_address: self.max_streams_per_address,
+        }
+    }
+
+    /// How requests may arrive.
+    pub fn arrival(&self) -> ArrivalLimits {
+        ArrivalLimits {
+            first_message: self.first_message_timeout,
+            bytes_per_address: self.max_arriving_bytes_per_address,
+            bytes: self.max_arriving_bytes,
+        }
+    }
+
     /// How the port stops.
     pub fn drain(&self) -> Drain {
         Drain { delay: self.drain_delay, grace: self.drain_grace, ..Drain::default() }

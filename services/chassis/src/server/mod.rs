@@ -64,6 +64,9 @@ pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier,
         .reflection(config.reflection)
         .max_connections(config.max_connections)
         .load_shed(LoadShed::new(config.max_in_flight))
+        .stream_limits(config.streams())
+        .arrival(config.arrival())
+        .max_header_list_size(config.max_header_list_size)
         .max_message_size(config.max_message_size)
         .drain(config.drain());
     if let Some(tls) = config.tls.options() {
