@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::Builder;
 use http::{HeaderName, HeaderValue};
-use meshwork_api::meshwork::products::v1::{GetProductRequest, ListProductsRequest};
+use meshwork_api::meshwork::products::v1::GetProductRequest;
 use tokio::task::JoinSet;
 
 use super::connections::idle;
 use super::streams::{follow, hold};
-use super::wire::{Wire, frame, framed, head_of, send_all, set};
+use super::wire::{Wire, frame, framed, head_of, next, send_all, set};
 use super::world::{Scene, method, sign_in};
 
 /// S3: 2,000 health watches from one address.
@@ -71,31 +71,28 @@ pub(crate) async fn forged_tokens(scene: Scene) {
     while callers.join_next().await.is_some() {}
 }
 
-/// S7: answers that nobody reads: windows of 16 bytes, from twenty addresses.
+/// A question for a file's descriptors: `file_containing_symbol`, which is field 4.
+fn question() -> Bytes {
+    let symbol = "meshwork.orders.v1.OrderService";
+    let mut request = vec![0x22, u8::try_from(symbol.len()).unwrap()];
+    request.extend(symbol.as_bytes());
+    frame(0, &request)
+}
+
+/// S7: answers that nobody reads: windows of 16 bytes, from twenty addresses, each with a hundred streams.
 pub(crate) async fn unread_answers(scene: Scene) {
     let mut builder = Builder::new();
     builder.initial_window_size(16).max_header_list_size(1 << 20).enable_push(false);
-    let body = framed(&ListProductsRequest { page_size: 200, ..ListProductsRequest::default() });
-    let mut reflected = Vec::new();
-    // A file's descriptors, by a symbol: `file_containing_symbol` is field 4.
-    for symbol in ["meshwork.orders.v1.OrderService", "meshwork.products.v1.ProductService"] {
-        let mut request = vec![0x22, u8::try_from(symbol.len()).unwrap()];
-        request.extend(symbol.as_bytes());
-        reflected.push(frame(0, &request));
-    }
+    let body = Bytes::from(question().repeat(20));
     let mut held = JoinSet::new();
     for _ in 0..20 {
         let from = scene.world.address();
         let Ok(wire) = Wire::open_with(from, scene.world.gateway, &builder).await else { continue };
-        for at in 0..100 {
-            let (scene, wire) = (scene.clone(), wire.clone());
-            let (path, body) = match at % 2 {
-                0 => (method::LIST_PRODUCTS, body.clone()),
-                _ => (method::REFLECTION, reflected[at / 2 % 2].clone()),
-            };
+        for _ in 0..100 {
+            let (scene, wire, body) = (scene.clone(), wire.clone(), body.clone());
             held.spawn(async move {
                 let unread = async {
-                    let mut started = wire.start(head_of(path, None, None), false).await?;
+                    let mut started = wire.start(head_of(method::REFLECTION, None, None), false).await?;
                     send_all(&mut started.body, body, true).await?;
                     let _unread = started.answer.await?.into_body();
                     scene.tally.note("unread");
@@ -108,24 +105,31 @@ pub(crate) async fn unread_answers(scene: Scene) {
     while held.join_next().await.is_some() {}
 }
 
-/// S13: 20,000 descriptor requests on one reflection stream.
+/// S13: 20,000 questions on one reflection stream, for which the rate limit asks one token.
 pub(crate) async fn reflection_flood(scene: Scene) {
     let Some(wire) = scene.wire(scene.world.address()).await else { return };
-    let symbol = "meshwork.orders.v1.OrderService";
-    let mut request = vec![0x22, u8::try_from(symbol.len()).unwrap()];
-    request.extend(symbol.as_bytes());
-    let request = frame(0, &request);
-    let many = Bytes::from(request.repeat(100));
+    let many = Bytes::from(question().repeat(100));
     let flood = async {
         let started = wire.start(head_of(method::REFLECTION, None, None), false).await?;
         let mut body = started.body;
-        // The answers are read by nobody until all is sent.
-        for _ in 0..200 {
-            send_all(&mut body, many.clone(), false).await?;
-            scene.tally.add("asked", 100);
+        let asking = async {
+            for _ in 0..200 {
+                send_all(&mut body, many.clone(), false).await?;
+                scene.tally.add("asked", 100);
+            }
+            std::future::pending::<Result<(), h2::Error>>().await
+        };
+        let reading = async {
+            let mut stream = started.answer.await?.into_body();
+            while let Some(data) = next(&mut stream).await {
+                scene.tally.add("KiB answered", u64::try_from(data?.len()).unwrap().div_ceil(1024));
+            }
+            Ok(())
+        };
+        tokio::select! {
+            ended = asking => ended,
+            ended = reading => ended,
         }
-        let _unread = started.answer.await?;
-        std::future::pending::<Result<(), h2::Error>>().await
     };
     hold(&scene, flood).await;
 }
@@ -137,13 +141,13 @@ pub(crate) async fn metadata_at_the_limit(scene: Scene) {
     for caller in 0..6 {
         let (scene, from, body) = (scene.clone(), scene.world.address(), body.clone());
         callers.spawn(async move {
-            let mut size = 15_500 + caller * 10;
+            let mut size = 15_700 + caller * 10;
             while scene.lasts() {
                 let Some(wire) = scene.wire(from).await else { continue };
                 while scene.lasts() && !wire.is_over() {
                     let mut head = head_of(method::GET_PRODUCT, None, None);
                     set(&mut head, "x-long", &"v".repeat(size));
-                    size = if size > 16_500 { 15_500 } else { size + 7 };
+                    size = if size > 16_400 { 15_700 } else { size + 31 };
                     if let Some(outcome) = scene.within(wire.call_with(head, body.clone())).await {
                         scene.tally.answer(&outcome);
                     }

@@ -28,10 +28,10 @@ fn targets(scene: &Scene, account: &Account) -> [(&'static str, Option<String>, 
     ]
 }
 
-/// Sends to each target what `wrong` makes of its call, from several addresses and by several accounts.
-async fn send(scene: &Scene, wrong: impl Fn(Call) -> Vec<Call>) {
+/// Sends to each target what `wrong` makes of its call, from several addresses and by `accounts` accounts.
+async fn send(scene: &Scene, accounts: usize, wrong: impl Fn(Call) -> Vec<Call>) {
     let mut calls = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..accounts {
         let account = scene.world.account();
         for (path, token, body) in targets(scene, &account) {
             calls.extend(wrong(Call { head: head_of(path, token.as_deref(), None), body }));
@@ -52,7 +52,7 @@ pub(crate) async fn garbage(scene: Scene) {
         // Nested deeper than anybody decodes.
         &[0x0b; 4000],
     ];
-    send(&scene, |call| {
+    send(&scene, 3, |call| {
         payloads.iter().map(|payload| Call { head: call.head.clone(), body: frame(0, payload) }).collect()
     })
     .await;
@@ -60,7 +60,7 @@ pub(crate) async fn garbage(scene: Scene) {
 
 /// Flags and encodings that don't fit the message.
 pub(crate) async fn compression(scene: Scene) {
-    send(&scene, |Call { head, body }| {
+    send(&scene, 3, |Call { head, body }| {
         let message = body.slice(5..);
         let coded = |encoding: &str, flag: u8, payload: &[u8]| {
             let mut head = head.clone();
@@ -86,7 +86,7 @@ pub(crate) async fn compression(scene: Scene) {
 
 /// Messages that break off, come twice, or not at all.
 pub(crate) async fn message_count(scene: Scene) {
-    send(&scene, |Call { head, body }| {
+    send(&scene, 3, |Call { head, body }| {
         let half = body.slice(..5 + (body.len() - 5) / 2);
         let twice = Bytes::from([body.as_ref(), body.as_ref()].concat());
         let and_a_half = Bytes::from([body.as_ref(), half.as_ref()].concat());
@@ -131,7 +131,7 @@ pub(crate) async fn headers(scene: Scene) {
         ("forwarded", "for=127.9.9.9"),
         ("x-forwarded-for", "127.9.9.9"),
     ];
-    send(&scene, |Call { head, body }| {
+    send(&scene, 1, |Call { head, body }| {
         let headers = WRONG.iter().map(|(name, value)| {
             let mut head = head.clone();
             set(&mut head, name, value);

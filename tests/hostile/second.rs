@@ -16,7 +16,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Code;
 
 use super::tally;
-use super::wire::{Started, Wire, framed, head_of, next, send_all};
+use super::wire::{Started, Wire, framed, head_of, next, send_all, status};
 use super::world::{SECOND_CALLER, World, an_order_of, method, sign_in};
 
 /// How long a call may take.
@@ -195,8 +195,8 @@ async fn watch(wire: &Wire, token: &str, order: &str) -> Result<(), String> {
     send_all(&mut started.body, framed(&request), true).await.map_err(told)?;
     let Started { answer, mut body } = started;
     let response = answer.await.map_err(told)?;
-    if let Some(status) = response.headers().get("grpc-status") {
-        return Err(format!("grpc-status {status:?}: {:?}", response.headers().get("grpc-message")));
+    if let Some((code, message)) = status(response.headers()) {
+        return Err(format!("{}: {message}", tally::name(code)));
     }
     let mut stream: RecvStream = response.into_body();
     let first = next(&mut stream).await.ok_or("the stream ended without a message")?.map_err(told)?;

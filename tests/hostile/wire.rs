@@ -200,8 +200,27 @@ pub(crate) async fn next(stream: &mut RecvStream) -> Option<Result<Bytes, h2::Er
 }
 
 /// The gRPC status of headers or trailers.
-fn status(headers: &HeaderMap) -> Option<(Code, String)> {
+pub(crate) fn status(headers: &HeaderMap) -> Option<(Code, String)> {
     let code = Code::from_bytes(headers.get("grpc-status")?.as_bytes());
-    let message = headers.get("grpc-message").map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let message = headers.get("grpc-message").map(|value| percent_decoded(value.as_bytes()));
     Some((code, message.unwrap_or_default()))
+}
+
+/// A message for people, without gRPC's percent-encoding.
+pub(crate) fn percent_decoded(mut text: &[u8]) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    while let [first, rest @ ..] = text {
+        let code = rest.get(..2).and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 16).ok());
+        match (first, code) {
+            (b'%', Some(code)) => {
+                bytes.push(code);
+                text = &rest[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                text = rest;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -74,21 +74,13 @@ pub(crate) async fn no_body_by_an_account(scene: Scene) {
     hold(&scene, 1, &slots, 200).await;
 }
 
-/// Messages that stop after their prefix, or in their middle.
-pub(crate) async fn half_messages(scene: Scene) {
+/// Messages that stop after their prefix, in their middle, or whole without the end of the stream.
+pub(crate) async fn no_end(scene: Scene) {
     let account = scene.world.account();
-    let slots: Vec<_> = [Sent::Prefix, Sent::Half]
+    let slots: Vec<_> = [Sent::Prefix, Sent::Half, Sent::NoEnd]
         .into_iter()
         .flat_map(|sent| of_nobody(&scene, sent).into_iter().chain(of_customer(&scene, &account, sent)))
         .collect();
-    hold(&scene, 3, &slots, 120).await;
-}
-
-/// Whole messages after which the stream isn't ended.
-pub(crate) async fn no_end(scene: Scene) {
-    let account = scene.world.account();
-    let slots: Vec<_> =
-        of_nobody(&scene, Sent::NoEnd).into_iter().chain(of_customer(&scene, &account, Sent::NoEnd)).collect();
     hold(&scene, 3, &slots, 120).await;
 }
 
