@@ -1,0 +1,87 @@
+//! The table of attacks.
+
+use std::pin::Pin;
+
+use super::world::Scene;
+use super::{connections, deadlines, frames, known, malformed, oversized, streams, unusual, withheld};
+
+/// An attack that is running.
+type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Something that a caller does to the shop.
+pub(crate) struct Attack {
+    pub(crate) name: &'static str,
+    /// The row of the findings that tells of it.
+    pub(crate) row: &'static str,
+    /// Whether it may succeed still: it belongs to a later issue.
+    pub(crate) known: bool,
+    /// How long it goes on.
+    pub(crate) millis: u64,
+    pub(crate) run: fn(Scene) -> Running,
+    /// What the attacker may be given at most, whatever it does to the second caller.
+    pub(crate) most: Option<(&'static str, u64)>,
+}
+
+impl Attack {
+    const fn at_most(mut self, what: &'static str, count: u64) -> Self {
+        self.most = Some((what, count));
+        self
+    }
+}
+
+/// An attack against which the shop must hold.
+const fn holds(name: &'static str, row: &'static str, millis: u64, run: fn(Scene) -> Running) -> Attack {
+    Attack { name, row, known: false, millis, run, most: None }
+}
+
+/// An attack that is known to succeed.
+const fn known(name: &'static str, row: &'static str, millis: u64, run: fn(Scene) -> Running) -> Attack {
+    Attack { name, row, known: true, millis, run, most: None }
+}
+
+/// All attacks, in the order in which they are run. Those that wait for the shop's own timeouts, three seconds for an attempt,
+/// take longer than those.
+pub(crate) const ATTACKS: &[Attack] = &[
+    holds("no body, by nobody", "S17", 4500, |scene| Box::pin(withheld::no_body_by_nobody(scene))),
+    holds("no body, by one account", "S17", 4500, |scene| Box::pin(withheld::no_body_by_an_account(scene))),
+    holds("messages without their end", "S17", 4500, |scene| Box::pin(withheld::no_end(scene))),
+    holds("one byte each 100 ms", "S17", 4500, |scene| Box::pin(withheld::drip(scene))),
+    holds("4 MiB but for a byte, 100 times", "S17", 3500, |scene| Box::pin(withheld::almost_all(scene))),
+    holds("no body within a second", "S17, C6", 2500, |scene| Box::pin(withheld::deadlines(scene))),
+    holds("watches of 300 ms", "C6", 2000, |scene| Box::pin(deadlines::short_watches(scene))),
+    holds("calls of 0, 1, 20 and 200 ms", "C6", 2000, |scene| Box::pin(deadlines::short_calls(scene))),
+    holds("calls reset by the hundred", "C6", 1500, |scene| Box::pin(deadlines::cancelled(scene))),
+    holds("an update mask of 4 MiB", "D1", 4000, |scene| Box::pin(oversized::mask_of_4_mib(scene))),
+    holds("update masks of 1,000 paths", "D1, C16", 1500, |scene| Box::pin(oversized::mask_of_1000_paths(scene))),
+    holds("batches of bad and of 10,000 names", "D1, C16", 2000, |scene| Box::pin(oversized::bad_batches(scene))),
+    holds("orders of bad lines, filters of 20 KB", "D1, C16", 1500, |scene| Box::pin(oversized::bad_orders(scene))),
+    holds("long texts in all fields", "D1, C16", 1500, |scene| Box::pin(oversized::long_fields(scene))),
+    holds("paths of 8 KiB, metadata of 15 KiB", "C16", 1500, |scene| Box::pin(oversized::long_heads(scene))),
+    holds("watches of forty accounts", "S2", 5000, |scene| Box::pin(streams::watches(scene))),
+    holds("reflection without a message", "S2, S17", 1500, |scene| Box::pin(streams::reflection(scene))),
+    holds("messages that are no protobuf", "C6", 1500, |scene| Box::pin(malformed::garbage(scene))),
+    holds("flags and encodings that don't fit", "C6", 1500, |scene| Box::pin(malformed::compression(scene))),
+    holds("no message, two, and a half", "C6", 1500, |scene| Box::pin(malformed::message_count(scene))),
+    holds("headers that gRPC forbids", "C6, S14", 2000, |scene| Box::pin(malformed::headers(scene))),
+    holds("forged and broken tokens", "S5", 1000, |scene| Box::pin(malformed::tokens(scene))),
+    holds("trailers in requests", "C6, S16", 1500, |scene| Box::pin(malformed::trailers(scene))),
+    holds("frames in a wrong order", "C6", 1500, |scene| Box::pin(frames::wrong_frames(scene))),
+    holds("connections opened and dropped", "S4", 1000, |scene| Box::pin(connections::churn(scene))),
+    holds("200 connections that never speak", "S4", 1000, |scene| Box::pin(connections::silent(scene))),
+    holds("numbers from the ends of their ranges", "D1", 1500, |scene| Box::pin(unusual::extremes(scene))),
+    holds("forged page tokens", "D1", 1500, |scene| Box::pin(unusual::forged_pages(scene))),
+    holds("many calls about one thing", "C6", 1500, |scene| Box::pin(unusual::collisions(scene))),
+    known("2,000 health watches", "S3", 3000, |scene| Box::pin(known::health_watches(scene)))
+        .at_most("held to the end", 1000),
+    known("3,000 connections from one address", "S4", 4000, |scene| Box::pin(known::held_connections(scene)))
+        .at_most("held to the end", 1500),
+    known("forged tokens, as many as go", "S5", 4000, |scene| Box::pin(known::forged_tokens(scene))),
+    known("answers that nobody reads", "S7", 4000, |scene| Box::pin(known::unread_answers(scene))),
+    known("20,000 questions on one stream", "S13", 4000, |scene| Box::pin(known::reflection_flood(scene)))
+        .at_most("KiB answered", 20_000),
+    known("metadata at the limit", "S16", 3000, |scene| Box::pin(known::metadata_at_the_limit(scene)))
+        .at_most("UNAVAILABLE", 0),
+    known("800 sign-ins in flight", "S18, D10", 6000, |scene| Box::pin(known::sign_ins(scene))),
+    known("2,000 metadata fields", "S19", 2000, |scene| Box::pin(known::many_fields(scene)))
+        .at_most("beside it: broken", 0),
+];
