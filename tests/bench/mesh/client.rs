@@ -8,14 +8,15 @@ use std::io::BufRead as _;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::load::{self, Steady};
 use crate::paths::Path;
 
-/// Serves the orders from standard input.
-pub async fn run<P: Path>(path: P) {
-    // Lines are read in the background, because this thread drives the runtime.
-    let (sender, mut lines) = tokio::sync::mpsc::channel(1);
+/// The lines of standard input; the process ends soon after the last one.
+pub fn lines() -> Receiver<String> {
+    // They are read in the background, because this thread drives the runtime.
+    let (sender, lines) = channel(1);
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if sender.blocking_send(line).is_err() {
@@ -27,6 +28,12 @@ pub async fn run<P: Path>(path: P) {
         std::thread::sleep(Duration::from_secs(60));
         std::process::exit(0);
     });
+    lines
+}
+
+/// Serves the orders from standard input.
+pub async fn run<P: Path>(path: P) {
+    let mut lines = lines();
     while let Some(line) = lines.recv().await {
         let mut words = line.split(' ');
         let order = words.next().unwrap();

@@ -19,7 +19,7 @@ const GRACE: Duration = Duration::from_millis(200);
 const MOST: usize = 100_000;
 
 /// The longest time that is told apart, in microseconds.
-const LONGEST_US: u64 = 60_000_000;
+pub const LONGEST_US: u64 = 60_000_000;
 
 /// What a closed loop has done in its window.
 pub struct Closed {
@@ -162,7 +162,7 @@ fn pace<P: Path>(path: &P, steady: Steady, seen: &Arc<Mutex<Open>>, places: &Arc
 }
 
 /// User and system time that this process has used, in microseconds.
-fn cpu_us() -> f64 {
+pub fn cpu_us() -> f64 {
     let time = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap();
     Duration::from(time).as_secs_f64() * 1e6
 }

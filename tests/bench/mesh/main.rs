@@ -4,14 +4,16 @@
 //! short rounds over all paths; what counts are ratios to tonic's `balance_list` of the same round.
 //!
 //! For a look at some paths alone, after `cargo xtask bench mesh --`: `--only PATH,PATH`, `--rounds N`, `--no-faults`,
-//! `--only-faults`, `--no-counts`.
+//! `--only-faults`, `--no-limited`, `--only-limited`, `--no-counts`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 #![allow(missing_docs, reason = "a program")]
 
 mod callgrind;
 mod client;
+mod crowd;
 mod faults;
+mod limited;
 mod load;
 mod message;
 mod paths;
@@ -24,6 +26,7 @@ mod throughput;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 
 use crate::faults::Fault;
 use crate::paths::YARDSTICK;
@@ -38,13 +41,16 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["server", port] => block_on(server::run(port.parse().unwrap())),
-        ["client", path, servers] => {
-            let servers: Vec<_> = servers.split(',').map(|server| server.parse().unwrap()).collect();
-            block_on(paths::run(path, &servers));
-        }
+        ["server", port] => block_on(server::run(port.parse().unwrap(), None)),
+        ["server", port, streams] => block_on(server::run(port.parse().unwrap(), Some(streams.parse().unwrap()))),
+        ["client", path, servers] => block_on(paths::run(path, &addresses(servers))),
+        ["crowd", path, servers] => block_on(paths::run_crowd(path, &addresses(servers))),
         _ => measure(&words),
     }
+}
+
+fn addresses(servers: &str) -> Vec<SocketAddr> {
+    servers.split(',').map(|server| server.parse().unwrap()).collect()
 }
 
 /// All processes have the same runtime.
@@ -55,38 +61,55 @@ fn block_on(work: impl Future<Output = ()>) {
 fn measure(words: &[&str]) {
     let has = |flag: &str| words.contains(&flag);
     let value = |flag: &str| words.windows(2).find(|pair| pair[0] == flag).map(|pair| pair[1]);
-    let mut fleet = Fleet::start();
-    let mut ways = Vec::new();
-    for path in paths::ALL {
-        if value("--only").is_some_and(|only| !only.split(',').any(|name| name == *path)) {
-            continue;
+    let wanted = |path: &str| value("--only").is_none_or(|only| only.split(',').any(|name| name == path));
+    // Whether a part is run: all are, but for those that a flag leaves out and those that are not the only one.
+    let part = |name: &str| {
+        let mut others = ["faults", "limited"].into_iter().filter(|other| *other != name);
+        !has(&format!("--no-{name}")) && !others.any(|other| has(&format!("--only-{other}")))
+    };
+    let rounds = value("--rounds").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
+    let (mut measured, mut faulty) = (Measured::default(), Vec::new());
+    if part("calm") || part("faults") {
+        let mut fleet = Fleet::start(None);
+        let ways = ways(wanted, &fleet);
+        if part("calm") {
+            measured = calm(&ways, &fleet, rounds, !has("--no-counts"));
         }
-        match Way::open(path, &fleet) {
+        if part("faults") {
+            faulty = faults(&ways, &mut fleet);
+        }
+    }
+    let limited = if part("limited") { limited::run(wanted, rounds) } else { Vec::new() };
+    let print = if value("--output") == Some("json") { report::json } else { report::text };
+    print(&measured, &limited, &faulty);
+}
+
+/// The paths that are wanted and can be taken.
+fn ways(wanted: impl Fn(&str) -> bool, fleet: &Fleet) -> Vec<Way> {
+    let mut ways = Vec::new();
+    for path in paths::ALL.iter().filter(|path| wanted(path)) {
+        match Way::open(path, fleet) {
             Ok(way) => ways.push(way),
             Err(error) => eprintln!("without {path}: {error}"),
         }
     }
-    let rounds = value("--rounds").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    let measured = if has("--only-faults") { nothing() } else { calm(&ways, &fleet, rounds, !has("--no-counts")) };
+    ways
+}
+
+fn faults(ways: &[Way], fleet: &mut Fleet) -> Vec<faults::Row> {
     let mut rows = Vec::new();
-    if !has("--no-faults") {
-        for fault in Fault::ALL {
-            for way in ways.iter().filter(|way| paths::balances(&way.name)) {
-                match faults::run(fault, way, &mut fleet) {
-                    Some(row) => {
-                        eprintln!("{}, {}: {} of {} failed", fault.name(), row.path, row.failed, row.calls);
-                        rows.push(row);
-                    }
-                    None => eprintln!("{}, {}: the client ended without a result", fault.name(), way.name),
+    for fault in Fault::ALL {
+        for way in ways.iter().filter(|way| paths::balances(&way.name)) {
+            match faults::run(fault, way, fleet) {
+                Some(row) => {
+                    eprintln!("{}, {}: {} of {} failed", fault.name(), row.path, row.failed, row.calls);
+                    rows.push(row);
                 }
+                None => eprintln!("{}, {}: the client ended without a result", fault.name(), way.name),
             }
         }
     }
-    if value("--output") == Some("json") { report::json(&measured, &rows) } else { report::text(&measured, &rows) }
-}
-
-fn nothing() -> Measured {
-    Measured { summary: BTreeMap::new(), open: BTreeMap::new(), counts: BTreeMap::new() }
+    rows
 }
 
 fn calm(ways: &[Way], fleet: &Fleet, rounds: usize, counted: bool) -> Measured {

@@ -102,9 +102,18 @@ pub fn client(path: &str, servers: &[SocketAddr]) -> Obedient {
 }
 
 pub fn client_command(path: &str, servers: &[SocketAddr]) -> Command {
+    command("client", path, servers)
+}
+
+/// A client of many callers on `path`.
+pub fn crowd(path: &str, servers: &[SocketAddr]) -> Obedient {
+    Obedient::new(command("crowd", path, servers))
+}
+
+fn command(kind: &str, path: &str, servers: &[SocketAddr]) -> Command {
     let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["client", path, &servers.join(",")]);
+    command.args([kind, path, &servers.join(",")]);
     command
 }
 
@@ -112,13 +121,15 @@ pub fn client_command(path: &str, servers: &[SocketAddr]) -> Command {
 pub struct Fleet {
     addresses: Vec<SocketAddr>,
     servers: Vec<Obedient>,
+    streams: Option<u32>,
 }
 
 impl Fleet {
-    pub fn start() -> Self {
+    /// Each allows so many streams of a connection at once, or as many as it likes.
+    pub fn start(streams: Option<u32>) -> Self {
         let addresses = free_addresses(SERVERS);
-        let servers = addresses.iter().map(|address| serve(*address)).collect();
-        Self { addresses, servers }
+        let servers = addresses.iter().map(|address| serve(*address, streams)).collect();
+        Self { addresses, servers, streams }
     }
 
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -146,7 +157,7 @@ impl Fleet {
 
     /// Starts a server that was killed.
     pub fn start_again(&mut self, server: usize) {
-        self.servers[server] = serve(self.addresses[server]);
+        self.servers[server] = serve(self.addresses[server], self.streams);
     }
 
     /// Ends a server gracefully and starts it again.
@@ -160,9 +171,9 @@ impl Fleet {
     }
 }
 
-fn serve(address: SocketAddr) -> Obedient {
+fn serve(address: SocketAddr, streams: Option<u32>) -> Obedient {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["server", &address.port().to_string()]);
+    command.args(["server", &address.port().to_string()]).args(streams.map(|streams| streams.to_string()));
     let mut server = Obedient::new(command);
     assert_eq!(server.line().as_deref(), Some("ready"), "a server did not start");
     server

@@ -6,10 +6,13 @@ use serde_json::json;
 
 use crate::callgrind::Counts;
 use crate::faults::Row;
+use crate::limited::{self, CALLERS, STREAMS, THROUGHPUT_GOAL};
 use crate::paths;
+use crate::processes::SERVERS;
 use crate::throughput::{Summary, Times};
 
 /// What was measured without a fault.
+#[derive(Default)]
 pub struct Measured {
     pub summary: BTreeMap<String, Summary>,
     pub open: BTreeMap<String, Times>,
@@ -17,8 +20,7 @@ pub struct Measured {
 }
 
 /// An object a line.
-pub fn json(measured: &Measured, rows: &[Row]) {
-    let round = |value: f64| (value * 1e3).round() / 1e3;
+pub fn json(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
     for path in paths::ALL {
         if let Some(summary) = measured.summary.get(*path) {
             let row = json!({
@@ -29,6 +31,17 @@ pub fn json(measured: &Measured, rows: &[Row]) {
             println!("{row}");
         }
     }
+    for row in limited {
+        let row = json!({
+            "streams": STREAMS, "callers": CALLERS, "path": row.path, "failed": row.failed,
+            "per_second": round(row.per_second), "client_us": round(row.client_us),
+            "throughput_ratio": round(row.throughput_ratio), "throughput_ratio_goal": THROUGHPUT_GOAL,
+            "client_cpu_ratio": round(row.client_cpu_ratio), "p50_ms": round(row.p50_ms), "p99_ms": round(row.p99_ms),
+            "p99_ms_goal": round(row.bound_ms), "wait_p99_ms": row.wait_p99_ms.map(round),
+            "worst_p99_to_goal": round(row.worst),
+        });
+        println!("{row}");
+    }
     for row in rows {
         let (fault, path) = (row.fault.name(), &row.path);
         println!(
@@ -38,10 +51,20 @@ pub fn json(measured: &Measured, rows: &[Row]) {
     }
 }
 
+/// To a thousandth.
+fn round(value: f64) -> f64 {
+    (value * 1e3).round() / 1e3
+}
+
 /// Tables.
-pub fn text(measured: &Measured, rows: &[Row]) {
+pub fn text(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
     if !measured.summary.is_empty() {
         costs(measured);
+    }
+    if !limited.is_empty() {
+        println!();
+        println!("limited streams: {CALLERS} callers, {SERVERS} servers that allow {STREAMS} streams each");
+        waits(limited);
     }
     if !rows.is_empty() {
         println!();
@@ -102,4 +125,35 @@ fn costs(measured: &Measured) {
             println!("{path:<18} {} calls failed at {:.0} a second", times.failed, times.per_second);
         }
     }
+}
+
+fn waits(rows: &[limited::Row]) {
+    let line = |path: &str, values: [&str; 9]| {
+        let [rate, throughput, client, cpu, p50, p99, bound, worst, wait] = values;
+        println!(
+            "{path:<18} {rate:>9} {throughput:>11} {client:>9} {cpu:>11} {p50:>8} {p99:>8} {bound:>8} {worst:>9} {wait:>9}"
+        );
+    };
+    line("path", ["calls/s", "throughput", "client", "client CPU", "p50", "p99", "p99 goal", "worst p99", "wait p99"]);
+    line("", ["", "ratio", "µs/call", "ratio", "ms", "ms", "ms", "to goal", "ms"]);
+    for row in rows {
+        let one = |value: f64| format!("{value:.1}");
+        let two = |value: f64| format!("{value:.2}");
+        let values = [
+            format!("{:.0}", row.per_second),
+            two(row.throughput_ratio),
+            one(row.client_us),
+            two(row.client_cpu_ratio),
+            one(row.p50_ms),
+            one(row.p99_ms),
+            one(row.bound_ms),
+            two(row.worst),
+            row.wait_p99_ms.map_or_else(|| "-".to_owned(), one),
+        ];
+        line(row.path, values.each_ref().map(String::as_str));
+        if row.failed > 0 {
+            println!("{:<18} {} calls failed", row.path, row.failed);
+        }
+    }
+    line("goal", ["", &format!("≥ {THROUGHPUT_GOAL:.2}"), "", "", "", "", "", "≤ 1.00", ""]);
 }

@@ -32,15 +32,16 @@ struct Mood {
     refuse_percent: AtomicU64,
 }
 
-/// Serves on `port` of the loopback until told to end.
-pub async fn run(port: u16) {
+/// Serves on `port` of the loopback until told to end, so many streams of a connection at once if it is said.
+pub async fn run(port: u16, streams: Option<u32>) {
     let mood = Arc::new(Mood::default());
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], port).into()).unwrap().with_nodelay(Some(true));
     let mut terminate = signal(SignalKind::terminate()).unwrap();
     obey(Arc::clone(&mood));
     println!("ready");
     let (stop, stopped) = tokio::sync::oneshot::channel();
-    let serve = Server::builder().add_service(Echo(mood)).serve_with_incoming_shutdown(incoming, async {
+    let mut server = Server::builder().max_concurrent_streams(streams);
+    let serve = server.add_service(Echo(mood)).serve_with_incoming_shutdown(incoming, async {
         let _ = stopped.await;
     });
     let drain = async {

@@ -124,7 +124,7 @@ pub fn summary(seen: &BTreeMap<String, Vec<Round>>) -> BTreeMap<String, Summary>
 }
 
 /// The value in the middle; not a number when there is none.
-fn median(mut values: Vec<f64>) -> f64 {
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

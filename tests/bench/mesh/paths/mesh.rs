@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use meshwork::Channel;
 use meshwork::policy::Policy;
+use meshwork::{CallTrace, Channel};
 use tonic::Status;
 
 use super::{PATIENT, Path, request};
@@ -40,5 +40,12 @@ impl Mesh {
 impl Path for Mesh {
     async fn call(&mut self, deadline: Option<Duration>) -> Result<(), Status> {
         message::call(&mut self.0, request(deadline)).await.map(drop)
+    }
+
+    async fn traced(&mut self) -> (Result<(), Status>, Option<Duration>) {
+        let (trace, mut request) = (CallTrace::new(), request(None));
+        request.extensions_mut().insert(trace.clone());
+        let result = message::call(&mut self.0, request).await.map(drop);
+        (result, Some(trace.report().attempts.iter().map(|attempt| attempt.queued).sum()))
     }
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tonic::{Request, Status};
 
 use crate::client;
+use crate::crowd;
 use crate::message::Payload;
 use crate::proxies::Proxy;
 
@@ -19,6 +20,11 @@ use crate::proxies::Proxy;
 pub trait Path: Clone + Send + 'static {
     /// Makes one call; its deadline, when there is one, is told to the path as a caller would tell it.
     fn call(&mut self, deadline: Option<Duration>) -> impl Future<Output = Result<(), Status>> + Send;
+
+    /// Makes one call and says how long it waited for a stream, if the path can tell.
+    fn traced(&mut self) -> impl Future<Output = (Result<(), Status>, Option<Duration>)> + Send {
+        async { (self.call(None).await, None) }
+    }
 }
 
 /// The names of all paths, in the order of the report.
@@ -64,6 +70,16 @@ pub async fn run(path: &str, servers: &[SocketAddr]) {
         "tower-resilience" => client::run(resilience::layers(servers)).await,
         "raw-h2" => client::run(raw::Raw::connect(servers).await).await,
         _ => unreachable!("a path that there is not: {path}"),
+    }
+}
+
+/// Runs a client process of many callers on `path` to `servers`.
+pub async fn run_crowd(path: &str, servers: &[SocketAddr]) {
+    match path {
+        "meshwork" => crowd::run(mesh::Mesh::with_policy(servers)).await,
+        "meshwork-bare" => crowd::run(mesh::Mesh::bare(servers)).await,
+        YARDSTICK => crowd::run(channels::balance_list(servers)).await,
+        _ => unreachable!("a path without a crowd: {path}"),
     }
 }
 
