@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A string is not a name of the resource that was expected.
+/// A string is not a name of the resource that was expected. What it is instead is not shown: callers may send anything.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a name like `{pattern}`, its id 1 to 63 of a-z, 0-9 and `-`, not starting or ending with `-`")]
 pub struct InvalidName {
@@ -34,9 +34,9 @@ macro_rules! resource_name {
             ///
             /// # Errors
             /// When `id` is not 1 to 63 of `a-z`, `0-9` and `-`, or starts or ends with `-`.
-            pub fn new(id: impl Into<String>) -> Result<Self, InvalidName> {
-                let id = id.into();
-                if is_id(&id) { Ok(Self(id)) } else { Err(InvalidName { pattern: $pattern }) }
+            pub fn new(id: impl AsRef<str> + Into<String>) -> Result<Self, InvalidName> {
+                // What is no id, however long, is not copied.
+                if is_id(id.as_ref()) { Ok(Self(id.into())) } else { Err(InvalidName { pattern: $pattern }) }
             }
 
             /// The name of the resource whose id is this UUID.

@@ -7,6 +7,7 @@ pub mod mongo;
 pub mod postgres;
 mod process;
 pub mod redis;
+mod status;
 pub mod up;
 
 pub use issuer::Issuer;
@@ -14,4 +15,5 @@ pub use mongo::Mongo;
 pub use postgres::Postgres;
 pub use process::freeze;
 pub use redis::Redis;
+pub use status::assert_small;
 pub use up::Up;

@@ -20,6 +20,9 @@ pub const TOKEN: &str = "meshwork-consistency-token";
 /// The response metadata of an answer that may lack what the caller's token tells of, or what can't be followed.
 pub const STALE: &str = "meshwork-stale";
 
+/// How many bytes a token has at most: the base64 of two numbers of 5 and 19 digits and a dot.
+const MAX_TOKEN: usize = 34;
+
 /// A token is none that a service gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a {TOKEN} that a command of this service answered, or be left out")]
@@ -45,6 +48,9 @@ impl FromStr for ConsistencyToken {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        if text.len() > MAX_TOKEN {
+            return Err(InvalidToken);
+        }
         let place = URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let place = place.ok_or(InvalidToken)?;
         let (partition, n) = place.split_once('.').ok_or(InvalidToken)?;

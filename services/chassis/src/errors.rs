@@ -8,6 +8,22 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
+use crate::echo::bounded;
+
+// A status travels in header fields, which peers bound: gRPC allows 8 KiB of them by default. There the details are
+// base64, four bytes for three, and what is not plain in the message takes three bytes for one. The details repeat the
+// message. So, with the bounds below: 3 × 640 + 4/3 × (640 + 8 × (40 + 256) + reason, domain, types, delay) < 8,192.
+
+/// The most bytes of a status's message.
+pub const MAX_MESSAGE: usize = 640;
+/// The most values of a status's metadata. None of ours has so many.
+const MAX_METADATA: usize = 8;
+/// The most bytes of a key of a status's metadata.
+const MAX_KEY: usize = 40;
+/// The most bytes of a value of a status's metadata: any of our names fits. What callers have sent is cut before, by
+/// [`echo`](crate::echo::echo).
+const MAX_VALUE: usize = 256;
+
 /// A row of a service's table of errors.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ErrorKind {
@@ -51,14 +67,18 @@ impl ErrorKind {
     }
 
     /// A status of this kind. `metadata` holds every value that the message speaks of.
+    ///
+    /// Whatever is given, the status stays below 8 KiB: the message is cut at [`MAX_MESSAGE`] bytes, and so are values and
+    /// their number, as [`ErrorKind::details`] says.
     pub fn status(&self, domain: &str, message: impl Display, metadata: &[(&str, &str)]) -> Status {
-        Status::with_error_details(self.code, message.to_string(), self.details(domain, metadata))
+        Status::with_error_details(self.code, bounded(message, MAX_MESSAGE), self.details(domain, metadata))
     }
 
-    /// The details that every status of this kind carries.
+    /// The details that every status of this kind carries: the first 8 values of `metadata`, each of at most 256 bytes.
     pub fn details(&self, domain: &str, metadata: &[(&str, &str)]) -> ErrorDetails {
-        let metadata: HashMap<String, String> =
-            metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let metadata = metadata.iter().take(MAX_METADATA);
+        let metadata: HashMap<_, _> =
+            metadata.map(|(key, value)| (bounded(key, MAX_KEY), bounded(value, MAX_VALUE))).collect();
         let mut details = ErrorDetails::with_error_info(self.reason, domain, metadata);
         if let Some(delay) = self.retry_after {
             details.set_retry_info(Some(delay));

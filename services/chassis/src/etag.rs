@@ -1,5 +1,8 @@
 //! Etags: a resource's version as callers see it (AIP-154).
 
+/// How many bytes an etag has at most; the number in it has at most 19.
+const MAX_BYTES: usize = 32;
+
 /// The etag of a version: opaque to callers, and quoted.
 pub fn format(version: i64) -> String {
     format!("\"v{version}\"")
@@ -18,7 +21,10 @@ pub fn parse(etag: &str) -> Result<Option<i64>, &'static str> {
     if etag.is_empty() {
         return Ok(None);
     }
-    let version = etag.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|text| text.parse().ok());
+    let version = Some(etag).filter(|etag| etag.len() <= MAX_BYTES);
+    let version = version.and_then(|etag| {
+        etag.strip_prefix("\"v").and_then(|rest| rest.strip_suffix('"')).and_then(|text| text.parse().ok())
+    });
     // A number can be written in several ways; we write it in one.
     version
         .filter(|version| format(*version) == etag)

@@ -1,6 +1,10 @@
 //! List filters: the part of AIP-160 that our lists take, `field = value` terms joined by `AND`.
 
+use crate::echo::echo;
 use crate::validate::Violations;
+
+/// How many bytes a filter has at most.
+pub const MAX_BYTES: usize = 1024;
 
 /// The terms of a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,15 +17,20 @@ impl Filter {
     }
 }
 
-/// Reads a filter over `fields`. A value is a word or a text in double quotes.
+/// Reads a filter over `fields`. A value is a word or a text in double quotes. A filter of more than [`MAX_BYTES`] bytes is
+/// a fault, and not read.
 pub fn parse(filter: &str, fields: &[&str], violations: &mut Violations) -> Filter {
+    if filter.len() > MAX_BYTES {
+        violations.add("filter", format_args!("must have at most {MAX_BYTES} bytes"));
+        return Filter::default();
+    }
     match terms(filter) {
         Ok(terms) => {
             for (at, (name, _)) in terms.iter().enumerate() {
                 if !fields.contains(&name.as_str()) {
-                    violations.add("filter", format!("names {name:?}; it may name {}", fields.join(", ")));
+                    violations.add("filter", format_args!("names {:?}; it may name {}", echo(name), fields.join(", ")));
                 } else if terms[..at].iter().any(|(other, _)| other == name) {
-                    violations.add("filter", format!("names {name} twice"));
+                    violations.add("filter", format_args!("names {name} twice"));
                 }
             }
             Filter(terms)

@@ -8,6 +8,7 @@
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
 //! | [`errors`] | statuses with their standard details, from one table per service |
+//! | [`echo`] | what callers have sent, cut to be shown in errors |
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
 //! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
@@ -19,6 +20,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod consistency;
+pub mod echo;
 pub mod errors;
 pub mod etag;
 pub mod filter;

@@ -11,6 +11,8 @@ use crate::validate::Violations;
 pub const DEFAULT_SIZE: usize = 50;
 /// How many items a page has at most.
 pub const MAX_SIZE: usize = 200;
+/// How many bytes a page token has at most. Ours have fewer: a cursor is made of a time, a number or a name.
+pub const MAX_TOKEN: usize = 1024;
 
 /// Which page is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +72,8 @@ pub fn read(page_size: i32, page_token: &str, arguments: &[&str], violations: &m
     if page_token.is_empty() {
         return PageRequest { size, after: None };
     }
-    let token = URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|json| serde_json::from_slice::<Token>(&json).ok());
+    let json = (page_token.len() <= MAX_TOKEN).then(|| URL_SAFE_NO_PAD.decode(page_token).ok()).flatten();
+    let token = json.and_then(|json| serde_json::from_slice::<Token>(&json).ok());
     let after = match token {
         Some(token) if token.q == fingerprint(arguments) => Some(token.c),
         Some(_) => {

@@ -8,11 +8,30 @@ use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
 use uuid::{Uuid, Variant};
 
+use crate::echo::bounded;
 use crate::errors::INVALID_FIELDS;
 
-/// The faults found in a request so far.
+/// How many faults of a request are told.
+pub const MAX_VIOLATIONS: usize = 20;
+/// The most bytes of a field's path.
+const MAX_FIELD: usize = 96;
+/// The most bytes of a description; one with a caller's text of 64 characters fits.
+const MAX_DESCRIPTION: usize = 360;
+/// The most bytes of all fields and descriptions. With the message, which repeats the first of them, and what else a
+/// status has, it stays below 8 KiB on its way; see [`errors`](crate::errors).
+const MAX_BYTES: usize = 3300;
+
+/// The faults found in a request so far. The first 20 are told, and fewer when they are long; of what comes behind them
+/// the number is.
 #[derive(Debug, Default)]
-pub struct Violations(Vec<(String, String)>);
+pub struct Violations {
+    /// The first faults: field and description.
+    told: Vec<(String, String)>,
+    /// The bytes of `told`.
+    bytes: usize,
+    /// How many there are, those of `told` among them.
+    found: usize,
+}
 
 impl Violations {
     /// No faults yet.
@@ -20,9 +39,22 @@ impl Violations {
         Self::default()
     }
 
-    /// Adds a fault: the field's path, such as `order.lines[0].quantity`, and what would be right.
-    pub fn add(&mut self, field: impl Into<String>, description: impl Display) {
-        self.0.push((field.into(), description.to_string()));
+    /// Adds a fault: the field's path, such as `order.lines[0].quantity`, and what would be right. A path is cut at 96
+    /// bytes and a description at 360; what a caller has sent belongs into either by [`echo`](crate::echo::echo) only.
+    ///
+    /// A fault that won't be told is not even printed, and costs nothing.
+    pub fn add(&mut self, field: impl Display, description: impl Display) {
+        self.found += 1;
+        // After the first that isn't told none is, so that those that are told are the first.
+        if self.told.len() + 1 < self.found || self.told.len() == MAX_VIOLATIONS {
+            return;
+        }
+        let fault = (bounded(field, MAX_FIELD), bounded(description, MAX_DESCRIPTION));
+        let bytes = self.bytes + fault.0.len() + fault.1.len();
+        if bytes <= MAX_BYTES {
+            self.bytes = bytes;
+            self.told.push(fault);
+        }
     }
 
     /// Adds a fault unless `holds`.
@@ -34,12 +66,16 @@ impl Violations {
 
     /// A text of `min` to `max` characters without control characters (line breaks and tabs are allowed).
     pub fn text(&mut self, value: &str, field: &str, min: usize, max: usize) {
+        let range = if min == 0 { format!("at most {max}") } else { format!("{min} to {max}") };
+        // A character has at most four bytes: so much can't be right, and is not looked at.
+        if value.len() > max.saturating_mul(4) {
+            return self.add(field, format_args!("must have {range} characters"));
+        }
         let length = value.trim().chars().count();
         if value.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
             self.add(field, "must not contain control characters");
         } else if length < min || value.chars().count() > max {
-            let range = if min == 0 { format!("at most {max}") } else { format!("{min} to {max}") };
-            self.add(field, format!("must have {range} characters"));
+            self.add(field, format_args!("must have {range} characters"));
         }
     }
 
@@ -60,8 +96,8 @@ impl Violations {
     /// An id that the caller chose: 4 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending with `-`, or a
     /// lower-case UUID.
     pub fn chosen_id(&mut self, id: &str, field: &str) {
-        let letters = id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-        let shaped = (4..=63).contains(&id.len()) && letters && !id.ends_with('-');
+        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let shaped = (4..=63).contains(&id.len()) && id.bytes().all(letter) && !id.ends_with('-');
         let starts = id.starts_with(|c: char| c.is_ascii_lowercase());
         self.check(
             shaped && (starts || is_uuid(id)),
@@ -91,7 +127,7 @@ impl Violations {
             self.add(field, "is required");
             return None;
         };
-        let faults = self.0.len();
+        let faults = self.found;
         let code = money.currency_code.as_str();
         let digits = currency_digits(code);
         self.check(
@@ -109,9 +145,9 @@ impl Violations {
         self.check(
             (0..1_000_000_000).contains(&money.nanos) && money.nanos % step == 0,
             &format!("{field}.nanos"),
-            format!("must be 0 to 999,999,999 in whole steps of {step}, the smallest unit of the currency"),
+            format_args!("must be 0 to 999,999,999 in whole steps of {step}, the smallest unit of the currency"),
         );
-        if self.0.len() > faults {
+        if self.found > faults {
             return None;
         }
         let minor = money.units * 10_i64.pow(digits) + i64::from(money.nanos / step);
@@ -122,21 +158,29 @@ impl Violations {
     /// Ends the check.
     ///
     /// # Errors
-    /// INVALID_ARGUMENT with every fault, when there is one.
-    pub fn finish(self, domain: &str) -> Result<(), Status> {
-        let Some((field, description)) = self.0.first() else { return Ok(()) };
-        let message = format!("{field} {description}");
-        let mut details = INVALID_FIELDS.details(domain, &[("field", field)]);
-        details.set_bad_request(
-            self.0
-                .iter()
-                .map(|(field, description)| FieldViolation {
-                    field: field.clone(),
-                    description: description.clone(),
-                    ..Default::default()
-                })
-                .collect::<Vec<_>>(),
-        );
+    /// INVALID_ARGUMENT with the first faults, when there is one. The message, the last fault's description and the metadata
+    /// `unlisted` say how many more there are.
+    pub fn finish(mut self, domain: &str) -> Result<(), Status> {
+        let unlisted = self.found - self.told.len();
+        let Some((field, description)) = self.told.first() else { return Ok(()) };
+        let (mut message, field) = (format!("{field} {description}"), field.clone());
+        let number = unlisted.to_string();
+        let mut metadata = vec![("field", field.as_str())];
+        if unlisted > 0 {
+            let more = match unlisted {
+                1 => "; 1 more fault of the request is not listed".to_owned(),
+                _ => format!("; {unlisted} more faults of the request are not listed"),
+            };
+            message += &more;
+            if let Some((_, last)) = self.told.last_mut() {
+                *last += &more;
+            }
+            metadata.push(("unlisted", &number));
+        }
+        let mut details = INVALID_FIELDS.details(domain, &metadata);
+        let told = self.told.into_iter();
+        let told = told.map(|(field, description)| FieldViolation { field, description, ..Default::default() });
+        details.set_bad_request(told.collect::<Vec<_>>());
         Err(Status::with_error_details(Code::InvalidArgument, message, details))
     }
 }
@@ -153,7 +197,10 @@ fn is_uuid4(value: &str) -> bool {
 
 fn parse_uuid(value: &str) -> Option<Uuid> {
     let usual = value.len() == 36 && !value.bytes().any(|b| b.is_ascii_uppercase());
-    Uuid::try_parse(value).ok().filter(|id| usual && !id.is_nil())
+    if !usual {
+        return None;
+    }
+    Uuid::try_parse(value).ok().filter(|id| !id.is_nil())
 }
 
 /// How many decimals the smallest unit of a currency has; `None` for a code that is not in use.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork_chassis::echo::echo;
 use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
 
@@ -38,9 +39,10 @@ pub const TABLE: &[&ErrorKind] = &[
     &UPSTREAM_TOO_SLOW,
 ];
 
-/// No service has the method at `path`.
+/// No service has the method at `path`, which is shown by its first 64 characters.
 pub fn method_unknown(path: &str) -> Status {
-    METHOD_UNKNOWN.status(DOMAIN, format!("there is no method {path}"), &[("path", path)])
+    let path = echo(path).to_string();
+    METHOD_UNKNOWN.status(DOMAIN, format_args!("there is no method {path}"), &[("path", &path)])
 }
 
 /// The service can't be reached, or broke off.

@@ -11,6 +11,7 @@ use meshwork_chassis::consistency::{STALE, TOKEN};
 use meshwork_gateway::adapters::{BuiltIn, Proxy};
 use meshwork_gateway::app::App;
 use meshwork_gateway::domain::Upstream;
+use meshwork_testkit::assert_small;
 use meshwork_testkit::issuer::Claims;
 use tonic::body::Body;
 use tonic::metadata::MetadataValue;
@@ -131,6 +132,18 @@ async fn methods_that_nobody_has_are_unimplemented() {
         assert_eq!(told(&status), error(Code::Unimplemented, "METHOD_UNKNOWN"), "{path}");
         assert_eq!(status.get_details_error_info().unwrap().metadata["path"], path);
     }
+    // However long the path is, the answer is small.
+    let long = format!("/no.such.Service/{}", "Method".repeat(1000));
+    let mut client = tonic::client::Grpc::new(world.channel.clone());
+    client.ready().await.unwrap();
+    let answer =
+        client.unary::<(), (), _>(world.request("anna", ()), long.parse().unwrap(), ProstCodec::default()).await;
+    let status = answer.unwrap_err();
+    assert_eq!(told(&status), error(Code::Unimplemented, "METHOD_UNKNOWN"));
+    let shown = format!("{}…", &long[..64]);
+    assert_eq!(status.get_details_error_info().unwrap().metadata["path"], shown);
+    assert_eq!(status.message(), format!("there is no method {shown}"));
+    assert_small(&status);
 }
 
 #[tokio::test]

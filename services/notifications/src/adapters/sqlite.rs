@@ -278,7 +278,7 @@ fn notification(row: &SqliteRow) -> Result<Notification, StoreError> {
         recipient: recipient.parse().map_err(|error| damaged("recipient", &error))?,
         occasion,
         subject: row.try_get("subject")?,
-        state: state.parse().map_err(|error: String| damaged("state", &error))?,
+        state: state.parse().map_err(|error| damaged("state", &error))?,
         state_reason: row.try_get("reason")?,
         attempts: row.try_get("attempts")?,
         next_try_time: from_micros(row.try_get("next_try_at")?),

@@ -7,5 +7,5 @@ mod notification_tests;
 mod occasion;
 
 pub use amount::Amount;
-pub use notification::{NotDue, NotSending, Notification, Outcome, State, pause_after};
+pub use notification::{NotDue, NotSending, Notification, Outcome, State, UnknownState, pause_after};
 pub use occasion::{Occasion, Template};

@@ -44,12 +44,16 @@ impl State {
     }
 }
 
-impl FromStr for State {
-    type Err = String;
+/// A word is no state of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("state must be PENDING, SENDING, SENT or FAILED")]
+pub struct UnknownState;
 
-    fn from_str(word: &str) -> Result<Self, String> {
-        let state = Self::ALL.into_iter().find(|state| state.as_str() == word);
-        state.ok_or_else(|| format!("{word:?} is no state; it must be PENDING, SENDING, SENT or FAILED"))
+impl FromStr for State {
+    type Err = UnknownState;
+
+    fn from_str(word: &str) -> Result<Self, UnknownState> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word).ok_or(UnknownState)
     }
 }
 

@@ -8,6 +8,7 @@ use meshwork_chassis::auth::AccessTable;
 use meshwork_chassis::config::Listen;
 use meshwork_chassis::{CancellationToken, Health};
 use meshwork_notifications::Config;
+use meshwork_testkit::assert_small;
 use meshwork_testkit::issuer::Claims;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -196,4 +197,38 @@ async fn a_sender_that_is_no_address_is_named_at_the_start() {
     };
     let error = meshwork_notifications::serve(config, Health::new(), CancellationToken::new()).await.unwrap_err();
     assert!(error.hint.contains("`mail_from`") && error.sentence.contains("\"shop\""), "{error:?}");
+}
+
+#[tokio::test]
+async fn however_much_is_sent_what_is_answered_is_small() {
+    let world = World::start().await;
+    let staff = |message| world.request("staff", "staff", message);
+    let refused = |field| error(Code::InvalidArgument, "INVALID_FIELDS", field);
+    for text in ["x", "\"\0\u{7f}\u{10ffff}", "\u{1f4a1}", "x = y AND "] {
+        let long = text.repeat(20_000);
+        let status = world.try_list(staff(list(&long))).await.unwrap_err();
+        assert_eq!(told(&status), refused("filter"));
+        assert_small(&status);
+        let next = ListNotificationsRequest { page_token: long.clone(), ..Default::default() };
+        let status = world.try_list(staff(next)).await.unwrap_err();
+        assert_eq!(told(&status), refused("page_token"));
+        assert_small(&status);
+        let status = world.try_get(world.request("staff", "staff", get(&long))).await.unwrap_err();
+        assert_eq!(told(&status), refused("name"));
+        assert_small(&status);
+    }
+    for value in ["x".repeat(900), "\0".repeat(900), "\u{1f4a1}".repeat(225)] {
+        for filter in
+            ["state = ", "about = ", "recipient = ", "state=SENT AND "].map(|before| format!("{before}{value}"))
+        {
+            let status = world.try_list(staff(list(&filter))).await.unwrap_err();
+            assert_eq!(told(&status), refused("filter"));
+            assert_small(&status);
+        }
+    }
+    let terms: Vec<_> = (0..100).map(|at| format!("x{at}=y")).collect();
+    let status = world.try_list(staff(list(&terms.join(" AND ")))).await.unwrap_err();
+    assert_eq!(told(&status), refused(&["filter"; 20].join(",")));
+    assert!(status.message().ends_with("; 80 more faults of the request are not listed"), "{}", status.message());
+    assert_small(&status);
 }

@@ -7,6 +7,7 @@ use meshwork_api::meshwork::orders::v1::order_service_server::OrderService;
 use meshwork_api::{OrderName, ProductName, UserName};
 use meshwork_chassis::clock::from_timestamp;
 use meshwork_chassis::consistency::{ConsistencyToken, mark_stale};
+use meshwork_chassis::echo::echo;
 use meshwork_chassis::request::{RequestKey, mark_replay};
 use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, etag, filter, page};
@@ -26,6 +27,8 @@ use crate::ports::{CatalogueError, OrderFilter, Position};
 const MAX_LINES: usize = 100;
 /// How many pieces of a product an order has at most.
 const MAX_QUANTITY: i64 = 1_000_000;
+/// How many bytes a resume token has at most: the base64 of an id of 63 characters, an `@` and a number of 19 digits.
+const MAX_RESUME_TOKEN: usize = 111;
 /// How many changes a slow watcher may be behind before the watch waits for it.
 const WATCH_BUFFER: usize = 16;
 
@@ -81,7 +84,8 @@ fn parse_resume_token(token: &str, name: Option<&OrderName>, violations: &mut Vi
     if token.is_empty() {
         return 0;
     }
-    let text = URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let bytes = (token.len() <= MAX_RESUME_TOKEN).then(|| URL_SAFE_NO_PAD.decode(token).ok()).flatten();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
     let version = text.split_once('@').and_then(|(id, version)| {
         name.is_none_or(|name| name.id() == id).then_some(())?;
         version.parse().ok().filter(|version| *version >= 1)
@@ -147,7 +151,7 @@ fn read_placement(request: &proto::CreateOrderRequest) -> Result<Placement, Stat
 
 fn read_lines(lines: &[proto::order::Line], violations: &mut Violations) -> Vec<NewLine> {
     if !(1..=MAX_LINES).contains(&lines.len()) {
-        violations.add("order.lines", format!("must have 1 to {MAX_LINES} lines"));
+        violations.add("order.lines", format_args!("must have 1 to {MAX_LINES} lines"));
         return Vec::new();
     }
     let mut read: Vec<NewLine> = Vec::with_capacity(lines.len());
@@ -160,7 +164,7 @@ fn read_lines(lines: &[proto::order::Line], violations: &mut Violations) -> Vec<
         );
         let Some(product) = product else { continue };
         if read.iter().any(|line| line.product == product) {
-            violations.add(format!("order.lines[{at}].product"), format!("names {product} a second time"));
+            violations.add(format_args!("order.lines[{at}].product"), format_args!("names {product} a second time"));
         }
         read.push(NewLine { product, quantity: line.quantity });
     }
@@ -216,7 +220,8 @@ impl OrderService for OrderGrpc {
         let customer = terms.get("customer").and_then(|name| violations.name(name, "filter"));
         let state = terms.get("state").and_then(|word| {
             let state = state_from_word(word);
-            violations.check(state.is_some(), "filter", format!("names the state {word:?}, which orders don't have"));
+            let problem = format_args!("names the state {:?}, which orders don't have", echo(word));
+            violations.check(state.is_some(), "filter", problem);
             state
         });
         let arguments = [request.filter.as_str()];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod access;
+mod bounds;
 mod catalogue;
 mod inventory;
 mod orders;

@@ -167,9 +167,10 @@ pub fn assert_refused<T: std::fmt::Debug>(result: Result<T, Status>, code: Code,
 
 /// The call was refused for these fields, no more and no fewer.
 #[track_caller]
-pub fn assert_fields<T: std::fmt::Debug>(result: Result<T, Status>, fields: &[&str]) {
+pub fn assert_fields<T: std::fmt::Debug>(result: Result<T, Status>, fields: &[&str]) -> Status {
     let status = assert_refused(result, Code::InvalidArgument, "INVALID_FIELDS");
     let found = status.get_details_bad_request().unwrap().field_violations;
     assert_eq!(found.iter().map(|fault| fault.field.as_str()).collect::<Vec<_>>(), fields, "{found:?}");
     assert!(found.iter().all(|fault| !fault.description.is_empty()));
+    status
 }

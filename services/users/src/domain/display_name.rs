@@ -31,7 +31,9 @@ impl FromStr for DisplayName {
     fn from_str(text: &str) -> Result<Self, InvalidDisplayName> {
         let name = text.trim();
         // Names go into the headers of mails, where a line break would begin another header.
-        let shaped = (1..=MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        // A character has at most four bytes: what can't be right is not counted.
+        let short = name.len() <= 4 * MAX;
+        let shaped = short && (1..=MAX).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         if shaped { Ok(Self(name.to_owned())) } else { Err(InvalidDisplayName) }
     }
 }

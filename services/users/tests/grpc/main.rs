@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod bounds;
 mod changes;
 mod sessions;
 mod sign_up;

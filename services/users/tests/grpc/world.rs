@@ -183,9 +183,10 @@ pub fn refused<T: Debug>(result: Result<T, Status>, code: Code, reason: &str) ->
 
 /// Checks that a request was refused for exactly these fields.
 #[track_caller]
-pub fn refused_fields<T: Debug>(result: Result<T, Status>, fields: &[&str]) {
+pub fn refused_fields<T: Debug>(result: Result<T, Status>, fields: &[&str]) -> Status {
     let status = refused(result, Code::InvalidArgument, "INVALID_FIELDS");
     let details = status.get_details_bad_request().unwrap();
     let found: Vec<_> = details.field_violations.iter().map(|violation| violation.field.as_str()).collect();
     assert_eq!(found, fields, "{status:?}");
+    status
 }

@@ -80,11 +80,11 @@ fn receipt(principal: &Principal, mut request: ReceiveStockRequest) -> Result<Re
     let mut violations = Violations::new();
     let request_id = std::mem::take(&mut request.request_id);
     violations.request_id(&request_id);
-    let key = RequestKey::of(principal, "ReceiveStock", &request_id, &request);
     let product = product(&mut violations, &request.name);
     let quantity = request.quantity;
     violations.check((1..=MAX_QUANTITY).contains(&quantity), "quantity", "must be 1 to 1,000,000,000");
     violations.finish(DOMAIN)?;
+    let key = RequestKey::of(principal, "ReceiveStock", &request_id, &request);
     Ok(ReceiveStock { product: product.ok_or_else(unchecked)?, quantity, request: key })
 }
 
@@ -92,18 +92,18 @@ fn adjustment(principal: &Principal, mut request: AdjustStockRequest) -> Result<
     let mut violations = Violations::new();
     let request_id = std::mem::take(&mut request.request_id);
     violations.request_id(&request_id);
-    let key = RequestKey::of(principal, "AdjustStock", &request_id, &request);
     let product = product(&mut violations, &request.name);
-    let AdjustStockRequest { delta, reason, .. } = request;
+    let delta = request.delta;
     violations.check(
         delta != 0 && (-MAX_QUANTITY..=MAX_QUANTITY).contains(&delta),
         "delta",
         "must be -1,000,000,000 to 1,000,000,000, and not 0",
     );
-    violations.text(&reason, "reason", 1, MAX_REASON);
+    violations.text(&request.reason, "reason", 1, MAX_REASON);
     violations.finish(DOMAIN)?;
-    let actor = principal.key();
-    Ok(AdjustStock { product: product.ok_or_else(unchecked)?, delta, reason, actor, request: key })
+    let key = RequestKey::of(principal, "AdjustStock", &request_id, &request);
+    let (product, actor) = (product.ok_or_else(unchecked)?, principal.key());
+    Ok(AdjustStock { product, delta, reason: request.reason, actor, request: key })
 }
 
 /// The product whose stock `name` names.
@@ -128,5 +128,5 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let value = terms.get(name)?.parse();
-    value.map_err(|problem| violations.add("filter", format!("{name} {problem}"))).ok()
+    value.map_err(|problem| violations.add("filter", format_args!("{name} {problem}"))).ok()
 }

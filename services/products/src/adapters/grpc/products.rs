@@ -95,18 +95,19 @@ fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<
     let mut violations = Violations::new();
     let request_id = std::mem::take(&mut request.request_id);
     violations.request_id(&request_id);
-    let key = RequestKey::of(principal, "CreateProduct", &request_id, &request);
     if !request.product_id.is_empty() {
         violations.chosen_id(&request.product_id, "product_id");
     }
     violations.check(request.product.is_some(), "product", "is required");
-    let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
-    let product = request.product.unwrap_or_default();
+    let none = Product::default();
+    let product = request.product.as_ref().unwrap_or(&none);
     let price = price(&mut violations, product.price.as_ref());
     texts(&mut violations, Some(&product.display_name), Some(&product.description));
     violations.finish(DOMAIN)?;
+    let key = RequestKey::of(principal, "CreateProduct", &request_id, &request);
+    let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
     let (Ok(name), Some(price)) = (ProductName::new(id), price) else { return Err(unchecked()) };
-    let Product { display_name, description, .. } = product;
+    let Product { display_name, description, .. } = request.product.unwrap_or_default();
     Ok(CreateProduct { name, display_name, description, price, request: key })
 }
 
@@ -149,9 +150,10 @@ fn named(name: &str) -> Result<ProductName, Status> {
 
 fn batch(names: &[String]) -> Result<Vec<ProductName>, Status> {
     let mut violations = Violations::new();
-    violations.check((1..=MAX_BATCH).contains(&names.len()), "names", format!("must be 1 to {MAX_BATCH} names"));
-    // Of a list that is too long the first names are enough to tell.
-    let checked = names.iter().take(MAX_BATCH).enumerate();
+    let fits = (1..=MAX_BATCH).contains(&names.len());
+    violations.check(fits, "names", format_args!("must be 1 to {MAX_BATCH} names"));
+    // A list that is too long is not looked at.
+    let checked = names.iter().take(if fits { MAX_BATCH } else { 0 }).enumerate();
     let names: Vec<_> = checked.filter_map(|(at, name)| violations.name(name, &format!("names[{at}]"))).collect();
     violations.finish(DOMAIN)?;
     Ok(names)

@@ -37,8 +37,8 @@ impl AuthService for AuthGrpc {
         let email = violations.name(&email, "email");
         // A password that is too short to be one is only wrong; one that is too long would be work for nothing.
         violations.check(!password.is_empty(), "password", "is required");
-        let most = format!("must have at most {MAX_PASSWORD} characters");
-        violations.check(password.chars().count() <= MAX_PASSWORD, "password", most);
+        let short = password.len() <= 4 * MAX_PASSWORD && password.chars().count() <= MAX_PASSWORD;
+        violations.check(short, "password", format_args!("must have at most {MAX_PASSWORD} characters"));
         violations.finish(DOMAIN)?;
         let Some(email) = email else {
             return Err(meshwork_chassis::errors::internal(DOMAIN, &"an address is missing without a violation"));

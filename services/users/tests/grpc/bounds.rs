@@ -1,0 +1,79 @@
+//! However much is sent, what is answered is small.
+
+use meshwork_api::meshwork::users::v1::{
+    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, ListUsersRequest,
+    RefreshSessionRequest, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+};
+use meshwork_testkit::assert_small;
+use prost_types::FieldMask;
+
+use crate::world::{World, refused_fields};
+
+/// Nearly all that a message may hold.
+const MOST: usize = (4 << 20) - 1024;
+
+#[tokio::test]
+async fn a_mask_that_is_too_long_is_refused_unread() {
+    let world = World::start().await;
+    let anna = world.customer().await;
+    let unknown: Vec<_> = (0..1000).map(|at| format!("unknown{at:04}")).collect();
+    let masked = async |paths: Vec<String>, fields: &[&str]| {
+        let user = User { name: anna.name(), ..User::default() };
+        let request = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
+        let status = refused_fields(world.users.clone().update_user(anna.asks(request)).await, fields);
+        assert_small(&status);
+        status.message().to_owned()
+    };
+    // The shortest paths take two or three bytes of a message.
+    let long =
+        [unknown.clone(), vec![String::new(); MOST / 2], vec!["x".to_owned(); MOST / 3], vec!["\0".repeat(MOST)]];
+    for paths in long {
+        let message = masked(paths, &["update_mask"]).await;
+        assert!(message.starts_with("update_mask must have at most 100 paths"), "{message}");
+    }
+    let message = masked(unknown[..100].to_vec(), &["update_mask"; 20]).await;
+    assert!(message.ends_with("; 80 more faults of the request are not listed"), "{message}");
+}
+
+#[tokio::test]
+async fn every_text_that_is_too_long_is_named() {
+    let world = World::start().await;
+    let staff = world.staff().await;
+    let (mut users, mut auth) = (world.users.clone(), world.auth.clone());
+    for text in ["x", "\"\0\u{7f}\u{10ffff}", "\u{1f4a1}"] {
+        let long = || text.repeat(20_000);
+        let user = || User {
+            name: format!("users/{}", long()),
+            email: long(),
+            display_name: long(),
+            password: long(),
+            etag: long(),
+            ..User::default()
+        };
+        let create = CreateUserRequest { user: Some(user()), user_id: long(), request_id: long() };
+        let fields = ["user.email", "user.display_name", "user.password", "user_id", "request_id"];
+        assert_small(&refused_fields(users.create_user(staff.asks(create)).await, &fields));
+        let update = UpdateUserRequest { user: Some(user()), update_mask: None };
+        let fields = ["user.name", "user.email", "user.display_name", "user.password", "user.etag"];
+        assert_small(&refused_fields(users.update_user(staff.asks(update)).await, &fields));
+        let get = GetUserRequest { name: long() };
+        assert_small(&refused_fields(users.get_user(staff.asks(get)).await, &["name"]));
+        let delete = DeleteUserRequest { name: staff.name(), etag: long() };
+        assert_small(&refused_fields(users.delete_user(staff.asks(delete)).await, &["etag"]));
+        let list = ListUsersRequest { page_token: long(), filter: long(), ..Default::default() };
+        assert_small(&refused_fields(users.list_users(staff.asks(list)).await, &["page_token", "filter"]));
+        for filter in ["x".repeat(1000) + " = x", format!("email = {}", "x".repeat(1000))] {
+            let list = ListUsersRequest { filter, ..Default::default() };
+            assert_small(&refused_fields(users.list_users(staff.asks(list)).await, &["filter"]));
+        }
+
+        let sign_in = SignInRequest { email: long(), password: long() };
+        assert_small(&refused_fields(auth.sign_in(sign_in).await, &["email", "password"]));
+        let refresh = RefreshSessionRequest { refresh_token: long() };
+        assert_small(&refused_fields(auth.refresh_session(refresh).await, &["refresh_token"]));
+        let sign_out = SignOutRequest { refresh_token: long() };
+        assert_small(&refused_fields(auth.sign_out(sign_out).await, &["refresh_token"]));
+        let keys = GetJsonWebKeySetRequest { name: long() };
+        assert_small(&refused_fields(auth.get_json_web_key_set(keys).await, &["name"]));
+    }
+}
