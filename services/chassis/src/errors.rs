@@ -166,6 +166,32 @@ pub const DEADLINE_EXCEEDED: ErrorKind = ErrorKind::new(
     Code::DeadlineExceeded,
     "The deadline of the call passed. What it would have changed may have been changed.",
 );
+/// The request didn't come.
+pub const REQUEST_TIMED_OUT: ErrorKind = ErrorKind::new(
+    "REQUEST_TIMED_OUT",
+    Code::DeadlineExceeded,
+    "The first message of the call, or the only one, did not come in time. Nothing was done.",
+);
+/// The request is no message of its method.
+pub const MALFORMED_REQUEST: ErrorKind = ErrorKind::new(
+    "MALFORMED_REQUEST",
+    Code::InvalidArgument,
+    "The request is not what the method takes: its framing, the number of its messages or their encoding. Nothing was \
+     done. A message that is marked as compressed without a grpc-encoding is INTERNAL, as gRPC has it.",
+);
+/// There are too many open streams.
+pub const TOO_MANY_STREAMS: ErrorKind = ErrorKind::new(
+    "TOO_MANY_STREAMS",
+    Code::ResourceExhausted,
+    "As many streams are open as may be, of this caller, of its address or of all; ErrorInfo says which. End one first.",
+);
+/// There are too many messages on their way.
+pub const TOO_MANY_BYTES: ErrorKind = ErrorKind::retryable(
+    "TOO_MANY_BYTES",
+    Code::ResourceExhausted,
+    Duration::from_secs(1),
+    "Too many bytes of messages that are not whole yet come from the caller's address. Send fewer at once.",
+);
 /// `grpc-timeout` is malformed.
 pub const INVALID_TIMEOUT: ErrorKind = ErrorKind::new(
     "INVALID_TIMEOUT",
@@ -214,6 +240,10 @@ pub const PORT: &[&ErrorKind] = &[
     &MESSAGE_TOO_LARGE,
     &DEADLINE_EXCEEDED,
     &INVALID_TIMEOUT,
+    &REQUEST_TIMED_OUT,
+    &MALFORMED_REQUEST,
+    &TOO_MANY_STREAMS,
+    &TOO_MANY_BYTES,
     &HANDLER_PANICKED,
 ];
 

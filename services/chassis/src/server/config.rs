@@ -89,7 +89,8 @@ impl Default for ServerConfig {
             // Behind the gateway all callers have one address.
             max_arriving_bytes_per_address: arrival.bytes,
             max_arriving_bytes: arrival.bytes,
-            max_header_list_size: 16 << 10,
+            // More than a public port takes: what the gateway adds to a call still fits.
+            max_header_list_size: 24 << 10,
             max_message_size: 4 << 20,
             timeout: Duration::ZERO,
             reflection: true,
@@ -118,11 +119,16 @@ impl TlsConfig {
 }
 
 impl ServerConfig {
-    /// For a port that everybody may reach: one address gets a share of what one account may have many times.
+    /// For a port that everybody may reach: one address gets a share of what all may have, and a call less metadata than
+    /// the services behind the port take.
     #[must_use]
     pub fn public(self) -> Self {
-        let bytes = ArrivalLimits::default().bytes_per_address;
-        Self { max_streams_per_address: 256, max_arriving_bytes_per_address: bytes, ..self }
+        Self {
+            max_streams_per_address: 256,
+            max_arriving_bytes_per_address: ArrivalLimits::default().bytes_per_address,
+            max_header_list_size: 16 << 10,
+            ..self
+        }
     }
 
     /// How many streams may be open.

@@ -28,6 +28,11 @@ const UPSTREAM_TOO_SLOW: ErrorKind = ErrorKind::new(
     Code::DeadlineExceeded,
     "The service didn't answer in time. What the call would have changed may have been changed.",
 );
+const HEADERS_TOO_LARGE: ErrorKind = ErrorKind::new(
+    "HEADERS_TOO_LARGE",
+    Code::ResourceExhausted,
+    "The metadata of the call, or that of its answer, is larger than what passes between the gateway and the service.",
+);
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_SIGNED_IN,
@@ -37,6 +42,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &METHOD_UNKNOWN,
     &UPSTREAM_UNAVAILABLE,
     &UPSTREAM_TOO_SLOW,
+    &HEADERS_TOO_LARGE,
 ];
 
 /// No service has the method at `path`, which is shown by its first 64 characters.
@@ -58,10 +64,18 @@ pub fn upstream_too_slow(upstream: Upstream) -> Status {
     UPSTREAM_TOO_SLOW.status(DOMAIN, format!("the {name} service didn't answer in time"), &[("upstream", name)])
 }
 
+/// The call's metadata is too large, or that of its answer.
+fn headers_too_large(upstream: Upstream) -> Status {
+    let name = upstream.as_str();
+    let message = format!("the metadata of the call, or of the answer of the {name} service, is too large");
+    HEADERS_TOO_LARGE.status(DOMAIN, message, &[("upstream", name)])
+}
+
 /// The call failed without an answer of the service, with this code.
 pub fn of_mesh(upstream: Upstream, code: Code) -> Status {
     match code {
         Code::DeadlineExceeded => upstream_too_slow(upstream),
+        Code::ResourceExhausted => headers_too_large(upstream),
         _ => upstream_unavailable(upstream),
     }
 }
