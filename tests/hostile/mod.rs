@@ -32,7 +32,7 @@ const MEMORY: f64 = 100.0;
 /// What an attack must have added before the growth is called its own.
 const SHARE: f64 = 20.0;
 /// How long the second caller goes on after an attack: circuits that opened late count too.
-const AFTERWARDS: Duration = Duration::from_secs(1);
+const AFTERWARDS: Duration = Duration::from_millis(500);
 /// How long the shop may take to recover from an attack that succeeded before the next one begins.
 const RECOVERY: Duration = Duration::from_secs(45);
 /// How long the second caller calls before anything is measured.

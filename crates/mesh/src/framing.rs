@@ -50,6 +50,11 @@ impl Framing {
         self.begun - usize::from(self.left > 0)
     }
 
+    /// How many bytes of the message that has begun are still to come.
+    pub(crate) fn left(&self) -> usize {
+        self.left
+    }
+
     /// The flag of the last message that has begun: 0, or 1 for one that is compressed.
     pub(crate) fn flag(&self) -> Option<u8> {
         (self.begun > 0).then_some(self.prefix[0])

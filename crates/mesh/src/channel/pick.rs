@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
 use crate::balance::PickArgs;
@@ -42,11 +44,13 @@ impl Tried {
 
 impl Snapshot {
     /// Why calls fail at once, if they do.
-    pub(super) fn failure(&self) -> Option<&str> {
-        match &self.otherwise {
-            Otherwise::Fail(message) if self.members.is_empty() => Some(message),
-            _ => None,
+    pub(super) fn failure(&self, now: Instant) -> Option<Arc<str>> {
+        let Otherwise::Fail(message) = &self.otherwise else { return None };
+        if self.members.is_empty() {
+            return Some(Arc::clone(message));
         }
+        let rejects = |member: &Arc<Member>| member.breaker.as_ref().is_some_and(|breaker| breaker.rejects(now));
+        self.members.iter().all(rejects).then(|| circuits_open(self.members.len()))
     }
 
     /// Picks without waiting: first among the endpoints that the call has not `tried`, then among those that it has. What

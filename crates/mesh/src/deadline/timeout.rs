@@ -20,7 +20,10 @@ const UNITS: [(u8, u128); 6] = [
     (b'H', 3_600_000_000_000),
 ];
 
-/// A value of `grpc-timeout` that gRPC doesn't allow.
+/// How many bytes of a value are shown: callers choose it.
+const SHOWN: usize = 64;
+
+/// A value of `grpc-timeout` that gRPC doesn't allow, as far as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("grpc-timeout is one to eight digits and a unit of H, M, S, m, u, n; not {0:?}")]
 pub struct InvalidTimeout(String);
@@ -31,7 +34,7 @@ pub struct InvalidTimeout(String);
 /// When it isn't one to eight digits and a unit.
 pub fn parse_timeout(value: &HeaderValue) -> Result<Duration, InvalidTimeout> {
     let bytes = value.as_bytes();
-    let invalid = || InvalidTimeout(String::from_utf8_lossy(bytes).into_owned());
+    let invalid = || InvalidTimeout(String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned());
     let (unit, digits) = bytes.split_last().ok_or_else(invalid)?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
         return Err(invalid());

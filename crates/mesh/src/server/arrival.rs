@@ -31,7 +31,7 @@ use crate::framing::Framing;
 pub struct ArrivalLimits {
     /// How long the first message may take, and the only one of a method that takes one; 10 s.
     pub first_message: Duration,
-    /// How many bytes of messages that are not whole yet are held for one address (of IPv6, one /64): 16 MiB.
+    /// How many bytes of messages that are not whole yet are held for one address (of IPv6, one /64): 12 MiB.
     pub bytes_per_address: usize,
     /// How many of them are held in all, beside 64 KiB for each address: 64 MiB.
     pub bytes: usize,
@@ -39,7 +39,7 @@ pub struct ArrivalLimits {
 
 impl Default for ArrivalLimits {
     fn default() -> Self {
-        Self { first_message: Duration::from_secs(10), bytes_per_address: 16 << 20, bytes: 64 << 20 }
+        Self { first_message: Duration::from_secs(10), bytes_per_address: 12 << 20, bytes: 64 << 20 }
     }
 }
 
@@ -171,27 +171,31 @@ enum Chunks {
 }
 
 impl Chunks {
-    fn push(&mut self, data: Bytes) {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(data),
+    /// Adds what has come of a message of which `left` bytes are still to come.
+    fn push(&mut self, data: Bytes, left: usize) {
+        let mut all = match std::mem::replace(self, Self::None) {
+            Self::None => return *self = Self::One(data),
             Self::One(first) => {
                 let mut all = BytesMut::with_capacity(first.len() + data.len());
                 all.extend_from_slice(&first);
-                all.extend_from_slice(&data);
-                Self::Many(all)
+                all
             }
-            Self::Many(mut all) => {
-                all.extend_from_slice(&data);
-                Self::Many(all)
-            }
+            Self::Many(all) => all,
+        };
+        // By doubling, the buffer of a large message would be twice as large as the message.
+        if all.len() >= OWN {
+            all.reserve(data.len() + left);
         }
+        all.extend_from_slice(&data);
+        *self = Self::Many(all);
     }
 
-    fn len(&self) -> usize {
+    /// The bytes that it takes.
+    fn size(&self) -> usize {
         match self {
             Self::None => 0,
             Self::One(bytes) => bytes.len(),
-            Self::Many(bytes) => bytes.len(),
+            Self::Many(bytes) => bytes.capacity(),
         }
     }
 }
@@ -246,7 +250,7 @@ where
             _ => {}
         }
         read.map_err(|length| layer.size.too_large(length))?;
-        self.chunks.push(data);
+        self.chunks.push(data, self.framing.left());
         let more = self.framing.messages() > 1 || self.framing.messages() == 1 && !self.framing.between();
         if self.one && more {
             let message = "the method takes one message, and there are more";
@@ -360,7 +364,7 @@ where
         if polled.is_ready() {
             return polled;
         }
-        if !self.holds.grow(self.arriving.chunks.len(), &self.layer.limits) {
+        if !self.holds.grow(self.arriving.chunks.size(), &self.layer.limits) {
             return Poll::Ready(Err(self.layer.too_many_bytes()));
         }
         self.limit.as_mut().poll(cx).map(|()| Err(self.layer.late()))

@@ -18,6 +18,9 @@ use tonic::server::NamedService;
 use tower::util::ServiceExt as _;
 use tower_service::Service;
 
+/// How many characters of a path that leads nowhere are shown.
+const SHOWN: usize = 64;
+
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
 /// The services of a server, by name: what a [`layer`](super::Builder::layer) of one's own wraps. Clones share them.
@@ -112,8 +115,9 @@ impl Service<Request<Body>> for Router {
         match self.find(request.uri().path()) {
             Some(service) => Either::Left(service.call(request)),
             None => {
-                let message = format!("there is no method {} here", request.uri().path());
-                Either::Right(ready(Ok(Status::unimplemented(message).into_http())))
+                // Callers choose the path: its beginning says which it was.
+                let path: String = request.uri().path().chars().take(SHOWN).collect();
+                Either::Right(ready(Ok(Status::unimplemented(format!("there is no method {path} here")).into_http())))
             }
         }
     }

@@ -3,6 +3,7 @@
 mod ending;
 mod keeping;
 mod places;
+mod queue;
 mod streaming;
 
 use std::future::poll_fn;
