@@ -23,7 +23,9 @@ use tonic_health::pb::health_server::HealthServer;
 async fn main() -> Result<(), Box<dyn Error>> {
     let ill = Arc::new(AtomicBool::new(true));
     let address = serve(Arc::clone(&ill)).await?;
-    let breaker = CircuitBreaker { open_for: Duration::from_millis(500), ..CircuitBreaker::default() };
+    // There is one server only: with a share below 100 % its circuit would stay closed, since no other could answer.
+    let open_for = Duration::from_millis(500);
+    let breaker = CircuitBreaker { open_for, max_open_percent: 100, ..CircuitBreaker::default() };
     let channel = Channel::builder()
         .policy(Policy::builder().circuit_breaker(breaker).build())
         .observer(|event: &Event<'_>| {

@@ -13,6 +13,8 @@ pub(crate) struct Framing {
     left: usize,
     /// How many prefixes were read.
     begun: usize,
+    /// The highest flag of them.
+    flag: u8,
 }
 
 impl Framing {
@@ -33,7 +35,8 @@ impl Framing {
             self.have += prefix.len();
             data = rest;
             if self.have == PREFIX {
-                let [_, length @ ..] = self.prefix;
+                let [flag, length @ ..] = self.prefix;
+                self.flag = self.flag.max(flag);
                 self.have = 0;
                 self.begun += 1;
                 let length = u32::from_be_bytes(length);
@@ -55,9 +58,9 @@ impl Framing {
         self.left
     }
 
-    /// The flag of the last message that has begun: 0, or 1 for one that is compressed.
-    pub(crate) fn flag(&self) -> Option<u8> {
-        (self.begun > 0).then_some(self.prefix[0])
+    /// The highest flag of the messages that have begun: 0, or 1 if one is compressed; others are no flags of gRPC.
+    pub(crate) fn highest_flag(&self) -> Option<u8> {
+        (self.begun > 0).then_some(self.flag)
     }
 
     /// Whether it is between two messages, or before the first.

@@ -16,12 +16,13 @@ use tower_service::Service;
 
 use super::{Admission, Breaker};
 use crate::limit::HeldBody;
-use crate::outcome::{Finish, Outcome, TrackedBody};
+use crate::outcome::{Finish, Outcome, TrackedBody, grpc_status};
 use crate::policy::CircuitBreaker;
 
 /// Stops calls to a service that fails too often: they are answered with UNAVAILABLE at once.
 ///
-/// All services of one layer, and their clones, share one breaker. Readiness is that of the inner service.
+/// All services of one layer, and their clones, share one breaker. Readiness is that of the inner service. A deadline speaks
+/// against the service when there was no answer for a second; whether a request was withheld can't be seen here.
 #[derive(Clone, Debug)]
 pub struct CircuitBreakerLayer {
     breaker: Breaker,
@@ -81,7 +82,7 @@ where
             return BreakerFuture { future: None, judge: None };
         }
         // Made before the call: it gives a probe back even if the inner service panics.
-        let judge = Judge { breaker: self.breaker.clone(), admission: Some(admission), started };
+        let judge = Judge { breaker: self.breaker.clone(), admission: Some(admission), started, answered: false };
         BreakerFuture { future: Some(self.inner.call(request)), judge: Some(judge) }
     }
 }
@@ -93,6 +94,8 @@ pub struct Judge {
     /// None once it has reported.
     admission: Option<Admission>,
     started: Instant,
+    /// Whether the response has begun: how long its stream may last is for the caller to say.
+    answered: bool,
 }
 
 impl Finish for Judge {
@@ -100,7 +103,10 @@ impl Finish for Judge {
         if let Some(admission) = self.admission.take() {
             let now = Instant::now();
             let outcome = match outcome {
-                Outcome::Status(code) => Outcome::of(code, Some(now.saturating_duration_since(self.started)), None),
+                Outcome::Status(code) => {
+                    let waited = (!self.answered).then(|| now.saturating_duration_since(self.started));
+                    Outcome::of(code, waited, None)
+                }
                 outcome => outcome,
             };
             self.breaker.settle(now, admission, outcome);
@@ -138,7 +144,8 @@ where
         // The future is over; what it holds is not needed for the body.
         let judge = this.judge.take();
         Poll::Ready(match (result, judge) {
-            (Ok(response), Some(judge)) => {
+            (Ok(response), Some(mut judge)) => {
+                judge.answered = grpc_status(response.headers()).is_none();
                 Ok(TrackedBody::respond(response.map(|body| HeldBody::new(body, ())), judge))
             }
             (Ok(response), None) => Ok(response.map(|body| TrackedBody::untracked(HeldBody::new(body, ())))),

@@ -265,6 +265,11 @@ impl Breaker {
         }
     }
 
+    /// Its endpoint is gone: it takes no part of the share any more, however long calls to it go on.
+    pub fn retire(&self) {
+        self.0.lock().open = None;
+    }
+
     /// When an open circuit turns half-open; `None` when it isn't open. It may be in the past: [`Breaker::state`] then turns
     /// it.
     pub fn open_until(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 //! How many circuits of a channel may be open at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A bound for circuits that are not closed: at most a share of the endpoints that are connected, rounded down.
 ///
@@ -10,16 +10,16 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 /// an only endpoint stays closed.
 #[derive(Debug, Default)]
 pub struct OpenShare {
-    percent: AtomicU32,
-    endpoints: AtomicUsize,
+    most: AtomicUsize,
     open: AtomicUsize,
 }
 
 impl OpenShare {
-    /// `percent` of `endpoints`. Circuits that are open already stay so.
-    pub fn set(&self, percent: u32, endpoints: usize) {
-        self.percent.store(percent, Ordering::Relaxed);
-        self.endpoints.store(endpoints, Ordering::Relaxed);
+    /// `percent` of the `connected` endpoints; the open circuits of `absent` others, which could answer nothing anyway, don't
+    /// count. Circuits that are open already stay so.
+    pub fn set(&self, percent: u32, connected: usize, absent: usize) {
+        let most = connected.saturating_mul(percent as usize) / 100 + absent;
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// How many circuits are open or half-open.
@@ -29,8 +29,7 @@ impl OpenShare {
 
     /// A place for one more open circuit, if there is one.
     pub(super) fn take(self: &Arc<Self>) -> Option<OpenPlace> {
-        let endpoints = self.endpoints.load(Ordering::Relaxed);
-        let most = endpoints.saturating_mul(self.percent.load(Ordering::Relaxed) as usize) / 100;
+        let most = self.most.load(Ordering::Relaxed);
         let more = |open: usize| (open < most).then_some(open + 1);
         self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(OpenPlace(Arc::clone(self)))

@@ -122,8 +122,8 @@ impl<'a> Sender<'a> {
         head.uri = Uri::from_parts(uri).unwrap_or_default();
         head.version = http::Version::HTTP_2;
         slot.send(Request::from_parts(head, ()), body).map_err(|error| {
-            let fate = error.fate();
-            AttemptError { status: error.into_status(), fate, last: false }
+            let (fate, last) = (error.fate(), error.is_local());
+            AttemptError { status: error.into_status(), fate, last }
         })
     }
 }
@@ -385,9 +385,9 @@ fn answered(
             let ended = grpc_status(&head.headers);
             let guard = match ended {
                 Some(code) => {
-                    let outcome = guard.outcome(code);
+                    let (outcome, withheld) = (guard.outcome(code), guard.is_withheld());
                     guard.finish(outcome);
-                    if outcome == Outcome::Caller(code) {
+                    if outcome == Outcome::Caller(code) && withheld {
                         // It would have to wait for its caller again.
                         let status = Status::from_header_map(&head.headers);
                         let status = status.unwrap_or_else(|| Status::new(code, "the request did not come in time"));

@@ -64,6 +64,11 @@ impl Guard {
         self.since = since;
     }
 
+    /// Whether its caller has not given all of the request.
+    pub(super) fn is_withheld(&self) -> bool {
+        self.since.is_none()
+    }
+
     /// What an attempt that ended with `code` before the response began says.
     pub(super) fn outcome(&self, code: Code) -> Outcome {
         let waited = self.since.map(|since| Instant::now().saturating_duration_since(since));

@@ -79,9 +79,11 @@ impl Control {
     pub(super) async fn run(mut self) {
         let closed = self.closed.clone();
         // Everything that the loop holds goes with it.
+        let queue = Arc::clone(&self.shared.queue);
         tokio::select! {
             () = closed.cancelled() => {}
             () = self.serve() => {}
+            () = queue.keep_moving() => {}
         }
         self.shared.close();
     }
@@ -212,7 +214,7 @@ impl Control {
         };
         if connections(&policy) != connections(&self.shared.active.load().policy) {
             // Connections that were made otherwise don't fit: they end with their calls.
-            known.servers.clear();
+            known.servers.drain().for_each(|(_, server)| server.retire());
             known.order.clear();
             known.options = Arc::new(options);
         }
@@ -265,6 +267,7 @@ impl Control {
             known.servers.insert(key.clone(), server);
             known.order.push(key);
         }
+        before.into_values().for_each(|server| server.retire());
         // pick_first as the top policy sees no health, and so no ejections (gRFC A61).
         known.outliers.set_endpoints(keys.iter().filter(|key| !key.is_empty()));
         for key in &known.order {
@@ -337,7 +340,7 @@ impl Control {
         let mut candidates = Vec::new();
         let mut members = Vec::new();
         let mut listed = Vec::new();
-        let (mut open, mut connected) = (0, 0);
+        let (mut open, mut connected, mut absent) = (0, 0, 0);
         let mut pending = known.resolution.is_none() && known.failure.is_none();
         let mut errors = Vec::new();
         let mut lost = false;
@@ -350,10 +353,12 @@ impl Control {
             let circuit = server.member.breaker.as_ref().map_or(Circuit::Closed, |breaker| breaker.state(now));
             let open_circuit = circuit == Circuit::Open;
             listed.push(Listed { member: Arc::clone(&server.member), ejected, open: open_circuit });
+            let answers = state.connectivity == Connectivity::Ready && !ejected;
+            connected += usize::from(answers);
+            absent += usize::from(!answers && circuit != Circuit::Closed);
             match state.connectivity {
                 Connectivity::Ready if ejected => errors.push(format!("{}: ejected as an outlier", server.member.name)),
                 Connectivity::Ready => {
-                    connected += 1;
                     if open_circuit {
                         open += 1;
                         errors.push(format!("{}: its circuit breaker is open", server.member.name));
@@ -375,7 +380,7 @@ impl Control {
         }
         let active = self.shared.active.load();
         let percent = active.policy.channel().circuit_breaker.as_ref().map_or(0, |breaker| breaker.max_open_percent);
-        known.open.set(percent, connected);
+        known.open.set(percent, connected, absent);
         let otherwise = if pending {
             Otherwise::Wait
         } else if open > 0 && open == known.order.len() {
@@ -442,6 +447,13 @@ impl Known {
 }
 
 impl Server {
+    /// It is gone; calls to it may go on.
+    fn retire(self) {
+        if let Some(breaker) = &self.member.breaker {
+            breaker.retire();
+        }
+    }
+
     /// Takes note of the state; says whether the connection is lost, or could not be made.
     fn see(&mut self, state: &State) -> bool {
         let ready = state.connectivity == Connectivity::Ready;

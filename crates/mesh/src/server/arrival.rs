@@ -20,7 +20,7 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::methods::StreamingMethods;
+use super::methods::{StreamingMethods, Streams};
 use super::peer::Network;
 use super::size::MessageSizeLayer;
 use super::{Domain, Peer};
@@ -31,7 +31,8 @@ use crate::framing::Framing;
 pub struct ArrivalLimits {
     /// How long the first message may take, and the only one of a method that takes one; 10 s.
     pub first_message: Duration,
-    /// How many bytes of messages that are not whole yet are held for one address (of IPv6, one /64): 12 MiB.
+    /// How many bytes of messages that are not whole yet are held for one address (of IPv6, one /64): 64 MiB, as in all. A
+    /// port that everybody may reach gives one address less; behind a proxy all callers have the proxy's address.
     pub bytes_per_address: usize,
     /// How many of them are held in all, beside 64 KiB for each address: 64 MiB.
     pub bytes: usize,
@@ -39,7 +40,7 @@ pub struct ArrivalLimits {
 
 impl Default for ArrivalLimits {
     fn default() -> Self {
-        Self { first_message: Duration::from_secs(10), bytes_per_address: 12 << 20, bytes: 64 << 20 }
+        Self { first_message: Duration::from_secs(10), bytes_per_address: 64 << 20, bytes: 64 << 20 }
     }
 }
 
@@ -47,7 +48,10 @@ impl Default for ArrivalLimits {
 const OWN: usize = 64 << 10;
 
 /// Holds a call back until its first message is there: whole, and with the end of the stream where the method takes exactly one
-/// message. A request that is withheld holds a stream of its own connection and nothing else; after its time it is answered with
+/// message. A method that streams both ways may have its answer begin first, so that its calls go on at once and hold no more
+/// than a stream's place; and so do those of a method that the descriptors don't know.
+///
+/// A request that is withheld holds a stream of its own connection and nothing else; after its time it is answered with
 /// DEADLINE_EXCEEDED. One that is no sequence of messages is answered with INVALID_ARGUMENT, and so is a message that the
 /// handler's stub can't decode.
 ///
@@ -62,8 +66,7 @@ pub struct ArrivalLayer {
 }
 
 impl ArrivalLayer {
-    /// Waits for the requests of `methods`; of a method that is not among them for the first message. Messages are held to
-    /// `size`, and errors carry `domain`.
+    /// Waits for the requests of `methods`. Messages are held to `size`, and errors carry `domain`.
     pub fn new(limits: ArrivalLimits, methods: StreamingMethods, size: MessageSizeLayer, domain: Domain) -> Self {
         Self { limits, methods, size, domain, held: Arc::default() }
     }
@@ -122,11 +125,20 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let one = self.layer.methods.takes_one_message(request.uri().path());
+        let (one, first) = match self.layer.methods.find(request.uri().path()) {
+            None | Some(Streams { requests: true, answers: true }) => (false, false),
+            Some(Streams { requests: true, answers: false }) => (false, true),
+            Some(Streams { requests: false, .. }) => (true, true),
+        };
         let encoded = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
         let (parts, body) = request.into_parts();
-        let mut arriving =
-            Arriving { body, one, encoded, framing: Framing::default(), chunks: Chunks::None, end: None };
+        let (framing, chunks) = (Framing::default(), Chunks::None);
+        let mut arriving = Arriving { body, one, encoded, framing, chunks, copied: false, end: None };
+        if !first {
+            let request = Request::from_parts(parts, arriving.arrived());
+            let future = Some(self.inner.call(request));
+            return ArrivalFuture { future, waiting: None, domain: self.layer.domain };
+        }
         // Most requests come in one piece: they go on at once, and cost no clone and no timer.
         match arriving.poll(&self.layer, &mut Context::from_waker(noop_waker_ref())) {
             Poll::Ready(Ok(())) => {
@@ -137,6 +149,7 @@ where
                 ArrivalFuture { future: None, waiting: Some(Waiting::refused(status)), domain: self.layer.domain }
             }
             Poll::Pending => {
+                arriving.copy();
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
                 let limit = Box::pin(sleep(self.layer.limits.first_message));
@@ -159,11 +172,13 @@ struct Arriving<A> {
     encoded: bool,
     framing: Framing,
     chunks: Chunks,
+    /// Whether what comes is copied: a slice of it would hold the whole buffer that it was read into.
+    copied: bool,
     /// Set at the end of the stream, with the trailers if there are any.
     end: Option<Option<HeaderMap>>,
 }
 
-/// What has come. Pieces are put together: each small one would hold the buffer that it was read into.
+/// What has come.
 enum Chunks {
     None,
     One(Bytes),
@@ -232,12 +247,20 @@ where
         }
     }
 
+    /// From now on it is waited for, and holds no more than it counts for.
+    fn copy(&mut self) {
+        self.copied = true;
+        if let Chunks::One(bytes) = &mut self.chunks {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+
     fn take(&mut self, layer: &ArrivalLayer, data: Bytes) -> Result<(), Status> {
         if data.is_empty() {
             return Ok(());
         }
         let read = self.framing.read(&data, layer.size.max());
-        match self.framing.flag() {
+        match self.framing.highest_flag() {
             // gRPC's document on compression asks for INTERNAL.
             Some(1) if !self.encoded => {
                 let message = "a message is marked as compressed, and grpc-encoding doesn't say how";
@@ -250,6 +273,7 @@ where
             _ => {}
         }
         read.map_err(|length| layer.size.too_large(length))?;
+        let data = if self.copied { Bytes::copy_from_slice(&data) } else { data };
         self.chunks.push(data, self.framing.left());
         let more = self.framing.messages() > 1 || self.framing.messages() == 1 && !self.framing.between();
         if self.one && more {

@@ -15,9 +15,9 @@ pub struct StreamingMethods(Arc<HashMap<Box<str>, Streams, RandomState>>);
 
 /// What a method streams.
 #[derive(Clone, Copy, Debug, Default)]
-struct Streams {
-    requests: bool,
-    answers: bool,
+pub(super) struct Streams {
+    pub requests: bool,
+    pub answers: bool,
 }
 
 impl StreamingMethods {
@@ -57,12 +57,8 @@ impl StreamingMethods {
         self.find(path).is_some_and(|streams| streams.answers || streams.requests)
     }
 
-    /// Whether the method at `path` is known to take exactly one message.
-    pub fn takes_one_message(&self, path: &str) -> bool {
-        self.find(path).is_some_and(|streams| !streams.requests)
-    }
-
-    fn find(&self, path: &str) -> Option<Streams> {
+    /// What the method at `path` takes and answers with; `None` for one that is not known.
+    pub(super) fn find(&self, path: &str) -> Option<Streams> {
         match self.0.get(path) {
             Some(streams) => Some(*streams),
             None if path == "/grpc.health.v1.Health/Watch" => Some(Streams { requests: false, answers: true }),

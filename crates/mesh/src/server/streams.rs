@@ -17,8 +17,11 @@ use crate::server::auth::Principal;
 pub struct StreamLimits {
     /// In all; 2048.
     pub total: usize,
-    /// Of one principal; without one, of one address. 32.
+    /// Of one principal; 32.
     pub per_principal: usize,
+    /// Of callers without a principal at one address; 0. Where callers are known, those who aren't get no more than one who
+    /// is; where nobody is, this is the limit of a whole client.
+    pub per_stranger: usize,
     /// Of one address (of IPv6, one /64), whoever they belong to; 0. On a port that everybody may reach it bounds what one
     /// machine gets with many accounts; behind a proxy all callers have the proxy's address.
     pub per_address: usize,
@@ -26,7 +29,7 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { total: 2048, per_principal: 32, per_address: 0 }
+        Self { total: 2048, per_principal: 32, per_stranger: 0, per_address: 0 }
     }
 }
 
@@ -45,6 +48,8 @@ struct Open {
     total: usize,
     principals: HashMap<Box<str>, usize, RandomState>,
     addresses: HashMap<Network, usize, RandomState>,
+    /// Those of the addresses that belong to no principal.
+    strangers: HashMap<Network, usize, RandomState>,
 }
 
 impl StreamBudget {
@@ -69,17 +74,18 @@ impl StreamBudget {
         let principal = request.extensions().get::<Principal>().map(Principal::subject);
         let mut open = self.0.lock();
         let count = |limit: usize, now: usize| limit != 0 && now >= limit;
-        let of_address = address.and_then(|address| open.addresses.get(&address)).copied().unwrap_or(0);
-        if address.is_some() && count(limits.per_address, of_address) {
+        let of = |map: &HashMap<Network, usize, RandomState>| {
+            address.and_then(|address| map.get(&address)).copied().unwrap_or(0)
+        };
+        if count(limits.per_address, of(&open.addresses)) {
             return Err(too_many(domain, "address", "this address", limits.per_address));
         }
-        // Who has no account counts by the address.
-        let own = match principal {
-            Some(principal) => open.principals.get(principal).copied().unwrap_or(0),
-            None => of_address,
+        let (limit, own) = match principal {
+            Some(principal) => (limits.per_principal, open.principals.get(principal).copied().unwrap_or(0)),
+            None => (limits.per_stranger, of(&open.strangers)),
         };
-        if (principal.is_some() || address.is_some()) && count(limits.per_principal, own) {
-            return Err(too_many(domain, "principal", "this caller", limits.per_principal));
+        if count(limit, own) {
+            return Err(too_many(domain, "caller", "this caller", limit));
         }
         if count(limits.total, open.total) {
             return Err(too_many(domain, "server", "all callers of this server", limits.total));
@@ -90,6 +96,9 @@ impl StreamBudget {
         }
         if let Some(address) = address {
             *open.addresses.entry(address).or_default() += 1;
+            if principal.is_none() {
+                *open.strangers.entry(address).or_default() += 1;
+            }
         }
         Ok(StreamPlace { budget: Arc::clone(&self.0), principal: principal.map(Into::into), address })
     }
@@ -120,11 +129,14 @@ impl Drop for StreamPlace {
     fn drop(&mut self) {
         let mut open = self.budget.lock();
         open.total -= 1;
-        if let Some(principal) = self.principal.take() {
-            release(&mut open.principals, principal);
-        }
         if let Some(address) = self.address {
             release(&mut open.addresses, address);
+            if self.principal.is_none() {
+                release(&mut open.strangers, address);
+            }
+        }
+        if let Some(principal) = self.principal.take() {
+            release(&mut open.principals, principal);
         }
     }
 }

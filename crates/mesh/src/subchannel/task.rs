@@ -258,11 +258,10 @@ impl Task {
         self.more_at = None;
         let full = |live: &Live| live.connection.active_streams() >= live.connection.max_streams();
         let usable = self.lives.iter().filter(|live| live.connection.is_live());
+        // While calls wait, a place that is free is about to be taken.
+        let wanted = !self.options.queue.is_empty() || usable.clone().all(full);
         // One that waits for its health will soon have room.
-        if self.extra.is_some()
-            || self.lives.len() >= self.options.max_connections.clamp(1, 10)
-            || !usable.clone().all(full)
-        {
+        if self.extra.is_some() || self.lives.len() >= self.options.max_connections.clamp(1, 10) || !wanted {
             return;
         }
         let Some(address) = usable.map(|live| live.address.clone()).next() else { return };

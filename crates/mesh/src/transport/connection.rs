@@ -26,8 +26,9 @@ pub struct Http2Options {
     /// The flow-control window of the connection, in bytes. What callers leave unread counts against it, and once it is
     /// used up, all streams of the connection stand still; so it is far larger than that of a stream.
     pub connection_window: u32,
-    /// The largest list of headers or of trailers that a call takes from the server, in bytes as HTTP/2 counts them (RFC
-    /// 9113, section 6.5.2): 64 KiB. What is larger ends that call with RESOURCE_EXHAUSTED, and no other.
+    /// The largest list of headers that a call sends, and of headers or trailers that it takes from the server, in bytes as
+    /// HTTP/2 counts them (RFC 9113, section 6.5.2): 64 KiB. What is larger ends that call with RESOURCE_EXHAUSTED, and no
+    /// other. Above 4 MiB a server counts as broken.
     pub max_header_list_size: u32,
     /// How often the peer is asked for a sign of life while it is silent; `None`: never. At least 10 s (gRFC A8).
     pub keep_alive_interval: Option<Duration>,
@@ -122,11 +123,12 @@ impl Shared {
         self.life.load(Ordering::Acquire) == LIVE
     }
 
-    /// Why a call can't take these headers or trailers, if it can't.
-    pub(super) fn too_large(&self, headers: &HeaderMap) -> Option<TransportError> {
+    /// Why a call can't have these headers or trailers `of` its request or response, if it can't.
+    pub(super) fn too_large(&self, of: &str, headers: &HeaderMap) -> Option<TransportError> {
         // As HTTP/2 counts them (RFC 9113, section 6.5.2).
         let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
-        (size > self.max_header_list_size).then(|| TransportError::headers_too_large(size, self.max_header_list_size))
+        (size > self.max_header_list_size)
+            .then(|| TransportError::headers_too_large(of, size, self.max_header_list_size))
     }
 }
 
@@ -241,8 +243,12 @@ impl StreamSlot {
     /// Sends a request. Nothing is awaited: bytes that don't fit are sent as the peer takes them.
     ///
     /// # Errors
-    /// When the connection ended meanwhile; the request never left.
+    /// When the connection ended meanwhile, or the headers are too large; the request never left.
     pub fn send(self, request: Request<()>, body: RequestBody) -> Result<Exchange, TransportError> {
+        // A server ends the whole connection for headers that are far larger than it takes.
+        if let Some(error) = self.shared.too_large("request", request.headers()) {
+            return Err(error);
+        }
         let end = matches!(body, RequestBody::Empty);
         let mut cx = Context::from_waker(noop_waker_ref());
         let sent = {

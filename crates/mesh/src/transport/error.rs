@@ -49,10 +49,11 @@ impl TransportError {
         Self { code: status.code(), fate: Fate::Sent, local: true, message, source: None }
     }
 
-    /// Headers or trailers of a response that are larger than a call takes; its stream is reset, and no other.
-    pub(super) fn headers_too_large(size: usize, limit: usize) -> Self {
+    /// Headers or trailers `of` a request or response that are larger than a call may have; its stream ends, and no other.
+    pub(super) fn headers_too_large(of: &str, size: usize, limit: usize) -> Self {
         let message = format!(
-            "the server's headers have {size} bytes, and {limit} are taken; raise max_header_list_size of the channel"
+            "the headers of the {of} have {size} bytes, and may have {limit}; http2_max_header_list_size of the channel \
+             says so"
         );
         Self { code: Code::ResourceExhausted, fate: Fate::Sent, local: true, message, source: None }
     }
@@ -62,10 +63,7 @@ impl TransportError {
     /// The codes follow gRPC's table of HTTP/2 error codes; a connection that broke is UNAVAILABLE.
     pub(super) fn stream(error: h2::Error) -> Self {
         let fate = Self::fate_of(&error);
-        // h2 itself refuses a list of headers that is larger than it reads.
-        let refused_here = !error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
         let code = match error.reason() {
-            _ if refused_here => Code::ResourceExhausted,
             _ if error.is_io() || error.is_go_away() => Code::Unavailable,
             Some(Reason::REFUSED_STREAM) => Code::Unavailable,
             Some(Reason::CANCEL) => Code::Cancelled,
@@ -76,12 +74,10 @@ impl TransportError {
         };
         let message = if error.is_io() || error.reason().is_none() {
             format!("the connection broke: {error}")
-        } else if refused_here {
-            format!("the server's headers are larger than any that are read: {error}")
         } else {
             format!("the server ended the stream: {error}")
         };
-        Self { code, fate, local: refused_here, message, source: Some(Arc::new(error)) }
+        Self { code, fate, local: false, message, source: Some(Arc::new(error)) }
     }
 
     /// What `h2` says of a connection before its SETTINGS: what isn't a frame then comes from a peer of another kind.

@@ -40,8 +40,9 @@ pub struct Exchange {
     /// Before the slot, so that `h2` counts the stream as closed when its place is given back.
     response: ResponseFuture,
     upload: Upload,
-    /// When all was sent, if that took time.
-    sent: Option<Instant>,
+    /// What [`Exchange::server_since`] says for good: when all was sent, if that took time; or what it said when the answer
+    /// came.
+    settled: Option<Option<Instant>>,
     slot: Option<StreamSlot>,
 }
 
@@ -84,7 +85,7 @@ impl Exchange {
             }
             body => Upload::Here(Sending::new(stream, body)),
         };
-        Self { response, upload, sent: None, slot: Some(slot) }
+        Self { response, upload, settled: None, slot: Some(slot) }
     }
 
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Result<(), ExchangeError> {
@@ -92,7 +93,9 @@ impl Exchange {
             && let Upload::Here(mut sending) = std::mem::replace(&mut self.upload, Upload::Done)
         {
             match sending.poll(cx) {
-                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Ok(())) if sending.is_whole() => {}
+                // The server wanted no more of it.
+                Poll::Ready(Ok(())) => self.settled = Some(None),
                 Poll::Ready(Err(status)) => {
                     sending.reset();
                     return Err(ExchangeError::Body(status));
@@ -118,7 +121,7 @@ impl Exchange {
             // Without a failure all was sent; the task must not be asked again.
             let sent = pump.progress.server_since();
             self.upload = Upload::Done;
-            self.sent = sent;
+            self.settled = Some(sent);
             if let Ok(status) = failed {
                 return Err(ExchangeError::Body(status));
             }
@@ -138,7 +141,7 @@ impl Exchange {
     /// `None` while its caller has not given all of it.
     pub fn server_since(&self, given: Instant) -> Option<Instant> {
         match &self.upload {
-            Upload::Done => Some(self.sent.unwrap_or(given)),
+            Upload::Done => self.settled.unwrap_or(Some(given)),
             Upload::Here(_) => None,
             Upload::Task(pump) => pump.progress.server_since(),
         }
@@ -161,12 +164,15 @@ impl Future for Exchange {
                 }));
             }
         };
-        if let Some(error) = self.slot.as_ref().and_then(|slot| slot.shared.too_large(response.headers())) {
+        if let Some(error) = self.slot.as_ref().and_then(|slot| slot.shared.too_large("response", response.headers())) {
             return Poll::Ready(Err(ExchangeError::Transport(error)));
         }
         let upload = match std::mem::replace(&mut self.upload, Upload::Done) {
-            Upload::Task(pump) => Some(pump),
-            _ => None,
+            Upload::Task(pump) => {
+                self.settled = Some(pump.progress.server_since());
+                Some(pump)
+            }
+            Upload::Here(_) | Upload::Done => None,
         };
         let slot = self.slot.take();
         let mut response = response.map(|stream| ReceiveBody { stream, unreleased: 0, at: At::Data, upload, slot });
@@ -257,10 +263,12 @@ impl Body for ReceiveBody {
         }
         if let At::Trailers = this.at {
             let trailers = match ready!(this.stream.poll_trailers(cx)) {
-                Ok(Some(trailers)) => match this.slot.as_ref().and_then(|slot| slot.shared.too_large(&trailers)) {
-                    Some(error) => Err(error),
-                    None => Ok(Some(trailers)),
-                },
+                Ok(Some(trailers)) => {
+                    match this.slot.as_ref().and_then(|slot| slot.shared.too_large("response", &trailers)) {
+                        Some(error) => Err(error),
+                        None => Ok(Some(trailers)),
+                    }
+                }
                 Ok(None) => Ok(None),
                 Err(error) => Err(this.failure(error)),
             };

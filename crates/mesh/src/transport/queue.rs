@@ -2,9 +2,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::Notify;
 
 /// A queue of tasks that wait for a place on any of the connections that share it.
 ///
@@ -17,7 +20,13 @@ pub struct WaitQueue {
     /// How many wait, readable without the lock.
     length: AtomicUsize,
     inner: Mutex<Inner>,
+    /// Whether the queue is being swept, or is about to be.
+    swept: AtomicBool,
+    used: Notify,
 }
+
+/// How often turns that nobody answers are looked for.
+const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Inner {
@@ -26,12 +35,18 @@ struct Inner {
     next: u64,
     /// Places that became free while all who waited had a turn: turns for those who come.
     spare: usize,
+    /// Whether there may be several of them.
+    several: bool,
 }
 
 struct Waiting {
     number: u64,
     turn: Option<Turn>,
     waker: Option<Waker>,
+    /// Whether its turn was there at the last sweep already.
+    overdue: bool,
+    /// Whether it has let a turn pass: others come before it until it looks again.
+    absent: bool,
 }
 
 /// Why a waiter may reserve.
@@ -65,13 +80,52 @@ impl WaitQueue {
             return;
         }
         let mut inner = self.lock();
-        if let Some(first) = inner.waiting.front_mut() {
-            first.turn = Some(Turn::Several);
+        match inner.waiting.iter_mut().find(|waiting| !waiting.absent) {
+            Some(first) => first.turn = Some(Turn::Several),
+            None => inner.several = true,
         }
         let wakers: Vec<_> = inner.waiting.iter_mut().filter_map(|waiting| waiting.waker.take()).collect();
         drop(inner);
         for waker in wakers {
             waker.wake();
+        }
+    }
+
+    /// Passes on turns that nobody has answered since the last sweep: a future that is kept and not polled must not hold up
+    /// those behind it, which may be what its owner waits for.
+    pub(super) fn sweep(&self) {
+        let mut wakers = Vec::new();
+        {
+            let mut inner = self.lock();
+            let mut passed = Vec::new();
+            for waiting in &mut inner.waiting {
+                if waiting.turn.is_some() && std::mem::replace(&mut waiting.overdue, true) {
+                    passed.extend(waiting.turn.take());
+                    (waiting.overdue, waiting.absent) = (false, true);
+                }
+            }
+            for turn in passed {
+                wakers.extend(inner.give(turn));
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Sweeps the queue while somebody waits. Runs beside the calls until it is dropped.
+    pub async fn keep_moving(&self) {
+        loop {
+            self.used.notified().await;
+            loop {
+                while !self.is_empty() {
+                    tokio::time::sleep(SWEEP).await;
+                    self.sweep();
+                }
+                self.swept.store(false, Ordering::SeqCst);
+                // Who joined before that has notified nobody.
+                if self.is_empty() || self.swept.swap(true, Ordering::SeqCst) {
+                    break;
+                }
+            }
         }
     }
 
@@ -81,7 +135,9 @@ impl WaitQueue {
         let number = inner.next;
         inner.next += 1;
         let turn = if inner.waiting.is_empty() {
-            inner.spare = 0;
+            inner.forget_spare();
+            Some(Turn::Several)
+        } else if std::mem::take(&mut inner.several) {
             Some(Turn::Several)
         } else if inner.spare > 0 {
             inner.spare -= 1;
@@ -89,9 +145,12 @@ impl WaitQueue {
         } else {
             None
         };
-        inner.waiting.push_back(Waiting { number, turn, waker: None });
+        inner.waiting.push_back(Waiting { number, turn, waker: None, overdue: false, absent: false });
         self.length.store(inner.waiting.len(), Ordering::SeqCst);
         drop(inner);
+        if !self.swept.load(Ordering::Relaxed) && !self.swept.swap(true, Ordering::AcqRel) {
+            self.used.notify_one();
+        }
         Waiter { queue: Arc::clone(self), number }
     }
 
@@ -103,16 +162,23 @@ impl WaitQueue {
 
 impl Inner {
     fn give(&mut self, turn: Turn) -> Option<Waker> {
-        match self.waiting.iter_mut().find(|waiting| waiting.turn.is_none()) {
+        match self.waiting.iter_mut().find(|waiting| waiting.turn.is_none() && !waiting.absent) {
             Some(next) => {
                 next.turn = Some(turn);
                 next.waker.take()
             }
             None => {
-                self.spare += 1;
+                match turn {
+                    Turn::Place => self.spare += 1,
+                    Turn::Several => self.several = true,
+                }
                 None
             }
         }
+    }
+
+    fn forget_spare(&mut self) {
+        (self.spare, self.several) = (0, false);
     }
 
     fn find(&self, number: u64) -> Option<usize> {
@@ -142,14 +208,22 @@ impl Waiter {
             let Some(index) = inner.find(self.number) else { return Poll::Pending };
             let waiting = &mut inner.waiting[index];
             // Taken before the look: a place that becomes free during it gives another turn.
-            let turn = waiting.turn.take();
+            let passed = std::mem::take(&mut waiting.absent).then_some(Turn::Several);
+            let turn = waiting.turn.take().or(passed);
+            waiting.overdue = false;
             match &mut waiting.waker {
                 Some(known) => known.clone_from(waker),
                 None => waiting.waker = Some(waker.clone()),
             }
             turn
         };
-        let Some(found) = look(turn.is_some()) else { return Poll::Pending };
+        let Some(found) = look(turn.is_some()) else {
+            if turn.is_some() {
+                // There was no place after all, and so none for those who come later.
+                self.queue.lock().forget_spare();
+            }
+            return Poll::Pending;
+        };
         // Who gives up has used no place.
         self.leave(if found.is_ok() { turn.filter(|turn| *turn == Turn::Several) } else { turn });
         Poll::Ready(found)

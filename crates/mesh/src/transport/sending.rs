@@ -59,13 +59,15 @@ pub(super) struct Sending {
     next: Option<Frame<Bytes>>,
     /// Whether nothing comes after `rest` and `next`.
     ended: bool,
+    /// Whether all of it was given to the stream; not so when the peer wanted no more.
+    whole: bool,
     /// Once it has to be waited for.
     progress: Option<Arc<Progress>>,
 }
 
 impl Sending {
     pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody) -> Self {
-        Self { stream, body, rest: Bytes::new(), next: None, ended: false, progress: None }
+        Self { stream, body, rest: Bytes::new(), next: None, ended: false, whole: false, progress: None }
     }
 
     /// Keeps account of whom the request waits for from now on.
@@ -90,11 +92,16 @@ impl Sending {
         if let Some(progress) = &self.progress {
             if polled.is_pending() && self.rest.is_empty() {
                 progress.waits_for_caller();
-            } else {
+            } else if polled.is_pending() || self.whole {
                 progress.waits_for_server();
             }
         }
         polled
+    }
+
+    /// Whether all was sent.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
@@ -112,7 +119,9 @@ impl Sending {
                 }
                 let chunk = self.rest.split_to(room.min(self.rest.len()));
                 let last = self.rest.is_empty() && self.ended && self.next.is_none();
-                if self.stream.send_data(chunk, last).is_err() || last {
+                let sent = self.stream.send_data(chunk, last).is_ok();
+                self.whole = sent && last;
+                if !sent || last {
                     return Poll::Ready(Ok(()));
                 }
                 continue;
@@ -128,13 +137,14 @@ impl Sending {
                 },
             };
             let Some(frame) = frame else {
-                let _ = self.stream.send_data(Bytes::new(), true);
+                self.whole = self.stream.send_data(Bytes::new(), true).is_ok();
                 return Poll::Ready(Ok(()));
             };
             match frame.into_data() {
                 Ok(data) => self.rest = data,
                 Err(frame) => {
-                    let _ = self.stream.send_trailers(frame.into_trailers().unwrap_or_else(|_| HeaderMap::new()));
+                    let trailers = frame.into_trailers().unwrap_or_else(|_| HeaderMap::new());
+                    self.whole = self.stream.send_trailers(trailers).is_ok();
                     return Poll::Ready(Ok(()));
                 }
             }

@@ -62,7 +62,9 @@ async fn c6_a_deadline_that_the_caller_made_short_says_nothing_of_the_server() {
 async fn c6_neither_does_one_that_the_server_keeps_for_the_caller() {
     let (net, _a, channel) = strict("callers-kept", Does::FailAfter(ms(200), Code::DeadlineExceeded)).await;
     for _ in 0..3 {
-        assert_eq!(call(&channel).await.unwrap_err().code(), Code::DeadlineExceeded);
+        let mut short = request();
+        short.set_timeout(ms(205));
+        assert_eq!(unary(&channel, short, PATH).await.unwrap_err().code(), Code::DeadlineExceeded);
     }
     uncharged(&net, &channel, 3).await;
 }
@@ -184,6 +186,40 @@ async fn s17_a_withheld_request_that_the_server_gives_up_is_not_charged_and_not_
     assert_eq!(status.code(), Code::DeadlineExceeded);
     uncharged(&net, &channel, 1).await;
     drop((send, a));
+}
+
+#[tokio::test(start_paused = true)]
+async fn s17_nor_is_one_that_the_server_gives_up_or_answers_after_long() {
+    let slow = Duration::from_secs(10);
+    for does in [Does::FailAfter(slow, Code::DeadlineExceeded), Does::HeadersAfter(slow)] {
+        let answered = matches!(does, Does::HeadersAfter(_));
+        let (net, _a, channel) = strict(&format!("callers-late-{answered}"), does).await;
+        let (send, messages) = mpsc::channel(1);
+        send.send(b"first".to_vec()).await.unwrap();
+        let result = client_stream(&channel, ReceiverStream::new(messages)).await;
+        assert_eq!(result.is_ok(), answered, "{result:?}");
+        uncharged(&net, &channel, 1).await;
+        drop(send);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_says_a_deadline_was_exceeded_too_early_is_asked_again_if_the_policy_says_so() {
+    let (net, a, channel) = strict("callers-own-timeout", Does::Answer).await;
+    a.first([Does::FailAfter(ms(20), Code::DeadlineExceeded)]);
+    assert_eq!(call(&channel).await.unwrap(), "a");
+    uncharged(&net, &channel, 2).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn c16_metadata_that_no_server_takes_is_not_sent() {
+    let (net, _a, channel) = strict("callers-metadata", Does::Answer).await;
+    let mut large = request();
+    for _ in 0..140 {
+        large.metadata_mut().append("x-long", "x".repeat(1000).parse().unwrap());
+    }
+    assert_eq!(unary(&channel, large, PATH).await.unwrap_err().code(), Code::ResourceExhausted);
+    uncharged(&net, &channel, 0).await;
 }
 
 #[tokio::test(start_paused = true)]

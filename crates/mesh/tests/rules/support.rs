@@ -51,6 +51,8 @@ pub enum Does {
     LongTrailers(usize),
     /// An HTTP status without gRPC.
     Http(u16),
+    /// Headers after a while, though the request is on its way still, then its name and OK.
+    HeadersAfter(Duration),
     /// Trailers-Only with the code once the request has begun to come, while it is on its way.
     FailEarly(Code),
 }
@@ -372,6 +374,11 @@ async fn handle(
         }
         Does::Http(status) => {
             let _ = respond.send_response(Response::builder().status(status).body(()).unwrap(), true);
+        }
+        Does::HeadersAfter(time) => {
+            if waited(&mut respond, time).await {
+                answer(&mut respond, &inner);
+            }
         }
         Does::FailEarly(code) => {
             sleep(Duration::from_millis(50)).await;

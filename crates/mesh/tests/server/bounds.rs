@@ -104,7 +104,10 @@ async fn a_status_is_cut_to_what_every_client_takes_whoever_made_it() {
             let status = Status::with_details(Code::NotFound, "long ".repeat(200_000), details);
             Ok::<_, std::convert::Infallible>(match request.uri().path() {
                 UNARY => status.into_http(),
-                _ => http::Response::new(tonic::body::Body::new(Ends(Some(status)))),
+                _ => {
+                    let response = http::Response::builder().header("content-type", "application/grpc");
+                    response.body(tonic::body::Body::new(Ends(Some(status)))).unwrap()
+                }
             })
         })
     });

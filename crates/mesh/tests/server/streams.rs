@@ -51,7 +51,7 @@ fn refused(status: &Status) -> (Code, String, String) {
 
 #[tokio::test(start_paused = true)]
 async fn each_principal_has_so_many_and_all_together_so_many() {
-    let limits = StreamLimits { total: 7, per_principal: 3, per_address: 0 };
+    let limits = StreamLimits { total: 7, per_principal: 3, ..StreamLimits::default() };
     let (server, channel) = start(limits);
     let mut open = Vec::new();
     for name in ["anna", "bert"] {
@@ -59,7 +59,7 @@ async fn each_principal_has_so_many_and_all_together_so_many() {
             open.push(watch(&channel, Some(name)).await.unwrap());
         }
         let status = watch(&channel, Some(name)).await.unwrap_err();
-        assert_eq!(refused(&status), (Code::ResourceExhausted, "TOO_MANY_STREAMS".into(), "principal".into()));
+        assert_eq!(refused(&status), (Code::ResourceExhausted, "TOO_MANY_STREAMS".into(), "caller".into()));
     }
     open.push(watch(&channel, Some("carl")).await.unwrap());
     let status = watch(&channel, Some("carl")).await.unwrap_err();
@@ -91,7 +91,7 @@ impl Connector for From {
 #[tokio::test]
 async fn who_has_no_account_counts_by_address_and_so_do_many_accounts() {
     let table = AccessTable::new().method(UNARY, Access::Public).method(STREAM, Access::Public);
-    let limits = StreamLimits { total: 100, per_principal: 2, per_address: 4 };
+    let limits = StreamLimits { total: 100, per_principal: 2, per_stranger: 2, per_address: 4 };
     let server = Server::builder().authenticator(Arc::new(Named)).access(table).stream_limits(limits);
     let server = server.descriptors(descriptors()).reflection(false).add_service(Echo::default());
     let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
@@ -103,7 +103,7 @@ async fn who_has_no_account_counts_by_address_and_so_do_many_accounts() {
     };
     let one = channel(21);
     let mut open = vec![watch(&one, None).await.unwrap(), watch(&one, None).await.unwrap()];
-    assert_eq!(refused(&watch(&one, None).await.unwrap_err()).2, "principal");
+    assert_eq!(refused(&watch(&one, None).await.unwrap_err()).2, "caller");
     for name in ["anna", "bert"] {
         open.push(watch(&one, Some(name)).await.unwrap());
     }

@@ -24,8 +24,10 @@ pub struct ServerConfig {
     pub max_in_flight: usize,
     /// The most streams that are open, of all callers together. What is above is refused as RESOURCE_EXHAUSTED. 0: no limit.
     pub max_streams: usize,
-    /// The most streams of one account; without one, of one address. 0: no limit.
-    pub max_streams_per_caller: usize,
+    /// The most streams of one account. 0: no limit.
+    pub max_streams_per_account: usize,
+    /// The most streams of callers without an account at one address. 0: no limit.
+    pub max_streams_per_stranger: usize,
     /// The most streams of one address, whoever they belong to. 0: no limit, as it must be where all callers come through
     /// the gateway.
     pub max_streams_per_address: usize,
@@ -83,11 +85,11 @@ impl Default for ServerConfig {
             max_connection_age: Duration::ZERO,
             max_in_flight: 4096,
             max_streams: streams.total,
-            max_streams_per_caller: streams.per_principal,
+            max_streams_per_account: streams.per_principal,
+            max_streams_per_stranger: streams.per_stranger,
             max_streams_per_address: streams.per_address,
             first_message_timeout: arrival.first_message,
-            // Behind the gateway all callers have one address.
-            max_arriving_bytes_per_address: arrival.bytes,
+            max_arriving_bytes_per_address: arrival.bytes_per_address,
             max_arriving_bytes: arrival.bytes,
             // More than a public port takes: what the gateway adds to a call still fits.
             max_header_list_size: 24 << 10,
@@ -124,8 +126,10 @@ impl ServerConfig {
     #[must_use]
     pub fn public(self) -> Self {
         Self {
+            max_streams_per_stranger: self.max_streams_per_account,
             max_streams_per_address: 256,
-            max_arriving_bytes_per_address: ArrivalLimits::default().bytes_per_address,
+            // Three messages of 4 MiB at once, that come slowly.
+            max_arriving_bytes_per_address: 12 << 20,
             max_header_list_size: 16 << 10,
             ..self
         }
@@ -135,7 +139,8 @@ impl ServerConfig {
     pub fn streams(&self) -> StreamLimits {
         StreamLimits {
             total: self.max_streams,
-            per_principal: self.max_streams_per_caller,
+            per_principal: self.max_streams_per_account,
+            per_stranger: self.max_streams_per_stranger,
             per_address: self.max_streams_per_address,
         }
     }

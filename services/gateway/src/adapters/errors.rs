@@ -28,10 +28,10 @@ const UPSTREAM_TOO_SLOW: ErrorKind = ErrorKind::new(
     Code::DeadlineExceeded,
     "The service didn't answer in time. What the call would have changed may have been changed.",
 );
-const HEADERS_TOO_LARGE: ErrorKind = ErrorKind::new(
-    "HEADERS_TOO_LARGE",
+const UPSTREAM_LIMIT: ErrorKind = ErrorKind::new(
+    "UPSTREAM_LIMIT",
     Code::ResourceExhausted,
-    "The metadata of the call, or that of its answer, is larger than what passes between the gateway and the service.",
+    "The call or its answer is beyond a limit between the gateway and the service: most often its metadata is too large.",
 );
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
@@ -42,7 +42,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &METHOD_UNKNOWN,
     &UPSTREAM_UNAVAILABLE,
     &UPSTREAM_TOO_SLOW,
-    &HEADERS_TOO_LARGE,
+    &UPSTREAM_LIMIT,
 ];
 
 /// No service has the method at `path`, which is shown by its first 64 characters.
@@ -64,18 +64,18 @@ pub fn upstream_too_slow(upstream: Upstream) -> Status {
     UPSTREAM_TOO_SLOW.status(DOMAIN, format!("the {name} service didn't answer in time"), &[("upstream", name)])
 }
 
-/// The call's metadata is too large, or that of its answer.
-fn headers_too_large(upstream: Upstream) -> Status {
+/// The call is beyond a limit on its way, most often by its metadata.
+fn upstream_limit(upstream: Upstream) -> Status {
     let name = upstream.as_str();
-    let message = format!("the metadata of the call, or of the answer of the {name} service, is too large");
-    HEADERS_TOO_LARGE.status(DOMAIN, message, &[("upstream", name)])
+    let message = format!("the call to the {name} service, or its answer, is beyond a limit; send less metadata");
+    UPSTREAM_LIMIT.status(DOMAIN, message, &[("upstream", name)])
 }
 
 /// The call failed without an answer of the service, with this code.
 pub fn of_mesh(upstream: Upstream, code: Code) -> Status {
     match code {
         Code::DeadlineExceeded => upstream_too_slow(upstream),
-        Code::ResourceExhausted => headers_too_large(upstream),
+        Code::ResourceExhausted => upstream_limit(upstream),
         _ => upstream_unavailable(upstream),
     }
 }

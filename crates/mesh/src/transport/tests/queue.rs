@@ -89,6 +89,33 @@ fn a_place_that_nobody_could_be_told_of_is_for_the_next_who_comes() {
     assert_eq!((world.served, world.places), (vec![1, 0], 0));
 }
 
+/// A future that is kept and never polled again holds up nobody.
+#[tokio::test(start_paused = true)]
+async fn who_does_not_look_when_it_is_its_turn_is_passed_over() {
+    let mut world = World::default();
+    let queue = Arc::clone(&world.queue);
+    let sweeper = tokio::spawn(async move { queue.keep_moving().await });
+    (0..4).for_each(|_| world.join());
+    world.places = 8;
+    world.queue.changed();
+    // The first is woken and doesn't look; the others do when they are woken.
+    for _ in 0..4 {
+        tokio::time::sleep(std::time::Duration::from_millis(110)).await;
+        while let Some(index) = (1..world.tasks.len()).find(|index| world.tasks[*index].woken.0.load(Ordering::Relaxed))
+        {
+            world.look(index);
+        }
+    }
+    assert_eq!(world.served, [1, 2, 3]);
+    // Newcomers neither, however many come.
+    (0..3).for_each(|_| world.join());
+    assert_eq!(world.served, [1, 2, 3, 4, 5, 6]);
+    // It has missed nothing by it.
+    world.look(0);
+    assert_eq!((world.served.last(), world.places), (Some(&0), 1));
+    sweeper.abort();
+}
+
 #[test]
 fn each_place_wakes_one() {
     let mut world = World::default();
@@ -125,6 +152,7 @@ proptest! {
                 4 if !world.tasks.is_empty() => drop(world.tasks.remove(which % world.tasks.len())),
                 // A place that somebody beside the queue takes.
                 5 if which == 0 => world.places = world.places.saturating_sub(1),
+                5 if which == 1 => world.queue.sweep(),
                 _ => world.queue.changed(),
             }
         }
