@@ -1,6 +1,8 @@
 //! One attempt of a call: what retries and hedging repeat, and what carries it out.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +14,7 @@ use crate::trace::AttemptTrace;
 use crate::transport::{Fate, RequestBody};
 
 /// What an attempt is told beside its request.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct AttemptContext {
     /// The number of the attempt, from 1; transparent retries keep the number of the attempt that they repeat.
     pub number: u32,
@@ -23,9 +25,9 @@ pub struct AttemptContext {
     pub timeout: Option<Duration>,
     /// Whether the attempt waits while no endpoint can take it.
     pub wait_for_ready: bool,
-    /// Whether others may be made beside it. Given up then, it was slower than another, which says something of its server;
-    /// any other was given up by the caller, which does not.
-    pub hedged: bool,
+    /// Set before the attempt is dropped because another was answered first: that it was slower says something of its server.
+    /// Any other attempt that is dropped was given up by the caller, which does not.
+    pub outrun: Option<Arc<AtomicBool>>,
 }
 
 /// What an attempt came to, and how it came to it.

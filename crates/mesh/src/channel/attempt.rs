@@ -52,7 +52,7 @@ impl<'a> Attempts for Sender<'a> {
             started,
             placed: started,
             unplaced: self.unplaced(started),
-            context,
+            context: context.clone(),
             trace: AttemptTrace { picks: 1, ..AttemptTrace::default() },
             state: State::Failed { error: None },
             sleep: None,

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,10 +32,12 @@ pub(super) struct Guard {
     _permit: Permit,
     /// When an endpoint took it.
     started: Instant,
-    /// Since when its server is waited for; none while the caller has not given all of the request.
+    /// Since when its server is waited for; none while the caller has not given all of the request, or nobody has asked.
     since: Option<Instant>,
     /// The `attemptTimeout`.
     patience: Option<Duration>,
+    /// Set when another attempt was quicker.
+    outrun: Option<Arc<AtomicBool>>,
     /// Whether the latency is recorded, or none is to be.
     timed: bool,
     observed: Option<(Observers, http::uri::PathAndQuery)>,
@@ -53,10 +56,8 @@ impl Guard {
         let observers = &sender.active.fixed.observers;
         let observed = observers.is_some().then(|| (observers.clone(), sender.method.clone()));
         observers.event(&Event::Picked { endpoint: &member.name, queued });
-        // Until more is known: given up by its caller, it says nothing, unless another attempt was quicker.
-        let since = context.hedged.then_some(started);
-        let (admission, patience) = (Some(admission), context.timeout);
-        Self { member, admission, _permit: permit, started, since, patience, timed: false, observed }
+        let (admission, patience, outrun) = (Some(admission), context.timeout, context.outrun.clone());
+        Self { member, admission, _permit: permit, started, since: None, patience, outrun, timed: false, observed }
     }
 
     /// Its server is waited for since then; `None`: its caller is.
@@ -132,6 +133,9 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
+        if self.outrun.as_ref().is_some_and(|outrun| outrun.load(Ordering::Relaxed)) {
+            self.since.get_or_insert(self.started);
+        }
         self.settle(Outcome::Cancelled);
     }
 }

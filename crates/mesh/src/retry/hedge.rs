@@ -2,6 +2,8 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use super::backoff;
 use super::request::Repeatable;
 use super::verdict::{Failure, Pushback, Verdict, judge, result_code};
 use super::{AttemptLog, Plan};
-use crate::attempt::{AttemptError, Attempted, Attempts};
+use crate::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
 use crate::policy::HedgingPolicy;
 use crate::trace::{AttemptTrace, Cause};
 
@@ -28,6 +30,7 @@ struct Live<'a, A: Attempts> {
     cause: Cause,
     backoff: Duration,
     since: Instant,
+    outrun: Arc<AtomicBool>,
 }
 
 /// What was waited for.
@@ -79,7 +82,7 @@ pub(super) async fn run<A: Attempts>(
             Step::Due => hedges.hedge(),
             Step::Committed(reader) => {
                 hedges.stop();
-                hedges.cancel(|live| live.reader != reader, log);
+                hedges.cancel(|live| live.reader != reader, false, log);
             }
             Step::Ended(ended) => {
                 let (live, Attempted { result, mut trace }) = *ended;
@@ -90,11 +93,11 @@ pub(super) async fn run<A: Attempts>(
                 log.push(trace);
                 if verdict == Verdict::Answered {
                     request.commit(live.reader);
-                    hedges.cancel(|_| true, log);
+                    hedges.cancel(|_| true, true, log);
                     return result;
                 }
                 if hedges.is_over(verdict, &live) {
-                    hedges.cancel(|_| true, log);
+                    hedges.cancel(|_| true, true, log);
                     return result;
                 }
                 if hedges.live.is_empty() && !hedges.has_next() {
@@ -121,8 +124,10 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         let number = self.begun;
         self.plan.started(cause);
         let (reader, request) = self.request.attempt(number - 1);
-        let future = Box::pin(self.attempts.attempt(request, self.plan.context(number)));
-        self.live.push(Live { future, reader, number, cause, backoff: Duration::ZERO, since: Instant::now() });
+        let outrun = Arc::default();
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(number) };
+        let future = Box::pin(self.attempts.attempt(request, context));
+        self.live.push(Live { future, reader, number, cause, backoff: Duration::ZERO, since: Instant::now(), outrun });
     }
 
     /// Sends the attempt again that `live` was.
@@ -130,7 +135,8 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         self.plan.scheduled(Cause::Transparent, pause);
         self.plan.started(Cause::Transparent);
         let (reader, request) = self.request.attempt(live.number - 1);
-        let context = self.plan.context(live.number);
+        let outrun = Arc::default();
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(live.number) };
         let future: Running<'a, A> = if pause.is_zero() {
             Box::pin(self.attempts.attempt(request, context))
         } else {
@@ -143,7 +149,7 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         };
         let since = Instant::now();
         let cause = Cause::Transparent;
-        self.live.push(Live { future, reader, number: live.number, cause, backoff: pause, since });
+        self.live.push(Live { future, reader, number: live.number, cause, backoff: pause, since, outrun });
     }
 
     /// Plans the next hedge.
@@ -254,11 +260,12 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         .await
     }
 
-    /// Cancels attempts.
-    fn cancel(&mut self, which: impl Fn(&Live<'a, A>) -> bool, log: &mut AttemptLog) {
+    /// Cancels attempts; `outrun` when another one was answered before them.
+    fn cancel(&mut self, which: impl Fn(&Live<'a, A>) -> bool, outrun: bool, log: &mut AttemptLog) {
         self.live.retain(|live| {
             let cancelled = which(live);
             if cancelled {
+                live.outrun.store(outrun, Ordering::Relaxed);
                 log.push(AttemptTrace {
                     cause: live.cause,
                     backoff: live.backoff,

@@ -47,7 +47,7 @@ impl Plan<'_> {
             deadline: self.deadline,
             timeout: self.attempt_timeout,
             wait_for_ready: self.wait_for_ready,
-            hedged: matches!(self.repeat, Repeat::Hedge(_)),
+            outrun: None,
         }
     }
 

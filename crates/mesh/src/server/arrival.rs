@@ -1,14 +1,12 @@
 //! A request that doesn't come holds nothing: calls go on only once their first message is there.
 
-use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use foldhash::fast::RandomState;
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
@@ -21,8 +19,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::methods::{StreamingMethods, Streams};
-use super::peer::Network;
 use super::size::MessageSizeLayer;
+use super::unfinished::{Held, Holds, OWN};
 use super::{Domain, Peer};
 use crate::framing::Framing;
 
@@ -43,9 +41,6 @@ impl Default for ArrivalLimits {
         Self { first_message: Duration::from_secs(10), bytes_per_address: 64 << 20, bytes: 64 << 20 }
     }
 }
-
-/// What each address may have whatever others do.
-const OWN: usize = 64 << 10;
 
 /// Holds a call back until its first message is there: whole, and with the end of the stream where the method takes exactly one
 /// message. A method that streams both ways may have its answer begin first, so that its calls go on at once and hold no more
@@ -154,7 +149,7 @@ where
                 let service = std::mem::replace(&mut self.inner, clone);
                 let limit = Box::pin(sleep(self.layer.limits.first_message));
                 let network = parts.extensions.get::<Peer>().and_then(Peer::network_key);
-                let holds = Holds { held: Arc::clone(&self.layer.held), network, bytes: 0 };
+                let holds = Holds::none(&self.layer.held, network);
                 let call = Waits { service, layer: self.layer.clone(), parts, arriving, limit, holds };
                 let waiting = Some(Waiting::Call(Box::new(call)));
                 ArrivalFuture { future: None, waiting, domain: self.layer.domain }
@@ -388,7 +383,8 @@ where
         if polled.is_ready() {
             return polled;
         }
-        if !self.holds.grow(self.arriving.chunks.size(), &self.layer.limits) {
+        let limits = &self.layer.limits;
+        if !self.holds.grow(self.arriving.chunks.size(), limits.bytes_per_address, limits.bytes) {
             return Poll::Ready(Err(self.layer.too_many_bytes()));
         }
         self.limit.as_mut().poll(cx).map(|()| Err(self.layer.late()))
@@ -453,66 +449,4 @@ fn undecodable<B>(response: &Response<B>, domain: Domain) -> Option<Status> {
         let message = "the request's message can't be decoded: it is not of the type that the method takes";
         domain.refuse(Code::InvalidArgument, "MALFORMED_REQUEST", message, &[])
     })
-}
-
-/// The bytes of messages that are not whole yet.
-#[derive(Debug, Default)]
-struct Held(Mutex<Counts>);
-
-#[derive(Debug, Default)]
-struct Counts {
-    /// Above what each address may have.
-    shared: usize,
-    addresses: HashMap<Option<Network>, usize, RandomState>,
-}
-
-impl Held {
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        // No count is left half changed by a panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What one call holds of them; given back when dropped.
-struct Holds {
-    held: Arc<Held>,
-    network: Option<Network>,
-    bytes: usize,
-}
-
-impl Holds {
-    /// Whether the call may hold so many bytes.
-    fn grow(&mut self, bytes: usize, limits: &ArrivalLimits) -> bool {
-        if bytes <= self.bytes {
-            return true;
-        }
-        let mut held = self.held.lock();
-        let before = held.addresses.get(&self.network).copied().unwrap_or(0);
-        let after = before + (bytes - self.bytes);
-        let shared = held.shared + after.saturating_sub(OWN) - before.saturating_sub(OWN);
-        if after > limits.bytes_per_address || shared > limits.bytes && shared > held.shared {
-            return false;
-        }
-        held.addresses.insert(self.network, after);
-        held.shared = shared;
-        self.bytes = bytes;
-        true
-    }
-}
-
-impl Drop for Holds {
-    fn drop(&mut self) {
-        if self.bytes == 0 {
-            return;
-        }
-        let mut held = self.held.lock();
-        let before = held.addresses.get(&self.network).copied().unwrap_or(0);
-        let after = before.saturating_sub(self.bytes);
-        held.shared = held.shared + after.saturating_sub(OWN) - before.saturating_sub(OWN);
-        if after == 0 {
-            held.addresses.remove(&self.network);
-        } else {
-            held.addresses.insert(self.network, after);
-        }
-    }
 }

@@ -40,7 +40,7 @@ use crate::random::Random;
 /// | headers of a call | 16 KiB | gRPC's 8 KiB, doubled as in tonic |
 /// | message | 4 MiB | gRPC |
 /// | first message of a call | within 10 s | ours, see [`ArrivalLimits`] |
-/// | streams | 2048, 32 of a principal | ours, see [`StreamLimits`] |
+/// | streams | 2048, 64 of a principal | ours, see [`StreamLimits`] |
 /// | timeout of a call; calls in flight; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]

@@ -61,6 +61,7 @@ mod stack;
 mod streams;
 mod telemetry;
 mod tls;
+mod unfinished;
 
 pub use self::arrival::{ArrivalFuture, ArrivalLayer, ArrivalLimits, ArrivalService, Arrived};
 pub use self::bound::{StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService};

@@ -17,7 +17,7 @@ use crate::server::auth::Principal;
 pub struct StreamLimits {
     /// In all; 2048.
     pub total: usize,
-    /// Of one principal; 32.
+    /// Of one principal; 64.
     pub per_principal: usize,
     /// Of callers without a principal at one address; 0. Where callers are known, those who aren't get no more than one who
     /// is; where nobody is, this is the limit of a whole client.
@@ -29,7 +29,7 @@ pub struct StreamLimits {
 
 impl Default for StreamLimits {
     fn default() -> Self {
-        Self { total: 2048, per_principal: 32, per_stranger: 0, per_address: 0 }
+        Self { total: 2048, per_principal: 64, per_stranger: 0, per_address: 0 }
     }
 }
 

@@ -231,6 +231,27 @@ async fn cancelled_calls_reach_neither_breaker_nor_outliers_nor_balancer() {
     uncharged(&net, &channel, 3).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_a_hedged_call_only_the_attempt_that_was_outrun_says_something() {
+    let policy = r#"{"loadBalancingConfig": [{"round_robin": {}}], "methodConfig": [{"name": [{}], "hedgingPolicy": {
+        "maxAttempts": 2, "hedgingDelay": "0.5s"}}]}"#;
+    let net = Net::new();
+    let servers = [net.serve("a", Does::Hang), net.serve("b", Does::Hang)];
+    let channel = net.channel("callers-hedged", policy, &["a", "b"]);
+    ready(&channel, 2).await;
+    assert!(tokio::time::timeout(Duration::from_secs(30), call(&channel)).await.is_err(), "given up by its caller");
+    let latency = || channel.endpoints().iter().map(|endpoint| endpoint.latency).max().unwrap();
+    assert_eq!(latency(), Duration::ZERO);
+    let names = ["a", "b"].map(|name| net.count(name));
+    assert_eq!(names, [1, 1]);
+    // One hangs on, the other answers: half of the calls are answered by their second attempt.
+    servers[1].does(Does::Answer);
+    for _ in 0..4 {
+        call(&channel).await.unwrap();
+    }
+    assert!(latency() > ms(300), "{:?}", channel.endpoints());
+}
+
 /// A body that brings a message and then fails.
 fn failing() -> tonic::body::Body {
     let frames = tokio_stream::iter([
