@@ -173,14 +173,9 @@ impl Waiting<'_> {
     async fn queue(self) -> Queued {
         let Self { sender, request, permit, context, started } = self;
         let mut picks = 1;
-        // Bounded by the deadline, if there is one, and by maxConcurrentRequests: the permit is held while waiting.
-        let waited = wait(&sender, request.headers(), context.wait_for_ready, &mut picks);
-        let place = match context.deadline {
-            Some(deadline) => {
-                tokio::time::timeout_at(deadline, waited).await.unwrap_or_else(|_| Err(too_late(started)))
-            }
-            None => waited.await,
-        };
+        // Bounded by the deadline, if there is one, which whoever polls this keeps, and by maxConcurrentRequests: the permit
+        // is held while waiting.
+        let place = wait(&sender, request.headers(), context.wait_for_ready, &mut picks).await;
         let result = place.map(|(member, admission, slot)| {
             let now = Instant::now();
             let queued = now.saturating_duration_since(started);
@@ -275,7 +270,27 @@ impl Future for Attempt<'_> {
         let result = loop {
             match this.state.as_mut().project() {
                 StateProjection::Queued { queue } => {
-                    let queued = ready!(queue.as_mut().poll(cx));
+                    let Poll::Ready(queued) = queue.as_mut().poll(cx) else {
+                        // By then at the latest it is looked again. The timer of the attempt, once it is sent, is later, and
+                        // to put a timer off costs next to nothing.
+                        let now = Instant::now();
+                        let (limit, own) = limit(this.context, None);
+                        let Some(limit) = limit else { return Poll::Pending };
+                        match this.sleep.as_mut().as_pin_mut() {
+                            None => this.sleep.set(Some(tokio::time::sleep_until(limit))),
+                            Some(sleep) if sleep.is_elapsed() => sleep.reset(limit),
+                            Some(_) => {}
+                        }
+                        if let Some(sleep) = this.sleep.as_mut().as_pin_mut() {
+                            ready!(sleep.poll(cx));
+                        }
+                        if own || this.context.deadline.is_none_or(|deadline| now < deadline) {
+                            continue;
+                        }
+                        this.trace.queued = this.started.elapsed();
+                        this.state.set(State::Failed { error: Some(too_late(*this.started)) });
+                        continue;
+                    };
                     this.trace.picks = queued.picks;
                     this.trace.queued = this.started.elapsed();
                     let state = match queued.result {
