@@ -199,13 +199,12 @@ async fn wait(
         shared.wake();
         waiter.poll(cx.waker(), |turn| {
             let snapshot = shared.snapshot.load();
-            let now = Instant::now();
             if !turn {
-                let failed = if wait_for_ready { None } else { snapshot.failure(now) };
+                let failed = if wait_for_ready { None } else { snapshot.failure() };
                 return failed.map(|message| Err(unavailable(&message)));
             }
             *picks += 1;
-            let call = PickArgs { method: sender.method.path(), headers, now };
+            let call = PickArgs { method: sender.method.path(), headers, now: Instant::now() };
             match snapshot.pick(&call, &sender.tried) {
                 Picked::Member(member, admission, slot) => Some(Ok((member, admission, slot))),
                 Picked::Fail(message) if !wait_for_ready => Some(Err(unavailable(&message))),

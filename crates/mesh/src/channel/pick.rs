@@ -44,11 +44,12 @@ impl Tried {
 
 impl Snapshot {
     /// Why calls fail at once, if they do.
-    pub(super) fn failure(&self, now: Instant) -> Option<Arc<str>> {
+    pub(super) fn failure(&self) -> Option<Arc<str>> {
         let Otherwise::Fail(message) = &self.otherwise else { return None };
         if self.members.is_empty() {
             return Some(Arc::clone(message));
         }
+        let now = Instant::now();
         let rejects = |member: &Arc<Member>| member.breaker.as_ref().is_some_and(|breaker| breaker.rejects(now));
         self.members.iter().all(rejects).then(|| circuits_open(self.members.len()))
     }

@@ -1,6 +1,7 @@
 //! The budget of streams: apart from calls, and per caller before it is shared.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +16,7 @@ use crate::server::auth::Principal;
 /// How many streams may be open at once on a server; 0: no limit of that kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamLimits {
-    /// In all; 2048.
+    /// Of all callers together, beside 4 of each, which nobody can take from it; 2048.
     pub total: usize,
     /// Of one principal; 64.
     pub per_principal: usize,
@@ -33,6 +34,9 @@ impl Default for StreamLimits {
     }
 }
 
+/// What each caller, a principal or the strangers at one address, may have whatever others do.
+const OWN: usize = 4;
+
 /// The streams that are open. Clones are the same budget.
 #[derive(Clone, Debug)]
 pub struct StreamBudget(Arc<Budget>);
@@ -46,6 +50,8 @@ struct Budget {
 #[derive(Debug, Default)]
 struct Open {
     total: usize,
+    /// Those that callers have above [`OWN`].
+    shared: usize,
     principals: HashMap<Box<str>, usize, RandomState>,
     addresses: HashMap<Network, usize, RandomState>,
     /// Those of the addresses that belong to no principal.
@@ -87,10 +93,14 @@ impl StreamBudget {
         if count(limit, own) {
             return Err(too_many(domain, "caller", "this caller", limit));
         }
-        if count(limits.total, open.total) {
+        // Who has no address and no name has nothing of its own.
+        let known = principal.is_some() || address.is_some();
+        let shared = !known || own >= OWN;
+        if shared && count(limits.total, open.shared) {
             return Err(too_many(domain, "server", "all callers of this server", limits.total));
         }
         open.total += 1;
+        open.shared += usize::from(shared);
         if let Some(principal) = principal {
             *open.principals.entry(principal.into()).or_default() += 1;
         }
@@ -129,24 +139,29 @@ impl Drop for StreamPlace {
     fn drop(&mut self) {
         let mut open = self.budget.lock();
         open.total -= 1;
+        let principal = self.principal.take();
+        let mut before = None;
         if let Some(address) = self.address {
             release(&mut open.addresses, address);
-            if self.principal.is_none() {
-                release(&mut open.strangers, address);
+            if principal.is_none() {
+                before = Some(release(&mut open.strangers, address));
             }
         }
-        if let Some(principal) = self.principal.take() {
-            release(&mut open.principals, principal);
+        if let Some(principal) = principal {
+            before = Some(release(&mut open.principals, principal));
         }
+        open.shared -= usize::from(before.is_none_or(|before| before > OWN));
     }
 }
 
-/// Who has none left is forgotten.
-fn release<K: Eq + Hash>(counts: &mut HashMap<K, usize, RandomState>, key: K) {
-    if let std::collections::hash_map::Entry::Occupied(mut count) = counts.entry(key) {
+/// Takes one away, and gives how many there were. Who has none left is forgotten.
+fn release<K: Eq + Hash>(counts: &mut HashMap<K, usize, RandomState>, key: K) -> usize {
+    let Entry::Occupied(mut count) = counts.entry(key) else { return 0 };
+    let before = *count.get();
+    if before > 1 {
         *count.get_mut() -= 1;
-        if *count.get() == 0 {
-            count.remove();
-        }
+    } else {
+        count.remove();
     }
+    before
 }

@@ -1,7 +1,7 @@
 //! One HTTP/2 connection: its places for streams and what is known of it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -66,6 +66,8 @@ pub(super) struct Shared {
     life: AtomicU8,
     /// Notified when a place for a stream becomes free, and at the end: for streams beside the calls.
     room: Notify,
+    /// Whether such a stream was ever waited for: to notify nobody takes a lock.
+    room_awaited: AtomicBool,
     /// The calls that wait for a place.
     queue: Arc<WaitQueue>,
     /// The largest list of headers that a call takes.
@@ -165,6 +167,7 @@ impl Connection {
             limit: AtomicUsize::new(0),
             life: AtomicU8::new(LIVE),
             room: Notify::new(),
+            room_awaited: AtomicBool::new(false),
             queue,
             max_header_list_size: options.max_header_list_size as usize,
             going: Notify::new(),
@@ -190,6 +193,7 @@ impl Connection {
     /// Resolves when a place may have become free, or the connection is going, for a stream that doesn't wait in the
     /// [`WaitQueue`]. Made before [`Connection::reserve`] is tried and enabled, it misses nothing.
     pub fn room(&self) -> tokio::sync::futures::Notified<'_> {
+        self.shared.room_awaited.store(true, Ordering::SeqCst);
         self.shared.room.notified()
     }
 
@@ -281,7 +285,7 @@ impl Drop for StreamSlot {
     fn drop(&mut self) {
         let before = self.shared.active.fetch_sub(1, Ordering::SeqCst);
         let limit = self.shared.limit.load(Ordering::Relaxed);
-        if before >= limit || before == 1 {
+        if (before >= limit || before == 1) && self.shared.room_awaited.load(Ordering::SeqCst) {
             self.shared.room.notify_waiters();
         }
         if before <= limit && self.shared.is_live() {

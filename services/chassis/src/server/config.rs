@@ -22,7 +22,8 @@ pub struct ServerConfig {
     /// The most calls in flight, streams apart. What is above is refused at once as UNAVAILABLE, so that what is below stays
     /// quick.
     pub max_in_flight: usize,
-    /// The most streams that are open, of all callers together. What is above is refused as RESOURCE_EXHAUSTED. 0: no limit.
+    /// The most streams that are open, of all callers together, beside 4 of each. What is above is refused as
+    /// RESOURCE_EXHAUSTED. 0: no limit.
     pub max_streams: usize,
     /// The most streams of one account. 0: no limit.
     pub max_streams_per_account: usize,
