@@ -24,7 +24,8 @@ pub enum Outcome {
     Caller(Code),
 }
 
-/// How long a server must have been waited for until a deadline speaks against it, where no `attemptTimeout` says so.
+/// How long a server must have been waited for until a deadline speaks against it, where no `attemptTimeout` says so; a tenth
+/// less is enough, since a deadline of one second leaves its attempt a little less than that.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Outcome {
@@ -49,7 +50,7 @@ impl Outcome {
     /// The outcome `code` of an attempt for which the server was waited for `waited`; `None`: its request was never sent
     /// whole. A deadline speaks against the server only after `patience`, the `attemptTimeout` or [`PATIENCE`].
     pub fn of(code: Code, waited: Option<Duration>, patience: Option<Duration>) -> Self {
-        let late = waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE));
+        let late = waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE).mul_f64(0.9));
         if code == Code::DeadlineExceeded && !late { Self::Caller(code) } else { Self::Status(code) }
     }
 
