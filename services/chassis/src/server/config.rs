@@ -127,6 +127,8 @@ impl ServerConfig {
     #[must_use]
     pub fn public(self) -> Self {
         Self {
+            // Each costs the port and the service behind it memory, some 40 KiB together.
+            max_streams: 1024,
             max_streams_per_stranger: self.max_streams_per_account,
             max_streams_per_address: 256,
             // Three messages of 4 MiB at once, that come slowly.
