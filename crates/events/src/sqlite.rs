@@ -184,7 +184,7 @@ impl EventBus for SqliteBus {
         let (key, pulse) = (stream.to_owned(), self.pulse(stream));
         let is_time_to_sweep = self.publications.fetch_add(1, Ordering::Relaxed).is_multiple_of(SWEEP_EVERY);
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let now = now();
                     publish(connection, &key, partition, expected, &events, now).await?;
@@ -201,7 +201,7 @@ impl EventBus for SqliteBus {
     async fn register(&self, consumer: &str, stream: &str) -> Result<(), BusError> {
         let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
                         "WITH RECURSIVE partitions (p) AS (SELECT 0 UNION ALL SELECT p + 1 FROM partitions WHERE p + 1 < ?) \
@@ -246,7 +246,7 @@ impl EventBus for SqliteBus {
     async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError> {
         let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
                         "INSERT INTO acknowledged (consumer, stream, partition, n, i) VALUES (?, ?, ?, ?, ?) \
@@ -271,7 +271,7 @@ impl EventBus for SqliteBus {
         let (consumer, stream, reason) = (consumer.to_owned(), stream.to_owned(), reason.to_owned());
         let event = event.clone();
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
                         "INSERT INTO parked (consumer, stream, partition, n, i, id, source, type, subject, version, \
@@ -318,7 +318,7 @@ impl EventBus for SqliteBus {
     async fn unpark(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError> {
         let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
                         "DELETE FROM parked WHERE consumer = ? AND stream = ? AND partition = ? AND n = ? AND i = ?",

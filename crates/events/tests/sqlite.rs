@@ -26,7 +26,7 @@ async fn conforms() {
 /// Makes all messages of the bus so old that only consumers can keep them.
 async fn age(folder: &std::path::Path) {
     let db = Sqlite::open(&folder.join("bus.db"), &[]).await.unwrap();
-    db.write::<_, Error, _>(|connection| {
+    db.write_once::<_, Error, _>(|connection| {
         Box::pin(async move {
             sqlx::query("UPDATE messages SET stored_at = 0").execute(connection).await?;
             Ok(())
@@ -157,7 +157,7 @@ async fn happen(shop: &Shop, subject: &str, version: i64) {
     let outbox = shop.outbox.clone();
     let event = NewEvent { event_type: "happened", subject: subject.to_owned(), version, data: vec![1, 2, 3] };
     shop.db
-        .write::<(), Error, _>(move |connection| {
+        .write_once::<(), Error, _>(move |connection| {
             Box::pin(async move { outbox.append(connection, OffsetDateTime::UNIX_EPOCH, &[event]).await })
         })
         .await
@@ -304,7 +304,7 @@ async fn the_inbox_tells_new_events_from_duplicates_and_holes() {
     let shop = shop().await;
     let gate = async |version: i64| {
         shop.db
-            .write::<_, Error, _>(move |connection| {
+            .write_once::<_, Error, _>(move |connection| {
                 Box::pin(async move { inbox::gate(connection, "reader", "things/one", version).await })
             })
             .await

@@ -43,7 +43,7 @@ async fn a_damaged_row_is_an_error_of_its_stream_alone() {
     Sqlite::open(&path, &[])
         .await
         .unwrap()
-        .write::<_, meshwork_sql::Error, _>(|connection| {
+        .write_once::<_, meshwork_sql::Error, _>(|connection| {
             Box::pin(async move {
                 sqlx::query("UPDATE commits SET command_hash = x'00' WHERE stream = 'damaged'")
                     .execute(&mut *connection)

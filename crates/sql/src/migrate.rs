@@ -11,6 +11,10 @@ use crate::Error;
 ///
 /// Each component counts its migrations in a table of its own, so that crates and services bring their tables to one
 /// database without knowing of each other.
+///
+/// Migrations expand first and contract later: a release only adds tables, indexes and columns with defaults, and what the
+/// release before still reads or writes is taken away by the release after. So releases run beside each other, and one can go
+/// back.
 pub struct Component {
     /// The component's name, part of the name of its table of migrations: `a-z` and `_`.
     pub name: &'static str,
@@ -64,6 +68,9 @@ impl Component {
         let mut migrator = Migrator::with_migrations(self.migrator.iter().cloned().collect());
         migrator.dangerous_set_table_name(format!("_migrations_{}", self.name));
         migrator.set_locking(false);
+        // A newer release may have added to the tables: what it adds must not be in the way of this one, so that both run
+        // beside each other while one takes the other's place.
+        migrator.set_ignore_missing(true);
         migrator
     }
 

@@ -3,33 +3,46 @@
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Connection, Transaction};
+use tokio::time::Instant;
 
-use crate::{AppliedMigration, Component, Error};
+use crate::commit::Callbacks;
+use crate::observer::{Observer, PoolStats, TransactionEnd};
+use crate::{AppliedMigration, Component, Error, Kind, WorkError};
 
-/// How long a connection may be idle.
-const IDLE: Duration = Duration::from_secs(5 * 60);
 /// How old a connection becomes: balancers and servers forget older ones.
 const LIFE: Duration = Duration::from_secs(30 * 60);
+/// How often the work of a transaction is done at most while others are in its way.
+const ATTEMPTS: u32 = 8;
+/// The pause before work is done again, shortened at random by up to a half; each is twice the one before.
+const PAUSE: Duration = Duration::from_millis(2);
+/// The longest pause between two tries to reach a server that was out of reach at the start.
+const REACH_AGAIN: Duration = Duration::from_secs(15);
 
 /// How to reach a PostgreSQL.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`; `sslmode` and `sslrootcert` are parameters of it.
+    /// `postgres://user:password@host:port/database`; `sslmode` (`prefer` by default; `verify-full` checks who answers) and
+    /// `sslrootcert` are parameters of it.
     pub url: String,
-    /// How many connections there are at most. 16 by default.
+    /// How many connections there are at most. 20 by default.
     pub max_connections: u32,
     /// How many are kept open. 1 by default.
     pub min_connections: u32,
-    /// How long to wait for a free connection, a new one's making included. 3 s by default.
+    /// How long to wait for a free connection, a new one's making included. 2 s by default.
     pub acquire_timeout: Duration,
-    /// How long a statement may take. 10 s by default.
+    /// How long a connection may be idle before it is closed. 30 s by default.
+    pub idle_timeout: Duration,
+    /// How long a statement may take, a wait for a lock included, and how long a transaction may be idle. 10 s by default.
     pub statement_timeout: Duration,
+    /// Who is told of acquired connections and ended transactions. Nobody by default.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 impl PostgresOptions {
@@ -37,10 +50,12 @@ impl PostgresOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
-            max_connections: 16,
+            max_connections: 20,
             min_connections: 1,
-            acquire_timeout: Duration::from_secs(3),
+            acquire_timeout: Duration::from_secs(2),
+            idle_timeout: Duration::from_secs(30),
             statement_timeout: Duration::from_secs(10),
+            observer: None,
         }
     }
 
@@ -65,6 +80,8 @@ impl fmt::Debug for PostgresOptions {
 #[derive(Clone, Debug)]
 pub struct Postgres {
     pool: PgPool,
+    max: u32,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Postgres {
@@ -74,14 +91,37 @@ impl Postgres {
     /// When the server can't be reached or a migration fails.
     pub async fn open(options: &PostgresOptions, components: &[Component]) -> Result<Self, Error> {
         Self::migrate(options, components).await?;
+        Self::pooled(options)
+    }
+
+    /// As [`Postgres::open`], for a store that isn't needed for everything: a server that is out of reach doesn't stop the
+    /// start. Its tables are made once it is reached; until then everything that needs it fails as unavailable.
+    ///
+    /// # Errors
+    /// When the options are wrong or, with the server in reach, a migration fails.
+    pub async fn open_when_reached(options: &PostgresOptions, components: &'static [Component]) -> Result<Self, Error> {
+        let opened = Self::pooled(options)?;
+        match Self::migrate(options, components).await {
+            Ok(_) => {}
+            Err(error) if error.kind() == Kind::Unavailable => {
+                tracing::warn!(%error, "a database can't be reached; its tables are looked at once it can");
+                // It ends with the pool, or when the tables are there.
+                tokio::spawn(migrate_later(options.clone(), components, opened.pool.clone()));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(opened)
+    }
+
+    fn pooled(options: &PostgresOptions) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
             .min_connections(options.min_connections.min(options.max_connections))
             .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(IDLE)
+            .idle_timeout(options.idle_timeout)
             .max_lifetime(LIFE)
             .connect_lazy_with(options.connect_options()?);
-        Ok(Self { pool })
+        Ok(Self { pool, max: options.max_connections, observer: options.observer.clone() })
     }
 
     /// Migrates the database without keeping it open.
@@ -108,6 +148,12 @@ impl Postgres {
         &self.pool
     }
 
+    /// The pool at this moment.
+    pub fn stats(&self) -> PoolStats {
+        let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
+        PoolStats { connections: self.pool.size(), idle, max: self.max }
+    }
+
     /// A transaction whose reads all see the database at one moment.
     ///
     /// # Errors
@@ -125,23 +171,96 @@ impl Postgres {
         Ok(())
     }
 
-    /// Runs `work` in a transaction and returns once it is committed.
+    /// Runs `work` on `input` in a transaction and returns once it is committed.
     ///
-    /// When `work` returns an error or panics, all that it wrote is undone.
+    /// When `work` returns an error or panics, all that it wrote is undone. When another transaction was in its way
+    /// ([`WorkError::is_conflict`]) it is done again, a few times, after a short pause: it must not change anything outside
+    /// of the transaction. What it needs comes as `input`, so that it can be done again.
     ///
     /// # Errors
     /// What `work` returns; else what the transaction met, as [`Error`].
-    pub async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    pub async fn write<I, T, E, W>(&self, input: I, work: W) -> Result<T, E>
     where
+        I: Send + Sync + 'static,
         T: Send + 'static,
-        E: From<Error> + Send + 'static,
-        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        let began = Instant::now();
+        let (mut attempts, mut pause) = (0, PAUSE);
+        loop {
+            attempts += 1;
+            let (end, result) = self.attempt(&input, &work).await;
+            if end != TransactionEnd::Conflict || attempts >= ATTEMPTS {
+                if let Some(observer) = &self.observer {
+                    observer.transaction(began.elapsed(), attempts, end);
+                }
+                return result;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+            pause *= 2;
+        }
+    }
+
+    async fn attempt<I, T, E, W>(&self, input: &I, work: &W) -> (TransactionEnd, Result<T, E>)
+    where
+        E: WorkError,
+        W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
+    {
+        let asked = Instant::now();
+        let begun = self.pool.begin().await;
+        if let Some(observer) = &self.observer {
+            observer.connection(asked.elapsed(), begun.is_ok());
+        }
         // Dropped without a commit, it is rolled back.
-        let mut transaction = self.pool.begin().await.map_err(Error::from)?;
-        let worked = AssertUnwindSafe(work(&mut transaction)).catch_unwind().await;
-        let result = worked.unwrap_or_else(|_| Err(E::from(Error::Panicked)))?;
-        transaction.commit().await.map_err(|error| Error::OutcomeUnknown(error.to_string()))?;
-        Ok(result)
+        let mut transaction = match begun {
+            Ok(transaction) => transaction,
+            Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
+        };
+        let callbacks = Callbacks::default();
+        let worked = callbacks.scope(work(&mut transaction, input));
+        let worked = AssertUnwindSafe(worked).catch_unwind().await;
+        let result = match worked.unwrap_or_else(|_| Err(E::from(Error::Panicked))) {
+            Ok(result) => result,
+            Err(error) => {
+                let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
+                // At once: what it has locked keeps others waiting. A connection that is gone has nothing locked.
+                transaction.rollback().await.ok();
+                return (end, Err(error));
+            }
+        };
+        match transaction.commit().await.map_err(Error::from) {
+            Ok(()) => {
+                callbacks.call();
+                (TransactionEnd::Committed, Ok(result))
+            }
+            // The server has refused the commit, so it has undone everything; one that is being shut down says that it doesn't
+            // wait for its replicas any more.
+            Err(error @ Error::Database(sqlx::Error::Database(_)))
+                if matches!(error.kind(), Kind::Conflict | Kind::Damaged) =>
+            {
+                let error = E::from(error);
+                let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
+                (end, Err(error))
+            }
+            Err(error) => (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(error.to_string())))),
+        }
+    }
+}
+
+/// Migrates once the server can be reached, unless the pool is closed before.
+async fn migrate_later(options: PostgresOptions, components: &'static [Component], pool: PgPool) {
+    let mut pause = PAUSE;
+    while !pool.is_closed() {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(REACH_AGAIN);
+        match Postgres::migrate(&options, components).await {
+            Ok(_) => {
+                tracing::info!("the database that couldn't be reached is there, and its tables are");
+                return;
+            }
+            Err(error) if error.kind() == Kind::Unavailable => {}
+            Err(error) => tracing::error!(%error, "a database can be reached, but its tables can't be made"),
+        }
     }
 }

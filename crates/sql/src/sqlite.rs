@@ -19,7 +19,8 @@ use sqlx::{ConnectOptions, Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use crate::{AppliedMigration, Component, Error};
+use crate::commit::Callbacks;
+use crate::{AppliedMigration, Component, Error, WorkError};
 
 /// How many callers may wait for the writer; more wait to be queued.
 const QUEUE: usize = 1024;
@@ -100,7 +101,7 @@ impl Sqlite {
     pub async fn ping(&self) -> Result<(), Error> {
         // A bare SELECT 1 would not touch the file.
         sqlx::query("SELECT 1 FROM sqlite_schema LIMIT 1").fetch_optional(&self.readers).await?;
-        self.write(|_| Box::pin(async { Ok(()) })).await
+        self.write_once(|_| Box::pin(async { Ok(()) })).await
     }
 
     /// Has `hook` called after each commit, by the writer: quickly, and whether or not the callers of the committed work
@@ -111,6 +112,22 @@ impl Sqlite {
         }
     }
 
+    /// Runs `work` on `input` in a transaction and returns once it is on the disk.
+    ///
+    /// As [`Postgres::write`](crate::Postgres::write), for one text of both; the one writer never has to do work again.
+    ///
+    /// # Errors
+    /// As [`Sqlite::write_once`].
+    pub async fn write<I, T, E, W>(&self, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut SqliteConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        self.write_once(move |connection| Box::pin(async move { work(connection, &input).await })).await
+    }
+
     /// Runs `work` in a transaction and returns once it is on the disk.
     ///
     /// When `work` returns an error or panics, all that it wrote is undone. Work that has been queued is carried out
@@ -118,7 +135,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// What `work` returns; else what the commit met, as [`Error`].
-    pub async fn write<T, E, W>(&self, work: W) -> Result<T, E>
+    pub async fn write_once<T, E, W>(&self, work: W) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<Error> + Send + 'static,
@@ -127,12 +144,19 @@ impl Sqlite {
         let (answer, answered) = oneshot::channel();
         let job: Work = Box::new(move |connection| {
             Box::pin(async move {
-                let result = AssertUnwindSafe(async move { work(connection).await }).catch_unwind().await;
+                let callbacks = Callbacks::default();
+                let worked = callbacks.scope(async move { work(connection).await });
+                let result = AssertUnwindSafe(worked).catch_unwind().await;
                 let result = result.unwrap_or_else(|_| Err(E::from(Error::Panicked)));
                 let keep = result.is_ok();
                 let done = move |outcome: Result<(), Error>| {
                     let result = match outcome {
-                        Ok(()) => result,
+                        Ok(()) => {
+                            if keep {
+                                callbacks.call();
+                            }
+                            result
+                        }
                         Err(error) => result.and(Err(E::from(error))),
                     };
                     // The caller may have gone; its work stands all the same.

@@ -28,7 +28,7 @@ async fn open() -> (Sqlite, TempDir) {
 
 async fn insert(store: &Sqlite, n: i64) -> Result<(), Error> {
     store
-        .write(move |connection| {
+        .write_once(move |connection| {
             Box::pin(async move {
                 sqlx::query("INSERT INTO numbers (n) VALUES (?)").bind(n).execute(connection).await?;
                 Ok(())
@@ -66,7 +66,7 @@ async fn every_one_of_many_concurrent_writers_is_answered_and_kept() {
 async fn a_failure_undoes_its_own_work_and_none_of_its_neighbours() {
     let (store, _folder) = open().await;
     insert(&store, 7).await.unwrap();
-    let bad = store.write::<(), Error, _>(|connection| {
+    let bad = store.write_once::<(), Error, _>(|connection| {
         Box::pin(async move {
             sqlx::query("INSERT INTO numbers (n) VALUES (100)").execute(&mut *connection).await?;
             sqlx::query("INSERT INTO numbers (n) VALUES (7)").execute(&mut *connection).await?;
@@ -83,7 +83,7 @@ async fn a_failure_undoes_its_own_work_and_none_of_its_neighbours() {
 #[tokio::test]
 async fn a_panic_is_an_error_of_its_caller_and_the_writer_lives_on() {
     let (store, _folder) = open().await;
-    let result = store.write::<(), Error, _>(|_| Box::pin(async { panic!("planted") })).await;
+    let result = store.write_once::<(), Error, _>(|_| Box::pin(async { panic!("planted") })).await;
     assert!(matches!(result, Err(Error::Panicked)));
     insert(&store, 1).await.unwrap();
     assert_eq!(count(&store).await, 1);
@@ -95,7 +95,7 @@ async fn a_panic_before_the_work_s_first_await_is_caught_too() {
         panic!("planted")
     }
     let (store, _folder) = open().await;
-    assert!(matches!(store.write(early).await, Err(Error::Panicked)));
+    assert!(matches!(store.write_once(early).await, Err(Error::Panicked)));
     insert(&store, 1).await.unwrap();
 }
 
@@ -145,7 +145,7 @@ async fn a_new_file_can_be_opened_by_many_at_once() {
 #[tokio::test]
 async fn a_commit_is_on_the_disk_before_it_is_answered() {
     let (store, _folder) = open().await;
-    let settings = store.write(|connection| {
+    let settings = store.write_once(|connection| {
         Box::pin(async move {
             let synchronous: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.get(0);
             let journal: String = sqlx::query("PRAGMA journal_mode").fetch_one(connection).await?.get(0);
@@ -172,7 +172,7 @@ async fn a_ping_waits_for_the_writer() {
     let writer = store.clone();
     let writing = tokio::spawn(async move {
         writer
-            .write::<(), Error, _>(|_| {
+            .write_once::<(), Error, _>(|_| {
                 Box::pin(async move {
                     began.send(()).unwrap();
                     held.await.unwrap();

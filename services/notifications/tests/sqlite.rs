@@ -38,7 +38,7 @@ async fn a_row_that_can_not_be_read_is_given_up_and_holds_up_nobody() {
     let (store, db) = open(&folder.path().join("notifications.db")).await;
     store.record(first("damaged"), Some(delivered("damaged", "anna", NOW))).await.unwrap();
     store.record(first("sound"), Some(delivered("sound", "bert", NOW))).await.unwrap();
-    db.write::<_, meshwork_sql::Error, _>(|connection| {
+    db.write_once::<_, meshwork_sql::Error, _>(|connection| {
         Box::pin(async move {
             sqlx::query("UPDATE notification SET occasion = '{}' WHERE about = 'orders/damaged'")
                 .execute(connection)

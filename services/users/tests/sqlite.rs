@@ -119,7 +119,7 @@ async fn a_damaged_row_is_an_error_that_names_it() {
     store.create(anna.clone(), None).await.unwrap();
     store.create(bert.clone(), None).await.unwrap();
     let db = Sqlite::open(&folder.path().join("users.db"), &[]).await.unwrap();
-    db.write::<_, meshwork_sql::Error, _>(|connection| {
+    db.write_once::<_, meshwork_sql::Error, _>(|connection| {
         Box::pin(async move {
             sqlx::query("UPDATE users SET email = 'nonsense' WHERE id = 'anna'").execute(connection).await?;
             Ok(())

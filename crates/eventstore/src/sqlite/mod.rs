@@ -46,7 +46,7 @@ impl SqliteEventStore {
     pub async fn open(path: &Path, partitions: u16) -> Result<Self, SqlError> {
         let db = Sqlite::open(path, &[COMPONENT]).await?;
         let partitions = db
-            .write::<u16, SqlError, _>(move |connection| {
+            .write_once::<u16, SqlError, _>(move |connection| {
                 Box::pin(async move {
                     sqlx::query("INSERT INTO event_store (only_row, partitions) VALUES (1, ?) ON CONFLICT DO NOTHING")
                         .bind(partitions)
@@ -78,7 +78,7 @@ impl EventStore for SqliteEventStore {
         let partition = partition_of(&append.stream, self.partitions);
         let pulse = self.pulse.clone();
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let appended = commit(connection, append, partition).await?;
                     if !appended.replayed {

@@ -11,7 +11,7 @@ use crate::{Snapshot, SnapshotStore, StoreError};
 #[async_trait]
 impl SnapshotStore for SqliteEventStore {
     async fn save(&self, snapshot: Snapshot) -> Result<(), StoreError> {
-        let saved = self.db.write::<_, SqlError, _>(move |connection| {
+        let saved = self.db.write_once::<_, SqlError, _>(move |connection| {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO snapshots (stream, schema, version, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",

@@ -79,7 +79,7 @@ impl SqliteNotificationStore {
 impl NotificationStore for SqliteNotificationStore {
     async fn record(&self, arrival: Arrival, notification: Option<Notification>) -> Result<Recorded, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     match gate(connection, CONSUMER, &arrival.subject, arrival.version).await? {
                         Gate::Apply => {}
@@ -101,12 +101,12 @@ impl NotificationStore for SqliteNotificationStore {
         if due.is_none() {
             return Ok(Vec::new());
         }
-        self.db.write(move |connection| Box::pin(claim(connection, now, limit))).await
+        self.db.write_once(move |connection| Box::pin(claim(connection, now, limit))).await
     }
 
     async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome, now: OffsetDateTime) -> Result<(), StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let Some(mut notification) = find(&mut *connection, id).await? else { return Ok(()) };
                     if notification.settle(attempt, &outcome, now).is_err() {
@@ -129,7 +129,7 @@ impl NotificationStore for SqliteNotificationStore {
 
     async fn recover(&self, now: OffsetDateTime) -> Result<u64, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     // As Notification::interrupt, for all at once.
                     let changed = sqlx::query(

@@ -269,7 +269,7 @@ async fn run(rooms: &Rooms, sql: String) {
         }
         Place::File(folder) => {
             let db = meshwork_sql::Sqlite::open(&folder.path().join("view.db"), &[]).await.unwrap();
-            db.write::<_, meshwork_sql::Error, _>(move |connection| {
+            db.write_once::<_, meshwork_sql::Error, _>(move |connection| {
                 Box::pin(async move {
                     sqlx::query(sqlx::AssertSqlSafe(sql)).execute(connection).await?;
                     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use meshwork_api::OrderName;
 use meshwork_eventstore::projection::{Applied, ApplyMode, Retried};
 use meshwork_eventstore::{Commit, StoreError};
-use meshwork_sql::{Error as SqlError, to_micros};
+use meshwork_sql::{Error as SqlError, WorkError, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::order_row::{follow, parse};
@@ -17,13 +17,21 @@ use crate::ports::StoreError as OrdersError;
 pub(super) enum Undo<T> {
     /// The store has failed.
     Store(StoreError),
+    /// Another transaction was in the way.
+    Conflict(SqlError),
     /// There was nothing to be done, or nothing that can be: this is the answer.
     Answer(T),
 }
 
 impl<T> From<SqlError> for Undo<T> {
     fn from(error: SqlError) -> Self {
-        Undo::Store(error.into())
+        if error.is_conflict() { Undo::Conflict(error) } else { Undo::Store(error.into()) }
+    }
+}
+
+impl<T: Send + 'static> WorkError for Undo<T> {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Undo::Conflict(_))
     }
 }
 

@@ -3,26 +3,18 @@
 use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions};
 use sqlx::migrate::Migrator;
 
-use meshwork_sql::Postgres as Database;
-use sqlx::Postgres as Driver;
-use sqlx::postgres::{PgConnection as Connection, PgRow as Row};
+meshwork_sql::dialect!(postgres);
 
 #[path = "apply.rs"]
-#[allow(clippy::duplicate_mod, reason = "one text of queries for both drivers")]
 mod apply;
 #[path = "lists.rs"]
-#[allow(clippy::duplicate_mod, reason = "one text of queries for both drivers")]
 mod lists;
 #[path = "versions.rs"]
-#[allow(clippy::duplicate_mod, reason = "one text of queries for both drivers")]
 mod versions;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
 
 const COMPONENT: Component = Component { name: "order_view", migrator: &MIGRATOR };
-
-/// The time, in microseconds since 1970: the server's, since the hosts of its clients have each a clock of their own.
-const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
 
 /// The orders as lists show them, on a server.
 #[derive(Clone)]

@@ -5,9 +5,7 @@ use std::path::Path;
 use meshwork_sql::{AppliedMigration, Component, Error as SqlError};
 use sqlx::migrate::Migrator;
 
-use meshwork_sql::Sqlite as Database;
-use sqlx::Sqlite as Driver;
-use sqlx::sqlite::{SqliteConnection as Connection, SqliteRow as Row};
+meshwork_sql::dialect!(sqlite);
 
 #[path = "apply.rs"]
 mod apply;
@@ -19,9 +17,6 @@ mod versions;
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
 const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
-
-/// The time, in microseconds since 1970.
-const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
 
 /// The orders as lists show them, in a file.
 #[derive(Clone)]

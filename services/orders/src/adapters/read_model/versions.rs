@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 use meshwork_api::OrderName;
 use meshwork_eventstore::projection::{
     Applied, ApplyMode, Page, ParkedStream, ProjectionStore, Retried, RowPair, Side, Taken, VersionState,
@@ -39,15 +40,15 @@ fn state(word: &str) -> Result<VersionState, StoreError> {
 
 impl ReadModel {
     /// Runs a change in a transaction; what it undoes it answers.
-    async fn change<T: Send + 'static>(
+    async fn change<I: Send + Sync + 'static, T: Send + 'static>(
         &self,
-        change: impl for<'c> FnOnce(&'c mut Connection) -> futures_util::future::BoxFuture<'c, Result<T, Undo<T>>>
-        + Send
-        + 'static,
+        input: I,
+        change: impl for<'c> Fn(&'c mut Connection, &'c I) -> BoxFuture<'c, Result<T, Undo<T>>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        match self.db.write(change).await {
+        match self.db.write(input, change).await {
             Ok(answer) | Err(Undo::Answer(answer)) => Ok(answer),
             Err(Undo::Store(error)) => Err(error),
+            Err(Undo::Conflict(error)) => Err(error.into()),
         }
     }
 
@@ -56,7 +57,9 @@ impl ReadModel {
     async fn sweep(&self) {
         for (table, key) in SWEPT {
             loop {
-                match self.db.write::<u64, SqlError, _>(|connection| Box::pin(sweep(connection, table, key))).await {
+                let swept =
+                    self.db.write::<_, u64, SqlError, _>((), |connection, ()| Box::pin(sweep(connection, table, key)));
+                match swept.await {
                     Ok(0) => break,
                     Ok(_) => {}
                     Err(error) => {
@@ -248,18 +251,18 @@ impl ProjectionStore for ReadModel {
         commits: Vec<Commit>,
         mode: ApplyMode,
     ) -> Result<Applied, StoreError> {
-        self.change(move |connection| {
-            Box::pin(async move { apply::batch(connection, version, partition, after, &commits, mode).await })
+        self.change(commits, move |connection, commits| {
+            Box::pin(apply::batch(connection, version, partition, after, commits, mode))
         })
         .await
     }
 
     async fn take(&self, retired: bool) -> Result<Taken, StoreError> {
-        Ok(self.db.write::<_, SqlError, _>(move |connection| Box::pin(take(connection, retired))).await?)
+        Ok(self.db.write::<_, _, SqlError, _>((), move |connection, ()| Box::pin(take(connection, retired))).await?)
     }
 
     async fn keep(&self, version: i64) -> Result<bool, StoreError> {
-        let kept = self.db.write::<u64, SqlError, _>(move |connection| {
+        let kept = self.db.write::<_, u64, SqlError, _>((), move |connection, ()| {
             Box::pin(async move {
                 let sql = format!("UPDATE view_versions SET kept_at = {NOW} WHERE version = $1 AND state = 'building'");
                 Ok(sqlx::query(AssertSqlSafe(sql)).bind(version).execute(connection).await?.rows_affected())
@@ -269,8 +272,9 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn give_up(&self, version: i64) -> Result<(), StoreError> {
-        let given =
-            self.db.write::<(), SqlError, _>(move |connection| Box::pin(give_up(connection, "version = $1", version)));
+        let given = self.db.write::<_, (), SqlError, _>((), move |connection, ()| {
+            Box::pin(give_up(connection, "version = $1", version))
+        });
         given.await?;
         self.sweep().await;
         Ok(())
@@ -332,7 +336,7 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn hold(&self) -> Result<(), StoreError> {
-        let held = self.db.write::<(), SqlError, _>(move |connection| {
+        let held = self.db.write::<_, (), SqlError, _>((), move |connection, ()| {
             Box::pin(async move {
                 let sql = format!("UPDATE view_versions SET kept_at = {NOW} + $1 WHERE state = 'live'");
                 sqlx::query(AssertSqlSafe(sql)).bind(micros(HOLD)).execute(connection).await?;
@@ -343,7 +347,8 @@ impl ProjectionStore for ReadModel {
     }
 
     async fn switch(&self, to: i64) -> Result<bool, StoreError> {
-        let switched = self.db.write::<_, SqlError, _>(move |connection| Box::pin(switch(connection, to))).await?;
+        let switched =
+            self.db.write::<_, _, SqlError, _>((), move |connection, ()| Box::pin(switch(connection, to))).await?;
         if switched {
             self.sweep().await;
         }
@@ -374,8 +379,8 @@ impl ProjectionStore for ReadModel {
         history: Vec<Commit>,
     ) -> Result<Retried, StoreError> {
         let stream = stream.to_owned();
-        self.change(move |connection| {
-            Box::pin(async move { apply::retry(connection, version, partition, &stream, known, &history).await })
+        self.change((stream, history), move |connection, (stream, history)| {
+            Box::pin(apply::retry(connection, version, partition, stream, known, history))
         })
         .await
     }

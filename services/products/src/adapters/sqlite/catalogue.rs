@@ -20,7 +20,7 @@ impl Catalogue for SqliteStore {
         let outbox = self.outbox.clone();
         let answer = self
             .db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move { create(connection, &outbox, product, request.as_ref()).await })
             })
             .await?;
@@ -37,7 +37,7 @@ impl Catalogue for SqliteStore {
         let outbox = self.outbox.clone();
         let product = self
             .db
-            .write::<_, StoreError, _>(move |connection| {
+            .write_once::<_, StoreError, _>(move |connection| {
                 Box::pin(async move {
                     let before = find(connection, &name).await?;
                     let product = before.changed(change, expected, now)?;
@@ -53,7 +53,7 @@ impl Catalogue for SqliteStore {
     async fn delete(&self, name: ProductName, expected: Option<i64>, now: OffsetDateTime) -> Result<(), StoreError> {
         let outbox = self.outbox.clone();
         self.db
-            .write::<_, StoreError, _>(move |connection| {
+            .write_once::<_, StoreError, _>(move |connection| {
                 Box::pin(async move {
                     let before = find(connection, &name).await?;
                     let stock = stock::find(&mut *connection, &name).await?.ok_or_else(|| not_found(&name))?;

@@ -31,7 +31,7 @@ impl Inventory for SqliteStore {
         now: OffsetDateTime,
     ) -> Result<Answer<Stock>, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move { stock::change(connection, &product, &change, request.as_ref(), now).await })
             })
             .await
@@ -41,7 +41,7 @@ impl Inventory for SqliteStore {
         let outbox = self.outbox.clone();
         let applied = self
             .db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move { reservations::apply(connection, &outbox, &event, now).await })
             })
             .await;
@@ -68,7 +68,7 @@ impl Inventory for SqliteStore {
         let outbox = self.outbox.clone();
         let carried = self
             .db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(
                     async move { reservations::carry_out(connection, &outbox, &order, &Input::Expired, now).await },
                 )

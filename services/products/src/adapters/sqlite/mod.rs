@@ -15,6 +15,7 @@ use std::sync::Arc;
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::outbox::Outbox;
 use meshwork_events::{Source, inbox, outbox};
+use meshwork_sql::replay::sqlite as answers;
 use meshwork_sql::replay::{self, Known};
 use meshwork_sql::{AppliedMigration, Component, Sqlite};
 use serde::Serialize;
@@ -30,7 +31,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 pub const COMPONENT: Component = Component { name: "products", migrator: &MIGRATOR };
 
 /// All that the database holds.
-const COMPONENTS: &[Component] = &[COMPONENT, replay::COMPONENT, outbox::COMPONENT, inbox::COMPONENT];
+const COMPONENTS: &[Component] = &[COMPONENT, answers::COMPONENT, outbox::COMPONENT, inbox::COMPONENT];
 
 /// What this service is called as a source of events.
 const SOURCE: &str = "products";
@@ -122,7 +123,7 @@ async fn answer_before<T: DeserializeOwned>(
     request: Option<&RequestKey>,
 ) -> Result<Option<T>, StoreError> {
     let Some(key) = request else { return Ok(None) };
-    match replay::find(connection, &replay_request(key)).await? {
+    match answers::find(connection, &replay_request(key)).await? {
         Known::New => Ok(None),
         Known::Reused => Err(StoreError::RequestReused),
         Known::Answered(answer) => serde_json::from_slice(&answer).map(Some).map_err(damaged),
@@ -137,7 +138,7 @@ async fn keep_answer<T: Serialize>(
 ) -> Result<(), StoreError> {
     let Some(key) = request else { return Ok(()) };
     let answer = serde_json::to_vec(answer).map_err(damaged)?;
-    replay::store(connection, &replay_request(key), &answer).await?;
+    answers::store(connection, &replay_request(key), &answer).await?;
     Ok(())
 }
 

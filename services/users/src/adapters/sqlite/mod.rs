@@ -5,7 +5,8 @@ mod sessions;
 mod users;
 
 use meshwork_events::outbox::{self, Outbox};
-use meshwork_sql::{Component, Sqlite, replay};
+use meshwork_sql::replay::sqlite as answers;
+use meshwork_sql::{Component, Sqlite};
 use sqlx::migrate::Migrator;
 
 use crate::ports::{ChangeError, StoreError};
@@ -14,7 +15,7 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What the database is made of.
 pub const COMPONENTS: &[Component] =
-    &[Component { name: "users", migrator: &MIGRATOR }, replay::COMPONENT, outbox::COMPONENT];
+    &[Component { name: "users", migrator: &MIGRATOR }, answers::COMPONENT, outbox::COMPONENT];
 
 /// What this service is called in its events.
 pub const SOURCE: &str = "users";

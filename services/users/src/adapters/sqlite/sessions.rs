@@ -14,7 +14,7 @@ use crate::ports::{NewSession, NewToken, Renewal, SessionStore, StoreError};
 impl SessionStore for SqliteStore {
     async fn open(&self, session: NewSession) -> Result<bool, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let id = session.id.to_string();
                     let opened = sqlx::query(
@@ -39,7 +39,7 @@ impl SessionStore for SqliteStore {
 
     async fn renew(&self, presented: TokenDigest, next: NewToken, now: OffsetDateTime) -> Result<Renewal, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let row = sqlx::query(
                         "SELECT users.*, refresh_tokens.session_id, refresh_tokens.expire_time, refresh_tokens.used \
@@ -82,7 +82,7 @@ impl SessionStore for SqliteStore {
 
     async fn end(&self, presented: TokenDigest) -> Result<(), StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     sqlx::query(
                         "DELETE FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = ?)",
@@ -98,7 +98,7 @@ impl SessionStore for SqliteStore {
 
     async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {
         self.db
-            .write(move |connection| {
+            .write_once(move |connection| {
                 Box::pin(async move {
                     let sessions = sqlx::query(
                         "DELETE FROM sessions WHERE id IN \

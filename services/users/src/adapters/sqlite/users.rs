@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
-use meshwork_sql::{replay, to_micros};
+use meshwork_sql::replay::{self, sqlite as answers};
+use meshwork_sql::to_micros;
 use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{QueryBuilder, Sqlite};
@@ -34,7 +35,7 @@ impl UserStore for SqliteStore {
         let request = request.map(replay_request);
         let creation = self
             .db
-            .write::<_, StoreError, _>(move |connection| {
+            .write_once::<_, StoreError, _>(move |connection| {
                 Box::pin(async move {
                     if let Some(request) = &request
                         && let Some(creation) = find_creation(connection, request).await?
@@ -48,7 +49,7 @@ impl UserStore for SqliteStore {
                     let (at, event) = (user.create_time, events::encode(&user, &UserEvent::Registered));
                     if let Some(request) = &request {
                         let answer = serde_json::to_vec(&StoredAnswer { user, password }).map_err(StoreError::new)?;
-                        replay::store(connection, request, &answer).await?;
+                        answers::store(connection, request, &answer).await?;
                     }
                     outbox.append(connection, at, &[event]).await?;
                     Ok(Creation::Created)
@@ -104,7 +105,7 @@ impl UserStore for SqliteStore {
         let (outbox, name) = (self.outbox.clone(), name.clone());
         let user = self
             .db
-            .write::<_, ChangeError, _>(move |connection| {
+            .write_once::<_, ChangeError, _>(move |connection| {
                 Box::pin(async move {
                     let row = sqlx::query("SELECT * FROM users WHERE id = ?")
                         .bind(name.id())
@@ -140,7 +141,7 @@ async fn find_creation(
     connection: &mut SqliteConnection,
     request: &replay::Request,
 ) -> Result<Option<Creation>, StoreError> {
-    Ok(match replay::find(connection, request).await? {
+    Ok(match answers::find(connection, request).await? {
         replay::Known::New => None,
         replay::Known::Reused => Some(Creation::RequestReused),
         replay::Known::Answered(answer) => {

@@ -1,0 +1,182 @@
+//! What goes wrong between us and a SQL store, and the one classification of it.
+
+/// What can go wrong between us and a SQL store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store's folder or file can't be used.
+    #[error("can't open the database {path}: {source}")]
+    Open {
+        /// The database file.
+        path: String,
+        /// Why.
+        source: sqlx::Error,
+    },
+    /// A component's tables can't be brought to its version.
+    #[error("can't migrate the tables of {component}: {source}")]
+    Migrate {
+        /// The component.
+        component: &'static str,
+        /// Why.
+        source: sqlx::migrate::MigrateError,
+    },
+    /// A statement or a commit has failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// The commit has failed; what was written may be on the disk all the same.
+    #[error("the commit has failed, and its outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The work of a transaction has panicked; it was rolled back.
+    #[error("the work of a transaction has panicked; it was rolled back")]
+    Panicked,
+    /// The transaction could not begin or the store is closing; nothing was written.
+    #[error("nothing was written: the transaction could not begin, or the database is being closed; try again")]
+    NotWritten,
+}
+
+/// What a failure means for who has met it, whatever the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The store can't be reached or can't do it at this moment. Nothing was written; a later try may succeed.
+    Unavailable,
+    /// The store broke off while it committed. What was written may stand; a later try is safe only where it is known as
+    /// the same.
+    OutcomeUnknown,
+    /// Another transaction was in the way: a serialisation failure, a deadlock or a row that both have inserted. Nothing
+    /// was written; the same work may succeed at once.
+    Conflict,
+    /// The store holds something that can't be, or doesn't have what it must. A later try fails as well.
+    Damaged,
+}
+
+impl Error {
+    /// What the failure means.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Open { .. } | Error::NotWritten => Kind::Unavailable,
+            Error::OutcomeUnknown(_) => Kind::OutcomeUnknown,
+            Error::Panicked => Kind::Damaged,
+            Error::Migrate { source, .. } => match source {
+                sqlx::migrate::MigrateError::Execute(source)
+                | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => kind_of(source),
+                _ => Kind::Damaged,
+            },
+            Error::Database(source) => kind_of(source),
+        }
+    }
+
+    /// Whether the statement broke a unique index or a primary key.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Error::Database(sqlx::Error::Database(error)) if error.is_unique_violation())
+    }
+}
+
+fn kind_of(error: &sqlx::Error) -> Kind {
+    use sqlx::Error;
+    match error {
+        Error::PoolTimedOut
+        | Error::PoolClosed
+        | Error::WorkerCrashed
+        | Error::Io(_)
+        | Error::Tls(_)
+        | Error::Protocol(_)
+        | Error::BeginFailed => Kind::Unavailable,
+        Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            if error.is_unique_violation() {
+                Kind::Conflict
+            } else if error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+                kind_of_result_code(code.parse().unwrap_or_default())
+            } else {
+                kind_of_sqlstate(&code)
+            }
+        }
+        _ => Kind::Damaged,
+    }
+}
+
+/// The result codes of SQLite: READONLY, BUSY, LOCKED, NOMEM, INTERRUPT, IOERR, FULL, CANTOPEN and PROTOCOL, with any
+/// extension in the upper bytes, tell of the file, the disk or the memory, and not of what the file holds.
+fn kind_of_result_code(code: i32) -> Kind {
+    match code & 0xff {
+        5..=10 | 13..=15 => Kind::Unavailable,
+        _ => Kind::Damaged,
+    }
+}
+
+/// The SQLSTATE codes of PostgreSQL (its manual, appendix A).
+fn kind_of_sqlstate(code: &str) -> Kind {
+    match code {
+        // Serialisation failure, deadlock, a lock that could not be had in time.
+        "40001" | "40P01" | "55P03" => Kind::Conflict,
+        "40003" => Kind::OutcomeUnknown,
+        // A server that is a replica by now, or that is not to be connected to.
+        "25006" | "55006" => Kind::Unavailable,
+        // The connection, the account, the database's name, the server's resources, its operator, its system.
+        _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Kind::Unavailable,
+        _ => Kind::Damaged,
+    }
+}
+
+/// The error of a transaction's work, as far as [`write`](crate::Postgres::write) must know it.
+pub trait WorkError: From<Error> + Send + 'static {
+    /// Whether another transaction was in the way, so that the work may be done again at once.
+    fn is_conflict(&self) -> bool;
+}
+
+impl WorkError for Error {
+    fn is_conflict(&self) -> bool {
+        self.kind() == Kind::Conflict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn result_codes_and_states_have_their_kind() {
+        for (code, kind) in [
+            (5, Kind::Unavailable),           // BUSY
+            (5 | 2 << 8, Kind::Unavailable),  // BUSY_SNAPSHOT
+            (10 | 3 << 8, Kind::Unavailable), // IOERR_WRITE
+            (13, Kind::Unavailable),          // FULL
+            (11, Kind::Damaged),              // CORRUPT
+            (26, Kind::Damaged),              // NOTADB
+            (19 | 1 << 8, Kind::Damaged),     // CONSTRAINT_CHECK
+            (1, Kind::Damaged),               // ERROR
+        ] {
+            assert_eq!(kind_of_result_code(code), kind, "{code}");
+        }
+        for (state, kind) in [
+            ("40001", Kind::Conflict),
+            ("40P01", Kind::Conflict),
+            ("57014", Kind::Unavailable), // the statement's timeout
+            ("57P01", Kind::Unavailable), // the server is shut down
+            ("53300", Kind::Unavailable), // too many connections
+            ("25006", Kind::Unavailable),
+            ("28P01", Kind::Unavailable),
+            ("40003", Kind::OutcomeUnknown),
+            ("23514", Kind::Damaged), // a check
+            ("42P01", Kind::Damaged), // no such table
+            ("XX001", Kind::Damaged),
+            ("", Kind::Damaged),
+        ] {
+            assert_eq!(kind_of_sqlstate(state), kind, "{state}");
+        }
+    }
+
+    #[test]
+    fn failures_without_a_code_have_their_kind() {
+        for (error, kind) in [
+            (Error::NotWritten, Kind::Unavailable),
+            (Error::Panicked, Kind::Damaged),
+            (Error::OutcomeUnknown(String::new()), Kind::OutcomeUnknown),
+            (sqlx::Error::PoolTimedOut.into(), Kind::Unavailable),
+            (sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into(), Kind::Unavailable),
+            (sqlx::Error::ColumnNotFound(String::new()).into(), Kind::Damaged),
+        ] {
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!error.is_conflict());
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The answers, in the transactions of their effects.
+
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::{Connection, NOW, SKIP_LOCKED};
+use crate::Error;
+use crate::replay::{Known, RETENTION, Request};
+
+/// How many answers past their retention go with each that is stored.
+const PRUNE: i64 = 16;
+
+/// Looks up a request, in the transaction that would carry it out.
+///
+/// # Errors
+/// When the store fails.
+pub async fn find(connection: &mut Connection, request: &Request) -> Result<Known, Error> {
+    let row = sqlx::query("SELECT hash, answer FROM replay WHERE principal = $1 AND method = $2 AND request_id = $3")
+        .bind(&request.principal)
+        .bind(request.method)
+        .bind(&request.id)
+        .fetch_optional(connection)
+        .await?;
+    let Some(row) = row else { return Ok(Known::New) };
+    if row.try_get::<Vec<u8>, _>("hash")? == request.hash {
+        Ok(Known::Answered(row.try_get("answer")?))
+    } else {
+        Ok(Known::Reused)
+    }
+}
+
+/// Stores the answer to a request, in the transaction that carried it out, and drops some answers past [`RETENTION`].
+///
+/// # Errors
+/// When the store fails; [`Kind::Conflict`](crate::Kind::Conflict) when another transaction has answered it meanwhile.
+pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]) -> Result<(), Error> {
+    let retention = i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
+    // What another transaction is at is left to it: to wait for each other crosswise would be a deadlock.
+    let prune = format!(
+        "DELETE FROM replay WHERE (principal, method, request_id) IN ( \
+         SELECT principal, method, request_id FROM replay WHERE stored_at < {NOW} / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED})"
+    );
+    sqlx::query(AssertSqlSafe(prune)).bind(retention).execute(&mut *connection).await?;
+    let store = format!(
+        "INSERT INTO replay (principal, method, request_id, hash, answer, stored_at) \
+         VALUES ($1, $2, $3, $4, $5, {NOW} / 1000000)"
+    );
+    sqlx::query(AssertSqlSafe(store))
+        .bind(&request.principal)
+        .bind(request.method)
+        .bind(&request.id)
+        .bind(request.hash.as_slice())
+        .bind(answer)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
