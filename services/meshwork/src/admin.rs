@@ -39,6 +39,13 @@ impl Admin {
         Ok(Self { channel, token })
     }
 
+    /// Signed in by a token that no gateway has given.
+    #[cfg(test)]
+    pub fn signed_in(target: &str) -> Self {
+        let channel = ClientConfig::default().channel("--target", target).unwrap();
+        Self { channel, token: MetadataValue::from_static("Bearer token") }
+    }
+
     /// A channel to the gateway.
     pub fn channel(&self) -> Channel {
         self.channel.clone()

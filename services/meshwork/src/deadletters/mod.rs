@@ -15,7 +15,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 use crate::admin::{self, Admin, within};
-use crate::cli::{AdminArgs, Consuming, DeadLettersArgs, DeadLettersCommand, Output};
+use crate::cli::{Consuming, DeadLettersArgs, DeadLettersCommand, Output};
 use crate::failure::Failure;
 
 /// How many letters of a service are listed at most.
@@ -28,15 +28,17 @@ const PAGE: i32 = 200;
 /// # Errors
 /// When the call fails, or a redrive leaves something parked.
 pub async fn run(args: DeadLettersArgs) -> Result<(), Failure> {
-    let DeadLettersArgs { command, admin: at } = args;
-    let AdminArgs { output, .. } = at;
-    let admin = Admin::sign_in(&at).await?;
+    let admin = Admin::sign_in(&args.admin).await?;
+    carry_out(&admin, args.command, args.admin.output).await
+}
+
+async fn carry_out(admin: &Admin, command: DeadLettersCommand, output: Output) -> Result<(), Failure> {
     match command {
         DeadLettersCommand::List { service, subject } => {
-            list(&admin, service, &filter(subject.as_deref())?, output).await
+            list(admin, service, &filter(subject.as_deref())?, output).await
         }
         DeadLettersCommand::Show { name, service } => {
-            let letters = Letters::of(&admin, service);
+            let letters = Letters::of(admin, service);
             let request = letters.request(GetDeadLetterRequest { name: full(&name) });
             let letter = within(letters.client().get_dead_letter(request)).await?.into_inner();
             let event = event::decoded(&letter.event_type, &letter.data);
@@ -45,7 +47,7 @@ pub async fn run(args: DeadLettersArgs) -> Result<(), Failure> {
             Ok(())
         }
         DeadLettersCommand::Redrive { name: Some(name), service, .. } => {
-            let letters = Letters::of(&admin, service);
+            let letters = Letters::of(admin, service);
             let request = letters.request(RedriveDeadLetterRequest { name: full(&name) });
             let done = within(letters.client().redrive_dead_letter(request)).await?.into_inner();
             let left = done.left.as_ref();
@@ -54,7 +56,7 @@ pub async fn run(args: DeadLettersArgs) -> Result<(), Failure> {
             left.map_or(Ok(()), |left| Err(still_parked(left, service)))
         }
         DeadLettersCommand::Redrive { name: None, service, .. } => {
-            let letters = Letters::of(&admin, service);
+            let letters = Letters::of(admin, service);
             let request = letters.request(RedriveDeadLettersRequest {});
             let done = within(letters.client().redrive_dead_letters(request)).await?.into_inner();
             let (handled, left) = (done.handled_events, done.left_aggregates);
@@ -67,7 +69,7 @@ pub async fn run(args: DeadLettersArgs) -> Result<(), Failure> {
             Err(Failure::new(sentence, hint))
         }
         DeadLettersCommand::Discard { name, service } => {
-            let letters = Letters::of(&admin, service);
+            let letters = Letters::of(admin, service);
             let request = letters.request(DiscardDeadLetterRequest { name: full(&name) });
             let done = within(letters.client().discard_dead_letter(request)).await?.into_inner();
             let left = done.left.as_ref();
@@ -80,6 +82,18 @@ pub async fn run(args: DeadLettersArgs) -> Result<(), Failure> {
 
 /// Prints the dead letters of a service, or of all.
 async fn list(admin: &Admin, service: Option<Consuming>, filter: &str, output: Output) -> Result<(), Failure> {
+    let (listed, failed) = gathered(admin, service, filter).await;
+    if !listed.is_empty() {
+        let unasked: Vec<_> = failed.iter().map(|(service, failure)| (*service, failure.sentence())).collect();
+        let text = print::listed_text(&listed, print::width());
+        admin::print(output, &print::listed_json(&listed, &unasked), &text);
+    }
+    // The list lacks something, which a script must notice too.
+    unasked(&failed)
+}
+
+/// The dead letters of a service, or of all, and the services that could not be asked.
+async fn gathered(admin: &Admin, service: Option<Consuming>, filter: &str) -> (Vec<Listed>, Vec<(Consuming, Failure)>) {
     let services = service.map_or_else(|| Consuming::ALL.to_vec(), |service| vec![service]);
     let (mut listed, mut failed) = (Vec::new(), Vec::new());
     for service in services {
@@ -88,13 +102,7 @@ async fn list(admin: &Admin, service: Option<Consuming>, filter: &str, output: O
             Err(failure) => failed.push((service, failure)),
         }
     }
-    if !listed.is_empty() {
-        let unasked: Vec<_> = failed.iter().map(|(service, failure)| (*service, failure.sentence())).collect();
-        let text = print::listed_text(&listed, print::width());
-        admin::print(output, &print::listed_json(&listed, &unasked), &text);
-    }
-    // The list lacks something, which a script must notice too.
-    unasked(&failed)
+    (listed, failed)
 }
 
 fn unasked(failed: &[(Consuming, Failure)]) -> Result<(), Failure> {
@@ -109,7 +117,8 @@ fn unasked(failed: &[(Consuming, Failure)]) -> Result<(), Failure> {
 
 fn still_parked(left: &DeadLetter, service: Consuming) -> Failure {
     let sentence = format!("version {} of {} still can't be applied", left.version, print::line(&left.subject));
-    let command = |verb| format!("`meshwork deadletters {verb} {} --service {}`", left.name, service.as_str());
+    let name = print::line(&left.name);
+    let command = |verb| format!("`meshwork deadletters {verb} {name} --service {}`", service.as_str());
     let hint = format!(
         "{} shows it; once its cause is gone, try again, or {} gives it up",
         command("show"),
@@ -176,44 +185,4 @@ fn filter(subject: Option<&str>) -> Result<String, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_letter_is_named_with_or_without_its_collection() {
-        let name = "deadLetters/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d";
-        assert_eq!(full("7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d"), name);
-        assert_eq!(full(name), name);
-    }
-
-    #[test]
-    fn a_subject_becomes_a_filter() {
-        assert_eq!(filter(None).unwrap(), "");
-        assert_eq!(filter(Some("orders/42")).unwrap(), r#"subject = "orders/42""#);
-        for none in ["", "orders/\"42"] {
-            assert!(filter(Some(none)).is_err(), "{none}");
-        }
-    }
-
-    #[test]
-    fn a_failure_names_every_service_that_was_not_asked() {
-        unasked(&[]).unwrap();
-        let down = |service| (service, Failure::new("it is down", "start it"));
-        let failure = unasked(&[down(Consuming::Products), down(Consuming::Orders)]).unwrap_err();
-        assert_eq!(failure.sentence(), "products can't be asked: it is down; orders can't be asked: it is down");
-    }
-
-    #[test]
-    fn a_redrive_that_leaves_something_says_what_to_do() {
-        let left = DeadLetter {
-            name: "deadLetters/1".to_owned(),
-            subject: "orders/42".to_owned(),
-            version: 3,
-            ..DeadLetter::default()
-        };
-        let failure = still_parked(&left, Consuming::Notifications);
-        assert_eq!(failure.sentence(), "version 3 of orders/42 still can't be applied");
-        let told = failure.to_string();
-        assert!(told.contains("`meshwork deadletters show deadLetters/1 --service notifications`"), "{told}");
-    }
-}
+mod tests;
