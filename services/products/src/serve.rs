@@ -9,7 +9,7 @@ use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
 use meshwork_chassis::server::{self, listen};
-use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
+use meshwork_chassis::{CancellationToken, Health, ServeError, compressed};
 use meshwork_events::{Consumer, EventBus as _, Relay, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
@@ -17,7 +17,7 @@ use crate::Config;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::grpc::{InventoryGrpc, ProductsGrpc};
 use crate::adapters::orders_events::{CONSUMER, OrderEvents, STREAM};
-use crate::adapters::sqlite::SqliteStore;
+use crate::adapters::store::SqliteStore;
 use crate::adapters::sweeper;
 use crate::app::App;
 
@@ -42,7 +42,6 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let app = App {
         catalogue: Arc::new(store.clone()),
         inventory: Arc::new(store.clone()),
-        clock: Arc::new(SystemClock),
         reservation_ttl,
     };
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
