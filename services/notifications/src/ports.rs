@@ -30,6 +30,8 @@ pub enum Recorded {
         /// The version of the last event of its aggregate that has come; 0 for none.
         last: i64,
     },
+    /// An earlier event of its aggregate is parked; nothing was written.
+    Parked,
 }
 
 /// Which notifications are listed. What is `None` may be anything.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use meshwork_chassis::page::PageRequest;
-use meshwork_events::inbox;
+use meshwork_events::inbox::sqlite as inbox;
 use meshwork_notifications::adapters::{COMPONENT, SqliteNotificationStore};
 use meshwork_notifications::domain::State;
 use meshwork_notifications::ports::{NotificationStore, Selection};
@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 async fn open(path: &Path) -> (SqliteNotificationStore, Sqlite) {
-    let db = Sqlite::open(path, &[COMPONENT, inbox::COMPONENT]).await.unwrap();
+    let db = Sqlite::open(path, &[COMPONENT, inbox::COMPONENTS[0], inbox::COMPONENTS[1]]).await.unwrap();
     (SqliteNotificationStore::new(db.clone()), db)
 }
 

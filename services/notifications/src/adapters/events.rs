@@ -39,9 +39,8 @@ impl Handler for EventHandler {
         let arrival = Arrival { subject: event.subject.clone(), version: event.version };
         match self.app.note_event(&event.id, arrival, notice).await {
             Ok(Recorded::Applied | Recorded::Duplicate) => Ok(()),
-            Ok(Recorded::Hole { last }) => {
-                Err(HandleError::Retry(format!("{} is here, but what follows version {last} is missing", event.id)))
-            }
+            Ok(Recorded::Hole { last }) => Err(HandleError::Hole { last }),
+            Ok(Recorded::Parked) => Err(HandleError::Parked),
             Err(error) => Err(HandleError::Retry(error.to_string())),
         }
     }

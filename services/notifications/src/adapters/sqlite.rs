@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use meshwork_chassis::page::{Page, PageRequest};
-use meshwork_events::inbox::{Gate, gate};
+use meshwork_events::inbox::Gate;
+use meshwork_events::inbox::sqlite::gate;
 use meshwork_sql::{Component, Sqlite, from_micros, to_micros};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -85,6 +86,7 @@ impl NotificationStore for SqliteNotificationStore {
                         Gate::Apply => {}
                         Gate::Duplicate => return Ok(Recorded::Duplicate),
                         Gate::Hole { last } => return Ok(Recorded::Hole { last }),
+                        Gate::Parked => return Ok(Recorded::Parked),
                     }
                     if let Some(notification) = notification {
                         insert(connection, &notification).await?;

@@ -214,12 +214,9 @@ async fn due(stores: &Stores, limit: usize) -> Vec<String> {
 
 async fn pieces_are_held_for_a_time(stores: Stores) {
     stores.stocked("lamp", 10).await;
-    for (id, hold) in [
-        ("o2", Duration::ZERO),
-        ("o1", Duration::seconds(-1)),
-        ("o3", Duration::MINUTE),
-        ("o4", Duration::ZERO),
-    ] {
+    for (id, hold) in
+        [("o2", Duration::ZERO), ("o1", Duration::seconds(-1)), ("o3", Duration::MINUTE), ("o4", Duration::ZERO)]
+    {
         stores.hear(id, 1, created_for(&[("lamp", 1)], hold)).await;
     }
     stores.hear("o4", 2, Input::OrderConfirmed).await;

@@ -30,7 +30,9 @@ where
 }
 
 /// Runs all of these at once and returns what they return, in their order.
-async fn at_once<T: Send + 'static>(work: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>) -> Vec<T> {
+async fn at_once<T: Send + 'static>(
+    work: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
     let running: Vec<_> = work.into_iter().map(tokio::spawn).collect();
     let mut done = Vec::with_capacity(running.len());
     for running in running {
@@ -162,7 +164,10 @@ async fn no_change_of_a_product_is_lost(both: [Stores; 2]) {
         let change = if at % 4 < 2 {
             ProductChange { description: Some(format!("Number {at}")), ..ProductChange::default() }
         } else {
-            ProductChange { price: Some(Price { currency: "EUR".to_owned(), minor: at + 1 }), ..ProductChange::default() }
+            ProductChange {
+                price: Some(Price { currency: "EUR".to_owned(), minor: at + 1 }),
+                ..ProductChange::default()
+            }
         };
         async move { (change.clone(), catalogue.update(product("lamp"), change, None).await.unwrap()) }
     });

@@ -6,5 +6,5 @@ mod conforms;
 mod embedded;
 mod planted;
 mod rooms;
-mod tables;
 mod sweeps;
+mod tables;

@@ -62,7 +62,8 @@ async fn the_ledger_has_every_movement_once() {
 async fn a_correction_is_kept_with_its_reason() {
     for room in Room::both().await {
         let stores = room.open().await;
-        let app = App { catalogue: stores.catalogue.clone(), inventory: stores.inventory.clone(), reservation_ttl: HOLD };
+        let app =
+            App { catalogue: stores.catalogue.clone(), inventory: stores.inventory.clone(), reservation_ttl: HOLD };
         stores.stocked("lamp", 5).await;
         let adjust = |delta| AdjustStock {
             product: product("lamp"),

@@ -39,9 +39,9 @@ impl Catalogue for Store {
 
     async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError> {
         let input = (self.clone(), name, expected);
-        let deleted = self.db.write(input, |connection, (store, name, expected)| {
-            Box::pin(delete(connection, store, name, *expected))
-        });
+        let deleted = self
+            .db
+            .write(input, |connection, (store, name, expected)| Box::pin(delete(connection, store, name, *expected)));
         Ok(deleted.await?)
     }
 
@@ -85,8 +85,7 @@ fn not_found(name: &ProductName) -> Refusal {
 /// A product, though it may have been deleted, which nobody else changes until the transaction's end.
 async fn lock(connection: &mut Connection, name: &ProductName) -> Result<Product, Undo> {
     let sql = format!("SELECT * FROM product WHERE id = $1{FOR_UPDATE}");
-    let row: Option<ProductRow> =
-        sqlx::query_as(AssertSqlSafe(sql)).bind(name.id()).fetch_optional(connection).await?;
+    let row: Option<ProductRow> = sqlx::query_as(AssertSqlSafe(sql)).bind(name.id()).fetch_optional(connection).await?;
     Ok(row.ok_or_else(|| not_found(name))?.try_into()?)
 }
 

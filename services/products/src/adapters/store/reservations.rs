@@ -257,7 +257,8 @@ async fn repeat(
 #[cfg(feature = "ablation")]
 fn as_named(store: &Store, order: &OrderName, lines: &[Line]) -> Vec<Line> {
     let mut lines = lines.to_vec();
-    if store.planted == Some(super::super::Planted::NoLockOrder) && order.id().bytes().map(u64::from).sum::<u64>() % 2 == 0
+    if store.planted == Some(super::super::Planted::NoLockOrder)
+        && order.id().bytes().map(u64::from).sum::<u64>() % 2 == 0
     {
         lines.reverse();
     }

@@ -75,7 +75,10 @@ pub(super) async fn shift(
     delta: Delta,
 ) -> Result<bool, sqlx::Error> {
     let Delta { available, held, allocated, shipped, received } = delta;
-    if [available, held, allocated, shipped, received].iter().any(|more| more.unsigned_abs() > MAX_PIECES.unsigned_abs()) {
+    if [available, held, allocated, shipped, received]
+        .iter()
+        .any(|more| more.unsigned_abs() > MAX_PIECES.unsigned_abs())
+    {
         // No stock has so many, and the sums might be more than a number can be.
         return Ok(false);
     }
@@ -125,7 +128,8 @@ pub(super) async fn change(
         };
     }
     if let StockChange::Adjust { delta, reason, actor } = change {
-        let sql = format!("INSERT INTO stock_adjustment (product, delta, reason, actor, at) VALUES ($1, $2, $3, $4, {NOW})");
+        let sql =
+            format!("INSERT INTO stock_adjustment (product, delta, reason, actor, at) VALUES ($1, $2, $3, $4, {NOW})");
         sqlx::query(AssertSqlSafe(sql))
             .bind(product.id())
             .bind(delta)

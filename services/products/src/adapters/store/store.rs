@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use meshwork_chassis::request::RequestKey;
-use meshwork_events::Source;
+use meshwork_events::{ConsumerState, Source};
 use meshwork_sql::replay::Known;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::super::undo::Undo;
 use super::super::{SOURCE, damaged, replay_request};
+use super::inbox::Inbox;
 use super::outbox::Outbox;
 use super::{Connection, Database, replay};
 use crate::ports::StoreError;
@@ -53,13 +54,19 @@ impl Store {
         Arc::new(self.outbox.clone())
     }
 
+    /// Where the consumer of this name stands, and what it has parked.
+    pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
+        Arc::new(Inbox::new(self.db.clone(), consumer))
+    }
+
     /// The outbox, whose events can be read by their aggregate too.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }
 
-    /// The database, which the inbox of the service's consumers lies in.
-    pub fn database(&self) -> &Database {
+    /// The database.
+    #[cfg(feature = "testing")]
+    pub(crate) fn database(&self) -> &Database {
         &self.db
     }
 }
