@@ -9,7 +9,7 @@ use meshwork_chassis::auth::{GrpcKeys, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
 use meshwork_chassis::server::{self, listen};
-use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
+use meshwork_chassis::{CancellationToken, Health, ServeError, compressed};
 use meshwork_events::{Consumer, EventBus as _, Relay, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
@@ -17,7 +17,7 @@ use crate::Config;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::grpc::{InventoryGrpc, ProductsGrpc};
 use crate::adapters::orders_events::{CONSUMER, OrderEvents, STREAM};
-use crate::adapters::sqlite::SqliteStore;
+use crate::adapters::store::SqliteStore;
 use crate::adapters::sweeper;
 use crate::app::App;
 
@@ -39,12 +39,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let store = SqliteStore::open(&config.data).await.map_err(store_error)?;
     let bus = SqliteBus::open(&config.bus).await.map_err(store_error)?;
 
-    let app = App {
-        catalogue: Arc::new(store.clone()),
-        inventory: Arc::new(store.clone()),
-        clock: Arc::new(SystemClock),
-        reservation_ttl,
-    };
+    let app = App { catalogue: Arc::new(store.clone()), inventory: Arc::new(store.clone()), reservation_ttl };
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone()))))
         .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone()))));

@@ -5,5 +5,5 @@ pub mod errors;
 mod events;
 pub mod grpc;
 pub mod orders_events;
-pub mod sqlite;
+pub mod store;
 pub mod sweeper;
