@@ -8,7 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshwork::server::health::Check;
+pub use meshwork::server::health::Check;
 use meshwork_events::ConsumerState;
 
 use crate::echo::bounded;

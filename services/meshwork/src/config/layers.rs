@@ -25,7 +25,7 @@ const DEFAULT: &str = "default";
 /// What `--mongo` sets.
 const MONGO: &[&str] = &["orders.mongo.uri"];
 /// What `--postgres` sets.
-const POSTGRES: &[&str] = &["orders.postgres.url"];
+const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "notifications.postgres.url"];
 /// What `--smtp` sets.
 const SMTP: &[&str] = &["notifications.smtp.url"];
 
