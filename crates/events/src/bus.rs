@@ -63,8 +63,7 @@ impl From<meshwork_sql::Error> for BusError {
 
 /// A durable log of events, by stream and partition.
 ///
-/// Consumers are known by name; for each the bus keeps how far it has come in each partition, and the events that it
-/// has parked.
+/// Consumers are known by name; for each the bus keeps how far it has come in each partition.
 #[async_trait]
 pub trait EventBus: Send + Sync + 'static {
     /// The last event of a partition: where a relay goes on (NT-4).
@@ -109,20 +108,21 @@ pub trait EventBus: Send + Sync + 'static {
     /// When the bus fails.
     async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
 
-    /// Puts an event aside for its consumer, which can't handle it, with the reason; once it is aside, the first reason
-    /// stays.
+    /// Takes acknowledgements back: what lies behind `position` is fetched again, as far as the bus still has it. Returns
+    /// whether there were any.
     ///
     /// # Errors
     /// When the bus fails.
-    async fn park(&self, consumer: &str, stream: &str, event: &Envelope, reason: &str) -> Result<(), BusError>;
+    async fn rewind(&self, consumer: &str, stream: &str, position: Position) -> Result<bool, BusError>;
 
-    /// The events that the consumer has parked in a partition, in order.
+    /// The events that the release before has parked here in a partition, in order, each with its reason: parked events lie
+    /// in the consumer's database by now ([`DeadLetters`](crate::DeadLetters)), where the consumer takes these.
     ///
     /// # Errors
     /// When the bus fails.
-    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<Envelope>, BusError>;
+    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<(Envelope, String)>, BusError>;
 
-    /// Forgets that an event was parked: it has been handled.
+    /// Forgets that an event was parked here: its consumer has it.
     ///
     /// # Errors
     /// When the bus fails.

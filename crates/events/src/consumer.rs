@@ -1,65 +1,54 @@
 //! Consumers: hand events to a handler, in order, at least once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::{BusError, Envelope, EventBus, Position, Progress};
+use crate::delivery::{Delivered, Delivery};
+use crate::handler::Handler;
+use crate::redrive::Redriver;
+use crate::state::ConsumerState;
+use crate::{Envelope, EventBus, Progress, StreamReader};
 
 /// How many events are fetched and acknowledged at once.
 const BATCH: usize = 64;
 /// How long a consumer sleeps when no beat wakes it.
 const POLL: Duration = Duration::from_secs(1);
-
-/// Why an event was not handled.
-#[derive(Debug, thiserror::Error)]
-pub enum HandleError {
-    /// It may work later: a store is down, or an event before it is missing. It is tried again until it works; the
-    /// events behind it in its partition wait.
-    #[error("{0}")]
-    Retry(String),
-    /// It will never work: its bytes can't be understood, say. It is parked, and so are the later events of its
-    /// aggregate; others go on (ES-7).
-    #[error("{0}")]
-    Poison(String),
-}
-
-impl From<meshwork_sql::Error> for HandleError {
-    fn from(error: meshwork_sql::Error) -> Self {
-        HandleError::Retry(error.to_string())
-    }
-}
-
-/// What a consumer does with an event.
-#[async_trait]
-pub trait Handler: Send + Sync + 'static {
-    /// Applies the event. It may come again: the [`inbox`](crate::inbox), or the event's id, tells.
-    ///
-    /// # Errors
-    /// See [`HandleError`].
-    async fn handle(&self, event: &Envelope) -> Result<(), HandleError>;
-}
+/// How often it is looked for parked events that are to be tried again by themselves.
+const REDRIVE: Duration = Duration::from_secs(15);
 
 /// Hands the events of a stream to a handler.
 pub struct Consumer {
     bus: Arc<dyn EventBus>,
     name: &'static str,
     stream: &'static str,
-    handler: Arc<dyn Handler>,
+    delivery: Arc<Delivery>,
     progress: Progress,
 }
 
 impl Consumer {
-    /// A consumer known to the bus as `name`.
-    pub fn new(bus: Arc<dyn EventBus>, name: &'static str, stream: &'static str, handler: Arc<dyn Handler>) -> Self {
+    /// A consumer known to the bus as `name`, with its own database as `state`: there it parks what it can't handle.
+    pub fn new(
+        bus: Arc<dyn EventBus>,
+        name: &'static str,
+        stream: &'static str,
+        handler: Arc<dyn Handler>,
+        state: Arc<dyn ConsumerState>,
+    ) -> Self {
         let progress = Progress::new(bus.partitions());
-        Self { bus, name, stream, handler, progress }
+        Self { bus, name, stream, delivery: Arc::new(Delivery::new(handler, state, None)), progress }
+    }
+
+    /// Fetches missing events from `owner`. Without one, an aggregate that misses some is parked.
+    #[must_use]
+    pub fn backfill(self, owner: Arc<dyn StreamReader>) -> Self {
+        let Delivery { handler, state, .. } = self.delivery.as_ref();
+        let delivery = Arc::new(Delivery::new(handler.clone(), state.clone(), Some(owner)));
+        Self { delivery, ..self }
     }
 
     /// How far behind it is, for a check. What was parked is done.
@@ -67,9 +56,15 @@ impl Consumer {
         self.progress.clone()
     }
 
+    /// What hands its parked events over again.
+    pub fn redriver(&self) -> Redriver {
+        Redriver(self.delivery.clone())
+    }
+
     /// Handles events until `shutdown`; the event in hand is finished first.
     ///
-    /// Events that were parked are tried again at the start, so that a new version of the handler heals them.
+    /// Events that were parked are tried again at the start, so that a new version of the handler heals them, and from time
+    /// to time, so that an owner which is in reach again does.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
         while let Err(error) = self.bus.register(self.name, self.stream).await {
@@ -78,41 +73,42 @@ impl Consumer {
                 return;
             }
         }
-        join_all((0..self.bus.partitions()).map(|partition| self.run_partition(partition, &shutdown))).await;
+        let partitions = join_all((0..self.bus.partitions()).map(|partition| self.run_partition(partition, &shutdown)));
+        join(partitions, self.redrive(&shutdown)).await;
     }
 
     async fn run_partition(&self, partition: u16, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new();
-        while let Err(error) = self.follow(partition, shutdown, &mut backoff).await {
-            tracing::warn!(consumer = self.name, stream = self.stream, partition, %error, "consuming is tried again");
+        while let Err(problem) = self.follow(partition, shutdown, &mut backoff).await {
+            tracing::warn!(consumer = self.name, stream = self.stream, partition, problem, "consuming is tried again");
             if !backoff.pause(shutdown).await {
                 return;
             }
         }
     }
 
-    /// Handles events until `shutdown`, or until the bus fails.
-    async fn follow(
-        &self,
-        partition: u16,
-        shutdown: &CancellationToken,
-        backoff: &mut Backoff,
-    ) -> Result<(), BusError> {
+    /// Handles events until `shutdown`, or until the bus or the store of parked events fails.
+    async fn follow(&self, partition: u16, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<(), String> {
         let mut beats = self.bus.beats(self.stream, partition);
-        let mut parked = self.redrive(partition, shutdown).await?;
+        self.take_parked_of_bus(partition).await?;
+        self.rewind(partition).await?;
         loop {
             let asked = Instant::now();
-            let events = self.bus.fetch(self.name, self.stream, partition, BATCH).await?;
+            let events = self.bus.fetch(self.name, self.stream, partition, BATCH).await.map_err(|it| it.to_string())?;
             *backoff = Backoff::new();
             let mut done = None;
             for event in &events {
-                if shutdown.is_cancelled() || !self.take(event, &mut parked, shutdown).await? {
+                if shutdown.is_cancelled() || !self.take(event, shutdown).await? {
                     break;
                 }
                 done = Some(event);
             }
             if let Some(event) = done {
-                self.bus.acknowledge(self.name, self.stream, event.position).await?;
+                // First here: what the bus knows is never ahead of it, unless this database was restored.
+                let reached = self.delivery.state.reached(self.stream, event.position).await;
+                reached.map_err(|error| error.to_string())?;
+                let acknowledged = self.bus.acknowledge(self.name, self.stream, event.position).await;
+                acknowledged.map_err(|error| error.to_string())?;
                 self.progress.reached(partition, event.time);
             }
             // A batch that isn't full has reached the end, and a beat will tell of more.
@@ -127,71 +123,74 @@ impl Consumer {
     }
 
     /// Handles or parks an event; false when `shutdown` came before either.
-    async fn take(
-        &self,
-        event: &Envelope,
-        parked: &mut HashSet<String>,
-        shutdown: &CancellationToken,
-    ) -> Result<bool, BusError> {
-        if parked.contains(&event.subject) {
-            let reason = "an earlier event of this aggregate is parked";
-            self.bus.park(self.name, self.stream, event, reason).await?;
-            return Ok(true);
-        }
-        match self.handle(event, shutdown).await {
-            Some(Ok(())) => Ok(true),
-            Some(Err(reason)) => {
-                tracing::error!(
-                    consumer = self.name,
-                    event = event.id,
-                    r#type = event.event_type,
-                    reason,
-                    "an event can't be handled; it is parked, and its aggregate waits"
-                );
-                self.bus.park(self.name, self.stream, event, &reason).await?;
-                parked.insert(event.subject.clone());
-                Ok(true)
-            }
-            None => Ok(false),
-        }
-    }
-
-    /// Hands the event to the handler until it is handled or refused for good, with the reason; `None` at `shutdown`.
-    async fn handle(&self, event: &Envelope, shutdown: &CancellationToken) -> Option<Result<(), String>> {
+    async fn take(&self, event: &Envelope, shutdown: &CancellationToken) -> Result<bool, String> {
         let mut backoff = Backoff::new();
         loop {
-            match self.handler.handle(event).await {
-                Ok(()) => return Some(Ok(())),
-                Err(HandleError::Poison(reason)) => return Some(Err(reason)),
-                Err(HandleError::Retry(reason)) => {
+            match self.delivery.deliver(self.stream, event).await.map_err(|error| error.to_string())? {
+                Delivered::Done | Delivered::Parked(None) => return Ok(true),
+                Delivered::Parked(Some(reason)) => {
+                    tracing::error!(
+                        consumer = self.name,
+                        event = event.id,
+                        r#type = event.event_type,
+                        reason,
+                        "an event can't be handled; it is parked, and its aggregate waits"
+                    );
+                    return Ok(true);
+                }
+                Delivered::Later(reason) => {
                     tracing::warn!(consumer = self.name, event = event.id, reason, "an event is tried again");
                     if !backoff.pause(shutdown).await {
-                        return None;
+                        return Ok(false);
                     }
                 }
             }
         }
     }
 
-    /// Tries the parked events again; returns the aggregates that stay parked.
-    async fn redrive(&self, partition: u16, shutdown: &CancellationToken) -> Result<HashSet<String>, BusError> {
-        let mut parked = HashSet::new();
-        for event in self.bus.parked(self.name, self.stream, partition).await? {
-            if parked.contains(&event.subject) {
-                continue;
+    /// Takes over what the release before has parked in the bus.
+    async fn take_parked_of_bus(&self, partition: u16) -> Result<(), String> {
+        let parked = self.bus.parked(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
+        for (event, reason) in parked {
+            let state = &self.delivery.state;
+            state.park(self.stream, &event, &reason).await.map_err(|error| error.to_string())?;
+            let unparked = self.bus.unpark(self.name, self.stream, event.position).await;
+            unparked.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// Goes back to where our own database is, which may have been restored from an older copy.
+    async fn rewind(&self, partition: u16) -> Result<(), String> {
+        let ours = self.delivery.state.position(self.stream, partition).await.map_err(|error| error.to_string())?;
+        let Some(ours) = ours else { return Ok(()) };
+        if self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())? {
+            tracing::error!(
+                consumer = self.name,
+                stream = self.stream,
+                partition,
+                n = ours.n,
+                "our database is behind what was acknowledged: it was restored from an older copy. What came since is \
+                 handled again"
+            );
+        }
+        Ok(())
+    }
+
+    /// Tries what is parked again: all of it at first, then what is due.
+    async fn redrive(&self, shutdown: &CancellationToken) {
+        let mut due = false;
+        loop {
+            match shutdown.run_until_cancelled(self.redriver().redrive_all(due)).await {
+                None => return,
+                Some(Ok(_)) => due = true,
+                Some(Err(error)) => {
+                    tracing::warn!(consumer = self.name, %error, "parked events can't be tried again");
+                }
             }
-            match self.handle(&event, shutdown).await {
-                Some(Ok(())) => {
-                    tracing::info!(consumer = self.name, event = event.id, "a parked event has been handled");
-                    let position: Position = event.position;
-                    self.bus.unpark(self.name, self.stream, position).await?;
-                }
-                Some(Err(_)) => {
-                    parked.insert(event.subject);
-                }
-                None => break,
+            if shutdown.run_until_cancelled(tokio::time::sleep(REDRIVE)).await.is_none() {
+                return;
             }
         }
-        Ok(parked)
     }
 }

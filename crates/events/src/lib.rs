@@ -2,31 +2,42 @@
 //!
 //! ```text
 //! event store ─┐                                              ┌─▶ handler + inbox, in one transaction
-//!              ├─▶ Relay ─▶ EventBus (stream, partition) ─▶ Consumer
+//!              ├─▶ Relay ─▶ EventBus (stream, partition) ─▶ Consumer ──▶ dead letters
 //! outbox ──────┘                                              └─▶ handler …
 //! ```
 //!
 //! What happened is written with its cause, in the event store or in the [`outbox`] of a SQL store. A [`Relay`] follows
 //! that [`Source`] and publishes to an [`EventBus`] in order of position. A [`Consumer`] hands the events to a
-//! [`Handler`], at least once and in order; the [`inbox`] makes that once.
+//! [`Handler`], at least once and in order; the [`inbox`] makes that once. What it misses it fetches from the events' owner
+//! ([`StreamReader`]); what can't be handled waits as a [`DeadLetter`] in the consumer's database until a [`Redriver`]
+//! hands it over again, or somebody gives it up.
 //!
 //! [`SqliteBus`] is the embedded bus: a durable log in a file. `testing` (a feature) is the suite that every bus passes.
 
 mod backoff;
 mod bus;
 mod consumer;
+mod dead_letters;
+mod delivery;
+mod handler;
 pub mod inbox;
 pub mod outbox;
 mod progress;
+mod redrive;
 mod relay;
 mod source;
 mod sqlite;
+mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use bus::{BusError, Envelope, EventBus, Position};
-pub use consumer::{Consumer, HandleError, Handler};
+pub use consumer::Consumer;
+pub use dead_letters::{DeadLetter, LetterCursor, ParkedSummary};
+pub use handler::{HandleError, Handler};
 pub use progress::Progress;
-pub use relay::Relay;
-pub use source::{Source, SourceBatch, StoreSource};
+pub use redrive::{Redriven, Redriver};
+pub use relay::{Published, Relay};
+pub use source::{Source, SourceBatch, StoreSource, StreamReader};
 pub use sqlite::SqliteBus;
+pub use state::ConsumerState;

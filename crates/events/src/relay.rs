@@ -1,6 +1,7 @@
 //! The relay: publishes what a source holds, in order, from where the bus's own tail says (NT-1 to NT-4).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -19,12 +20,35 @@ const LOOKS: u32 = 4;
 /// How often a partition that was stopped says so.
 const ALARM: Duration = Duration::from_secs(60);
 
+/// How far a relay knows its events to be on the bus. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Published(Arc<[AtomicI64]>);
+
+impl Published {
+    fn new(partitions: u16) -> Self {
+        Self((0..partitions).map(|_| AtomicI64::new(0)).collect())
+    }
+
+    /// The position of a partition's last event on the bus; `None` when the relay hasn't learnt of any yet.
+    pub fn last(&self, partition: u16) -> Option<i64> {
+        let last = self.0.get(usize::from(partition))?.load(Ordering::Relaxed);
+        (last > 0).then_some(last)
+    }
+
+    fn reached(&self, position: Position) {
+        if let Some(last) = self.0.get(usize::from(position.partition)) {
+            last.fetch_max(position.n, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Follows a source and publishes its events to a stream of the bus.
 pub struct Relay {
     source: Arc<dyn Source>,
     bus: Arc<dyn EventBus>,
     stream: &'static str,
     progress: Progress,
+    published: Published,
 }
 
 /// Why a partition's relay begins again from the bus's tail.
@@ -36,8 +60,13 @@ enum Restart {
 impl Relay {
     /// A relay from `source` to `stream`.
     pub fn new(source: Arc<dyn Source>, bus: Arc<dyn EventBus>, stream: &'static str) -> Self {
-        let progress = Progress::new(source.partitions());
-        Self { source, bus, stream, progress }
+        let (progress, published) = (Progress::new(source.partitions()), Published::new(source.partitions()));
+        Self { source, bus, stream, progress, published }
+    }
+
+    /// How far its events are on the bus: what lies behind may be removed from the source in time.
+    pub fn published(&self) -> Published {
+        self.published.clone()
     }
 
     /// How far behind it is, for a check.
@@ -89,7 +118,20 @@ impl Relay {
             // The tail must be ours: a bus that is ahead of its source belongs to another source, or the source has
             // lost commits. Going on would publish other events under positions that are taken.
             match self.holds(&tail, shutdown).await? {
-                Some(true) => next = tail.position.n,
+                Some(true) => {
+                    self.published.reached(tail.position);
+                    next = tail.position.n;
+                }
+                Some(false) if self.source.go_on_behind(&tail).await? => {
+                    tracing::error!(
+                        stream = self.stream,
+                        partition,
+                        n = tail.position.n,
+                        "relay_diverged: the bus holds an event that its source doesn't, since the source was restored from an \
+                         older copy; all that it holds is published again behind that"
+                    );
+                    return Ok(Restart::ReadTail);
+                }
                 Some(false) => return Ok(self.diverged(partition, tail.position, shutdown).await),
                 None => return Ok(Restart::Shutdown),
             }
@@ -102,7 +144,10 @@ impl Relay {
             let events: Vec<_> = batch.events.into_iter().filter(|event| Some(event.position) > tail_at).collect();
             if let Some((last, at)) = events.last().map(|event| (event.position, event.time)) {
                 match self.bus.publish(self.stream, partition, tail_at, events).await {
-                    Ok(()) => tail_at = Some(last),
+                    Ok(()) => {
+                        self.published.reached(last);
+                        tail_at = Some(last);
+                    }
                     Err(BusError::TailMoved) => return Ok(Restart::ReadTail),
                     Err(error) => return Err(error.to_string()),
                 }

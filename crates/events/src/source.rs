@@ -36,8 +36,29 @@ pub trait Source: Send + Sync + 'static {
         self.read(partition, n, limit).await
     }
 
+    /// Goes on behind `tail`, an event on the bus that this source doesn't hold: it was restored from an older copy. What it
+    /// holds is published again, behind `tail`; consumers know events by their aggregates and versions. Returns false when
+    /// the source can't: its positions are more than places in a queue.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn go_on_behind(&self, tail: &Envelope) -> Result<bool, String> {
+        _ = tail;
+        Ok(false)
+    }
+
     /// Hints that a partition has new commits; subscribe before reading.
     fn beats(&self, partition: u16) -> Beats;
+}
+
+/// The owner of aggregates, as consumers see it that miss some of their events.
+#[async_trait]
+pub trait StreamReader: Send + Sync + 'static {
+    /// The events of `subject` whose version is above `after`, in order, at most about `limit`; none when there are none.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong, for the log and for whoever looks at what is parked.
+    async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String>;
 }
 
 /// An event store as a source.
@@ -74,6 +95,30 @@ impl StoreSource {
             time: at,
             data: event.data,
         })
+    }
+}
+
+#[async_trait]
+impl StreamReader for StoreSource {
+    async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
+        let commits = self.store.read(subject, after).await.map_err(|error| error.to_string())?;
+        let mut events = Vec::new();
+        for commit in commits {
+            if let Some(problem) = &commit.damage {
+                // What comes behind it would look as if it were the next.
+                return if events.is_empty() {
+                    Err(format!("a commit of {subject} can't be read: {problem}"))
+                } else {
+                    Ok(events)
+                };
+            }
+            events.extend(self.envelopes(commit).filter(|event| event.version > after));
+            if events.len() >= limit {
+                break;
+            }
+        }
+        events.truncate(limit);
+        Ok(events)
     }
 }
 

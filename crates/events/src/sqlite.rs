@@ -267,43 +267,32 @@ impl EventBus for SqliteBus {
             .await
     }
 
-    async fn park(&self, consumer: &str, stream: &str, event: &Envelope, reason: &str) -> Result<(), BusError> {
-        let (consumer, stream, reason) = (consumer.to_owned(), stream.to_owned(), reason.to_owned());
-        let event = event.clone();
+    async fn rewind(&self, consumer: &str, stream: &str, position: Position) -> Result<bool, BusError> {
+        let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
         self.db
             .write_once(move |connection| {
                 Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO parked (consumer, stream, partition, n, i, id, source, type, subject, version, \
-                         time, data, reason, parked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
-                         ON CONFLICT DO NOTHING",
+                    let rewound = sqlx::query(
+                        "UPDATE acknowledged SET n = ?4, i = ?5 \
+                         WHERE consumer = ?1 AND stream = ?2 AND partition = ?3 AND (n, i) > (?4, ?5)",
                     )
                     .bind(consumer)
                     .bind(stream)
-                    .bind(event.position.partition)
-                    .bind(event.position.n)
-                    .bind(event.position.index)
-                    .bind(event.id)
-                    .bind(event.source)
-                    .bind(event.event_type)
-                    .bind(event.subject)
-                    .bind(event.version)
-                    .bind(to_micros(event.time))
-                    .bind(event.data.as_ref())
-                    .bind(reason)
-                    .bind(now())
+                    .bind(position.partition)
+                    .bind(position.n)
+                    .bind(position.index)
                     .execute(connection)
                     .await
                     .map_err(Error::from)?;
-                    Ok(())
+                    Ok(rewound.rows_affected() == 1)
                 })
             })
             .await
     }
 
-    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<Envelope>, BusError> {
+    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<(Envelope, String)>, BusError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM parked m WHERE m.consumer = ? AND m.stream = ? AND m.partition = ? ORDER BY m.n, m.i"
+            "SELECT {COLUMNS}, m.reason FROM parked m WHERE m.consumer = ? AND m.stream = ? AND m.partition = ? ORDER BY m.n, m.i"
         );
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .bind(consumer)
@@ -312,7 +301,9 @@ impl EventBus for SqliteBus {
             .fetch_all(self.db.reader())
             .await
             .map_err(Error::from)?;
-        envelopes(&rows)
+        let parked: Result<_, sqlx::Error> =
+            rows.iter().map(|row| Ok((envelope(row)?, row.try_get("reason")?))).collect();
+        Ok(parked.map_err(Error::from)?)
     }
 
     async fn unpark(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError> {
@@ -408,7 +399,8 @@ async fn insert(
     Ok(())
 }
 
-/// Removes a partition's messages past their retention, but never its tail, nor what a consumer hasn't acknowledged.
+/// Removes a partition's messages past their retention, but never its tail, nor what a consumer hasn't acknowledged that is
+/// registered.
 async fn sweep(connection: &mut SqliteConnection, stream: &str, partition: u16, now: i64) -> Result<(), sqlx::Error> {
     let oldest = now - i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
     // What may go stands at the partition's beginning, so that neither query looks further than it removes.
@@ -423,7 +415,8 @@ async fn sweep(connection: &mut SqliteConnection, stream: &str, partition: u16, 
          DELETE FROM messages WHERE stream = ?1 AND partition = ?2 AND (n, i) IN ( \
            SELECT n, i FROM messages \
            WHERE stream = ?1 AND partition = ?2 AND stored_at < ?3 AND (SELECT stored_at FROM first) < ?3 \
-             AND (n, i) <= (SELECT n, i FROM kept) AND (n, i) < (SELECT n, i FROM tail) \
+             AND (NOT EXISTS (SELECT 1 FROM kept) OR (n, i) <= (SELECT n, i FROM kept)) \
+             AND (n, i) < (SELECT n, i FROM tail) \
            ORDER BY n, i LIMIT ?4)",
     )
     .bind(stream)

@@ -15,6 +15,7 @@ use crate::Error;
 /// Migrations expand first and contract later: a release only adds tables, indexes and columns with defaults, and what the
 /// release before still reads or writes is taken away by the release after. So releases run beside each other, and one can go
 /// back.
+#[derive(Clone, Copy)]
 pub struct Component {
     /// The component's name, part of the name of its table of migrations: `a-z` and `_`.
     pub name: &'static str,

@@ -10,6 +10,7 @@ use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
+use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::{Consumer, EventBus as _, SqliteBus};
 use meshwork_sql::{AppliedMigration, Sqlite};
 
@@ -60,7 +61,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let identity = ServiceIdentity::new(config.auth.credentials, users.clone(), DOMAIN);
     let app = Arc::new(Notifications::new(
-        Arc::new(SqliteNotificationStore::new(db)),
+        Arc::new(SqliteNotificationStore::new(db.clone())),
         Arc::new(GrpcRecipients::new(identity.channel(users))),
         Arc::new(mailer),
         Arc::new(SystemClock),
@@ -69,9 +70,11 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))));
 
+    let state = Arc::new(Inbox::new(db, CONSUMER));
     let mut background = Background::new();
     for stream in STREAMS {
-        let consumer = Consumer::new(bus.clone(), CONSUMER, stream, Arc::new(EventHandler::new(app.clone())));
+        let handler = Arc::new(EventHandler::new(app.clone()));
+        let consumer = Consumer::new(bus.clone(), CONSUMER, stream, handler, state.clone());
         let progress = consumer.progress();
         health.check(checks::lag(&format!("consumer of {stream}"), LAG, move || progress.lag()));
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });

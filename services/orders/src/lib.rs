@@ -43,7 +43,7 @@ use crate::adapters::event_store::{EventOrderStore, is_public};
 use crate::adapters::grpc::OrderGrpc;
 use crate::adapters::projections_grpc::ProjectionGrpc;
 use crate::adapters::projector::Lag;
-use crate::adapters::stock_events::StockEvents;
+use crate::adapters::stock_events::{CONSUMER, STREAM, StockEvents};
 pub use crate::adapters::stores::places;
 use crate::adapters::stores::{self, Stores};
 use crate::adapters::watchdog;
@@ -73,7 +73,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
-    let Stores { events: store, snapshots, lists, view } = stores::open(&config).await?;
+    let Stores { events: store, snapshots, lists, view, inbox } = stores::open(&config).await?;
     let bus = SqliteBus::open(&config.bus).await.map_err(stores::folder_error)?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
@@ -100,7 +100,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
     let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
-    let consumer = Consumer::new(bus, "orders", "products", Arc::new(StockEvents::new(app.clone())));
+    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(StockEvents::new(app.clone(), inbox.clone())), inbox);
     let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));
     health.check(checks::lag("relay", LAG, move || relayed.lag()));
     health.check(checks::lag("consumer of products", LAG, move || consumed.lag()));

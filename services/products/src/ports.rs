@@ -107,6 +107,8 @@ pub enum Applied {
         /// The order's version that was applied last; 0 for none.
         last: i64,
     },
+    /// An earlier event of the order is parked; nothing was changed.
+    Parked,
     /// It can't follow upon what came before; nothing was changed.
     Contradiction(&'static str),
 }

@@ -52,7 +52,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::own("database", store.clone(), |store: SqliteStore| async move { store.ping().await }));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
     let relay = Relay::new(store.events(), bus.clone(), PUBLISHED);
-    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())));
+    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), store.inbox(CONSUMER));
     let (relayed, consumed) = (relay.progress(), consumer.progress());
     health.check(checks::lag("relay", LAG, move || relayed.lag()));
     health.check(checks::lag("consumer of orders", LAG, move || consumed.lag()));

@@ -1,30 +1,44 @@
 //! The inventory's events, as they come over the bus.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_api::meshwork::events::v1 as proto;
-use meshwork_events::{Envelope, HandleError, Handler};
+use meshwork_events::{ConsumerState, Envelope, HandleError, Handler};
 use prost::Message;
 
 use crate::app::commands::StockEvent;
 use crate::app::{App, AppError};
 use crate::ports::StoreError;
 
+/// As whom the bus knows us.
+pub const CONSUMER: &str = "orders";
+/// The stream that we listen to.
+pub const STREAM: &str = "products";
+
 /// Lets orders react to the inventory.
+///
+/// The effect is a commit whose command is the event, so that an event that comes again has none. The events of a reservation
+/// that is parked wait behind it.
 pub struct StockEvents {
     app: App,
+    state: Arc<dyn ConsumerState>,
 }
 
 impl StockEvents {
-    /// Reactions by `app`.
-    pub fn new(app: App) -> Self {
-        Self { app }
+    /// Reactions by `app`, of a consumer with this state.
+    pub fn new(app: App, state: Arc<dyn ConsumerState>) -> Self {
+        Self { app, state }
     }
 }
 
 #[async_trait]
 impl Handler for StockEvents {
     async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
+        if self.state.blocks(&event.subject, event.version).await? {
+            return Err(HandleError::Parked);
+        }
         let Some((order, stock_event)) = decode(event).map_err(HandleError::Poison)? else { return Ok(()) };
         self.app.handle_stock_event(&order, &event.id, &stock_event).await.map_err(|error| match error {
             AppError::Store(StoreError::Damaged(problem)) => HandleError::Poison(problem),

@@ -4,12 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
+use meshwork_events::ConsumerState;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::projection::ProjectionStore;
 use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
 use meshwork_sql::{AppliedMigration, PostgresOptions};
 
 use super::read_model::{PostgresReadModel, SqliteReadModel};
+use super::stock_events::CONSUMER;
 use crate::config::{Config, PARTITIONS, servers};
 use crate::ports::OrderReadModel;
 
@@ -23,6 +25,8 @@ pub struct Stores {
     pub lists: Arc<dyn OrderReadModel>,
     /// The lists, for those who keep them.
     pub view: Arc<dyn ProjectionStore>,
+    /// Where the consumer of the inventory's events stands.
+    pub inbox: Arc<dyn ConsumerState>,
 }
 
 fn events_file(data: &Path) -> PathBuf {
@@ -73,19 +77,20 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
-    let (lists, view): (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>) = match config.postgres.options() {
+    type View = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>);
+    let (lists, view, inbox): View = match config.postgres.options() {
         Some(options) => {
             let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(&options, &error))?;
             let view = Arc::new(view);
-            (view.clone(), view)
+            (view.clone(), view.clone(), view.inbox(CONSUMER))
         }
         None => {
             let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
             let view = Arc::new(view);
-            (view.clone(), view)
+            (view.clone(), view.clone(), view.inbox(CONSUMER))
         }
     };
-    Ok(Stores { events, snapshots, lists, view })
+    Ok(Stores { events, snapshots, lists, view, inbox })
 }
 
 /// Brings the stores to this release.

@@ -33,10 +33,8 @@ impl Handler for OrderEvents {
         let applied = self.0.handle_order_event(message).await;
         match applied.map_err(failed)? {
             Applied::Now | Applied::Alarm(_) | Applied::Before => Ok(()),
-            Applied::Hole { last } => Err(HandleError::Retry(format!(
-                "{} has version {}, but the one before it is missing; the last was {last}",
-                event.subject, event.version
-            ))),
+            Applied::Hole { last } => Err(HandleError::Hole { last }),
+            Applied::Parked => Err(HandleError::Parked),
             // No event is missing, so waiting would not help.
             Applied::Contradiction(why) => Err(HandleError::Poison(why.to_owned())),
         }

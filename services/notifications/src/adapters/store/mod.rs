@@ -41,15 +41,12 @@ pub mod sqlite {
     static LIFE: Migrator = sqlx::migrate!("migrations/sqlite-life");
 
     /// The tables of notifications, and the inbox's.
-    pub const COMPONENTS: [Component; 4] = {
-        let [inbox, letters] = INBOX;
-        [
-            Component { name: "notifications", migrator: &NOTIFICATIONS },
-            Component { name: "notifications_life", migrator: &LIFE },
-            inbox,
-            letters,
-        ]
-    };
+    pub const COMPONENTS: [Component; 4] = [
+        Component { name: "notifications", migrator: &NOTIFICATIONS },
+        Component { name: "notifications_life", migrator: &LIFE },
+        INBOX[0],
+        INBOX[1],
+    ];
 }
 
 /// On a PostgreSQL server.
@@ -70,10 +67,8 @@ pub mod postgres {
     static NOTIFICATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
     /// The tables of notifications, and the inbox's.
-    pub const COMPONENTS: [Component; 3] = {
-        let [inbox, letters] = INBOX;
-        [Component { name: "notifications", migrator: &NOTIFICATIONS }, inbox, letters]
-    };
+    pub const COMPONENTS: [Component; 3] =
+        [Component { name: "notifications", migrator: &NOTIFICATIONS }, INBOX[0], INBOX[1]];
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_events::inbox::Gate;
-use meshwork_sql::Error as SqlError;
+use meshwork_sql::{Error as SqlError, WorkError};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use uuid::Uuid;
 
@@ -14,6 +14,32 @@ use super::{Connection, Database, Driver, Row, claims, gate, notes};
 use crate::adapters::CONSUMER;
 use crate::domain::{Freshness, Notice, Notification, Occasion, Outcome};
 use crate::ports::{Arrival, NotificationStore, Recorded, Resent, Selection, StoreError};
+
+/// Why the transaction of an event is undone.
+enum Undo {
+    /// The store has failed.
+    Store(SqlError),
+    /// The event is not to be applied.
+    Answer(Recorded),
+}
+
+impl From<SqlError> for Undo {
+    fn from(error: SqlError) -> Self {
+        Undo::Store(error)
+    }
+}
+
+impl From<sqlx::Error> for Undo {
+    fn from(error: sqlx::Error) -> Self {
+        Undo::Store(error.into())
+    }
+}
+
+impl WorkError for Undo {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Undo::Store(error) if error.is_conflict())
+    }
+}
 
 /// Notifications in a database that has the tables of `COMPONENTS`.
 #[derive(Clone)]
@@ -39,7 +65,10 @@ impl NotificationStore for Store {
         let recorded = self.db.write((arrival, notice, freshness), |connection, (arrival, notice, freshness)| {
             Box::pin(record(connection, arrival, notice, freshness))
         });
-        Ok(recorded.await?)
+        match recorded.await {
+            Ok(recorded) | Err(Undo::Answer(recorded)) => Ok(recorded),
+            Err(Undo::Store(error)) => Err(error.into()),
+        }
     }
 
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Notification>, StoreError> {
@@ -117,12 +146,12 @@ async fn record(
     arrival: &Arrival,
     notice: &Notice,
     freshness: &Freshness,
-) -> Result<Recorded, SqlError> {
+) -> Result<Recorded, Undo> {
     match gate(connection, CONSUMER, &arrival.subject, arrival.version).await? {
         Gate::Apply => {}
-        Gate::Duplicate => return Ok(Recorded::Duplicate),
-        Gate::Hole { last } => return Ok(Recorded::Hole { last }),
-        Gate::Parked => return Ok(Recorded::Parked),
+        Gate::Duplicate => return Err(Undo::Answer(Recorded::Duplicate)),
+        Gate::Hole { last } => return Err(Undo::Answer(Recorded::Hole { last })),
+        Gate::Parked => return Err(Undo::Answer(Recorded::Parked)),
     }
     let letter = match notice {
         Notice::Nothing => None,

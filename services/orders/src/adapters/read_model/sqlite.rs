@@ -1,7 +1,10 @@
 //! The read model in a SQLite file.
 
 use std::path::Path;
+use std::sync::Arc;
 
+use meshwork_events::ConsumerState;
+use meshwork_events::inbox::sqlite as inbox;
 use meshwork_sql::{AppliedMigration, Component, Error as SqlError};
 use sqlx::migrate::Migrator;
 
@@ -16,7 +19,9 @@ mod versions;
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
-const COMPONENT: Component = Component { name: "view", migrator: &MIGRATOR };
+/// The view, and the inbox of who listens to the inventory.
+static COMPONENTS: [Component; 3] =
+    [Component { name: "view", migrator: &MIGRATOR }, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
 
 /// The orders as lists show them, in a file.
 #[derive(Clone)]
@@ -32,7 +37,7 @@ impl SqliteReadModel {
     /// # Errors
     /// When it can't be opened or migrated.
     pub async fn open(path: &Path) -> Result<Self, SqlError> {
-        Ok(Self { db: Database::open(path, &[COMPONENT]).await? })
+        Ok(Self { db: Database::open(path, &COMPONENTS).await? })
     }
 
     /// Migrates the view's file without keeping it open.
@@ -40,6 +45,11 @@ impl SqliteReadModel {
     /// # Errors
     /// As [`SqliteReadModel::open`].
     pub async fn migrate(path: &Path) -> Result<Vec<AppliedMigration>, SqlError> {
-        Database::migrate(path, &[COMPONENT]).await
+        Database::migrate(path, &COMPONENTS).await
+    }
+
+    /// Where the consumer of this name stands, and what it has parked.
+    pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
+        Arc::new(inbox::Inbox::new(self.db.clone(), consumer))
     }
 }

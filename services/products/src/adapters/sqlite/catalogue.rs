@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use meshwork_api::ProductName;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
-use meshwork_events::outbox::Outbox;
+use meshwork_events::outbox::sqlite::Outbox;
 use sqlx::sqlite::SqliteConnection;
 use time::OffsetDateTime;
 

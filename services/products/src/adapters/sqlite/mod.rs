@@ -13,8 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use meshwork_chassis::request::RequestKey;
-use meshwork_events::outbox::Outbox;
-use meshwork_events::{Source, inbox, outbox};
+use meshwork_events::inbox::sqlite::{self as inbox, Inbox};
+use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
+use meshwork_events::{ConsumerState, Source};
 use meshwork_sql::replay::sqlite as answers;
 use meshwork_sql::replay::{self, Known};
 use meshwork_sql::{AppliedMigration, Component, Sqlite};
@@ -31,7 +32,14 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 pub const COMPONENT: Component = Component { name: "products", migrator: &MIGRATOR };
 
 /// All that the database holds.
-const COMPONENTS: &[Component] = &[COMPONENT, answers::COMPONENT, outbox::COMPONENT, inbox::COMPONENT];
+const COMPONENTS: &[Component] = &[
+    COMPONENT,
+    answers::COMPONENT,
+    outbox::COMPONENTS[0],
+    outbox::COMPONENTS[1],
+    inbox::COMPONENTS[0],
+    inbox::COMPONENTS[1],
+];
 
 /// What this service is called as a source of events.
 const SOURCE: &str = "products";
@@ -70,6 +78,11 @@ impl SqliteStore {
     /// When it fails.
     pub async fn ping(&self) -> Result<(), meshwork_sql::Error> {
         self.db.ping().await
+    }
+
+    /// Where the consumer of this name stands, and what it has parked.
+    pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
+        Arc::new(Inbox::new(self.db.clone(), consumer))
     }
 
     /// What it announces, for the relay.

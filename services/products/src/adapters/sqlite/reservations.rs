@@ -1,8 +1,10 @@
 //! What an order's event does, in one transaction.
 
 use meshwork_api::OrderName;
-use meshwork_events::inbox::{self, Gate};
-use meshwork_events::outbox::{NewEvent, Outbox};
+use meshwork_events::inbox::Gate;
+use meshwork_events::inbox::sqlite as inbox;
+use meshwork_events::outbox::NewEvent;
+use meshwork_events::outbox::sqlite::Outbox;
 use meshwork_sql::to_micros;
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
@@ -52,6 +54,7 @@ pub(super) async fn apply(
         Gate::Apply => {}
         Gate::Duplicate => return Ok(Applied::Before),
         Gate::Hole { last } => return Ok(Applied::Hole { last }),
+        Gate::Parked => return Ok(Applied::Parked),
     }
     let Some(input) = &event.input else { return Ok(Applied::Now) };
     Ok(match carry_out(connection, outbox, &event.order, input, now).await? {

@@ -4,7 +4,7 @@ mod rows;
 mod sessions;
 mod users;
 
-use meshwork_events::outbox::{self, Outbox};
+use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
 use meshwork_sql::replay::sqlite as answers;
 use meshwork_sql::{Component, Sqlite};
 use sqlx::migrate::Migrator;
@@ -14,8 +14,12 @@ use crate::ports::{ChangeError, StoreError};
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// What the database is made of.
-pub const COMPONENTS: &[Component] =
-    &[Component { name: "users", migrator: &MIGRATOR }, answers::COMPONENT, outbox::COMPONENT];
+pub const COMPONENTS: &[Component] = &[
+    Component { name: "users", migrator: &MIGRATOR },
+    answers::COMPONENT,
+    outbox::COMPONENTS[0],
+    outbox::COMPONENTS[1],
+];
 
 /// What this service is called in its events.
 pub const SOURCE: &str = "users";

@@ -1,0 +1,225 @@
+//! The outbox's rows: written by the service, read by the relay and by consumers that miss some.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_eventstore::{Beats, Pulse, partition_of};
+use meshwork_sql::{Error, from_micros, on_commit, to_micros};
+use sqlx::{AssertSqlSafe, Row as _};
+use time::OffsetDateTime;
+
+use super::{Connection, Database, NOW, Row, SKIP_LOCKED};
+use crate::outbox::{NewEvent, PARTITIONS};
+use crate::relay::Published;
+use crate::{Envelope, Position, Source, SourceBatch, StreamReader};
+
+/// The columns that [`Outbox::envelope`] reads.
+const COLUMNS: &str = "partition, n, type, subject, version, time, data";
+
+/// The outbox of a database that has the tables of `COMPONENTS`. Clones share it.
+#[derive(Clone)]
+pub struct Outbox {
+    db: Database,
+    source: &'static str,
+    pulse: Pulse,
+}
+
+impl Outbox {
+    /// The outbox of `db`; `source` is the service's name.
+    pub fn new(db: Database, source: &'static str) -> Self {
+        Self { db, source, pulse: Pulse::new(PARTITIONS) }
+    }
+
+    /// Writes events, in the transaction of their cause. Call it last there, once: it decides their order, and keeps others
+    /// waiting from then on to the commit.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn append(
+        &self,
+        connection: &mut Connection,
+        at: OffsetDateTime,
+        events: &[NewEvent],
+    ) -> Result<(), Error> {
+        // The heads' rows are the locks under which positions are given out, so that they follow the commits. All take
+        // them in one order.
+        let mut events: Vec<_> = events.iter().map(|event| (partition_of(&event.subject, PARTITIONS), event)).collect();
+        events.sort_by_key(|(partition, _)| *partition);
+        for (partition, event) in events {
+            let head = sqlx::query(
+                "INSERT INTO outbox_head (partition, n) VALUES ($1, 1) \
+                 ON CONFLICT (partition) DO UPDATE SET n = outbox_head.n + 1 RETURNING n",
+            );
+            let head = head.bind(i64::from(partition)).fetch_one(&mut *connection).await?;
+            sqlx::query(
+                "INSERT INTO outbox (partition, n, type, subject, version, time, data) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            )
+            .bind(i64::from(partition))
+            .bind(head.try_get::<i64, _>(0)?)
+            .bind(event.event_type)
+            .bind(&event.subject)
+            .bind(event.version)
+            .bind(to_micros(at))
+            .bind(event.data.as_slice())
+            .execute(&mut *connection)
+            .await?;
+            let pulse = self.pulse.clone();
+            on_commit(move || pulse.beat(partition, ""));
+        }
+        Ok(())
+    }
+
+    /// Removes events that are older than `keep` and behind which others are published, at most `limit` of each partition;
+    /// returns how many. Keep them as long as the bus keeps its messages, so that consumers find here what they miss.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn prune(&self, published: &Published, keep: Duration, limit: usize) -> Result<u64, Error> {
+        let keep = i64::try_from(keep.as_micros()).unwrap_or(i64::MAX);
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut removed = 0;
+        for partition in 0..PARTITIONS {
+            // The last one that was published stays: the relay looks for it when it starts.
+            let Some(tail) = published.last(partition) else { continue };
+            let input = (i64::from(partition), tail, keep, limit);
+            removed += self
+                .db
+                .write::<_, _, Error, _>(input, |connection, (partition, tail, keep, limit)| {
+                    Box::pin(async move {
+                        let sql = format!(
+                            "DELETE FROM outbox WHERE partition = $1 AND n IN (SELECT n FROM outbox WHERE partition = $1 \
+                             AND n < $2 AND time < {NOW} - $3 ORDER BY n LIMIT $4{SKIP_LOCKED})"
+                        );
+                        let pruned = sqlx::query(AssertSqlSafe(sql)).bind(*partition).bind(*tail).bind(*keep).bind(*limit);
+                        Ok(pruned.execute(connection).await?.rows_affected())
+                    })
+                })
+                .await?;
+        }
+        Ok(removed)
+    }
+
+    fn envelope(&self, row: &Row) -> Result<Envelope, sqlx::Error> {
+        let (subject, version) = (row.try_get::<String, _>("subject")?, row.try_get("version")?);
+        let partition = u16::try_from(row.try_get::<i64, _>("partition")?).unwrap_or_default();
+        Ok(Envelope {
+            id: Envelope::id_of(&subject, version),
+            source: self.source.to_owned(),
+            event_type: row.try_get("type")?,
+            subject,
+            version,
+            position: Position { partition, n: row.try_get("n")?, index: 0 },
+            time: from_micros(row.try_get("time")?),
+            data: row.try_get::<Vec<u8>, _>("data")?.into(),
+        })
+    }
+
+    fn envelopes(&self, rows: &[Row]) -> Result<Vec<Envelope>, String> {
+        let events: Result<Vec<_>, _> = rows.iter().map(|row| self.envelope(row)).collect();
+        events.map_err(|error| format!("the outbox holds something unreadable: {error}"))
+    }
+}
+
+#[async_trait]
+impl Source for Outbox {
+    fn partitions(&self) -> u16 {
+        PARTITIONS
+    }
+
+    async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
+        let sql = format!("SELECT {COLUMNS} FROM outbox WHERE partition = $1 AND n >= $2 ORDER BY n LIMIT $3");
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(i64::from(partition))
+            .bind(n)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(|error| error.to_string())?;
+        let events = self.envelopes(&rows)?;
+        let seen = events.last().map(|event| event.position.n);
+        Ok(SourceBatch { seen, events })
+    }
+
+    async fn go_on_behind(&self, tail: &Envelope) -> Result<bool, String> {
+        let moved =
+            self.db.write::<_, (), Error, _>(tail.clone(), |connection, tail| Box::pin(go_on_behind(connection, tail)));
+        moved.await.map_err(|error| error.to_string())?;
+        Ok(true)
+    }
+
+    fn beats(&self, partition: u16) -> Beats {
+        self.pulse.beats(partition)
+    }
+}
+
+/// More than any position: rows pass by here while they are moved.
+const ASIDE: i64 = 1 << 60;
+
+/// Moves a partition's rows behind `tail`, and puts a copy of that at its place, where the relay looks for it.
+async fn go_on_behind(connection: &mut Connection, tail: &Envelope) -> Result<(), Error> {
+    let partition = i64::from(tail.position.partition);
+    // Nobody appends meanwhile.
+    sqlx::query(
+        "INSERT INTO outbox_head (partition, n) VALUES ($1, 0) ON CONFLICT (partition) DO UPDATE SET n = outbox_head.n",
+    )
+    .bind(partition)
+    .execute(&mut *connection)
+    .await?;
+    let held = sqlx::query("SELECT 1 FROM outbox WHERE partition = $1 AND n = $2 AND subject = $3 AND version = $4")
+        .bind(partition)
+        .bind(tail.position.n)
+        .bind(&tail.subject)
+        .bind(tail.version)
+        .fetch_optional(&mut *connection)
+        .await?;
+    if held.is_some() {
+        // Another instance has done it.
+        return Ok(());
+    }
+    let found = sqlx::query("SELECT count(*), coalesce(min(n), 1) FROM outbox WHERE partition = $1")
+        .bind(partition)
+        .fetch_one(&mut *connection)
+        .await?;
+    let (rows, first): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
+    for shift in [ASIDE, tail.position.n + 1 - first - ASIDE] {
+        sqlx::query("UPDATE outbox SET n = n + $2 WHERE partition = $1")
+            .bind(partition)
+            .bind(shift)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(
+        "INSERT INTO outbox (partition, n, type, subject, version, time, data) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(partition)
+    .bind(tail.position.n)
+    .bind(&tail.event_type)
+    .bind(&tail.subject)
+    .bind(tail.version)
+    .bind(to_micros(tail.time))
+    .bind(tail.data.as_ref())
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("UPDATE outbox_head SET n = $2 WHERE partition = $1")
+        .bind(partition)
+        .bind(tail.position.n + rows)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+#[async_trait]
+impl StreamReader for Outbox {
+    async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
+        let sql = format!("SELECT {COLUMNS} FROM outbox WHERE subject = $1 AND version > $2 ORDER BY version LIMIT $3");
+        let rows = sqlx::query(AssertSqlSafe(sql))
+            .bind(subject)
+            .bind(after)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(|error| error.to_string())?;
+        self.envelopes(&rows)
+    }
+}
