@@ -10,18 +10,17 @@ use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
-use meshwork_events::inbox::sqlite::{self as inbox, Inbox};
+use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::{Consumer, EventBus as _, SqliteBus};
-use meshwork_sql::{AppliedMigration, Component, Sqlite};
+use meshwork_sql::{AppliedMigration, Sqlite};
 
 use crate::Config;
+use crate::adapters::store::sqlite::COMPONENTS;
 use crate::adapters::{
-    COMPONENT, CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS,
+    CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS,
     SqliteNotificationStore,
 };
 use crate::app::Notifications;
-
-const COMPONENTS: &[Component] = &[COMPONENT, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
 
 fn database(data: &Path) -> PathBuf {
     data.join("notifications.db")
@@ -39,7 +38,7 @@ const LAG: Duration = Duration::from_secs(30);
 /// # Errors
 /// When it can't be opened or migrated.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
-    Sqlite::migrate(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))
+    Sqlite::migrate(&database(&config.data), &COMPONENTS).await.map_err(|error| store_error(&error))
 }
 
 /// Runs the service until `shutdown`; `health` tells how it is. All that it started has ended when it returns, or was ended after a bound.
@@ -47,11 +46,12 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
+    let rules = config.rules();
     let listener = listen(&config.listen)?;
     let users = config.client.channel("notifications.auth.users", &config.auth.users)?;
     let mailer = EmlFolder::new(config.data.join("mail"), &config.mail_from)
         .map_err(|error| ServeError::new(error, "set `mail_from` to an address like shop@example.com"))?;
-    let db = Sqlite::open(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))?;
+    let db = Sqlite::open(&database(&config.data), &COMPONENTS).await.map_err(|error| store_error(&error))?;
     let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error))?;
 
     health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
@@ -65,6 +65,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         Arc::new(GrpcRecipients::new(identity.channel(users))),
         Arc::new(mailer),
         Arc::new(SystemClock),
+        rules,
     ));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))));
@@ -78,7 +79,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         health.check(checks::lag(&format!("consumer of {stream}"), LAG, move || progress.lag()));
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });
     }
-    background.spawn("sender", |stop| app.send_due(stop));
+    background.spawn("sender", |stop| app.clone().send_due(stop));
+    background.spawn("sweeper of old notifications", |stop| app.prune(stop));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

@@ -6,11 +6,12 @@ mod errors;
 mod events;
 mod grpc;
 mod recipients;
-mod sqlite;
+pub mod store;
 
 pub use eml::{EmlFolder, InvalidSender};
 pub use errors::{DOMAIN, TABLE};
 pub use events::{CONSUMER, EventHandler, STREAMS};
 pub use grpc::NotificationGrpc;
 pub use recipients::GrpcRecipients;
-pub use sqlite::{COMPONENT, SqliteNotificationStore};
+pub use store::postgres::PostgresNotificationStore;
+pub use store::sqlite::SqliteNotificationStore;
