@@ -1,12 +1,16 @@
 //! Settings.
 
+mod smtp;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{ClientConfig, ServerConfig};
+use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub use self::smtp::SmtpConfig;
 
 /// The settings of the notifications service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -14,7 +18,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where the service listens.
     pub listen: Listen,
-    /// The folder of this service: its database, and the letters in `mail/`.
+    /// The folder of this service: its database and, without a mail server, the letters in `mail/`.
     pub data: PathBuf,
     /// The folder of the event bus.
     pub bus: PathBuf,
@@ -26,6 +30,8 @@ pub struct Config {
     pub client: ClientConfig,
     /// The e-mail address that letters come from.
     pub mail_from: String,
+    /// The mail server; without one, letters lie in the folder.
+    pub smtp: SmtpConfig,
 }
 
 impl Default for Config {
@@ -38,6 +44,17 @@ impl Default for Config {
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             mail_from: "shop@meshwork.local".to_owned(),
+            smtp: SmtpConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self) -> Result<(), ServeError> {
+        self.smtp.check()
     }
 }

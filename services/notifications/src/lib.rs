@@ -14,7 +14,7 @@
 //! | [`domain`] | notifications and their states, occasions and the letters that go with them |
 //! | [`app`] | the use cases: note an event, send what is due, list, get |
 //! | [`ports`] | what they need: a store, recipients, a mail system, a clock |
-//! | [`adapters`] | gRPC, SQLite, `.eml` files, the consumer of events |
+//! | [`adapters`] | gRPC, SQLite, SMTP, `.eml` files, the consumer of events |
 
 pub mod adapters;
 pub mod app;
@@ -25,5 +25,5 @@ mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use config::Config;
+pub use config::{Config, SmtpConfig};
 pub use serve::{migrate, serve};

@@ -15,10 +15,11 @@ use meshwork_sql::{AppliedMigration, Component, Sqlite};
 
 use crate::Config;
 use crate::adapters::{
-    COMPONENT, CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS,
+    COMPONENT, CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS, Sender, Smtp,
     SqliteNotificationStore,
 };
 use crate::app::Notifications;
+use crate::ports::Mailer;
 
 const COMPONENTS: &[Component] = &[COMPONENT, inbox::COMPONENT];
 
@@ -33,6 +34,21 @@ fn store_error(error: &meshwork_sql::Error) -> ServeError {
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
 
+/// What takes the letters: the mail server, or the folder without one. The server's health is told: it is others' as well,
+/// and letters wait for it.
+fn mailer(config: &Config, health: &Health) -> Result<Arc<dyn Mailer>, ServeError> {
+    let sender = Sender::new(&config.mail_from)
+        .map_err(|error| ServeError::new(error, "set `mail_from` to an address like shop@example.com"))?;
+    let Some(options) = config.smtp.options()? else {
+        return Ok(Arc::new(EmlFolder::new(config.data.join("mail"), sender)));
+    };
+    let smtp = Smtp::new(options, sender)
+        .map_err(|error| ServeError::new(error, "set `notifications.smtp.ca_file` to a file of certificates in PEM"))?;
+    let smtp = Arc::new(smtp);
+    health.check(checks::shared("mail server", smtp.clone(), |smtp: Arc<Smtp>| async move { smtp.ping().await }));
+    Ok(smtp)
+}
+
 /// Brings the database to this version.
 ///
 /// # Errors
@@ -46,10 +62,10 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
+    config.check()?;
     let listener = listen(&config.listen)?;
     let users = config.client.channel("notifications.auth.users", &config.auth.users)?;
-    let mailer = EmlFolder::new(config.data.join("mail"), &config.mail_from)
-        .map_err(|error| ServeError::new(error, "set `mail_from` to an address like shop@example.com"))?;
+    let mailer = mailer(&config, &health)?;
     let db = Sqlite::open(&database(&config.data), COMPONENTS).await.map_err(|error| store_error(&error))?;
     let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error))?;
 
@@ -62,7 +78,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let app = Arc::new(Notifications::new(
         Arc::new(SqliteNotificationStore::new(db)),
         Arc::new(GrpcRecipients::new(identity.channel(users))),
-        Arc::new(mailer),
+        mailer,
         Arc::new(SystemClock),
     ));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)

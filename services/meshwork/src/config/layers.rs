@@ -54,6 +54,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     settings.users.check().map_err(named("users"))?;
     settings.products.check().map_err(named("products"))?;
     settings.orders.check().map_err(named("orders"))?;
+    settings.notifications.check().map_err(named("notifications"))?;
     settings.gateway.check().map_err(named("gateway"))
 }
 

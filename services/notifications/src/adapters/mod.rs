@@ -5,12 +5,16 @@ mod eml;
 mod errors;
 mod events;
 mod grpc;
+mod message;
 mod recipients;
+mod smtp;
 mod sqlite;
 
-pub use eml::{EmlFolder, InvalidSender};
+pub use eml::EmlFolder;
 pub use errors::{DOMAIN, TABLE};
 pub use events::{CONSUMER, EventHandler, STREAMS};
 pub use grpc::NotificationGrpc;
+pub use message::{InvalidSender, Sender};
 pub use recipients::GrpcRecipients;
+pub use smtp::{BadCertificates, Encryption, Login, MailServer, Smtp, SmtpOptions};
 pub use sqlite::{COMPONENT, SqliteNotificationStore};
