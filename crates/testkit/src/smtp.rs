@@ -49,6 +49,8 @@ pub struct Options {
 pub enum At {
     /// A client has connected.
     Connect,
+    /// `STARTTLS`; TLS begins whatever the answer is.
+    StartTls,
     /// A client logs in.
     Login,
     /// `MAIL FROM`.
@@ -193,7 +195,7 @@ impl Smtp {
         self.folder.path()
     }
 
-    /// Lets it give `answer`, such as `450 4.2.0 Later`, `times` times for `recipient`; for everybody when that is empty,
+    /// Lets it give `answer`, such as `450 4.2.0 Later` (lines end in CRLF but the last), `times` times for `recipient`; for everybody when that is empty,
     /// as it must be before the recipient is known. What was told first goes first.
     pub fn answer(&self, at: At, recipient: &str, answer: &str, times: usize) {
         let (recipient, answer) = (recipient.to_owned(), answer.to_owned());

@@ -114,6 +114,18 @@ async fn a_login_is_held_back_where_tls_is_required_and_not_offered() {
 }
 
 #[tokio::test]
+async fn an_answer_that_was_put_in_before_tls_is_not_taken_for_the_servers() {
+    let server = with_login(Encryption::StartTls);
+    let put_in = "220 Go\r\n250-testkit\r\n250 AUTH PLAIN\r\n235 Welcome\r\n250 OK\r\n250 OK\r\n354 Go\r\n250 Taken";
+    server.answer(At::StartTls, "", put_in, 1);
+    let mailer = mailer_of(&server);
+    let cause = later(mailer.send(letter()).await);
+    assert!(cause.starts_with("STARTTLS failed"), "{cause}");
+    assert!(server.logins().is_empty() && server.mails().is_empty());
+    mailer.send(letter()).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_wrong_login_is_our_fault_and_not_the_letters() {
     let server = with_login(Encryption::StartTls);
     let url = server.url().replace("hush", "wrong");

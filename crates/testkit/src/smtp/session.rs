@@ -119,7 +119,7 @@ impl Session<'_> {
             self.say("502 5.5.1 Not now").await?;
             return Ok(self);
         }
-        self.say("220 2.0.0 Go ahead").await?;
+        self.answer(At::StartTls, "220 2.0.0 Go ahead").await?;
         // What came before the handshake is forgotten (RFC 3207).
         let stream: Box<dyn Stream> = Box::new(self.shared.acceptor.accept(self.stream.into_inner()).await?);
         Ok(Session {

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use askama::Template;
-use lettre::message::header::{HeaderName, HeaderValue};
+use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart, SinglePart};
 use lettre::{Address, Message};
 
@@ -58,8 +58,10 @@ impl Sender {
         let name = Some(Line::of(&letter.to.display_name)).filter(|name| !name.is_empty());
         let text = Text { body: &letter.body }.render().map_err(|error| refused(&error))?;
         let html = Html { subject: &letter.subject, body: &letter.body }.render().map_err(|error| refused(&error))?;
-        // No line of an encoded part begins with `=_`, so that nothing that is in the letter ends a part.
+        // `=_` is nowhere in a part: whatever is in the letter, and however sloppy its reader is, it ends no part.
         let parts = MultiPart::alternative().boundary(format!("=_{}", letter.id.simple()));
+        let parts =
+            parts.singlepart(part(ContentType::TEXT_PLAIN, text)).singlepart(part(ContentType::TEXT_HTML, html));
         Message::builder()
             .from(self.0.clone())
             .to(Mailbox::new(name.map(|name| name.to_string()), address))
@@ -69,9 +71,14 @@ impl Sender {
             .message_id(Some(format!("<{}@{}>", letter.id, self.0.email.domain())))
             // Nobody's notice of absence should answer it (RFC 3834).
             .raw_header(HeaderValue::new(HeaderName::new_from_ascii_str("Auto-Submitted"), "auto-generated".to_owned()))
-            .multipart(parts.singlepart(SinglePart::plain(text)).singlepart(SinglePart::html(html)))
+            .multipart(parts)
             .map_err(|error| refused(&error))
     }
+}
+
+/// A part in the encoding that has no `=` but those of its own.
+fn part(kind: ContentType, text: String) -> SinglePart {
+    SinglePart::builder().header(kind).header(ContentTransferEncoding::QuotedPrintable).body(text)
 }
 
 /// An address with its domain as mail systems of every age take it: in ASCII (RFC 5891).

@@ -120,6 +120,20 @@ fn what_is_no_address_is_refused_and_not_shown() {
     assert!(Sender::new("shop").is_err());
 }
 
+#[test]
+fn a_text_that_looks_like_the_end_of_a_part_is_a_text() {
+    let end = "--=_00000000000000000000000000000007";
+    let reasons = [end.to_owned(), format!("\r\n{end}--\r\n"), format!("{} {end}", "x".repeat(67)), format!("é{end}")];
+    for reason in reasons {
+        let message = formatted(&letter("anna@example.com", end, &reason));
+        assert_eq!(message.matches(end).count(), 3, "{message}");
+        let (text, _) = parts(&message);
+        assert!(
+            text.starts_with(&format!("Hello {end},\n")) && text.contains(&format!("Reason: {}\n", Line::of(&reason)))
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_of_others_makes_a_header_a_line_a_part_or_a_tag(

@@ -3,6 +3,7 @@
 //! The conversation is led command by command, so that a refusal of our settings (login, sender) is told from a refusal of
 //! a letter. Connections are used again; none is after something went wrong in it.
 
+mod by_line;
 mod failure;
 mod server;
 
@@ -17,9 +18,11 @@ use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
 use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters};
 use lettre::transport::smtp::commands::{Data, Mail, Noop, Rcpt, Rset};
 use lettre::transport::smtp::extension::{ClientId, Extension, MailBodyParameter, MailParameter};
+use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use self::by_line::ByLine;
 use self::failure::{Failure, Step};
 pub use self::server::{Encryption, Login, MailServer};
 use super::message::Sender;
@@ -136,19 +139,33 @@ impl Smtp {
     async fn connect(&self) -> Result<Connection, Failure> {
         let SmtpOptions { server, timeout, .. } = &self.options;
         let hello = ClientId::Domain(self.sender.address().domain().to_owned());
-        let implicit = (server.encryption == Encryption::Implicit).then(|| self.tls.clone());
         let address = (server.host.as_str(), server.port);
-        let connecting = AsyncSmtpConnection::connect_tokio1(address, Some(*timeout), &hello, implicit, None);
-        let mut smtp = self.step(Step::Connect, connecting).await?;
-        let encrypts = match server.encryption {
-            Encryption::Required => true,
-            Encryption::Opportunistic => smtp.can_starttls(),
-            Encryption::Implicit | Encryption::None => false,
-        };
-        if encrypts {
+        if server.encryption == Encryption::Implicit {
+            let tls = Some(self.tls.clone());
+            let connecting = AsyncSmtpConnection::connect_tokio1(address, Some(*timeout), &hello, tls, None);
+            let smtp = self.step(Step::Connect, connecting).await?;
+            return self.log_in(smtp).await;
+        }
+        let stream = tokio::time::timeout(*timeout, TcpStream::connect(address)).await;
+        let stream = stream.map_err(|_| Failure::slow(Step::Connect))?;
+        let stream = stream.map_err(|error| Failure::broken(Step::Connect, &error.to_string()))?;
+        let is_here = stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
+        let stream = Box::new(ByLine::new(stream));
+        let mut smtp = self.step(Step::Connect, AsyncSmtpConnection::connect_with_transport(stream, &hello)).await?;
+        if server.encryption == Encryption::Required
+            || (server.encryption == Encryption::Opportunistic && smtp.can_starttls())
+        {
             self.step(Step::Encrypt, smtp.starttls(self.tls.clone(), &hello)).await?;
         }
-        if let Some(login) = &server.login {
+        // Names that look like this host's may lead elsewhere.
+        if server.login.is_some() && !smtp.is_encrypted() && !is_here {
+            return Err(Failure::broken(Step::LogIn, "it goes unencrypted to this host alone"));
+        }
+        self.log_in(smtp).await
+    }
+
+    async fn log_in(&self, mut smtp: AsyncSmtpConnection) -> Result<Connection, Failure> {
+        if let Some(login) = &self.options.server.login {
             let credentials = Credentials::new(login.user.expose().to_owned(), login.password.expose().to_owned());
             self.step(Step::LogIn, smtp.auth(DEFAULT_MECHANISMS, &credentials)).await?;
         }
