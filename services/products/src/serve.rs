@@ -39,7 +39,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
-    let Stores { catalogue, inventory, inbox, events, history, check, pruning } = stores::open(&config, CONSUMER).await?;
+    let Stores { catalogue, inventory, inbox, events, history, check, pruning } =
+        stores::open(&config, CONSUMER).await?;
     let bus = SqliteBus::open(&config.bus).await.map_err(|error| stores::folder_error(&error))?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
