@@ -17,8 +17,7 @@ use meshwork_sql::{AppliedMigration, Sqlite};
 use crate::Config;
 use crate::adapters::store::sqlite::COMPONENTS;
 use crate::adapters::{
-    CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS,
-    SqliteNotificationStore,
+    CONSUMER, DOMAIN, EmlFolder, EventHandler, GrpcRecipients, NotificationGrpc, STREAMS, SqliteNotificationStore,
 };
 use crate::app::Notifications;
 

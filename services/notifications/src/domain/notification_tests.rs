@@ -72,7 +72,8 @@ fn a_try_whose_lease_is_over_is_made_again_and_its_end_comes_too_late() {
 #[test]
 fn whatever_is_not_being_sent_can_be_sent_again() {
     let mut notification = notification();
-    for (attempt, outcome) in [(1, Outcome::Sent), (2, Outcome::Never("gone")), (3, Outcome::Again("no")), (4, Outcome::Sent)]
+    for (attempt, outcome) in
+        [(1, Outcome::Sent), (2, Outcome::Never("gone")), (3, Outcome::Again("no")), (4, Outcome::Sent)]
     {
         notification.claim(NOW, LEASE).unwrap();
         assert_eq!(notification.resend(NOW), Err(BeingSent));

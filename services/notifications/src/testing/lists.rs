@@ -60,7 +60,8 @@ async fn a_page_shows_what_can_be_read(bench: &Bench) {
     for order in ["sound", "newer", "damaged", "last"] {
         bench.deliver(order, "anna").await;
     }
-    let of_newer = "SET template = 'order_painted', occasion = '{\"template\":\"order_painted\"}' WHERE about = 'orders/newer'";
+    let of_newer =
+        "SET template = 'order_painted', occasion = '{\"template\":\"order_painted\"}' WHERE about = 'orders/newer'";
     bench.execute(&format!("UPDATE notification {of_newer}")).await;
     bench.execute("UPDATE notification SET recipient = 'nobody' WHERE about = 'orders/damaged'").await;
     let [last, newer, sound] = bench.all().await.try_into().unwrap();

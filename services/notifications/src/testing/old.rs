@@ -59,7 +59,8 @@ async fn what_has_ended_is_deleted_when_its_retention_is_over(bench: &Bench) {
         bench.deliver(order, order).await;
     }
     let claimed = bench.store.claim(9, HOUR * 9).await.unwrap();
-    for (order, outcome) in [("sent", Outcome::Sent), ("failed", Outcome::Never("no")), ("waits", Outcome::Again("no"))] {
+    for (order, outcome) in [("sent", Outcome::Sent), ("failed", Outcome::Never("no")), ("waits", Outcome::Again("no"))]
+    {
         let notification = claimed.iter().find(|it| it.about == format!("orders/{order}")).unwrap();
         bench.settle(notification, 1, outcome).await;
     }

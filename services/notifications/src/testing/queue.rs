@@ -83,7 +83,8 @@ async fn a_letter_is_tried_until_it_is_taken(bench: &Bench) {
 async fn whatever_is_not_being_sent_can_be_sent_again(bench: &Bench) {
     let notification = bench.deliver("a", "anna").await;
     let resend = async || bench.store.resend(notification.id).await.unwrap();
-    for (attempt, outcome) in [(1, Outcome::Sent), (2, Outcome::Never("no")), (3, Outcome::Again("no")), (4, Outcome::Sent)]
+    for (attempt, outcome) in
+        [(1, Outcome::Sent), (2, Outcome::Never("no")), (3, Outcome::Again("no")), (4, Outcome::Sent)]
     {
         assert_eq!(bench.claim(9).await, ["orders/a"]);
         assert_eq!(resend().await, Resent::BeingSent);
@@ -103,7 +104,8 @@ async fn a_letter_of_a_newer_release_waits_for_one_that_can_read_it(bench: &Benc
     bench.deliver("newer", "anna").await;
     bench.deliver("crashed", "cora").await;
     bench.deliver("sound", "bert").await;
-    let of_newer = "UPDATE notification SET template = 'order_painted', occasion = '{\"template\":\"order_painted\"}' WHERE";
+    let of_newer =
+        "UPDATE notification SET template = 'order_painted', occasion = '{\"template\":\"order_painted\"}' WHERE";
     bench.execute(&format!("{of_newer} about = 'orders/newer'")).await;
     // One that the newer release has left behind.
     bench.execute(&format!("{of_newer} about = 'orders/crashed'")).await;

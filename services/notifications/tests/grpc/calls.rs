@@ -2,7 +2,8 @@
 
 use meshwork_api::meshwork::notifications::v1::notification::State;
 use meshwork_api::meshwork::notifications::v1::{
-    GetNotificationRequest, ListNotificationsRequest, ListNotificationsResponse, Notification, ResendNotificationRequest,
+    GetNotificationRequest, ListNotificationsRequest, ListNotificationsResponse, Notification,
+    ResendNotificationRequest,
 };
 use meshwork_chassis::auth::AccessTable;
 use meshwork_chassis::config::Listen;
@@ -114,9 +115,7 @@ async fn staff_send_a_letter_again_under_its_id() {
     let sent = world.list("about = orders/a").await.remove(0);
     let again = world.try_resend("staff", "staff", &anna).await.unwrap();
     assert_eq!((again.name.as_str(), again.state(), again.attempts), (anna.as_str(), State::Pending, 1));
-    let twice = async || {
-        world.list("about = orders/a AND state = SENT").await.into_iter().find(|it| it.attempts == 2)
-    };
+    let twice = async || world.list("about = orders/a AND state = SENT").await.into_iter().find(|it| it.attempts == 2);
     let twice = eventually(twice).await;
     assert!(twice.send_time.unwrap().nanos != sent.send_time.unwrap().nanos);
     assert_eq!(world.letters().len(), 2, "one of each: the second has taken the first one's place");

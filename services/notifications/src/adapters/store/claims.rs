@@ -74,11 +74,7 @@ pub fn prune_ended() -> String {
 }
 
 /// Begins a try of at most `limit` notifications: first of those whose lease is over, then of those that are due.
-pub async fn claim(
-    connection: &mut Connection,
-    limit: usize,
-    lease: Duration,
-) -> Result<Vec<Notification>, SqlError> {
+pub async fn claim(connection: &mut Connection, limit: usize, lease: Duration) -> Result<Vec<Notification>, SqlError> {
     let mut claimed = Vec::new();
     for sql in [next_over(), next_due()] {
         while claimed.len() < limit {

@@ -56,12 +56,7 @@ impl Store {
 
 #[async_trait]
 impl NotificationStore for Store {
-    async fn record(
-        &self,
-        arrival: Arrival,
-        notice: Notice,
-        freshness: Freshness,
-    ) -> Result<Recorded, StoreError> {
+    async fn record(&self, arrival: Arrival, notice: Notice, freshness: Freshness) -> Result<Recorded, StoreError> {
         let recorded = self.db.write((arrival, notice, freshness), |connection, (arrival, notice, freshness)| {
             Box::pin(record(connection, arrival, notice, freshness))
         });

@@ -3,7 +3,7 @@
 use meshwork_api::NotificationName;
 use meshwork_chassis::Principal;
 
-use crate::app::{Notifications, CallError};
+use crate::app::{CallError, Notifications};
 use crate::domain::Notification;
 
 impl Notifications {

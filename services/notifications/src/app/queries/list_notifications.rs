@@ -3,7 +3,7 @@
 use meshwork_chassis::Principal;
 use meshwork_chassis::page::{Page, PageRequest};
 
-use crate::app::{Notifications, CallError};
+use crate::app::{CallError, Notifications};
 use crate::domain::Notification;
 use crate::ports::Selection;
 
