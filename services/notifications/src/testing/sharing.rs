@@ -65,7 +65,7 @@ async fn several_instances_share_the_letters(bench: &Bench) {
     while let Some(ended) = instances.join_next().await {
         ended.unwrap();
     }
-    let sent = &seen.lock().unwrap().sent;
+    let sent = seen.lock().unwrap().sent.clone();
     assert!(sent.len() == LETTERS && sent.values().all(|times| *times == 1), "{sent:?}");
     assert!(bench.all().await.iter().all(|it| (it.state, it.attempts) == (State::Sent, 1)));
 }
