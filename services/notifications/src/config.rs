@@ -1,12 +1,22 @@
 //! Settings.
 
+mod smtp;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen};
-use meshwork_chassis::{ClientConfig, ServerConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig, RetentionConfig};
+use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::app::Rules;
+use crate::domain::Freshness;
+
+/// In seconds.
+const DAY: u64 = 24 * 60 * 60;
+pub use self::smtp::SmtpConfig;
 
 /// The settings of the notifications service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -14,7 +24,7 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where the service listens.
     pub listen: Listen,
-    /// The folder of this service: its database, and the letters in `mail/`.
+    /// The folder of this service: its database and, without a mail server, the letters in `mail/`.
     pub data: PathBuf,
     /// The folder of the event bus.
     pub bus: PathBuf,
@@ -26,6 +36,31 @@ pub struct Config {
     pub client: ClientConfig,
     /// The e-mail address that letters come from.
     pub mail_from: String,
+    /// For how long a try has its letter for itself. A letter that was under way in a crash is sent again after it.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub lease: Duration,
+    /// For how long notifications that were sent or given up are kept.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub retention: Duration,
+    /// How old an event may be that is mailed about.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_event_age: Duration,
+    /// Whether events from before the service's first start are mailed about.
+    pub mail_old_events: bool,
+    /// The mail server; without one, letters lie in the folder.
+    pub smtp: SmtpConfig,
+    /// Where notifications are, if not in the folder.
+    pub postgres: PostgresConfig,
+    /// For how long it is kept which events of an aggregate were noted, after the last of them. An aggregate that is silent for
+    /// longer is taken for one whose events were all missed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub inbox_retention: Duration,
+    /// The orders service, for events that were missed: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
+    pub orders: String,
 }
 
 impl Default for Config {
@@ -38,6 +73,62 @@ impl Default for Config {
             server: ServerConfig::default(),
             client: ClientConfig::default(),
             mail_from: "shop@meshwork.local".to_owned(),
+            lease: Duration::from_secs(30),
+            retention: Duration::from_secs(90 * DAY),
+            max_event_age: Duration::from_secs(7 * DAY),
+            mail_old_events: false,
+            smtp: SmtpConfig::default(),
+            postgres: PostgresConfig::default(),
+            inbox_retention: RetentionConfig::default().inbox,
+            orders: "http://127.0.0.1:8083".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the values make sense.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self) -> Result<(), ServeError> {
+        let (second, hour, day) = (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(DAY));
+        for (key, value, least, most, right) in [
+            // Shorter, it could be over before its try is: the letter would be sent twice.
+            ("lease", self.lease, 20 * second, hour, "20s to 1h"),
+            ("retention", self.retention, hour, 3650 * day, "1h to 3650 days"),
+            ("max_event_age", self.max_event_age, 60 * second, 3650 * day, "1m to 3650 days"),
+            ("inbox_retention", self.inbox_retention, 30 * day, 3650 * day, "30 to 3650 days"),
+        ] {
+            if value < least || value > most {
+                let shown = humantime_serde::re::humantime::format_duration(value);
+                return Err(ServeError::new(format!("notifications.{key} is {shown}"), format!("it must be {right}")));
+            }
+        }
+        self.smtp.check()?;
+        self.postgres.check("notifications")
+    }
+
+    /// What the use cases go by.
+    pub(crate) fn rules(&self) -> Rules {
+        let freshness = Freshness { mail_old_events: self.mail_old_events, max_age: self.max_event_age };
+        Rules { lease: self.lease, retention: self.retention, freshness }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_bounded() {
+        assert!(Config::default().check().is_ok());
+        for (key, bad) in [
+            ("lease is 15s", Config { lease: Duration::from_secs(15), ..Config::default() }),
+            ("retention is 0s", Config { retention: Duration::ZERO, ..Config::default() }),
+            ("max_event_age is ", Config { max_event_age: Duration::MAX, ..Config::default() }),
+        ] {
+            let refused = bad.check().unwrap_err();
+            assert!(refused.sentence.starts_with(&format!("notifications.{key}")), "{refused}");
         }
     }
 }

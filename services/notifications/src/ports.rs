@@ -1,5 +1,7 @@
 //! What the use cases need from the world.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use meshwork_api::UserName;
 pub use meshwork_chassis::Clock;
@@ -7,21 +9,25 @@ use meshwork_chassis::page::{Page, PageRequest};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Notification, Outcome, State};
+use crate::domain::{Content, Freshness, Notice, Notification, Outcome, State};
 
-/// Where an event stands in the history of what it happened to (NT-5).
+/// An event that has come, and where it stands in the history of what it happened to (NT-5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrival {
+    /// Its id.
+    pub event_id: String,
     /// The aggregate, such as `orders/42`.
     pub subject: String,
     /// Its version after the event: contiguous, from 1.
     pub version: i64,
+    /// When it happened.
+    pub time: OffsetDateTime,
 }
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// It was new; its notification is stored.
+    /// It was new; what it calls for is stored.
     Applied,
     /// It had come before; nothing was written.
     Duplicate,
@@ -32,6 +38,17 @@ pub enum Recorded {
     },
     /// An earlier event of its aggregate is parked; nothing was written.
     Parked,
+}
+
+/// What became of the wish to send a notification again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resent {
+    /// It is due; as it stands now.
+    Yes(Box<Notification>),
+    /// It is being sent at this moment.
+    BeingSent,
+    /// There is no such notification.
+    Missing,
 }
 
 /// Which notifications are listed. What is `None` may be anything.
@@ -51,6 +68,9 @@ pub enum StoreError {
     /// It can't be reached, or refuses.
     #[error("the store of notifications is unavailable: {0}")]
     Unavailable(String),
+    /// It was lost while it committed: what was written may stand.
+    #[error("the store of notifications was lost in the middle of a write: {0}")]
+    OutcomeUnknown(String),
     /// What it holds can't be understood.
     #[error("the store of notifications holds something unreadable: {0}")]
     Damaged(String),
@@ -59,36 +79,46 @@ pub enum StoreError {
     UnknownCursor,
 }
 
-/// Keeps notifications, and which events have made theirs.
+/// Keeps notifications, and which events have made theirs. Several instances of the service may work on one store: what time
+/// it is, the store says.
 #[async_trait]
 pub trait NotificationStore: Send + Sync + 'static {
-    /// Notes an event and stores the notification that it makes, if any, in one transaction. There is at most one
-    /// notification per (event, template, recipient) (I14).
+    /// Notes an event and does what it calls for, in one transaction. There is at most one notification per (event,
+    /// template, recipient) (I14), and none for an event that is not fresh.
     ///
     /// # Errors
     /// When the store fails.
-    async fn record(&self, arrival: Arrival, notification: Option<Notification>) -> Result<Recorded, StoreError>;
+    async fn record(&self, arrival: Arrival, notice: Notice, freshness: Freshness) -> Result<Recorded, StoreError>;
 
-    /// Begins a try of at most `limit` due notifications, those first that have been due longest, and returns them.
-    /// No recipient ever has two notifications under way.
+    /// Begins a try of at most `limit` notifications that are due, those first that have been due longest, and returns them;
+    /// what they tell is known. For `lease` nobody else tries them; after it they are due again. No recipient ever has two
+    /// notifications under way.
+    ///
+    /// What this release can't read waits for one that can.
     ///
     /// # Errors
     /// When the store fails.
-    async fn claim(&self, now: OffsetDateTime, limit: usize) -> Result<Vec<Notification>, StoreError>;
+    async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Notification>, StoreError>;
 
     /// Ends a try. After a failure, all that waits for the same recipient waits at least as long: a recipient in trouble
     /// is put in quarantine. A try that is not under way any more is left alone.
     ///
     /// # Errors
     /// When the store fails.
-    async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome, now: OffsetDateTime) -> Result<(), StoreError>;
+    async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome) -> Result<(), StoreError>;
 
-    /// Takes back the tries that a process had begun and never ended; returns how many. Call it before the first
-    /// [`NotificationStore::claim`] of the only process that sends.
+    /// Makes a notification due at once, even one that was sent or given up.
     ///
     /// # Errors
     /// When the store fails.
-    async fn recover(&self, now: OffsetDateTime) -> Result<u64, StoreError>;
+    async fn resend(&self, id: Uuid) -> Result<Resent, StoreError>;
+
+    /// Deletes at most `limit` notifications that were sent or given up longer ago than `retention`, and at most as many
+    /// notes of that age. Returns how many it deleted of the more frequent ones: below `limit`, nothing is left to delete.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn prune(&self, retention: Duration, limit: usize) -> Result<u64, StoreError>;
 
     /// A notification by its id.
     ///
@@ -96,7 +126,7 @@ pub trait NotificationStore: Send + Sync + 'static {
     /// When the store fails.
     async fn get(&self, id: Uuid) -> Result<Option<Notification>, StoreError>;
 
-    /// Notifications, newest first.
+    /// Notifications, newest first. One of which not even the columns can be read is left out.
     ///
     /// # Errors
     /// [`StoreError::UnknownCursor`] for a cursor that it didn't give; else when the store fails.
@@ -136,13 +166,13 @@ pub struct Letter {
     pub to: Recipient,
     /// The subject line.
     pub subject: String,
-    /// The text.
-    pub body: String,
+    /// What it tells.
+    pub body: Content,
     /// When it is sent.
     pub date: OffsetDateTime,
 }
 
-/// Why a letter was not taken; the cause, for the log.
+/// Why a letter was not taken; the cause, for the log: it names no person, no address and no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// It may work later.
@@ -161,4 +191,14 @@ pub trait Mailer: Send + Sync + 'static {
     /// # Errors
     /// See [`MailError`].
     async fn send(&self, letter: Letter) -> Result<(), MailError>;
+
+    /// Removes some of the letters that it keeps itself from before `older_than`, and returns how many. One call looks at
+    /// a bounded number of letters, and the next one goes on where it ended. Most mail systems keep none.
+    ///
+    /// # Errors
+    /// When what is kept can't be read or removed.
+    async fn prune(&self, older_than: OffsetDateTime) -> Result<u64, MailError> {
+        let _ = older_than;
+        Ok(0)
+    }
 }

@@ -21,5 +21,6 @@ mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use adapters::stores::place;
 pub use config::Config;
 pub use serve::{migrate, serve};

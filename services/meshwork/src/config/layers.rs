@@ -25,7 +25,7 @@ const DEFAULT: &str = "default";
 /// What `--mongo` sets.
 const MONGO: &[&str] = &["orders.mongo.uri"];
 /// What `--postgres` sets.
-const POSTGRES: &[&str] = &["orders.postgres.url"];
+const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "notifications.postgres.url"];
 /// What `--smtp` sets.
 const SMTP: &[&str] = &["notifications.smtp.url"];
 
@@ -61,6 +61,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     settings.users.check().map_err(named("users"))?;
     settings.products.check().map_err(named("products"))?;
     settings.orders.check().map_err(named("orders"))?;
+    settings.notifications.check().map_err(named("notifications"))?;
     settings.gateway.check().map_err(named("gateway"))
 }
 

@@ -5,6 +5,9 @@ use meshwork_chassis::clock::timestamp;
 
 use crate::domain::{Notification, State};
 
+/// What is said of a notification of which only the columns can be read.
+const UNREADABLE: &str = "its content can't be read by this release";
+
 /// The notification as callers see it.
 pub fn to_proto(notification: Notification) -> pb::Notification {
     let state = match notification.state {
@@ -16,12 +19,12 @@ pub fn to_proto(notification: Notification) -> pb::Notification {
     pb::Notification {
         name: notification.name(),
         recipient: notification.recipient.to_string(),
-        template: notification.occasion.template().to_string(),
-        about: notification.occasion.about(),
+        template: notification.template,
+        about: notification.about,
         event_id: notification.event_id,
         subject: notification.subject,
         state: state.into(),
-        state_reason: notification.state_reason,
+        state_reason: if notification.occasion.is_some() { notification.state_reason } else { UNREADABLE.to_owned() },
         attempts: i32::try_from(notification.attempts).unwrap_or(i32::MAX),
         create_time: Some(timestamp(notification.create_time)),
         send_time: notification.send_time.map(timestamp),

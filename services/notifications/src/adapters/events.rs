@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshwork_api::UserName;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::events::v1 as pb;
 use meshwork_chassis::validate::currency_digits;
@@ -11,7 +10,7 @@ use meshwork_events::{Envelope, HandleError, Handler};
 use prost::Message;
 
 use crate::app::Notifications;
-use crate::domain::{Amount, Occasion};
+use crate::domain::{Amount, Notice, Occasion};
 use crate::ports::{Arrival, Recorded};
 
 /// The name under which the bus knows this service.
@@ -36,8 +35,13 @@ impl Handler for EventHandler {
     async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
         let notice = notice(&event.event_type, &event.data)
             .map_err(|problem| HandleError::Poison(format!("{} can't be understood: {problem}", event.event_type)))?;
-        let arrival = Arrival { subject: event.subject.clone(), version: event.version };
-        match self.app.note_event(&event.id, arrival, notice).await {
+        let arrival = Arrival {
+            event_id: event.id.clone(),
+            subject: event.subject.clone(),
+            version: event.version,
+            time: event.time,
+        };
+        match self.app.note_event(arrival, notice).await {
             Ok(Recorded::Applied | Recorded::Duplicate) => Ok(()),
             Ok(Recorded::Hole { last }) => Err(HandleError::Hole { last }),
             Ok(Recorded::Parked) => Err(HandleError::Parked),
@@ -46,20 +50,24 @@ impl Handler for EventHandler {
     }
 }
 
-/// Whom to tell what, if the event calls for it. Types that it doesn't know call for nothing (NT-8).
-fn notice(event_type: &str, data: &[u8]) -> Result<Option<(UserName, Occasion)>, String> {
+/// What the event calls for. Types that it doesn't know call for nothing (NT-8).
+fn notice(event_type: &str, data: &[u8]) -> Result<Notice, String> {
     let (recipient, occasion) = match event_type {
         "user_registered" => {
             let event: pb::UserRegistered = decode(data)?;
             if event.role != "customer" {
-                return Ok(None);
+                return Ok(Notice::Nothing);
             }
             (event.user.clone(), Occasion::Welcome { user: name(&event.user)? })
         }
         "order_confirmed" => {
             let event: pb::OrderConfirmed = decode(data)?;
             let total = event.total.as_ref().map(amount).transpose()?;
-            (event.customer, Occasion::OrderConfirmed { order: name(&event.order)?, total })
+            return Ok(Notice::Confirmed { order: name(&event.order)?, customer: name(&event.customer)?, total });
+        }
+        "order_allocated" => {
+            let event: pb::OrderAllocated = decode(data)?;
+            return Ok(Notice::Allocated { order: name(&event.order)? });
         }
         "order_rejected" => {
             let event: pb::OrderRejected = decode(data)?;
@@ -78,9 +86,9 @@ fn notice(event_type: &str, data: &[u8]) -> Result<Option<(UserName, Occasion)>,
             let event: pb::OrderCancelled = decode(data)?;
             (event.customer, Occasion::OrderCancelled { order: name(&event.order)?, reason: event.reason })
         }
-        _ => return Ok(None),
+        _ => return Ok(Notice::Nothing),
     };
-    Ok(Some((name(&recipient)?, occasion)))
+    Ok(Notice::Letter { recipient: name(&recipient)?, occasion })
 }
 
 fn decode<M: Message + Default>(data: &[u8]) -> Result<M, String> {
@@ -102,26 +110,29 @@ fn amount(money: &Money) -> Result<Amount, String> {
 
 #[cfg(test)]
 mod tests {
+    use meshwork_api::UserName;
+
     use super::*;
 
-    fn order(event_type: &str, event: &impl Message) -> (UserName, Occasion) {
-        notice(event_type, &event.encode_to_vec()).unwrap().unwrap()
+    fn called_for(event_type: &str, event: &impl Message) -> Notice {
+        notice(event_type, &event.encode_to_vec()).unwrap()
     }
 
     #[test]
     fn customers_are_welcomed_and_others_are_not() {
         let event = |role: &str| pb::UserRegistered { user: "users/anna".to_owned(), role: role.to_owned() };
         let anna: UserName = "users/anna".parse().unwrap();
-        assert_eq!(order("user_registered", &event("customer")), (anna.clone(), Occasion::Welcome { user: anna }));
+        let welcome = Notice::Letter { recipient: anna.clone(), occasion: Occasion::Welcome { user: anna } };
+        assert_eq!(called_for("user_registered", &event("customer")), welcome);
         for role in ["staff", "service", "a role of later days"] {
-            assert_eq!(notice("user_registered", &event(role).encode_to_vec()).unwrap(), None);
+            assert_eq!(called_for("user_registered", &event(role)), Notice::Nothing);
         }
     }
 
     #[test]
     fn an_order_that_was_placed_and_unknown_types_call_for_nothing() {
-        for event_type in ["order_created", "order_allocated", "user_deleted", "order_gilded"] {
-            assert_eq!(notice(event_type, b"\xff").unwrap(), None);
+        for event_type in ["order_created", "reservation_requested", "user_deleted", "order_gilded"] {
+            assert_eq!(notice(event_type, b"\xff").unwrap(), Notice::Nothing);
         }
     }
 
@@ -129,9 +140,9 @@ mod tests {
     fn totals_keep_their_cents() {
         let total = |currency: &str, units, nanos| {
             let total = Some(Money { currency_code: currency.to_owned(), units, nanos });
-            let (order_name, customer) = ("orders/a".to_owned(), "users/anna".to_owned());
-            match order("order_confirmed", &pb::OrderConfirmed { order: order_name, customer, total }).1 {
-                Occasion::OrderConfirmed { total: Some(total), .. } => total.to_string(),
+            let (order, customer) = ("orders/a".to_owned(), "users/anna".to_owned());
+            match called_for("order_confirmed", &pb::OrderConfirmed { order, customer, total }) {
+                Notice::Confirmed { total: Some(total), .. } => total.to_string(),
                 other => panic!("{other:?}"),
             }
         };
@@ -141,7 +152,9 @@ mod tests {
 
     #[test]
     fn what_can_not_be_understood_says_why() {
-        assert!(notice("order_confirmed", b"\xff").is_err());
+        for event_type in ["order_confirmed", "order_allocated"] {
+            assert!(notice(event_type, b"\xff").is_err());
+        }
         let event = pb::OrderDelivered { order: "orders/a".to_owned(), customer: "anna".to_owned() };
         let problem = notice("order_delivered", &event.encode_to_vec()).unwrap_err();
         assert!(problem.contains("\"anna\" must be a name like `users/{user}`"), "{problem}");

@@ -54,13 +54,26 @@ impl NotificationService for NotificationGrpc {
         request: Request<pb::GetNotificationRequest>,
     ) -> Result<Response<pb::Notification>, Status> {
         let caller = Principal::of(&request);
-        let mut violations = Violations::new();
-        let name = violations.name::<NotificationName>(&request.get_ref().name, "name");
-        violations.finish(DOMAIN)?;
-        let name = name.ok_or_else(|| errors::internal(DOMAIN, &"a name was neither read nor a violation"))?;
+        let name = name(&request.get_ref().name)?;
         let notification = self.app.get_notification(&caller, &name).await.map_err(|error| status(&error))?;
         Ok(Response::new(to_proto(notification)))
     }
+
+    async fn resend_notification(
+        &self,
+        request: Request<pb::ResendNotificationRequest>,
+    ) -> Result<Response<pb::Notification>, Status> {
+        let name = name(&request.get_ref().name)?;
+        let notification = self.app.resend_notification(&name).await.map_err(|error| status(&error))?;
+        Ok(Response::new(to_proto(notification)))
+    }
+}
+
+fn name(name: &str) -> Result<NotificationName, Status> {
+    let mut violations = Violations::new();
+    let name = violations.name::<NotificationName>(name, "name");
+    violations.finish(DOMAIN)?;
+    name.ok_or_else(|| errors::internal(DOMAIN, &"a name was neither read nor a violation"))
 }
 
 fn selection(text: &str, violations: &mut Violations) -> Selection {

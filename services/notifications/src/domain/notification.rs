@@ -1,4 +1,5 @@
-//! A notification and its way: PENDING → SENDING → SENT, back to PENDING after a failure that may pass, FAILED after one that won't.
+//! A notification and its way: PENDING → SENDING → SENT, back to PENDING after a failure that may pass, FAILED after one that
+//! won't. A try has its letter for itself until its lease is over; then another may begin.
 
 use std::str::FromStr;
 
@@ -12,6 +13,9 @@ use super::Occasion;
 const FIRST_PAUSE: Duration = Duration::seconds(1);
 /// The longest pause between two tries.
 const LAST_PAUSE: Duration = Duration::minutes(5);
+
+/// How long a letter waits that this release can't read, so that one may that can.
+pub const UNREADABLE_PAUSE: Duration = LAST_PAUSE;
 
 /// The namespace of the ids of notifications (RFC 9562, version 5). It never changes: ids depend on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5a6b_1f0e_93d4_4c2b_8e17_0c9d_2f64_b7a1);
@@ -68,7 +72,7 @@ pub enum Outcome {
     Never(&'static str),
 }
 
-/// The notification isn't PENDING, or not due yet.
+/// The notification has ended, or is not due yet, or a try is under way whose lease is not over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the notification is not due")]
 pub struct NotDue;
@@ -77,6 +81,11 @@ pub struct NotDue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this try of the notification is not under way")]
 pub struct NotSending;
+
+/// The notification is SENDING.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the notification is being sent")]
+pub struct BeingSent;
 
 /// A message to one person.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,8 +96,12 @@ pub struct Notification {
     pub event_id: String,
     /// The user it goes to.
     pub recipient: UserName,
-    /// What it tells.
-    pub occasion: Occasion,
+    /// The word of the template.
+    pub template: String,
+    /// The name of the resource that it is about.
+    pub about: String,
+    /// What it tells; `None` when this release can't read it, because a newer one has made it.
+    pub occasion: Option<Occasion>,
     /// The subject line, as it was when the notification was made.
     pub subject: String,
     /// Where it stands.
@@ -99,9 +112,11 @@ pub struct Notification {
     pub attempts: u32,
     /// When it is tried next, while PENDING.
     pub next_try_time: OffsetDateTime,
+    /// Until when the try that is under way has the letter for itself, while SENDING.
+    pub lease_until: OffsetDateTime,
     /// When it was made.
     pub create_time: OffsetDateTime,
-    /// When the mail system took it.
+    /// When the mail system took it last.
     pub send_time: Option<OffsetDateTime>,
 }
 
@@ -111,13 +126,16 @@ impl Notification {
         Self {
             id: Self::id_of(&event_id, &occasion, &recipient),
             subject: occasion.subject(),
+            template: occasion.template().to_string(),
+            about: occasion.about(),
             event_id,
             recipient,
-            occasion,
+            occasion: Some(occasion),
             state: State::Pending,
             state_reason: String::new(),
             attempts: 0,
             next_try_time: now,
+            lease_until: OffsetDateTime::UNIX_EPOCH,
             create_time: now,
             send_time: None,
         }
@@ -139,16 +157,23 @@ impl Notification {
         format!("notifications/{}", self.id)
     }
 
-    /// Begins a try.
+    /// Begins a try that has the letter for itself for `lease`.
     ///
     /// # Errors
-    /// When it isn't PENDING and due.
-    pub fn claim(&mut self, now: OffsetDateTime) -> Result<(), NotDue> {
-        if self.state != State::Pending || self.next_try_time > now {
+    /// When it isn't PENDING and due, nor SENDING with its lease over.
+    pub fn claim(&mut self, now: OffsetDateTime, lease: std::time::Duration) -> Result<(), NotDue> {
+        let due = match self.state {
+            State::Pending => self.next_try_time,
+            // Who had begun that try is gone, or stands still.
+            State::Sending => self.lease_until,
+            State::Sent | State::Failed => return Err(NotDue),
+        };
+        if due > now {
             return Err(NotDue);
         }
         self.state = State::Sending;
-        self.attempts += 1;
+        self.attempts = self.attempts.saturating_add(1);
+        self.lease_until = now + lease;
         Ok(())
     }
 
@@ -167,6 +192,7 @@ impl Notification {
             Outcome::Never(reason) => (State::Failed, *reason),
         };
         self.state = state;
+        self.lease_until = OffsetDateTime::UNIX_EPOCH;
         self.state_reason = reason.to_owned();
         match state {
             State::Sent => self.send_time = Some(now),
@@ -176,13 +202,13 @@ impl Notification {
         Ok(())
     }
 
-    /// Takes back a try that nobody will end, because the process that had begun it has ended.
+    /// Makes it due at once, though it was sent or given up. Its id stays, and so does its letter's.
     ///
     /// # Errors
-    /// When no try is under way.
-    pub fn interrupt(&mut self, now: OffsetDateTime) -> Result<(), NotSending> {
-        if self.state != State::Sending {
-            return Err(NotSending);
+    /// When it is being sent.
+    pub fn resend(&mut self, now: OffsetDateTime) -> Result<(), BeingSent> {
+        if self.state == State::Sending {
+            return Err(BeingSent);
         }
         self.state = State::Pending;
         self.next_try_time = now;

@@ -2,7 +2,8 @@
 
 use meshwork_api::meshwork::notifications::v1::notification::State;
 use meshwork_api::meshwork::notifications::v1::{
-    GetNotificationRequest, ListNotificationsRequest, ListNotificationsResponse,
+    GetNotificationRequest, ListNotificationsRequest, ListNotificationsResponse, Notification,
+    ResendNotificationRequest,
 };
 use meshwork_chassis::auth::AccessTable;
 use meshwork_chassis::config::Listen;
@@ -13,7 +14,7 @@ use meshwork_testkit::issuer::Claims;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
-use crate::world::{World, with_token};
+use crate::world::{World, eventually, with_token};
 
 const ABSENT: &str = "notifications/00000000-0000-5000-8000-000000000000";
 
@@ -32,6 +33,11 @@ impl World {
 
     async fn try_get(&self, request: Request<GetNotificationRequest>) -> Result<String, Status> {
         Ok(self.service.client.clone().get_notification(request).await?.into_inner().name)
+    }
+
+    async fn try_resend(&self, user: &str, role: &str, name: &str) -> Result<Notification, Status> {
+        let request = self.request(user, role, ResendNotificationRequest { name: name.to_owned() });
+        Ok(self.service.client.clone().resend_notification(request).await?.into_inner())
     }
 
     /// One letter to each of two customers; returns the names of the notifications.
@@ -100,6 +106,46 @@ async fn what_is_not_theirs_looks_to_customers_like_what_is_not_there() {
         let status = world.try_get(world.request("staff", "staff", get(name))).await.unwrap_err();
         assert_eq!(told(&status), error(Code::NotFound, "NOTIFICATION_NOT_FOUND", ""));
     }
+}
+
+#[tokio::test]
+async fn staff_send_a_letter_again_under_its_id() {
+    let world = World::start().await;
+    let [anna, _] = world.with_letters().await;
+    let sent = world.list("about = orders/a").await.remove(0);
+    let again = world.try_resend("staff", "staff", &anna).await.unwrap();
+    assert_eq!((again.name.as_str(), again.state(), again.attempts), (anna.as_str(), State::Pending, 1));
+    let twice = async || world.list("about = orders/a AND state = SENT").await.into_iter().find(|it| it.attempts == 2);
+    let twice = eventually(twice).await;
+    assert!(twice.send_time.unwrap().nanos != sent.send_time.unwrap().nanos);
+    assert_eq!(world.letters().len(), 2, "one of each: the second has taken the first one's place");
+
+    world.users.hold("anna", true);
+    world.deliver("c", "anna").await;
+    let [under_way] = world.wait_for("c", State::Sending, 1).await.try_into().unwrap();
+    let status = world.try_resend("staff", "staff", &under_way.name).await.unwrap_err();
+    assert_eq!(told(&status), error(Code::FailedPrecondition, "NOTIFICATION_BEING_SENT", ""));
+    world.users.hold("anna", false);
+    world.wait_for("c", State::Sent, 1).await;
+}
+
+#[tokio::test]
+async fn only_staff_send_again_and_only_what_is_there() {
+    let world = World::start().await;
+    let [anna, _] = world.with_letters().await;
+    for (user, role) in [("anna", "customer"), ("bert", "customer"), ("machine", "service")] {
+        for name in [&anna, ABSENT, "nonsense"] {
+            let status = world.try_resend(user, role, name).await.unwrap_err();
+            assert_eq!(told(&status), error(Code::PermissionDenied, "NOT_ALLOWED", ""), "{user} {name}");
+        }
+    }
+    for name in [ABSENT, "notifications/no-uuid"] {
+        let status = world.try_resend("staff", "staff", name).await.unwrap_err();
+        assert_eq!(told(&status), error(Code::NotFound, "NOTIFICATION_NOT_FOUND", ""));
+    }
+    let status = world.try_resend("staff", "staff", "users/anna").await.unwrap_err();
+    assert_eq!(told(&status), error(Code::InvalidArgument, "INVALID_FIELDS", "name"));
+    assert!(world.list("").await.iter().all(|it| it.attempts == 1));
 }
 
 /// The methods come from the contracts: one that is new fails here until it has a case.

@@ -1,8 +1,12 @@
 //! From events to letters.
 
+use std::time::Duration;
+
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::events::v1 as events;
 use meshwork_api::meshwork::notifications::v1::notification::State;
+
+use time::OffsetDateTime;
 
 use crate::world::{World, eventually};
 
@@ -16,9 +20,11 @@ async fn a_confirmed_order_becomes_one_letter_to_its_customer() {
     let total = Some(Money { currency_code: "EUR".to_owned(), units: 12, nanos: 340_000_000 });
     let event = events::OrderConfirmed { order: name("orders", "a1b2"), customer: name("users", "anna"), total };
     world.publish("orders", "order_confirmed", "orders/a1b2", 1, &event).await;
+    let event = events::OrderAllocated { order: name("orders", "a1b2") };
+    world.publish("orders", "order_allocated", "orders/a1b2", 2, &event).await;
     let [sent] = world.wait_for("a1b2", State::Sent, 1).await.try_into().unwrap();
     assert_eq!((sent.recipient.as_str(), sent.template.as_str()), ("users/anna", "order_confirmed"));
-    assert_eq!((sent.event_id.as_str(), sent.subject.as_str()), ("orders/a1b2:1", "Your order a1b2 is confirmed"));
+    assert_eq!((sent.event_id.as_str(), sent.subject.as_str()), ("orders/a1b2:2", "Your order a1b2 is confirmed"));
     assert_eq!((sent.attempts, sent.state_reason.as_str()), (1, ""));
     assert!(sent.send_time.unwrap().seconds >= sent.create_time.unwrap().seconds);
 
@@ -48,15 +54,17 @@ async fn each_event_has_its_template_or_none() {
     let event = events::OrderConfirmed { order: order.clone(), customer: customer.clone(), total: None };
     world.publish("orders", "order_confirmed", subject, 2, &event).await;
     world.publish("orders", "order_gilded", subject, 3, &events::OrderCreated::default()).await;
+    let event = events::OrderAllocated { order: order.clone() };
+    world.publish("orders", "order_allocated", subject, 4, &event).await;
     let event =
         events::OrderShipped { order: order.clone(), customer: customer.clone(), tracking_number: "TN42".into() };
-    world.publish("orders", "order_shipped", subject, 4, &event).await;
+    world.publish("orders", "order_shipped", subject, 5, &event).await;
     let event = events::OrderDelivered { order: order.clone(), customer: customer.clone() };
-    world.publish("orders", "order_delivered", subject, 5, &event).await;
+    world.publish("orders", "order_delivered", subject, 6, &event).await;
     let event = events::OrderCancelled { order: order.clone(), customer: customer.clone(), reason: reason.clone() };
-    world.publish("orders", "order_cancelled", subject, 6, &event).await;
+    world.publish("orders", "order_cancelled", subject, 7, &event).await;
     let event = events::OrderRejected { order: order.clone(), customer, reason };
-    world.publish("orders", "order_rejected", subject, 7, &event).await;
+    world.publish("orders", "order_rejected", subject, 8, &event).await;
     let mut templates: Vec<_> =
         world.wait_for("a", State::Sent, 5).await.into_iter().map(|sent| sent.template).collect();
     templates.sort();
@@ -145,7 +153,8 @@ async fn a_recipient_who_is_slow_delays_nobody_else() {
 
 #[tokio::test]
 async fn a_letter_under_way_in_a_crash_is_sent_after_it_under_the_same_id() {
-    let mut world = World::start().await;
+    // Longer than what comes between the second try and its end.
+    let mut world = World::start_with_lease(Duration::from_secs(4)).await;
     world.users.hold("anna", true);
     world.deliver("a", "anna").await;
     let [under_way] = world.wait_for("a", State::Sending, 1).await.try_into().unwrap();
@@ -165,6 +174,39 @@ async fn an_event_that_can_not_be_understood_holds_up_its_aggregate_alone() {
     world.publish("orders", "order_delivered", "orders/a", 1, &malformed).await;
     world.deliver("b", "anna").await;
     world.wait_for("b", State::Sent, 1).await;
-    assert_eq!(world.parked("orders").await, ["orders/a:1"]);
+    assert_eq!(world.parked().await, ["orders/a:1"]);
     assert!(world.list("about = orders/a").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_confirmation_waits_for_the_pieces_and_is_not_sent_for_an_order_that_is_cancelled_before() {
+    let world = World::start().await;
+    for order in ["a", "b"] {
+        let (subject, customer) = (name("orders", order), name("users", "anna"));
+        let event = events::OrderConfirmed { order: subject.clone(), customer: customer.clone(), total: None };
+        world.publish("orders", "order_confirmed", &subject, 1, &event).await;
+    }
+    let (order, customer) = (name("orders", "b"), name("users", "anna"));
+    let event = events::OrderCancelled { order: order.clone(), customer, reason: "no pieces".to_owned() };
+    world.publish("orders", "order_cancelled", &order, 2, &event).await;
+    world.wait_for("b", State::Sent, 1).await;
+    assert!(world.list("about = orders/a").await.is_empty(), "its pieces aren't allocated");
+    let event = events::OrderAllocated { order: name("orders", "a") };
+    world.publish("orders", "order_allocated", "orders/a", 2, &event).await;
+    let [sent] = world.wait_for("a", State::Sent, 1).await.try_into().unwrap();
+    assert_eq!(sent.template, "order_confirmed");
+    let templates: Vec<_> = world.list("about = orders/b").await.into_iter().map(|it| it.template).collect();
+    assert_eq!(templates, ["order_cancelled"]);
+}
+
+#[tokio::test]
+async fn what_happened_before_the_service_began_is_not_mailed_about() {
+    let world = World::start().await;
+    let event = events::OrderDelivered { order: name("orders", "old"), customer: name("users", "anna") };
+    let yesterday = OffsetDateTime::now_utc() - Duration::from_secs(86_400);
+    world.publish_of(yesterday, "orders", "order_delivered", "orders/old", 1, &event).await;
+    world.deliver("new", "anna").await;
+    world.wait_for("new", State::Sent, 1).await;
+    assert!(world.list("about = orders/old").await.is_empty());
+    assert_eq!((world.parked().await, world.letters().len()), (Vec::new(), 1));
 }

@@ -12,8 +12,12 @@ use meshwork_api::meshwork::notifications::v1::notification_service_client::Noti
 use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification};
 use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
-use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
+use meshwork_events::inbox::sqlite::Inbox;
+use meshwork_events::{ConsumerState as _, Envelope, EventBus, Position, SqliteBus};
 use meshwork_notifications::Config;
+use meshwork_notifications::adapters::CONSUMER;
+use meshwork_notifications::adapters::store::sqlite::COMPONENTS;
+use meshwork_sql::Sqlite;
 use prost::Message;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -33,6 +37,7 @@ pub struct World {
     pub service: Service,
     bus: Arc<SqliteBus>,
     folder: TempDir,
+    lease: Duration,
 }
 
 /// A running service.
@@ -44,19 +49,23 @@ pub struct Service {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with_lease(Config::default().lease).await
+    }
+
+    pub async fn start_with_lease(lease: Duration) -> Self {
         let (users, folder) = (Users::start().await, tempfile::tempdir().unwrap());
         let credentials = r#"{"email": "notifications@example.com", "password": "secret"}"#;
         fs::write(folder.path().join("account.json"), credentials).unwrap();
         let bus = SqliteBus::open(&folder.path().join("bus")).await.unwrap();
-        let service = start(&folder, &users).await;
-        Self { users, service, bus, folder }
+        let service = start(&folder, &users, lease).await;
+        Self { users, service, bus, folder, lease }
     }
 
     /// Kills the service in the middle of what it does, and starts it anew.
     pub async fn crash(&mut self) {
         self.service.task.abort();
         (&mut self.service.task).await.unwrap_err();
-        self.service = start(&self.folder, &self.users).await;
+        self.service = start(&self.folder, &self.users, self.lease).await;
     }
 
     /// Stops the service and waits until it has ended.
@@ -65,8 +74,21 @@ impl World {
         tokio::time::timeout(BOUND, self.service.task).await.unwrap().unwrap().unwrap();
     }
 
-    /// Publishes an event to a stream.
+    /// Publishes an event of this moment to a stream.
     pub async fn publish(&self, stream: &str, event_type: &str, subject: &str, version: i64, event: &impl Message) {
+        self.publish_of(OffsetDateTime::now_utc(), stream, event_type, subject, version, event).await;
+    }
+
+    /// Publishes an event to a stream.
+    pub async fn publish_of(
+        &self,
+        time: OffsetDateTime,
+        stream: &str,
+        event_type: &str,
+        subject: &str,
+        version: i64,
+        event: &impl Message,
+    ) {
         let tail = self.bus.tail(stream, 0).await.unwrap().map(|tail| tail.position);
         let n = tail.map_or(0, |tail| tail.n) + 1;
         let envelope = Envelope {
@@ -76,7 +98,7 @@ impl World {
             subject: subject.to_owned(),
             version,
             position: Position { partition: 0, n, index: 0 },
-            time: OffsetDateTime::now_utc(),
+            time,
             data: event.encode_to_vec().into(),
         };
         self.bus.publish(stream, 0, tail, vec![envelope]).await.unwrap();
@@ -122,10 +144,11 @@ impl World {
         files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
     }
 
-    /// What the bus has put aside for the service.
-    pub async fn parked(&self, stream: &str) -> Vec<String> {
-        let parked = self.bus.parked("notifications", stream, 0).await.unwrap();
-        parked.into_iter().map(|event| event.id).collect()
+    /// What the service has put aside.
+    pub async fn parked(&self) -> Vec<String> {
+        let db = Sqlite::open(&self.folder.path().join("data/notifications.db"), &COMPONENTS).await.unwrap();
+        let parked = Inbox::new(db, CONSUMER).list(None, None, 9).await.unwrap();
+        parked.into_iter().map(|letter| letter.event.id).collect()
     }
 }
 
@@ -148,7 +171,7 @@ pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(BOUND, answer).await.expect("it comes true in time")
 }
 
-async fn start(folder: &TempDir, users: &Users) -> Service {
+async fn start(folder: &TempDir, users: &Users, lease: Duration) -> Service {
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let target = format!("http://{}", listen.address());
     let config = Config {
@@ -160,6 +183,7 @@ async fn start(folder: &TempDir, users: &Users) -> Service {
             credentials: folder.path().join("account.json"),
             ..AuthConfig::default()
         },
+        lease,
         server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
         ..Config::default()
     };

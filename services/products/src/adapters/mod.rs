@@ -6,4 +6,5 @@ mod events;
 pub mod grpc;
 pub mod orders_events;
 pub mod store;
+pub mod stores;
 pub mod sweeper;

@@ -29,7 +29,7 @@ async fn twins(room: &Room, planted: Option<Planted>) -> ([Stores; 2], Arc<Confl
     let open = async || {
         let store = PostgresStore::open(&options(url, Some(conflicts.clone()))).await.unwrap();
         let store = planted.into_iter().fold(store, PostgresStore::with_bug);
-        Stores::of(&store, store.events())
+        Stores::of(&store, Arc::new(store.outbox()))
     };
     ([open().await, open().await], conflicts)
 }
@@ -68,7 +68,7 @@ async fn a_clock_that_is_ahead_ends_holds_early() {
     let store = SqliteStore::open(folder.path()).await.unwrap().with_bug(planted);
     let server = server().await;
     let (both, _) = twins(&Room::database(&server).await, Some(planted)).await;
-    for stores in [&Stores::of(&store, store.events()), &both[0]] {
+    for stores in [&Stores::of(&store, Arc::new(store.outbox())), &both[0]] {
         let faults = races::holds_that_are_not_over(stores).await;
         assert_eq!(faults.len(), 2, "{faults:?}");
     }

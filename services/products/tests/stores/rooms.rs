@@ -50,11 +50,11 @@ impl Room {
         match self {
             Room::File(folder) => {
                 let store = SqliteStore::open(folder.path()).await.unwrap();
-                Stores::of(&store, store.events())
+                Stores::of(&store, Arc::new(store.outbox()))
             }
             Room::Server { url, .. } => {
                 let store = PostgresStore::open(&options(url, None)).await.unwrap();
-                Stores::of(&store, store.events())
+                Stores::of(&store, Arc::new(store.outbox()))
             }
         }
     }

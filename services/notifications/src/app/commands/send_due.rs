@@ -16,8 +16,8 @@ use crate::ports::{Letter, MailError};
 const CONCURRENCY: usize = 8;
 /// How often it is looked for what has become due.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a try may take.
-const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a try may take. The least lease is made of it; see the settings.
+pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long tries that are under way may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -30,19 +30,16 @@ const FAULT: &str = "something failed inside";
 const TOO_SLOW: &str = "the try took too long";
 
 impl Notifications {
-    /// Sends letters until `shutdown`. Nobody else may send from the same store meanwhile.
+    /// Sends letters until `shutdown`. Others may send from the same store.
     ///
-    /// A letter is sent at least once: a crash after the mail system took it and before that was noted sends it again,
-    /// under the same id.
+    /// A letter is sent at least once: a crash after the mail system took it and before that was noted sends it again once
+    /// the lease is over, under the same id.
     pub async fn send_due(self: Arc<Self>, shutdown: CancellationToken) {
-        if !self.recover(&shutdown).await {
-            return;
-        }
         let mut tries = JoinSet::new();
         while !shutdown.is_cancelled() {
             let free = CONCURRENCY - tries.len();
             if free > 0 {
-                match self.store.claim(self.clock.now(), free).await {
+                match self.store.claim(free, self.rules.lease).await {
                     Ok(claimed) => {
                         for notification in claimed {
                             let (app, shutdown) = (self.clone(), shutdown.clone());
@@ -59,27 +56,10 @@ impl Notifications {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
-        // Tries that don't end in time are taken back at the next start.
+        // Tries that don't end in time are made again when their leases are over.
         let drained = tokio::time::timeout(DRAIN, async { while tries.join_next().await.is_some() {} });
         if drained.await.is_err() {
             tracing::warn!(tries = tries.len(), "letters were still under way at the stop; they will be sent again");
-        }
-    }
-
-    /// Takes back what a process before this one left SENDING; returns false when `shutdown` came first.
-    async fn recover(&self, shutdown: &CancellationToken) -> bool {
-        loop {
-            match self.store.recover(self.clock.now()).await {
-                Ok(0) => return true,
-                Ok(count) => {
-                    tracing::info!(count, "letters that were under way at the last stop are sent again");
-                    return true;
-                }
-                Err(error) => tracing::warn!(%error, "interrupted notifications can't be read; trying again"),
-            }
-            if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
-                return false;
-            }
         }
     }
 
@@ -93,8 +73,8 @@ impl Notifications {
             Err(_) => Outcome::Again(TOO_SLOW),
         };
         let (id, attempt) = (notification.id, notification.attempts);
-        // Left SENDING, it would keep its recipient's other letters waiting until the next start.
-        while let Err(error) = self.store.settle(id, attempt, outcome.clone(), self.clock.now()).await {
+        // Left SENDING, it would keep its recipient's other letters waiting, and be sent again when the lease is over.
+        while let Err(error) = self.store.settle(id, attempt, outcome.clone()).await {
             tracing::warn!(notification = %id, %error, "the end of a try can't be noted; trying again");
             if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                 return;
@@ -104,6 +84,7 @@ impl Notifications {
 
     async fn deliver(&self, notification: &Notification) -> Outcome {
         let id = notification.id;
+        let Some(occasion) = &notification.occasion else { return Outcome::Again(FAULT) };
         let to = match self.recipients.find(&notification.recipient).await {
             Ok(Some(recipient)) => recipient,
             Ok(None) => return Outcome::Never(NO_RECIPIENT),
@@ -115,7 +96,7 @@ impl Notifications {
         let letter = Letter {
             id,
             subject: notification.subject.clone(),
-            body: notification.occasion.body(&to.display_name),
+            body: occasion.body(&to.display_name),
             to,
             date: self.clock.now(),
         };

@@ -3,7 +3,7 @@
 use meshwork_chassis::Principal;
 use meshwork_chassis::page::{Page, PageRequest};
 
-use crate::app::{Notifications, QueryError};
+use crate::app::{CallError, Notifications};
 use crate::domain::Notification;
 use crate::ports::Selection;
 
@@ -11,17 +11,17 @@ impl Notifications {
     /// Notifications, newest first: everybody's for staff, their own for others.
     ///
     /// # Errors
-    /// [`QueryError::NotAllowed`] when others than staff ask for somebody else's; else when the store fails.
+    /// [`CallError::NotAllowed`] when others than staff ask for somebody else's; else when the store fails.
     pub async fn list_notifications(
         &self,
         caller: &Principal,
         mut selection: Selection,
         page: PageRequest,
-    ) -> Result<Page<Notification>, QueryError> {
+    ) -> Result<Page<Notification>, CallError> {
         if !caller.is_staff() {
-            let own = caller.user().ok_or(QueryError::NotAllowed)?;
+            let own = caller.user().ok_or(CallError::NotAllowed)?;
             if selection.recipient.as_ref().is_some_and(|recipient| recipient != own) {
-                return Err(QueryError::NotAllowed);
+                return Err(CallError::NotAllowed);
             }
             selection.recipient = Some(own.clone());
         }

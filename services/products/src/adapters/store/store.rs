@@ -1,9 +1,6 @@
 //! The store itself.
 
-use std::sync::Arc;
-
 use meshwork_chassis::request::RequestKey;
-use meshwork_events::{ConsumerState, Source};
 use meshwork_sql::replay::Known;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -49,17 +46,12 @@ impl Store {
         self.db.ping().await
     }
 
-    /// What it announces, for the relay.
-    pub fn events(&self) -> Arc<dyn Source> {
-        Arc::new(self.outbox.clone())
-    }
-
     /// Where the consumer of this name stands, and what it has parked.
-    pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
-        Arc::new(Inbox::new(self.db.clone(), consumer))
+    pub fn inbox(&self, consumer: &'static str) -> Inbox {
+        Inbox::new(self.db.clone(), consumer)
     }
 
-    /// The outbox, whose events can be read by their aggregate too.
+    /// What it announces.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
     }

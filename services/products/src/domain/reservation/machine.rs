@@ -99,11 +99,10 @@ impl OnShortage {
         match self {
             OnShortage::Reject => Some(Outcome::new(State::Rejected, ReservationEvent::StockRejected { shortages })),
             OnShortage::FailAllocation { expires_at } => {
-                let missing: Vec<_> = shortages
-                    .iter()
-                    .map(|short| format!("{} of {} pieces of {}", short.available, short.requested, short.product))
-                    .collect();
-                let reason = format!("the reservation had expired, and there were only {}", missing.join(", "));
+                // Customers read it with their order: how many are left is not for them.
+                let missing: Vec<_> = shortages.iter().map(|short| short.product.to_string()).collect();
+                let reason =
+                    format!("the reservation had expired, and there were too few pieces of {}", missing.join(", "));
                 let event = ReservationEvent::AllocationFailed { reason };
                 Some(Outcome { expires_at, ..Outcome::new(State::Expired, event) })
             }
