@@ -1,10 +1,12 @@
-//! The five services, each in a process of its own.
+//! The five services, each in a process of its own, some in several.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use meshwork_testkit::Gateway;
 use meshwork_testkit::up::{command, text};
 
 /// The services.
@@ -13,43 +15,72 @@ pub const NAMES: [&str; 5] = ["users", "products", "orders", "notifications", "g
 /// How long a service may take to be serving.
 const START: Duration = Duration::from_secs(60);
 
+/// One process of a service.
+struct Instance {
+    /// The service's name and, for the second and later ones, its number: `products`, `products-2`.
+    label: String,
+    service: &'static str,
+    address: SocketAddr,
+    ops: SocketAddr,
+    running: Option<Child>,
+}
+
 /// The services in processes of their own, on one data folder. They are killed when it is dropped.
 pub struct Processes {
     folder: PathBuf,
     settings: Vec<(String, String)>,
-    /// In the order of [`NAMES`].
-    addresses: Vec<String>,
-    ops: Vec<String>,
-    running: [Option<Child>; 5],
-}
-
-fn index(name: &str) -> usize {
-    NAMES.iter().position(|known| *known == name).unwrap()
+    instances: Vec<Instance>,
 }
 
 impl Processes {
     /// Knows where each will be; none runs yet. `settings`, as environment variables, stand over the others.
     pub fn new(folder: &Path, settings: &[(&str, &str)]) -> Self {
-        // Free ports for the services and, behind those, for their ops ports.
-        let listeners: Vec<_> = (0..10).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let mut addresses: Vec<_> = listeners.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
-        let ops = addresses.split_off(NAMES.len());
-        let target = |name: &str| format!("dns:///{}", addresses[index(name)]);
+        Self::several(folder, &[], settings)
+    }
+
+    /// As [`Processes::new`], with as many processes of some services as `counts` says.
+    pub fn several(folder: &Path, counts: &[(&str, usize)], settings: &[(&str, &str)]) -> Self {
+        let count = |service: &str| counts.iter().find(|(name, _)| *name == service).map_or(1, |(_, count)| *count);
+        // Free ports for the services and their ops ports, all bound at once so that they differ.
+        let mut ports: Vec<_> = (0..2 * NAMES.iter().map(|name| count(name)).sum::<usize>())
+            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
+            .collect();
+        let mut port = || ports.pop().unwrap().local_addr().unwrap();
+        let mut instances = Vec::new();
+        for service in NAMES {
+            for number in 1..=count(service) {
+                let label = if number == 1 { service.to_owned() } else { format!("{service}-{number}") };
+                instances.push(Instance { label, service, address: port(), ops: port(), running: None });
+            }
+        }
+        let target = |service: &str| {
+            let of = instances.iter().filter(|instance| instance.service == service);
+            let addresses: Vec<_> = of.map(|instance| instance.address.to_string()).collect();
+            let scheme = if addresses.len() == 1 { "dns" } else { "static" };
+            format!("{scheme}:///{}", addresses.join(","))
+        };
         let mut all = vec![
             ("MESHWORK_ORDERS__PRODUCTS".to_owned(), target("products")),
             ("MESHWORK_PRODUCTS__ORDERS".to_owned(), target("orders")),
             ("MESHWORK_NOTIFICATIONS__ORDERS".to_owned(), target("orders")),
         ];
-        for (name, address) in NAMES.iter().zip(&addresses) {
-            let key = format!("MESHWORK_{}__", name.to_uppercase());
-            all.push((format!("{key}LISTEN"), address.clone()));
-            all.push((format!("{key}AUTH__USERS"), target("users")));
-            if *name != "gateway" {
-                all.push((format!("MESHWORK_GATEWAY__UPSTREAMS__{}", name.to_uppercase()), target(name)));
+        for service in NAMES {
+            all.push((format!("MESHWORK_{}__AUTH__USERS", service.to_uppercase()), target("users")));
+            if service != "gateway" {
+                all.push((format!("MESHWORK_GATEWAY__UPSTREAMS__{}", service.to_uppercase()), target(service)));
             }
         }
         all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
-        Self { folder: folder.to_owned(), settings: all, addresses, ops, running: Default::default() }
+        Self { folder: folder.to_owned(), settings: all, instances }
+    }
+
+    fn of(&self, label: &str) -> &Instance {
+        self.instances.iter().find(|instance| instance.label == label).unwrap()
+    }
+
+    /// The processes, as they are called.
+    pub fn labels(&self) -> Vec<String> {
+        self.instances.iter().map(|instance| instance.label.clone()).collect()
     }
 
     /// The folder of all data.
@@ -57,54 +88,95 @@ impl Processes {
         self.folder.join("data")
     }
 
-    /// Where a service listens, `HOST:PORT`.
-    pub fn address(&self, name: &str) -> &str {
-        &self.addresses[index(name)]
+    /// Where a process listens, `HOST:PORT`.
+    pub fn address(&self, label: &str) -> String {
+        self.of(label).address.to_string()
     }
 
-    /// Starts a service.
-    pub fn start(&mut self, name: &str) {
-        let at = index(name);
-        let mut command = command(&self.folder);
-        command.envs(self.settings.iter().cloned()).env("MESHWORK_OPS", &self.ops[at]);
-        command.args(["serve", name, "--data"]).arg(self.data()).stderr(Stdio::null());
-        self.running[at] = Some(command.spawn().unwrap());
+    /// The shop behind its gateway.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(self.of("gateway").address, &self.data())
     }
 
-    /// Waits until a service is serving.
-    pub fn wait_for(&self, name: &str) {
+    /// Starts a process.
+    pub fn start(&mut self, label: &str) {
+        let (data, mut command) = (self.data(), command(&self.folder));
+        let settings = self.settings.iter().cloned();
+        let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
+        let log = self.folder.join(format!("{label}.log"));
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+        command.envs(settings).env("MESHWORK_OPS", instance.ops.to_string());
+        command.env(format!("MESHWORK_{}__LISTEN", instance.service.to_uppercase()), instance.address.to_string());
+        command.args(["serve", instance.service, "--data"]).arg(data).stderr(log);
+        instance.running = Some(command.spawn().unwrap());
+    }
+
+    /// Starts all, and waits until they are serving.
+    pub fn start_all(&mut self) {
+        for label in self.labels() {
+            self.start(&label);
+        }
+        for label in self.labels() {
+            self.wait_for(&label);
+        }
+    }
+
+    /// Waits until a process is serving.
+    pub fn wait_for(&self, label: &str) {
         let deadline = Instant::now() + START;
         loop {
-            let check = command(&self.folder).args(["healthcheck", self.address(name)]).output().unwrap();
+            let check = command(&self.folder).args(["healthcheck", &self.address(label)]).output().unwrap();
             if check.status.success() {
                 return;
             }
-            assert!(Instant::now() < deadline, "{name} is not serving: {}", text(&check.stderr));
+            assert!(Instant::now() < deadline, "{label} is not serving: {}\n{}", text(&check.stderr), self.log(label));
             std::thread::sleep(Duration::from_millis(50));
         }
     }
 
-    /// `kill -9` of a service.
-    pub fn kill(&mut self, name: &str) {
-        if let Some(mut child) = self.running[index(name)].take() {
+    /// What a process has logged, over all its starts.
+    pub fn log(&self, label: &str) -> String {
+        std::fs::read_to_string(self.folder.join(format!("{label}.log"))).unwrap_or_default()
+    }
+
+    /// What a process says of its health, as JSON.
+    pub fn health(&self, label: &str) -> String {
+        let Ok(mut port) = TcpStream::connect(self.of(label).ops) else { return String::new() };
+        port.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        port.write_all(b"GET /health HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        port.read_to_end(&mut answer).unwrap();
+        let answer = text(&answer);
+        answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+    }
+
+    /// `kill -9` of a process.
+    pub fn kill(&mut self, label: &str) {
+        let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
+        if let Some(mut child) = instance.running.take() {
             child.kill().ok();
             child.wait().ok();
         }
     }
 
+    /// A command of the binary against the gateway, with the staff's account.
+    pub fn run(&self, args: &[&str]) -> Output {
+        let mut command = command(&self.folder);
+        let target = format!("http://{}", self.address("gateway"));
+        command.args(args).args(["--output", "json", "--target", &target, "--staff-credentials"]);
+        command.arg(self.data().join("credentials/staff.json")).stdin(Stdio::null()).output().unwrap()
+    }
+
     /// `meshwork demo` at the gateway.
     pub fn demo(&self) -> Output {
-        let mut demo = command(&self.folder);
-        let target = format!("http://{}", self.address("gateway"));
-        demo.args(["demo", "--output", "json", "--target", &target, "--staff-credentials"]);
-        demo.arg(self.data().join("credentials/staff.json")).output().unwrap()
+        self.run(&["demo"])
     }
 }
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        for name in NAMES {
-            self.kill(name);
+        for label in self.labels() {
+            self.kill(&label);
         }
     }
 }

@@ -29,22 +29,32 @@ pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
 
 /// Adds a product at 12.50 EUR with so many pieces in stock; returns its name.
 pub async fn stocked_product(up: &Up, staff: &Token, id: &str, pieces: i64) -> String {
+    add_product(up.channel(), staff, id, pieces).await
+}
+
+/// As [`stocked_product`], at a gateway.
+pub async fn add_product(channel: Channel, staff: &Token, id: &str, pieces: i64) -> String {
     let price = Money { currency_code: "EUR".to_owned(), units: 12, nanos: 500_000_000 };
     let product = Product { display_name: format!("Product {id}"), price: Some(price), ..Product::default() };
     let request =
         CreateProductRequest { product: Some(product), product_id: id.to_owned(), ..CreateProductRequest::default() };
-    let product = ProductServiceClient::new(up.channel()).create_product(with(staff, request)).await.unwrap();
+    let product = ProductServiceClient::new(channel.clone()).create_product(with(staff, request)).await.unwrap();
     let name = product.into_inner().name;
     let request =
         ReceiveStockRequest { name: format!("{name}/stock"), quantity: pieces, ..ReceiveStockRequest::default() };
-    InventoryServiceClient::new(up.channel()).receive_stock(with(staff, request)).await.unwrap();
+    InventoryServiceClient::new(channel).receive_stock(with(staff, request)).await.unwrap();
     name
 }
 
 /// The stock of a product.
 pub async fn stock(up: &Up, staff: &Token, product: &str) -> Stock {
+    stock_at(up.channel(), staff, product).await
+}
+
+/// As [`stock`], at a gateway.
+pub async fn stock_at(channel: Channel, staff: &Token, product: &str) -> Stock {
     let request = GetStockRequest { name: format!("{product}/stock") };
-    InventoryServiceClient::new(up.channel()).get_stock(with(staff, request)).await.unwrap().into_inner()
+    InventoryServiceClient::new(channel).get_stock(with(staff, request)).await.unwrap().into_inner()
 }
 
 /// A request for `quantity` pieces of a product.

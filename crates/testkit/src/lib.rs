@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod gateway;
 pub mod issuer;
 pub mod mongo;
 pub mod postgres;
@@ -11,6 +12,7 @@ pub mod smtp;
 mod status;
 pub mod up;
 
+pub use gateway::Gateway;
 pub use issuer::Issuer;
 pub use mongo::Mongo;
 pub use postgres::Postgres;

@@ -11,20 +11,14 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
-use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
-use meshwork_api::meshwork::users::v1::{CreateUserRequest, SignInRequest, User};
-use tonic::Request;
-use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
+
+use crate::gateway::Gateway;
 
 /// How long the start may take.
 const START: Duration = Duration::from_secs(60);
 /// How long the stop may take after SIGTERM: a little more than the binary's own bound.
 const STOP: Duration = Duration::from_secs(40);
-
-/// The password of the customers that tests make.
-const PASSWORD: &str = "a password of ten or more";
 
 /// Settings under which tests aren't slowed down by the gateway's rate limit.
 pub const UNLIMITED: &[(&str, &str)] =
@@ -51,15 +45,7 @@ pub fn command(state: &Path) -> Command {
     command
 }
 
-/// A token, as the value of the header `authorization`.
-pub type Token = MetadataValue<Ascii>;
-
-/// A request with a token.
-pub fn with<T>(token: &Token, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", token.clone());
-    request
-}
+pub use crate::gateway::{Token, with};
 
 /// A running `meshwork up`. It is killed when it is dropped.
 pub struct Up {
@@ -87,7 +73,15 @@ impl Up {
     /// # Errors
     /// What it printed instead of getting ready.
     pub fn try_start(data: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
-        let mut starting = Self::spawn(data, settings);
+        Self::try_start_with(data, &[], settings)
+    }
+
+    /// As [`Up::try_start`], with more arguments.
+    ///
+    /// # Errors
+    /// As [`Up::try_start`].
+    pub fn try_start_with(data: &Path, args: &[&str], settings: &[(&str, &str)]) -> Result<Self, String> {
+        let mut starting = Self::spawn_with(data, args, settings);
         if starting.ready_by(Instant::now() + START) {
             return Ok(starting);
         }
@@ -101,8 +95,16 @@ impl Up {
     /// # Panics
     /// When the process can't be made.
     pub fn spawn(data: &Path, settings: &[(&str, &str)]) -> Self {
+        Self::spawn_with(data, &[], settings)
+    }
+
+    /// As [`Up::spawn`], with more arguments.
+    ///
+    /// # Panics
+    /// As [`Up::spawn`].
+    pub fn spawn_with(data: &Path, args: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = command(&data.join("state"));
-        command.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.join("data"));
+        command.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.join("data")).args(args);
         command.envs(settings.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, printed) = mpsc::channel();
@@ -196,49 +198,41 @@ impl Up {
         Endpoint::from_shared(target).unwrap().timeout(Duration::from_secs(30)).connect_lazy()
     }
 
-    /// A token of the staff account that the first start has made.
+    /// The shop behind its gateway.
+    pub fn gateway(&self) -> Gateway {
+        Gateway::new(self.address("gateway"), &self.data())
+    }
+
+    /// As [`Gateway::staff`].
     ///
     /// # Panics
     /// When it can't sign in.
     pub async fn staff(&self) -> Token {
-        let file = std::fs::read_to_string(self.data().join("credentials/staff.json")).unwrap();
-        let credentials: serde_json::Value = serde_json::from_str(&file).unwrap();
-        let text = |key: &str| credentials[key].as_str().unwrap().to_owned();
-        self.sign_in(&text("email"), &text("password")).await
+        self.gateway().staff().await
     }
 
-    /// A token for an e-mail address and its password.
+    /// As [`Gateway::sign_in`].
     ///
     /// # Panics
     /// When it can't sign in.
     pub async fn sign_in(&self, email: &str, password: &str) -> Token {
-        let request = SignInRequest { email: email.to_owned(), password: password.to_owned() };
-        let session = AuthServiceClient::new(self.channel()).sign_in(request).await.unwrap().into_inner();
-        format!("Bearer {}", session.access_token).parse().unwrap()
+        self.gateway().sign_in(email, password).await
     }
 
-    /// Makes a customer's account; returns its name.
+    /// As [`Gateway::sign_up`].
     ///
     /// # Panics
     /// When it can't sign up.
     pub async fn sign_up(&self, id: &str) -> String {
-        let user = User {
-            email: format!("{id}@example.com"),
-            display_name: format!("Customer {id}"),
-            password: PASSWORD.to_owned(),
-            ..User::default()
-        };
-        let request = CreateUserRequest { user: Some(user), user_id: id.to_owned(), ..CreateUserRequest::default() };
-        UserServiceClient::new(self.channel()).create_user(request).await.unwrap().into_inner().name
+        self.gateway().sign_up(id).await
     }
 
-    /// A new customer: the account's name, and a token.
+    /// As [`Gateway::customer`].
     ///
     /// # Panics
     /// When it can't sign up or sign in.
     pub async fn customer(&self, id: &str) -> (String, Token) {
-        let name = self.sign_up(id).await;
-        (name, self.sign_in(&format!("{id}@example.com"), PASSWORD).await)
+        self.gateway().customer(id).await
     }
 
     /// Runs a command of the same binary, with the same state folder, beside it.

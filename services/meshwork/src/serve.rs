@@ -1,6 +1,6 @@
 //! `meshwork serve`: one service.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use meshwork::server::ops::Ops;
 use meshwork_chassis::Health;
@@ -21,13 +21,13 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     let (settings, _) = load(args, &Flags::new())?;
     logs::start(&settings)?;
     let (listen, folder) = place(&settings, service);
-    // Services of one data folder run beside each other, but not beside an `up`, and each only once.
-    let _locks = match folder {
-        Some(folder) => {
-            Some((DataLock::take(&settings.data, Share::WithOthers)?, DataLock::take(folder, Share::Alone)?))
-        }
-        None => None,
+    // Services of one data folder run beside each other, but not beside an `up`, and each only once that keeps something
+    // there.
+    let _shared = match service {
+        ServiceName::Gateway => None,
+        _ => Some(DataLock::take(&settings.data, Share::WithOthers)?),
     };
+    let _alone = folder.map(|folder| DataLock::take(folder, Share::Alone)).transpose()?;
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
     let health = Health::new();
     let mut running = Running::new();
@@ -53,17 +53,17 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     }
 }
 
-/// Where a service listens, and its own folder.
+/// Where a service listens, and its own folder, unless all that it keeps is on servers: then it may run several times.
 fn place(settings: &Settings, service: ServiceName) -> (Listen, Option<&Path>) {
-    match service {
-        ServiceName::Users => (settings.users.listen.clone(), Some(settings.users.data.as_path())),
-        ServiceName::Products => (settings.products.listen.clone(), Some(settings.products.data.as_path())),
-        ServiceName::Orders => (settings.orders.listen.clone(), Some(settings.orders.data.as_path())),
-        ServiceName::Notifications => {
-            (settings.notifications.listen.clone(), Some(settings.notifications.data.as_path()))
-        }
-        ServiceName::Gateway => (settings.gateway.listen.clone(), None),
-    }
+    let Settings { users, products, orders, notifications, .. } = settings;
+    let (listen, folder, on_servers) = match service {
+        ServiceName::Users => (&users.listen, Some(&users.data), false),
+        ServiceName::Products => (&products.listen, Some(&products.data), products.is_on_servers()),
+        ServiceName::Orders => (&orders.listen, Some(&orders.data), orders.is_on_servers()),
+        ServiceName::Notifications => (&notifications.listen, Some(&notifications.data), notifications.is_on_servers()),
+        ServiceName::Gateway => (&settings.gateway.listen, None, true),
+    };
+    (listen.clone(), folder.filter(|_| !on_servers).map(PathBuf::as_path))
 }
 
 /// An address at which a listening port can be asked from this machine.

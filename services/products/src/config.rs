@@ -60,6 +60,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Whether all that the service keeps is on servers, so that it may run several times.
+    pub fn is_on_servers(&self) -> bool {
+        !self.postgres.url.expose().is_empty()
+    }
+
     /// Whether the values make sense.
     ///
     /// # Errors
