@@ -67,14 +67,24 @@ impl Consumer {
     /// to time, so that an owner which is in reach again does.
     pub async fn run(&self, shutdown: CancellationToken) {
         let mut backoff = Backoff::new();
-        while let Err(error) = self.bus.register(self.name, self.stream).await {
-            tracing::warn!(consumer = self.name, stream = self.stream, %error, "registering is tried again");
+        while let Err(problem) = self.begin().await {
+            tracing::warn!(consumer = self.name, stream = self.stream, problem, "registering is tried again");
             if !backoff.pause(&shutdown).await {
                 return;
             }
         }
         let partitions = join_all((0..self.bus.partitions()).map(|partition| self.run_partition(partition, &shutdown)));
         join(partitions, self.redrive(&shutdown)).await;
+    }
+
+    /// Makes the consumer known, and takes over what the release before has parked in the bus: before anything is tried again,
+    /// so that this is too.
+    async fn begin(&self) -> Result<(), String> {
+        self.bus.register(self.name, self.stream).await.map_err(|error| error.to_string())?;
+        for partition in 0..self.bus.partitions() {
+            self.take_parked_of_bus(partition).await?;
+        }
+        Ok(())
     }
 
     async fn run_partition(&self, partition: u16, shutdown: &CancellationToken) {
@@ -90,7 +100,6 @@ impl Consumer {
     /// Handles events until `shutdown`, or until the bus or the store of parked events fails.
     async fn follow(&self, partition: u16, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<(), String> {
         let mut beats = self.bus.beats(self.stream, partition);
-        self.take_parked_of_bus(partition).await?;
         self.rewind(partition).await?;
         loop {
             let asked = Instant::now();
@@ -148,7 +157,7 @@ impl Consumer {
         }
     }
 
-    /// Takes over what the release before has parked in the bus.
+    /// Takes over what the release before has parked in the bus, of a partition.
     async fn take_parked_of_bus(&self, partition: u16) -> Result<(), String> {
         let parked = self.bus.parked(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
         for (event, reason) in parked {

@@ -16,7 +16,8 @@ const PAGE: usize = 256;
 const MISSING: i64 = 10_000;
 /// How long one request for missing events may take.
 const FETCH: Duration = Duration::from_secs(5);
-/// How often their owner is asked before the aggregate is parked; once only while the owner was out of reach just now.
+/// How often their owner is asked before the aggregate is parked; once only while the owner was out of reach just now, or when
+/// it doesn't answer at all.
 const TRIES: u32 = 3;
 /// The pause between two of these tries.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -138,7 +139,11 @@ impl Delivery {
                     return Ok(events);
                 }
                 Ok(Err(error)) => problem = error,
-                Err(_) => problem = format!("no answer within {} s", FETCH.as_secs()),
+                Err(_) => {
+                    // Whoever waits behind this one has waited long enough.
+                    problem = format!("no answer within {} s", FETCH.as_secs());
+                    break;
+                }
             }
             if attempt < tries {
                 tokio::time::sleep(PAUSE).await;

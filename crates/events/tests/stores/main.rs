@@ -17,6 +17,7 @@ mod sqlite {
     meshwork_sql::dialect!(sqlite);
     mod appends;
     mod gate;
+    mod hanging;
     mod holes;
     mod ledger;
     mod letters;

@@ -14,6 +14,7 @@ use crate::feed::envelope;
 pub(crate) struct Owner {
     streams: Mutex<HashMap<String, i64>>,
     out_of_reach: AtomicBool,
+    hangs: AtomicBool,
     asked: AtomicU32,
 }
 
@@ -27,6 +28,11 @@ impl Owner {
         self.out_of_reach.store(is, Ordering::Relaxed);
     }
 
+    /// It doesn't answer.
+    pub(crate) fn hangs(&self, is: bool) {
+        self.hangs.store(is, Ordering::Relaxed);
+    }
+
     /// How often it was asked.
     pub(crate) fn asked(&self) -> u32 {
         self.asked.load(Ordering::Relaxed)
@@ -37,6 +43,9 @@ impl Owner {
 impl StreamReader for Owner {
     async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
         self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.hangs.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         if self.out_of_reach.load(Ordering::Relaxed) {
             return Err("it is out of reach".to_owned());
         }
