@@ -9,7 +9,8 @@
 mod names;
 
 pub use names::{
-    InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName, UserName,
+    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName,
+    UserName,
 };
 
 /// All files of the contracts and what they import, as an encoded `google.protobuf.FileDescriptorSet`.

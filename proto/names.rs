@@ -106,6 +106,10 @@ resource_name!(
     ProjectionName, "projections/", "", "projections/{projection}"
 );
 resource_name!(
+    /// An event that a service couldn't apply.
+    DeadLetterName, "deadLetters/", "", "deadLetters/{dead_letter}"
+);
+resource_name!(
     /// A message to a person.
     NotificationName, "notifications/", "", "notifications/{notification}"
 );

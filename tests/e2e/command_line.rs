@@ -259,14 +259,16 @@ fn help_and_completions_read_well() {
     let help = said(&["--help"]);
     assert!(help.starts_with("The Meshwork back end"), "{help}");
     assert!(!help.contains("--data"), "{help}");
-    for command in ["up", "serve", "demo", "projections", "config", "migrate", "healthcheck", "completions"] {
+    for command in
+        ["up", "serve", "demo", "projections", "deadletters", "config", "migrate", "healthcheck", "completions"]
+    {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
-    for command in ["up", "serve", "config", "migrate", "demo", "projections", "healthcheck"] {
+    for command in ["up", "serve", "config", "migrate", "demo", "projections", "deadletters", "healthcheck"] {
         let help = said(&[command, "--help"]);
         assert!(!help.starts_with("Where settings"), "{help}");
-        let takes = !["demo", "projections", "healthcheck"].contains(&command);
+        let takes = !["demo", "projections", "deadletters", "healthcheck"].contains(&command);
         assert_eq!(help.contains("--data") && help.contains("--config"), takes, "{command}: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

@@ -35,7 +35,11 @@ impl Processes {
         let mut addresses: Vec<_> = listeners.iter().map(|port| port.local_addr().unwrap().to_string()).collect();
         let ops = addresses.split_off(NAMES.len());
         let target = |name: &str| format!("dns:///{}", addresses[index(name)]);
-        let mut all = vec![("MESHWORK_ORDERS__PRODUCTS".to_owned(), target("products"))];
+        let mut all = vec![
+            ("MESHWORK_ORDERS__PRODUCTS".to_owned(), target("products")),
+            ("MESHWORK_PRODUCTS__ORDERS".to_owned(), target("orders")),
+            ("MESHWORK_NOTIFICATIONS__ORDERS".to_owned(), target("orders")),
+        ];
         for (name, address) in NAMES.iter().zip(&addresses) {
             let key = format!("MESHWORK_{}__", name.to_uppercase());
             all.push((format!("{key}LISTEN"), address.clone()));

@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
+use meshwork_api::meshwork::options::v1::Caller;
 use meshwork_testkit::Up;
 use meshwork_testkit::up::text;
+use prost_reflect::{DescriptorPool, Value};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 /// What the README's lines call, and where they find the data.
@@ -71,12 +73,21 @@ fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
     assert_eq!(missing, Vec::<String>::new(), "methods without a line");
 }
 
-/// All methods of the contracts, as `grpcurl` names them.
+/// All methods of the contracts, as `grpcurl` names them, but those that only services may call.
 fn methods() -> Vec<String> {
     let mut methods = Vec::new();
-    let set = prost_reflect::DescriptorPool::decode(meshwork_api::FILE_DESCRIPTOR_SET).unwrap();
+    let set = DescriptorPool::decode(meshwork_api::FILE_DESCRIPTOR_SET).unwrap();
+    let access = set.get_extension_by_name("meshwork.options.v1.access").unwrap();
+    let services_alone = Value::List(vec![Value::EnumNumber(Caller::Service.into())]);
     for service in set.services() {
-        methods.extend(service.methods().map(|method| format!("{}/{}", service.full_name(), method.name())));
+        for method in service.methods() {
+            let options = method.options();
+            let access = options.get_extension(&access);
+            let callers = access.as_message().unwrap().get_field_by_name("callers").unwrap();
+            if *callers != services_alone {
+                methods.push(format!("{}/{}", service.full_name(), method.name()));
+            }
+        }
     }
     assert!(methods.len() >= 25, "{methods:?}");
     methods

@@ -7,6 +7,7 @@ pub mod mongo;
 pub mod postgres;
 mod process;
 pub mod redis;
+pub mod smtp;
 mod status;
 pub mod up;
 
@@ -15,5 +16,6 @@ pub use mongo::Mongo;
 pub use postgres::Postgres;
 pub use process::freeze;
 pub use redis::Redis;
+pub use smtp::Smtp;
 pub use status::assert_small;
 pub use up::Up;

@@ -5,9 +5,16 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use meshwork::server::health::Check;
+pub use meshwork::server::health::Check;
+use meshwork_events::ConsumerState;
+
+use crate::echo::bounded;
+
+/// The most bytes of what a check says of parked events.
+const MAX_SENTENCE: usize = 400;
 
 /// A check of what belongs to this service alone, such as its database; without it the service isn't ready.
 pub fn own<T, F, E>(name: &str, of: T, ping: impl Fn(T) -> F + Send + Sync + 'static) -> Check
@@ -32,6 +39,28 @@ where
 /// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`.
 pub fn lag(name: &str, limit: Duration, behind: impl Fn() -> Duration + Send + Sync + 'static) -> Check {
     Check::lag(name, limit.as_secs_f64(), move || std::future::ready(Ok::<_, String>(behind().as_secs_f64())))
+}
+
+/// A check of what a consumer could not handle: the service is degraded while events are parked, and the check says of which
+/// aggregate the first one is.
+pub fn dead_letters(state: Arc<dyn ConsumerState>) -> Check {
+    Check::new("dead letters", move || {
+        let state = state.clone();
+        async move {
+            let parked = state.summary().await.map_err(|error| error.to_string())?;
+            match parked.first {
+                None => Ok(()),
+                Some((subject, reason)) => Err(bounded(
+                    format_args!(
+                        "{} events of {} aggregates are parked; the first is of {subject}: {reason}; `meshwork deadletters list` \
+                         shows them",
+                        parked.letters, parked.aggregates
+                    ),
+                    MAX_SENTENCE,
+                )),
+            }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,11 @@
 //! Settings that every service has.
 
+mod postgres;
+mod retention;
+
+pub use postgres::PostgresConfig;
+pub use retention::RetentionConfig;
+
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;

@@ -10,6 +10,8 @@
 //! | [`errors`] | statuses with their standard details, from one table per service |
 //! | [`echo`] | what callers have sent, cut to be shown in errors |
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
+//! | [`events`] | events for services that miss some, and those that could not be handled |
+//! | [`retention`] | removing what has done its work |
 //! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
 
@@ -23,10 +25,12 @@ pub mod consistency;
 pub mod echo;
 pub mod errors;
 pub mod etag;
+pub mod events;
 pub mod filter;
 pub mod mask;
 pub mod page;
 pub mod request;
+pub mod retention;
 pub mod server;
 pub mod validate;
 

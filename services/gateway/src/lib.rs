@@ -6,7 +6,9 @@
 //!
 //! Calls are passed on by the name of their method, without being decoded: messages, metadata, trailers and deadlines
 //! arrive as they were sent. Tokens are verified here, so that refused calls cost the services nothing, and again by
-//! the service, which trusts no gateway. Health mirrors that of the services; reflection shows them all.
+//! the service, which trusts no gateway. A service that several upstreams have is answered by the one that the metadata
+//! `meshwork-service` names; what only services may call is not offered. Health mirrors that of the services; reflection
+//! shows them all.
 //!
 //! | room | holds |
 //! |---|---|

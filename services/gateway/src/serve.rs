@@ -1,15 +1,13 @@
 //! The gateway as a whole.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshwork::server::health::ServingStatus;
-use meshwork_chassis::auth::{GrpcKeys, Verifier};
+use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use tokio::task::JoinSet;
 
-use crate::adapters::{BuiltIn, Channels, DOMAIN, Proxy, mirror};
+use crate::adapters::{BuiltIn, Channels, DOMAIN, Mirror, Proxy};
 use crate::app::App;
 use crate::config::Config;
 use crate::domain::Upstream;
@@ -31,22 +29,17 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+        // What only services may call is unknown here, to everybody.
+        .access(AccessTable::from_contracts().without_internal().layers())
         .show(services.iter().map(|(name, _)| name.clone()))
         .limit_by_address(refusals)
         .limit_by_principal(calls)
         .fallback(Proxy::new(app, channels.clone()));
 
     let mut tasks = JoinSet::new();
-    let mut behind = BTreeMap::<Upstream, Vec<String>>::new();
-    for (service, upstream) in services {
-        // Known from the first moment: a probe of a name that the port doesn't know is an error.
-        health.set(&service, ServingStatus::NotServing);
-        behind.entry(upstream).or_default().push(service);
-    }
-    for (upstream, services) in behind {
-        if let Some(channel) = channels.get(&upstream) {
-            tasks.spawn(mirror(services, channel.clone(), health.clone(), stop.clone()));
-        }
+    let mirror = Mirror::new(services, health);
+    for (upstream, channel) in channels {
+        tasks.spawn(Arc::clone(&mirror).follow(upstream, channel, stop.clone()));
     }
     // The users service may be down while others are up: the gateway is ready before it can verify tokens.
     tasks.spawn(server::keep_keys(verifier, stop.clone()));

@@ -27,14 +27,19 @@ pub struct SettingsArgs {
     /// Keep the orders' events on this MongoDB, mongodb://… (a password is better set by MESHWORK_ORDERS__MONGO__URI)
     #[arg(long, value_name = "URL")]
     pub mongo: Option<String>,
-    /// Keep the lists of orders on this PostgreSQL, postgres://… (a password is better set by MESHWORK_ORDERS__POSTGRES__URL)
+    /// Keep products and their stock, the lists of orders, and notifications on this PostgreSQL, postgres://… (a password is
+    /// better set by MESHWORK_PRODUCTS__POSTGRES__URL, MESHWORK_ORDERS__POSTGRES__URL, MESHWORK_NOTIFICATIONS__POSTGRES__URL)
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
+    /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by
+    /// MESHWORK_NOTIFICATIONS__SMTP__URL)
+    #[arg(long, value_name = "URL")]
+    pub smtp: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run everything in this process, on embedded stores
+    /// Run everything in this process, on embedded stores unless told otherwise
     Up(UpArgs),
     /// Run one service
     Serve {
@@ -47,6 +52,9 @@ pub enum Command {
     Demo(DemoArgs),
     /// See how what is made of events is, make it anew, take that back
     Projections(ProjectionsArgs),
+    /// See the events that services couldn't apply, apply them again, give them up
+    #[command(name = "deadletters")]
+    DeadLetters(DeadLettersArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
@@ -92,10 +100,10 @@ pub struct DemoArgs {
     pub output: Output,
 }
 
+// No doc comment, for the same reason as above.
+// Whose gateway, by which account, and how answers are printed.
 #[derive(Debug, Args)]
-pub struct ProjectionsArgs {
-    #[command(subcommand)]
-    pub command: ProjectionsCommand,
+pub struct AdminArgs {
     /// The gateway
     #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     pub target: String,
@@ -105,6 +113,14 @@ pub struct ProjectionsArgs {
     /// How to print what there is
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct ProjectionsArgs {
+    #[command(subcommand)]
+    pub command: ProjectionsCommand,
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -134,6 +150,77 @@ pub enum ProjectionsCommand {
         /// The stream, such as `orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d`
         stream: String,
     },
+}
+
+#[derive(Debug, Args)]
+pub struct DeadLettersArgs {
+    #[command(subcommand)]
+    pub command: DeadLettersCommand,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DeadLettersCommand {
+    /// List the events that are parked, each with why
+    List {
+        /// The service that couldn't apply them; all three when left out
+        #[arg(long)]
+        service: Option<Consuming>,
+        /// Only those of one aggregate, such as `orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d`
+        #[arg(long)]
+        subject: Option<String>,
+    },
+    /// Show all of one, with what its event says
+    Show {
+        /// The dead letter, as `list` names it, with or without `deadLetters/`
+        name: String,
+        /// The service that couldn't apply it
+        #[arg(long)]
+        service: Consuming,
+    },
+    /// Apply the parked events of an aggregate again, from the first one on; the exit code is 0 when none is left
+    Redrive {
+        /// A dead letter of the aggregate, as `list` names it, with or without `deadLetters/`
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        name: Option<String>,
+        /// Those of all aggregates
+        #[arg(long)]
+        all: bool,
+        /// The service that couldn't apply them
+        #[arg(long)]
+        service: Consuming,
+    },
+    /// Give an event up for good, and what is missing before it, and apply what is parked behind it in its aggregate
+    Discard {
+        /// The dead letter, as `list` names it, with or without `deadLetters/`
+        name: String,
+        /// The service that couldn't apply it
+        #[arg(long)]
+        service: Consuming,
+    },
+}
+
+/// A service that consumes events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Consuming {
+    Products,
+    Orders,
+    Notifications,
+}
+
+impl Consuming {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Products, Self::Orders, Self::Notifications];
+
+    /// The service's word, as the gateway knows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Products => "products",
+            Self::Orders => "orders",
+            Self::Notifications => "notifications",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -169,12 +256,33 @@ impl ServiceName {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     use super::Cli;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_redrive_is_of_one_letter_or_of_all() {
+        let parsed = |args: &[&str]| Cli::try_parse_from([&["meshwork", "deadletters"], args].concat());
+        for good in [
+            &["redrive", "7f1c", "--service", "orders"][..],
+            &["redrive", "--all", "--service", "products", "--output", "json"],
+            &["list", "--target", "http://shop:8080"],
+        ] {
+            parsed(good).unwrap();
+        }
+        for bad in [
+            &["redrive", "--service", "orders"][..],
+            &["redrive", "7f1c", "--all", "--service", "orders"],
+            &["redrive", "--all"],
+            &["show", "7f1c"],
+            &["list", "--service", "users"],
+        ] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
     }
 }

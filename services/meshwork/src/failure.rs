@@ -16,6 +16,11 @@ impl Failure {
     pub fn new(sentence: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { sentence: sentence.into(), hint: hint.into() }
     }
+
+    /// What went wrong.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
 }
 
 impl From<ServeError> for Failure {

@@ -2,8 +2,10 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+mod admin;
 mod cli;
 mod config;
+mod deadletters;
 mod demo;
 mod failure;
 mod health;
@@ -51,6 +53,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Serve { service, settings } => serve::run(&settings, service).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Projections(args) => projections::run(args).await,
+            Command::DeadLetters(args) => deadletters::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,

@@ -46,7 +46,9 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
     let credentials = settings.users.credentials.join("staff.json");
     let data = settings.data.clone();
-    let places = meshwork_orders::places(&settings.orders);
+    let mut places = vec![("products", meshwork_products::place(&settings.products))];
+    places.extend(meshwork_orders::places(&settings.orders));
+    places.extend(meshwork_notifications::places(&settings.notifications));
 
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
@@ -130,6 +132,8 @@ fn bind(settings: &mut Settings, origins: &Figment) -> Result<(), Failure> {
         auth.users.clone_from(&users);
     }
     settings.orders.products.clone_from(&products);
+    settings.products.orders.clone_from(&orders);
+    settings.notifications.orders.clone_from(&orders);
     settings.gateway.upstreams.users = users;
     settings.gateway.upstreams.products = products;
     settings.gateway.upstreams.orders = orders;
@@ -165,6 +169,8 @@ fn refuse_targets(settings: &Settings) -> Result<(), Failure> {
             ("notifications.auth.users", settings.notifications.auth.users.clone()),
             ("gateway.auth.users", settings.gateway.auth.users.clone()),
             ("orders.products", orders.products.clone()),
+            ("products.orders", settings.products.orders.clone()),
+            ("notifications.orders", settings.notifications.orders.clone()),
             ("gateway.upstreams.users", upstreams.users.clone()),
             ("gateway.upstreams.products", upstreams.products.clone()),
             ("gateway.upstreams.orders", upstreams.orders.clone()),

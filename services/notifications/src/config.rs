@@ -1,10 +1,12 @@
 //! Settings.
 
+mod smtp;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig, RetentionConfig};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use crate::domain::Freshness;
 
 /// In seconds.
 const DAY: u64 = 24 * 60 * 60;
+pub use self::smtp::SmtpConfig;
 
 /// The settings of the notifications service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -21,7 +24,7 @@ const DAY: u64 = 24 * 60 * 60;
 pub struct Config {
     /// Where the service listens.
     pub listen: Listen,
-    /// The folder of this service: its database, and the letters in `mail/`.
+    /// The folder of this service: its database and, without a mail server, the letters in `mail/`.
     pub data: PathBuf,
     /// The folder of the event bus.
     pub bus: PathBuf,
@@ -47,6 +50,17 @@ pub struct Config {
     pub max_event_age: Duration,
     /// Whether events from before the service's first start are mailed about.
     pub mail_old_events: bool,
+    /// The mail server; without one, letters lie in the folder.
+    pub smtp: SmtpConfig,
+    /// Where notifications are, if not in the folder.
+    pub postgres: PostgresConfig,
+    /// For how long it is kept which events of an aggregate were noted, after the last of them. An aggregate that is silent for
+    /// longer is taken for one whose events were all missed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub inbox_retention: Duration,
+    /// The orders service, for events that were missed: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
+    pub orders: String,
 }
 
 impl Default for Config {
@@ -63,6 +77,10 @@ impl Default for Config {
             retention: Duration::from_secs(90 * DAY),
             max_event_age: Duration::from_secs(7 * DAY),
             mail_old_events: false,
+            smtp: SmtpConfig::default(),
+            postgres: PostgresConfig::default(),
+            inbox_retention: RetentionConfig::default().inbox,
+            orders: "http://127.0.0.1:8083".to_owned(),
         }
     }
 }
@@ -79,13 +97,15 @@ impl Config {
             ("lease", self.lease, 20 * second, hour, "20s to 1h"),
             ("retention", self.retention, hour, 3650 * day, "1h to 3650 days"),
             ("max_event_age", self.max_event_age, 60 * second, 3650 * day, "1m to 3650 days"),
+            ("inbox_retention", self.inbox_retention, 30 * day, 3650 * day, "30 to 3650 days"),
         ] {
             if value < least || value > most {
                 let shown = humantime_serde::re::humantime::format_duration(value);
                 return Err(ServeError::new(format!("notifications.{key} is {shown}"), format!("it must be {right}")));
             }
         }
-        Ok(())
+        self.smtp.check()?;
+        self.postgres.check("notifications")
     }
 
     /// What the use cases go by.

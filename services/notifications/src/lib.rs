@@ -15,7 +15,7 @@
 //! | [`domain`] | notifications and their states, occasions and the letters that go with them |
 //! | [`app`] | the use cases: note an event, send what is due, send again, delete what is old, list, get |
 //! | [`ports`] | what they need: a store, recipients, a mail system, a clock |
-//! | [`adapters`] | gRPC, SQLite and PostgreSQL, `.eml` files, the consumer of events |
+//! | [`adapters`] | gRPC, SQLite and PostgreSQL, SMTP, `.eml` files, the consumer of events |
 
 pub mod adapters;
 pub mod app;
@@ -26,5 +26,6 @@ mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use config::Config;
+pub use adapters::stores::places;
+pub use config::{Config, SmtpConfig};
 pub use serve::{migrate, serve};

@@ -9,7 +9,7 @@ use meshwork_chassis::page::{Page, PageRequest};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Freshness, Notice, Notification, Outcome, State};
+use crate::domain::{Content, Freshness, Notice, Notification, Outcome, State};
 
 /// An event that has come, and where it stands in the history of what it happened to (NT-5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -166,13 +166,13 @@ pub struct Letter {
     pub to: Recipient,
     /// The subject line.
     pub subject: String,
-    /// The text.
-    pub body: String,
+    /// What it tells.
+    pub body: Content,
     /// When it is sent.
     pub date: OffsetDateTime,
 }
 
-/// Why a letter was not taken; the cause, for the log.
+/// Why a letter was not taken; the cause, for the log: it names no person, no address and no secret.
 #[derive(Debug, thiserror::Error)]
 pub enum MailError {
     /// It may work later.
@@ -191,4 +191,14 @@ pub trait Mailer: Send + Sync + 'static {
     /// # Errors
     /// See [`MailError`].
     async fn send(&self, letter: Letter) -> Result<(), MailError>;
+
+    /// Removes some of the letters that it keeps itself from before `older_than`, and returns how many. One call looks at
+    /// a bounded number of letters, and the next one goes on where it ended. Most mail systems keep none.
+    ///
+    /// # Errors
+    /// When what is kept can't be read or removed.
+    async fn prune(&self, older_than: OffsetDateTime) -> Result<u64, MailError> {
+        let _ = older_than;
+        Ok(0)
+    }
 }

@@ -1,19 +1,17 @@
 //! Settings.
 
 mod mongo;
-mod postgres;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::ClientConfig;
-use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig};
 use meshwork_chassis::server::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::mongo::MongoConfig;
-pub use self::postgres::PostgresConfig;
 
 /// How many partitions the event store has: as many as a stream of the bus. A store keeps the number it was made with.
 pub(crate) const PARTITIONS: u16 = 4;
@@ -87,7 +85,7 @@ impl Config {
             }
         }
         self.mongo.check()?;
-        self.postgres.check()
+        self.postgres.check("orders")
     }
 }
 

@@ -25,11 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::ProjectionName;
+use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
+use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionServiceServer;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
+use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, ServeError, listen};
 use meshwork_chassis::{CancellationToken, Health, SystemClock, compressed};
 use meshwork_events::{Consumer, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
@@ -48,8 +51,9 @@ pub use crate::adapters::stores::places;
 use crate::adapters::stores::{self, Stores};
 use crate::adapters::watchdog;
 use crate::app::App;
-pub use crate::config::{Config, MongoConfig, PostgresConfig};
+pub use crate::config::{Config, MongoConfig};
 use crate::ports::Projection;
+pub use meshwork_chassis::config::PostgresConfig;
 
 /// The id of the projection that lists read.
 const PROJECTION: &str = "orders";
@@ -79,6 +83,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
     let products = identity.channel(config.client.channel("orders.products", &config.products)?);
+    // The events of reservations and products, for when some are missed.
+    let owners = GrpcEventSources::new().source("reservations", products.clone()).source("products", products.clone());
     let app = App {
         store: Arc::new(EventOrderStore::new(store.clone()).with_snapshots(snapshots)),
         read_model: lists,
@@ -99,8 +105,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
-    let relay = Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", is_public)), bus.clone(), "orders");
-    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(StockEvents::new(app.clone(), inbox.clone())), inbox);
+    let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
+    let relay = Relay::new(source.clone(), bus.clone(), "orders");
+    let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
+    let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone()).backfill(Arc::new(owners));
+    health.check(checks::dead_letters(inbox));
+    let redriver = consumer.redriver();
     let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));
     health.check(checks::lag("relay", LAG, move || relayed.lag()));
     health.check(checks::lag("consumer of products", LAG, move || consumed.lag()));
@@ -117,7 +127,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))))
-        .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))));
+        .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))))
+        .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(source, DOMAIN))))
+        .add_service(compressed!(DeadLetterServiceServer::new(DeadLetterGrpc::new(redriver, "orders", DOMAIN))));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig, RetentionConfig};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,8 +23,14 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How its port serves.
     pub server: ServerConfig,
+    /// Where the catalogue and the inventory are, if not in the folder.
+    pub postgres: PostgresConfig,
+    /// For how long it keeps what has done its work.
+    pub retention: RetentionConfig,
     /// How this service calls others.
     pub client: ClientConfig,
+    /// The orders service, for events that were missed: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
+    pub orders: String,
     /// How long pieces are held for an order that isn't confirmed, such as `10m`.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -43,7 +49,10 @@ impl Default for Config {
             bus: PathBuf::from("data/bus"),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
+            postgres: PostgresConfig::default(),
+            retention: RetentionConfig::default(),
             client: ClientConfig::default(),
+            orders: "http://127.0.0.1:8083".to_owned(),
             reservation_ttl: Duration::from_secs(10 * 60),
             sweep_interval: Duration::from_secs(1),
         }
@@ -56,6 +65,8 @@ impl Config {
     /// # Errors
     /// A sentence that names the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ServeError> {
+        self.postgres.check("products")?;
+        self.retention.check("products")?;
         self.hold().map(drop)
     }
 

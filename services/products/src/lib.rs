@@ -8,8 +8,8 @@
 //! |---|---|
 //! | [`domain`] | products, stocks and the machine of reservations, as plain functions |
 //! | [`app`] | the use cases |
-//! | [`ports`] | what they need: a catalogue, an inventory, a clock |
-//! | [`adapters`] | gRPC, the events of orders, the sweeper, SQLite |
+//! | [`ports`] | what they need: a catalogue and an inventory |
+//! | [`adapters`] | gRPC, the events of orders, the sweeper, the stores in SQLite and PostgreSQL |
 //! | `testing` | (a feature) the suite that every adapter of the stores passes |
 
 pub mod adapters;
@@ -21,5 +21,6 @@ mod serve;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use adapters::stores::place;
 pub use config::Config;
 pub use serve::{migrate, serve};

@@ -2,12 +2,10 @@
 
 use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
-pub use meshwork_chassis::Clock;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
-use time::OffsetDateTime;
 
-use crate::domain::{Input, Product, ProductChange, Refusal, Reservation, State, Stock, StockChange};
+use crate::domain::{Input, NewProduct, Product, ProductChange, Refusal, Reservation, State, Stock, StockChange};
 
 /// A store has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -42,14 +40,15 @@ pub struct Answer<T> {
     pub replayed: bool,
 }
 
-/// Keeps the products. What it changes, it announces: each change and its event are written together.
+/// Keeps the products. What it changes, it announces: each change and its event are written together. All times are by its
+/// own clock.
 #[async_trait]
 pub trait Catalogue: Send + Sync + 'static {
     /// Adds a product, with no stock.
     ///
     /// # Errors
     /// [`Refusal::ProductIdTaken`] for an id that is or was in use; see [`StoreError`].
-    async fn create(&self, product: Product, request: Option<RequestKey>) -> Result<Answer<Product>, StoreError>;
+    async fn create(&self, product: NewProduct, request: Option<RequestKey>) -> Result<Answer<Product>, StoreError>;
 
     /// Changes a product, if it has the version `expected`.
     ///
@@ -60,14 +59,13 @@ pub trait Catalogue: Send + Sync + 'static {
         name: ProductName,
         change: ProductChange,
         expected: Option<i64>,
-        now: OffsetDateTime,
     ) -> Result<Product, StoreError>;
 
     /// Removes a product from sale, if it has the version `expected`. Its id stays taken.
     ///
     /// # Errors
     /// As [`Product::deleted`]; see [`StoreError`].
-    async fn delete(&self, name: ProductName, expected: Option<i64>, now: OffsetDateTime) -> Result<(), StoreError>;
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError>;
 
     /// The products of these names, in the names' order.
     ///
@@ -127,7 +125,7 @@ pub struct ReservationFilter {
 /// Keeps the stocks and the reservations.
 ///
 /// What it changes for an order is one transaction: the note that the event was applied, the pieces, the ledger, the
-/// reservation and what it tells the world.
+/// reservation and what it tells the world. All times are by its own clock, which all instances of the service share.
 #[async_trait]
 pub trait Inventory: Send + Sync + 'static {
     /// A product's stock.
@@ -145,26 +143,25 @@ pub trait Inventory: Send + Sync + 'static {
         product: ProductName,
         change: StockChange,
         request: Option<RequestKey>,
-        now: OffsetDateTime,
     ) -> Result<Answer<Stock>, StoreError>;
 
     /// Does what [`transition`](crate::domain::transition) decides about the event, once, however often it comes.
     ///
     /// # Errors
     /// See [`StoreError`]; nothing was changed then.
-    async fn apply(&self, event: OrderEvent, now: OffsetDateTime) -> Result<Applied, StoreError>;
+    async fn apply(&self, event: OrderEvent) -> Result<Applied, StoreError>;
 
     /// The orders whose held reservations are past their time, longest first; at most `limit`.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn due(&self, now: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError>;
+    async fn due(&self, limit: usize) -> Result<Vec<OrderName>, StoreError>;
 
-    /// Lets an order's held pieces go if their time is over; returns whether it was.
+    /// Lets an order's held pieces go if their time is over and nobody else is at the reservation; returns whether it did.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn expire(&self, order: OrderName, now: OffsetDateTime) -> Result<bool, StoreError>;
+    async fn expire(&self, order: OrderName) -> Result<bool, StoreError>;
 
     /// Reservations, newest first.
     ///

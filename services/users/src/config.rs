@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::config::{AuthConfig, Listen, RetentionConfig};
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How its port serves.
     pub server: ServerConfig,
+    /// For how long it keeps what has done its work.
+    pub retention: RetentionConfig,
     /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -44,6 +46,7 @@ impl Default for Config {
             credentials: "data/credentials".into(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
+            retention: RetentionConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
         }
@@ -75,7 +78,7 @@ impl Config {
                 ));
             }
         }
-        Ok(())
+        self.retention.check("users")
     }
 }
 

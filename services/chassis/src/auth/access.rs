@@ -50,6 +50,14 @@ impl AccessTable {
         Self { methods }
     }
 
+    /// Without the methods that admit other services and nobody else: a port for everybody doesn't offer them.
+    #[must_use]
+    pub fn without_internal(mut self) -> Self {
+        // One that names no caller stays, so that it is refused.
+        self.methods.retain(|_, callers| callers.is_empty() || callers.iter().any(|caller| *caller != Caller::Service));
+        self
+    }
+
     /// The callers that the method at `path` admits; `None` when there is no such method in our contracts.
     pub fn callers(&self, path: &str) -> Option<&[Caller]> {
         self.methods.get(path).map(Vec::as_slice)
@@ -114,6 +122,20 @@ mod tests {
         let table = AccessTable::from_contracts();
         assert_eq!(table.closed().collect::<Vec<_>>(), Vec::<&str>::new());
         assert!(table.services().contains(&"meshwork.orders.v1.OrderService".to_owned()));
+    }
+
+    #[test]
+    fn what_only_services_may_call_can_be_left_out() {
+        let kinds = [&[][..], &[Caller::Service], &[Caller::Service, Caller::Staff], &[Caller::Anyone]];
+        let methods = kinds.into_iter().enumerate().map(|(at, callers)| (format!("/shop/{at}"), callers.to_vec()));
+        let table = AccessTable { methods: methods.collect() }.without_internal();
+        let left = (0..4).filter(|at| table.callers(&format!("/shop/{at}")).is_some());
+        assert_eq!(left.collect::<Vec<_>>(), [0, 2, 3]);
+
+        let table = AccessTable::from_contracts().without_internal();
+        assert_eq!(table.callers("/meshwork.admin.v1.EventSourceService/ReadStream"), None);
+        assert!(!table.services().contains(&"meshwork.admin.v1.EventSourceService".to_owned()));
+        assert!(table.callers("/meshwork.orders.v1.OrderService/GetOrder").is_some());
     }
 
     /// Each of these services has a test `every_method_for_owners_refuses_another_customer` over [`AccessTable::owned`].

@@ -5,8 +5,9 @@ use std::time::Duration;
 use meshwork_chassis::echo::echo;
 use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
-use crate::domain::Upstream;
+use crate::domain::{SERVICE, Upstream};
 
 /// The `domain` of the gateway's errors.
 pub const DOMAIN: &str = "gateway.meshwork.dev";
@@ -15,6 +16,11 @@ const METHOD_UNKNOWN: ErrorKind = ErrorKind::new(
     "METHOD_UNKNOWN",
     Code::Unimplemented,
     "No service behind the gateway has this method. Reflection lists those that there are.",
+);
+const SERVICE_REQUIRED: ErrorKind = ErrorKind::new(
+    "SERVICE_REQUIRED",
+    Code::InvalidArgument,
+    "The metadata meshwork-service must say, once, which service is meant; BadRequest lists those that answer this method.",
 );
 const UPSTREAM_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
     "UPSTREAM_UNAVAILABLE",
@@ -40,6 +46,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::KEYS_UNAVAILABLE,
     &errors::NOT_ALLOWED,
     &METHOD_UNKNOWN,
+    &SERVICE_REQUIRED,
     &UPSTREAM_UNAVAILABLE,
     &UPSTREAM_TOO_SLOW,
     &UPSTREAM_LIMIT,
@@ -49,6 +56,21 @@ pub const TABLE: &[&ErrorKind] = &[
 pub fn method_unknown(path: &str) -> Status {
     let path = echo(path).to_string();
     METHOD_UNKNOWN.status(DOMAIN, format_args!("there is no method {path}"), &[("path", &path)])
+}
+
+/// The call doesn't say, by [`SERVICE`], which of `upstreams` it means. What it says instead is not shown.
+pub fn service_required(upstreams: &[Upstream]) -> Status {
+    let right = match upstreams {
+        [only] => format!("must be {}, or be left out", only.as_str()),
+        _ => {
+            let names: Vec<_> = upstreams.iter().map(|upstream| upstream.as_str()).collect();
+            format!("must be there once, and be one of {}", names.join(", "))
+        }
+    };
+    let message = format!("the metadata {SERVICE} {right}");
+    let mut details = SERVICE_REQUIRED.details(DOMAIN, &[("field", SERVICE)]);
+    details.add_bad_request_violation(SERVICE, right);
+    Status::with_error_details(SERVICE_REQUIRED.code, message, details)
 }
 
 /// The service can't be reached, or broke off.

@@ -8,5 +8,5 @@ mod proxy;
 
 pub use contracts::BuiltIn;
 pub use errors::{DOMAIN, TABLE};
-pub use health::mirror;
+pub use health::Mirror;
 pub use proxy::{Channels, Proxy};

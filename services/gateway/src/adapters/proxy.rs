@@ -14,9 +14,9 @@ use tonic::body::Body;
 use tower::Service;
 
 use super::body::Answer;
-use super::errors::{method_unknown, of_mesh, upstream_unavailable};
+use super::errors::{method_unknown, of_mesh, service_required, upstream_unavailable};
 use crate::app::App;
-use crate::domain::{Route, Upstream};
+use crate::domain::{SERVICE, Upstream};
 
 /// Headers that belong to a connection and not to a call (RFC 9110, 7.6.1). `te` goes too, unless it says `trailers`.
 const HOP_BY_HOP: [HeaderName; 6] = [
@@ -65,12 +65,16 @@ impl Service<Request<Body>> for Proxy {
 impl Routed {
     async fn pass(&self, mut request: Request<Body>) -> Response<Body> {
         let path = request.uri().path();
-        let Some(Route { upstream }) = self.app.find_route(path) else {
+        let Some(route) = self.app.find_route(path) else {
             return method_unknown(path).into_http();
         };
+        let named = request.headers().get_all(SERVICE).iter().map(HeaderValue::as_bytes);
+        let Some(upstream) = route.choose(named) else { return service_required(route.upstreams).into_http() };
         let Some(channel) = self.channels.get(&upstream) else { return upstream_unavailable(upstream).into_http() };
         *request.version_mut() = Version::HTTP_2;
         drop_hop_by_hop(request.headers_mut());
+        // It was said to the gateway.
+        request.headers_mut().remove(SERVICE);
 
         match channel.clone().call(request).await {
             Ok(mut response) => {

@@ -2,4 +2,4 @@
 
 mod routes;
 
-pub use routes::{Method, Route, RouteTable, Upstream};
+pub use routes::{Method, Route, RouteTable, SERVICE, Upstream};

@@ -1,6 +1,19 @@
-//! Routes: from a method to the service that answers it.
+//! Routes: from a method to the upstream that answers it.
 
 use std::collections::{BTreeMap, HashMap};
+
+/// The request metadata by which a caller names the upstream that it means, where several answer a service.
+pub const SERVICE: &str = "meshwork-service";
+
+/// The package of what administers services.
+const ADMIN: &str = "meshwork.admin.";
+
+/// Who answers the services of [`ADMIN`]: what is there is no upstream's own.
+const ADMINISTERED: [(&str, &[Upstream]); 2] = [
+    ("DeadLetterService", &[Upstream::Products, Upstream::Orders, Upstream::Notifications]),
+    // Only the orders are projected from events.
+    ("ProjectionService", &[Upstream::Orders]),
+];
 
 /// A service behind the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,14 +42,16 @@ impl Upstream {
         }
     }
 
-    /// The service that answers the methods of a package of the contracts, such as `meshwork.users.v1`.
-    fn of_package(package: &str) -> Option<Self> {
-        let (name, _version) = package.strip_prefix("meshwork.")?.split_once('.')?;
-        // Only the orders are projected from events; what administers projections is answered there.
-        if name == "admin" {
-            return Some(Self::Orders);
+    /// The upstreams that answer a service of a package of the contracts, such as `UserService` of `meshwork.users.v1`;
+    /// none when nobody does.
+    fn of_service(package: &str, service: &str) -> &'static [Self] {
+        if package.starts_with(ADMIN) {
+            let administered = ADMINISTERED.iter().find(|(name, _)| *name == service);
+            return administered.map_or(&[], |(_, upstreams)| upstreams);
         }
-        Self::ALL.into_iter().find(|upstream| upstream.as_str() == name)
+        let name = package.strip_prefix("meshwork.").and_then(|rest| rest.split_once('.')).map(|(name, _version)| name);
+        let own = Self::ALL.iter().find(|upstream| Some(upstream.as_str()) == name);
+        own.map_or(&[], std::slice::from_ref)
     }
 }
 
@@ -51,11 +66,30 @@ pub struct Method {
     pub name: String,
 }
 
+impl Method {
+    /// Its path, `/package.Service/Method`.
+    pub fn path(&self) -> String {
+        format!("/{}.{}/{}", self.package, self.service, self.name)
+    }
+}
+
 /// How a method is passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// Where it goes.
-    pub upstream: Upstream,
+    /// Where it may go; there is at least one.
+    pub upstreams: &'static [Upstream],
+}
+
+impl Route {
+    /// Where a call goes whose caller has `named` upstreams by [`SERVICE`]: to the named one, or to the only one when none
+    /// is named. `None` when that isn't one.
+    pub fn choose<'n>(self, mut named: impl Iterator<Item = &'n [u8]>) -> Option<Upstream> {
+        match (named.next(), named.next(), self.upstreams) {
+            (None, _, [only]) => Some(*only),
+            (Some(name), None, all) => all.iter().copied().find(|upstream| upstream.as_str().as_bytes() == name),
+            _ => None,
+        }
+    }
 }
 
 /// All routes.
@@ -63,17 +97,19 @@ pub struct Route {
 pub struct RouteTable {
     /// By path, `/package.Service/Method`.
     methods: HashMap<String, Route>,
-    services: BTreeMap<String, Upstream>,
+    services: BTreeMap<String, &'static [Upstream]>,
 }
 
 impl RouteTable {
-    /// The routes of those `methods` that a service answers.
+    /// The routes of those `methods` that an upstream answers.
     pub fn new(methods: impl IntoIterator<Item = Method>) -> Self {
         let mut table = Self::default();
-        for Method { package, service, name } in methods {
-            let Some(upstream) = Upstream::of_package(&package) else { continue };
-            table.methods.insert(format!("/{package}.{service}/{name}"), Route { upstream });
-            table.services.insert(format!("{package}.{service}"), upstream);
+        for method in methods {
+            let upstreams = Upstream::of_service(&method.package, &method.service);
+            if !upstreams.is_empty() {
+                table.methods.insert(method.path(), Route { upstreams });
+                table.services.insert(format!("{}.{}", method.package, method.service), upstreams);
+            }
         }
         table
     }
@@ -83,15 +119,17 @@ impl RouteTable {
         self.methods.get(path).copied()
     }
 
-    /// The full names of the services, each with where it is, in order of their names.
-    pub fn services(&self) -> impl Iterator<Item = (&str, Upstream)> {
-        self.services.iter().map(|(name, upstream)| (name.as_str(), *upstream))
+    /// The full names of the services, each with the upstreams that have it, in order of their names.
+    pub fn services(&self) -> impl Iterator<Item = (&str, &'static [Upstream])> {
+        self.services.iter().map(|(name, upstreams)| (name.as_str(), *upstreams))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ALL_OF_DEAD_LETTERS: &[Upstream] = &[Upstream::Products, Upstream::Orders, Upstream::Notifications];
 
     fn method(package: &str, service: &str, name: &str) -> Method {
         Method { package: package.to_owned(), service: service.to_owned(), name: name.to_owned() }
@@ -103,18 +141,24 @@ mod tests {
             method("meshwork.users.v1", "UserService", "GetUser"),
             method("meshwork.orders.v2", "OrderService", "WatchOrder"),
             method("meshwork.admin.v1", "ProjectionService", "GetProjection"),
+            method("meshwork.admin.v1", "DeadLetterService", "ListDeadLetters"),
+            method("meshwork.admin.v1", "OtherService", "Get"),
             method("meshwork.orderss.v1", "OrderService", "GetOrder"),
+            method("meshwork.orders", "OrderService", "GetOrder"),
             method("other.users.v1", "UserService", "GetUser"),
         ]);
-        let route = |upstream| Some(Route { upstream });
-        assert_eq!(table.find("/meshwork.users.v1.UserService/GetUser"), route(Upstream::Users));
-        assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(Upstream::Orders));
-        assert_eq!(table.find("/meshwork.admin.v1.ProjectionService/GetProjection"), route(Upstream::Orders));
+        let route = |upstreams| Some(Route { upstreams });
+        assert_eq!(table.find("/meshwork.users.v1.UserService/GetUser"), route(&[Upstream::Users]));
+        assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(&[Upstream::Orders]));
+        assert_eq!(table.find("/meshwork.admin.v1.ProjectionService/GetProjection"), route(&[Upstream::Orders]));
+        assert_eq!(table.find("/meshwork.admin.v1.DeadLetterService/ListDeadLetters"), route(ALL_OF_DEAD_LETTERS));
         for path in [
             "/meshwork.users.v1.UserService/GetUsers",
             "/meshwork.users.v1.UserService/GetUser/",
             "meshwork.users.v1.UserService/GetUser",
+            "/meshwork.admin.v1.OtherService/Get",
             "/meshwork.orderss.v1.OrderService/GetOrder",
+            "/meshwork.orders.OrderService/GetOrder",
             "/other.users.v1.UserService/GetUser",
             "/",
             "",
@@ -125,10 +169,28 @@ mod tests {
         assert_eq!(
             services,
             [
-                ("meshwork.admin.v1.ProjectionService", Upstream::Orders),
-                ("meshwork.orders.v2.OrderService", Upstream::Orders),
-                ("meshwork.users.v1.UserService", Upstream::Users)
+                ("meshwork.admin.v1.DeadLetterService", ALL_OF_DEAD_LETTERS),
+                ("meshwork.admin.v1.ProjectionService", &[Upstream::Orders]),
+                ("meshwork.orders.v2.OrderService", &[Upstream::Orders]),
+                ("meshwork.users.v1.UserService", &[Upstream::Users])
             ]
         );
+    }
+
+    #[test]
+    fn callers_choose_among_the_upstreams_of_a_service_and_no_others() {
+        let choose = |upstreams, named: &[&str]| Route { upstreams }.choose(named.iter().map(|name| name.as_bytes()));
+        for upstream in ALL_OF_DEAD_LETTERS {
+            assert_eq!(choose(ALL_OF_DEAD_LETTERS, &[upstream.as_str()]), Some(*upstream));
+        }
+        let one: &[Upstream] = &[Upstream::Orders];
+        assert_eq!(choose(one, &[]), Some(Upstream::Orders));
+        assert_eq!(choose(one, &["orders"]), Some(Upstream::Orders));
+        for upstreams in [ALL_OF_DEAD_LETTERS, one] {
+            for named in [&["users"][..], &[""], &["Orders"], &["orders "], &["orders,orders"], &["orders", "orders"]] {
+                assert_eq!(choose(upstreams, named), None, "{named:?}");
+            }
+        }
+        assert_eq!(choose(ALL_OF_DEAD_LETTERS, &[]), None);
     }
 }

@@ -13,6 +13,11 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::upstream::ORDERS;
 use crate::world::{World, error, told};
 
+/// A service that products, orders and notifications have.
+const DEAD_LETTERS: &str = "meshwork.admin.v1.DeadLetterService";
+/// A service that only services may call.
+const INTERNAL: &str = "meshwork.admin.v1.EventSourceService";
+
 #[tokio::test]
 async fn the_health_of_a_service_is_what_it_says_itself() {
     let mut world = World::start().await;
@@ -36,16 +41,29 @@ async fn the_health_of_a_service_is_what_it_says_itself() {
 }
 
 #[tokio::test]
-async fn every_service_has_a_health_and_others_have_none() {
+async fn a_service_that_several_have_is_serving_while_one_of_them_is() {
+    let mut world = World::start().await;
+    // Nothing listens where products and notifications would be.
+    world.wait_for_health(DEAD_LETTERS, ServingStatus::Serving).await;
+    world.orders.kill();
+    world.wait_for_health(DEAD_LETTERS, ServingStatus::NotServing).await;
+    world.orders.restart().await;
+    world.wait_for_health(DEAD_LETTERS, ServingStatus::Serving).await;
+}
+
+#[tokio::test]
+async fn every_service_for_people_has_a_health_and_others_have_none() {
     let world = World::start().await;
-    for service in AccessTable::from_contracts().services() {
+    for service in AccessTable::from_contracts().without_internal().services() {
         let health = world.health(&service).await.unwrap();
         // Nothing listens where these would be.
         if service.starts_with("meshwork.products.") || service.starts_with("meshwork.notifications.") {
             assert_eq!(health, ServingStatus::NotServing, "{service}");
         }
     }
-    assert_eq!(world.health("no.such.Service").await.unwrap_err().code(), Code::NotFound);
+    for service in ["no.such.Service", INTERNAL] {
+        assert_eq!(world.health(service).await.unwrap_err().code(), Code::NotFound, "{service}");
+    }
 }
 
 #[tokio::test]
@@ -60,9 +78,10 @@ async fn reflection_shows_all_services() {
     let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let shown: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-    for service in AccessTable::from_contracts().services() {
+    for service in AccessTable::from_contracts().without_internal().services() {
         assert!(shown.contains(&service), "{service} is missing in {shown:?}");
     }
+    assert!(!shown.iter().any(|name| name == INTERNAL), "{INTERNAL} is for services alone");
     for service in ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"] {
         assert!(shown.iter().any(|name| name == service), "{service} is missing in {shown:?}");
     }

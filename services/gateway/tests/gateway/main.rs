@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod choosing;
 mod health;
 mod limits;
 mod passing;

@@ -4,6 +4,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
+use meshwork_api::meshwork::admin::v1::dead_letter_service_server::{DeadLetterService, DeadLetterServiceServer};
+use meshwork_api::meshwork::admin::v1::{
+    DeadLetter, DiscardDeadLetterRequest, DiscardDeadLetterResponse, GetDeadLetterRequest, ListDeadLettersRequest,
+    ListDeadLettersResponse, RedriveDeadLetterRequest, RedriveDeadLetterResponse, RedriveDeadLettersRequest,
+    RedriveDeadLettersResponse,
+};
 use meshwork_api::meshwork::orders::v1::order_service_server::{OrderService, OrderServiceServer};
 use meshwork_api::meshwork::orders::v1::{
     CancelOrderRequest, CreateOrderRequest, DeliverOrderRequest, GetOrderRequest, ListOrderEventsRequest,
@@ -28,6 +34,8 @@ pub const ORDERS: &str = "meshwork.orders.v1.OrderService";
 pub struct Orders {
     /// The metadata of all calls.
     pub seen: Arc<Mutex<Vec<MetadataMap>>>,
+    /// The metadata of the calls that ask for dead letters.
+    pub asked: Arc<Mutex<Vec<MetadataMap>>>,
     /// Answers to `orders/held` wait until this is true.
     pub released: watch::Sender<bool>,
 }
@@ -62,9 +70,11 @@ impl Upstream {
         self.address = listener.local_addr().unwrap();
         let runtime = Runtime::new().unwrap();
         let orders = OrderServiceServer::new(self.orders.clone());
+        let dead_letters = DeadLetterServiceServer::new(self.orders.clone());
         runtime.spawn(async move {
             let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
-            Server::builder().add_service(orders).add_service(health_service).serve_with_incoming(incoming).await
+            let server = Server::builder().add_service(orders).add_service(dead_letters).add_service(health_service);
+            server.serve_with_incoming(incoming).await
         });
         self.runtime = Some(runtime);
     }
@@ -162,6 +172,42 @@ impl OrderService for Orders {
         &self,
         _: Request<ListOrderEventsRequest>,
     ) -> Result<Response<ListOrderEventsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+}
+
+#[tonic::async_trait]
+impl DeadLetterService for Orders {
+    async fn list_dead_letters(
+        &self,
+        request: Request<ListDeadLettersRequest>,
+    ) -> Result<Response<ListDeadLettersResponse>, Status> {
+        self.asked.lock().unwrap().push(request.metadata().clone());
+        Ok(Response::new(ListDeadLettersResponse::default()))
+    }
+
+    async fn get_dead_letter(&self, _: Request<GetDeadLetterRequest>) -> Result<Response<DeadLetter>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn redrive_dead_letter(
+        &self,
+        _: Request<RedriveDeadLetterRequest>,
+    ) -> Result<Response<RedriveDeadLetterResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        _: Request<RedriveDeadLettersRequest>,
+    ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn discard_dead_letter(
+        &self,
+        _: Request<DiscardDeadLetterRequest>,
+    ) -> Result<Response<DiscardDeadLetterResponse>, Status> {
         Err(Status::unimplemented("fake"))
     }
 }

@@ -72,8 +72,12 @@ impl World {
         world
     }
 
+    pub fn request_of<T>(&self, user: &str, role: &str, message: T) -> Request<T> {
+        with_token(&self.issuer.token(user, role), message)
+    }
+
     pub fn request<T>(&self, user: &str, message: T) -> Request<T> {
-        with_token(&self.issuer.token(user, "customer"), message)
+        self.request_of(user, "customer", message)
     }
 
     pub fn client(&self) -> OrderServiceClient<Channel> {

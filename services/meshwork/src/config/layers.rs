@@ -22,6 +22,13 @@ const TOP: [&str; 8] = ["data", "ops", "log", "users", "products", "orders", "no
 /// The origin of what nobody has set.
 const DEFAULT: &str = "default";
 
+/// What `--mongo` sets.
+const MONGO: &[&str] = &["orders.mongo.uri"];
+/// What `--postgres` sets.
+const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "notifications.postgres.url"];
+/// What `--smtp` sets.
+const SMTP: &[&str] = &["notifications.smtp.url"];
+
 /// Flags of one command that override settings, each with its key.
 pub type Flags = Vec<(&'static str, String)>;
 
@@ -72,11 +79,11 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     if let Some(data) = &args.data {
         layers = layers.merge(Flag { key: "data", flag: "--data", value: path_text(data)? });
     }
-    let stores = [("orders.mongo.uri", "--mongo", &args.mongo), ("orders.postgres.url", "--postgres", &args.postgres)];
-    for (key, flag, value) in stores {
-        if let Some(value) = value {
-            layers = layers.merge(Flag { key, flag, value: value.clone() });
-        }
+    let servers =
+        [(MONGO, "--mongo", &args.mongo), (POSTGRES, "--postgres", &args.postgres), (SMTP, "--smtp", &args.smtp)];
+    for (keys, flag, value) in servers {
+        let Some(value) = value else { continue };
+        layers = keys.iter().fold(layers, |layers, key| layers.merge(Flag { key, flag, value: value.clone() }));
     }
     for (key, value) in flags {
         let flag = if *key == "ops" { "--ops-port" } else { "--port" };
@@ -141,5 +148,24 @@ pub fn origin(metadata: &Metadata) -> String {
         metadata.name.to_string()
     } else {
         DEFAULT.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flag_of_a_server_sets_all_its_keys() {
+        let url = |flag: &str| Some(format!("{flag}://example"));
+        let (mongo, postgres, smtp) = (url("mongo"), url("postgres"), url("smtp"));
+        let args = SettingsArgs { mongo, postgres, smtp, ..SettingsArgs::default() };
+        let layers = overrides(&args, &Flags::new()).unwrap();
+        for (keys, flag) in [(MONGO, "mongo"), (POSTGRES, "postgres"), (SMTP, "smtp")] {
+            for key in keys {
+                assert_eq!(layers.extract_inner::<String>(key).ok(), url(flag), "{key}");
+                assert_eq!(origin(layers.find_metadata(key).unwrap()), format!("flag --{flag}"), "{key}");
+            }
+        }
     }
 }

@@ -78,6 +78,7 @@ impl Settings {
         settings.products.bus.clone_from(&bus);
         settings.orders.bus.clone_from(&bus);
         settings.notifications.bus = bus;
+        settings.products.auth.credentials = credentials.join("products.json");
         settings.orders.auth.credentials = credentials.join("orders.json");
         settings.notifications.auth.credentials = credentials.join("notifications.json");
         settings.users.credentials = credentials;

@@ -1,51 +1,32 @@
 //! Letters as `.eml` files in a folder: the embedded mail system.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, ReadDir};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use lettre::Message;
-use lettre::message::Mailbox;
-use lettre::message::header::ContentType;
+use time::OffsetDateTime;
 
+use super::message::Sender;
 use crate::ports::{Letter, MailError, Mailer};
 
-/// A sender is not an e-mail address.
-#[derive(Debug, thiserror::Error)]
-#[error("{0:?} is no e-mail address")]
-pub struct InvalidSender(String);
+/// How many files a call of [`Mailer::prune`] looks at.
+const PRUNED_AT_ONCE: usize = 1000;
 
 /// Writes each letter to `<folder>/<notification id>.eml`. A letter that comes again replaces itself.
 pub struct EmlFolder {
     folder: PathBuf,
-    from: Mailbox,
+    sender: Sender,
+    /// Where the next call of `prune` goes on; `None` at the beginning.
+    pruning: Arc<Mutex<Option<ReadDir>>>,
 }
 
 impl EmlFolder {
-    /// Writes to `folder`, which is made when missing, in the name of `from`.
-    ///
-    /// # Errors
-    /// When `from` is no e-mail address.
-    pub fn new(folder: PathBuf, from: &str) -> Result<Self, InvalidSender> {
-        Ok(Self { folder, from: from.parse().map_err(|_| InvalidSender(from.to_owned()))? })
-    }
-
-    fn message(&self, letter: Letter) -> Result<Message, MailError> {
-        let refused = |error: &dyn std::fmt::Display| MailError::Refused(error.to_string());
-        // The message names neither the address nor the person: it goes to the log.
-        let address = letter.to.email.parse().map_err(|error| refused(&error))?;
-        Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(in_header(&letter.to.display_name), address))
-            .subject(letter.subject)
-            .date(SystemTime::from(letter.date))
-            // The same whenever the letter is sent, so that a mail system can drop the second one.
-            .message_id(Some(format!("<{}@{}>", letter.id, self.from.email.domain())))
-            .header(ContentType::TEXT_PLAIN)
-            .body(letter.body)
-            .map_err(|error| refused(&error))
+    /// Writes to `folder`, which is made when missing, in the name of `sender`.
+    pub fn new(folder: PathBuf, sender: Sender) -> Self {
+        Self { folder, sender, pruning: Arc::default() }
     }
 }
 
@@ -53,18 +34,25 @@ impl EmlFolder {
 impl Mailer for EmlFolder {
     async fn send(&self, letter: Letter) -> Result<(), MailError> {
         let id = letter.id.to_string();
-        let bytes = self.message(letter)?.formatted();
+        let bytes = self.sender.message(&letter)?.formatted();
         let folder = self.folder.clone();
-        let written = tokio::task::spawn_blocking(move || write(&folder, &id, &bytes)).await;
-        let result = written.unwrap_or_else(|error| Err(io::Error::other(error)));
-        result.map_err(|error| MailError::Unavailable(error.to_string()))
+        blocking(move || write(&folder, &id, &bytes)).await
+    }
+
+    async fn prune(&self, older_than: OffsetDateTime) -> Result<u64, MailError> {
+        let (folder, pruning) = (self.folder.clone(), self.pruning.clone());
+        blocking(move || {
+            let mut pruning = pruning.lock().unwrap_or_else(PoisonError::into_inner);
+            prune(&folder, &mut pruning, older_than.into(), PRUNED_AT_ONCE)
+        })
+        .await
     }
 }
 
-/// A name as a header takes it: the message builder panics over control characters. `None` when nothing is left.
-fn in_header(name: &str) -> Option<String> {
-    let name: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+/// Does work on files where it holds up nobody else.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> Result<T, MailError> {
+    let result = tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)));
+    result.map_err(|error| MailError::Unavailable(error.to_string()))
 }
 
 /// Writes the file whole or not at all, and returns once it is on the disk.
@@ -78,33 +66,70 @@ fn write(folder: &Path, id: &str, bytes: &[u8]) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// Removes letters, and what a crash left of some, that were last written before `older_than`; looks at `limit` files.
+fn prune(folder: &Path, place: &mut Option<ReadDir>, older_than: SystemTime, limit: usize) -> io::Result<u64> {
+    let mut entries = match place.take() {
+        Some(entries) => entries,
+        None => match fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            entries => entries?,
+        },
+    };
+    let mut removed = 0;
+    for _ in 0..limit {
+        // At the end, the next call begins anew.
+        let Some(entry) = entries.next() else { return Ok(removed) };
+        let path = entry?.path();
+        // Other files in the folder are not ours.
+        if !path.extension().is_some_and(|extension| extension == "eml" || extension == "tmp") {
+            continue;
+        }
+        // Somebody else may have removed it.
+        let gone = |error: io::Error| if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) };
+        let is_old = path.metadata().and_then(|file| Ok(file.is_file() && file.modified()? < older_than));
+        if is_old.or_else(gone)? && fs::remove_file(&path).map(|()| true).or_else(gone)? {
+            removed += 1;
+        }
+    }
+    *place = Some(entries);
+    Ok(removed)
+}
+
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-    use time::OffsetDateTime;
+    use std::time::Duration;
+
     use uuid::Uuid;
 
     use super::*;
+    use crate::domain::Occasion;
     use crate::ports::Recipient;
 
     fn letter(email: &str, display_name: &str) -> Letter {
+        let occasion = Occasion::Welcome { user: "users/anna".parse().unwrap() };
         Letter {
             id: Uuid::from_u128(7),
             to: Recipient { email: email.to_owned(), display_name: display_name.to_owned() },
-            subject: "Grüße".to_owned(),
-            body: "Hello\n".to_owned(),
+            subject: occasion.subject(),
+            body: occasion.body(display_name),
             date: OffsetDateTime::UNIX_EPOCH,
         }
     }
 
+    fn mailer(folder: &Path) -> EmlFolder {
+        EmlFolder::new(folder.join("mail"), Sender::new("shop@example.com").unwrap())
+    }
+
     fn files(folder: &Path) -> Vec<PathBuf> {
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        files
     }
 
     #[tokio::test]
     async fn a_letter_that_is_sent_again_is_one_file_with_one_message_id() {
         let folder = tempfile::tempdir().unwrap();
-        let mailer = EmlFolder::new(folder.path().join("mail"), "shop@example.com").unwrap();
+        let mailer = mailer(folder.path());
         mailer.send(letter("anna@example.com", "Anna")).await.unwrap();
         let [first] = files(&folder.path().join("mail")).try_into().unwrap();
         let text = fs::read_to_string(&first).unwrap();
@@ -113,43 +138,55 @@ mod tests {
         assert_eq!(fs::read_to_string(&first).unwrap(), text);
         assert!(text.contains("Message-ID: <00000000-0000-0000-0000-000000000007@example.com>\r\n"), "{text}");
         assert!(text.contains("To: Anna <anna@example.com>\r\n"), "{text}");
-        assert!(text.contains("Date: Thu, 01 Jan 1970 00:00:00"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_name_can_not_add_headers() {
-        let folder = tempfile::tempdir().unwrap();
-        let mailer = EmlFolder::new(folder.path().to_owned(), "shop@example.com").unwrap();
-        mailer.send(letter("anna@example.com", "Anna\r\nBcc: eve@example.com")).await.unwrap();
-        let text = fs::read_to_string(&files(folder.path())[0]).unwrap();
-        assert!(!text.lines().any(|line| line.starts_with("Bcc")), "{text}");
-    }
-
-    proptest! {
-        #[test]
-        fn any_name_and_subject_makes_a_letter_with_the_headers_that_it_should_have(name: String, subject: String) {
-            let mailer = EmlFolder::new(PathBuf::new(), "shop@example.com").unwrap();
-            let letter = Letter { subject: in_header(&subject).unwrap_or_default(), ..letter("a@example.com", &name) };
-            let text = String::from_utf8(mailer.message(letter).unwrap().formatted()).unwrap();
-            let (headers, _) = text.split_once("\r\n\r\n").unwrap();
-            let folded = |line: &&str| !line.starts_with([' ', '\t']);
-            let names: Vec<_> = headers.split("\r\n").filter(folded).map(|line| line.split(':').next().unwrap()).collect();
-            let expected =
-                ["From", "To", "Subject", "Date", "Message-ID", "Content-Type", "Content-Transfer-Encoding"];
-            prop_assert!(names.iter().all(|name| expected.contains(name) || *name == "MIME-Version"), "{:?}", names);
-        }
     }
 
     #[tokio::test]
     async fn what_is_no_address_is_refused_and_a_folder_that_is_none_may_become_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mail");
-        fs::write(&path, "in the way").unwrap();
-        let mailer = EmlFolder::new(path, "shop@example.com").unwrap();
+        fs::write(folder.path().join("mail"), "in the way").unwrap();
+        let mailer = mailer(folder.path());
         let refused = mailer.send(letter("nowhere", "Anna")).await.unwrap_err();
         assert!(matches!(refused, MailError::Refused(_)), "{refused}");
         let unavailable = mailer.send(letter("anna@example.com", "Anna")).await.unwrap_err();
         assert!(matches!(unavailable, MailError::Unavailable(_)), "{unavailable}");
-        assert!(EmlFolder::new(PathBuf::new(), "shop").is_err());
+    }
+
+    /// Makes a file that was last written so many seconds after 1970.
+    fn aged(path: PathBuf, seconds: u64) {
+        let file = File::create(path).unwrap();
+        file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn old_letters_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mailer = mailer(folder.path());
+        let limit = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(100);
+        assert_eq!(mailer.prune(limit).await.unwrap(), 0);
+        mailer.send(letter("anna@example.com", "Anna")).await.unwrap();
+        let mail = folder.path().join("mail");
+        for (name, seconds) in [("a.eml", 99), ("b.tmp", 99), ("c.eml", 100), ("notes.txt", 99)] {
+            aged(mail.join(name), seconds);
+        }
+        assert_eq!(mailer.prune(limit).await.unwrap(), 2);
+        let left: Vec<_> = files(&mail).iter().map(|file| file.file_name().unwrap().to_owned()).collect();
+        assert_eq!(left, ["00000000-0000-0000-0000-000000000007.eml", "c.eml", "notes.txt"]);
+        assert_eq!(mailer.prune(limit).await.unwrap(), 0);
+    }
+
+    #[test]
+    fn a_call_looks_at_so_many_files_and_the_next_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for at in 0..25 {
+            aged(folder.path().join(format!("{at}.eml")), if at % 5 == 0 { 1 } else { 9 });
+        }
+        let limit = SystemTime::UNIX_EPOCH + Duration::from_secs(5);
+        let mut place = None;
+        let removed: Vec<_> = (0..3).map(|_| prune(folder.path(), &mut place, limit, 10).unwrap()).collect();
+        assert_eq!(removed.iter().sum::<u64>(), 5);
+        assert!(place.is_none());
+        assert_eq!(files(folder.path()).len(), 20);
+        prune(folder.path(), &mut place, limit, 10).unwrap();
+        assert!(place.is_some());
     }
 }

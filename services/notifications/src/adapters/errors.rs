@@ -1,6 +1,7 @@
 //! The errors of this service, as callers see them.
 
 use meshwork_chassis::errors::{self, ErrorKind};
+use meshwork_chassis::events::DEAD_LETTER_NOT_FOUND;
 use tonic::{Code, Status};
 
 use crate::app::CallError;
@@ -41,6 +42,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &NOTIFICATION_NOT_FOUND,
     &NOTIFICATION_BEING_SENT,
     &OUTCOME_UNKNOWN,
+    &DEAD_LETTER_NOT_FOUND,
 ];
 
 /// The status for a call that was refused or has failed.

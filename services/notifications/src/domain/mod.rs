@@ -2,6 +2,7 @@
 
 mod amount;
 mod freshness;
+mod letter;
 mod notice;
 mod notification;
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod occasion;
 
 pub use amount::Amount;
 pub use freshness::Freshness;
+pub use letter::{Content, Fact, Line};
 pub use notice::Notice;
 pub use notification::{
     BeingSent, NotDue, NotSending, Notification, Outcome, State, UNREADABLE_PAUSE, UnknownState, pause_after,

@@ -6,6 +6,7 @@ use meshwork_api::{ProductName, ProjectionName};
 use meshwork_chassis::errors::{
     COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, NOT_ALLOWED, REQUEST_ID_REUSED, internal,
 };
+use meshwork_chassis::events::{DEAD_LETTER_ERRORS, EVENT_SOURCE_ERRORS};
 use meshwork_chassis::validate::Violations;
 use tonic::{Code, Status};
 
@@ -107,6 +108,8 @@ pub const PROJECTION_BEHIND: ErrorKind = ErrorKind::retryable(
 /// All errors of this service.
 pub const TABLE: &[&[&ErrorKind]] = &[
     COMMON,
+    EVENT_SOURCE_ERRORS,
+    DEAD_LETTER_ERRORS,
     &[
         &ORDER_NOT_FOUND,
         &ORDER_ID_TAKEN,

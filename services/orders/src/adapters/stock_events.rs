@@ -69,15 +69,9 @@ fn decode(event: &Envelope) -> Result<Option<(OrderName, StockEvent)>, String> {
     Ok(Some((order, stock_event)))
 }
 
-/// The shortages in words.
+/// The shortages in words. Customers read them, with the order and in a letter: what is left is for staff, who find it in
+/// the inventory.
 fn reason(rejected: &proto::StockRejected) -> String {
-    let shortage = |shortage: &proto::Shortage| {
-        format!("{}: {} wanted, {} available", shortage.product, shortage.requested, shortage.available)
-    };
-    let shortages: Vec<_> = rejected.shortages.iter().map(shortage).collect();
-    if shortages.is_empty() {
-        "too few pieces".to_owned()
-    } else {
-        format!("too few pieces of {}", shortages.join("; "))
-    }
+    let products: Vec<_> = rejected.shortages.iter().map(|shortage| shortage.product.as_str()).collect();
+    if products.is_empty() { "too few pieces".to_owned() } else { format!("too few pieces of {}", products.join(", ")) }
 }

@@ -8,7 +8,7 @@ use meshwork_events::ConsumerState;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::projection::ProjectionStore;
 use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
-use meshwork_sql::{AppliedMigration, PostgresOptions};
+use meshwork_sql::AppliedMigration;
 
 use super::read_model::{PostgresReadModel, SqliteReadModel};
 use super::stock_events::CONSUMER;
@@ -53,9 +53,9 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
     ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
 }
 
-fn postgres_error(options: &PostgresOptions, error: &meshwork_sql::Error) -> ServeError {
+fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
     ServeError::new(
-        format!("the order lists at {}: {error}", servers(&options.url)),
+        format!("the order lists at {}: {error}", config.postgres.shown()),
         "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account",
     )
 }
@@ -80,7 +80,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     type View = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>);
     let (lists, view, inbox): View = match config.postgres.options() {
         Some(options) => {
-            let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(&options, &error))?;
+            let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(config, &error))?;
             let view = Arc::new(view);
             (view.clone(), view.clone(), view.inbox(CONSUMER))
         }
@@ -107,9 +107,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
         None => SqliteEventStore::migrate(&events_file(&config.data)).await.map_err(folder_error)?,
     };
     applied.extend(match config.postgres.options() {
-        Some(options) => {
-            PostgresReadModel::migrate(&options).await.map_err(|error| postgres_error(&options, &error))?
-        }
+        Some(options) => PostgresReadModel::migrate(&options).await.map_err(|error| postgres_error(config, &error))?,
         None => SqliteReadModel::migrate(&view_file(&config.data)).await.map_err(folder_error)?,
     });
     Ok(applied)
@@ -123,7 +121,7 @@ pub fn places(config: &Config) -> [(&'static str, String); 2] {
     };
     let lists = match config.postgres.url.expose() {
         "" => format!("SQLite, {}", view_file(&config.data).display()),
-        url => format!("PostgreSQL, {}", servers(url)),
+        _ => format!("PostgreSQL, {}", config.postgres.shown()),
     };
     [("order events", events), ("order lists", lists)]
 }

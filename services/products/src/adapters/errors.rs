@@ -1,6 +1,7 @@
 //! What callers are told when something is refused.
 
 use meshwork_chassis::errors::{self, ErrorKind};
+use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use meshwork_chassis::validate::Violations;
 use tonic::{Code, Status};
 
@@ -54,6 +55,8 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_ALLOWED,
     &errors::DEPENDENCY_UNAVAILABLE,
     &errors::INTERNAL,
+    &STREAM_NOT_FOUND,
+    &DEAD_LETTER_NOT_FOUND,
 ];
 
 /// The status for what a use case has refused or failed at.

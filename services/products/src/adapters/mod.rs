@@ -5,5 +5,6 @@ pub mod errors;
 mod events;
 pub mod grpc;
 pub mod orders_events;
-pub mod sqlite;
+pub mod store;
+pub mod stores;
 pub mod sweeper;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use time::Duration;
 
-use crate::ports::{Catalogue, Clock, Inventory};
+use crate::ports::{Catalogue, Inventory};
 
 /// The use cases, with what they need.
 #[derive(Clone)]
@@ -16,8 +16,6 @@ pub struct App {
     pub catalogue: Arc<dyn Catalogue>,
     /// Keeps the stocks and the reservations.
     pub inventory: Arc<dyn Inventory>,
-    /// Tells the time.
-    pub clock: Arc<dyn Clock>,
     /// How long pieces are held for an order that isn't confirmed.
     pub reservation_ttl: Duration,
 }

@@ -7,7 +7,7 @@ mod reservation;
 mod stock;
 
 pub use lines::{InvalidLines, Line, Lines};
-pub use product::{Price, Product, ProductChange};
+pub use product::{NewProduct, Price, Product, ProductChange};
 pub use refusal::Refusal;
 pub use reservation::{
     Decision, Input, OnShortage, Outcome, Reservation, ReservationEvent, Shortage, State, UnknownState, transition,

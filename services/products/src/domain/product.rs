@@ -14,6 +14,19 @@ pub struct Price {
     pub minor: i64,
 }
 
+/// A product to add.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewProduct {
+    /// The name.
+    pub name: ProductName,
+    /// What people call it.
+    pub display_name: String,
+    /// What it is; may be empty.
+    pub description: String,
+    /// What one piece costs.
+    pub price: Price,
+}
+
 /// Something for sale.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Product {
@@ -48,13 +61,8 @@ pub struct ProductChange {
 
 impl Product {
     /// A product that is added now.
-    pub fn new(
-        name: ProductName,
-        display_name: String,
-        description: String,
-        price: Price,
-        now: OffsetDateTime,
-    ) -> Self {
+    pub fn new(product: NewProduct, now: OffsetDateTime) -> Self {
+        let NewProduct { name, display_name, description, price } = product;
         Self { name, display_name, description, price, created_at: now, updated_at: now, deleted_at: None, version: 1 }
     }
 
@@ -109,8 +117,13 @@ mod tests {
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn product() -> Product {
-        let price = Price { currency: "EUR".to_owned(), minor: 999 };
-        Product::new("products/lamp".parse().unwrap(), "Lamp".to_owned(), "Shines".to_owned(), price, START)
+        let new = NewProduct {
+            name: "products/lamp".parse().unwrap(),
+            display_name: "Lamp".to_owned(),
+            description: "Shines".to_owned(),
+            price: Price { currency: "EUR".to_owned(), minor: 999 },
+        };
+        Product::new(new, START)
     }
 
     #[test]

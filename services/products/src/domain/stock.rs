@@ -99,6 +99,11 @@ impl Movement {
         }
     }
 
+    /// Whether the pieces come from those that can be sold, so that there may be too few.
+    pub const fn takes_available(self) -> bool {
+        matches!(self, Movement::Hold | Movement::Reallocate)
+    }
+
     /// What it adds when so many pieces move; `pieces` is above zero.
     pub fn delta(self, pieces: i64) -> Delta {
         let none = Delta::default();

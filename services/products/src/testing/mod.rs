@@ -5,21 +5,39 @@
 mod catalogue;
 mod inventory;
 mod orders;
+pub mod races;
+
+/// The audit of SQLite.
+#[path = "."]
+mod sqlite {
+    meshwork_sql::dialect!(sqlite);
+    mod audit;
+
+    use crate::adapters::store::SqliteStore as Store;
+}
+
+/// The audit of PostgreSQL.
+#[path = "."]
+mod postgres {
+    meshwork_sql::dialect!(postgres);
+    mod audit;
+
+    use crate::adapters::store::PostgresStore as Store;
+}
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::{Envelope, Source};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
-use crate::domain::{Input, Line, Lines, Price, Product, Reservation, State, Stock, StockChange};
+use crate::domain::{Input, Line, Lines, NewProduct, Price, Reservation, State, Stock, StockChange};
 use crate::ports::{Applied, Catalogue, Inventory, OrderEvent, ReservationFilter, StoreError};
 
-/// The beginning of time in these tests.
-pub const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::days(20_000));
 /// How long pieces are held in these tests.
 pub const HOLD: Duration = Duration::minutes(10);
 
@@ -32,16 +50,31 @@ pub struct Stores {
     pub inventory: Arc<dyn Inventory>,
     /// What they announce.
     pub events: Arc<dyn Source>,
+    /// What must hold of their tables.
+    pub audit: Arc<dyn Audit>,
 }
 
-/// Runs the suite; `make` gives empty stores.
+/// Looks at the tables themselves.
+#[async_trait]
+pub trait Audit: Send + Sync + 'static {
+    /// What is not as it must be: the invariants I1 and I2 of events.md §4.3, the ledger, and that nobody holds pieces of
+    /// what was deleted.
+    async fn violations(&self) -> Vec<String>;
+}
+
+/// Runs the suite; `make` gives two handles of one empty database, as two instances of the service have them.
 pub async fn conformance<F>(make: impl Fn() -> F)
 where
-    F: Future<Output = Stores>,
+    F: Future<Output = [Stores; 2]>,
 {
-    catalogue::conformance(&make).await;
-    inventory::conformance(&make).await;
-    orders::conformance(&make).await;
+    let one = async || {
+        let [one, _] = make().await;
+        one
+    };
+    catalogue::conformance(&one).await;
+    inventory::conformance(&one).await;
+    orders::conformance(&one).await;
+    races::conformance(&make).await;
 }
 
 /// The product `products/{id}`.
@@ -54,10 +87,14 @@ pub fn order(id: &str) -> OrderName {
     OrderName::new(id).unwrap()
 }
 
-/// A product to add at [`START`].
-pub fn lamp(id: &str) -> Product {
-    let price = Price { currency: "EUR".to_owned(), minor: 1999 };
-    Product::new(product(id), "Lamp".to_owned(), "It shines".to_owned(), price, START)
+/// A product to add.
+pub fn lamp(id: &str) -> NewProduct {
+    NewProduct {
+        name: product(id),
+        display_name: "Lamp".to_owned(),
+        description: "It shines".to_owned(),
+        price: Price { currency: "EUR".to_owned(), minor: 1999 },
+    }
 }
 
 /// A request of `users/{principal}`, whose body is told by one byte.
@@ -70,34 +107,45 @@ pub fn lines(lines: &[(&str, i64)]) -> Lines {
     Lines::new(lines.iter().map(|(id, quantity)| Line { product: product(id), quantity: *quantity })).unwrap()
 }
 
-/// An order is placed at [`START`].
+/// An order is placed.
 pub fn created(of: &[(&str, i64)]) -> Input {
-    Input::OrderCreated { lines: lines(of), hold_until: START + HOLD }
+    created_for(of, HOLD)
 }
 
-/// An order asks again at [`START`].
+/// An order is placed whose pieces are held for a time; with one that isn't above zero, it is over at once.
+pub fn created_for(of: &[(&str, i64)], hold: Duration) -> Input {
+    Input::OrderCreated { lines: lines(of), hold }
+}
+
+/// An order asks again.
 pub fn requested(of: &[(&str, i64)]) -> Input {
-    Input::ReservationRequested { lines: lines(of), hold_until: START + HOLD }
+    Input::ReservationRequested { lines: lines(of), hold: HOLD }
 }
 
 impl Stores {
+    /// A store that is all of them.
+    pub fn of<S: Catalogue + Inventory + Audit + Clone>(store: &S, events: Arc<dyn Source>) -> Self {
+        let store = Arc::new(store.clone());
+        Self { catalogue: store.clone(), inventory: store.clone(), events, audit: store }
+    }
+
     /// Adds a product with pieces.
     pub async fn stocked(&self, id: &str, pieces: i64) {
         self.catalogue.create(lamp(id), None).await.unwrap();
         if pieces > 0 {
             let change = StockChange::Receive { quantity: pieces };
-            self.inventory.change_stock(product(id), change, None, START).await.unwrap();
+            self.inventory.change_stock(product(id), change, None).await.unwrap();
         }
     }
 
-    /// Applies an order's event at [`START`].
+    /// Applies an order's event.
     pub async fn hear(&self, id: &str, version: i64, input: Input) -> Applied {
-        self.hear_at(id, version, Some(input), START).await
+        self.hear_of(id, version, Some(input)).await
     }
 
-    /// Applies an order's event at a time; `None` for one that doesn't concern its reservation.
-    pub async fn hear_at(&self, id: &str, version: i64, input: Option<Input>, now: OffsetDateTime) -> Applied {
-        self.inventory.apply(OrderEvent { order: order(id), version, input }, now).await.unwrap()
+    /// Applies an order's event; `None` for one that doesn't concern its reservation.
+    pub async fn hear_of(&self, id: &str, version: i64, input: Option<Input>) -> Applied {
+        self.inventory.apply(OrderEvent { order: order(id), version, input }).await.unwrap()
     }
 
     /// A product's pieces: available, held, allocated, shipped.
@@ -158,6 +206,7 @@ impl Stores {
     /// Holds the invariants of events.md §4.3 against what is stored: I1, I2, I3 for these products, and I7 for all
     /// events.
     pub async fn assert_sound(&self, products: &[&str]) {
+        assert_eq!(self.audit.violations().await, Vec::<String>::new());
         let reservations = self.all_reservations().await;
         for id in products {
             let stock = self.inventory.stock(&product(id)).await.unwrap();

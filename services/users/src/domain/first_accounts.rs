@@ -7,7 +7,7 @@ const STAFF: &str = "staff";
 /// The address of the first staff account.
 const STAFF_EMAIL: &str = "staff@meshwork.local";
 /// The services that sign in to call others.
-const SERVICES: [&str; 2] = ["orders", "notifications"];
+const SERVICES: [&str; 3] = ["orders", "products", "notifications"];
 /// What the ids of accounts of services begin with.
 const SERVICE_ID: &str = "service-";
 /// What the addresses of services end with.

@@ -34,7 +34,7 @@ async fn the_first_start_makes_accounts_whose_credentials_are_their_owners_alone
             expected("staff", "staff@meshwork.local", Role::Staff),
         ]
     );
-    for label in ["staff", "orders", "notifications"] {
+    for label in ["staff", "orders", "products", "notifications"] {
         assert_eq!(mode(&world.config.credentials.join(format!("{label}.json"))), 0o600, "{label}");
         world.first(label).await;
     }

@@ -14,7 +14,7 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const BATCH: usize = 500;
 
 impl Notifications {
-    /// Deletes notifications whose retention is over, until `shutdown`.
+    /// Deletes notifications whose retention is over, and their letters where the mail system keeps them, until `shutdown`.
     pub async fn prune(self: Arc<Self>, shutdown: CancellationToken) {
         loop {
             if let Some(Err(error)) = shutdown.run_until_cancelled(self.prune_all()).await {
@@ -28,6 +28,10 @@ impl Notifications {
 
     async fn prune_all(&self) -> Result<(), StoreError> {
         while self.store.prune(self.rules.retention, BATCH).await? >= BATCH as u64 {}
+        let old = self.clock.now() - self.rules.retention;
+        if let Err(error) = self.mailer.prune(old).await {
+            tracing::warn!(%error, "old letters can't be removed; trying again");
+        }
         Ok(())
     }
 }

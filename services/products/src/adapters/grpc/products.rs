@@ -18,7 +18,7 @@ use crate::adapters::convert;
 use crate::adapters::errors::{DOMAIN, status};
 use crate::app::App;
 use crate::app::commands::{CreateProduct, DeleteProduct, UpdateProduct};
-use crate::domain::{Price, ProductChange};
+use crate::domain::{NewProduct, Price, ProductChange};
 
 /// How many names a batch may have.
 const MAX_BATCH: usize = 100;
@@ -108,7 +108,7 @@ fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<
     let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
     let (Ok(name), Some(price)) = (ProductName::new(id), price) else { return Err(unchecked()) };
     let Product { display_name, description, .. } = request.product.unwrap_or_default();
-    Ok(CreateProduct { name, display_name, description, price, request: key })
+    Ok(CreateProduct { product: NewProduct { name, display_name, description, price }, request: key })
 }
 
 fn change(request: UpdateProductRequest) -> Result<UpdateProduct, Status> {

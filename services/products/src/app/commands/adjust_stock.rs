@@ -30,6 +30,6 @@ impl App {
     pub async fn adjust_stock(&self, command: AdjustStock) -> Result<Answer<Stock>, StoreError> {
         let AdjustStock { product, delta, reason, actor, request } = command;
         let change = StockChange::Adjust { delta, reason, actor };
-        self.inventory.change_stock(product, change, request, self.clock.now()).await
+        self.inventory.change_stock(product, change, request).await
     }
 }

@@ -20,6 +20,6 @@ impl App {
     /// # Errors
     /// As [`Catalogue::delete`](crate::ports::Catalogue::delete).
     pub async fn delete_product(&self, command: DeleteProduct) -> Result<(), StoreError> {
-        self.catalogue.delete(command.name, command.expected, self.clock.now()).await
+        self.catalogue.delete(command.name, command.expected).await
     }
 }

@@ -9,7 +9,7 @@ use crate::ports::StoreError;
 /// How many reservations one sweep takes at most.
 pub const BATCH: usize = 1000;
 /// How many of them expire at once. Each is a transaction of its own.
-const CONCURRENCY: usize = 32;
+const CONCURRENCY: usize = 8;
 
 /// What a sweep has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,10 @@ impl App {
     /// # Errors
     /// The first failure of the store; those that have expired stay so.
     pub async fn expire_reservations(&self) -> Result<Swept, StoreError> {
-        let now = self.clock.now();
-        let due = self.inventory.due(now, BATCH).await?;
+        let due = self.inventory.due(BATCH).await?;
         let more = due.len() >= BATCH;
         let mut outcomes = stream::iter(due)
-            .map(|order| async move { self.inventory.expire(order, now).await })
+            .map(|order| async move { self.inventory.expire(order).await })
             .buffer_unordered(CONCURRENCY);
         let mut swept = Swept { expired: 0, more };
         let mut failure = None;

@@ -41,17 +41,16 @@ impl App {
     /// When the store fails; nothing was changed then.
     pub async fn handle_order_event(&self, message: OrderMessage) -> Result<Applied, StoreError> {
         let OrderMessage { order, version, what } = message;
-        let now = self.clock.now();
-        let hold_until = now.saturating_add(self.reservation_ttl);
+        let hold = self.reservation_ttl;
         let input = match what {
-            What::Created(lines) => Some(Input::OrderCreated { lines, hold_until }),
-            What::ReservationRequested(lines) => Some(Input::ReservationRequested { lines, hold_until }),
+            What::Created(lines) => Some(Input::OrderCreated { lines, hold }),
+            What::ReservationRequested(lines) => Some(Input::ReservationRequested { lines, hold }),
             What::Confirmed => Some(Input::OrderConfirmed),
             What::Cancelled => Some(Input::OrderCancelled),
             What::Shipped => Some(Input::OrderShipped),
             What::Other => None,
         };
-        let applied = self.inventory.apply(OrderEvent { order: order.clone(), version, input }, now).await?;
+        let applied = self.inventory.apply(OrderEvent { order: order.clone(), version, input }).await?;
         if let Applied::Alarm(what) = applied {
             tracing::error!(%order, version, "{what}; a person must look into it");
         }

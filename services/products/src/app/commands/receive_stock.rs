@@ -25,6 +25,6 @@ impl App {
     /// As [`Inventory::change_stock`](crate::ports::Inventory::change_stock).
     pub async fn receive_stock(&self, command: ReceiveStock) -> Result<Answer<Stock>, StoreError> {
         let change = StockChange::Receive { quantity: command.quantity };
-        self.inventory.change_stock(command.product, change, command.request, self.clock.now()).await
+        self.inventory.change_stock(command.product, change, command.request).await
     }
 }

@@ -23,6 +23,6 @@ impl App {
     /// # Errors
     /// As [`Catalogue::update`](crate::ports::Catalogue::update).
     pub async fn update_product(&self, command: UpdateProduct) -> Result<Product, StoreError> {
-        self.catalogue.update(command.name, command.change, command.expected, self.clock.now()).await
+        self.catalogue.update(command.name, command.change, command.expected).await
     }
 }

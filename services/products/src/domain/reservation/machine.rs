@@ -1,6 +1,6 @@
 //! The machine: states, what is heard, and what is done about it.
 
-use time::OffsetDateTime;
+use time::{Duration, OffsetDateTime};
 
 use super::{Reservation, ReservationEvent, Shortage, State};
 use crate::domain::{Line, Lines, Movement};
@@ -12,15 +12,15 @@ pub enum Input {
     OrderCreated {
         /// What was ordered.
         lines: Lines,
-        /// Until when the pieces would be held.
-        hold_until: OffsetDateTime,
+        /// How long the pieces would be held.
+        hold: Duration,
     },
     /// The order hasn't heard from us in time and asks again.
     ReservationRequested {
         /// What was ordered.
         lines: Lines,
-        /// Until when the pieces would be held.
-        hold_until: OffsetDateTime,
+        /// How long the pieces would be held.
+        hold: Duration,
     },
     /// The order knows that its pieces are held, and wants them.
     OrderConfirmed,
@@ -99,11 +99,10 @@ impl OnShortage {
         match self {
             OnShortage::Reject => Some(Outcome::new(State::Rejected, ReservationEvent::StockRejected { shortages })),
             OnShortage::FailAllocation { expires_at } => {
-                let missing: Vec<_> = shortages
-                    .iter()
-                    .map(|short| format!("{} of {} pieces of {}", short.available, short.requested, short.product))
-                    .collect();
-                let reason = format!("the reservation had expired, and there were only {}", missing.join(", "));
+                // Customers read it with their order: how many are left is not for them.
+                let missing: Vec<_> = shortages.iter().map(|short| short.product.to_string()).collect();
+                let reason =
+                    format!("the reservation had expired, and there were too few pieces of {}", missing.join(", "));
                 let event = ReservationEvent::AllocationFailed { reason };
                 Some(Outcome { expires_at, ..Outcome::new(State::Expired, event) })
             }
@@ -112,7 +111,8 @@ impl OnShortage {
     }
 }
 
-/// Decides what an order's reservation does; `current` is `None` when it has none.
+/// Decides what an order's reservation does; `current` is `None` when it has none, and `now` is the time by the clock that
+/// its times were set by.
 ///
 /// | heard | none | held | allocated | shipped | expired | released, tombstone, rejected |
 /// |---|---|---|---|---|---|---|
@@ -122,14 +122,17 @@ impl OnShortage {
 /// | cancelled | tombstone | release | release | alarm | – | – |
 /// | shipped | contradiction | contradiction | ship | – | alarm | alarm |
 /// | expired | – | expire, if it is time | – | – | – | – |
+///
+/// It hears of every event of an order, in their order: what is missing is fetched before. So a contradiction is no gap that
+/// waiting would fill, but an order that can't be. A tombstone that has told nothing has nothing to repeat.
 pub fn transition(current: Option<&Reservation>, input: &Input, now: OffsetDateTime) -> Decision {
     match input {
-        Input::OrderCreated { lines, hold_until } => match current {
-            None => hold(lines, *hold_until),
+        Input::OrderCreated { lines, hold } => match current {
+            None => keep(lines, now.saturating_add(*hold)),
             Some(_) => Decision::Ignore,
         },
-        Input::ReservationRequested { lines, hold_until } => match current {
-            None => hold(lines, *hold_until),
+        Input::ReservationRequested { lines, hold } => match current {
+            None => keep(lines, now.saturating_add(*hold)),
             // A tombstone has told nothing yet.
             Some(reservation) if reservation.version == 0 => Decision::Ignore,
             Some(_) => Decision::Repeat,
@@ -144,10 +147,10 @@ pub fn transition(current: Option<&Reservation>, input: &Input, now: OffsetDateT
     }
 }
 
-fn hold(lines: &Lines, hold_until: OffsetDateTime) -> Decision {
+fn keep(lines: &Lines, until: OffsetDateTime) -> Decision {
     let lines = lines.as_slice().to_vec();
-    let event = ReservationEvent::StockReserved { lines: lines.clone(), expires_at: hold_until };
-    let moved = Outcome { expires_at: Some(hold_until), ..Outcome::new(State::Held, event) };
+    let event = ReservationEvent::StockReserved { lines: lines.clone(), expires_at: until };
+    let moved = Outcome { expires_at: Some(until), ..Outcome::new(State::Held, event) };
     Decision::Move { movement: Movement::Hold, lines, moved, short: OnShortage::Reject }
 }
 

@@ -1,0 +1,131 @@
+//! The settings of a PostgreSQL.
+
+use std::time::Duration;
+
+use meshwork_sql::PostgresOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::ServeError;
+
+/// A PostgreSQL in place of a file in the folder of the service.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PostgresConfig {
+    /// The database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; `sslmode` and `sslrootcert` are parameters of it. Empty:
+    /// what would be there lies in the folder of the service.
+    pub url: Secret,
+    /// How many connections there are at most.
+    pub max_connections: u32,
+    /// How many connections are kept open.
+    pub min_connections: u32,
+    /// How long to wait for a free connection, a new one's making included.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub acquire_timeout: Duration,
+    /// How long a connection may be idle before it is closed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub idle_timeout: Duration,
+    /// How long a statement may take.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub statement_timeout: Duration,
+}
+
+impl Default for PostgresConfig {
+    fn default() -> Self {
+        let options = PostgresOptions::new("");
+        Self {
+            url: Secret::new(""),
+            max_connections: options.max_connections,
+            min_connections: options.min_connections,
+            acquire_timeout: options.acquire_timeout,
+            idle_timeout: options.idle_timeout,
+            statement_timeout: options.statement_timeout,
+        }
+    }
+}
+
+impl PostgresConfig {
+    /// Whether the values make sense; `service` is whose they are, such as `orders`.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self, service: &str) -> Result<(), ServeError> {
+        let refuse = |key: &str, value: &dyn std::fmt::Display, right: &str| {
+            Err(ServeError::new(format!("{service}.postgres.{key} is {value}"), format!("it must be {right}")))
+        };
+        let url = self.url.expose();
+        if !url.is_empty() && !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return refuse("url", &"no address of a PostgreSQL", "postgres://HOST:PORT/DATABASE, or empty");
+        }
+        if !(1..=1000).contains(&self.max_connections) {
+            return refuse("max_connections", &self.max_connections, "1 to 1000");
+        }
+        if self.min_connections > self.max_connections {
+            return refuse("min_connections", &self.min_connections, "at most max_connections");
+        }
+        for (key, value) in [
+            ("acquire_timeout", self.acquire_timeout),
+            ("idle_timeout", self.idle_timeout),
+            ("statement_timeout", self.statement_timeout),
+        ] {
+            if value < Duration::from_millis(10) || value > Duration::from_secs(300) {
+                return refuse(key, &humantime_serde::re::humantime::format_duration(value), "10ms to 5m");
+            }
+        }
+        Ok(())
+    }
+
+    /// The server and the database, without what is secret: for people.
+    pub fn shown(&self) -> String {
+        let rest = self.url.expose().split_once("://").map_or("", |(_, rest)| rest);
+        let rest = rest.split('?').next().unwrap_or_default();
+        rest.rsplit_once('@').map_or(rest, |(_, place)| place).to_owned()
+    }
+
+    /// The database's options; `None` when there is no URL.
+    pub fn options(&self) -> Option<PostgresOptions> {
+        let url = self.url.expose();
+        (!url.is_empty()).then(|| PostgresOptions {
+            max_connections: self.max_connections,
+            min_connections: self.min_connections,
+            acquire_timeout: self.acquire_timeout,
+            idle_timeout: self.idle_timeout,
+            statement_timeout: self.statement_timeout,
+            ..PostgresOptions::new(url)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_of_postgresql_are_refused_by_their_keys() {
+        let config = PostgresConfig::default;
+        for (key, bad) in [
+            ("url", PostgresConfig { url: Secret::new("mysql://secret@host"), ..config() }),
+            ("max_connections", PostgresConfig { max_connections: 0, ..config() }),
+            ("min_connections", PostgresConfig { min_connections: 21, ..config() }),
+            ("idle_timeout", PostgresConfig { idle_timeout: Duration::MAX, ..config() }),
+            ("statement_timeout", PostgresConfig { statement_timeout: Duration::ZERO, ..config() }),
+        ] {
+            let refused = bad.check("orders").unwrap_err();
+            assert!(refused.sentence.starts_with(&format!("orders.postgres.{key} is ")), "{refused}");
+            assert!(!refused.to_string().contains("secret"), "{refused}");
+        }
+        assert!(config().check("orders").is_ok() && config().options().is_none());
+    }
+
+    #[test]
+    fn the_place_is_shown_without_what_is_secret() {
+        let config =
+            PostgresConfig { url: Secret::new("postgres://anna:se%40cret@db:5432/shop?x=y@z"), ..Default::default() };
+        assert_eq!(config.shown(), "db:5432/shop");
+        assert_eq!(config.options().unwrap().max_connections, 20);
+    }
+}

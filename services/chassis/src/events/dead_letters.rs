@@ -1,0 +1,196 @@
+//! `meshwork.admin.v1.DeadLetterService`: what a service's consumer could not handle, for people.
+
+use meshwork_api::DeadLetterName;
+use meshwork_api::meshwork::admin::v1 as pb;
+use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterService;
+use meshwork_events::{DeadLetter, Redriven, Redriver};
+use meshwork_sql::{Error, Kind, to_micros};
+use tonic::{Request, Response, Status};
+use uuid::Uuid;
+
+use super::{DEAD_LETTER_NOT_FOUND, MAX_SUBJECT, WORK};
+use crate::clock::timestamp;
+use crate::errors::{DEPENDENCY_UNAVAILABLE, internal};
+use crate::page::{self, Page};
+use crate::validate::Violations;
+use crate::{Principal, filter};
+
+/// The fields that a list's filter may name.
+const FILTER_FIELDS: &[&str] = &["consumer", "subject"];
+
+/// Shows, redrives and discards the parked events of a consumer.
+pub struct DeadLetterGrpc {
+    redriver: Redriver,
+    service: &'static str,
+    domain: &'static str,
+}
+
+impl DeadLetterGrpc {
+    /// The parked events of `service`'s consumer; `domain` is that of the service's errors.
+    pub fn new(redriver: Redriver, service: &'static str, domain: &'static str) -> Self {
+        Self { redriver, service, domain }
+    }
+
+    fn failed(&self, error: &Error) -> Status {
+        match error.kind() {
+            Kind::Damaged => internal(self.domain, error),
+            Kind::Unavailable | Kind::OutcomeUnknown | Kind::Conflict => {
+                tracing::warn!(%error, "parked events can't be worked on");
+                let sentence = "the store can't be reached at this moment; try again";
+                DEPENDENCY_UNAVAILABLE.status(self.domain, sentence, &[])
+            }
+        }
+    }
+
+    /// The id in a name. A name whose id is none of ours names nothing.
+    fn id(&self, name: &str) -> Result<Uuid, Status> {
+        let mut violations = Violations::new();
+        let parsed = violations.name::<DeadLetterName>(name, "name");
+        violations.finish(self.domain)?;
+        let id = parsed.and_then(|name| Uuid::try_parse(name.id()).ok());
+        id.ok_or_else(|| self.not_found(name))
+    }
+
+    fn not_found(&self, name: &str) -> Status {
+        let name = crate::echo::echo(name).to_string();
+        DEAD_LETTER_NOT_FOUND.status(self.domain, format!("there is no {name}"), &[("name", &name)])
+    }
+
+    async fn find(&self, name: &str) -> Result<DeadLetter, Status> {
+        let found = self.redriver.state().get(self.id(name)?).await.map_err(|error| self.failed(&error))?;
+        found.ok_or_else(|| self.not_found(name))
+    }
+
+    /// What a redrive has come to. It goes on if the caller doesn't wait for its end.
+    async fn work(
+        &self,
+        work: impl Future<Output = Result<Option<Redriven>, Error>> + Send + 'static,
+        name: &str,
+    ) -> Result<(i64, Option<pb::DeadLetter>), Status> {
+        let redriven = self.in_time(work).await?.ok_or_else(|| self.not_found(name))?;
+        let left = redriven.left.map(|letter| self.to_proto(letter, false));
+        Ok((i64::try_from(redriven.handled).unwrap_or(i64::MAX), left))
+    }
+
+    async fn in_time<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Status> {
+        match tokio::time::timeout(WORK, tokio::spawn(work)).await {
+            Ok(Ok(done)) => done.map_err(|error| self.failed(&error)),
+            Ok(Err(error)) => Err(internal(self.domain, &error)),
+            Err(_) => {
+                let sentence = "there is much to do and it goes on; ask again to see what is left";
+                Err(DEPENDENCY_UNAVAILABLE.status(self.domain, sentence, &[]))
+            }
+        }
+    }
+
+    fn to_proto(&self, letter: DeadLetter, with_data: bool) -> pb::DeadLetter {
+        let DeadLetter { id, consumer, stream, event, reason, attempts, parked_at } = letter;
+        pb::DeadLetter {
+            name: DeadLetterName::from_uuid(id).to_string(),
+            service: self.service.to_owned(),
+            consumer,
+            stream,
+            subject: event.subject,
+            version: event.version,
+            event_id: event.id,
+            event_type: event.event_type,
+            source: event.source,
+            event_time: Some(timestamp(event.time)),
+            reason,
+            attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
+            park_time: Some(timestamp(parked_at)),
+            data: if with_data { event.data.to_vec() } else { Vec::new() },
+        }
+    }
+}
+
+/// Who has done something that can't be taken back, for the log.
+fn by<T>(request: &Request<T>) -> String {
+    Principal::of(request).key()
+}
+
+#[tonic::async_trait]
+impl DeadLetterService for DeadLetterGrpc {
+    async fn list_dead_letters(
+        &self,
+        request: Request<pb::ListDeadLettersRequest>,
+    ) -> Result<Response<pb::ListDeadLettersResponse>, Status> {
+        let request = request.into_inner();
+        let mut violations = Violations::new();
+        let wanted = filter::parse(&request.filter, FILTER_FIELDS, &mut violations);
+        let arguments = [request.filter.as_str()];
+        let page = page::read(request.page_size, &request.page_token, &arguments, &mut violations);
+        let behind = page.after.as_deref().map(|cursor| {
+            let place = cursor.split_once(':').and_then(|(at, id)| Some((at.parse().ok()?, id.parse().ok()?)));
+            place.unwrap_or_else(|| {
+                violations.add("page_token", "must be a next_page_token of this list");
+                (0, Uuid::nil())
+            })
+        });
+        if let Some(subject) = wanted.get("subject") {
+            violations.text(subject, "filter", 1, MAX_SUBJECT);
+        }
+        violations.finish(self.domain)?;
+        let state = self.redriver.state();
+        let found = if wanted.get("consumer").is_some_and(|consumer| consumer != state.consumer()) {
+            Vec::new()
+        } else {
+            let list = state.list(wanted.get("subject"), behind, page.size + 1).await;
+            list.map_err(|error| self.failed(&error))?
+        };
+        let found = Page::cut(found, page.size, |letter| format!("{}:{}", to_micros(letter.parked_at), letter.id));
+        Ok(Response::new(pb::ListDeadLettersResponse {
+            dead_letters: found.items.into_iter().map(|letter| self.to_proto(letter, false)).collect(),
+            next_page_token: page::token(found.next.as_deref(), &arguments),
+        }))
+    }
+
+    async fn get_dead_letter(
+        &self,
+        request: Request<pb::GetDeadLetterRequest>,
+    ) -> Result<Response<pb::DeadLetter>, Status> {
+        let letter = self.find(&request.get_ref().name).await?;
+        Ok(Response::new(self.to_proto(letter, true)))
+    }
+
+    async fn redrive_dead_letter(
+        &self,
+        request: Request<pb::RedriveDeadLetterRequest>,
+    ) -> Result<Response<pb::RedriveDeadLetterResponse>, Status> {
+        let name = request.into_inner().name;
+        let subject = self.find(&name).await?.event.subject;
+        let redriver = self.redriver.clone();
+        let work = async move { redriver.redrive(&subject).await.map(Some) };
+        let (handled_events, left) = self.work(work, &name).await?;
+        Ok(Response::new(pb::RedriveDeadLetterResponse { handled_events, left }))
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        _: Request<pb::RedriveDeadLettersRequest>,
+    ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
+        let redriver = self.redriver.clone();
+        let (handled, left) = self.in_time(async move { redriver.redrive_all(false).await }).await?;
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        Ok(Response::new(pb::RedriveDeadLettersResponse {
+            handled_events: count(handled),
+            left_aggregates: count(left),
+        }))
+    }
+
+    async fn discard_dead_letter(
+        &self,
+        request: Request<pb::DiscardDeadLetterRequest>,
+    ) -> Result<Response<pb::DiscardDeadLetterResponse>, Status> {
+        let who = by(&request);
+        let name = request.into_inner().name;
+        let id = self.id(&name)?;
+        let redriver = self.redriver.clone();
+        tracing::warn!(letter = %id, by = who, "a parked event is to be given up");
+        let (handled_events, left) = self.work(async move { redriver.discard(id).await }, &name).await?;
+        Ok(Response::new(pb::DiscardDeadLetterResponse { handled_events, left }))
+    }
+}

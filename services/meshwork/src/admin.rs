@@ -1,0 +1,90 @@
+//! Staff at the gateway: what the commands have in common that administer the back end.
+
+use std::time::Duration;
+
+use meshwork::Channel;
+use meshwork_api::meshwork::users::v1::SignInRequest;
+use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
+use meshwork_chassis::ClientConfig;
+use serde_json::Value;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::{Request, Status};
+
+use crate::cli::{AdminArgs, Output};
+use crate::failure::Failure;
+use crate::state::{local_port, staff_credentials};
+
+/// How long one call may take that is no stream.
+const CALL: Duration = Duration::from_secs(30);
+
+/// Somebody of the staff, signed in.
+pub struct Admin {
+    channel: Channel,
+    token: MetadataValue<Ascii>,
+}
+
+impl Admin {
+    /// Signs in at the gateway that the flags name.
+    ///
+    /// # Errors
+    /// When there is no staff account, or the gateway refuses it or doesn't answer.
+    pub async fn sign_in(args: &AdminArgs) -> Result<Self, Failure> {
+        let target = args.target.trim_end_matches('/');
+        let channel = ClientConfig::default().channel("--target", target)?;
+        let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target))?;
+        let request = SignInRequest { email: staff.email, password: staff.password.expose().to_owned() };
+        let session = within(AuthServiceClient::new(channel.clone()).sign_in(request)).await?.into_inner();
+        let token = format!("Bearer {}", session.access_token).parse();
+        let token = token.map_err(|_| told(&Status::internal("the access token can't be sent as a header")))?;
+        Ok(Self { channel, token })
+    }
+
+    /// Signed in by a token that no gateway has given.
+    #[cfg(test)]
+    pub fn signed_in(target: &str) -> Self {
+        let channel = ClientConfig::default().channel("--target", target).unwrap();
+        Self { channel, token: MetadataValue::from_static("Bearer token") }
+    }
+
+    /// A channel to the gateway.
+    pub fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A request with the token.
+    pub fn with<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert("authorization", self.token.clone());
+        request
+    }
+}
+
+/// An error of the back end, for people.
+pub fn told(status: &Status) -> Failure {
+    Failure::new(
+        format!("{} ({})", status.message(), status.code()),
+        "look whether `meshwork up` runs at the target, and into its log; `meshwork projections status` and \
+         `meshwork deadletters list` show what is",
+    )
+}
+
+/// The answer to a call that is no stream.
+///
+/// # Errors
+/// When the call fails or takes too long.
+pub async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
+    match tokio::time::timeout(CALL, call).await {
+        Ok(answer) => answer.map_err(|status| told(&status)),
+        Err(_) => {
+            Err(Failure::new(format!("no answer within {} s", CALL.as_secs()), "look into the log of the target"))
+        }
+    }
+}
+
+/// Prints what there is in the way that was asked for.
+pub fn print(output: Output, json: &Value, text: &str) {
+    match output {
+        Output::Json => println!("{json}"),
+        Output::Text => print!("{text}"),
+    }
+}

@@ -1,0 +1,109 @@
+//! The store that the settings name, opened.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use meshwork_chassis::checks::Check;
+use meshwork_chassis::retention::{Retention, STEP};
+use meshwork_chassis::{ServeError, checks};
+use meshwork_events::ConsumerState;
+use meshwork_events::inbox::{postgres, sqlite};
+use meshwork_sql::{AppliedMigration, Postgres, Sqlite};
+
+use super::CONSUMER;
+use super::store::postgres::{COMPONENTS as ON_POSTGRES, PostgresNotificationStore};
+use super::store::sqlite::{COMPONENTS as IN_SQLITE, SqliteNotificationStore};
+use crate::Config;
+use crate::ports::NotificationStore;
+
+/// The store by its parts.
+pub struct Stores {
+    /// The notifications.
+    pub notifications: Arc<dyn NotificationStore>,
+    /// Where our consumer stands.
+    pub inbox: Arc<dyn ConsumerState>,
+    /// Whether the store does its work.
+    pub check: Check,
+    /// What removes what the inbox needn't know any more.
+    pub retention: Retention,
+}
+
+fn file(data: &Path) -> PathBuf {
+    data.join("notifications.db")
+}
+
+/// The parts of a store, whatever its driver.
+macro_rules! parts {
+    ($db:expr, $store:ident, $inbox:path, $config:expr, $check:path) => {{
+        let db = $db;
+        let inbox = $inbox(db.clone(), CONSUMER);
+        let (state, keep) = (inbox.clone(), $config.inbox_retention);
+        Stores {
+            notifications: Arc::new($store::new(db.clone())),
+            inbox: Arc::new(inbox),
+            check: $check("database", db, |db| async move { db.ping().await }),
+            retention: Retention::new().job("inbox", move || {
+                let state = state.clone();
+                async move { state.prune(keep, STEP).await }
+            }),
+        }
+    }};
+}
+
+/// Opens the store, making what is missing of it.
+///
+/// # Errors
+/// When it can't be opened.
+pub async fn open(config: &Config) -> Result<Stores, ServeError> {
+    Ok(match config.postgres.options() {
+        Some(options) => {
+            let db = Postgres::open(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))?;
+            // All instances share the server: none would be better than another without it.
+            parts!(db, PostgresNotificationStore, postgres::Inbox::new, config, checks::shared)
+        }
+        None => {
+            let db = Sqlite::open(&file(&config.data), &IN_SQLITE).await.map_err(|error| folder_error(&error))?;
+            parts!(db, SqliteNotificationStore, sqlite::Inbox::new, config, checks::own)
+        }
+    })
+}
+
+/// Brings the store to this release.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    match config.postgres.options() {
+        Some(options) => {
+            Postgres::migrate(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))
+        }
+        None => Sqlite::migrate(&file(&config.data), &IN_SQLITE).await.map_err(|error| folder_error(&error)),
+    }
+}
+
+/// Where the settings place the notifications and the letters, in words for people.
+pub fn places(config: &Config) -> [(&'static str, String); 2] {
+    let notifications = if config.postgres.url.expose().is_empty() {
+        format!("SQLite, {}", file(&config.data).display())
+    } else {
+        format!("PostgreSQL, {}", config.postgres.shown())
+    };
+    let mails = match config.smtp.shown() {
+        Some(server) => format!("SMTP, {server}"),
+        None => config.data.join("mail").display().to_string(),
+    };
+    [("notifications", notifications), ("mails", mails)]
+}
+
+/// A database in a folder can't be opened.
+pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(error, "check that the folders `data` and `bus` can be written to and hold this version's files")
+}
+
+fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(
+        format!("the notifications at {}: {error}", config.postgres.shown()),
+        "look whether `notifications.postgres.url` names a database that is there and whose server runs and admits this \
+         account",
+    )
+}

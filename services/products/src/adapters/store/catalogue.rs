@@ -1,0 +1,186 @@
+//! The products.
+
+use async_trait::async_trait;
+use meshwork_api::ProductName;
+use meshwork_chassis::page::{Page, PageRequest};
+use meshwork_chassis::request::RequestKey;
+use sqlx::{AssertSqlSafe, QueryBuilder};
+
+use super::super::rows::{ProductRow, cursor, limit, place};
+use super::super::undo::Undo;
+use super::store::{Store, answer_before, keep_answer};
+use super::{Connection, Driver, FOR_UPDATE, moment, stock};
+use crate::adapters::events;
+use crate::domain::{NewProduct, Product, ProductChange, Refusal};
+use crate::ports::{Answer, Catalogue, StoreError};
+
+#[async_trait]
+impl Catalogue for Store {
+    async fn create(&self, product: NewProduct, request: Option<RequestKey>) -> Result<Answer<Product>, StoreError> {
+        let input = (self.clone(), product, request);
+        let created = self.db.write(input, |connection, (store, product, request)| {
+            Box::pin(create(connection, store, product, request.as_ref()))
+        });
+        Ok(created.await?)
+    }
+
+    async fn update(
+        &self,
+        name: ProductName,
+        change: ProductChange,
+        expected: Option<i64>,
+    ) -> Result<Product, StoreError> {
+        let input = (self.clone(), name, change, expected);
+        let updated = self.db.write(input, |connection, (store, name, change, expected)| {
+            Box::pin(update(connection, store, name, change, *expected))
+        });
+        Ok(updated.await?)
+    }
+
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError> {
+        let input = (self.clone(), name, expected);
+        let deleted = self
+            .db
+            .write(input, |connection, (store, name, expected)| Box::pin(delete(connection, store, name, *expected)));
+        Ok(deleted.await?)
+    }
+
+    async fn get(&self, names: &[ProductName]) -> Result<Vec<Product>, StoreError> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut sql = QueryBuilder::<Driver>::new("SELECT * FROM product WHERE deleted_at IS NULL AND id IN (");
+        let mut ids = sql.separated(", ");
+        for name in names {
+            ids.push_bind(name.id());
+        }
+        sql.push(")");
+        let rows: Vec<ProductRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
+        let found = rows.into_iter().map(Product::try_from).collect::<Result<Vec<_>, _>>()?;
+        let of_name = |name: &ProductName| found.iter().find(|product| product.name == *name).cloned();
+        names.iter().map(|name| of_name(name).ok_or_else(|| not_found(name).into())).collect()
+    }
+
+    async fn list(&self, page: &PageRequest) -> Result<Page<Product>, StoreError> {
+        // Nothing is older than the beginning of time, and no id is less than an empty one.
+        let (created_at, id) = place(page)?.unwrap_or((i64::MIN, ""));
+        let rows: Vec<ProductRow> = sqlx::query_as(
+            "SELECT * FROM product WHERE deleted_at IS NULL AND (created_at, id) > ($1, $2) \
+             ORDER BY created_at, id LIMIT $3",
+        )
+        .bind(created_at)
+        .bind(id)
+        .bind(limit(page))
+        .fetch_all(self.db.reader())
+        .await?;
+        let products = rows.into_iter().map(Product::try_from).collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(products, page.size, |product| cursor(product.created_at, product.name.id())))
+    }
+}
+
+fn not_found(name: &ProductName) -> Refusal {
+    Refusal::ProductNotFound { product: name.clone() }
+}
+
+/// A product, though it may have been deleted, which nobody else changes until the transaction's end.
+async fn lock(connection: &mut Connection, name: &ProductName) -> Result<Product, Undo> {
+    let sql = format!("SELECT * FROM product WHERE id = $1{FOR_UPDATE}");
+    let row: Option<ProductRow> = sqlx::query_as(AssertSqlSafe(sql)).bind(name.id()).fetch_optional(connection).await?;
+    Ok(row.ok_or_else(|| not_found(name))?.try_into()?)
+}
+
+async fn create(
+    connection: &mut Connection,
+    store: &Store,
+    product: &NewProduct,
+    request: Option<&RequestKey>,
+) -> Result<Answer<Product>, Undo> {
+    if let Some(row) = answer_before::<ProductRow>(connection, request).await? {
+        return Ok(Answer { value: row.try_into()?, replayed: true });
+    }
+    let now = moment::now(connection).await?;
+    let product = Product::new(product.clone(), now);
+    let row = ProductRow::from(&product);
+    let added = sqlx::query(
+        "INSERT INTO product (id, display_name, description, currency, price, created_at, updated_at, version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+    )
+    .bind(&row.id)
+    .bind(&row.display_name)
+    .bind(&row.description)
+    .bind(&row.currency)
+    .bind(row.price)
+    .bind(row.created_at)
+    .bind(row.updated_at)
+    .bind(row.version)
+    .execute(&mut *connection)
+    .await?;
+    if added.rows_affected() == 0 {
+        // The same request may have come twice at once, and the other one was waited for.
+        return match answer_before::<ProductRow>(connection, request).await? {
+            Some(row) => Ok(Answer { value: row.try_into()?, replayed: true }),
+            None => Err(Refusal::ProductIdTaken { product: product.name }.into()),
+        };
+    }
+    stock::open(connection, &product.name, now).await?;
+    keep_answer(connection, request, &row).await?;
+    store.outbox.append(connection, now, &[events::product_created(&product)]).await?;
+    Ok(Answer { value: product, replayed: false })
+}
+
+async fn update(
+    connection: &mut Connection,
+    store: &Store,
+    name: &ProductName,
+    change: &ProductChange,
+    expected: Option<i64>,
+) -> Result<Product, Undo> {
+    let before = lock(connection, name).await?;
+    let now = moment::now(connection).await?;
+    let product = before.changed(change.clone(), expected, now)?;
+    replace(connection, &before, &product).await?;
+    store.outbox.append(connection, now, &[events::product_updated(&product)]).await?;
+    Ok(product)
+}
+
+async fn delete(
+    connection: &mut Connection,
+    store: &Store,
+    name: &ProductName,
+    expected: Option<i64>,
+) -> Result<(), Undo> {
+    let before = lock(connection, name).await?;
+    let stock = stock::lock(connection, name).await?.ok_or_else(|| not_found(name))?;
+    let now = moment::now(connection).await?;
+    let product = before.deleted(&stock, expected, now)?;
+    if !stock::close(connection, name, now).await? {
+        return Err(Undo::conflict(format_args!("the stock of {name}")));
+    }
+    replace(connection, &before, &product).await?;
+    store.outbox.append(connection, now, &[events::product_deleted(&product)]).await?;
+    Ok(())
+}
+
+/// Writes `after` in place of `before`, and only of it.
+async fn replace(connection: &mut Connection, before: &Product, after: &Product) -> Result<(), Undo> {
+    let row = ProductRow::from(after);
+    let replaced = sqlx::query(
+        "UPDATE product SET display_name = $1, description = $2, currency = $3, price = $4, updated_at = $5, \
+         deleted_at = $6, version = $7 WHERE id = $8 AND version = $9",
+    )
+    .bind(&row.display_name)
+    .bind(&row.description)
+    .bind(&row.currency)
+    .bind(row.price)
+    .bind(row.updated_at)
+    .bind(row.deleted_at)
+    .bind(row.version)
+    .bind(&row.id)
+    .bind(before.version)
+    .execute(connection)
+    .await?;
+    match replaced.rows_affected() {
+        1 => Ok(()),
+        _ => Err(Undo::conflict(&before.name)),
+    }
+}

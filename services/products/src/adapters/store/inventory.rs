@@ -1,0 +1,147 @@
+//! The stocks and reservations, as the use cases see them.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use meshwork_api::{OrderName, ProductName};
+use meshwork_chassis::page::{Page, PageRequest};
+use meshwork_chassis::request::RequestKey;
+use sqlx::QueryBuilder;
+
+use super::super::damaged;
+use super::super::rows::{LineRow, ReservationRow, cursor, limit, place};
+use super::super::undo::Undo;
+use super::reservations::{self, Carried};
+use super::store::Store;
+use super::{Driver, NOW, SKIP_LOCKED, index_hint, stock};
+use crate::domain::{Input, Line, Refusal, Reservation, Stock, StockChange};
+use crate::ports::{Answer, Applied, Inventory, OrderEvent, ReservationFilter, StoreError};
+
+#[async_trait]
+impl Inventory for Store {
+    async fn stock(&self, product: &ProductName) -> Result<Stock, StoreError> {
+        let stock = stock::find(self.db.reader(), product).await?;
+        stock.ok_or_else(|| Refusal::ProductNotFound { product: product.clone() }.into())
+    }
+
+    async fn change_stock(
+        &self,
+        product: ProductName,
+        change: StockChange,
+        request: Option<RequestKey>,
+    ) -> Result<Answer<Stock>, StoreError> {
+        let changed = self.db.write((product, change, request), |connection, (product, change, request)| {
+            Box::pin(stock::change(connection, product, change, request.as_ref()))
+        });
+        Ok(changed.await?)
+    }
+
+    async fn apply(&self, event: OrderEvent) -> Result<Applied, StoreError> {
+        let applied = self.db.write((self.clone(), event), |connection, (store, event)| {
+            Box::pin(reservations::apply(connection, store, event))
+        });
+        match applied.await {
+            Ok(applied) | Err(Undo::Answer(applied)) => Ok(applied),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn due(&self, limit: usize) -> Result<Vec<OrderName>, StoreError> {
+        let mut sql = QueryBuilder::<Driver>::new("SELECT order_id FROM reservation");
+        sql.push(index_hint("reservation_due")).push(" WHERE state = 'HELD' AND expires_at <= ");
+        self.push_now(&mut sql);
+        sql.push(" ORDER BY expires_at LIMIT ").push_bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let ids: Vec<String> = sql.build_query_scalar().fetch_all(self.db.reader()).await?;
+        ids.into_iter().map(|id| OrderName::new(id).map_err(damaged)).collect()
+    }
+
+    async fn expire(&self, order: OrderName) -> Result<bool, StoreError> {
+        let carried = self.db.write((self.clone(), order), |connection, (store, order)| {
+            // One that somebody is at is left to them: it is expired now, or is confirmed, or comes with the next sweep.
+            Box::pin(reservations::carry_out(connection, store, order, &Input::Expired, SKIP_LOCKED))
+        });
+        Ok(matches!(carried.await?, Carried::Changed))
+    }
+
+    async fn reservations(
+        &self,
+        filter: &ReservationFilter,
+        page: &PageRequest,
+    ) -> Result<Page<Reservation>, StoreError> {
+        let mut sql = QueryBuilder::new("");
+        select(&mut sql, filter, page)?;
+        let rows: Vec<ReservationRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
+        let mut lines = self.lines(&rows).await?;
+        let reservations = rows
+            .into_iter()
+            .map(|row| {
+                let lines = lines.remove(&row.order_id).unwrap_or_default();
+                row.with(lines)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Page::cut(reservations, page.size, |found| cursor(found.created_at, found.order.id())))
+    }
+}
+
+/// Writes the statement that reads a page. Only what is asked for is in it, so that an index in its order serves it.
+pub(super) fn select(
+    sql: &mut QueryBuilder<Driver>,
+    filter: &ReservationFilter,
+    page: &PageRequest,
+) -> Result<(), StoreError> {
+    // Lines know when their reservation was made, so that those of a product are at hand in the list's order. CROSS
+    // keeps SQLite from beginning with the reservations.
+    let (row, from) = match filter.product {
+        Some(_) => ("r", "reservation_line k CROSS JOIN reservation r WHERE r.order_id = k.order_id"),
+        None => ("k", "reservation k WHERE true"),
+    };
+    sql.push("SELECT ").push(row).push(".* FROM ").push(from);
+    if let Some(product) = &filter.product {
+        sql.push(" AND k.product = ").push_bind(product.id().to_owned());
+    }
+    if let Some(order) = &filter.order {
+        sql.push(" AND k.order_id = ").push_bind(order.id().to_owned());
+    }
+    if let Some(state) = filter.state {
+        sql.push(" AND ").push(row).push(".state = ").push_bind(state.as_str());
+    }
+    if let Some((created_at, id)) = place(page)? {
+        sql.push(" AND (k.created_at, k.order_id) < (").push_bind(created_at);
+        sql.push(", ").push_bind(id.to_owned()).push(")");
+    }
+    sql.push(" ORDER BY k.created_at DESC, k.order_id DESC LIMIT ").push_bind(limit(page));
+    Ok(())
+}
+
+impl Store {
+    /// The lines of reservations, by order. Lines never change, so they may be read after their reservations.
+    async fn lines(&self, reservations: &[ReservationRow]) -> Result<HashMap<String, Vec<Line>>, StoreError> {
+        let mut lines: HashMap<String, Vec<Line>> = HashMap::new();
+        if reservations.is_empty() {
+            return Ok(lines);
+        }
+        let mut sql =
+            QueryBuilder::<Driver>::new("SELECT order_id, product, quantity FROM reservation_line WHERE order_id IN (");
+        let mut ids = sql.separated(", ");
+        for row in reservations {
+            ids.push_bind(row.order_id.as_str());
+        }
+        sql.push(") ORDER BY order_id, product");
+        let rows: Vec<LineRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
+        for row in rows {
+            lines.entry(row.order_id.clone()).or_default().push(row.try_into()?);
+        }
+        Ok(lines)
+    }
+
+    /// The time by which holds are over.
+    #[allow(clippy::unused_self, reason = "a planted bug has another")]
+    fn push_now(&self, sql: &mut QueryBuilder<Driver>) {
+        #[cfg(feature = "ablation")]
+        if let Some(super::super::Planted::ApplicationClock(ahead)) = self.planted {
+            sql.push_bind(meshwork_sql::to_micros(time::OffsetDateTime::now_utc() + ahead));
+            return;
+        }
+        sql.push(NOW);
+    }
+}

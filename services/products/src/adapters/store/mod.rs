@@ -1,0 +1,148 @@
+//! The store: embedded in SQLite, or in PostgreSQL, where many instances of the service share it.
+//!
+//! The statements are one text for both: `catalogue.rs`, `inventory.rs`, `moment.rs`, `reservations.rs`, `stock.rs` and
+//! `store.rs` are compiled once for each driver, below the modules that name it.
+//!
+//! Pieces are moved by conditional updates: no decision rests on a number that was read before and may have changed. The
+//! checks of the tables guard the invariants once more, and no outcome is decided by them. Whoever locks rows locks them in
+//! one order, so that no two wait for each other: the inbox's row, the reservation, the product, the stocks in the order of
+//! the products' ids, the ledger, the answer to a request, the outbox's head. Times that decide are the database's.
+
+#[cfg(feature = "ablation")]
+mod planted;
+mod rows;
+mod undo;
+
+#[cfg(feature = "ablation")]
+pub use planted::Planted;
+pub use postgres::Store as PostgresStore;
+pub use sqlite::Store as SqliteStore;
+
+use meshwork_chassis::request::RequestKey;
+use meshwork_sql::{Component, replay};
+
+use crate::ports::StoreError;
+
+/// What this service is called as a source of events.
+const SOURCE: &str = "products";
+
+/// In SQLite: one file.
+#[path = "."]
+pub mod sqlite {
+    meshwork_sql::dialect!(sqlite);
+    mod catalogue;
+    mod inventory;
+    mod moment;
+    #[cfg(test)]
+    mod plans;
+    mod reservations;
+    mod stock;
+    mod store;
+
+    pub use store::Store;
+
+    use std::path::Path;
+
+    use meshwork_events::inbox::sqlite as inbox;
+    use meshwork_events::outbox::sqlite as outbox;
+    use meshwork_sql::replay::sqlite as replay;
+    use meshwork_sql::{AppliedMigration, Component, Error};
+    use sqlx::migrate::Migrator;
+
+    static PRODUCTS: Migrator = sqlx::migrate!("migrations/sqlite");
+    static DELETED: Migrator = sqlx::migrate!("migrations/sqlite_deleted");
+
+    /// The database file in its folder.
+    const FILE: &str = "products.db";
+
+    /// All that the database holds.
+    fn components() -> Vec<Component> {
+        let own = [
+            Component { name: "products", migrator: &PRODUCTS },
+            // The release before refuses to see the component above at a version that it doesn't know.
+            Component { name: "products_deleted", migrator: &DELETED },
+            replay::COMPONENT,
+        ];
+        super::joined(own, &[outbox::COMPONENTS.as_ref(), inbox::COMPONENTS.as_ref()])
+    }
+
+    impl Store {
+        /// Opens the store in `folder`, making it when missing.
+        ///
+        /// # Errors
+        /// When its file can't be opened or migrated.
+        pub async fn open(folder: &Path) -> Result<Self, Error> {
+            Ok(Self::over(Database::open(&folder.join(FILE), &components()).await?))
+        }
+
+        /// Migrates the store in `folder` without keeping it open.
+        ///
+        /// # Errors
+        /// As [`Store::open`].
+        pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
+            Database::migrate(&folder.join(FILE), &components()).await
+        }
+    }
+}
+
+/// In PostgreSQL.
+#[path = "."]
+pub mod postgres {
+    meshwork_sql::dialect!(postgres);
+    mod catalogue;
+    mod inventory;
+    mod moment;
+    mod reservations;
+    mod stock;
+    mod store;
+
+    pub use store::Store;
+
+    use meshwork_events::inbox::postgres as inbox;
+    use meshwork_events::outbox::postgres as outbox;
+    use meshwork_sql::replay::postgres as replay;
+    use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions};
+    use sqlx::migrate::Migrator;
+
+    static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
+
+    /// All that the database holds.
+    fn components() -> Vec<Component> {
+        let own = [Component { name: "products", migrator: &PRODUCTS }, replay::COMPONENT];
+        super::joined(own, &[outbox::COMPONENTS.as_ref(), inbox::COMPONENTS.as_ref()])
+    }
+
+    impl Store {
+        /// Connects to the store's database and makes its tables when missing.
+        ///
+        /// # Errors
+        /// When it can't be reached or migrated.
+        pub async fn open(options: &PostgresOptions) -> Result<Self, Error> {
+            Ok(Self::over(Database::open(options, &components()).await?))
+        }
+
+        /// Migrates the store's tables without keeping a connection.
+        ///
+        /// # Errors
+        /// As [`Store::open`].
+        pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, Error> {
+            Database::migrate(options, &components()).await
+        }
+    }
+}
+
+/// Our components and those of others.
+fn joined(own: impl IntoIterator<Item = Component>, others: &[&[Component]]) -> Vec<Component> {
+    let others = others.iter().flat_map(|components| components.iter());
+    let others = others.map(|component| Component { name: component.name, migrator: component.migrator });
+    own.into_iter().chain(others).collect()
+}
+
+/// What the store holds can't be understood, or isn't what it must be.
+fn damaged(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Damaged(what.to_string())
+}
+
+fn replay_request(key: &RequestKey) -> replay::Request {
+    replay::Request { principal: key.principal.clone(), method: key.method, id: key.id.clone(), hash: key.hash }
+}

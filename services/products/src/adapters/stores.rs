@@ -1,0 +1,114 @@
+//! The store that the settings name, opened.
+
+use std::sync::Arc;
+
+use meshwork_chassis::checks::Check;
+use meshwork_chassis::config::RetentionConfig;
+use meshwork_chassis::retention::{Retention, STEP};
+use meshwork_chassis::{ServeError, checks};
+use meshwork_events::{ConsumerState, Published, Source, StreamReader};
+use meshwork_sql::AppliedMigration;
+
+use super::store::{PostgresStore, SqliteStore};
+use crate::Config;
+use crate::ports::{Catalogue, Inventory};
+
+/// Makes the tasks that remove what is past its retention, once it is known what is published.
+type Pruning = Box<dyn FnOnce(Published, &RetentionConfig) -> Retention + Send>;
+
+/// The store by its parts.
+pub struct Stores {
+    /// The products.
+    pub catalogue: Arc<dyn Catalogue>,
+    /// The stocks and reservations.
+    pub inventory: Arc<dyn Inventory>,
+    /// Where our consumer stands.
+    pub inbox: Arc<dyn ConsumerState>,
+    /// What is announced, for the relay.
+    pub events: Arc<dyn Source>,
+    /// What was announced, by its aggregate.
+    pub history: Arc<dyn StreamReader>,
+    /// Whether the store does its work.
+    pub check: Check,
+    /// What removes what has done its work.
+    pub pruning: Pruning,
+}
+
+/// The parts of a store, whatever its driver.
+macro_rules! parts {
+    ($store:expr, $consumer:expr, $check:path) => {{
+        let store = $store;
+        let (inbox, outbox) = (store.inbox($consumer), store.outbox());
+        let (state, events) = (inbox.clone(), outbox.clone());
+        Stores {
+            catalogue: Arc::new(store.clone()),
+            inventory: Arc::new(store.clone()),
+            inbox: Arc::new(inbox),
+            events: Arc::new(outbox.clone()),
+            history: Arc::new(outbox),
+            check: $check("database", store, |store| async move { store.ping().await }),
+            pruning: Box::new(move |published, retention| {
+                let (keep_events, keep_inbox) = (retention.outbox, retention.inbox);
+                Retention::new()
+                    .job("outbox", move || {
+                        let (events, published) = (events.clone(), published.clone());
+                        async move { events.prune(&published, keep_events, STEP).await }
+                    })
+                    .job("inbox", move || {
+                        let state = state.clone();
+                        async move { state.prune(keep_inbox, STEP).await }
+                    })
+            }),
+        }
+    }};
+}
+
+/// Opens the store, making what is missing of it; `consumer` is whose inbox is wanted.
+///
+/// # Errors
+/// When it can't be opened.
+pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, ServeError> {
+    Ok(match config.postgres.options() {
+        Some(options) => {
+            let store = PostgresStore::open(&options).await.map_err(|error| postgres_error(config, &error))?;
+            // All instances share the server: none would be better than another without it.
+            parts!(store, consumer, checks::shared)
+        }
+        None => {
+            let store = SqliteStore::open(&config.data).await.map_err(|error| folder_error(&error))?;
+            parts!(store, consumer, checks::own)
+        }
+    })
+}
+
+/// Brings the store to this release.
+///
+/// # Errors
+/// As [`open`].
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    match config.postgres.options() {
+        Some(options) => PostgresStore::migrate(&options).await.map_err(|error| postgres_error(config, &error)),
+        None => SqliteStore::migrate(&config.data).await.map_err(|error| folder_error(&error)),
+    }
+}
+
+/// Where the settings place the store, in words for people.
+pub fn place(config: &Config) -> String {
+    if config.postgres.url.expose().is_empty() {
+        format!("SQLite, {}", config.data.display())
+    } else {
+        format!("PostgreSQL, {}", config.postgres.shown())
+    }
+}
+
+/// A database in a folder can't be opened.
+pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(error, "check that the folder exists, can be written to and has space left")
+}
+
+fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(
+        format!("the products at {}: {error}", config.postgres.shown()),
+        "look whether `products.postgres.url` names a database that is there and whose server runs and admits this account",
+    )
+}

@@ -1,0 +1,10 @@
+//! The stores against the conformance suite, and what is their own: embedded, and on a server.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod conforms;
+mod embedded;
+mod planted;
+mod rooms;
+mod sweeps;
+mod tables;
