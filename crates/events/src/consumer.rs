@@ -12,7 +12,7 @@ use crate::delivery::{Delivered, Delivery};
 use crate::handler::Handler;
 use crate::redrive::Redriver;
 use crate::state::ConsumerState;
-use crate::{Envelope, EventBus, Progress, StreamReader};
+use crate::{Envelope, EventBus, Position, Progress, StreamReader};
 
 /// How many events are fetched and acknowledged at once.
 const BATCH: usize = 64;
@@ -163,7 +163,7 @@ impl Consumer {
     /// Goes back to where our own database is, which may have been restored from an older copy.
     async fn rewind(&self, partition: u16) -> Result<(), String> {
         let ours = self.delivery.state.position(self.stream, partition).await.map_err(|error| error.to_string())?;
-        let Some(ours) = ours else { return Ok(()) };
+        let Some(ours) = ours else { return self.note_start(partition).await };
         if self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())? {
             tracing::error!(
                 consumer = self.name,
@@ -175,6 +175,21 @@ impl Consumer {
             );
         }
         Ok(())
+    }
+
+    /// Notes where we begin, before anything was handled: a copy of our database then knows the partition, though its first
+    /// event may come later.
+    async fn note_start(&self, partition: u16) -> Result<(), String> {
+        // The tail first: what comes meanwhile is not acknowledged.
+        let tail = self.bus.tail(self.stream, partition).await.map_err(|error| error.to_string())?;
+        let next = self.bus.fetch(self.name, self.stream, partition, 1).await.map_err(|error| error.to_string())?;
+        let start = match (next.first().map(|event| event.position), tail) {
+            (Some(Position { n, index: 0, .. }), _) => Position { partition, n: n - 1, index: u32::MAX },
+            (Some(Position { n, index, .. }), _) => Position { partition, n, index: index - 1 },
+            (None, Some(tail)) => tail.position,
+            (None, None) => Position { partition, n: 0, index: 0 },
+        };
+        self.delivery.state.reached(self.stream, start).await.map_err(|error| error.to_string())
     }
 
     /// Tries what is parked again: all of it at first, then what is due.

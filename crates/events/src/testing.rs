@@ -16,7 +16,8 @@ pub async fn conformance(bus: Arc<dyn EventBus>) {
     a_publisher_with_another_tail_is_refused_and_nothing_is_stored(bus).await;
     consumers_advance_on_their_own(bus).await;
     an_older_acknowledgement_takes_nothing_back(bus).await;
-    parked_events_are_kept_until_they_are_handled(bus).await;
+    acknowledgements_can_be_taken_back(bus).await;
+    registering_again_takes_nothing_back(bus).await;
     a_waiting_consumer_is_woken(bus).await;
 }
 
@@ -74,19 +75,38 @@ async fn an_older_acknowledgement_takes_nothing_back(bus: &dyn EventBus) {
     assert_eq!(bus.fetch("reader", "late", 3, 10).await.unwrap(), []);
 }
 
-async fn parked_events_are_kept_until_they_are_handled(bus: &dyn EventBus) {
-    let events = [event("a", 1, 1, 0), event("b", 1, 2, 0)];
-    bus.publish("parking", 3, None, events.to_vec()).await.unwrap();
-    bus.park("reader", "parking", &events[1], "second").await.unwrap();
-    bus.park("reader", "parking", &events[0], "first").await.unwrap();
-    bus.park("reader", "parking", &events[0], "first, once more").await.unwrap();
-    assert_eq!(bus.parked("reader", "parking", 3).await.unwrap(), events);
-    assert_eq!(bus.parked("another", "parking", 3).await.unwrap(), []);
-    bus.register("reader", "parking").await.unwrap();
-    bus.register("reader", "parking").await.unwrap();
-    assert_eq!(bus.fetch("reader", "parking", 3, 10).await.unwrap(), events);
-    bus.unpark("reader", "parking", events[0].position).await.unwrap();
-    assert_eq!(bus.parked("reader", "parking", 3).await.unwrap(), events[1..]);
+async fn acknowledgements_can_be_taken_back(bus: &dyn EventBus) {
+    let events = [event("a", 1, 1, 0), event("a", 2, 1, 1), event("a", 3, 2, 0)];
+    bus.publish("rewound", 3, None, events.to_vec()).await.unwrap();
+    for consumer in ["reader", "another"] {
+        bus.register(consumer, "rewound").await.unwrap();
+        assert!(!bus.rewind(consumer, "rewound", events[0].position).await.unwrap(), "nothing was acknowledged");
+        bus.acknowledge(consumer, "rewound", events[2].position).await.unwrap();
+    }
+    assert!(!bus.rewind("reader", "rewound", events[2].position).await.unwrap(), "nothing lies behind the tail");
+    assert_eq!(bus.fetch("reader", "rewound", 3, 10).await.unwrap(), []);
+    assert!(bus.rewind("reader", "rewound", events[0].position).await.unwrap());
+    assert_eq!(bus.fetch("reader", "rewound", 3, 10).await.unwrap(), events[1..]);
+    // What is ahead of what is acknowledged moves nothing.
+    assert!(!bus.rewind("reader", "rewound", events[1].position).await.unwrap());
+    assert_eq!(bus.fetch("reader", "rewound", 3, 10).await.unwrap(), events[1..]);
+    assert_eq!(bus.fetch("another", "rewound", 3, 10).await.unwrap(), []);
+    // Behind it they are acknowledged as ever.
+    bus.acknowledge("reader", "rewound", events[2].position).await.unwrap();
+    assert_eq!(bus.fetch("reader", "rewound", 3, 10).await.unwrap(), []);
+}
+
+async fn registering_again_takes_nothing_back(bus: &dyn EventBus) {
+    let events = [event("a", 1, 1, 0), event("a", 2, 2, 0)];
+    bus.publish("registered", 3, None, events.to_vec()).await.unwrap();
+    bus.register("reader", "registered").await.unwrap();
+    assert_eq!(bus.fetch("reader", "registered", 3, 10).await.unwrap(), events);
+    bus.acknowledge("reader", "registered", events[0].position).await.unwrap();
+    bus.register("reader", "registered").await.unwrap();
+    assert_eq!(bus.fetch("reader", "registered", 3, 10).await.unwrap(), events[1..]);
+    // Events are parked with their consumers by now.
+    assert_eq!(bus.parked("reader", "registered", 3).await.unwrap(), []);
+    bus.unpark("reader", "registered", events[0].position).await.unwrap();
 }
 
 async fn a_waiting_consumer_is_woken(bus: &dyn EventBus) {

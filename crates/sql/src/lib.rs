@@ -23,3 +23,8 @@ pub use migrate::{AppliedMigration, Component};
 pub use observer::{Observer, PoolStats, TransactionEnd};
 pub use postgres::{Postgres, PostgresOptions};
 pub use sqlite::Sqlite;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,17 +1,21 @@
 //! A real PostgreSQL: the one that `MESHWORK_TEST_POSTGRES_URL` names, or a private one in a folder of the test's.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use crate::process::{free_port, freeze, gets_ready, kill_all, signal};
 
 /// Who owns the private servers.
 const USER: &str = "meshwork";
+/// The file, in a server's folder, with the certificate of who has issued its own.
+const CA: &str = "ca.crt";
 
 /// A PostgreSQL that tests may use. A private one is killed when it is dropped.
 pub struct Postgres {
@@ -24,7 +28,14 @@ struct Private {
     child: Child,
     folder: TempDir,
     port: u16,
+    mode: Mode,
+}
+
+/// How a private server runs.
+#[derive(Clone, Copy, Default)]
+struct Mode {
     fsync: bool,
+    tls: bool,
 }
 
 impl Postgres {
@@ -46,7 +57,7 @@ impl Postgres {
     /// # Panics
     /// When there is no PostgreSQL, or it doesn't start.
     pub fn private() -> Self {
-        Self::run(false)
+        Self::run(Mode::default())
     }
 
     /// A private server that waits for the disk as one in production does: for measuring.
@@ -54,19 +65,30 @@ impl Postgres {
     /// # Panics
     /// As [`Postgres::private`].
     pub fn durable() -> Self {
-        Self::run(true)
+        Self::run(Mode { fsync: true, ..Mode::default() })
     }
 
-    fn run(fsync: bool) -> Self {
+    /// A private server that speaks TLS too, with a certificate for 127.0.0.1 of [`Postgres::ca_certificate`].
+    ///
+    /// # Panics
+    /// As [`Postgres::private`].
+    pub fn with_tls() -> Self {
+        Self::run(Mode { tls: true, ..Mode::default() })
+    }
+
+    fn run(mode: Mode) -> Self {
         let folder = tempfile::Builder::new().prefix("meshwork-postgres-").tempdir().unwrap();
         copy(&template(), &folder.path().join("data"));
+        if mode.tls {
+            certify(folder.path());
+        }
         own(folder.path());
         for _ in 0..5 {
             let port = free_port();
-            let mut child = spawn(folder.path(), port, fsync);
+            let mut child = spawn(folder.path(), port, mode);
             if gets_ready(&mut child, "PostgreSQL", || is_ready(port)) {
                 let url = format!("postgres://{USER}@127.0.0.1:{port}");
-                return Self { url, private: Some(Private { child, folder, port, fsync }) };
+                return Self { url, private: Some(Private { child, folder, port, mode }) };
             }
         }
         panic!("PostgreSQL ended at its start, five times: {}", log(folder.path()));
@@ -112,6 +134,16 @@ impl Postgres {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// The file with the certificate of who has issued the server's, for `sslrootcert`.
+    ///
+    /// # Panics
+    /// When it wasn't made by [`Postgres::with_tls`].
+    pub fn ca_certificate(&self) -> PathBuf {
+        let own = self.own();
+        assert!(own.mode.tls, "this PostgreSQL speaks no TLS");
+        own.folder.path().join(CA)
+    }
+
     fn own(&self) -> &Private {
         self.private.as_ref().expect("only a private PostgreSQL is played with")
     }
@@ -129,10 +161,10 @@ impl Postgres {
     /// # Panics
     /// When it isn't private, or doesn't start.
     pub fn restart(&mut self) {
-        let Private { child, folder, port, fsync } =
+        let Private { child, folder, port, mode } =
             self.private.as_mut().expect("only a private PostgreSQL is started");
         for _ in 0..20 {
-            *child = spawn(folder.path(), *port, *fsync);
+            *child = spawn(folder.path(), *port, *mode);
             if gets_ready(child, "PostgreSQL", || is_ready(*port)) {
                 return;
             }
@@ -202,6 +234,23 @@ fn own(folder: &Path) {
     }
 }
 
+/// Issues a certificate for 127.0.0.1 to the server of a folder.
+fn certify(folder: &Path) {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "An issuer for tests");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    fs::write(folder.join(CA), issuer.pem()).unwrap();
+    fs::write(folder.join("data/tls.crt"), certificate.pem()).unwrap();
+    let file = folder.join("data/tls.key");
+    fs::write(&file, key.serialize_pem()).unwrap();
+    // Or the server refuses it.
+    fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+}
+
 fn copy(from: &Path, to: &Path) {
     let done = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
     assert!(done.success(), "cannot copy {} to {}", from.display(), to.display());
@@ -232,14 +281,18 @@ fn template() -> PathBuf {
     folder
 }
 
-fn spawn(folder: &Path, port: u16, fsync: bool) -> Child {
+fn spawn(folder: &Path, port: u16, mode: Mode) -> Child {
     let log = File::create(folder.join("log")).unwrap();
     let mut command = as_user("postgres");
     command.arg("-D").arg(folder.join("data")).args(["-p", &port.to_string()]);
     let sockets = format!("unix_socket_directories={}", folder.display());
-    let fsync = format!("fsync={}", if fsync { "on" } else { "off" });
+    let fsync = format!("fsync={}", if mode.fsync { "on" } else { "off" });
     for setting in ["listen_addresses=127.0.0.1", &sockets, &fsync, "max_connections=200", "shared_buffers=64MB"] {
         command.args(["-c", setting]);
+    }
+    if mode.tls {
+        // Both lie in the folder of the data.
+        command.args(["-c", "ssl=on", "-c", "ssl_cert_file=tls.crt", "-c", "ssl_key_file=tls.key"]);
     }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

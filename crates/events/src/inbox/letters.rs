@@ -299,8 +299,10 @@ impl ConsumerState for Inbox {
             .bind(self.consumer)
             .fetch_one(self.db.reader())
             .await?;
-        let first =
-            sqlx::query("SELECT subject, reason FROM dead_letter WHERE consumer = $1 ORDER BY parked_at, id LIMIT 1");
+        // Events of one aggregate may have been parked at the same moment: the first of them says why.
+        let first = sqlx::query(
+            "SELECT subject, reason FROM dead_letter WHERE consumer = $1 ORDER BY parked_at, version, id LIMIT 1",
+        );
         let first = first.bind(self.consumer).fetch_optional(self.db.reader()).await?;
         Ok(ParkedSummary {
             letters: counted.try_get(0)?,

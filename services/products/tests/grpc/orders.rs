@@ -8,10 +8,11 @@ use meshwork_api::meshwork::events::v1 as events;
 use meshwork_api::meshwork::products::v1::reservation::State;
 use meshwork_api::meshwork::products::v1::{self as pb, DeleteProductRequest};
 use meshwork_chassis::Health;
-use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
+use meshwork_chassis::config::{PostgresConfig, Secret};
+use meshwork_events::{ConsumerState, Envelope, EventBus, Position, SqliteBus};
 use meshwork_products::adapters::store::SqliteStore;
 use meshwork_products::{Config, migrate, serve};
-use meshwork_testkit::Issuer;
+use meshwork_testkit::{Issuer, Postgres};
 use prost::Message;
 use time::OffsetDateTime;
 use tonic::Code;
@@ -82,7 +83,24 @@ async fn until(shop: &Shop, order: &str, state: State) -> pb::Reservation {
 
 #[tokio::test]
 async fn an_order_is_served_by_events_alone() {
-    let shop = Shop::open().await;
+    an_order_is_served(Shop::open().await).await;
+}
+
+#[tokio::test]
+async fn an_order_is_served_from_postgresql_too() {
+    let (server, url) = tokio::task::spawn_blocking(|| {
+        let server = Postgres::start();
+        let url = server.database();
+        (server, url)
+    })
+    .await
+    .unwrap();
+    let postgres = PostgresConfig { url: Secret::new(url), ..PostgresConfig::default() };
+    an_order_is_served(Shop::open_with(|config| Config { postgres, ..config }).await).await;
+    drop(server);
+}
+
+async fn an_order_is_served(shop: Shop) {
     shop.stocked("lamp-1", 5).await;
     let mut orders = Orders::beside(&shop).await;
     orders.place("o1", "lamp-1", 2).await;

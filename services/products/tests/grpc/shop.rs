@@ -28,6 +28,7 @@ pub struct Shop {
     pub folder: TempDir,
     pub products: ProductServiceClient<Channel>,
     pub inventory: InventoryServiceClient<Channel>,
+    config: Config,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), ServeError>>,
 }
@@ -55,8 +56,7 @@ impl Shop {
 
     /// Stops the service and starts it again on the same data.
     pub async fn reopen(self) -> Self {
-        let Self { issuer, folder, .. } = self.close().await;
-        let config = config(folder.path(), &issuer);
+        let Self { issuer, folder, config, .. } = self.close().await;
         Self::start(issuer, folder, config)
     }
 
@@ -66,8 +66,9 @@ impl Shop {
         let channel = Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap();
         let (products, inventory) = (ProductServiceClient::new(channel.clone()), InventoryServiceClient::new(channel));
         let server = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
-        let server = tokio::spawn(serve(Config { listen, server, ..config }, Health::new(), shutdown.clone()));
-        Self { issuer, folder, products, inventory, shutdown, server }
+        let started = Config { listen, server, ..config.clone() };
+        let server = tokio::spawn(serve(started, Health::new(), shutdown.clone()));
+        Self { config, issuer, folder, products, inventory, shutdown, server }
     }
 
     /// Stops the service; it must end by itself.

@@ -92,7 +92,7 @@ async fn find(
     connection: &mut Connection,
     order: &OrderName,
     lock: &'static str,
-) -> Result<(Option<Reservation>, OffsetDateTime), StoreError> {
+) -> Result<(Option<Reservation>, OffsetDateTime), Undo> {
     let sql = format!(
         "WITH locked AS (SELECT * FROM reservation WHERE order_id = $1{lock}) \
          SELECT {NOW} AS now, locked.* FROM (SELECT 1 AS one) AS always LEFT JOIN locked ON true"
@@ -107,7 +107,7 @@ async fn find(
             .bind(order.id())
             .fetch_all(connection)
             .await?;
-    let lines = lines.into_iter().map(Line::try_from).collect::<Result<_, _>>()?;
+    let lines = lines.into_iter().map(Line::try_from).collect::<Result<_, StoreError>>()?;
     Ok((Some(ReservationRow::from_row(&row)?.with(lines)?), now))
 }
 

@@ -11,28 +11,28 @@ use super::super::undo::Undo;
 use super::store::{Store, answer_before, keep_answer};
 use super::{Connection, Driver, FOR_UPDATE, NOW};
 use crate::domain::{Delta, MAX_PIECES, Refusal, Stock, StockChange};
-use crate::ports::{Answer, StoreError};
+use crate::ports::Answer;
 
 /// The stock of a product that is for sale.
 pub(super) async fn find<'c>(
     executor: impl Executor<'c, Database = Driver>,
     product: &ProductName,
-) -> Result<Option<Stock>, StoreError> {
+) -> Result<Option<Stock>, Undo> {
     let row: Option<StockRow> = sqlx::query_as(
         "SELECT s.* FROM stock s JOIN product p ON p.id = s.product WHERE s.product = $1 AND p.deleted_at IS NULL",
     )
     .bind(product.id())
     .fetch_optional(executor)
     .await?;
-    row.map(Stock::try_from).transpose()
+    Ok(row.map(Stock::try_from).transpose()?)
 }
 
 /// A product's stock, which nobody else changes until the transaction's end.
-pub(super) async fn lock(connection: &mut Connection, product: &ProductName) -> Result<Option<Stock>, StoreError> {
+pub(super) async fn lock(connection: &mut Connection, product: &ProductName) -> Result<Option<Stock>, Undo> {
     let sql = format!("SELECT * FROM stock WHERE product = $1{FOR_UPDATE}");
     let row: Option<StockRow> =
         sqlx::query_as(AssertSqlSafe(sql)).bind(product.id()).fetch_optional(connection).await?;
-    row.map(Stock::try_from).transpose()
+    Ok(row.map(Stock::try_from).transpose()?)
 }
 
 /// Makes the empty stock of a new product.
@@ -144,7 +144,7 @@ pub(super) async fn change(
 
 /// As [`shift`], with a bug: the stock may have changed between the two statements.
 #[cfg(feature = "ablation")]
-async fn read_then_write(connection: &mut Connection, product: &ProductName, delta: Delta) -> Result<bool, StoreError> {
+async fn read_then_write(connection: &mut Connection, product: &ProductName, delta: Delta) -> Result<bool, Undo> {
     let Some(stock) = find(&mut *connection, product).await? else { return Ok(false) };
     let Ok(after) = stock.changed(delta, stock.updated_at) else { return Ok(false) };
     sqlx::query(
@@ -167,7 +167,7 @@ pub(super) async fn shift_of_order(
     store: &Store,
     product: &ProductName,
     delta: Delta,
-) -> Result<bool, StoreError> {
+) -> Result<bool, Undo> {
     #[cfg(feature = "ablation")]
     if store.planted == Some(super::super::Planted::ReadThenWrite) {
         return read_then_write(connection, product, delta).await;

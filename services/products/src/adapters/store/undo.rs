@@ -5,7 +5,7 @@ use meshwork_sql::{Error, Kind, WorkError};
 use crate::domain::Refusal;
 use crate::ports::{Applied, StoreError};
 
-/// Why a transaction is undone.
+/// Why a transaction is undone. What is done in one returns this, and no [`StoreError`], which doesn't tell conflicts apart.
 #[derive(Debug)]
 pub(super) enum Undo {
     /// The store has failed, or a rule forbids it.

@@ -1,0 +1,44 @@
+//! What a consumer and a source keep in their databases, on both drivers: gate, parked events, positions, outbox.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod checks;
+mod feed;
+mod owner;
+mod running;
+mod worlds;
+
+#[path = "."]
+mod sqlite {
+    use meshwork_events::{inbox::sqlite as inbox, outbox::sqlite as outbox};
+
+    use crate::worlds::Embedded as World;
+
+    meshwork_sql::dialect!(sqlite);
+    mod appends;
+    mod gate;
+    mod holes;
+    mod ledger;
+    mod letters;
+    mod parking;
+    mod pruning;
+    mod restored;
+}
+
+#[path = "."]
+mod postgres {
+    use meshwork_events::{inbox::postgres as inbox, outbox::postgres as outbox};
+
+    use crate::worlds::Server as World;
+
+    meshwork_sql::dialect!(postgres);
+    mod appends;
+    mod gate;
+    mod holes;
+    mod ledger;
+    mod letters;
+    mod parking;
+    mod planted;
+    mod pruning;
+    mod restored;
+}

@@ -1,0 +1,34 @@
+//! One suite over both drivers, and what only a server has: pools, faults, TLS.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod example;
+mod faults;
+mod pool;
+mod tables;
+mod tls;
+mod worlds;
+
+#[path = "."]
+mod sqlite {
+    use meshwork_sql::replay::sqlite as replay;
+
+    use crate::worlds::Embedded as World;
+
+    meshwork_sql::dialect!(sqlite);
+    mod opening;
+    mod replays;
+    mod suite;
+}
+
+#[path = "."]
+mod postgres {
+    use meshwork_sql::replay::postgres as replay;
+
+    use crate::worlds::Server as World;
+
+    meshwork_sql::dialect!(postgres);
+    mod opening;
+    mod replays;
+    mod suite;
+}
