@@ -30,6 +30,8 @@ fn config(folder: &Path, users: &str, smtp: SmtpConfig) -> Config {
         auth: AuthConfig { users: users.to_owned(), credentials, ..AuthConfig::default() },
         server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
         smtp,
+        // The event is published while the service starts for the first time.
+        mail_old_events: true,
         ..Config::default()
     }
 }

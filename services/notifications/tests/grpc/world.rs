@@ -37,7 +37,6 @@ pub struct World {
     pub service: Service,
     bus: Arc<SqliteBus>,
     folder: TempDir,
-    lease: Duration,
 }
 
 /// A running service.
@@ -49,23 +48,19 @@ pub struct Service {
 
 impl World {
     pub async fn start() -> Self {
-        Self::start_with_lease(Config::default().lease).await
-    }
-
-    pub async fn start_with_lease(lease: Duration) -> Self {
         let (users, folder) = (Users::start().await, tempfile::tempdir().unwrap());
         let credentials = r#"{"email": "notifications@example.com", "password": "secret"}"#;
         fs::write(folder.path().join("account.json"), credentials).unwrap();
         let bus = SqliteBus::open(&folder.path().join("bus")).await.unwrap();
-        let service = start(&folder, &users, lease).await;
-        Self { users, service, bus, folder, lease }
+        let service = start(&folder, &users).await;
+        Self { users, service, bus, folder }
     }
 
     /// Kills the service in the middle of what it does, and starts it anew.
     pub async fn crash(&mut self) {
         self.service.task.abort();
         (&mut self.service.task).await.unwrap_err();
-        self.service = start(&self.folder, &self.users, self.lease).await;
+        self.service = start(&self.folder, &self.users).await;
     }
 
     /// Stops the service and waits until it has ended.
@@ -144,11 +139,29 @@ impl World {
         files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
     }
 
+    /// The service's database, as another process has it open.
+    async fn database(&self) -> Sqlite {
+        Sqlite::open(&self.folder.path().join("data/notifications.db"), &COMPONENTS).await.unwrap()
+    }
+
     /// What the service has put aside.
     pub async fn parked(&self) -> Vec<String> {
-        let db = Sqlite::open(&self.folder.path().join("data/notifications.db"), &COMPONENTS).await.unwrap();
-        let parked = Inbox::new(db, CONSUMER).list(None, None, 9).await.unwrap();
+        let parked = Inbox::new(self.database().await, CONSUMER).list(None, None, 9).await.unwrap();
         parked.into_iter().map(|letter| letter.event.id).collect()
+    }
+
+    /// Lets the leases of all that is under way be over.
+    pub async fn end_leases(&self) {
+        let db = self.database().await;
+        let ended = db.write_once::<_, meshwork_sql::Error, _>(|connection| {
+            Box::pin(async move {
+                sqlx::query("UPDATE notification SET lease_until = 0 WHERE state = 'SENDING'")
+                    .execute(connection)
+                    .await?;
+                Ok(())
+            })
+        });
+        ended.await.unwrap();
     }
 }
 
@@ -171,7 +184,7 @@ pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     tokio::time::timeout(BOUND, answer).await.expect("it comes true in time")
 }
 
-async fn start(folder: &TempDir, users: &Users, lease: Duration) -> Service {
+async fn start(folder: &TempDir, users: &Users) -> Service {
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let target = format!("http://{}", listen.address());
     let config = Config {
@@ -183,7 +196,6 @@ async fn start(folder: &TempDir, users: &Users, lease: Duration) -> Service {
             credentials: folder.path().join("account.json"),
             ..AuthConfig::default()
         },
-        lease,
         server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
         ..Config::default()
     };

@@ -73,12 +73,18 @@ impl Notifications {
             Err(_) => Outcome::Again(TOO_SLOW),
         };
         let (id, attempt) = (notification.id, notification.attempts);
-        // Left SENDING, it would keep its recipient's other letters waiting, and be sent again when the lease is over.
-        while let Err(error) = self.store.settle(id, attempt, outcome.clone()).await {
-            tracing::warn!(notification = %id, %error, "the end of a try can't be noted; trying again");
-            if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
-                return;
+        // Left SENDING, it would keep its recipient's other letters waiting, and be sent again. Once the lease is over, its end
+        // is nobody's affair any more.
+        let noted = async {
+            while let Err(error) = self.store.settle(id, attempt, outcome.clone()).await {
+                tracing::warn!(notification = %id, %error, "the end of a try can't be noted; trying again");
+                if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                    return;
+                }
             }
+        };
+        if tokio::time::timeout(self.rules.lease, noted).await.is_err() {
+            tracing::error!(notification = %id, attempt, "the end of a try could not be noted; the letter is sent again");
         }
     }
 
