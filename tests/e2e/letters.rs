@@ -50,17 +50,19 @@ async fn a_letter_is_repeated_by_a_kill_only_and_under_its_own_id() {
     }
     let name = database.rsplit('/').next().unwrap();
     let letters = CUSTOMERS + kills * ORDERS;
-    let sent =
-        async || postgres.sql(name, "SELECT count(*) FROM notification WHERE state = 'SENT'") == letters.to_string();
+    let sent = async || {
+        postgres.sql(name, "SELECT count(*) FROM notifications.notification WHERE state = 'SENT'")
+            == letters.to_string()
+    };
     eventually("all letters", sent).await;
 
-    assert_eq!(postgres.sql(name, "SELECT count(*) FROM notification"), letters.to_string());
+    assert_eq!(postgres.sql(name, "SELECT count(*) FROM notifications.notification"), letters.to_string());
     let mut counts: HashMap<String, usize> = HashMap::new();
     for mail in smtp.mails() {
         *counts.entry(mail.message_id.clone()).or_default() += 1;
     }
     // Exactly one Message-ID per row.
-    let rows = postgres.sql(name, "SELECT id FROM notification");
+    let rows = postgres.sql(name, "SELECT id FROM notifications.notification");
     let mut ids: Vec<_> = rows.lines().map(|id| format!("<{id}@meshwork.local>")).collect();
     let mut message_ids: Vec<_> = counts.keys().cloned().collect();
     ids.sort();

@@ -71,9 +71,10 @@ async fn four_hundred_buyers_of_forty_pieces_get_forty_orders_of_four_instances(
     assert_eq!(pieces, (0, 0, PIECES, 0, PIECES));
     // I2 and I3, as the database has them: each order's pieces are in the ledger once.
     let name = database.rsplit('/').next().unwrap();
-    let held = "SELECT coalesce(sum(quantity), 0) FROM reservation_line l JOIN reservation r USING (order_id) WHERE state = 'ALLOCATED'";
+    let held = "SELECT coalesce(sum(quantity), 0) FROM products.reservation_line l JOIN products.reservation r USING (order_id) WHERE state = 'ALLOCATED'";
     assert_eq!(postgres.sql(name, held), PIECES.to_string());
-    let moved = "SELECT transition, count(*), count(DISTINCT order_id) FROM stock_ledger GROUP BY 1 ORDER BY 1";
+    let moved =
+        "SELECT transition, count(*), count(DISTINCT order_id) FROM products.stock_ledger GROUP BY 1 ORDER BY 1";
     assert_eq!(postgres.sql(name, moved), format!("allocate|{PIECES}|{PIECES}\nhold|{PIECES}|{PIECES}"));
-    assert_eq!(postgres.sql(name, "SELECT count(*) FROM dead_letter"), "0");
+    assert_eq!(postgres.sql(name, "SELECT count(*) FROM products.dead_letter"), "0");
 }

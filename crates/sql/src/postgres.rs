@@ -31,6 +31,9 @@ pub struct PostgresOptions {
     /// `postgres://user:password@host:port/database`; `sslmode` (`prefer` by default; `verify-full` checks who answers) and
     /// `sslrootcert` are parameters of it.
     pub url: String,
+    /// The schema of the tables, made when missing, so that several services share a database and none of its tables. `None`
+    /// by default: that of the account, mostly `public`.
+    pub schema: Option<&'static str>,
     /// How many connections there are at most. 20 by default.
     pub max_connections: u32,
     /// How many are kept open. 1 by default.
@@ -50,6 +53,7 @@ impl PostgresOptions {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            schema: None,
             max_connections: 20,
             min_connections: 1,
             acquire_timeout: Duration::from_secs(2),
@@ -61,6 +65,10 @@ impl PostgresOptions {
 
     fn connect_options(&self) -> Result<PgConnectOptions, Error> {
         let options = PgConnectOptions::from_str(&self.url)?;
+        let options = match self.schema {
+            Some(schema) => options.options([("search_path", schema)]),
+            None => options,
+        };
         let timeout = self.statement_timeout.as_millis().to_string();
         // A client that is gone must not hold locks for long.
         Ok(options
@@ -135,6 +143,9 @@ impl Postgres {
             Ok(connection) => connection?,
             Err(_) => return Err(Error::Database(sqlx::Error::PoolTimedOut)),
         };
+        if let Some(schema) = options.schema {
+            make_schema(&mut connection, schema).await?;
+        }
         let mut applied = Vec::new();
         for component in components {
             applied.extend(component.migrate_postgres(&mut connection).await?);
@@ -246,6 +257,20 @@ impl Postgres {
             Err(error) => (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(error.to_string())))),
         }
     }
+}
+
+/// Makes a schema unless it is there: an account that may use it needn't be one that may make it.
+async fn make_schema(connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
+    let found = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1").bind(schema);
+    if found.fetch_optional(&mut *connection).await?.is_none() {
+        let make = sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+        match sqlx::query(make).execute(connection).await.map_err(Error::from) {
+            // Two that come at once may both find none.
+            Err(error) if error.is_unique_violation() => {}
+            made => _ = made?,
+        }
+    }
+    Ok(())
 }
 
 /// Migrates once the server can be reached, unless the pool is closed before.

@@ -8,13 +8,16 @@ use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::ConsumerState;
 use meshwork_events::inbox::{postgres, sqlite};
-use meshwork_sql::{AppliedMigration, Postgres, Sqlite};
+use meshwork_sql::{AppliedMigration, Postgres, PostgresOptions, Sqlite};
 
 use super::CONSUMER;
 use super::store::postgres::{COMPONENTS as ON_POSTGRES, PostgresNotificationStore};
 use super::store::sqlite::{COMPONENTS as IN_SQLITE, SqliteNotificationStore};
 use crate::Config;
 use crate::ports::NotificationStore;
+
+/// The schema of our tables: services may share a database.
+const SCHEMA: &str = "notifications";
 
 /// The store by its parts.
 pub struct Stores {
@@ -55,7 +58,7 @@ macro_rules! parts {
 /// # Errors
 /// When it can't be opened.
 pub async fn open(config: &Config) -> Result<Stores, ServeError> {
-    Ok(match config.postgres.options() {
+    Ok(match options(config) {
         Some(options) => {
             let db = Postgres::open(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))?;
             // All instances share the server: none would be better than another without it.
@@ -73,12 +76,17 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
-    match config.postgres.options() {
+    match options(config) {
         Some(options) => {
             Postgres::migrate(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))
         }
         None => Sqlite::migrate(&file(&config.data), &IN_SQLITE).await.map_err(|error| folder_error(&error)),
     }
+}
+
+/// The database that the settings name, and our schema in it.
+fn options(config: &Config) -> Option<PostgresOptions> {
+    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), ..options })
 }
 
 /// Where the settings place the notifications and the letters, in words for people.

@@ -7,7 +7,7 @@ use meshwork_chassis::config::RetentionConfig;
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
-use meshwork_sql::AppliedMigration;
+use meshwork_sql::{AppliedMigration, PostgresOptions};
 
 use super::store::{PostgresStore, SqliteStore};
 use crate::Config;
@@ -15,6 +15,9 @@ use crate::ports::{Catalogue, Inventory};
 
 /// Makes the tasks that remove what is past its retention, once it is known what is published.
 type Pruning = Box<dyn FnOnce(Published, &RetentionConfig) -> Retention + Send>;
+
+/// The schema of our tables: services may share a database.
+const SCHEMA: &str = "products";
 
 /// The store by its parts.
 pub struct Stores {
@@ -68,7 +71,7 @@ macro_rules! parts {
 /// # Errors
 /// When it can't be opened.
 pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, ServeError> {
-    Ok(match config.postgres.options() {
+    Ok(match options(config) {
         Some(options) => {
             let store = PostgresStore::open(&options).await.map_err(|error| postgres_error(config, &error))?;
             // All instances share the server: none would be better than another without it.
@@ -86,10 +89,15 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
 /// # Errors
 /// As [`open`].
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
-    match config.postgres.options() {
+    match options(config) {
         Some(options) => PostgresStore::migrate(&options).await.map_err(|error| postgres_error(config, &error)),
         None => SqliteStore::migrate(&config.data).await.map_err(|error| folder_error(&error)),
     }
+}
+
+/// The database that the settings name, and our schema in it.
+fn options(config: &Config) -> Option<PostgresOptions> {
+    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), ..options })
 }
 
 /// Where the settings place the store, in words for people.
