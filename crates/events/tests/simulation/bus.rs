@@ -62,11 +62,11 @@ impl EventBus for MemoryBus {
         Ok(())
     }
 
-    async fn park(&self, _: &str, _: &str, _: &Envelope, _: &str) -> Result<(), BusError> {
-        Ok(())
+    async fn rewind(&self, _: &str, _: &str, _: Position) -> Result<bool, BusError> {
+        Ok(false)
     }
 
-    async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<Envelope>, BusError> {
+    async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<(Envelope, String)>, BusError> {
         Ok(Vec::new())
     }
 
@@ -139,11 +139,11 @@ impl EventBus for Embedded {
         Ok(())
     }
 
-    async fn park(&self, _: &str, _: &str, _: &Envelope, _: &str) -> Result<(), BusError> {
-        Ok(())
+    async fn rewind(&self, _: &str, _: &str, _: Position) -> Result<bool, BusError> {
+        Ok(false)
     }
 
-    async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<Envelope>, BusError> {
+    async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<(Envelope, String)>, BusError> {
         Ok(Vec::new())
     }
 
