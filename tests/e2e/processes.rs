@@ -123,9 +123,15 @@ impl Processes {
 
     /// Waits until a process is serving.
     pub fn wait_for(&self, label: &str) {
+        self.wait_for_service(label, "");
+    }
+
+    /// Waits until a process is serving one of its gRPC services.
+    pub fn wait_for_service(&self, label: &str, service: &str) {
         let deadline = Instant::now() + START;
         loop {
-            let check = command(&self.folder).args(["healthcheck", &self.address(label)]).output().unwrap();
+            let check = ["healthcheck", &self.address(label), "--service", service];
+            let check = command(&self.folder).args(check).output().unwrap();
             if check.status.success() {
                 return;
             }

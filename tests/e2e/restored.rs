@@ -22,6 +22,18 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// Starts a service again, and waits until the gateway has found it.
+fn start(processes: &mut Processes, service: &str) {
+    processes.start(service);
+    processes.wait_for(service);
+    let method = match service {
+        "users" => "meshwork.users.v1.UserService",
+        "products" => "meshwork.products.v1.InventoryService",
+        _ => "meshwork.notifications.v1.NotificationService",
+    };
+    processes.wait_for_service("gateway", method);
+}
+
 async fn place(gateway: &Gateway, staff: &Token, customer: &str, product: &str) -> String {
     let mut request = order_request(product, 1, "");
     request.order.as_mut().unwrap().customer = customer.to_owned();
@@ -58,13 +70,11 @@ async fn e1_products_put_back_to_an_older_copy_heal_and_nothing_hangs() {
     let older = folder.path().join("older.db");
     processes.kill("products");
     copy(&database, &older);
-    processes.start("products");
-    processes.wait_for("products");
+    start(&mut processes, "products");
     let eight = confirmed(&gateway, &staff, &customer, &product, 8).await;
     processes.kill("products");
     copy(&older, &database);
-    processes.start("products");
-    processes.wait_for("products");
+    start(&mut processes, "products");
 
     let orders = || OrderServiceClient::new(gateway.channel());
     for name in &eight[..4] {
@@ -102,14 +112,12 @@ async fn e1_users_and_notifications_put_back_to_older_copies_go_on() {
         let (database, older) = (processes.data().join(file), folder.path().join("older.db"));
         processes.kill(service);
         copy(&database, &older);
-        processes.start(service);
-        processes.wait_for(service);
+        start(&mut processes, service);
         let lost = gateway.sign_up(&format!("lost-{service}")).await;
         confirmed(&gateway, &staff, &early, &product, 2).await;
         processes.kill(service);
         copy(&older, &database);
-        processes.start(service);
-        processes.wait_for(service);
+        start(&mut processes, service);
         // Nobody waits for what is gone: new accounts are welcomed, and new orders are written about.
         let new = gateway.sign_up(&format!("new-{service}")).await;
         let order = confirmed(&gateway, &staff, &new, &product, 1).await.remove(0);

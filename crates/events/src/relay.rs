@@ -15,6 +15,8 @@ use crate::{BusError, Envelope, EventBus, Position, Progress, Source};
 const BATCH: usize = 128;
 /// How long the relay sleeps when no beat wakes it.
 const POLL: Duration = Duration::from_secs(1);
+/// How long the source may take to be read: a server may be gone without a word.
+const READ: Duration = Duration::from_secs(30);
 /// How often the event at the bus's tail is looked for before it counts as lost.
 const LOOKS: u32 = 4;
 /// How often a partition that was stopped says so.
@@ -139,7 +141,8 @@ impl Relay {
         let mut stopping = false;
         loop {
             let asked = Instant::now();
-            let batch = self.source.read(partition, next, BATCH).await?;
+            let read = tokio::time::timeout(READ, self.source.read(partition, next, BATCH)).await;
+            let batch = read.unwrap_or_else(|_| Err(format!("no answer within {} s", READ.as_secs())))?;
             // A relay may have stopped between two events of one commit.
             let events: Vec<_> = batch.events.into_iter().filter(|event| Some(event.position) > tail_at).collect();
             if let Some((last, at)) = events.last().map(|event| (event.position, event.time)) {

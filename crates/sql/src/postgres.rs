@@ -22,6 +22,8 @@ const LIFE: Duration = Duration::from_secs(30 * 60);
 const ATTEMPTS: u32 = 8;
 /// The pause before work is done again, shortened at random by up to a half; each is twice the one before.
 const PAUSE: Duration = Duration::from_millis(2);
+/// How many times the time of a statement a transaction may take before its server counts as hanging.
+const STATEMENTS: u32 = 3;
 /// The longest pause between two tries to reach a server that was out of reach at the start.
 const REACH_AGAIN: Duration = Duration::from_secs(15);
 
@@ -89,6 +91,8 @@ impl fmt::Debug for PostgresOptions {
 pub struct Postgres {
     pool: PgPool,
     max: u32,
+    /// How long one try of a transaction may take.
+    bound: Duration,
     observer: Option<Arc<dyn Observer>>,
 }
 
@@ -129,7 +133,8 @@ impl Postgres {
             .idle_timeout(options.idle_timeout)
             .max_lifetime(LIFE)
             .connect_lazy_with(options.connect_options()?);
-        Ok(Self { pool, max: options.max_connections, observer: options.observer.clone() })
+        let bound = options.acquire_timeout + options.statement_timeout * STATEMENTS;
+        Ok(Self { pool, max: options.max_connections, bound, observer: options.observer.clone() })
     }
 
     /// Migrates the database without keeping it open.
@@ -201,7 +206,12 @@ impl Postgres {
         let (mut attempts, mut pause) = (0, PAUSE);
         loop {
             attempts += 1;
-            let (end, result) = self.attempt(&input, &work).await;
+            let attempt = tokio::time::timeout(self.bound, self.attempt(&input, &work)).await;
+            // The server bounds each statement, unless it hangs or is gone without a word. Then nobody knows how it ended.
+            let (end, result) = attempt.unwrap_or_else(|_| {
+                let sentence = format!("the server has not answered within {:?}", self.bound);
+                (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(sentence))))
+            });
             if end != TransactionEnd::Conflict || attempts >= ATTEMPTS {
                 if let Some(observer) = &self.observer {
                     observer.transaction(began.elapsed(), attempts, end);
@@ -240,6 +250,12 @@ impl Postgres {
                 return (end, Err(error));
             }
         };
+        // A COMMIT after a statement that has failed is answered as if nothing were wrong, and undoes everything. Work that
+        // has passed over such a failure must not take that for success.
+        if let Err(error) = sqlx::raw_sql("SELECT 1").execute(&mut *transaction).await {
+            transaction.rollback().await.ok();
+            return (TransactionEnd::Undone, Err(E::from(error.into())));
+        }
         match transaction.commit().await.map_err(Error::from) {
             Ok(()) => {
                 callbacks.call();

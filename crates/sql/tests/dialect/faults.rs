@@ -49,6 +49,20 @@ async fn a_statement_that_takes_too_long_is_unavailable_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn work_that_passes_over_a_failed_statement_does_not_count_as_done() {
+    let db = Server::new().open().await;
+    let passed_over = db.write::<_, (), Error, _>((), |connection, ()| {
+        Box::pin(async move {
+            sqlx::query("INSERT INTO numbers (n) VALUES (1)").execute(&mut *connection).await?;
+            sqlx::query("SELECT nothing FROM nowhere").execute(connection).await.ok();
+            Ok(())
+        })
+    });
+    assert_eq!(passed_over.await.unwrap_err().kind(), Kind::Damaged);
+    assert_eq!(count(&db).await, 0);
+}
+
+#[tokio::test]
 async fn a_wait_for_a_lock_is_bounded_too() {
     let mut world = Server::new();
     let holding = world.open().await;
