@@ -95,13 +95,4 @@ impl Inventory {
         })
         .await;
     }
-
-    /// The events that the orders service could not understand.
-    pub async fn parked(&self) -> Vec<Envelope> {
-        let mut parked = Vec::new();
-        for partition in 0..PARTITIONS {
-            parked.extend(self.bus.parked("orders", STREAM, partition).await.unwrap());
-        }
-        parked
-    }
 }

@@ -185,7 +185,7 @@ async fn events_that_concern_no_order_of_ours_are_passed_over() {
     shop.inventory.says("orders/a", "stock_painted_blue", vec![0xff]).await;
     shop.inventory.was_heard().await;
     assert_eq!(shop.commits().await, []);
-    assert_eq!(shop.inventory.parked().await, []);
+    assert_eq!(shop.parked().await, []);
 }
 
 #[tokio::test]
@@ -198,8 +198,8 @@ async fn an_event_that_can_not_be_understood_parks_its_reservation_alone() {
     let nameless = shop.inventory.says("orders/b", "stock_reserved", nameless.encode_to_vec()).await;
     shop.inventory.reserves(&sound.name).await;
     shop.when(&sound.name, order::State::Confirmed).await;
-    eventually("three events to be parked", async || shop.inventory.parked().await.len() == 3).await;
-    let parked: Vec<_> = shop.inventory.parked().await.into_iter().map(|event| event.id).collect();
+    eventually("three events to be parked", async || shop.parked().await.len() == 3).await;
+    let parked: Vec<_> = shop.parked().await.into_iter().map(|event| event.id).collect();
     assert!([garbage, behind, nameless].iter().all(|event| parked.contains(&event.id)), "{parked:?}");
     assert_eq!(shop.get(&poisoned.name).await, poisoned);
 }

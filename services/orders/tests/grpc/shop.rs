@@ -10,10 +10,13 @@ use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
+use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::{Envelope, EventBus, SqliteBus};
+use meshwork_events::{ConsumerState as _, Envelope, EventBus, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
 use meshwork_orders::Config;
+use meshwork_orders::adapters::stock_events::CONSUMER;
+use meshwork_sql::Sqlite;
 use meshwork_testkit::Issuer;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -76,6 +79,13 @@ pub struct Shop {
 }
 
 impl Shop {
+    /// The events that the service could not handle.
+    pub async fn parked(&self) -> Vec<Envelope> {
+        let db = Sqlite::open(&self.config.data.join("view.db"), &[]).await.unwrap();
+        let letters = Inbox::new(db, CONSUMER).list(None, None, 100).await.unwrap();
+        letters.into_iter().map(|letter| letter.event).collect()
+    }
+
     /// Opens a shop with the default settings.
     pub async fn open() -> Self {
         Self::with(|_| {}).await

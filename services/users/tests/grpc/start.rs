@@ -8,7 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_api::meshwork::users::v1::{DeleteUserRequest, RefreshSessionRequest, Role, UpdateUserRequest, User};
 use meshwork_chassis::{CancellationToken, Health};
+use meshwork_events::inbox::sqlite as inbox;
 use meshwork_events::{Consumer, Envelope, HandleError, Handler, SqliteBus};
+use meshwork_sql::Sqlite;
 use meshwork_users::{Config, migrate, serve};
 use tokio::sync::Notify;
 
@@ -173,14 +175,16 @@ async fn what_happens_to_accounts_is_published() {
     let bus = SqliteBus::open(&world.folder().join("bus")).await.unwrap();
     let memory = Arc::new(Memory::default());
     let stop = CancellationToken::new();
-    let consumer = Consumer::new(bus, "memory", "users", memory.clone());
+    let db = Sqlite::open(&world.folder().join("memory.db"), &inbox::COMPONENTS).await.unwrap();
+    let state = Arc::new(inbox::Inbox::new(db, "memory"));
+    let consumer = Consumer::new(bus, "memory", "users", memory.clone(), state);
     let consuming = tokio::spawn({
         let stop = stop.clone();
         async move { consumer.run(stop).await }
     });
     let arrived = async {
-        // Three first accounts, and three events of ours.
-        while memory.events.lock().unwrap().len() < 6 {
+        // Four first accounts, and three events of ours.
+        while memory.events.lock().unwrap().len() < 7 {
             memory.more.notified().await;
         }
     };
@@ -192,5 +196,5 @@ async fn what_happens_to_accounts_is_published() {
     let event = |kind: &str, version| (kind.to_owned(), anna.name(), version);
     let expected = [event("user_registered", 1), event("user_updated", 2), event("user_deleted", 3)];
     assert_eq!(of_anna, expected.iter().collect::<Vec<_>>());
-    assert_eq!(events.len(), 6);
+    assert_eq!(events.len(), 7);
 }
