@@ -13,6 +13,7 @@ mod postgres;
 mod processes;
 mod projections;
 mod readme;
+mod releases;
 mod restored;
 mod shop;
 mod stopping;

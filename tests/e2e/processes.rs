@@ -3,14 +3,17 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use meshwork_testkit::Gateway;
-use meshwork_testkit::up::{command, text};
+use meshwork_testkit::up::{binary, command, command_of, text};
 
 /// The services.
 pub const NAMES: [&str; 5] = ["users", "products", "orders", "notifications", "gateway"];
+
+/// Settings that the release before doesn't know.
+const NEW_SETTINGS: [&str; 2] = ["MESHWORK_PRODUCTS__ORDERS", "MESHWORK_NOTIFICATIONS__ORDERS"];
 
 /// How long a service may take to be serving.
 const START: Duration = Duration::from_secs(60);
@@ -22,6 +25,8 @@ struct Instance {
     service: &'static str,
     address: SocketAddr,
     ops: SocketAddr,
+    /// Another binary than the one under test.
+    binary: Option<PathBuf>,
     running: Option<Child>,
 }
 
@@ -50,7 +55,7 @@ impl Processes {
         for service in NAMES {
             for number in 1..=count(service) {
                 let label = if number == 1 { service.to_owned() } else { format!("{service}-{number}") };
-                instances.push(Instance { label, service, address: port(), ops: port(), running: None });
+                instances.push(Instance { label, service, address: port(), ops: port(), binary: None, running: None });
             }
         }
         let target = |service: &str| {
@@ -98,11 +103,21 @@ impl Processes {
         Gateway::new(self.of("gateway").address, &self.data())
     }
 
+    /// Has a process run another binary, of another release, from its next start on.
+    pub fn runs(&mut self, label: &str, binary: &Path) {
+        let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
+        instance.binary = Some(binary.to_owned());
+    }
+
     /// Starts a process.
     pub fn start(&mut self, label: &str) {
-        let (data, mut command) = (self.data(), command(&self.folder));
-        let settings = self.settings.iter().cloned();
+        let data = self.data();
         let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
+        let binary = instance.binary.clone().unwrap_or_else(binary);
+        let mut command = command_of(&binary, &self.folder);
+        // A release refuses settings that it doesn't know.
+        let known = |key: &str| instance.binary.is_none() || !NEW_SETTINGS.contains(&key);
+        let settings = self.settings.iter().filter(|(key, _)| known(key)).cloned();
         let log = self.folder.join(format!("{label}.log"));
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.envs(settings).env("MESHWORK_OPS", instance.ops.to_string());
@@ -113,11 +128,17 @@ impl Processes {
 
     /// Starts all, and waits until they are serving.
     pub fn start_all(&mut self) {
-        for label in self.labels() {
-            self.start(&label);
+        self.start_all_but(&[]);
+    }
+
+    /// Starts all but some, and waits until they are serving.
+    pub fn start_all_but(&mut self, others: &[&str]) {
+        let labels: Vec<_> = self.labels().into_iter().filter(|label| !others.contains(&label.as_str())).collect();
+        for label in &labels {
+            self.start(label);
         }
-        for label in self.labels() {
-            self.wait_for(&label);
+        for label in &labels {
+            self.wait_for(label);
         }
     }
 
@@ -165,6 +186,15 @@ impl Processes {
         }
     }
 
+    /// SIGTERM to a process, and waits until it has ended.
+    pub fn stop(&mut self, label: &str) {
+        let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
+        if let Some(mut child) = instance.running.take() {
+            run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+            child.wait().unwrap();
+        }
+    }
+
     /// A command of the binary against the gateway, with the staff's account.
     pub fn run(&self, args: &[&str]) -> Output {
         let mut command = command(&self.folder);
@@ -177,6 +207,10 @@ impl Processes {
     pub fn demo(&self) -> Output {
         self.run(&["demo"])
     }
+}
+
+fn run(command: &mut Command) {
+    assert!(command.status().unwrap().success(), "{command:?}");
 }
 
 impl Drop for Processes {

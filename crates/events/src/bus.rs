@@ -1,5 +1,7 @@
 //! The port: what every event bus does.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use meshwork_eventstore::Beats;
@@ -108,6 +110,18 @@ pub trait EventBus: Send + Sync + 'static {
     /// When the bus fails.
     async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
 
+    /// Up to where the consumer has acknowledged a partition; `None` when it hasn't.
+    ///
+    /// # Errors
+    /// When the bus fails.
+    async fn acknowledged(&self, consumer: &str, stream: &str, partition: u16) -> Result<Option<Position>, BusError>;
+
+    /// The event at a position of a stream; `None` when there is none, or none any more.
+    ///
+    /// # Errors
+    /// When the bus fails.
+    async fn event_at(&self, stream: &str, position: Position) -> Result<Option<Envelope>, BusError>;
+
     /// Takes acknowledgements back: what lies behind `position` is fetched again, as far as the bus still has it. Returns
     /// whether there were any.
     ///
@@ -116,7 +130,7 @@ pub trait EventBus: Send + Sync + 'static {
     async fn rewind(&self, consumer: &str, stream: &str, position: Position) -> Result<bool, BusError>;
 
     /// The events that the release before has parked here in a partition, in order, each with its reason: parked events lie
-    /// in the consumer's database by now ([`DeadLetters`](crate::DeadLetters)), where the consumer takes these.
+    /// in the consumer's database by now ([`ConsumerState`](crate::ConsumerState)), where the consumer takes these.
     ///
     /// # Errors
     /// When the bus fails.
@@ -135,6 +149,9 @@ pub trait EventBus: Send + Sync + 'static {
     async fn ping(&self) -> Result<(), BusError> {
         self.tail("", 0).await.map(drop)
     }
+
+    /// For how long messages stay at least.
+    fn retention(&self) -> Duration;
 
     /// How many partitions a stream has.
     fn partitions(&self) -> u16;

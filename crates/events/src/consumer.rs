@@ -171,9 +171,14 @@ impl Consumer {
 
     /// Goes back to where our own database is, which may have been restored from an older copy.
     async fn rewind(&self, partition: u16) -> Result<(), String> {
+        // The bus first: another instance may go on meanwhile, and notes that here before it does there.
+        let theirs =
+            self.bus.acknowledged(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
         let ours = self.delivery.state.position(self.stream, partition).await.map_err(|error| error.to_string())?;
         let Some(ours) = ours else { return self.note_start(partition).await };
-        if self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())? {
+        if theirs.is_some_and(|theirs| theirs > ours)
+            && self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())?
+        {
             tracing::error!(
                 consumer = self.name,
                 stream = self.stream,
@@ -205,11 +210,22 @@ impl Consumer {
     async fn redrive(&self, shutdown: &CancellationToken) {
         let mut due = false;
         loop {
-            match shutdown.run_until_cancelled(self.redriver().redrive_all(due)).await {
+            match shutdown.run_until_cancelled(self.redriver().redrive_all(Some(self.stream), due)).await {
                 None => return,
                 Some(Ok(_)) => due = true,
                 Some(Err(error)) => {
                     tracing::warn!(consumer = self.name, %error, "parked events can't be tried again");
+                }
+            }
+            // An instance of the release before may run beside this one.
+            for partition in 0..self.bus.partitions() {
+                if let Err(problem) = self.take_parked_of_bus(partition).await {
+                    tracing::warn!(
+                        consumer = self.name,
+                        partition,
+                        problem,
+                        "events that are parked in the bus stay there"
+                    );
                 }
             }
             if shutdown.run_until_cancelled(tokio::time::sleep(REDRIVE)).await.is_none() {

@@ -21,7 +21,8 @@ const FETCH: Duration = Duration::from_secs(5);
 const TRIES: u32 = 3;
 /// The pause between two of these tries.
 const PAUSE: Duration = Duration::from_millis(250);
-/// For how long an owner that could not be asked is asked only once for each aggregate: others wait behind it.
+/// For how long an owner that could not be asked is asked only once for each aggregate, and one that did not answer not at all:
+/// others wait behind it.
 const OUT_OF_REACH: Duration = Duration::from_secs(30);
 /// How often an event is handed over at most while nothing is wrong with it: it was not blocked any more, or what it misses
 /// was there.
@@ -50,8 +51,17 @@ pub(crate) struct Delivery {
     pub handler: Arc<dyn Handler>,
     pub state: Arc<dyn ConsumerState>,
     owner: Option<Arc<dyn StreamReader>>,
-    /// When the owner could not be asked last.
-    out_of_reach: Mutex<Option<Instant>>,
+    /// That the owner could not be asked.
+    out_of_reach: Mutex<Option<OutOfReach>>,
+}
+
+/// An owner could not be asked.
+#[derive(Clone)]
+struct OutOfReach {
+    /// When that was.
+    at: Instant,
+    /// Whether it has not answered at all, rather than refused.
+    hangs: bool,
 }
 
 impl Delivery {
@@ -129,9 +139,15 @@ impl Delivery {
     }
 
     async fn fetch(&self, owner: &dyn StreamReader, subject: &str, after: i64) -> Result<Vec<Envelope>, String> {
-        let failed_at = *self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner);
-        let tries = if failed_at.is_some_and(|at| at.elapsed() < OUT_OF_REACH) { 1 } else { TRIES };
-        let mut problem = String::new();
+        let failed = self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = failed.filter(|failed| failed.at.elapsed() < OUT_OF_REACH);
+        let tries = match &failed {
+            // Each aggregate would wait as long, one behind the other.
+            Some(failed) if failed.hangs => return Err(format!("no answer within {} s, just now", FETCH.as_secs())),
+            Some(_) => 1,
+            None => TRIES,
+        };
+        let (mut problem, mut hangs) = (String::new(), false);
         for attempt in 1..=tries {
             match tokio::time::timeout(FETCH, owner.read_stream(subject, after, PAGE)).await {
                 Ok(Ok(events)) => {
@@ -142,6 +158,7 @@ impl Delivery {
                 Err(_) => {
                     // Whoever waits behind this one has waited long enough.
                     problem = format!("no answer within {} s", FETCH.as_secs());
+                    hangs = true;
                     break;
                 }
             }
@@ -149,7 +166,8 @@ impl Delivery {
                 tokio::time::sleep(PAUSE).await;
             }
         }
-        *self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        let failed = OutOfReach { at: Instant::now(), hangs };
+        *self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner) = Some(failed);
         Err(problem)
     }
 }

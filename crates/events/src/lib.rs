@@ -15,6 +15,7 @@
 //! [`SqliteBus`] is the embedded bus: a durable log in a file. `testing` (a feature) is the suite that every bus passes.
 
 mod backoff;
+mod best_effort;
 mod bus;
 mod consumer;
 mod dead_letters;
@@ -31,6 +32,7 @@ mod state;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use best_effort::BestEffort;
 pub use bus::{BusError, Envelope, EventBus, Position};
 pub use consumer::Consumer;
 pub use dead_letters::{DeadLetter, LetterCursor, ParkedSummary};

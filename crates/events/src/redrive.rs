@@ -72,19 +72,27 @@ impl Redriver {
         self.redrive(&subject).await.map(Some)
     }
 
-    /// Redrives all aggregates, or only those that are due to be tried again; returns how many events were handled, and of how
-    /// many aggregates some are still parked.
+    /// Redrives all aggregates of a stream, or of all streams, or only those that are due to be tried again; returns how many
+    /// events were handled, and of how many aggregates some are still parked. One whose store fails counts among these, and the
+    /// next is tried.
     ///
     /// # Errors
-    /// When the store of the parked events fails.
-    pub async fn redrive_all(&self, due: bool) -> Result<(u64, u64), Error> {
+    /// When it can't be found out what is parked.
+    pub async fn redrive_all(&self, stream: Option<&str>, due: bool) -> Result<(u64, u64), Error> {
         let (mut handled, mut left, mut after) = (0, 0, String::new());
         loop {
-            let subjects = self.0.state.aggregates(&after, due, PAGE).await?;
+            let subjects = self.0.state.aggregates(stream, &after, due, PAGE).await?;
             for subject in &subjects {
-                let redriven = self.redrive(subject).await?;
-                handled += redriven.handled;
-                left += u64::from(redriven.left.is_some());
+                match self.redrive(subject).await {
+                    Ok(redriven) => {
+                        handled += redriven.handled;
+                        left += u64::from(redriven.left.is_some());
+                    }
+                    Err(error) => {
+                        tracing::warn!(consumer = self.0.state.consumer(), subject, %error, "parked events can't be tried again");
+                        left += 1;
+                    }
+                }
             }
             match subjects.into_iter().next_back() {
                 Some(last) => after = last,

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -124,17 +125,21 @@ impl Relay {
                     self.published.reached(tail.position);
                     next = tail.position.n;
                 }
-                Some(false) if self.source.go_on_behind(&tail).await? => {
+                Some(false) => {
+                    let common = self.common(&tail).await?;
+                    if !self.source.go_on_behind(&tail, common).await? {
+                        return Ok(self.diverged(partition, tail.position, shutdown).await);
+                    }
                     tracing::error!(
                         stream = self.stream,
                         partition,
                         n = tail.position.n,
+                        common,
                         "relay_diverged: the bus holds an event that its source doesn't, since the source was restored from an \
-                         older copy; all that it holds is published again behind that"
+                         older copy; what the bus doesn't hold is published behind that"
                     );
                     return Ok(Restart::ReadTail);
                 }
-                Some(false) => return Ok(self.diverged(partition, tail.position, shutdown).await),
                 None => return Ok(Restart::Shutdown),
             }
         }
@@ -179,7 +184,8 @@ impl Relay {
         let Position { partition, n, .. } = tail.position;
         let mut backoff = Backoff::new();
         for _ in 0..LOOKS {
-            let batch = self.source.read_now(partition, n, 1).await?;
+            let read = tokio::time::timeout(READ, self.source.read_now(partition, n, 1)).await;
+            let batch = read.unwrap_or_else(|_| Err(format!("no answer within {} s", READ.as_secs())))?;
             if batch.seen.is_some() {
                 return Ok(Some(
                     batch.events.iter().any(|event| event.position == tail.position && event.id == tail.id),
@@ -190,6 +196,33 @@ impl Relay {
             }
         }
         Ok(Some(false))
+    }
+
+    /// Up to which position the source and the bus hold the same, below an event of the bus that the source doesn't hold. What
+    /// a copy has of the source is a beginning of it, so that half of what is left is looked at each time.
+    async fn common(&self, tail: &Envelope) -> Result<i64, String> {
+        let Position { partition, n, .. } = tail.position;
+        let (mut same, mut other) = (0, n);
+        while other - same > 1 {
+            let middle = same + (other - same) / 2;
+            if self.is_published(partition, middle).await? { same = middle } else { other = middle }
+        }
+        Ok(same)
+    }
+
+    /// Whether what the source holds at a position, if anything, is what the bus holds there, or has held.
+    async fn is_published(&self, partition: u16, n: i64) -> Result<bool, String> {
+        let batch = self.source.read(partition, n, 1).await?;
+        let Some(event) = batch.events.first() else { return Ok(false) };
+        if event.position.n != n {
+            // The source has removed it, which it does with what is published.
+            return Ok(true);
+        }
+        match self.bus.event_at(self.stream, event.position).await.map_err(|error| error.to_string())? {
+            Some(published) => Ok(published.id == event.id),
+            // The bus has removed it, if it is as old as that.
+            None => Ok(OffsetDateTime::now_utc() - event.time > self.bus.retention()),
+        }
     }
 
     /// Stops the partition and says so, until somebody has put it right.

@@ -37,13 +37,13 @@ pub trait Source: Send + Sync + 'static {
     }
 
     /// Goes on behind `tail`, an event on the bus that this source doesn't hold: it was restored from an older copy. What it
-    /// holds is published again, behind `tail`; consumers know events by their aggregates and versions. Returns false when
-    /// the source can't: its positions are more than places in a queue.
+    /// holds behind `common`, up to where both hold the same, is published behind `tail`; consumers know events by their
+    /// aggregates and versions. Returns false when the source can't: its positions are more than places in a queue.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    async fn go_on_behind(&self, tail: &Envelope) -> Result<bool, String> {
-        _ = tail;
+    async fn go_on_behind(&self, tail: &Envelope, common: i64) -> Result<bool, String> {
+        _ = (tail, common);
         Ok(false)
     }
 

@@ -267,6 +267,34 @@ impl EventBus for SqliteBus {
             .await
     }
 
+    async fn acknowledged(&self, consumer: &str, stream: &str, partition: u16) -> Result<Option<Position>, BusError> {
+        let row =
+            sqlx::query("SELECT n, i FROM acknowledged WHERE consumer = ? AND stream = ? AND partition = ? AND n > 0")
+                .bind(consumer)
+                .bind(stream)
+                .bind(partition)
+                .fetch_optional(self.db.reader())
+                .await
+                .and_then(|row| {
+                    row.map(|row| Ok(Position { partition, n: row.try_get(0)?, index: row.try_get(1)? })).transpose()
+                });
+        Ok(row.map_err(Error::from)?)
+    }
+
+    async fn event_at(&self, stream: &str, position: Position) -> Result<Option<Envelope>, BusError> {
+        let sql =
+            format!("SELECT {COLUMNS} FROM messages m WHERE m.stream = ? AND m.partition = ? AND m.n = ? AND m.i = ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(stream)
+            .bind(position.partition)
+            .bind(position.n)
+            .bind(position.index)
+            .fetch_optional(self.db.reader())
+            .await
+            .map_err(Error::from)?;
+        Ok(row.as_ref().map(envelope).transpose().map_err(Error::from)?)
+    }
+
     async fn rewind(&self, consumer: &str, stream: &str, position: Position) -> Result<bool, BusError> {
         let (consumer, stream) = (consumer.to_owned(), stream.to_owned());
         self.db
@@ -330,6 +358,10 @@ impl EventBus for SqliteBus {
 
     async fn ping(&self) -> Result<(), BusError> {
         Ok(self.db.ping().await?)
+    }
+
+    fn retention(&self) -> Duration {
+        RETENTION
     }
 
     fn partitions(&self) -> u16 {

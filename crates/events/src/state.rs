@@ -54,12 +54,18 @@ pub trait ConsumerState: Send + Sync + 'static {
     /// When the store fails.
     async fn first_of(&self, subject: &str) -> Result<Option<DeadLetter>, Error>;
 
-    /// Aggregates with parked events, in their order behind `after`, at most `limit`. With `due`, only those whose first event
+    /// Aggregates with parked events, of one stream or all, in their order behind `after`, at most `limit`. With `due`, only those whose first event
     /// hasn't been tried for a while: 30 s after its first try, and twice as long after each, up to an hour.
     ///
     /// # Errors
     /// When the store fails.
-    async fn aggregates(&self, after: &str, due: bool, limit: usize) -> Result<Vec<String>, Error>;
+    async fn aggregates(
+        &self,
+        stream: Option<&str>,
+        after: &str,
+        due: bool,
+        limit: usize,
+    ) -> Result<Vec<String>, Error>;
 
     /// The letters of an aggregate, or all; newest first.
     ///

@@ -72,7 +72,8 @@ pub mod postgres {
     pub use crate::Postgres as Database;
 
     /// The time by the database's clock, in microseconds since 1970: that of the statement, not of the transaction's
-    /// beginning, since a transaction may have waited.
+    /// beginning, since a transaction may have waited. What is compared with a column that has an index is
+    /// `(SELECT {NOW})`: the time changes while a statement runs, which keeps the planner from the index.
     pub const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
     /// Ends a SELECT whose rows are locked until the transaction's end.
     pub const FOR_UPDATE: &str = " FOR UPDATE";

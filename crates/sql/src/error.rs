@@ -109,8 +109,8 @@ fn kind_of_sqlstate(code: &str) -> Kind {
         // Serialisation failure, deadlock, a lock that could not be had in time.
         "40001" | "40P01" | "55P03" => Kind::Conflict,
         "40003" => Kind::OutcomeUnknown,
-        // A server that is a replica by now, or that is not to be connected to.
-        "25006" | "55006" => Kind::Unavailable,
+        // A server that is a replica by now, or that is not to be connected to; a transaction that we left idle for too long.
+        "25006" | "25P03" | "25P04" | "55006" => Kind::Unavailable,
         // The connection, the account, the database's name, the server's resources, its operator, its system.
         _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Kind::Unavailable,
         _ => Kind::Damaged,
@@ -154,6 +154,7 @@ mod tests {
             ("57P01", Kind::Unavailable), // the server is shut down
             ("53300", Kind::Unavailable), // too many connections
             ("25006", Kind::Unavailable),
+            ("25P03", Kind::Unavailable), // idle in a transaction
             ("28P01", Kind::Unavailable),
             ("40003", Kind::OutcomeUnknown),
             ("23514", Kind::Damaged), // a check

@@ -6,6 +6,7 @@
 //! [`Component`] is a set of tables with its migrations; a store is the sum of its components. [`Error::kind`] says what a
 //! failure means, whatever the driver. [`replay`] makes a write repeatable by a request id.
 
+mod bounded;
 mod commit;
 pub mod dialect;
 mod error;
@@ -16,6 +17,7 @@ mod postgres;
 pub mod replay;
 mod sqlite;
 
+pub use bounded::bounded;
 pub use commit::on_commit;
 pub use error::{Error, Kind, WorkError};
 pub use micros::{from_micros, to_micros};

@@ -14,7 +14,7 @@ pub enum TransactionEnd {
     Conflict,
     /// It could not begin.
     NotBegun,
-    /// Its commit has failed; what it wrote may stand.
+    /// Its commit has failed or was not answered; what it wrote may stand.
     OutcomeUnknown,
 }
 

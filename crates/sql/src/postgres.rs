@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -65,6 +66,13 @@ impl PostgresOptions {
         }
     }
 
+    /// The server and the database, `HOST:PORT/DATABASE`, without what is secret; `None` when the URL is none.
+    pub fn place(&self) -> Option<String> {
+        let options = PgConnectOptions::from_str(&self.url).ok()?;
+        let database = options.get_database().unwrap_or_default();
+        Some(format!("{}:{}/{database}", options.get_host(), options.get_port()))
+    }
+
     fn connect_options(&self) -> Result<PgConnectOptions, Error> {
         let options = PgConnectOptions::from_str(&self.url)?;
         let options = match self.schema {
@@ -107,7 +115,7 @@ impl Postgres {
     }
 
     /// As [`Postgres::open`], for a store that isn't needed for everything: a server that is out of reach doesn't stop the
-    /// start. Its tables are made once it is reached; until then everything that needs it fails as unavailable.
+    /// start. Its tables are looked at once it is reached, within 15 s; until then everything that needs them fails.
     ///
     /// # Errors
     /// When the options are wrong or, with the server in reach, a migration fails.
@@ -117,7 +125,7 @@ impl Postgres {
             Ok(_) => {}
             Err(error) if error.kind() == Kind::Unavailable => {
                 tracing::warn!(%error, "a database can't be reached; its tables are looked at once it can");
-                // It ends with the pool, or when the tables are there.
+                // It ends when the tables are there, or with the process.
                 tokio::spawn(migrate_later(options.clone(), components, opened.pool.clone()));
             }
             Err(error) => return Err(error),
@@ -206,12 +214,7 @@ impl Postgres {
         let (mut attempts, mut pause) = (0, PAUSE);
         loop {
             attempts += 1;
-            let attempt = tokio::time::timeout(self.bound, self.attempt(&input, &work)).await;
-            // The server bounds each statement, unless it hangs or is gone without a word. Then nobody knows how it ended.
-            let (end, result) = attempt.unwrap_or_else(|_| {
-                let sentence = format!("the server has not answered within {:?}", self.bound);
-                (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(sentence))))
-            });
+            let (end, result) = self.attempt(&input, &work).await;
             if end != TransactionEnd::Conflict || attempts >= ATTEMPTS {
                 if let Some(observer) = &self.observer {
                     observer.transaction(began.elapsed(), attempts, end);
@@ -223,56 +226,94 @@ impl Postgres {
         }
     }
 
+    /// One try, on a connection of its own, within its bound.
     async fn attempt<I, T, E, W>(&self, input: &I, work: &W) -> (TransactionEnd, Result<T, E>)
     where
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
     {
         let asked = Instant::now();
-        let begun = self.pool.begin().await;
+        let acquired = self.pool.acquire().await;
         if let Some(observer) = &self.observer {
-            observer.connection(asked.elapsed(), begun.is_ok());
+            observer.connection(asked.elapsed(), acquired.is_ok());
         }
-        // Dropped without a commit, it is rolled back.
-        let mut transaction = match begun {
-            Ok(transaction) => transaction,
+        let mut connection = match acquired {
+            Ok(connection) => connection,
             Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
         };
-        let callbacks = Callbacks::default();
-        let worked = callbacks.scope(work(&mut transaction, input));
-        let worked = AssertUnwindSafe(worked).catch_unwind().await;
-        let result = match worked.unwrap_or_else(|_| Err(E::from(Error::Panicked))) {
-            Ok(result) => result,
-            Err(error) => {
-                let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
-                // At once: what it has locked keeps others waiting. A connection that is gone has nothing locked.
-                transaction.rollback().await.ok();
-                return (end, Err(error));
-            }
+        let committing = AtomicBool::new(false);
+        let transaction = transact(&mut connection, input, work, &committing);
+        let Ok(done) = tokio::time::timeout(self.bound, transaction).await else {
+            // The server bounds each statement, unless it hangs or is gone without a word. The connection is not used again.
+            connection.close_on_drop();
+            let sentence = format!("the server has not answered within {:?}", self.bound);
+            return if committing.into_inner() {
+                (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(sentence))))
+            } else {
+                tracing::warn!("a transaction was given up: {sentence}");
+                (TransactionEnd::Undone, Err(E::from(Error::NotWritten)))
+            };
         };
-        // A COMMIT after a statement that has failed is answered as if nothing were wrong, and undoes everything. Work that
-        // has passed over such a failure must not take that for success.
-        if let Err(error) = sqlx::raw_sql("SELECT 1").execute(&mut *transaction).await {
-            transaction.rollback().await.ok();
-            return (TransactionEnd::Undone, Err(E::from(error.into())));
-        }
-        match transaction.commit().await.map_err(Error::from) {
-            Ok(()) => {
-                callbacks.call();
-                (TransactionEnd::Committed, Ok(result))
-            }
-            // The server has refused the commit, so it has undone everything; one that is being shut down says that it doesn't
-            // wait for its replicas any more.
-            Err(error @ Error::Database(sqlx::Error::Database(_)))
-                if matches!(error.kind(), Kind::Conflict | Kind::Damaged) =>
-            {
-                let error = E::from(error);
-                let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
-                (end, Err(error))
-            }
-            Err(error) => (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(error.to_string())))),
-        }
+        done
     }
+}
+
+/// A transaction from its beginning to its end; `committing` is set before its commit.
+async fn transact<I, T, E, W>(
+    connection: &mut PgConnection,
+    input: &I,
+    work: &W,
+    committing: &AtomicBool,
+) -> (TransactionEnd, Result<T, E>)
+where
+    E: WorkError,
+    W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
+{
+    // Dropped without a commit, it is rolled back.
+    let mut transaction = match connection.begin().await {
+        Ok(transaction) => transaction,
+        Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
+    };
+    let callbacks = Callbacks::default();
+    let worked = callbacks.scope(work(&mut transaction, input));
+    let worked = AssertUnwindSafe(worked).catch_unwind().await;
+    let result = match worked.unwrap_or_else(|_| Err(E::from(Error::Panicked))) {
+        Ok(result) => result,
+        Err(error) => {
+            let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
+            // At once: what it has locked keeps others waiting. A connection that is gone has nothing locked.
+            transaction.rollback().await.ok();
+            return (end, Err(error));
+        }
+    };
+    // A COMMIT after a statement that has failed is answered as if nothing were wrong, and undoes everything. Work that
+    // has passed over such a failure must not take that for success.
+    if let Err(error) = sqlx::raw_sql("SELECT 1").execute(&mut *transaction).await {
+        transaction.rollback().await.ok();
+        return (TransactionEnd::Undone, Err(E::from(error.into())));
+    }
+    committing.store(true, Ordering::Relaxed);
+    match transaction.commit().await.map_err(Error::from) {
+        Ok(()) => {
+            callbacks.call();
+            (TransactionEnd::Committed, Ok(result))
+        }
+        Err(error) if is_refused_commit(&error) => {
+            let error = E::from(error);
+            let end = if error.is_conflict() { TransactionEnd::Conflict } else { TransactionEnd::Undone };
+            (end, Err(error))
+        }
+        Err(error) => (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(error.to_string())))),
+    }
+}
+
+/// Whether the server has refused the commit, so that it has undone everything: for a rule that is checked at the end, or
+/// another transaction. One that is being shut down says that it doesn't wait for its replicas any more, and one that has
+/// failed inside may have written before.
+fn is_refused_commit(error: &Error) -> bool {
+    let Error::Database(sqlx::Error::Database(cause)) = error else { return false };
+    let inside = cause.code().is_some_and(|code| code.starts_with("XX"));
+    !inside && matches!(error.kind(), Kind::Conflict | Kind::Damaged)
 }
 
 /// Makes a schema unless it is there: an account that may use it needn't be one that may make it.
@@ -289,7 +330,7 @@ async fn make_schema(connection: &mut PgConnection, schema: &str) -> Result<(), 
     Ok(())
 }
 
-/// Migrates once the server can be reached, unless the pool is closed before.
+/// Migrates once the server can be reached, unless the pool was closed before.
 async fn migrate_later(options: PostgresOptions, components: &'static [Component], pool: PgPool) {
     let mut pause = PAUSE;
     while !pool.is_closed() {

@@ -35,7 +35,12 @@ pub fn binary() -> PathBuf {
 
 /// The binary, ready for arguments, with a state folder of the test's own.
 pub fn command(state: &Path) -> Command {
-    let mut command = Command::new(binary());
+    command_of(&binary(), state)
+}
+
+/// As [`command`], of another binary.
+pub fn command_of(binary: &Path, state: &Path) -> Command {
+    let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MESHWORK_") {
             command.env_remove(name);

@@ -32,10 +32,10 @@ use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::checks;
-use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
+use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, ServeError, listen};
 use meshwork_chassis::{CancellationToken, Health, SystemClock, compressed};
-use meshwork_events::{Consumer, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
+use meshwork_events::{BestEffort, Consumer, ConsumerState, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
 use meshwork_eventstore::EventStore;
 use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
 use meshwork_sql::AppliedMigration;
@@ -83,8 +83,6 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
     let products = identity.channel(config.client.channel("orders.products", &config.products)?);
-    // The events of reservations and products, for when some are missed.
-    let owners = GrpcEventSources::new().source("reservations", products.clone()).source("products", products.clone());
     let app = App {
         store: Arc::new(EventOrderStore::new(store.clone()).with_snapshots(snapshots)),
         read_model: lists,
@@ -107,8 +105,10 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let mut background = Background::new();
     let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
     let relay = Relay::new(source.clone(), bus.clone(), "orders");
+    // What an event does lies in the event store: it is done without the database of the lists too.
+    let inbox: Arc<dyn ConsumerState> = Arc::new(BestEffort::new(inbox));
     let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
-    let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone()).backfill(Arc::new(owners));
+    let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone());
     health.check(checks::dead_letters(inbox));
     let redriver = consumer.redriver();
     let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));

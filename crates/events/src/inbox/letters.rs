@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use meshwork_sql::dialect::printable;
-use meshwork_sql::{Error, from_micros, to_micros};
+use meshwork_sql::{Error, bounded, from_micros, to_micros};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use uuid::Uuid;
 
@@ -16,6 +16,8 @@ use crate::{Envelope, Position};
 const COLUMNS: &str = "id, consumer, stream, subject, version, event_id, source, type, partition, n, i, time, data, reason, \
      attempts, parked_at";
 
+/// How many bytes of a reason are kept.
+const REASON: usize = 1024;
 /// Why an event is parked that nothing is wrong with.
 const BEHIND: &str = "an earlier event of this aggregate is parked";
 
@@ -58,7 +60,7 @@ impl Inbox {
                     sqlx::query(AssertSqlSafe(noted)).bind(*consumer).bind(*limit).execute(&mut *connection).await?;
                     let pruned = format!(
                         "DELETE FROM inbox WHERE consumer = $1 AND subject IN ( \
-                         SELECT subject FROM inbox WHERE consumer = $1 AND seen_at > 0 AND seen_at < {NOW} - $2 \
+                         SELECT subject FROM inbox WHERE consumer = $1 AND seen_at > 0 AND seen_at < (SELECT {NOW}) - $2 \
                          AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.consumer = $1 AND l.subject = inbox.subject) \
                          LIMIT $3{SKIP_LOCKED})"
                     );
@@ -127,10 +129,20 @@ async fn put(
         .bind(i64::from(event.position.index))
         .bind(to_micros(event.time))
         .bind(event.data.as_ref())
-        .bind(printable(reason))
+        .bind(shortened(&printable(reason)))
         .execute(connection)
         .await?;
     Ok(())
+}
+
+fn unreadable(error: &Error) {
+    tracing::error!(%error, "a parked event can't be read; lists leave it out");
+}
+
+/// A reason of at most [`REASON`] bytes: it may quote what somebody has sent.
+fn shortened(reason: &str) -> &str {
+    let end = (0..=REASON.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end)).unwrap_or_default();
+    &reason[..end]
 }
 
 fn rows(limit: usize) -> i64 {
@@ -147,9 +159,8 @@ impl ConsumerState for Inbox {
         let row = sqlx::query("SELECT n, i FROM inbox_position WHERE consumer = $1 AND stream = $2 AND partition = $3")
             .bind(self.consumer)
             .bind(stream)
-            .bind(i64::from(partition))
-            .fetch_optional(self.db.reader())
-            .await?;
+            .bind(i64::from(partition));
+        let row = bounded(row.fetch_optional(self.db.reader())).await?;
         let Some(row) = row else { return Ok(None) };
         let index = u32::try_from(row.try_get::<i64, _>("i")?).unwrap_or_default();
         Ok(Some(Position { partition, n: row.try_get("n")?, index }))
@@ -213,25 +224,32 @@ impl ConsumerState for Inbox {
         let earlier =
             sqlx::query("SELECT 1 FROM dead_letter WHERE consumer = $1 AND subject = $2 AND version < $3 LIMIT 1");
         let earlier = earlier.bind(self.consumer).bind(subject).bind(version);
-        Ok(earlier.fetch_optional(self.db.reader()).await?.is_some())
+        Ok(bounded(earlier.fetch_optional(self.db.reader())).await?.is_some())
     }
 
     async fn first_of(&self, subject: &str) -> Result<Option<DeadLetter>, Error> {
         let first =
             format!("SELECT {COLUMNS} FROM dead_letter WHERE consumer = $1 AND subject = $2 ORDER BY version LIMIT 1");
         let first = sqlx::query(AssertSqlSafe(first)).bind(self.consumer).bind(subject);
-        first.fetch_optional(self.db.reader()).await?.as_ref().map(letter).transpose()
+        bounded(first.fetch_optional(self.db.reader())).await?.as_ref().map(letter).transpose()
     }
 
-    async fn aggregates(&self, after: &str, due: bool, limit: usize) -> Result<Vec<String>, Error> {
-        let when = if due { format!("l.tried_at <= {NOW} - 30000000 * {PAUSES}") } else { "1 = 1".to_owned() };
+    async fn aggregates(
+        &self,
+        stream: Option<&str>,
+        after: &str,
+        due: bool,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let when = if due { format!("l.tried_at <= (SELECT {NOW}) - 30000000 * {PAUSES}") } else { "1 = 1".to_owned() };
         let sql = format!(
-            "SELECT l.subject FROM dead_letter l WHERE l.consumer = $1 AND l.subject > $2 AND l.version = ( \
+            "SELECT l.subject FROM dead_letter l WHERE l.consumer = $1 AND l.subject > $2 \
+             AND l.stream = coalesce($4, l.stream) AND l.version = ( \
              SELECT min(f.version) FROM dead_letter f WHERE f.consumer = $1 AND f.subject = l.subject) AND {when} \
              ORDER BY l.subject LIMIT $3"
         );
-        let subjects = sqlx::query(AssertSqlSafe(sql)).bind(self.consumer).bind(after).bind(rows(limit));
-        subjects.fetch_all(self.db.reader()).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        let subjects = sqlx::query(AssertSqlSafe(sql)).bind(self.consumer).bind(after).bind(rows(limit)).bind(stream);
+        bounded(subjects.fetch_all(self.db.reader())).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     async fn list(
@@ -249,13 +267,16 @@ impl ConsumerState for Inbox {
             sql.push(" AND (parked_at, id) < (").push_bind(parked_at).push(", ").push_bind(id.to_string()).push(")");
         }
         sql.push(" ORDER BY parked_at DESC, id DESC LIMIT ").push_bind(rows(limit));
-        sql.build().fetch_all(self.db.reader()).await?.iter().map(letter).collect()
+        let found = bounded(sql.build().fetch_all(self.db.reader())).await?;
+        // One that can't be read must not keep the others from being seen.
+        let readable = found.iter().filter_map(|row| letter(row).inspect_err(unreadable).ok());
+        Ok(readable.collect())
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {
         let one = format!("SELECT {COLUMNS} FROM dead_letter WHERE consumer = $1 AND id = $2");
         let one = sqlx::query(AssertSqlSafe(one)).bind(self.consumer).bind(id.to_string());
-        one.fetch_optional(self.db.reader()).await?.as_ref().map(letter).transpose()
+        bounded(one.fetch_optional(self.db.reader())).await?.as_ref().map(letter).transpose()
     }
 
     async fn remove(&self, subject: &str, version: i64) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use meshwork_eventstore::{Beats, Pulse, partition_of};
-use meshwork_sql::{Error, from_micros, on_commit, to_micros};
+use meshwork_sql::{Error, bounded, from_micros, on_commit, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 
@@ -88,8 +88,9 @@ impl Outbox {
                 .write::<_, _, Error, _>(input, |connection, (partition, tail, keep, limit)| {
                     Box::pin(async move {
                         let sql = format!(
-                            "DELETE FROM outbox WHERE partition = $1 AND n IN (SELECT n FROM outbox WHERE partition = $1 \
-                             AND n < $2 AND time < {NOW} - $3 ORDER BY n LIMIT $4{SKIP_LOCKED})"
+                            // What is old stands at the beginning: the first that isn't ends the look.
+                            "DELETE FROM outbox WHERE partition = $1 AND n < $2 AND time < (SELECT {NOW}) - $3 AND n IN ( \
+                             SELECT n FROM outbox WHERE partition = $1 ORDER BY n LIMIT $4{SKIP_LOCKED})"
                         );
                         let pruned = sqlx::query(AssertSqlSafe(sql)).bind(*partition).bind(*tail).bind(*keep).bind(*limit);
                         Ok(pruned.execute(connection).await?.rows_affected())
@@ -132,18 +133,17 @@ impl Source for Outbox {
         let rows = sqlx::query(AssertSqlSafe(sql))
             .bind(i64::from(partition))
             .bind(n)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(self.db.reader())
-            .await
-            .map_err(|error| error.to_string())?;
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
         let events = self.envelopes(&rows)?;
         let seen = events.last().map(|event| event.position.n);
         Ok(SourceBatch { seen, events })
     }
 
-    async fn go_on_behind(&self, tail: &Envelope) -> Result<bool, String> {
-        let moved =
-            self.db.write::<_, (), Error, _>(tail.clone(), |connection, tail| Box::pin(go_on_behind(connection, tail)));
+    async fn go_on_behind(&self, tail: &Envelope, common: i64) -> Result<bool, String> {
+        let moved = self.db.write::<_, (), Error, _>((tail.clone(), common), |connection, (tail, common)| {
+            Box::pin(go_on_behind(connection, tail, *common))
+        });
         moved.await.map_err(|error| error.to_string())?;
         Ok(true)
     }
@@ -156,8 +156,9 @@ impl Source for Outbox {
 /// More than any position: rows pass by here while they are moved.
 const ASIDE: i64 = 1 << 60;
 
-/// Moves a partition's rows behind `tail`, and puts a copy of that at its place, where the relay looks for it.
-async fn go_on_behind(connection: &mut Connection, tail: &Envelope) -> Result<(), Error> {
+/// Moves a partition's rows from behind `common` to behind `tail`, and puts a copy of that at its place, where the relay looks
+/// for it.
+async fn go_on_behind(connection: &mut Connection, tail: &Envelope, common: i64) -> Result<(), Error> {
     let partition = i64::from(tail.position.partition);
     // Nobody appends meanwhile.
     sqlx::query(
@@ -177,15 +178,17 @@ async fn go_on_behind(connection: &mut Connection, tail: &Envelope) -> Result<()
         // Another instance has done it.
         return Ok(());
     }
-    let found = sqlx::query("SELECT count(*), coalesce(min(n), 1) FROM outbox WHERE partition = $1")
+    let found = sqlx::query("SELECT count(*), coalesce(min(n), 1) FROM outbox WHERE partition = $1 AND n > $2")
         .bind(partition)
+        .bind(common)
         .fetch_one(&mut *connection)
         .await?;
     let (rows, first): (i64, i64) = (found.try_get(0)?, found.try_get(1)?);
     for shift in [ASIDE, tail.position.n + 1 - first - ASIDE] {
-        sqlx::query("UPDATE outbox SET n = n + $2 WHERE partition = $1")
+        sqlx::query("UPDATE outbox SET n = n + $2 WHERE partition = $1 AND n > $3")
             .bind(partition)
             .bind(shift)
+            .bind(common)
             .execute(&mut *connection)
             .await?;
     }
@@ -213,13 +216,9 @@ async fn go_on_behind(connection: &mut Connection, tail: &Envelope) -> Result<()
 impl StreamReader for Outbox {
     async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
         let sql = format!("SELECT {COLUMNS} FROM outbox WHERE subject = $1 AND version > $2 ORDER BY version LIMIT $3");
-        let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(subject)
-            .bind(after)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(self.db.reader())
-            .await
-            .map_err(|error| error.to_string())?;
+        let rows =
+            sqlx::query(AssertSqlSafe(sql)).bind(subject).bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
         self.envelopes(&rows)
     }
 }

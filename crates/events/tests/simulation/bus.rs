@@ -66,6 +66,18 @@ impl EventBus for MemoryBus {
         Ok(false)
     }
 
+    async fn acknowledged(&self, _: &str, _: &str, _: u16) -> Result<Option<Position>, BusError> {
+        Ok(None)
+    }
+
+    async fn event_at(&self, _: &str, _: Position) -> Result<Option<Envelope>, BusError> {
+        Ok(None)
+    }
+
+    fn retention(&self) -> std::time::Duration {
+        std::time::Duration::MAX
+    }
+
     async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<(Envelope, String)>, BusError> {
         Ok(Vec::new())
     }
@@ -141,6 +153,18 @@ impl EventBus for Embedded {
 
     async fn rewind(&self, _: &str, _: &str, _: Position) -> Result<bool, BusError> {
         Ok(false)
+    }
+
+    async fn acknowledged(&self, _: &str, _: &str, _: u16) -> Result<Option<Position>, BusError> {
+        Ok(None)
+    }
+
+    async fn event_at(&self, _: &str, _: Position) -> Result<Option<Envelope>, BusError> {
+        Ok(None)
+    }
+
+    fn retention(&self) -> std::time::Duration {
+        std::time::Duration::MAX
     }
 
     async fn parked(&self, _: &str, _: &str, _: u16) -> Result<Vec<(Envelope, String)>, BusError> {

@@ -103,7 +103,7 @@ async fn lost(out_of_reach: bool) {
     owner.out_of_reach(false);
     owner.hold(&lost, 5);
     owner.hold(&second, 2);
-    assert_eq!(redriver.redrive_all(false).await.unwrap(), (3, 0));
+    assert_eq!(redriver.redrive_all(None, false).await.unwrap(), (3, 0));
     feed.publish(&lost, 6).await;
     ledger.have_applied(&lost, 6).await;
     running.stop().await;

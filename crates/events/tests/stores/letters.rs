@@ -145,10 +145,10 @@ async fn letters_are_due_after_pauses_that_double_up_to_an_hour() {
         // Each try begins a pause anew.
         state.park(STREAM, &event, "planted").await.unwrap();
         later(&db, pause - 5).await;
-        assert_eq!(state.aggregates("", true, 10).await.unwrap(), Vec::<String>::new(), "before {pause} s");
-        assert_eq!(state.aggregates("", false, 10).await.unwrap(), ["things/one"]);
+        assert_eq!(state.aggregates(None, "", true, 10).await.unwrap(), Vec::<String>::new(), "before {pause} s");
+        assert_eq!(state.aggregates(None, "", false, 10).await.unwrap(), ["things/one"]);
         later(&db, 5).await;
-        assert_eq!(state.aggregates("", true, 10).await.unwrap(), ["things/one"], "after {pause} s");
+        assert_eq!(state.aggregates(None, "", true, 10).await.unwrap(), ["things/one"], "after {pause} s");
     }
 }
 
@@ -160,9 +160,9 @@ async fn an_aggregate_is_due_when_its_first_letter_is() {
     state.park(STREAM, &envelope("things/one", 1, 1), "planted").await.unwrap();
     assert!(state.queue(STREAM, &envelope("things/one", 2, 2)).await.unwrap());
     later(&db, 31).await;
-    assert_eq!(state.aggregates("", true, 10).await.unwrap(), Vec::<String>::new());
+    assert_eq!(state.aggregates(None, "", true, 10).await.unwrap(), Vec::<String>::new());
     later(&db, 30).await;
-    assert_eq!(state.aggregates("", true, 10).await.unwrap(), ["things/one"]);
+    assert_eq!(state.aggregates(None, "", true, 10).await.unwrap(), ["things/one"]);
 }
 
 #[tokio::test]
@@ -177,7 +177,7 @@ async fn aggregates_are_told_in_order_and_once() {
         }
     }
     let (mut seen, mut after) = (Vec::new(), String::new());
-    while let [first, rest @ ..] = state.aggregates(&after, false, 2).await.unwrap().as_slice() {
+    while let [first, rest @ ..] = state.aggregates(None, &after, false, 2).await.unwrap().as_slice() {
         seen.push(first.clone());
         seen.extend_from_slice(rest);
         after.clone_from(seen.last().unwrap());

@@ -49,9 +49,9 @@ async fn an_aggregate_waits_behind_poison_and_others_go_on() {
         let left = left.unwrap();
         assert_eq!((handled, left.event.version, left.attempts), (0, 2, attempts));
     }
-    assert_eq!(redriver.redrive_all(false).await.unwrap(), (0, 1));
+    assert_eq!(redriver.redrive_all(None, false).await.unwrap(), (0, 1));
     // It isn't due.
-    assert_eq!(redriver.redrive_all(true).await.unwrap(), (0, 0));
+    assert_eq!(redriver.redrive_all(None, true).await.unwrap(), (0, 0));
     feed.publish(&bad, 5).await;
     ledger.have_parked(4).await;
 
@@ -137,7 +137,7 @@ async fn redrives_and_new_events_at_once_leave_nothing_parked() {
             let redriver = redriver.clone();
             tokio::spawn(async move {
                 loop {
-                    redriver.redrive_all(false).await.unwrap();
+                    redriver.redrive_all(None, false).await.unwrap();
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             })

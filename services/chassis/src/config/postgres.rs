@@ -58,7 +58,8 @@ impl PostgresConfig {
             Err(ServeError::new(format!("{service}.postgres.{key} is {value}"), format!("it must be {right}")))
         };
         let url = self.url.expose();
-        if !url.is_empty() && !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+        if !url.is_empty() && (!is_postgres || self.options().is_some_and(|options| options.place().is_none())) {
             return refuse("url", &"no address of a PostgreSQL", "postgres://HOST:PORT/DATABASE, or empty");
         }
         if !(1..=1000).contains(&self.max_connections) {
@@ -81,9 +82,7 @@ impl PostgresConfig {
 
     /// The server and the database, without what is secret: for people.
     pub fn shown(&self) -> String {
-        let rest = self.url.expose().split_once("://").map_or("", |(_, rest)| rest);
-        let rest = rest.split('?').next().unwrap_or_default();
-        rest.rsplit_once('@').map_or(rest, |(_, place)| place).to_owned()
+        self.options().and_then(|options| options.place()).unwrap_or_default()
     }
 
     /// The database's options; `None` when there is no URL.
@@ -123,9 +122,13 @@ mod tests {
 
     #[test]
     fn the_place_is_shown_without_what_is_secret() {
-        let config =
-            PostgresConfig { url: Secret::new("postgres://anna:se%40cret@db:5432/shop?x=y@z"), ..Default::default() };
-        assert_eq!(config.shown(), "db:5432/shop");
+        let of = |url: &str| PostgresConfig { url: Secret::new(url), ..Default::default() };
+        let config = of("postgres://anna:se%40cret@db:5433/shop?sslmode=require");
+        assert_eq!(config.shown(), "db:5433/shop");
         assert_eq!(config.options().unwrap().max_connections, 20);
+        // What is not encoded makes it another URL, or none.
+        let unencoded = of("postgres://anna:hidden?word@db/shop");
+        let refused = unencoded.check("orders").unwrap_err();
+        assert!(!format!("{refused} {}", unencoded.shown()).contains("hidden"), "{refused}");
     }
 }

@@ -1,10 +1,13 @@
 //! `meshwork.admin.v1.DeadLetterService`: what a service's consumer could not handle, for people.
 
+use std::sync::Arc;
+
 use meshwork_api::DeadLetterName;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterService;
 use meshwork_events::{DeadLetter, Redriven, Redriver};
 use meshwork_sql::{Error, Kind, to_micros};
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -23,12 +26,14 @@ pub struct DeadLetterGrpc {
     redriver: Redriver,
     service: &'static str,
     domain: &'static str,
+    /// Held by what works on parked events: one at a time, however many ask.
+    working: Arc<Mutex<()>>,
 }
 
 impl DeadLetterGrpc {
     /// The parked events of `service`'s consumer; `domain` is that of the service's errors.
     pub fn new(redriver: Redriver, service: &'static str, domain: &'static str) -> Self {
-        Self { redriver, service, domain }
+        Self { redriver, service, domain, working: Arc::default() }
     }
 
     fn failed(&self, error: &Error) -> Status {
@@ -76,6 +81,15 @@ impl DeadLetterGrpc {
         &self,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Status> {
+        let Ok(working) = self.working.clone().try_lock_owned() else {
+            let sentence = "parked events are being worked on for another call; ask again when that has ended";
+            return Err(DEPENDENCY_UNAVAILABLE.status(self.domain, sentence, &[]));
+        };
+        let work = async move {
+            let done = work.await;
+            drop(working);
+            done
+        };
         match tokio::time::timeout(WORK, tokio::spawn(work)).await {
             Ok(Ok(done)) => done.map_err(|error| self.failed(&error)),
             Ok(Err(error)) => Err(internal(self.domain, &error)),
@@ -173,7 +187,7 @@ impl DeadLetterService for DeadLetterGrpc {
         _: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
         let redriver = self.redriver.clone();
-        let (handled, left) = self.in_time(async move { redriver.redrive_all(false).await }).await?;
+        let (handled, left) = self.in_time(async move { redriver.redrive_all(None, false).await }).await?;
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(pb::RedriveDeadLettersResponse {
             handled_events: count(handled),
