@@ -185,7 +185,9 @@ async fn a_refusal_is_told_from_trouble_and_names_nobody() {
         (At::Data, "250 2.0.0 OK", "Unavailable"),
         (At::Content, not_now, "Unavailable"),
         (At::Content, "421 4.3.2 Closing", "Unavailable"),
-        (At::Content, "552 5.3.4 anna@example.com", "Refused"),
+        (At::Rcpt, "554 5.7.1 anna@example.com: relay access denied", "Unavailable"),
+        (At::Content, "552 5.3.4 anna@example.com", "Unavailable"),
+        (At::Content, "552 5.2.3 anna@example.com", "Refused"),
         (At::Content, "what? anna@example.com", "Unavailable"),
     ] {
         server.answer(at, "", answer, 1);
