@@ -183,6 +183,11 @@ pub enum MailError {
     Refused(String),
 }
 
+/// How long a mail system may take for its answer once it has the whole letter. It looks into it and delivers it meanwhile: who
+/// gives up sooner sends it again and again. RFC 5321 (4.5.3.2.6) has 10 minutes, of which half is ample for letters of one
+/// page.
+pub const CONTENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
 /// Takes letters.
 #[async_trait]
 pub trait Mailer: Send + Sync + 'static {

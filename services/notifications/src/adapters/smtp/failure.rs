@@ -86,6 +86,11 @@ impl Failure {
         Self { step, cause }
     }
 
+    /// Whether it went wrong at this step.
+    pub(super) fn is_at(&self, step: Step) -> bool {
+        self.step == step
+    }
+
     /// Whether the server is still there and waits for the next command.
     pub(super) fn leaves_a_conversation(&self) -> bool {
         match self.cause {
