@@ -30,15 +30,21 @@ impl Notifications {
         }
     }
 
-    async fn prune_all(&self, may_give_up: bool) -> Result<(), StoreError> {
-        while may_give_up {
+    async fn give_up_all(&self) -> Result<(), StoreError> {
+        loop {
             let given_up = self.store.give_up(self.rules.give_up_after, BATCH).await?;
             if given_up > 0 {
                 tracing::error!(given_up, "letters could not be delivered in time and were given up");
             }
             if given_up < BATCH as u64 {
-                break;
+                return Ok(());
             }
+        }
+    }
+
+    async fn prune_all(&self, may_give_up: bool) -> Result<(), StoreError> {
+        if may_give_up {
+            self.give_up_all().await?;
         }
         while self.store.prune(self.rules.retention, BATCH).await? >= BATCH as u64 {}
         let old = self.clock.now() - self.rules.retention;
