@@ -40,6 +40,10 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub lease: Duration,
+    /// For how long a letter is tried that the mail system doesn't take. After it, it has failed.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub give_up_after: Duration,
     /// For how long notifications that were sent or given up are kept.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -74,6 +78,8 @@ impl Default for Config {
             client: ClientConfig::default(),
             mail_from: "shop@meshwork.local".to_owned(),
             lease: Duration::from_secs(30),
+            // RFC 5321 (4.5.4.1) has 4 to 5 days.
+            give_up_after: Duration::from_secs(5 * DAY),
             retention: Duration::from_secs(90 * DAY),
             max_event_age: Duration::from_secs(7 * DAY),
             mail_old_events: false,
@@ -98,8 +104,9 @@ impl Config {
     pub fn check(&self) -> Result<(), ServeError> {
         let (second, hour, day) = (Duration::from_secs(1), Duration::from_secs(3600), Duration::from_secs(DAY));
         for (key, value, least, most, right) in [
-            // Shorter, it could be over before its try is: the letter would be sent twice.
+            // Shorter, it could be over before a renewal that is slow: the letter would be sent twice.
             ("lease", self.lease, 20 * second, hour, "20s to 1h"),
+            ("give_up_after", self.give_up_after, hour, 30 * day, "1h to 30 days"),
             ("retention", self.retention, hour, 3650 * day, "1h to 3650 days"),
             ("max_event_age", self.max_event_age, 60 * second, 3650 * day, "1m to 3650 days"),
             ("inbox_retention", self.inbox_retention, 30 * day, 3650 * day, "30 to 3650 days"),
@@ -116,7 +123,7 @@ impl Config {
     /// What the use cases go by.
     pub(crate) fn rules(&self) -> Rules {
         let freshness = Freshness { mail_old_events: self.mail_old_events, max_age: self.max_event_age };
-        Rules { lease: self.lease, retention: self.retention, freshness }
+        Rules { lease: self.lease, give_up_after: self.give_up_after, retention: self.retention, freshness }
     }
 }
 
@@ -127,8 +134,11 @@ mod tests {
     #[test]
     fn durations_are_bounded() {
         assert!(Config::default().check().is_ok());
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(DAY));
         for (key, bad) in [
             ("lease is 15s", Config { lease: Duration::from_secs(15), ..Config::default() }),
+            ("give_up_after is 59m 59s", Config { give_up_after: Duration::from_secs(3599), ..Config::default() }),
+            ("give_up_after is 30days 1s", Config { give_up_after: 30 * day + second, ..Config::default() }),
             ("retention is 0s", Config { retention: Duration::ZERO, ..Config::default() }),
             ("max_event_age is ", Config { max_event_age: Duration::MAX, ..Config::default() }),
         ] {

@@ -3,7 +3,7 @@
 //! ```text
 //! bus ─▶ inbox + notification PENDING, in one transaction ─▶ SENDING ─▶ mail system ─▶ SENT
 //!                                       ▲                     │    │
-//!                                       ├── 1 s … 5 min later ┘    └─▶ FAILED, when it can never be sent
+//!                                       ├── 1 s … 5 min later ┘    └─▶ FAILED, when it can never be sent or wasn't in time
 //!                                       └── a lease that is over: its instance has crashed
 //! ```
 //!

@@ -100,6 +100,13 @@ pub trait NotificationStore: Send + Sync + 'static {
     /// When the store fails.
     async fn claim(&self, limit: usize, lease: Duration) -> Result<Vec<Notification>, StoreError>;
 
+    /// Gives a try that is under way its notification for `lease` from now. Whether it is: a try whose lease was over may have
+    /// lost it to another.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn renew(&self, id: Uuid, attempt: u32, lease: Duration) -> Result<bool, StoreError>;
+
     /// Ends a try. After a failure, all that waits for the same recipient waits at least as long: a recipient in trouble
     /// is put in quarantine. A try that is not under way any more is left alone.
     ///
@@ -107,11 +114,20 @@ pub trait NotificationStore: Send + Sync + 'static {
     /// When the store fails.
     async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome) -> Result<(), StoreError>;
 
-    /// Makes a notification due at once, even one that was sent or given up.
+    /// Makes a notification due at once, even one that was sent or given up; it has as much time as a new one.
     ///
     /// # Errors
     /// When the store fails.
     async fn resend(&self, id: Uuid) -> Result<Resent, StoreError>;
+
+    /// Gives up at most `limit` notifications that have waited for longer than `after`, since they were made or since somebody
+    /// wanted them sent again, and aren't being sent at this moment ([`GIVEN_UP`]). Returns how many.
+    ///
+    /// [`GIVEN_UP`]: crate::domain::GIVEN_UP
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn give_up(&self, after: Duration, limit: usize) -> Result<u64, StoreError>;
 
     /// Deletes at most `limit` notifications that were sent or given up longer ago than `retention`, and at most as many
     /// notes of that age. Returns how many it deleted of the more frequent ones: below `limit`, nothing is left to delete.
@@ -182,6 +198,11 @@ pub enum MailError {
     #[error("the mail system refuses the letter: {0}")]
     Refused(String),
 }
+
+/// How long a mail system may take for its answer once it has the whole letter. It looks into it and delivers it meanwhile: who
+/// gives up sooner sends it again and again. RFC 5321 (4.5.3.2.6) has 10 minutes, of which half is ample for letters of one
+/// page.
+pub const CONTENT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
 /// Takes letters.
 #[async_trait]

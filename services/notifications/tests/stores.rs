@@ -7,8 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use meshwork_chassis::config::{PostgresConfig, Secret};
 use meshwork_chassis::page::PageRequest;
+use meshwork_notifications::Config;
 use meshwork_notifications::adapters::store::{postgres, sqlite};
+use meshwork_notifications::adapters::stores;
 use meshwork_notifications::adapters::{PostgresNotificationStore, SqliteNotificationStore};
 use meshwork_notifications::domain::{Freshness, State};
 use meshwork_notifications::ports::{Arrival, NotificationStore, Recorded, Selection};
@@ -70,6 +73,30 @@ async fn postgresql_conforms() {
         Bench { store: Arc::new(store), other: Arc::new(other), sql: Box::new(sql) }
     })
     .await;
+}
+
+#[tokio::test]
+async fn notifications_in_the_folder_are_not_left_behind_for_a_database_without_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = tokio::task::spawn_blocking(meshwork_testkit::Postgres::start).await.unwrap();
+    let (file, away) = (folder.path().join("notifications.db"), folder.path().join("away.db"));
+    let config = Config {
+        data: folder.path().to_owned(),
+        postgres: PostgresConfig { url: Secret::new(server.database()), ..PostgresConfig::default() },
+        ..Config::default()
+    };
+    open(&file).await;
+    let refused = stores::open(&config).await.err().unwrap();
+    let shown = config.postgres.shown();
+    assert!(refused.sentence.ends_with(&format!("and the database {shown} has none")), "{refused}");
+    assert!(refused.hint.contains("`notifications.postgres.url`") && refused.hint.contains(file.to_str().unwrap()));
+    // Out of the way, a new shop begins; then the file may lie there again.
+    std::fs::rename(&file, &away).unwrap();
+    let store = stores::open(&config).await.unwrap_or_else(|error| panic!("{error}")).notifications;
+    let any_age = Freshness { mail_old_events: true, max_age: Duration::MAX };
+    store.record(first("a"), delivered("a", "anna"), any_age).await.unwrap();
+    std::fs::rename(&away, &file).unwrap();
+    stores::open(&config).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// A database that the first release has made and worked on.

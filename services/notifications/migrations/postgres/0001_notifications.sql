@@ -17,10 +17,12 @@ CREATE TABLE notification (
     created_at  BIGINT NOT NULL,
     sent_at     BIGINT,
     ended_at    BIGINT NOT NULL DEFAULT 0, -- when it was sent or given up; 0 otherwise
+    resent_at   BIGINT NOT NULL DEFAULT 0, -- when somebody last wanted it sent again; 0 for never
     UNIQUE (event_id, template, recipient) -- I14
 );
 
 CREATE INDEX notification_due ON notification (next_try_at, seq) WHERE state = 'PENDING';
+CREATE INDEX notification_old ON notification (created_at, seq) WHERE state = 'PENDING';
 CREATE INDEX notification_waiting ON notification (recipient, next_try_at, seq) WHERE state = 'PENDING';
 -- A recipient whose letters are slow takes one place among those being sent, never all of them.
 CREATE UNIQUE INDEX notification_sending ON notification (recipient) WHERE state = 'SENDING';

@@ -4,8 +4,11 @@
 ALTER TABLE notification ADD COLUMN lease_until INTEGER NOT NULL DEFAULT 0;
 -- When it was sent or given up; 0 otherwise, and where that release has done it.
 ALTER TABLE notification ADD COLUMN ended_at INTEGER NOT NULL DEFAULT 0;
+-- When somebody last wanted it sent again; 0 for never, and where that release has done it.
+ALTER TABLE notification ADD COLUMN resent_at INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX notification_lease ON notification (lease_until, seq) WHERE state = 'SENDING';
+CREATE INDEX notification_old ON notification (created_at, seq) WHERE state = 'PENDING';
 CREATE INDEX notification_waiting ON notification (recipient, next_try_at, seq) WHERE state = 'PENDING';
 CREATE INDEX notification_ended ON notification (created_at, seq) WHERE state IN ('SENT', 'FAILED');
 

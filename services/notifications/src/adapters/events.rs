@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::app::Notifications;
 use crate::domain::{Amount, Notice, Occasion};
-use crate::ports::{Arrival, Recorded};
+use crate::ports::{Arrival, Recorded, StoreError};
 
 /// The name under which the bus knows this service.
 pub const CONSUMER: &str = "notifications";
@@ -45,7 +45,17 @@ impl Handler for EventHandler {
             Ok(Recorded::Applied | Recorded::Duplicate) => Ok(()),
             Ok(Recorded::Hole { last }) => Err(HandleError::Hole { last }),
             Ok(Recorded::Parked) => Err(HandleError::Parked),
-            Err(error) => Err(HandleError::Retry(error.to_string())),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+}
+
+/// What an outage has stopped is tried again; what would fail each time must not hold up what is behind it (NT-5).
+fn failed(error: &StoreError) -> HandleError {
+    match error {
+        StoreError::Damaged(_) => HandleError::Poison(error.to_string()),
+        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) | StoreError::UnknownCursor => {
+            HandleError::Retry(error.to_string())
         }
     }
 }
@@ -133,6 +143,17 @@ mod tests {
     fn an_order_that_was_placed_and_unknown_types_call_for_nothing() {
         for event_type in ["order_created", "reservation_requested", "user_deleted", "order_gilded"] {
             assert_eq!(notice(event_type, b"\xff").unwrap(), Notice::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_store_that_holds_something_unreadable_parks_the_event_and_an_outage_does_not() {
+        let cause = || "why".to_owned();
+        let poison = failed(&StoreError::Damaged(cause()));
+        assert!(matches!(&poison, HandleError::Poison(problem) if problem.contains("why")), "{poison}");
+        for error in [StoreError::Unavailable(cause()), StoreError::OutcomeUnknown(cause())] {
+            let retry = failed(&error);
+            assert!(matches!(retry, HandleError::Retry(_)), "{retry}");
         }
     }
 

@@ -56,11 +56,12 @@ macro_rules! parts {
 /// Opens the store, making what is missing of it.
 ///
 /// # Errors
-/// When it can't be opened.
+/// When it can't be opened, or when it is a new one and the notifications are in the folder.
 pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     Ok(match options(config) {
         Some(options) => {
             let db = Postgres::open(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))?;
+            leave_nothing_behind(config, &db).await?;
             // All instances share the server: none would be better than another without it.
             parts!(db, PostgresNotificationStore, postgres::Inbox::new, config, checks::shared)
         }
@@ -71,10 +72,30 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     })
 }
 
+/// Refuses a database without notifications while the folder has some: letters that wait there would never be sent.
+async fn leave_nothing_behind(config: &Config, db: &Postgres) -> Result<(), ServeError> {
+    let file = file(&config.data);
+    if !file.exists() {
+        return Ok(());
+    }
+    let found = sqlx::query("SELECT 1 FROM notification LIMIT 1").fetch_optional(db.reader()).await;
+    if found.map_err(|error| postgres_error(config, &error.into()))?.is_some() {
+        return Ok(());
+    }
+    Err(ServeError::new(
+        format!(
+            "the folder {} holds the notifications of this shop, and the database {} has none",
+            config.data.display(),
+            config.postgres.shown()
+        ),
+        format!("take out `notifications.postgres.url`, or move {} away to begin anew in the database", file.display()),
+    ))
+}
+
 /// Brings the store to this release.
 ///
 /// # Errors
-/// As [`open`].
+/// When it can't be opened.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     match options(config) {
         Some(options) => {

@@ -14,8 +14,10 @@ use crate::ports::{Clock, Mailer, NotificationStore, Recipients, StoreError};
 /// What the settings decide.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// For how long a try has its letter for itself: longer than a try takes.
+    /// For how long a try has its letter for itself, unless it is under way and its lease is renewed.
     pub lease: Duration,
+    /// For how long a letter is tried.
+    pub give_up_after: Duration,
     /// For how long what was sent or given up is kept.
     pub retention: Duration,
     /// Which events are mailed about.

@@ -18,12 +18,12 @@ const MAX_CONNECTIONS: u32 = 100;
 #[serde(deny_unknown_fields, default)]
 pub struct SmtpConfig {
     /// The server, `smtp://USER:PASSWORD@HOST:PORT?tls=required` or `smtps://…`, which is encrypted from its first byte. `tls`
-    /// may be `required`, `opportunistic` or `none`; the first is the default with a login, the second without one. Empty:
-    /// letters lie in the folder of the service.
+    /// may be `required`, `opportunistic` (where it is offered and works, whatever the certificate) or `none`; the first is
+    /// the default with a login, the second without one. Empty: letters lie in the folder of the service.
     pub url: Secret,
     /// A PEM file with certificates that may have signed the server's, besides the public ones. Empty: those alone.
     pub ca_file: PathBuf,
-    /// How long a connection, and the answer to each command, may take.
+    /// How long a connection, and the answer to each command, may take. The answer to the letter itself may take 5 minutes.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub timeout: Duration,

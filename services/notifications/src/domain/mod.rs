@@ -14,6 +14,6 @@ pub use freshness::Freshness;
 pub use letter::{Content, Fact, Line};
 pub use notice::Notice;
 pub use notification::{
-    BeingSent, NotDue, NotSending, Notification, Outcome, State, UNREADABLE_PAUSE, UnknownState, pause_after,
+    BeingSent, GIVEN_UP, NotDue, NotSending, Notification, Outcome, State, UNREADABLE_PAUSE, UnknownState, pause_after,
 };
 pub use occasion::{Occasion, Template};

@@ -17,6 +17,9 @@ const LAST_PAUSE: Duration = Duration::minutes(5);
 /// How long a letter waits that this release can't read, so that one may that can.
 pub const UNREADABLE_PAUSE: Duration = LAST_PAUSE;
 
+/// Why a notification failed that nobody would take for so long that it helps nobody any more; shown to the recipient.
+pub const GIVEN_UP: &str = "it could not be delivered in time";
+
 /// The namespace of the ids of notifications (RFC 9562, version 5). It never changes: ids depend on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5a6b_1f0e_93d4_4c2b_8e17_0c9d_2f64_b7a1);
 
@@ -29,7 +32,7 @@ pub enum State {
     Sending,
     /// The mail system has taken it.
     Sent,
-    /// It can never be sent.
+    /// It can never be sent, or couldn't be in time.
     Failed,
 }
 

@@ -66,7 +66,7 @@ impl Bench {
         let older = |columns: &[&str]| {
             columns.iter().map(|column| format!("{column} = {column} - {time}")).collect::<Vec<_>>().join(", ")
         };
-        let columns = ["next_try_at", "lease_until", "created_at", "sent_at", "ended_at"];
+        let columns = ["next_try_at", "lease_until", "created_at", "sent_at", "ended_at", "resent_at"];
         self.execute(&format!("UPDATE notification SET {}", older(&columns))).await;
         self.execute(&format!("UPDATE order_note SET {}", older(&["noted_at"]))).await;
         self.execute(&format!("UPDATE notification_start SET {}", older(&["at"]))).await;

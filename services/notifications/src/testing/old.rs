@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use super::{ANY_AGE, Bench, delivered, event, first, order_name, run, user_name};
-use crate::domain::{Freshness, Notice, Outcome};
+use crate::domain::{Freshness, GIVEN_UP, Notice, Outcome, State};
 use crate::ports::{Arrival, Recorded};
 
 run!(make:
     what_happened_before_the_service_began_is_not_mailed_about,
     what_happened_too_long_ago_is_not_mailed_about,
     a_letter_is_as_old_as_the_event_that_makes_it,
+    what_has_waited_for_too_long_is_given_up,
+    what_is_sent_again_has_as_much_time_as_what_is_new,
     what_has_ended_is_deleted_when_its_retention_is_over,
     notes_are_deleted_when_their_retention_is_over,
 );
@@ -52,6 +54,46 @@ async fn a_letter_is_as_old_as_the_event_that_makes_it(bench: &Bench) {
     bench.store.record(before, confirmed, STRICT).await.unwrap();
     bench.store.record(event("a", 2), Notice::Allocated { order: order_name("a") }, STRICT).await.unwrap();
     assert_eq!(bench.about("a").await.event_id, "orders/a:2");
+}
+
+async fn what_has_waited_for_too_long_is_given_up(bench: &Bench) {
+    let tried = bench.deliver("tried", "anna").await;
+    bench.deliver("sending", "bert").await;
+    assert_eq!(bench.store.claim(9, HOUR * 9).await.unwrap().len(), 2);
+    bench.settle(&tried, 1, Outcome::Again("no")).await;
+    bench.deliver("waits", "bert").await;
+    bench.pass(2 * HOUR).await;
+    bench.deliver("new", "cora").await;
+    assert_eq!(bench.store.give_up(3 * HOUR, 9).await.unwrap(), 0);
+    for given_up in [1, 1, 0] {
+        assert_eq!(bench.store.give_up(HOUR, 1).await.unwrap(), given_up);
+    }
+    for (order, attempts) in [("tried", 1), ("waits", 0)] {
+        let failed = bench.about(order).await;
+        assert_eq!((failed.state, failed.state_reason.as_str()), (State::Failed, GIVEN_UP));
+        assert_eq!((failed.attempts, failed.send_time), (attempts, None));
+    }
+    assert_eq!(bench.about("sending").await.state, State::Sending);
+    assert_eq!(bench.claim(9).await, ["orders/new"]);
+    // It has ended now, and is kept for as long as what has ended otherwise.
+    assert_eq!(bench.store.prune(HOUR, 9).await.unwrap(), 0);
+    bench.pass(2 * HOUR).await;
+    assert_eq!(bench.store.prune(HOUR, 9).await.unwrap(), 2);
+}
+
+async fn what_is_sent_again_has_as_much_time_as_what_is_new(bench: &Bench) {
+    let notification = bench.deliver("a", "anna").await;
+    bench.pass(2 * HOUR).await;
+    assert_eq!(bench.store.give_up(HOUR, 9).await.unwrap(), 1);
+    bench.store.resend(notification.id).await.unwrap();
+    assert_eq!(bench.store.give_up(HOUR, 9).await.unwrap(), 0);
+    assert_eq!(bench.claim(9).await, ["orders/a"]);
+    bench.settle(&notification, 1, Outcome::Again("no")).await;
+    bench.pass(HOUR / 2).await;
+    assert_eq!(bench.store.give_up(HOUR, 9).await.unwrap(), 0);
+    bench.pass(HOUR).await;
+    assert_eq!(bench.store.give_up(HOUR, 9).await.unwrap(), 1);
+    assert_eq!(bench.about("a").await.state, State::Failed);
 }
 
 async fn what_has_ended_is_deleted_when_its_retention_is_over(bench: &Bench) {

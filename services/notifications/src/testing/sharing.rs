@@ -13,6 +13,7 @@ use crate::ports::NotificationStore;
 run!(make:
     what_one_instance_has_under_way_no_other_takes,
     a_lease_that_is_over_gives_its_letter_to_another,
+    a_lease_that_is_renewed_keeps_its_letter,
     several_instances_share_the_letters,
 );
 
@@ -43,6 +44,31 @@ async fn a_lease_that_is_over_gives_its_letter_to_another(bench: &Bench) {
     bench.other.settle(notification.id, 2, Outcome::Sent).await.unwrap();
     let sent = bench.about("a").await;
     assert_eq!((sent.state, sent.attempts), (State::Sent, 2));
+}
+
+async fn a_lease_that_is_renewed_keeps_its_letter(bench: &Bench) {
+    let short = Duration::from_secs(5);
+    let a = bench.deliver("a", "anna").await;
+    let renew = async |attempt| bench.store.renew(a.id, attempt, LEASE).await.unwrap();
+    assert!(!renew(0).await, "no try is under way");
+    bench.claim(9).await;
+    bench.pass(LEASE - short).await;
+    assert!(renew(1).await);
+    bench.pass(LEASE - short).await;
+    assert_eq!(bench.other.claim(9, LEASE).await.unwrap(), []);
+    bench.pass(short).await;
+    let [second] = bench.other.claim(9, LEASE).await.unwrap().try_into().unwrap();
+    assert_eq!((second.id, second.attempts), (a.id, 2));
+    assert!(!renew(1).await, "it is another's by now");
+    assert_eq!(bench.about("a").await, second);
+    // One that is over and that nobody has taken is taken back.
+    bench.pass(LEASE).await;
+    assert!(renew(2).await);
+    assert_eq!(bench.claim(9).await, [""; 0]);
+    bench.settle(&a, 2, Outcome::Sent).await;
+    let sent = bench.about("a").await;
+    assert!(!renew(2).await);
+    assert_eq!((sent.state, bench.about("a").await), (State::Sent, sent));
 }
 
 /// Who is written to at this moment, and how often what was sent.

@@ -41,8 +41,8 @@ pub(super) struct Failure {
 /// What went wrong. It holds nothing of a server's texts, which like to quote addresses.
 #[derive(Debug)]
 enum Cause {
-    /// The server said no: its code, and the enhanced one (RFC 3463) when it gave one.
-    Answer { code: u16, enhanced: Option<String> },
+    /// The server said no: its code, and the enhanced one when it gave one.
+    Answer { code: u16, enhanced: Option<Enhanced> },
     /// There was no answer in time.
     Slow,
     /// There is no conversation, or none any more.
@@ -86,6 +86,11 @@ impl Failure {
         Self { step, cause }
     }
 
+    /// Whether it went wrong at this step.
+    pub(super) fn is_at(&self, step: Step) -> bool {
+        self.step == step
+    }
+
     /// Whether the server is still there and waits for the next command.
     pub(super) fn leaves_a_conversation(&self) -> bool {
         match self.cause {
@@ -97,12 +102,26 @@ impl Failure {
     }
 }
 
+/// An enhanced code (RFC 3463): class, subject and detail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Enhanced(u16, u16, u16);
+
+impl fmt::Display for Enhanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
 /// The enhanced code that a server's text begins with.
-fn enhanced(text: &str) -> Option<String> {
-    let word = text.split_whitespace().next()?;
-    let parts: Vec<_> = word.split('.').collect();
-    let is_number = |part: &&str| (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
-    (parts.len() == 3 && parts.iter().all(is_number)).then(|| word.to_owned())
+fn enhanced(text: &str) -> Option<Enhanced> {
+    let mut parts = text.split_whitespace().next()?.split('.');
+    let mut number = || -> Option<u16> {
+        let part = parts.next()?;
+        let is_number = (1..=3).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+        is_number.then(|| part.parse::<u16>().ok()).flatten()
+    };
+    let enhanced = Enhanced(number()?, number()?, number()?);
+    parts.next().is_none().then_some(enhanced)
 }
 
 /// What an answer means for the letter.
@@ -116,14 +135,21 @@ enum Verdict {
     Never,
 }
 
-/// What an answer with `code` means, other than yes.
-fn verdict(step: Step, code: u16) -> Verdict {
-    match (step, code) {
-        // Not understood, not now in this order, or not without a login: that is about us, whatever the letter says.
-        (_, 500..=504 | 530 | 534 | 535 | 538) => Verdict::Settings,
-        (Step::Recipient | Step::Data | Step::Content, 500..) => Verdict::Never,
-        (_, 500..) => Verdict::Settings,
-        _ => Verdict::Later,
+/// What an answer other than yes means. The enhanced code tells more than the other: servers say 550 to whom they don't know
+/// and to whom they don't let in.
+fn verdict(step: Step, code: u16, enhanced: Option<Enhanced>) -> Verdict {
+    match (step, code, enhanced) {
+        (_, ..500, _) => Verdict::Later,
+        // The sender's address (RFC 3463, 3.2), which some servers look at no sooner.
+        (Step::Recipient, _, Some(Enhanced(_, 1, 7 | 8))) => Verdict::Settings,
+        // The recipient's address; one that is malformed is refused with 501.
+        (Step::Recipient, _, Some(Enhanced(_, 1, _))) => Verdict::Never,
+        // The mail system, the conversation, or what is allowed: that is about us, or passes once somebody sees to it.
+        (_, _, Some(Enhanced(_, 3 | 5 | 7, _))) => Verdict::Settings,
+        // Not understood, not now in this order, or not without a login: whatever the letter says.
+        (_, 500..=504 | 530 | 534 | 535 | 538, _) => Verdict::Settings,
+        (Step::Recipient | Step::Data | Step::Content, ..) => Verdict::Never,
+        _ => Verdict::Settings,
     }
 }
 
@@ -133,7 +159,9 @@ fn remedy(step: Step) -> &'static str {
         Step::Connect | Step::Encrypt => "check `notifications.smtp.url` and `notifications.smtp.ca_file`",
         Step::LogIn => "check the login in `notifications.smtp.url`",
         Step::Sender => "check `notifications.mail_from`, and the login in `notifications.smtp.url`",
-        Step::Recipient | Step::Data | Step::Content => "check the login in `notifications.smtp.url`, and the server",
+        Step::Recipient | Step::Data | Step::Content => {
+            "check `notifications.mail_from`, the login in `notifications.smtp.url`, and what the server allows"
+        }
     }
 }
 
@@ -141,9 +169,9 @@ impl From<Failure> for MailError {
     fn from(Failure { step, cause }: Failure) -> Self {
         match cause {
             Cause::Answer { code, enhanced } => {
-                let enhanced = enhanced.map(|enhanced| format!(" {enhanced}")).unwrap_or_default();
-                let said = format!("{step} was answered with {code}{enhanced}");
-                match verdict(step, code) {
+                let detail = enhanced.map(|enhanced| format!(" {enhanced}")).unwrap_or_default();
+                let said = format!("{step} was answered with {code}{detail}");
+                match verdict(step, code, enhanced) {
                     Verdict::Later => MailError::Unavailable(said),
                     Verdict::Settings => MailError::Unavailable(format!("{said}; {}", remedy(step))),
                     Verdict::Never => MailError::Refused(said),
@@ -165,16 +193,52 @@ mod tests {
         use Step::{Connect, Content, Data, Encrypt, LogIn, Recipient, Sender};
         for step in [Connect, Encrypt, LogIn, Sender, Recipient, Data, Content] {
             for code in [421, 450, 451, 452, 454, 455] {
-                assert_eq!(verdict(step, code), Verdict::Later, "{step} {code}");
+                assert_eq!(verdict(step, code, None), Verdict::Later, "{step} {code}");
             }
             for code in [500, 501, 502, 503, 504, 530, 535] {
-                assert_eq!(verdict(step, code), Verdict::Settings, "{step} {code}");
+                assert_eq!(verdict(step, code, None), Verdict::Settings, "{step} {code}");
             }
             let all_letters = matches!(step, Connect | Encrypt | LogIn | Sender);
             let expected = if all_letters { Verdict::Settings } else { Verdict::Never };
             for code in [521, 541, 550, 551, 552, 553, 554, 555, 556] {
-                assert_eq!(verdict(step, code), expected, "{step} {code}");
+                assert_eq!(verdict(step, code, None), expected, "{step} {code}");
             }
+        }
+    }
+
+    #[test]
+    fn an_enhanced_code_tells_whom_a_refusal_is_about() {
+        use Step::{Content, Data, Recipient, Sender};
+        use Verdict::{Later, Never, Settings};
+        for (step, code, text, expected) in [
+            (Recipient, 550, "5.1.1 no such user", Never),
+            (Recipient, 550, "5.1.10 no mail for this domain", Never),
+            (Recipient, 501, "5.1.3 no address", Never),
+            (Recipient, 550, "5.2.1 disabled", Never),
+            (Recipient, 552, "5.2.2 full", Never),
+            (Recipient, 556, "5.4.4 nowhere", Never),
+            (Recipient, 550, "5.0.0 no", Never),
+            (Recipient, 550, "no", Never),
+            (Recipient, 553, "no", Never),
+            (Recipient, 450, "4.1.1 later", Later),
+            (Recipient, 451, "4.7.1 greylisted", Later),
+            (Recipient, 550, "5.7.1 relaying denied", Settings),
+            (Recipient, 554, "5.7.1 relay access denied", Settings),
+            (Recipient, 550, "5.7.26 not authenticated by SPF", Settings),
+            (Recipient, 550, "5.1.8 the sender's domain is unknown", Settings),
+            (Recipient, 553, "5.1.7 the sender's address is none", Settings),
+            (Recipient, 553, "5.3.0 not here", Settings),
+            (Recipient, 501, "5.5.4 no parameters", Settings),
+            (Recipient, 501, "no", Settings),
+            (Data, 554, "5.5.1 no valid recipients", Settings),
+            (Content, 552, "5.3.4 too big for this system", Settings),
+            (Content, 550, "5.7.1 it looks like spam", Settings),
+            (Content, 554, "5.6.0 no letter", Never),
+            (Content, 550, "no", Never),
+            (Sender, 553, "5.1.8 who are you?", Settings),
+            (Sender, 550, "5.1.1 who are you?", Settings),
+        ] {
+            assert_eq!(verdict(step, code, enhanced(text)), expected, "{step} {code} {text}");
         }
     }
 
@@ -189,6 +253,10 @@ mod tests {
             (answer(Step::Content, 554, "no spam, a@b.c"), "refuses the letter: the letter was answered with 554"),
             (answer(Step::Recipient, 450, "4.2.0 a@b.c"), "doesn't take letters: RCPT TO was answered with 450 4.2.0"),
             (answer(Step::LogIn, 535, "5.7.8 anna"), "the login was answered with 535 5.7.8; check the login in"),
+            (
+                answer(Step::Recipient, 550, "5.7.1 a@b.c: relaying denied"),
+                "RCPT TO was answered with 550 5.7.1; check `notifications.mail_from`, the login in",
+            ),
             (answer(Step::Sender, 550, ""), "MAIL FROM was answered with 550; check `notifications.mail_from`"),
             (Failure::slow(Step::Data), "doesn't take letters: DATA had no answer in time"),
             (Failure::broken(Step::Connect, "refused"), "doesn't take letters: the connection failed: refused"),
@@ -200,7 +268,7 @@ mod tests {
 
     #[test]
     fn enhanced_codes_are_numbers() {
-        assert_eq!(enhanced("5.1.1 no"), Some("5.1.1".to_owned()));
+        assert_eq!(enhanced("5.1.10 no"), Some(Enhanced(5, 1, 10)));
         for text in ["", "no", "5.1 no", "a.b.c no", "1.2.3.4 is blocked", "5.1.1234", "anna@1.2.3"] {
             assert_eq!(enhanced(text), None, "{text}");
         }

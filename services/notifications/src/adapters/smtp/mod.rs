@@ -26,7 +26,7 @@ use self::by_line::ByLine;
 use self::failure::{Failure, Step};
 pub use self::server::{Encryption, Login, MailServer};
 use super::message::Sender;
-use crate::ports::{Letter, MailError, Mailer};
+use crate::ports::{CONTENT_TIMEOUT, Letter, MailError, Mailer};
 
 /// How old a connection may get. Servers end those that only say that they are still there.
 const MAX_AGE: Duration = Duration::from_secs(300);
@@ -42,7 +42,8 @@ pub struct SmtpOptions {
     pub server: MailServer,
     /// A PEM file with certificates that may have signed the server's, besides the public ones.
     pub ca_file: Option<PathBuf>,
-    /// How long a connection, and the answer to each command, may take.
+    /// How long a connection, and the answer to each command, may take; that to the letter itself has
+    /// [`CONTENT_TIMEOUT`].
     pub timeout: Duration,
     /// How many connections there are at most.
     pub max_connections: usize,
@@ -78,8 +79,13 @@ impl Smtp {
     /// # Errors
     /// When the file of certificates can't be used.
     pub fn new(options: SmtpOptions, sender: Sender) -> Result<Self, BadCertificates> {
-        let mut tls =
-            TlsParameters::builder(options.server.host.clone()).certificate_store(CertificateStore::WebpkiRoots);
+        // Where letters would go unencrypted as well, a bad certificate is better than none (RFC 7435): who can put in a
+        // false one can take STARTTLS out.
+        let takes_any = options.server.encryption == Encryption::Opportunistic;
+        let mut tls = TlsParameters::builder(options.server.host.clone())
+            .certificate_store(CertificateStore::WebpkiRoots)
+            .dangerous_accept_invalid_certs(takes_any)
+            .dangerous_accept_invalid_hostnames(takes_any);
         let path = options.ca_file.as_deref().map(Path::display).map(|path| path.to_string()).unwrap_or_default();
         let bad = |cause: &dyn std::fmt::Display| BadCertificates { path: path.clone(), cause: cause.to_string() };
         if let Some(file) = &options.ca_file {
@@ -112,7 +118,8 @@ impl Smtp {
         step: Step,
         answer: impl Future<Output = Result<T, lettre::transport::smtp::Error>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.options.timeout, answer).await {
+        let bound = if step == Step::Content { CONTENT_TIMEOUT } else { self.options.timeout };
+        match tokio::time::timeout(bound, answer).await {
             Ok(answer) => answer.map_err(|error| Failure::of(step, &error)),
             Err(_) => Err(Failure::slow(step)),
         }
@@ -137,29 +144,53 @@ impl Smtp {
     }
 
     async fn connect(&self) -> Result<Connection, Failure> {
-        let SmtpOptions { server, timeout, .. } = &self.options;
-        let hello = ClientId::Domain(self.sender.address().domain().to_owned());
-        let address = (server.host.as_str(), server.port);
-        if server.encryption == Encryption::Implicit {
-            let tls = Some(self.tls.clone());
-            let connecting = AsyncSmtpConnection::connect_tokio1(address, Some(*timeout), &hello, tls, None);
-            let smtp = self.step(Step::Connect, connecting).await?;
-            return self.log_in(smtp).await;
+        match self.options.server.encryption {
+            Encryption::Implicit => self.connect_over_tls().await,
+            Encryption::Required => self.connect_in_clear(true).await,
+            Encryption::None => self.connect_in_clear(false).await,
+            Encryption::Opportunistic => match self.connect_in_clear(true).await {
+                Err(failure) if failure.is_at(Step::Encrypt) => {
+                    tracing::warn!(?failure, "STARTTLS failed; letters go to the mail server unencrypted");
+                    self.connect_in_clear(false).await
+                }
+                connected => connected,
+            },
         }
+    }
+
+    /// As whom we introduce ourselves.
+    fn hello(&self) -> ClientId {
+        ClientId::Domain(self.sender.address().domain().to_owned())
+    }
+
+    /// A connection that is encrypted from its first byte.
+    async fn connect_over_tls(&self) -> Result<Connection, Failure> {
+        let SmtpOptions { server, timeout, .. } = &self.options;
+        let (hello, tls) = (self.hello(), Some(self.tls.clone()));
+        let address = (server.host.as_str(), server.port);
+        let connecting = AsyncSmtpConnection::connect_tokio1(address, Some(*timeout), &hello, tls, None);
+        let smtp = self.step(Step::Connect, connecting).await?;
+        self.log_in(smtp).await
+    }
+
+    /// A connection that begins in clear; whether it is to be encrypted, where that is required or offered.
+    async fn connect_in_clear(&self, encrypt: bool) -> Result<Connection, Failure> {
+        let SmtpOptions { server, timeout, .. } = &self.options;
+        let hello = self.hello();
+        let address = (server.host.as_str(), server.port);
         let stream = tokio::time::timeout(*timeout, TcpStream::connect(address)).await;
         let stream = stream.map_err(|_| Failure::slow(Step::Connect))?;
         let stream = stream.map_err(|error| Failure::broken(Step::Connect, &error.to_string()))?;
         let is_here = stream.peer_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback());
         let stream = Box::new(ByLine::new(stream));
         let mut smtp = self.step(Step::Connect, AsyncSmtpConnection::connect_with_transport(stream, &hello)).await?;
-        if server.encryption == Encryption::Required
-            || (server.encryption == Encryption::Opportunistic && smtp.can_starttls())
-        {
+        let is_required = server.encryption == Encryption::Required;
+        if encrypt && (is_required || smtp.can_starttls()) {
             self.step(Step::Encrypt, smtp.starttls(self.tls.clone(), &hello)).await?;
         }
         // Names that look like this host's may lead elsewhere.
-        if server.login.is_some() && !smtp.is_encrypted() && !is_here {
-            return Err(Failure::broken(Step::LogIn, "it goes unencrypted to this host alone"));
+        if server.login.is_some() && !is_required && !is_here {
+            return Err(Failure::broken(Step::LogIn, "without tls=required it goes to this host alone"));
         }
         self.log_in(smtp).await
     }

@@ -17,7 +17,7 @@ pub enum Encryption {
     Implicit,
     /// By STARTTLS, before anything else is said.
     Required,
-    /// By STARTTLS, if the server has it.
+    /// By STARTTLS, if the server has it and it works; whatever its certificate.
     Opportunistic,
     /// Never.
     None,

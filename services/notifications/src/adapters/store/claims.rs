@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::rows::{self, COLUMNS, find, update};
 use super::{Connection, NOW, Row, SKIP_LOCKED, index_hint};
-use crate::domain::{Notification, Outcome, State, UNREADABLE_PAUSE};
+use crate::domain::{GIVEN_UP, Notification, Outcome, State, UNREADABLE_PAUSE};
 
 /// Microseconds, as the columns count them.
 fn micros(duration: Duration) -> i64 {
@@ -62,6 +62,16 @@ pub fn quarantine() -> String {
     format!(
         "UPDATE notification{} SET next_try_at = $1 WHERE recipient = $2 AND state = 'PENDING' AND next_try_at < $1",
         index_hint("notification_waiting")
+    )
+}
+
+/// What gives up some of what has waited for too long.
+pub fn give_up_old() -> String {
+    format!(
+        "UPDATE notification SET state = 'FAILED', reason = $3, ended_at = (SELECT {NOW}) WHERE seq IN (SELECT seq \
+         FROM notification{} WHERE state = 'PENDING' AND created_at < (SELECT {NOW}) - $1 \
+         AND resent_at < (SELECT {NOW}) - $1 ORDER BY created_at, seq LIMIT $2{SKIP_LOCKED})",
+        index_hint("notification_old")
     )
 }
 
@@ -124,6 +134,15 @@ async fn postpone(connection: &mut Connection, row: &Row, now: OffsetDateTime) -
     Ok(())
 }
 
+/// Gives a try its notification for `lease` from now, if it is still under way; whether it is.
+pub async fn renew(connection: &mut Connection, id: Uuid, attempt: u32, lease: Duration) -> Result<bool, SqlError> {
+    let sql = format!(
+        "UPDATE notification SET lease_until = {NOW} + $1 WHERE id = $2 AND state = 'SENDING' AND attempts = $3"
+    );
+    let renewed = sqlx::query(AssertSqlSafe(sql)).bind(micros(lease)).bind(id.to_string()).bind(i64::from(attempt));
+    Ok(renewed.execute(connection).await?.rows_affected() > 0)
+}
+
 /// Ends a try, if it is still under way.
 pub async fn settle(connection: &mut Connection, id: Uuid, attempt: u32, outcome: &Outcome) -> Result<(), SqlError> {
     let Some((mut notification, now)) = find(connection, id).await? else { return Ok(()) };
@@ -139,6 +158,13 @@ pub async fn settle(connection: &mut Connection, id: Uuid, attempt: u32, outcome
             .await?;
     }
     Ok(())
+}
+
+/// Gives up at most `limit` notifications that have waited for longer than `after`; returns how many.
+pub async fn give_up(connection: &mut Connection, after: Duration, limit: usize) -> Result<u64, SqlError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let given_up = sqlx::query(AssertSqlSafe(give_up_old())).bind(micros(after)).bind(limit).bind(GIVEN_UP);
+    Ok(given_up.execute(connection).await?.rows_affected())
 }
 
 /// Deletes at most `limit` notifications that ended longer ago than `retention`, and as many notes; returns how many were

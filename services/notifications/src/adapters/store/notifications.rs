@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_events::inbox::Gate;
-use meshwork_sql::{Error as SqlError, WorkError};
+use meshwork_sql::{Error as SqlError, WorkError, to_micros};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use uuid::Uuid;
 
@@ -78,6 +78,13 @@ impl NotificationStore for Store {
         Ok(claimed.await?)
     }
 
+    async fn renew(&self, id: Uuid, attempt: u32, lease: Duration) -> Result<bool, StoreError> {
+        let renewed = self.db.write((id, attempt, lease), |connection, (id, attempt, lease)| {
+            Box::pin(claims::renew(connection, *id, *attempt, *lease))
+        });
+        Ok(renewed.await?)
+    }
+
     async fn settle(&self, id: Uuid, attempt: u32, outcome: Outcome) -> Result<(), StoreError> {
         let settled = self.db.write((id, attempt, outcome), |connection, (id, attempt, outcome)| {
             Box::pin(claims::settle(connection, *id, *attempt, outcome))
@@ -87,6 +94,13 @@ impl NotificationStore for Store {
 
     async fn resend(&self, id: Uuid) -> Result<Resent, StoreError> {
         Ok(self.db.write(id, |connection, id| Box::pin(resend(connection, *id))).await?)
+    }
+
+    async fn give_up(&self, after: Duration, limit: usize) -> Result<u64, StoreError> {
+        let given_up = self
+            .db
+            .write((after, limit), |connection, (after, limit)| Box::pin(claims::give_up(connection, *after, *limit)));
+        Ok(given_up.await?)
     }
 
     async fn prune(&self, retention: Duration, limit: usize) -> Result<u64, StoreError> {
@@ -179,5 +193,10 @@ async fn resend(connection: &mut Connection, id: Uuid) -> Result<Resent, SqlErro
         return Ok(Resent::BeingSent);
     }
     update(connection, &notification, now).await?;
+    sqlx::query("UPDATE notification SET resent_at = $1 WHERE id = $2")
+        .bind(to_micros(now))
+        .bind(id.to_string())
+        .execute(connection)
+        .await?;
     Ok(Resent::Yes(Box::new(notification)))
 }

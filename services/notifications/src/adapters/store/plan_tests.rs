@@ -15,6 +15,7 @@ async fn no_statement_of_the_queue_sorts_or_scans() {
         (claims::next_over(), &["notification_lease"]),
         (claims::next_due(), &["notification_due", "notification_sending", "notification_waiting"]),
         (claims::quarantine(), &["notification_waiting"]),
+        (claims::give_up_old(), &["notification_old"]),
         (claims::prune_ended(), &["notification_ended"]),
     ];
     for (statement, indexes) in statements {

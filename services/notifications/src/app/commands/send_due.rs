@@ -7,17 +7,22 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use meshwork_chassis::CancellationToken;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::app::Notifications;
 use crate::domain::{Notification, Outcome};
-use crate::ports::{Letter, MailError};
+use crate::ports::{CONTENT_TIMEOUT, Letter, LookupError, MailError};
 
 /// How many letters are under way at most.
 const CONCURRENCY: usize = 8;
 /// How often it is looked for what has become due.
 const POLL: Duration = Duration::from_secs(1);
-/// How long a try may take. The least lease is made of it; see the settings.
-pub(crate) const TRY_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a recipient may be looked up: others' letters wait for the place that it takes.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a try may take: the mail system's thinking, and what comes before it.
+const TRY_TIMEOUT: Duration = Duration::from_secs(CONTENT_TIMEOUT.as_secs() + 60);
+/// How often its lease is renewed within one. Of several renewals one may fail.
+const RENEWALS: u32 = 3;
 /// How long tries that are under way may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(4);
 
@@ -63,16 +68,22 @@ impl Notifications {
         }
     }
 
-    /// Makes one try and notes how it ended.
+    /// Makes one try and notes how it ended, unless its letter was lost to another meanwhile.
     async fn send(&self, notification: Notification, shutdown: CancellationToken) {
+        let (id, attempt) = (notification.id, notification.attempts);
         // A panic would leave the row SENDING as well.
         let delivery = AssertUnwindSafe(self.deliver(&notification)).catch_unwind();
-        let outcome = match tokio::time::timeout(TRY_TIMEOUT, delivery).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Outcome::Again(FAULT),
-            Err(_) => Outcome::Again(TOO_SLOW),
+        let outcome = tokio::select! {
+            tried = tokio::time::timeout(TRY_TIMEOUT, delivery) => match tried {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => Outcome::Again(FAULT),
+                Err(_) => Outcome::Again(TOO_SLOW),
+            },
+            () = self.hold(id, attempt) => {
+                tracing::warn!(notification = %id, attempt, "a try was too slow in renewing its lease; another sends the letter");
+                return;
+            }
         };
-        let (id, attempt) = (notification.id, notification.attempts);
         // Left SENDING, it would keep its recipient's other letters waiting, and be sent again. Once the lease is over, its end
         // is nobody's affair any more.
         let noted = async {
@@ -88,10 +99,33 @@ impl Notifications {
         }
     }
 
+    /// Renews the lease of a try again and again; returns when another has begun.
+    async fn hold(&self, id: Uuid, attempt: u32) {
+        let interval = self.rules.lease / RENEWALS;
+        let mut pause = interval;
+        loop {
+            tokio::time::sleep(pause).await;
+            let renewal = self.store.renew(id, attempt, self.rules.lease);
+            pause = match tokio::time::timeout(interval, renewal).await {
+                Ok(Ok(true)) => interval,
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(notification = %id, attempt, %error, "a lease can't be renewed; trying again");
+                    POLL.min(interval)
+                }
+                Err(_) => {
+                    tracing::warn!(notification = %id, attempt, "a lease isn't renewed in time; trying again");
+                    Duration::ZERO
+                }
+            };
+        }
+    }
+
     async fn deliver(&self, notification: &Notification) -> Outcome {
         let id = notification.id;
         let Some(occasion) = &notification.occasion else { return Outcome::Again(FAULT) };
-        let to = match self.recipients.find(&notification.recipient).await {
+        let lookup = tokio::time::timeout(LOOKUP_TIMEOUT, self.recipients.find(&notification.recipient)).await;
+        let to = match lookup.unwrap_or_else(|_| Err(LookupError("there was no answer in time".to_owned()))) {
             Ok(Some(recipient)) => recipient,
             Ok(None) => return Outcome::Never(NO_RECIPIENT),
             Err(error) => {
