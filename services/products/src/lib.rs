@@ -2,7 +2,8 @@
 //!
 //! Staff call it to keep the catalogue and the stocks. Orders don't call it to reserve pieces: it hears of them by
 //! their events, keeps the pieces or doesn't, and says so by events of its own. Pieces that are held for an order which
-//! isn't confirmed in time are let go.
+//! isn't confirmed in time are let go. Reservations, the ledger and the corrections of stocks are the books of the shop: they
+//! are kept for good.
 //!
 //! | room | holds |
 //! |---|---|

@@ -51,8 +51,9 @@ pub enum Creation {
     IdTaken,
 }
 
-/// Decides about an account inside the transaction that has read it; `None` leaves it as it is.
-pub type Decide = Box<dyn FnOnce(&User) -> Result<Option<Changed>, UserError> + Send>;
+/// Decides about an account inside the transaction that has read it; `None` leaves it as it is. It may be asked more than
+/// once, when others have changed the account since it was read.
+pub type Decide = Box<dyn Fn(&User) -> Result<Option<Changed>, UserError> + Send + Sync>;
 
 /// Why an account was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,9 @@ pub enum ChangeError {
     /// The decision was against it.
     #[error(transparent)]
     Refused(#[from] UserError),
+    /// Others have changed the account since it was read, each time that this was tried.
+    #[error("others have changed the account at the same time")]
+    Conflict,
     /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -146,12 +150,12 @@ pub trait UserStore: Send + Sync + 'static {
         after: Option<&UserCursor>,
     ) -> Result<Page<User>, StoreError>;
 
-    /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction. When the change ends
-    /// the account's sessions, it ends them in that transaction too.
+    /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction, and only in place of
+    /// the version that was read. When the change ends the account's sessions, it ends them in that transaction too.
     ///
     /// # Errors
-    /// When there is no such account, the decision is an error, another account has the new address, or the store
-    /// fails. Nothing is stored then.
+    /// When there is no such account, the decision is an error, another account has the new address, others have changed
+    /// the account meanwhile, or the store fails. Nothing is stored then.
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
 }
 

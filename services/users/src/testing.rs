@@ -57,7 +57,7 @@ async fn create(store: &impl UserStore, id: &str) -> Account {
 /// Changes an account, whatever its version.
 async fn change(store: &impl UserStore, account: &Account, change: Change) -> User {
     let at = NOW + Duration::HOUR;
-    store.change(&account.user.name, Box::new(move |user| user.change(change, None, at))).await.unwrap()
+    store.change(&account.user.name, Box::new(move |user| user.change(change.clone(), None, at))).await.unwrap()
 }
 
 /// Deletes an account.

@@ -9,6 +9,7 @@ use meshwork_chassis::{ServeError, checks};
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
 use meshwork_sql::{AppliedMigration, PostgresOptions};
 
+use super::store::sqlite::file;
 use super::store::{PostgresStore, SqliteStore};
 use crate::Config;
 use crate::ports::{Catalogue, Inventory};
@@ -69,11 +70,12 @@ macro_rules! parts {
 /// Opens the store, making what is missing of it; `consumer` is whose inbox is wanted.
 ///
 /// # Errors
-/// When it can't be opened.
+/// When it can't be opened, or would begin anew on a server while the folder holds a shop.
 pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, ServeError> {
     Ok(match options(config) {
         Some(options) => {
             let store = PostgresStore::open(&options).await.map_err(|error| postgres_error(config, &error))?;
+            refuse_to_leave_behind(config, &store).await?;
             // All instances share the server: none would be better than another without it.
             parts!(store, consumer, checks::shared)
         }
@@ -82,6 +84,23 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
             parts!(store, consumer, checks::own)
         }
     })
+}
+
+/// Refuses a database without products while there are some in the folder: whoever names a server for the first time would
+/// find an empty shop.
+async fn refuse_to_leave_behind(config: &Config, store: &PostgresStore) -> Result<(), ServeError> {
+    if !file(&config.data).exists() || !store.is_new().await.map_err(|error| postgres_error(config, &error))? {
+        return Ok(());
+    }
+    Err(ServeError::new(
+        format!(
+            "the folder {} holds the products of this shop, and the database {} has none",
+            config.data.display(),
+            config.postgres.shown()
+        ),
+        "take `products.postgres.url` out to go on with the folder, or move its file products.db away to begin anew in the \
+         database",
+    ))
 }
 
 /// Brings the store to this release.

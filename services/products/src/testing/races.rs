@@ -19,14 +19,14 @@ where
     assert_eq!(more_buyers_than_pieces(&make().await).await, nothing);
     assert_eq!(orders_of_the_same_products(&make().await).await, nothing);
     let [one, _] = make().await;
-    assert_eq!(holds_that_are_not_over(&one).await, nothing);
+    assert_eq!(e5_holds_that_are_not_over(&one).await, nothing);
     an_event_that_comes_to_both_is_applied_once(make().await).await;
-    a_product_is_deleted_or_held(make().await).await;
+    e5_a_product_is_deleted_or_held(make().await).await;
     no_change_of_a_product_is_lost(make().await).await;
-    of_racing_changes_of_one_version_exactly_one_is_made(make().await).await;
+    e5_of_racing_changes_of_one_version_exactly_one_is_made(make().await).await;
     racing_receipts_are_all_counted(make().await).await;
     a_request_that_comes_to_both_is_carried_out_once(make().await).await;
-    an_expiry_and_a_confirmation_do_not_both_get_the_pieces(make().await).await;
+    e5_an_expiry_and_a_confirmation_do_not_both_get_the_pieces(make().await).await;
 }
 
 /// Runs all of these at once and returns what they return, in their order.
@@ -92,7 +92,7 @@ pub async fn orders_of_the_same_products(both: &[Stores; 2]) -> Vec<String> {
 }
 
 /// Sweeps while no hold is over by the store's clock.
-pub async fn holds_that_are_not_over(stores: &Stores) -> Vec<String> {
+pub async fn e5_holds_that_are_not_over(stores: &Stores) -> Vec<String> {
     stores.stocked("lamp", 10).await;
     stores.hear("o1", 1, created(&[("lamp", 1)])).await;
     let mut faults = Vec::new();
@@ -119,7 +119,7 @@ async fn an_event_that_comes_to_both_is_applied_once(both: [Stores; 2]) {
     assert_eq!(both[0].pieces("lamp").await, [70, 0, 0, 30]);
 }
 
-async fn a_product_is_deleted_or_held(both: [Stores; 2]) {
+async fn e5_a_product_is_deleted_or_held(both: [Stores; 2]) {
     const PRODUCTS: usize = 25;
     for at in 0..PRODUCTS {
         both[0].stocked(&format!("p{at}"), 5).await;
@@ -184,7 +184,7 @@ async fn no_change_of_a_product_is_lost(both: [Stores; 2]) {
     both[0].assert_sound(&["lamp"]).await;
 }
 
-async fn of_racing_changes_of_one_version_exactly_one_is_made(both: [Stores; 2]) {
+async fn e5_of_racing_changes_of_one_version_exactly_one_is_made(both: [Stores; 2]) {
     both[0].catalogue.create(lamp("lamp"), None).await.unwrap();
     let race = (0..20).map(|at| {
         let catalogue = both[at % 2].catalogue.clone();
@@ -251,7 +251,7 @@ async fn a_request_that_comes_to_both_is_carried_out_once(both: [Stores; 2]) {
     both[0].assert_sound(&["p0", "p19"]).await;
 }
 
-async fn an_expiry_and_a_confirmation_do_not_both_get_the_pieces(both: [Stores; 2]) {
+async fn e5_an_expiry_and_a_confirmation_do_not_both_get_the_pieces(both: [Stores; 2]) {
     const ORDERS: usize = 30;
     both[0].stocked("lamp", 30).await;
     for at in 0..ORDERS {

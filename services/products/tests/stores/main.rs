@@ -4,6 +4,7 @@
 
 mod conforms;
 mod embedded;
+mod moved;
 mod planted;
 mod rooms;
 mod sweeps;

@@ -69,7 +69,7 @@ async fn a_clock_that_is_ahead_ends_holds_early() {
     let server = server().await;
     let (both, _) = twins(&Room::database(&server).await, Some(planted)).await;
     for stores in [&Stores::of(&store, Arc::new(store.outbox())), &both[0]] {
-        let faults = races::holds_that_are_not_over(stores).await;
+        let faults = races::e5_holds_that_are_not_over(stores).await;
         assert_eq!(faults.len(), 2, "{faults:?}");
     }
 }

@@ -1,10 +1,13 @@
 //! What is in the tables, past the adapters.
 
+use std::time::Duration;
+
+use meshwork_chassis::page::PageRequest;
 use meshwork_products::app::App;
 use meshwork_products::app::commands::AdjustStock;
 use meshwork_products::domain::Input;
-use meshwork_products::ports::Applied;
-use meshwork_products::testing::{HOLD, created, product};
+use meshwork_products::ports::{Applied, ReservationFilter, StoreError};
+use meshwork_products::testing::{HOLD, Stores, created, product};
 
 use crate::rooms::Room;
 
@@ -93,4 +96,77 @@ async fn the_tables_refuse_pieces_from_nowhere() {
             assert!(refused.to_string().to_lowercase().contains("check"), "{sql}: {refused}");
         }
     }
+}
+
+/// The ids of all products, by pages of `size`.
+async fn listed(stores: &Stores, size: usize) -> Vec<String> {
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let page = stores.catalogue.list(&PageRequest { size, after }).await.unwrap();
+        ids.extend(page.items.iter().map(|product| product.name.id().to_owned()));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return ids,
+        }
+    }
+}
+
+/// The orders of all reservations, newest first, by pages of `size`.
+async fn reserved(stores: &Stores, size: usize) -> Vec<String> {
+    let (mut ids, mut after) = (Vec::new(), None);
+    loop {
+        let wanted = PageRequest { size, after };
+        let page = stores.inventory.reservations(&ReservationFilter::default(), &wanted).await.unwrap();
+        ids.extend(page.items.iter().map(|reservation| reservation.order.id().to_owned()));
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return ids,
+        }
+    }
+}
+
+#[tokio::test]
+async fn d14_what_can_not_be_read_is_left_out_of_lists() {
+    for room in Room::both().await {
+        let stores = room.open().await;
+        for id in ["lamp", "torch"] {
+            stores.stocked(id, 5).await;
+            // Lists are in the order of time.
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        for id in ["o1", "o2", "o3"] {
+            stores.hear(id, 1, created(&[("lamp", 1)])).await;
+            tokio::time::sleep(Duration::from_millis(3)).await;
+        }
+        for sql in [
+            // The oldest product, the newest reservation, and a line of one amid.
+            "INSERT INTO product (id, display_name, description, currency, price, created_at, updated_at, version) \
+             VALUES ('no id', 'Lamp', '', 'EUR', 1, 1, 1, 1)",
+            "INSERT INTO reservation (order_id, state, created_at, updated_at, version) \
+             VALUES ('no id', 'TOMBSTONE', 4000000000000000, 4000000000000000, 0)",
+            "INSERT INTO reservation_line (order_id, product, quantity, created_at) \
+             SELECT order_id, 'no id', 1, created_at FROM reservation WHERE order_id = 'o2'",
+        ] {
+            room.ask(sql).await.unwrap();
+        }
+        for size in [1, 2, 100] {
+            assert_eq!(listed(&stores, size).await, ["lamp", "torch"], "pages of {size}");
+            assert_eq!(reserved(&stores, size).await, ["o3", "o1"], "pages of {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn d14_a_product_that_can_not_be_read_is_an_error_of_who_asks_for_it() {
+    // Only SQLite takes a text for a number.
+    let room = Room::file();
+    let stores = room.open().await;
+    for id in ["lamp", "torch"] {
+        stores.stocked(id, 5).await;
+    }
+    room.ask("UPDATE product SET price = 'much' WHERE id = 'lamp'").await.unwrap();
+    assert_eq!(listed(&stores, 10).await, ["torch"]);
+    let unreadable = stores.catalogue.get(&[product("lamp")]).await;
+    assert!(matches!(unreadable, Err(StoreError::Damaged(_))), "{unreadable:?}");
+    assert_eq!(stores.catalogue.get(&[product("torch")]).await.unwrap().len(), 1);
 }

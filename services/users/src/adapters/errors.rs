@@ -104,6 +104,7 @@ pub(super) fn status(error: AppError) -> Status {
                 &[("resource", &name), ("expected", &expected), ("actual", &actual)],
             )
         }
+        AppError::Conflict(name) => ETAG_MISMATCH.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::BadCredentials => BAD_CREDENTIALS.status(DOMAIN, &error, &[]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
@@ -134,6 +135,14 @@ mod tests {
         let info = status.get_details_error_info().unwrap();
         assert!(info.metadata.contains_key("trace_id"), "{info:?}");
         assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+    }
+
+    #[test]
+    fn who_was_forestalled_is_told_to_read_again() {
+        let status = status(AppError::Conflict("users/anna".parse().unwrap()));
+        assert_eq!(status.code(), Code::Aborted);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.metadata["resource"].as_str()), ("ETAG_MISMATCH", "users/anna"));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub enum AppError {
     /// The account doesn't admit the change.
     #[error(transparent)]
     Refused(#[from] UserError),
+    /// Others have changed the account at the same time.
+    #[error("{0} has been changed by others at the same time; read it again")]
+    Conflict(UserName),
     /// There is no such account, or the password is wrong; nobody is told which.
     #[error("the e-mail address or the password is wrong")]
     BadCredentials,
@@ -50,6 +53,7 @@ impl AppError {
             ChangeError::NotFound => AppError::NotFound(name.clone()),
             ChangeError::EmailTaken => AppError::EmailTaken,
             ChangeError::Refused(error) => AppError::Refused(error),
+            ChangeError::Conflict => AppError::Conflict(name.clone()),
             ChangeError::Store(error) => AppError::Store(error),
         }
     }

@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn first_accounts_are_sound_and_their_ids_and_addresses_reserved() {
         let accounts = first_accounts();
-        assert_eq!(accounts.len(), 3);
+        assert_eq!(accounts.len(), 4);
         for account in accounts {
             let email: Email = account.email.parse().unwrap();
             assert!(meshwork_api::UserName::new(&*account.id).is_ok());

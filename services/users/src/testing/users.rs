@@ -109,7 +109,7 @@ pub(super) async fn a_refused_change_leaves_everything(store: &impl UserStore) {
         display_name: Some("New".parse().unwrap()),
         password: Some(PasswordHash::new("$new")),
     };
-    let taken = store.change(&anna.user.name, Box::new(move |user| user.change(taken, None, NOW))).await;
+    let taken = store.change(&anna.user.name, Box::new(move |user| user.change(taken.clone(), None, NOW))).await;
     assert!(matches!(taken, Err(ChangeError::EmailTaken)), "{taken:?}");
     assert_eq!(store.find_by_email(&anna.user.email).await.unwrap(), Some(anna));
 }
@@ -196,7 +196,7 @@ pub(super) async fn of_racing_changes_each_sees_the_one_before<S: UserStore>(sto
             .map(|_| {
                 let (store, name) = (store.clone(), anna.user.name.clone());
                 let change = Change { password: Some(PasswordHash::new("$new")), ..Change::default() };
-                let decide = Box::new(move |user: &User| user.change(change, expected, NOW));
+                let decide = Box::new(move |user: &User| user.change(change.clone(), expected, NOW));
                 tokio::spawn(async move { store.change(&name, decide).await.is_ok() })
             })
             .collect();

@@ -33,6 +33,7 @@ async fn the_first_start_makes_accounts_whose_credentials_are_their_owners_alone
         [
             expected("service-notifications", "notifications@services.meshwork.local", Role::Service),
             expected("service-orders", "orders@services.meshwork.local", Role::Service),
+            expected("service-products", "products@services.meshwork.local", Role::Service),
             expected("staff", "staff@meshwork.local", Role::Staff),
         ]
     );

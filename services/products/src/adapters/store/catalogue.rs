@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use meshwork_api::ProductName;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
-use sqlx::{AssertSqlSafe, QueryBuilder};
+use sqlx::{AssertSqlSafe, FromRow as _, QueryBuilder, Row as _};
 
 use super::super::rows::{ProductRow, cursor, limit, place};
 use super::super::undo::Undo;
 use super::store::{Store, answer_before, keep_answer};
-use super::{Connection, Driver, FOR_UPDATE, moment, stock};
+use super::{Connection, Driver, FOR_UPDATE, Row, moment, stock};
 use crate::adapters::events;
 use crate::domain::{NewProduct, Product, ProductChange, Refusal};
 use crate::ports::{Answer, Catalogue, StoreError};
@@ -64,7 +64,7 @@ impl Catalogue for Store {
     async fn list(&self, page: &PageRequest) -> Result<Page<Product>, StoreError> {
         // Nothing is older than the beginning of time, and no id is less than an empty one.
         let (created_at, id) = place(page)?.unwrap_or((i64::MIN, ""));
-        let rows: Vec<ProductRow> = sqlx::query_as(
+        let rows = sqlx::query(
             "SELECT * FROM product WHERE deleted_at IS NULL AND (created_at, id) > ($1, $2) \
              ORDER BY created_at, id LIMIT $3",
         )
@@ -73,9 +73,20 @@ impl Catalogue for Store {
         .bind(limit(page))
         .fetch_all(self.db.reader())
         .await?;
-        let products = rows.into_iter().map(Product::try_from).collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(products, page.size, |product| cursor(product.created_at, product.name.id())))
+        let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+        let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
+        Ok(Page { items: items.into_iter().filter_map(|(_, product)| product).collect(), next })
     }
+}
+
+/// Where a list goes on behind a row, and its product, unless that can't be read.
+fn listed(row: &Row) -> Result<(String, Option<Product>), sqlx::Error> {
+    let (id, created_at): (String, i64) = (row.try_get("id")?, row.try_get("created_at")?);
+    let product = ProductRow::from_row(row).map_err(StoreError::from).and_then(Product::try_from);
+    if let Err(error) = &product {
+        tracing::error!(product = id, %error, "a product can't be read; lists leave it out");
+    }
+    Ok((cursor(created_at, &id), product.ok()))
 }
 
 fn not_found(name: &ProductName) -> Refusal {

@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
-use sqlx::QueryBuilder;
+use sqlx::{FromRow as _, QueryBuilder, Row as _};
 
 use super::super::damaged;
 use super::super::rows::{LineRow, ReservationRow, cursor, limit, place};
 use super::super::undo::Undo;
 use super::reservations::{self, Carried};
 use super::store::Store;
-use super::{Driver, NOW, SKIP_LOCKED, index_hint, stock};
+use super::{Driver, NOW, Row, SKIP_LOCKED, index_hint, stock};
 use crate::domain::{Input, Line, Refusal, Reservation, Stock, StockChange};
 use crate::ports::{Answer, Applied, Inventory, OrderEvent, ReservationFilter, StoreError};
 
@@ -70,17 +70,27 @@ impl Inventory for Store {
     ) -> Result<Page<Reservation>, StoreError> {
         let mut sql = QueryBuilder::new("");
         select(&mut sql, filter, page)?;
-        let rows: Vec<ReservationRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
-        let mut lines = self.lines(&rows).await?;
-        let reservations = rows
-            .into_iter()
-            .map(|row| {
-                let lines = lines.remove(&row.order_id).unwrap_or_default();
-                row.with(lines)
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Page::cut(reservations, page.size, |found| cursor(found.created_at, found.order.id())))
+        let rows = sql.build().fetch_all(self.db.reader()).await?.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+        let Page { items, next } = Page::cut(rows, page.size, |(id, created_at, _)| cursor(*created_at, id));
+        let mut lines = self.lines(&items).await?;
+        let readable = items.into_iter().filter_map(|(id, _, row)| {
+            let of_order = lines.remove(&id).unwrap_or_else(|| Ok(Vec::new()));
+            let found = row.and_then(|row| row.with(of_order?));
+            if let Err(error) = &found {
+                tracing::error!(order = id, %error, "a reservation can't be read; lists leave it out");
+            }
+            found.ok()
+        });
+        Ok(Page { items: readable.collect(), next })
     }
+}
+
+/// A row of a list: its order, when the reservation was made, and what else there is, unless that can't be read.
+type Listed = (String, i64, Result<ReservationRow, StoreError>);
+
+fn listed(row: &Row) -> Result<Listed, sqlx::Error> {
+    let reservation = ReservationRow::from_row(row).map_err(StoreError::from);
+    Ok((row.try_get("order_id")?, row.try_get("created_at")?, reservation))
 }
 
 /// Writes the statement that reads a page. Only what is asked for is in it, so that an index in its order serves it.
@@ -114,27 +124,37 @@ pub(super) fn select(
 }
 
 impl Store {
-    /// The lines of reservations, by order. Lines never change, so they may be read after their reservations.
-    async fn lines(&self, reservations: &[ReservationRow]) -> Result<HashMap<String, Vec<Line>>, StoreError> {
-        let mut lines: HashMap<String, Vec<Line>> = HashMap::new();
+    /// The lines of reservations, by order; an error where one of them can't be read. Lines never change, so they may be
+    /// read after their reservations.
+    async fn lines(
+        &self,
+        reservations: &[Listed],
+    ) -> Result<HashMap<String, Result<Vec<Line>, StoreError>>, StoreError> {
+        let mut lines: HashMap<String, Result<Vec<Line>, StoreError>> = HashMap::new();
         if reservations.is_empty() {
             return Ok(lines);
         }
         let mut sql =
             QueryBuilder::<Driver>::new("SELECT order_id, product, quantity FROM reservation_line WHERE order_id IN (");
         let mut ids = sql.separated(", ");
-        for row in reservations {
-            ids.push_bind(row.order_id.as_str());
+        for (id, ..) in reservations {
+            ids.push_bind(id.as_str());
         }
         sql.push(") ORDER BY order_id, product");
-        let rows: Vec<LineRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
-        for row in rows {
-            lines.entry(row.order_id.clone()).or_default().push(row.try_into()?);
+        for row in sql.build().fetch_all(self.db.reader()).await? {
+            let of_order = lines.entry(row.try_get("order_id")?).or_insert_with(|| Ok(Vec::new()));
+            let line = LineRow::from_row(&row).map_err(StoreError::from).and_then(Line::try_from);
+            match (of_order, line) {
+                (Ok(read), Ok(line)) => read.push(line),
+                (of_order, Err(error)) => *of_order = Err(error),
+                (Err(_), Ok(_)) => {}
+            }
         }
         Ok(lines)
     }
 
-    /// The time by which holds are over.
+    /// The time by which holds are over: a subquery, so that it is asked for once and can be looked up in an index, which
+    /// PostgreSQL doesn't do with a clock that goes on.
     #[allow(clippy::unused_self, reason = "a planted bug has another")]
     fn push_now(&self, sql: &mut QueryBuilder<Driver>) {
         #[cfg(feature = "ablation")]
@@ -142,6 +162,6 @@ impl Store {
             sql.push_bind(meshwork_sql::to_micros(time::OffsetDateTime::now_utc() + ahead));
             return;
         }
-        sql.push(NOW);
+        sql.push("(SELECT ").push(NOW).push(")");
     }
 }

@@ -7,6 +7,9 @@
 //! checks of the tables guard the invariants once more, and no outcome is decided by them. Whoever locks rows locks them in
 //! one order, so that no two wait for each other: the inbox's row, the reservation, the product, the stocks in the order of
 //! the products' ids, the ledger, the answer to a request, the outbox's head. Times that decide are the database's.
+//!
+//! Reservations with their lines, the ledger and the corrections of stocks are the books of the shop: they are kept for good,
+//! on purpose. What the inbox, the outbox and the answers to requests hold has a retention.
 
 #[cfg(feature = "ablation")]
 mod planted;
@@ -41,7 +44,7 @@ pub mod sqlite {
 
     pub use store::Store;
 
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use meshwork_events::inbox::sqlite as inbox;
     use meshwork_events::outbox::sqlite as outbox;
@@ -53,7 +56,9 @@ pub mod sqlite {
     static DELETED: Migrator = sqlx::migrate!("migrations/sqlite_deleted");
 
     /// The database file in its folder.
-    const FILE: &str = "products.db";
+    pub fn file(folder: &Path) -> PathBuf {
+        folder.join("products.db")
+    }
 
     /// All that the database holds.
     fn components() -> Vec<Component> {
@@ -72,7 +77,7 @@ pub mod sqlite {
         /// # Errors
         /// When its file can't be opened or migrated.
         pub async fn open(folder: &Path) -> Result<Self, Error> {
-            Ok(Self::over(Database::open(&folder.join(FILE), &components()).await?))
+            Ok(Self::over(Database::open(&file(folder), &components()).await?))
         }
 
         /// Migrates the store in `folder` without keeping it open.
@@ -80,7 +85,7 @@ pub mod sqlite {
         /// # Errors
         /// As [`Store::open`].
         pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
-            Database::migrate(&folder.join(FILE), &components()).await
+            Database::migrate(&file(folder), &components()).await
         }
     }
 }
@@ -127,6 +132,15 @@ pub mod postgres {
         /// As [`Store::open`].
         pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, Error> {
             Database::migrate(options, &components()).await
+        }
+
+        /// Whether there has never been a product: deleted ones leave their rows.
+        ///
+        /// # Errors
+        /// When it can't be asked.
+        pub async fn is_new(&self) -> Result<bool, Error> {
+            let any = sqlx::query("SELECT 1 FROM product LIMIT 1").fetch_optional(self.db.reader()).await?;
+            Ok(any.is_none())
         }
     }
 }

@@ -141,9 +141,9 @@ impl TryFrom<LineRow> for Line {
     }
 }
 
-/// The place of an item in a list: when it was made, and its id.
-pub(super) fn cursor(created_at: time::OffsetDateTime, id: &str) -> String {
-    format!("{}:{id}", to_micros(created_at))
+/// The place of an item in a list: when it was made, in microseconds since 1970, and its id.
+pub(super) fn cursor(created_at: i64, id: &str) -> String {
+    format!("{created_at}:{id}")
 }
 
 /// The place after which a page begins.

@@ -1,12 +1,14 @@
 //! The embedded store: accounts, sessions and the outbox in one SQLite database.
 
+#[cfg(test)]
+mod guards;
 mod rows;
 mod sessions;
 mod users;
 
 use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
 use meshwork_sql::replay::sqlite as answers;
-use meshwork_sql::{Component, Sqlite};
+use meshwork_sql::{Component, Sqlite, WorkError};
 use sqlx::migrate::Migrator;
 
 use crate::ports::{ChangeError, StoreError};
@@ -59,5 +61,11 @@ impl From<sqlx::Error> for StoreError {
 impl From<meshwork_sql::Error> for ChangeError {
     fn from(error: meshwork_sql::Error) -> Self {
         ChangeError::Store(error.into())
+    }
+}
+
+impl WorkError for ChangeError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, ChangeError::Conflict)
     }
 }

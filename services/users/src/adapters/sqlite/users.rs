@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
+use meshwork_events::outbox::sqlite::Outbox;
 use meshwork_sql::replay::{self, sqlite as answers};
 use meshwork_sql::to_micros;
 use serde::{Deserialize, Serialize};
@@ -102,33 +103,11 @@ impl UserStore for SqliteStore {
     }
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
-        let (outbox, name) = (self.outbox.clone(), name.clone());
-        let user = self
+        let input = (self.outbox.clone(), name.clone(), decide);
+        let changed = self
             .db
-            .write_once::<_, ChangeError, _>(move |connection| {
-                Box::pin(async move {
-                    let row = sqlx::query("SELECT * FROM users WHERE id = ?")
-                        .bind(name.id())
-                        .fetch_optional(&mut *connection)
-                        .await
-                        .map_err(StoreError::from)?;
-                    let user = rows::user(&row.ok_or(ChangeError::NotFound)?)?;
-                    let Some(changed) = decide(&user)? else { return Ok(user) };
-                    update(connection, &changed).await?;
-                    if changed.ends_sessions() {
-                        sqlx::query("DELETE FROM sessions WHERE user_id = ?")
-                            .bind(name.id())
-                            .execute(&mut *connection)
-                            .await
-                            .map_err(StoreError::from)?;
-                    }
-                    let event = events::encode(&changed.user, &changed.event);
-                    outbox.append(connection, changed.user.update_time, &[event]).await?;
-                    Ok(changed.user)
-                })
-            })
-            .await?;
-        Ok(user)
+            .write(input, |connection, (outbox, name, decide)| Box::pin(change(connection, outbox, name, decide)));
+        changed.await
     }
 }
 
@@ -178,12 +157,39 @@ async fn insert(connection: &mut SqliteConnection, account: &Account) -> Result<
     Ok(Some(if id_taken.is_some() { Creation::IdTaken } else { Creation::EmailTaken }))
 }
 
-/// Stores what an account has become.
-async fn update(connection: &mut SqliteConnection, changed: &Changed) -> Result<(), ChangeError> {
+/// Changes an account as is decided about it.
+async fn change(
+    connection: &mut SqliteConnection,
+    outbox: &Outbox,
+    name: &UserName,
+    decide: &Decide,
+) -> Result<User, ChangeError> {
+    let row = sqlx::query("SELECT * FROM users WHERE id = ?")
+        .bind(name.id())
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(StoreError::from)?;
+    let user = rows::user(&row.ok_or(ChangeError::NotFound)?)?;
+    let Some(changed) = decide(&user)? else { return Ok(user) };
+    update(connection, user.version, &changed).await?;
+    if changed.ends_sessions() {
+        sqlx::query("DELETE FROM sessions WHERE user_id = ?")
+            .bind(name.id())
+            .execute(&mut *connection)
+            .await
+            .map_err(StoreError::from)?;
+    }
+    let event = events::encode(&changed.user, &changed.event);
+    outbox.append(connection, changed.user.update_time, &[event]).await?;
+    Ok(changed.user)
+}
+
+/// Stores what an account has become, in place of the version that was read and only of it.
+pub(super) async fn update(connection: &mut SqliteConnection, read: i64, changed: &Changed) -> Result<(), ChangeError> {
     let user = &changed.user;
     let stored = sqlx::query(
         "UPDATE users SET email = ?, email_key = ?, display_name = ?, password_hash = COALESCE(?, password_hash), \
-         update_time = ?, delete_time = ?, version = ? WHERE id = ?",
+         update_time = ?, delete_time = ?, version = ? WHERE id = ? AND version = ?",
     )
     .bind(user.email.as_str())
     .bind(user.email.key())
@@ -193,10 +199,13 @@ async fn update(connection: &mut SqliteConnection, changed: &Changed) -> Result<
     .bind(user.delete_time.map(to_micros))
     .bind(user.version)
     .bind(user.name.id())
+    .bind(read)
     .execute(connection)
     .await;
     match stored.map_err(meshwork_sql::Error::from) {
-        Ok(_) => Ok(()),
+        Ok(stored) if stored.rows_affected() == 1 => Ok(()),
+        // What was decided was about another version.
+        Ok(_) => Err(ChangeError::Conflict),
         // The address is the only unique column that changes.
         Err(error) if error.is_unique_violation() => Err(ChangeError::EmailTaken),
         Err(error) => Err(error.into()),

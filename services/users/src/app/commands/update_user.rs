@@ -39,7 +39,7 @@ impl App {
         };
         let change = Change { email, display_name, password };
         let now = self.clock.now();
-        let changed = self.users.change(&name, Box::new(move |user| user.change(change, expected, now))).await;
+        let changed = self.users.change(&name, Box::new(move |user| user.change(change.clone(), expected, now))).await;
         changed.map_err(|error| AppError::of_change(error, &name))
     }
 }
