@@ -75,7 +75,7 @@ async fn e1_what_can_not_be_healed_is_parked_shown_and_healed_by_a_redrive() {
     // The cancellation is on the bus when orders has ended.
     processes.stop("orders");
     start(&mut processes, "products");
-    eventually("the order to be parked", async || dead_letters(&processes, "products")["status"] == "failing").await;
+    eventually("the order to be parked", async || dead_letters(&processes, "products")["status"] == "failed").await;
     let said = dead_letters(&processes, "products")["last_error"].as_str().unwrap().to_owned();
     assert!(said.contains(&missed) && said.contains("could not be asked"), "{said}");
 

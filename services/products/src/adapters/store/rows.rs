@@ -128,7 +128,6 @@ impl ReservationRow {
 /// A row of `reservation_line`.
 #[derive(FromRow)]
 pub(super) struct LineRow {
-    pub order_id: String,
     pub product: String,
     pub quantity: i64,
 }
