@@ -60,7 +60,7 @@ fn sells(folder: &Path, binary: &Path) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn databases_go_from_the_release_before_to_this_one_and_back() {
+async fn e9_databases_go_from_the_release_before_to_this_one_and_back() {
     if !crate::full() {
         return;
     }
@@ -85,7 +85,7 @@ async fn databases_go_from_the_release_before_to_this_one_and_back() {
 
 /// On servers, where they can: the release before keeps only orders there.
 #[tokio::test(flavor = "multi_thread")]
-async fn orders_of_two_releases_run_beside_each_other() {
+async fn e9_orders_of_two_releases_run_beside_each_other() {
     if !crate::full() {
         return;
     }

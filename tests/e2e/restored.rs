@@ -49,7 +49,7 @@ fn assert_nothing_is_parked(processes: &Processes, service: &str) {
 
 /// An order whose events are missed, while the service that has them is out of reach: it is parked alone, and shown.
 #[tokio::test(flavor = "multi_thread")]
-async fn e1_what_can_not_be_healed_is_parked_shown_and_healed_by_a_redrive() {
+async fn e1_e6_what_can_not_be_healed_is_parked_shown_and_healed_by_a_redrive() {
     let folder = tempfile::tempdir().unwrap();
     let mut processes = Processes::new(folder.path(), UNLIMITED);
     processes.start_all();

@@ -41,7 +41,7 @@ async fn age(folder: &std::path::Path) {
 }
 
 #[tokio::test]
-async fn old_messages_go_once_every_consumer_has_acknowledged_them() {
+async fn e7_old_messages_go_once_every_consumer_has_acknowledged_them() {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(folder.path()).await.unwrap();
     for consumer in ["fast", "slow"] {
@@ -67,7 +67,7 @@ async fn old_messages_go_once_every_consumer_has_acknowledged_them() {
 }
 
 #[tokio::test]
-async fn old_messages_of_a_stream_without_consumers_go_too() {
+async fn e7_old_messages_of_a_stream_without_consumers_go_too() {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(folder.path()).await.unwrap();
     let publish = async |from: i64, to: i64| {

@@ -24,7 +24,8 @@ pub struct Snapshot {
 /// Where snapshots are kept.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync + 'static {
-    /// Keeps a snapshot; one of the same stream, version and schema stays as it is.
+    /// Keeps a snapshot; one of the same stream, version and schema stays as it is. Of those of a stream and schema the two
+    /// newest are kept: the others are never looked at.
     ///
     /// # Errors
     /// When the store fails.

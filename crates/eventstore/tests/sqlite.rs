@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_eventstore::testing::{command, conformance};
-use meshwork_eventstore::{AppendError, Commit, EventStore, Expected, SqliteEventStore, StoreError};
+use meshwork_eventstore::{
+    AppendError, Commit, EventStore, Expected, Snapshot, SnapshotStore, SqliteEventStore, StoreError,
+};
 use meshwork_sql::Sqlite;
 
 #[tokio::test]
@@ -105,4 +107,21 @@ async fn mg_7_of_64_racing_writers_each_append_succeeds_once() {
     for (at, commit) in (1..).zip(&acknowledged) {
         assert_eq!((commit.version(), commit.position.n), (at, at));
     }
+}
+
+#[tokio::test]
+async fn e7_of_a_stream_s_snapshots_the_two_newest_of_a_shape_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteEventStore::open(&path, 1).await.unwrap();
+    for (version, schema) in [(100, "a"), (200, "a"), (100, "b"), (300, "a"), (400, "a")] {
+        let (stream, schema) = ("s".to_owned(), schema.to_owned());
+        store.save(Snapshot { stream, version, schema, data: "x".into() }).await.unwrap();
+    }
+    let db = Sqlite::open(&path, &[]).await.unwrap();
+    let kept = sqlx::query_as::<_, (String, i64)>("SELECT schema, version FROM snapshots ORDER BY 1, 2");
+    let kept = kept.fetch_all(db.reader()).await.unwrap();
+    let expected = [("a", 300), ("a", 400), ("b", 100)].map(|(schema, version)| (schema.to_owned(), version));
+    assert_eq!(kept, expected);
+    assert_eq!(store.latest("s", "a").await.unwrap().unwrap().version, 400);
 }

@@ -15,7 +15,7 @@ use crate::owner::Owner;
 const SOON: Duration = Duration::from_secs(5);
 
 #[tokio::test]
-async fn what_is_missing_is_fetched_from_its_owner() {
+async fn e1_what_is_missing_is_fetched_from_its_owner() {
     let (world, feed, owner) = (World::new(), Feed::new().await, Arc::new(Owner::default()));
     let ledger = Ledger::new(open(&world).await);
     // More than one answer holds.
@@ -111,12 +111,12 @@ async fn lost(out_of_reach: bool) {
 }
 
 #[tokio::test]
-async fn an_owner_without_the_events_stops_one_aggregate_only() {
+async fn e1_an_owner_without_the_events_stops_one_aggregate_only() {
     lost(false).await;
 }
 
 #[tokio::test]
-async fn an_owner_out_of_reach_stops_one_aggregate_only() {
+async fn e1_an_owner_out_of_reach_stops_one_aggregate_only() {
     lost(true).await;
 }
 

@@ -16,7 +16,7 @@ use crate::running::eventually;
 const HEALED: fn(u64) -> Redriven = |handled| Redriven { handled, left: None };
 
 #[tokio::test]
-async fn an_aggregate_waits_behind_poison_and_others_go_on() {
+async fn e6_an_aggregate_waits_behind_poison_and_others_go_on() {
     let (world, feed) = (World::new(), Feed::new().await);
     let ledger = Ledger::new(open(&world).await);
     // Of one partition.
@@ -66,7 +66,7 @@ async fn an_aggregate_waits_behind_poison_and_others_go_on() {
 }
 
 #[tokio::test]
-async fn what_is_given_up_lets_its_aggregate_go_on() {
+async fn e6_what_is_given_up_lets_its_aggregate_go_on() {
     let (world, feed) = (World::new(), Feed::new().await);
     let ledger = Ledger::new(open(&world).await);
     for version in [2, 5, 6] {
@@ -123,7 +123,7 @@ async fn a_start_tries_everything_again_that_is_parked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redrives_and_new_events_at_once_leave_nothing_parked() {
+async fn e6_redrives_and_new_events_at_once_leave_nothing_parked() {
     const VERSIONS: i64 = 10;
     let (world, feed) = (World::new(), Feed::new().await);
     let ledger = Ledger::new(open(&world).await);

@@ -26,7 +26,7 @@ async fn numbers(db: &Database, sql: &'static str) -> Vec<i64> {
 }
 
 #[tokio::test]
-async fn an_outbox_keeps_its_tail_and_what_is_not_published() {
+async fn e7_an_outbox_keeps_its_tail_and_what_is_not_published() {
     const LEFT: &str = "SELECT n FROM outbox ORDER BY n";
     let (world, feed) = (World::new(), Feed::new().await);
     let db = open(&world).await;
@@ -66,7 +66,7 @@ async fn an_outbox_keeps_its_tail_and_what_is_not_published() {
 }
 
 #[tokio::test]
-async fn an_inbox_forgets_who_was_silent_unless_something_of_it_is_parked() {
+async fn e7_an_inbox_forgets_who_was_silent_unless_something_of_it_is_parked() {
     const LEFT: &str = "SELECT last_version FROM inbox WHERE consumer = 'ledger' ORDER BY last_version";
     let world = World::new();
     let db = open(&world).await;

@@ -15,7 +15,7 @@ use crate::feed::{Feed, STREAM, subject_in};
 use crate::running::{Running, eventually};
 
 #[tokio::test]
-async fn a_consumer_that_was_set_back_applies_again_what_came_since() {
+async fn e1_a_consumer_that_was_set_back_applies_again_what_came_since() {
     let (world, feed) = (World::new(), Feed::new().await);
     // The last partition never has an event; that of the third subject has its first one after the copy.
     let [first, second, third] = [0, 1, 2].map(|partition| subject_in(partition, 0));
@@ -57,7 +57,7 @@ async fn happen(db: &Database, outbox: &Outbox, subject: &str, version: i64) {
 }
 
 #[tokio::test]
-async fn an_outbox_that_was_set_back_goes_on_behind_the_bus() {
+async fn e1_an_outbox_that_was_set_back_goes_on_behind_the_bus() {
     let (world, place, feed) = (World::new(), World::new(), Feed::new().await);
     let ledger = Ledger::new(open(&place).await);
     let (consuming, _) = consume(&feed, &ledger, None);

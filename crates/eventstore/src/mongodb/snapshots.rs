@@ -22,6 +22,7 @@ impl SnapshotStore for MongoEventStore {
     async fn save(&self, snapshot: Snapshot) -> Result<(), StoreError> {
         let Some(snapshots) = self.snapshots(&snapshot.stream) else { return Ok(()) };
         let Snapshot { stream, version, schema, data } = snapshot;
+        let of_shape = doc! { "s": &stream, "h": &schema };
         let document = rawdoc! {
             "_id": format!("{stream}@{version}#{schema}"),
             "s": stream,
@@ -31,9 +32,16 @@ impl SnapshotStore for MongoEventStore {
         };
         let saved = self.server().timed(async {
             match snapshots.insert_one(&document).await {
-                Err(error) if is_there(&error) => Ok(()),
-                result => result.map(drop),
+                Err(error) if is_there(&error) => return Ok(()),
+                result => _ = result?,
             }
+            let second = snapshots.find_one(of_shape.clone()).sort(doc! { "v": -1 }).skip(1).await?;
+            if let Some(version) = second.and_then(|second| second.get_i64("v").ok()) {
+                let mut older = of_shape;
+                older.insert("v", doc! { "$lt": version });
+                snapshots.delete_many(older).await?;
+            }
+            Ok(())
         });
         Ok(saved.await?)
     }

@@ -16,10 +16,18 @@ impl SnapshotStore for SqliteEventStore {
                 sqlx::query(
                     "INSERT INTO snapshots (stream, schema, version, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 )
-                .bind(snapshot.stream)
-                .bind(snapshot.schema)
+                .bind(&snapshot.stream)
+                .bind(&snapshot.schema)
                 .bind(snapshot.version)
                 .bind(snapshot.data.as_ref())
+                .execute(&mut *connection)
+                .await?;
+                sqlx::query(
+                    "DELETE FROM snapshots WHERE stream = $1 AND schema = $2 AND version < (SELECT version FROM snapshots \
+                     WHERE stream = $1 AND schema = $2 ORDER BY version DESC LIMIT 1 OFFSET 1)",
+                )
+                .bind(&snapshot.stream)
+                .bind(&snapshot.schema)
                 .execute(connection)
                 .await?;
                 Ok(())

@@ -32,7 +32,7 @@ async fn a_new_database_can_be_opened_by_many_at_once() {
 }
 
 #[tokio::test]
-async fn a_release_runs_on_the_tables_of_the_one_after_it() {
+async fn e9_a_release_runs_on_the_tables_of_the_one_after_it() {
     let world = World::new();
     world.migrate(&tables::newer()).await;
     let db = world.open().await;

@@ -4,8 +4,6 @@
 //! `versions.rs` are compiled once for each driver, below the modules that name it.
 
 mod order_row;
-pub mod postgres;
-pub mod sqlite;
 
 pub use postgres::PostgresReadModel;
 pub use sqlite::SqliteReadModel;
@@ -14,9 +12,120 @@ use crate::ports::StoreError;
 
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
-        match error {
-            meshwork_sql::Error::OutcomeUnknown(cause) => StoreError::OutcomeUnknown(cause),
-            error => StoreError::Unavailable(error.to_string()),
+        use meshwork_sql::Kind;
+        match error.kind() {
+            // A conflict that is left over after all tries: others may be out of the way later.
+            Kind::Unavailable | Kind::Conflict => StoreError::Unavailable(error.to_string()),
+            Kind::OutcomeUnknown => StoreError::OutcomeUnknown(error.to_string()),
+            Kind::Damaged => StoreError::Damaged(error.to_string()),
+        }
+    }
+}
+
+/// In a SQLite file.
+#[path = "."]
+pub mod sqlite {
+    meshwork_sql::dialect!(sqlite);
+    mod apply;
+    mod lists;
+    mod versions;
+
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use meshwork_events::ConsumerState;
+    use meshwork_events::inbox::sqlite as inbox;
+    use meshwork_sql::{AppliedMigration, Component, Error as SqlError};
+    use sqlx::migrate::Migrator;
+
+    static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
+
+    /// The view, and the inbox of who listens to the inventory.
+    static COMPONENTS: [Component; 3] =
+        [Component { name: "view", migrator: &MIGRATOR }, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
+
+    /// The orders as lists show them, in a file.
+    #[derive(Clone)]
+    pub struct SqliteReadModel {
+        db: Database,
+    }
+
+    use SqliteReadModel as ReadModel;
+
+    impl SqliteReadModel {
+        /// Opens the view's file, making it when missing.
+        ///
+        /// # Errors
+        /// When it can't be opened or migrated.
+        pub async fn open(path: &Path) -> Result<Self, SqlError> {
+            Ok(Self { db: Database::open(path, &COMPONENTS).await? })
+        }
+
+        /// Migrates the view's file without keeping it open.
+        ///
+        /// # Errors
+        /// As [`SqliteReadModel::open`].
+        pub async fn migrate(path: &Path) -> Result<Vec<AppliedMigration>, SqlError> {
+            Database::migrate(path, &COMPONENTS).await
+        }
+
+        /// Where the consumer of this name stands, and what it has parked.
+        pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
+            Arc::new(inbox::Inbox::new(self.db.clone(), consumer))
+        }
+    }
+}
+
+/// On a PostgreSQL server.
+#[path = "."]
+pub mod postgres {
+    meshwork_sql::dialect!(postgres);
+    mod apply;
+    mod lists;
+    mod versions;
+
+    use std::sync::Arc;
+
+    use meshwork_events::ConsumerState;
+    use meshwork_events::inbox::postgres as inbox;
+    use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions};
+    use sqlx::migrate::Migrator;
+
+    static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
+
+    /// The view, and the inbox of who listens to the inventory.
+    static COMPONENTS: [Component; 3] =
+        [Component { name: "order_view", migrator: &MIGRATOR }, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
+
+    /// The orders as lists show them, on a server.
+    #[derive(Clone)]
+    pub struct PostgresReadModel {
+        db: Database,
+    }
+
+    use PostgresReadModel as ReadModel;
+
+    impl PostgresReadModel {
+        /// Connects to the view's database and makes its tables when missing: once it is reached, since orders are taken without
+        /// it.
+        ///
+        /// # Errors
+        /// When it is reached and can't be migrated.
+        pub async fn open(options: &PostgresOptions) -> Result<Self, SqlError> {
+            Ok(Self { db: Database::open_when_reached(options, &COMPONENTS).await? })
+        }
+
+        /// Migrates the view's tables without keeping a connection.
+        ///
+        /// # Errors
+        /// As [`PostgresReadModel::open`].
+        pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, SqlError> {
+            Database::migrate(options, &COMPONENTS).await
+        }
+
+        /// Where the consumer of this name stands, and what it has parked.
+        pub fn inbox(&self, consumer: &'static str) -> Arc<dyn ConsumerState> {
+            Arc::new(inbox::Inbox::new(self.db.clone(), consumer))
         }
     }
 }
