@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::delivery::{Delivered, Delivery};
+use crate::delivery::{Asks, Delivered, Delivery};
 use crate::handler::Handler;
 use crate::redrive::Redriver;
 use crate::state::ConsumerState;
@@ -135,7 +135,12 @@ impl Consumer {
     async fn take(&self, event: &Envelope, shutdown: &CancellationToken) -> Result<bool, String> {
         let mut backoff = Backoff::new();
         loop {
-            match self.delivery.deliver(self.stream, event).await.map_err(|error| error.to_string())? {
+            match self
+                .delivery
+                .deliver(self.stream, event, Asks::UnlessItHangs)
+                .await
+                .map_err(|error| error.to_string())?
+            {
                 Delivered::Done | Delivered::Parked(None) => return Ok(true),
                 Delivered::Parked(Some(reason)) => {
                     tracing::error!(

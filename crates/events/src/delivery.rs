@@ -39,6 +39,15 @@ pub(crate) enum Delivered {
     Later(String),
 }
 
+/// Whether the owner of missing events is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asks {
+    /// In any case: somebody wants it now.
+    Always,
+    /// Unless it did not answer a moment ago: others wait.
+    UnlessItHangs,
+}
+
 /// What has become of the events that were missing.
 enum Filled {
     Yes,
@@ -69,11 +78,12 @@ impl Delivery {
         Self { handler, state, owner, out_of_reach: Mutex::new(None) }
     }
 
-    /// Hands an event over once, filling a hole before it. What can't be handled is parked.
+    /// Hands an event over once, filling a hole before it. What can't be handled is parked. `asks` says whether an owner is asked
+    /// that did not answer just now.
     ///
     /// # Errors
     /// When it can't be parked.
-    pub async fn deliver(&self, stream: &str, event: &Envelope) -> Result<Delivered, Error> {
+    pub async fn deliver(&self, stream: &str, event: &Envelope, asks: Asks) -> Result<Delivered, Error> {
         for _ in 0..ROUNDS {
             match self.handler.handle(event).await {
                 Ok(()) => return Ok(Delivered::Done),
@@ -84,7 +94,7 @@ impl Delivery {
                         return Ok(Delivered::Parked(None));
                     }
                 }
-                Err(HandleError::Hole { last }) => match self.fill(stream, event, last).await? {
+                Err(HandleError::Hole { last }) => match self.fill(stream, event, last, asks).await? {
                     Filled::Yes => {}
                     Filled::Later(reason) => return Ok(Delivered::Later(reason)),
                     Filled::No(reason) => return self.park(stream, event, reason).await,
@@ -100,7 +110,7 @@ impl Delivery {
     }
 
     /// Fetches what is missing between `last` and the event from its owner, and hands it over.
-    async fn fill(&self, stream: &str, event: &Envelope, last: i64) -> Result<Filled, Error> {
+    async fn fill(&self, stream: &str, event: &Envelope, last: i64, asks: Asks) -> Result<Filled, Error> {
         let missing = format!("versions {} to {} of {} are missing", last + 1, event.version - 1, event.subject);
         let Some(owner) = &self.owner else { return Ok(Filled::No(missing)) };
         if event.version - last > MISSING {
@@ -108,7 +118,7 @@ impl Delivery {
         }
         let mut done = last;
         while done < event.version - 1 {
-            let events = match self.fetch(owner.as_ref(), &event.subject, done).await {
+            let events = match self.fetch(owner.as_ref(), &event.subject, done, asks).await {
                 Ok(events) => events,
                 Err(problem) => {
                     return Ok(Filled::No(format!("{missing}, and {} could not be asked: {problem}", event.source)));
@@ -138,12 +148,20 @@ impl Delivery {
         Ok(Filled::Yes)
     }
 
-    async fn fetch(&self, owner: &dyn StreamReader, subject: &str, after: i64) -> Result<Vec<Envelope>, String> {
+    async fn fetch(
+        &self,
+        owner: &dyn StreamReader,
+        subject: &str,
+        after: i64,
+        asks: Asks,
+    ) -> Result<Vec<Envelope>, String> {
         let failed = self.out_of_reach.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let failed = failed.filter(|failed| failed.at.elapsed() < OUT_OF_REACH);
         let tries = match &failed {
             // Each aggregate would wait as long, one behind the other.
-            Some(failed) if failed.hangs => return Err(format!("no answer within {} s, just now", FETCH.as_secs())),
+            Some(failed) if failed.hangs && asks == Asks::UnlessItHangs => {
+                return Err(format!("no answer within {} s, just now", FETCH.as_secs()));
+            }
             Some(_) => 1,
             None => TRIES,
         };

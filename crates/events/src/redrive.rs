@@ -6,7 +6,7 @@ use meshwork_sql::Error;
 use uuid::Uuid;
 
 use crate::dead_letters::DeadLetter;
-use crate::delivery::{Delivered, Delivery};
+use crate::delivery::{Asks, Delivered, Delivery};
 use crate::state::ConsumerState;
 
 /// How many events of one aggregate are handled in one go.
@@ -38,12 +38,16 @@ impl Redriver {
     /// # Errors
     /// When the store of the parked events fails.
     pub async fn redrive(&self, subject: &str) -> Result<Redriven, Error> {
+        self.redrive_aggregate(subject, Asks::Always).await
+    }
+
+    async fn redrive_aggregate(&self, subject: &str, asks: Asks) -> Result<Redriven, Error> {
         let mut handled = 0;
         while let Some(letter) = self.0.state.first_of(subject).await? {
             if handled >= EVENTS {
                 return Ok(Redriven { handled, left: Some(letter) });
             }
-            match self.0.deliver(&letter.stream, &letter.event).await? {
+            match self.0.deliver(&letter.stream, &letter.event, asks).await? {
                 Delivered::Done => {
                     // A gate has done it already, in the transaction of the effect.
                     self.0.state.remove(subject, letter.event.version).await?;
@@ -83,7 +87,7 @@ impl Redriver {
         loop {
             let subjects = self.0.state.aggregates(stream, &after, due, PAGE).await?;
             for subject in &subjects {
-                match self.redrive(subject).await {
+                match self.redrive_aggregate(subject, Asks::UnlessItHangs).await {
                     Ok(redriven) => {
                         handled += redriven.handled;
                         left += u64::from(redriven.left.is_some());

@@ -77,7 +77,8 @@ pub mod postgres {
     pub const NOW: &str = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)";
     /// Ends a SELECT whose rows are locked until the transaction's end.
     pub const FOR_UPDATE: &str = " FOR UPDATE";
-    /// Ends a SELECT that takes rows which nobody has locked, and locks them.
+    /// Ends a SELECT that takes rows which nobody has locked, and locks them. With a LIMIT it stands in a `WITH … AS MATERIALIZED`:
+    /// in an `IN (SELECT …)` PostgreSQL may carry it out once for each row, and take other rows each time.
     pub const SKIP_LOCKED: &str = " FOR UPDATE SKIP LOCKED";
 
     /// Nothing: the planner knows the tables.

@@ -54,15 +54,18 @@ impl Inbox {
                 Box::pin(async move {
                     // From now on, for rows of the release that had no such column.
                     let noted = format!(
-                        "UPDATE inbox SET seen_at = {NOW} WHERE consumer = $1 AND subject IN ( \
-                         SELECT subject FROM inbox WHERE consumer = $1 AND seen_at = 0 LIMIT $2{SKIP_LOCKED}) AND seen_at = 0"
+                        "WITH unseen AS MATERIALIZED ( \
+                         SELECT subject FROM inbox WHERE consumer = $1 AND seen_at = 0 LIMIT $2{SKIP_LOCKED}) \
+                         UPDATE inbox SET seen_at = {NOW} WHERE consumer = $1 AND seen_at = 0 \
+                         AND subject IN (SELECT subject FROM unseen)"
                     );
                     sqlx::query(AssertSqlSafe(noted)).bind(*consumer).bind(*limit).execute(&mut *connection).await?;
                     let pruned = format!(
-                        "DELETE FROM inbox WHERE consumer = $1 AND subject IN ( \
+                        "WITH silent AS MATERIALIZED ( \
                          SELECT subject FROM inbox WHERE consumer = $1 AND seen_at > 0 AND seen_at < (SELECT {NOW}) - $2 \
                          AND NOT EXISTS (SELECT 1 FROM dead_letter l WHERE l.consumer = $1 AND l.subject = inbox.subject) \
-                         LIMIT $3{SKIP_LOCKED})"
+                         LIMIT $3{SKIP_LOCKED}) \
+                         DELETE FROM inbox WHERE consumer = $1 AND subject IN (SELECT subject FROM silent)"
                     );
                     let pruned = sqlx::query(AssertSqlSafe(pruned)).bind(*consumer).bind(*keep).bind(*limit);
                     Ok(pruned.execute(connection).await?.rows_affected())

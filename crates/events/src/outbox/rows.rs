@@ -89,10 +89,13 @@ impl Outbox {
                     Box::pin(async move {
                         let sql = format!(
                             // What is old stands at the beginning: the first that isn't ends the look.
-                            "DELETE FROM outbox WHERE partition = $1 AND n < $2 AND time < (SELECT {NOW}) - $3 AND n IN ( \
-                             SELECT n FROM outbox WHERE partition = $1 ORDER BY n LIMIT $4{SKIP_LOCKED})"
+                            "WITH first AS MATERIALIZED ( \
+                             SELECT n FROM outbox WHERE partition = $1 ORDER BY n LIMIT $4{SKIP_LOCKED}) \
+                             DELETE FROM outbox WHERE partition = $1 AND n < $2 AND time < (SELECT {NOW}) - $3 \
+                             AND n IN (SELECT n FROM first)"
                         );
-                        let pruned = sqlx::query(AssertSqlSafe(sql)).bind(*partition).bind(*tail).bind(*keep).bind(*limit);
+                        let pruned =
+                            sqlx::query(AssertSqlSafe(sql)).bind(*partition).bind(*tail).bind(*keep).bind(*limit);
                         Ok(pruned.execute(connection).await?.rows_affected())
                     })
                 })

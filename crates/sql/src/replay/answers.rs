@@ -36,8 +36,9 @@ pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]
     let retention = i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
     // What another transaction is at is left to it: to wait for each other crosswise would be a deadlock.
     let prune = format!(
-        "DELETE FROM replay WHERE (principal, method, request_id) IN ( \
-         SELECT principal, method, request_id FROM replay WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED})"
+        "WITH old AS MATERIALIZED (SELECT principal, method, request_id FROM replay \
+         WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED}) \
+         DELETE FROM replay WHERE (principal, method, request_id) IN (SELECT principal, method, request_id FROM old)"
     );
     sqlx::query(AssertSqlSafe(prune)).bind(retention).execute(&mut *connection).await?;
     let store = format!(

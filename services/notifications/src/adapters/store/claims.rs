@@ -68,9 +68,11 @@ pub fn quarantine() -> String {
 /// What gives up some of what has waited for too long.
 pub fn give_up_old() -> String {
     format!(
-        "UPDATE notification SET state = 'FAILED', reason = $3, ended_at = (SELECT {NOW}) WHERE seq IN (SELECT seq \
-         FROM notification{} WHERE state = 'PENDING' AND created_at < (SELECT {NOW}) - $1 \
-         AND resent_at < (SELECT {NOW}) - $1 ORDER BY created_at, seq LIMIT $2{SKIP_LOCKED})",
+        "WITH old AS MATERIALIZED (SELECT seq FROM notification{} WHERE state = 'PENDING' \
+         AND created_at < (SELECT {NOW}) - $1 AND resent_at < (SELECT {NOW}) - $1 \
+         ORDER BY created_at, seq LIMIT $2{SKIP_LOCKED}) \
+         UPDATE notification SET state = 'FAILED', reason = $3, ended_at = (SELECT {NOW}) \
+         WHERE seq IN (SELECT seq FROM old)",
         index_hint("notification_old")
     )
 }
@@ -78,8 +80,10 @@ pub fn give_up_old() -> String {
 /// What deletes some of what has ended before.
 pub fn prune_ended() -> String {
     format!(
-        "DELETE FROM notification WHERE seq IN (SELECT seq FROM notification{} WHERE state IN ('SENT', 'FAILED') \
-         AND created_at < (SELECT {NOW}) - $1 AND ended_at < (SELECT {NOW}) - $1 ORDER BY created_at, seq LIMIT $2{SKIP_LOCKED})",
+        "WITH old AS MATERIALIZED (SELECT seq FROM notification{} WHERE state IN ('SENT', 'FAILED') \
+         AND created_at < (SELECT {NOW}) - $1 AND ended_at < (SELECT {NOW}) - $1 \
+         ORDER BY created_at, seq LIMIT $2{SKIP_LOCKED}) \
+         DELETE FROM notification WHERE seq IN (SELECT seq FROM old)",
         index_hint("notification_ended")
     )
 }

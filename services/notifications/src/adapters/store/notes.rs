@@ -11,8 +11,9 @@ use crate::domain::{Amount, Occasion};
 /// What deletes some of the notes that were made before.
 pub fn prune() -> String {
     format!(
-        "DELETE FROM order_note WHERE order_name IN (SELECT order_name FROM order_note{} \
-         WHERE noted_at < (SELECT {NOW}) - $1 ORDER BY noted_at LIMIT $2{SKIP_LOCKED})",
+        "WITH old AS MATERIALIZED (SELECT order_name FROM order_note{} \
+         WHERE noted_at < (SELECT {NOW}) - $1 ORDER BY noted_at LIMIT $2{SKIP_LOCKED}) \
+         DELETE FROM order_note WHERE order_name IN (SELECT order_name FROM old)",
         index_hint("order_note_noted")
     )
 }
