@@ -4,6 +4,8 @@ use std::path::Path;
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, ShipOrderRequest, order};
+use meshwork_api::meshwork::products::v1::ReceiveStockRequest;
+use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_sql::Sqlite;
 use meshwork_testkit::Gateway;
 use meshwork_testkit::up::{Token, UNLIMITED, text, with};
@@ -153,6 +155,40 @@ async fn e1_products_put_back_to_an_older_copy_heal_and_nothing_hangs() {
     .await;
     assert_nothing_is_parked(&processes, "products");
     assert!(processes.log("products").contains("was restored from an older copy"), "{}", processes.log("products"));
+}
+
+/// Pieces that came after the copy was made are not in it: orders that counted on them are cancelled, and their customers told.
+#[tokio::test(flavor = "multi_thread")]
+async fn e1_orders_whose_pieces_an_older_copy_lacks_are_cancelled() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut processes = Processes::new(folder.path(), UNLIMITED);
+    processes.start_all();
+    let gateway = processes.gateway();
+    let staff = gateway.staff().await;
+    let product = add_product(gateway.channel(), &staff, "lacking", 2).await;
+    let customer = gateway.sign_up("lacker").await;
+    let (database, older) = (processes.data().join("products/products.db"), folder.path().join("older.db"));
+    processes.kill("products");
+    copy(&database, &older);
+    start(&mut processes, "products");
+    let more = ReceiveStockRequest { name: format!("{product}/stock"), quantity: 6, ..ReceiveStockRequest::default() };
+    InventoryServiceClient::new(gateway.channel()).receive_stock(with(&staff, more)).await.unwrap();
+    let orders = confirmed(&gateway, &staff, &customer, &product, 8).await;
+    processes.kill("products");
+    copy(&older, &database);
+    start(&mut processes, "products");
+    eventually("six cancelled orders", async || {
+        let mut cancelled = 0;
+        for name in &orders {
+            let order = get_order(gateway.channel(), &staff, name).await;
+            cancelled += usize::from(order.state() == order::State::Cancelled);
+        }
+        cancelled == 6
+    })
+    .await;
+    let stock = stock_at(gateway.channel(), &staff, &product).await;
+    assert_eq!((stock.available, stock.held, stock.allocated, stock.received), (0, 0, 2, 2));
+    assert_nothing_is_parked(&processes, "orders");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,10 +113,12 @@ impl Consumer {
                 done = Some(event);
             }
             if let Some(event) = done {
-                // First here: what the bus knows is never ahead of it, unless this database was restored.
-                let reached = self.delivery.state.reached(self.stream, event.position).await;
+                // At once, since each waits for a disk: what the bus knows is ahead of this by a batch at most, unless this
+                // database was restored.
+                let reached = self.delivery.state.reached(self.stream, event.position);
+                let acknowledged = self.bus.acknowledge(self.name, self.stream, event.position);
+                let (reached, acknowledged) = join(reached, acknowledged).await;
                 reached.map_err(|error| error.to_string())?;
-                let acknowledged = self.bus.acknowledge(self.name, self.stream, event.position).await;
                 acknowledged.map_err(|error| error.to_string())?;
                 self.progress.reached(partition, event.time);
             }
@@ -176,21 +178,20 @@ impl Consumer {
 
     /// Goes back to where our own database is, which may have been restored from an older copy.
     async fn rewind(&self, partition: u16) -> Result<(), String> {
-        // The bus first: another instance may go on meanwhile, and notes that here before it does there.
         let theirs =
             self.bus.acknowledged(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
         let ours = self.delivery.state.position(self.stream, partition).await.map_err(|error| error.to_string())?;
         let Some(ours) = ours else { return self.note_start(partition).await };
-        if theirs.is_some_and(|theirs| theirs > ours)
-            && self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())?
-        {
-            tracing::error!(
+        let Some(theirs) = theirs.filter(|theirs| *theirs > ours) else { return Ok(()) };
+        if self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())? {
+            tracing::warn!(
                 consumer = self.name,
                 stream = self.stream,
                 partition,
-                n = ours.n,
-                "our database is behind what was acknowledged: it was restored from an older copy. What came since is \
-                 handled again"
+                ours = ours.n,
+                acknowledged = theirs.n,
+                "our database is behind what was acknowledged: it was restored from an older copy, or a process has ended \
+                 within a batch. What came since is handled again"
             );
         }
         Ok(())

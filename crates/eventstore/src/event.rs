@@ -92,12 +92,12 @@ impl Commit {
 
 /// The first version above `after` that is missing from before a later one, in a stream's commits in order of version.
 pub(crate) fn missing_version(commits: &[Commit], after: i64) -> Option<i64> {
-    let mut next = after + 1;
+    let mut next = after.saturating_add(1);
     for event in commits.iter().flat_map(|commit| &commit.events) {
         if event.version > next {
             return Some(next);
         }
-        next = next.max(event.version + 1);
+        next = next.max(event.version.saturating_add(1));
     }
     None
 }

@@ -110,7 +110,7 @@ fn kind_of_sqlstate(code: &str) -> Kind {
         "40001" | "40P01" | "55P03" => Kind::Conflict,
         "40003" => Kind::OutcomeUnknown,
         // A server that is a replica by now, or that is not to be connected to; a transaction that we left idle for too long.
-        "25006" | "25P03" | "25P04" | "55006" => Kind::Unavailable,
+        "25006" | "25P03" | "25P04" | "55000" | "55006" => Kind::Unavailable,
         // The connection, the account, the database's name, the server's resources, its operator, its system.
         _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Kind::Unavailable,
         _ => Kind::Damaged,

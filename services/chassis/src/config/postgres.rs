@@ -1,5 +1,6 @@
 //! The settings of a PostgreSQL.
 
+use std::path::Path;
 use std::time::Duration;
 
 use meshwork_sql::PostgresOptions;
@@ -8,6 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use super::Secret;
 use crate::ServeError;
+
+/// The parameters that a URL may have.
+const PARAMETERS: [&str; 9] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+    "host",
+    "port",
+    "statement-cache-capacity",
+];
+/// The file in a service's folder that says where its data is.
+const NOTE: &str = "on-postgres";
 
 /// A PostgreSQL in place of a file in the folder of the service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -59,6 +75,13 @@ impl PostgresConfig {
         };
         let url = self.url.expose();
         let is_postgres = ["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme));
+        // Before the URL is read as a whole: what isn't known in it would be logged, with its value.
+        let parameters = url.split_once('?').map_or("", |(_, parameters)| parameters);
+        let keys = parameters.split('&').filter_map(|pair| pair.split('=').next());
+        if is_postgres && keys.filter(|key| !key.is_empty()).any(|key| !PARAMETERS.contains(&key)) {
+            let right = format!("a URL whose parameters are among {}", PARAMETERS.join(", "));
+            return refuse("url", &"a URL with a parameter that isn't known", &right);
+        }
         if !url.is_empty() && (!is_postgres || self.options().is_some_and(|options| options.place().is_none())) {
             return refuse("url", &"no address of a PostgreSQL", "postgres://HOST:PORT/DATABASE, or empty");
         }
@@ -78,6 +101,29 @@ impl PostgresConfig {
             }
         }
         Ok(())
+    }
+
+    /// Notes in the folder of a service that its data is on this server, if the folder can be written to.
+    pub fn note_in(&self, folder: &Path) {
+        // Nothing depends on it: a folder that can't be written to has no data that could be taken for this service's.
+        std::fs::create_dir_all(folder).and_then(|()| std::fs::write(folder.join(NOTE), self.shown())).ok();
+    }
+
+    /// Refuses to begin in a folder that has a note of [`note_in`](Self::note_in): whoever leaves the URL out once would find an
+    /// empty shop. `service` is whose folder it is.
+    ///
+    /// # Errors
+    /// When there is such a note; the sentence says where the data is.
+    pub fn refuse_note_in(folder: &Path, service: &str) -> Result<(), ServeError> {
+        let note = folder.join(NOTE);
+        let Ok(place) = std::fs::read_to_string(&note) else { return Ok(()) };
+        Err(ServeError::new(
+            format!("the data of {service} is on the PostgreSQL {place}, and no URL is set"),
+            format!(
+                "set `{service}.postgres.url` (or --postgres), or remove {} to begin anew in the folder",
+                note.display()
+            ),
+        ))
     }
 
     /// The server and the database, without what is secret: for people.
@@ -108,6 +154,7 @@ mod tests {
         let config = PostgresConfig::default;
         for (key, bad) in [
             ("url", PostgresConfig { url: Secret::new("mysql://secret@host"), ..config() }),
+            ("url", PostgresConfig { url: Secret::new("postgres://host/db?pasword=secret"), ..config() }),
             ("max_connections", PostgresConfig { max_connections: 0, ..config() }),
             ("min_connections", PostgresConfig { min_connections: 21, ..config() }),
             ("idle_timeout", PostgresConfig { idle_timeout: Duration::MAX, ..config() }),
@@ -118,6 +165,16 @@ mod tests {
             assert!(!refused.to_string().contains("secret"), "{refused}");
         }
         assert!(config().check("orders").is_ok() && config().options().is_none());
+    }
+
+    #[test]
+    fn a_note_keeps_a_service_from_beginning_anew_in_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("products");
+        assert!(PostgresConfig::refuse_note_in(&data, "products").is_ok());
+        PostgresConfig { url: Secret::new("postgres://anna:secret@db/shop"), ..Default::default() }.note_in(&data);
+        let refused = PostgresConfig::refuse_note_in(&data, "products").unwrap_err();
+        assert!(refused.sentence.contains("db:5432/shop"), "{refused}");
     }
 
     #[test]

@@ -203,8 +203,8 @@ impl DeadLetterService for DeadLetterGrpc {
         let name = request.into_inner().name;
         let id = self.id(&name)?;
         let redriver = self.redriver.clone();
-        tracing::warn!(letter = %id, by = who, "a parked event is to be given up");
         let (handled_events, left) = self.work(async move { redriver.discard(id).await }, &name).await?;
+        tracing::warn!(letter = %id, by = who, "a parked event was given up");
         Ok(Response::new(pb::DiscardDeadLetterResponse { handled_events, left }))
     }
 }

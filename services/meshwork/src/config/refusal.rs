@@ -44,6 +44,8 @@ fn shown(actual: &Actual) -> String {
         Actual::Unsigned(value) => value.to_string(),
         Actual::Signed(value) => value.to_string(),
         Actual::Float(value) => value.to_string(),
+        // Whoever puts a URL where a table must stand may have put a password into it.
+        Actual::Str(value) if value.contains("://") && value.contains('@') => "a URL".to_owned(),
         Actual::Str(value) => format!("{value:?}"),
         Actual::Map => "a table".to_owned(),
         Actual::Seq => "a list".to_owned(),

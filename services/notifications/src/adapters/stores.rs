@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwork_chassis::checks::Check;
+use meshwork_chassis::config::PostgresConfig;
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::ConsumerState;
@@ -62,10 +63,12 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
         Some(options) => {
             let db = Postgres::open(&options, &ON_POSTGRES).await.map_err(|error| postgres_error(config, &error))?;
             leave_nothing_behind(config, &db).await?;
+            config.postgres.note_in(&config.data);
             // All instances share the server: none would be better than another without it.
             parts!(db, PostgresNotificationStore, postgres::Inbox::new, config, checks::shared)
         }
         None => {
+            PostgresConfig::refuse_note_in(&config.data, "notifications")?;
             let db = Sqlite::open(&file(&config.data), &IN_SQLITE).await.map_err(|error| folder_error(&error))?;
             parts!(db, SqliteNotificationStore, sqlite::Inbox::new, config, checks::own)
         }
@@ -132,7 +135,7 @@ pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
     ServeError::new(
         format!("the notifications at {}: {error}", config.postgres.shown()),
-        "look whether `notifications.postgres.url` names a database that is there and whose server runs and admits this \
-         account",
+        "look whether `notifications.postgres.url` names a database that is there, whose server runs, admits this account and \
+         lets it make a schema and tables",
     )
 }

@@ -227,7 +227,8 @@ pub fn decide(order: Option<&Order>, command: &Command) -> Result<Vec<OrderEvent
         (Command::RecordAllocation, State::Confirmed) if order.allocated_at.is_none() => {
             Ok(vec![OrderEvent::Allocated])
         }
-        (Command::FailAllocation { reason }, State::Confirmed) if order.allocated_at.is_none() => {
+        // One whose pieces were allocated too: the inventory may have been put back to an older copy, without them.
+        (Command::FailAllocation { reason }, State::Confirmed) => {
             Ok(vec![OrderEvent::Cancelled { reason: reason.clone() }])
         }
         (Command::AskAgain { at_most }, State::Pending) => Ok(vec![if order.reservation_requests < *at_most {

@@ -127,7 +127,7 @@ fn every_command_in_every_state_comes_to_what_the_table_says() {
             (
                 fail_allocation(),
                 match state {
-                    "confirmed" => cancelled("gone"),
+                    "confirmed" | "allocated" => cancelled("gone"),
                     _ => Nothing,
                 },
             ),

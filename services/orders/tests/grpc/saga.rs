@@ -2,6 +2,7 @@
 
 use meshwork_api::meshwork::events::v1 as events;
 use meshwork_api::meshwork::orders::v1::order;
+use meshwork_events::Envelope;
 use prost::Message;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -98,7 +99,7 @@ async fn an_expired_reservation_rejects_a_pending_order_only() {
 }
 
 #[tokio::test]
-async fn an_allocation_that_failed_cancels_a_confirmed_order_only() {
+async fn an_allocation_that_failed_cancels_confirmed_orders_only() {
     let shop = Shop::open().await;
     let pending = shop.order("anna").await;
     let confirmed = shop.confirmed("anna").await.name;
@@ -109,8 +110,32 @@ async fn an_allocation_that_failed_cancels_a_confirmed_order_only() {
     let cancelled = shop.when(&confirmed, order::State::Cancelled).await;
     assert_eq!(cancelled.state_reason, "the shelf is empty");
     shop.inventory.was_heard().await;
+    shop.when(&allocated.name, order::State::Cancelled).await;
     assert_eq!(shop.get(&pending.name).await, pending);
-    assert_eq!(shop.get(&allocated.name).await, allocated);
+}
+
+/// An inventory that was put back to an older copy gives versions again that it has given before.
+#[tokio::test]
+async fn e1_another_event_of_a_version_that_was_heard_is_heard_too() {
+    let shop = Shop::open().await;
+    let name = shop.order("anna").await.name;
+    shop.inventory.reserves(&name).await;
+    let allocated = shop.inventory.allocates(&name).await;
+    shop.when(&name, order::State::Confirmed).await;
+    shop.inventory.was_heard().await;
+    let failed = events::AllocationFailed { order: name.clone(), reason: "the shelf is empty".to_owned() };
+    let event_type = "allocation_failed".to_owned();
+    let again = Envelope { event_type, data: failed.encode_to_vec().into(), ..allocated.clone() };
+    shop.inventory.again(&again).await;
+    let cancelled = shop.when(&name, order::State::Cancelled).await;
+    assert_eq!(cancelled.state_reason, "the shelf is empty");
+    // The events themselves, once more, do nothing.
+    let before = shop.commits().await;
+    for event in [&allocated, &again] {
+        shop.inventory.again(event).await;
+    }
+    shop.inventory.was_heard().await;
+    assert_eq!(shop.commits().await, before);
 }
 
 #[tokio::test]

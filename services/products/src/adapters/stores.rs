@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use meshwork_chassis::checks::Check;
-use meshwork_chassis::config::RetentionConfig;
+use meshwork_chassis::config::{PostgresConfig, RetentionConfig};
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
@@ -76,10 +76,12 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
         Some(options) => {
             let store = PostgresStore::open(&options).await.map_err(|error| postgres_error(config, &error))?;
             refuse_to_leave_behind(config, &store).await?;
+            config.postgres.note_in(&config.data);
             // All instances share the server: none would be better than another without it.
             parts!(store, consumer, checks::shared)
         }
         None => {
+            PostgresConfig::refuse_note_in(&config.data, "products")?;
             let store = SqliteStore::open(&config.data).await.map_err(|error| folder_error(&error))?;
             parts!(store, consumer, checks::own)
         }
@@ -136,6 +138,6 @@ pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
     ServeError::new(
         format!("the products at {}: {error}", config.postgres.shown()),
-        "look whether `products.postgres.url` names a database that is there and whose server runs and admits this account",
+        "look whether `products.postgres.url` names a database that is there, whose server runs, admits this account and lets it make a schema and tables",
     )
 }

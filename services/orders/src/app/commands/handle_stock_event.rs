@@ -27,14 +27,14 @@ pub enum StockEvent {
 }
 
 impl App {
-    /// Lets an order react. `event_id` is the command's id, so that an event that comes twice does nothing twice.
+    /// Lets an order react. `command_id` is the same for the same event, so that one that comes twice does nothing twice.
     ///
     /// # Errors
     /// See [`AppError`].
     pub async fn handle_stock_event(
         &self,
         name: &OrderName,
-        event_id: &str,
+        command_id: &str,
         event: &StockEvent,
     ) -> Result<(), AppError> {
         let command = match event {
@@ -44,7 +44,7 @@ impl App {
             StockEvent::Expired => Command::Reject { reason: "the reservation has expired".to_owned() },
             StockEvent::AllocationFailed { reason } => Command::FailAllocation { reason: reason.clone() },
         };
-        match self.execute(name, &command, None, event_id.to_owned(), None).await {
+        match self.execute(name, &command, None, command_id.to_owned(), None).await {
             // A reservation of an order that we don't hold concerns nobody here.
             Ok(_) | Err(AppError::Order(OrderError::Missing)) => Ok(()),
             Err(error) => Err(error),
