@@ -188,7 +188,10 @@ impl Relay {
             let batch = read.unwrap_or_else(|_| Err(format!("no answer within {} s", READ.as_secs())))?;
             if batch.seen.is_some() {
                 return Ok(Some(
-                    batch.events.iter().any(|event| event.position == tail.position && event.id == tail.id),
+                    batch
+                        .events
+                        .iter()
+                        .any(|event| event.position == tail.position && self.source.is_same(event, tail)),
                 ));
             }
             if !backoff.pause(shutdown).await {
@@ -219,7 +222,7 @@ impl Relay {
             return Ok(true);
         }
         match self.bus.event_at(self.stream, event.position).await.map_err(|error| error.to_string())? {
-            Some(published) => Ok(published.id == event.id),
+            Some(published) => Ok(self.source.is_same(event, &published)),
             // The bus has removed it, if it is as old as that.
             None => Ok(OffsetDateTime::now_utc() - event.time > self.bus.retention()),
         }

@@ -36,6 +36,12 @@ pub trait Source: Send + Sync + 'static {
         self.read(partition, n, limit).await
     }
 
+    /// Whether an event of this source is the one that is published. One whose id is the same may be another: a source that was
+    /// put back to an older copy gives versions again.
+    fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {
+        ours.id == published.id && ours.event_type == published.event_type && ours.data == published.data
+    }
+
     /// Goes on behind `tail`, an event on the bus that this source doesn't hold: it was restored from an older copy. What it
     /// holds behind `common`, up to where both hold the same, is published behind `tail`; consumers know events by their
     /// aggregates and versions. Returns false when the source can't: its positions are more than places in a queue.

@@ -143,6 +143,15 @@ impl Source for Outbox {
         Ok(SourceBatch { seen, events })
     }
 
+    fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {
+        // What was made anew may have the same content, behind something that hasn't.
+        let at = |event: &Envelope| to_micros(event.time);
+        ours.id == published.id
+            && at(ours) == at(published)
+            && ours.event_type == published.event_type
+            && ours.data == published.data
+    }
+
     async fn go_on_behind(&self, tail: &Envelope, common: i64) -> Result<bool, String> {
         let moved = self.db.write::<_, (), Error, _>((tail.clone(), common), |connection, (tail, common)| {
             Box::pin(go_on_behind(connection, tail, *common))
@@ -170,13 +179,19 @@ async fn go_on_behind(connection: &mut Connection, tail: &Envelope, common: i64)
     .bind(partition)
     .execute(&mut *connection)
     .await?;
-    let held = sqlx::query("SELECT 1 FROM outbox WHERE partition = $1 AND n = $2 AND subject = $3 AND version = $4")
-        .bind(partition)
-        .bind(tail.position.n)
-        .bind(&tail.subject)
-        .bind(tail.version)
-        .fetch_optional(&mut *connection)
-        .await?;
+    let held = sqlx::query(
+        "SELECT 1 FROM outbox WHERE partition = $1 AND n = $2 AND subject = $3 AND version = $4 AND type = $5 \
+         AND data = $6 AND time = $7",
+    )
+    .bind(partition)
+    .bind(tail.position.n)
+    .bind(&tail.subject)
+    .bind(tail.version)
+    .bind(&tail.event_type)
+    .bind(tail.data.as_ref())
+    .bind(to_micros(tail.time))
+    .fetch_optional(&mut *connection)
+    .await?;
     if held.is_some() {
         // Another instance has done it.
         return Ok(());
