@@ -254,6 +254,10 @@ impl Postgres {
                 (TransactionEnd::Undone, Err(E::from(Error::NotWritten)))
             };
         };
+        if done.0 == TransactionEnd::NotBegun {
+            // It may be to a server that isn't the primary any more: the next one is made anew.
+            connection.close_on_drop();
+        }
         done
     }
 }
@@ -269,10 +273,13 @@ where
     E: WorkError,
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
-    // Dropped without a commit, it is rolled back.
-    let mut transaction = match connection.begin().await {
+    // Dropped without a commit, it is rolled back. A server that has become a replica refuses it here, before any work.
+    let mut transaction = match connection.begin_with("BEGIN READ WRITE").await {
         Ok(transaction) => transaction,
-        Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
+        Err(error) => {
+            tracing::warn!(%error, "a transaction could not begin");
+            return (TransactionEnd::NotBegun, Err(E::from(Error::NotWritten)));
+        }
     };
     let callbacks = Callbacks::default();
     let worked = callbacks.scope(work(&mut transaction, input));

@@ -285,3 +285,15 @@ async fn a_server_that_hangs_gives_no_connection_within_the_bound() {
     eventually("a write", async || insert(&db, 3).await.is_ok()).await;
     assert_eq!(count(&db).await, 2);
 }
+
+#[tokio::test]
+async fn sessions_that_are_read_only_by_default_write_all_the_same() {
+    let mut world = Server::new();
+    world.options.max_connections = 1;
+    let db = world.open().await;
+    insert(&db, 1).await.unwrap();
+    // As an operator or a failover leaves sessions behind that are in use.
+    sqlx::query("SET default_transaction_read_only = on").execute(db.reader()).await.unwrap();
+    insert(&db, 2).await.unwrap();
+    assert_eq!(count(&db).await, 2);
+}
