@@ -99,6 +99,21 @@ async fn notifications_in_the_folder_are_not_left_behind_for_a_database_without_
     stores::open(&config).await.unwrap_or_else(|error| panic!("{error}"));
 }
 
+#[tokio::test]
+async fn a_folder_s_letters_that_were_under_way_at_a_crash_wait_for_no_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config { data: folder.path().to_owned(), ..Config::default() };
+    let opened = async || stores::open(&config).await.unwrap_or_else(|error| panic!("{error}")).notifications;
+    let (store, lease) = (opened().await, Duration::from_secs(3600));
+    let any_age = Freshness { mail_old_events: true, max_age: Duration::MAX };
+    store.record(first("a"), delivered("a", "anna"), any_age).await.unwrap();
+    assert_eq!(store.claim(8, lease).await.unwrap().len(), 1);
+    assert_eq!(store.claim(8, lease).await.unwrap().len(), 0);
+    // The next process: a folder is one process's.
+    let again = opened().await.claim(8, lease).await.unwrap();
+    assert_eq!(again.iter().map(|letter| letter.attempts).collect::<Vec<_>>(), [2]);
+}
+
 /// A database that the first release has made and worked on.
 async fn old_database(path: &Path, state: &str) {
     let old = Sqlite::open(path, &sqlite::COMPONENTS[..1]).await.unwrap();

@@ -13,7 +13,7 @@ use meshwork_sql::{AppliedMigration, Postgres, PostgresOptions, Sqlite};
 
 use super::CONSUMER;
 use super::store::postgres::{COMPONENTS as ON_POSTGRES, PostgresNotificationStore};
-use super::store::sqlite::{COMPONENTS as IN_SQLITE, SqliteNotificationStore};
+use super::store::sqlite::{COMPONENTS as IN_SQLITE, SqliteNotificationStore, end_leases};
 use crate::Config;
 use crate::ports::NotificationStore;
 
@@ -70,6 +70,8 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
         None => {
             PostgresConfig::refuse_note_in(&config.data, "notifications")?;
             let db = Sqlite::open(&file(&config.data), &IN_SQLITE).await.map_err(|error| folder_error(&error))?;
+            // A folder is one process's: what is under way was begun by one that has ended, and needn't wait for its lease.
+            end_leases(&db).await.map_err(|error| folder_error(&error))?;
             parts!(db, SqliteNotificationStore, sqlite::Inbox::new, config, checks::own)
         }
     })

@@ -49,6 +49,21 @@ pub mod sqlite {
         INBOX[0],
         INBOX[1],
     ];
+
+    /// Ends the leases of all tries: whoever calls it knows that the processes which had begun them have ended.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn end_leases(db: &Database) -> Result<(), meshwork_sql::Error> {
+        db.write_once(|connection| {
+            Box::pin(async move {
+                let ended = sqlx::query("UPDATE notification SET lease_until = 0 WHERE state = 'SENDING'");
+                ended.execute(connection).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
 }
 
 /// On a PostgreSQL server.
