@@ -38,6 +38,27 @@ fn start(processes: &mut Processes, service: &str) {
     processes.wait_for_service("gateway", method);
 }
 
+/// Five processes that sell one product to one customer.
+struct Shop {
+    processes: Processes,
+    gateway: Gateway,
+    staff: Token,
+    product: String,
+    customer: String,
+}
+
+impl Shop {
+    async fn open(folder: &Path, pieces: i64) -> Self {
+        let mut processes = Processes::new(folder, UNLIMITED);
+        processes.start_all();
+        let gateway = processes.gateway();
+        let staff = gateway.staff().await;
+        let product = add_product(gateway.channel(), &staff, "restored", pieces).await;
+        let customer = gateway.sign_up("early").await;
+        Self { processes, gateway, staff, product, customer }
+    }
+}
+
 /// What the check of parked events says.
 fn dead_letters(processes: &Processes, service: &str) -> Value {
     let health: Value = serde_json::from_str(&processes.health(service)).unwrap();
@@ -53,12 +74,7 @@ fn assert_nothing_is_parked(processes: &Processes, service: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn e1_e6_what_can_not_be_healed_is_parked_shown_and_healed_by_a_redrive() {
     let folder = tempfile::tempdir().unwrap();
-    let mut processes = Processes::new(folder.path(), UNLIMITED);
-    processes.start_all();
-    let gateway = processes.gateway();
-    let staff = gateway.staff().await;
-    let product = add_product(gateway.channel(), &staff, "missed", 10).await;
-    let customer = gateway.sign_up("misser").await;
+    let Shop { mut processes, gateway, staff, product, customer } = Shop::open(folder.path(), 10).await;
     let missed = confirmed(&gateway, &staff, &customer, &product, 1).await.remove(0);
 
     processes.kill("products");
@@ -118,12 +134,7 @@ async fn confirmed(gateway: &Gateway, staff: &Token, customer: &str, product: &s
 #[tokio::test(flavor = "multi_thread")]
 async fn e1_products_put_back_to_an_older_copy_heal_and_nothing_hangs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut processes = Processes::new(folder.path(), UNLIMITED);
-    processes.start_all();
-    let gateway = processes.gateway();
-    let staff = gateway.staff().await;
-    let product = add_product(gateway.channel(), &staff, "restored", 100).await;
-    let customer = gateway.sign_up("restorer").await;
+    let Shop { mut processes, gateway, staff, product, customer } = Shop::open(folder.path(), 100).await;
     confirmed(&gateway, &staff, &customer, &product, 2).await;
 
     let database = processes.data().join("products/products.db");
@@ -161,12 +172,7 @@ async fn e1_products_put_back_to_an_older_copy_heal_and_nothing_hangs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn e1_orders_whose_pieces_an_older_copy_lacks_are_cancelled() {
     let folder = tempfile::tempdir().unwrap();
-    let mut processes = Processes::new(folder.path(), UNLIMITED);
-    processes.start_all();
-    let gateway = processes.gateway();
-    let staff = gateway.staff().await;
-    let product = add_product(gateway.channel(), &staff, "lacking", 2).await;
-    let customer = gateway.sign_up("lacker").await;
+    let Shop { mut processes, gateway, staff, product, customer } = Shop::open(folder.path(), 2).await;
     let (database, older) = (processes.data().join("products/products.db"), folder.path().join("older.db"));
     processes.kill("products");
     copy(&database, &older);
@@ -194,12 +200,7 @@ async fn e1_orders_whose_pieces_an_older_copy_lacks_are_cancelled() {
 #[tokio::test(flavor = "multi_thread")]
 async fn e1_users_and_notifications_put_back_to_older_copies_go_on() {
     let folder = tempfile::tempdir().unwrap();
-    let mut processes = Processes::new(folder.path(), UNLIMITED);
-    processes.start_all();
-    let gateway = processes.gateway();
-    let staff = gateway.staff().await;
-    let product = add_product(gateway.channel(), &staff, "restored", 100).await;
-    let early = gateway.sign_up("early").await;
+    let Shop { mut processes, gateway, staff, product, customer: early } = Shop::open(folder.path(), 100).await;
     confirmed(&gateway, &staff, &early, &product, 1).await;
 
     for (service, file) in [("users", "users/users.db"), ("notifications", "notifications/notifications.db")] {

@@ -22,7 +22,7 @@ pub use postgres::Store as PostgresStore;
 pub use sqlite::Store as SqliteStore;
 
 use meshwork_chassis::request::RequestKey;
-use meshwork_sql::{Component, replay};
+use meshwork_sql::replay;
 
 use crate::ports::StoreError;
 
@@ -60,16 +60,17 @@ pub mod sqlite {
         folder.join("products.db")
     }
 
-    /// All that the database holds.
-    fn components() -> Vec<Component> {
-        let own = [
-            Component { name: "products", migrator: &PRODUCTS },
-            // The release before refuses to see the component above at a version that it doesn't know.
-            Component { name: "products_deleted", migrator: &DELETED },
-            replay::COMPONENT,
-        ];
-        super::joined(own, &[outbox::COMPONENTS.as_ref(), inbox::COMPONENTS.as_ref()])
-    }
+    /// All that the database holds. What was added after the first release are components of their own: that release refuses to see
+    /// one at a version that it doesn't know.
+    static COMPONENTS: [Component; 7] = [
+        Component { name: "products", migrator: &PRODUCTS },
+        Component { name: "products_deleted", migrator: &DELETED },
+        replay::COMPONENT,
+        outbox::COMPONENTS[0],
+        outbox::COMPONENTS[1],
+        inbox::COMPONENTS[0],
+        inbox::COMPONENTS[1],
+    ];
 
     impl Store {
         /// Opens the store in `folder`, making it when missing.
@@ -77,7 +78,7 @@ pub mod sqlite {
         /// # Errors
         /// When its file can't be opened or migrated.
         pub async fn open(folder: &Path) -> Result<Self, Error> {
-            Ok(Self::over(Database::open(&file(folder), &components()).await?))
+            Ok(Self::over(Database::open(&file(folder), &COMPONENTS).await?))
         }
 
         /// Migrates the store in `folder` without keeping it open.
@@ -85,7 +86,7 @@ pub mod sqlite {
         /// # Errors
         /// As [`Store::open`].
         pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
-            Database::migrate(&file(folder), &components()).await
+            Database::migrate(&file(folder), &COMPONENTS).await
         }
     }
 }
@@ -112,10 +113,13 @@ pub mod postgres {
     static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
 
     /// All that the database holds.
-    fn components() -> Vec<Component> {
-        let own = [Component { name: "products", migrator: &PRODUCTS }, replay::COMPONENT];
-        super::joined(own, &[outbox::COMPONENTS.as_ref(), inbox::COMPONENTS.as_ref()])
-    }
+    static COMPONENTS: [Component; 5] = [
+        Component { name: "products", migrator: &PRODUCTS },
+        replay::COMPONENT,
+        outbox::COMPONENTS[0],
+        inbox::COMPONENTS[0],
+        inbox::COMPONENTS[1],
+    ];
 
     impl Store {
         /// Connects to the store's database and makes its tables when missing.
@@ -123,7 +127,7 @@ pub mod postgres {
         /// # Errors
         /// When it can't be reached or migrated.
         pub async fn open(options: &PostgresOptions) -> Result<Self, Error> {
-            Ok(Self::over(Database::open(options, &components()).await?))
+            Ok(Self::over(Database::open(options, &COMPONENTS).await?))
         }
 
         /// Migrates the store's tables without keeping a connection.
@@ -131,7 +135,7 @@ pub mod postgres {
         /// # Errors
         /// As [`Store::open`].
         pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, Error> {
-            Database::migrate(options, &components()).await
+            Database::migrate(options, &COMPONENTS).await
         }
 
         /// Whether there has never been a product: deleted ones leave their rows.
@@ -143,13 +147,6 @@ pub mod postgres {
             Ok(any.is_none())
         }
     }
-}
-
-/// Our components and those of others.
-fn joined(own: impl IntoIterator<Item = Component>, others: &[&[Component]]) -> Vec<Component> {
-    let others = others.iter().flat_map(|components| components.iter());
-    let others = others.map(|component| Component { name: component.name, migrator: component.migrator });
-    own.into_iter().chain(others).collect()
 }
 
 /// What the store holds can't be understood, or isn't what it must be.
