@@ -1,58 +1,60 @@
 //! The port: what every event bus does.
+//!
+//! A stream's events lie in lanes, one for each partition of its source (and of each shard, where the source has shards). A
+//! lane is ordered; nothing is ordered across lanes. One [`Publisher`] writes a lane, whoever else tries; a consumer's lane has a
+//! [`Subscription`], through which each event is handled once by one of the consumer's instances, and again only where it is
+//! not known whether it was.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use meshwork_eventstore::Beats;
-use time::OffsetDateTime;
 
-/// Where an event stands in its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
+use crate::{Envelope, Position};
+
+/// How many bytes an event may have on a bus, with its attributes.
+pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// An ordered part of a stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// The stream, such as `orders`: lower-case letters, digits and hyphens.
+    pub stream: String,
+    /// The shard of the source, where it has shards: each is a source of its own, with its own positions.
+    pub shard: Option<u16>,
     /// The partition of the source.
     pub partition: u16,
-    /// The place of its commit in the partition: dense, in commit order, from 1.
-    pub n: i64,
-    /// Its place in the commit, from 0.
-    pub index: u32,
 }
 
-/// A domain event on its way, with what CloudEvents calls its context.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Envelope {
-    /// `<subject>:<version>`: the same event has the same id, however often it is published.
-    pub id: String,
-    /// The service where it happened, such as `orders`.
-    pub source: String,
-    /// The type, such as `order_created`.
-    pub event_type: String,
-    /// The aggregate that it happened to, such as `orders/42`.
-    pub subject: String,
-    /// The aggregate's version after it: contiguous, from 1.
-    pub version: i64,
-    /// Where it stands in its source.
-    pub position: Position,
-    /// When it happened, by its source's clock.
-    pub time: OffsetDateTime,
-    /// The encoded event.
-    pub data: Bytes,
-}
-
-impl Envelope {
-    /// The id of an aggregate's event.
-    pub fn id_of(subject: &str, version: i64) -> String {
-        format!("{subject}:{version}")
+impl std::fmt::Display for Lane {
+    /// Such as `orders.p03` or `users.s02-p07`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.shard {
+            Some(shard) => write!(f, "{}.s{shard:02}-p{:02}", self.stream, self.partition),
+            None => write!(f, "{}.p{:02}", self.stream, self.partition),
+        }
     }
 }
 
 /// The bus has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
-    /// Somebody else has published first: read the tail and go on from there (NT-2).
-    #[error("the tail of the stream has moved")]
+    /// Somebody else has published first: open the publisher anew, and go on behind its tail (NT-2).
+    #[error("the tail of the lane has moved")]
     TailMoved,
-    /// The bus can't be reached, or refuses.
+    /// The event will never be taken.
+    #[error("the event {id} has {bytes} bytes, and the bus takes {limit}")]
+    TooLarge {
+        /// The event's id.
+        id: String,
+        /// How large it is with its attributes.
+        bytes: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+    /// The stream has no room until older events have aged, or it is given more.
+    #[error("the stream is full: {0}")]
+    Full(String),
+    /// The bus can't be reached, or refuses, or has not answered in time: what was asked for may have been done.
     #[error("the event bus is unavailable: {0}")]
     Unavailable(String),
 }
@@ -63,99 +65,163 @@ impl From<meshwork_sql::Error> for BusError {
     }
 }
 
-/// A durable log of events, by stream and partition.
-///
-/// Consumers are known by name; for each the bus keeps how far it has come in each partition.
+/// Where a consumer goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resume {
+    /// Behind this position, which its own database names: what the bus takes for done behind it is delivered again, since the
+    /// database was put back to an older copy.
+    Behind(Position),
+    /// From the lane's first event: its own database knows of none.
+    FromStart,
+    /// Where the bus says: its own database can't be asked.
+    AsAcknowledged,
+}
+
+/// From where a lane is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The first event that is still there.
+    Start,
+    /// The first event behind a position.
+    Behind(Position),
+    /// What is published from now on.
+    Now,
+}
+
+/// Which events of a lane are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Those that were published in order.
+    Published,
+    /// Those that were published beside them ([`Publisher::repair`]).
+    Repaired,
+    /// Both, as consumers get them: a repaired one comes when it was repaired.
+    All,
+}
+
+/// A durable log of events, by lanes.
 #[async_trait]
-pub trait EventBus: Send + Sync + 'static {
-    /// The last event of a partition: where a relay goes on (NT-4).
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn tail(&self, stream: &str, partition: u16) -> Result<Option<Envelope>, BusError>;
+pub trait Bus: Send + Sync + 'static {
+    /// The lanes of a stream.
+    fn lanes(&self, stream: &str) -> Vec<Lane>;
 
-    /// Publishes events of one partition, all or none, if the tail is still `expected` (NT-2).
+    /// Opens a lane for publishing, having read its tail from where it is decided. An earlier publisher of the lane is fenced
+    /// as soon as this one publishes.
     ///
     /// # Errors
-    /// [`BusError::TailMoved`] when it isn't; else when the bus fails.
-    async fn publish(
-        &self,
-        stream: &str,
-        partition: u16,
-        expected: Option<Position>,
-        events: Vec<Envelope>,
-    ) -> Result<(), BusError>;
+    /// [`BusError::Unavailable`].
+    async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError>;
 
-    /// Makes the consumer known, so that the bus keeps for it what comes from now on, and what it still has.
+    /// Takes part in handling a lane's events for a consumer, known by its name. What an instance that has ended held comes
+    /// again at once.
     ///
     /// # Errors
-    /// When the bus fails.
-    async fn register(&self, consumer: &str, stream: &str) -> Result<(), BusError>;
+    /// [`BusError::Unavailable`].
+    async fn subscribe(&self, consumer: &str, lane: &Lane, resume: Resume) -> Result<Box<dyn Subscription>, BusError>;
 
-    /// At most `limit` events that the consumer hasn't acknowledged yet, in order.
+    /// Reads a lane, which changes nothing for anybody.
     ///
     /// # Errors
-    /// When the bus fails.
-    async fn fetch(
-        &self,
-        consumer: &str,
-        stream: &str,
-        partition: u16,
-        limit: usize,
-    ) -> Result<Vec<Envelope>, BusError>;
-
-    /// Acknowledges all events of the partition up to and including `position`.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn acknowledge(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
-
-    /// Up to where the consumer has acknowledged a partition; `None` when it hasn't.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn acknowledged(&self, consumer: &str, stream: &str, partition: u16) -> Result<Option<Position>, BusError>;
-
-    /// The event at a position of a stream; `None` when there is none, or none any more.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn event_at(&self, stream: &str, position: Position) -> Result<Option<Envelope>, BusError>;
-
-    /// Takes acknowledgements back: what lies behind `position` is fetched again, as far as the bus still has it. Returns
-    /// whether there were any.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn rewind(&self, consumer: &str, stream: &str, position: Position) -> Result<bool, BusError>;
-
-    /// The events that the release before has parked here in a partition, in order, each with its reason: parked events lie
-    /// in the consumer's database by now ([`ConsumerState`](crate::ConsumerState)), where the consumer takes these.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn parked(&self, consumer: &str, stream: &str, partition: u16) -> Result<Vec<(Envelope, String)>, BusError>;
-
-    /// Forgets that an event was parked here: its consumer has it.
-    ///
-    /// # Errors
-    /// When the bus fails.
-    async fn unpark(&self, consumer: &str, stream: &str, position: Position) -> Result<(), BusError>;
+    /// [`BusError::Unavailable`].
+    async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError>;
 
     /// Whether the bus does its work, for a check.
     ///
     /// # Errors
-    /// When the bus fails.
-    async fn ping(&self) -> Result<(), BusError> {
-        self.tail("", 0).await.map(drop)
-    }
+    /// [`BusError::Unavailable`].
+    async fn ping(&self) -> Result<(), BusError>;
 
-    /// For how long messages stay at least.
+    /// For how long events stay at least.
     fn retention(&self) -> Duration;
+}
 
-    /// How many partitions a stream has.
-    fn partitions(&self) -> u16;
+/// Publishes a lane's events in order (NT-1), fenced by the lane's tail (NT-2). After an error it is opened anew.
+#[async_trait]
+pub trait Publisher: Send {
+    /// The lane's last event, as far as this publisher knows; `None` in an empty lane.
+    fn tail(&self) -> Option<&Envelope>;
 
-    /// Hints that a partition has new events; subscribe before fetching.
-    fn beats(&self, stream: &str, partition: u16) -> Beats;
+    /// Publishes events behind the tail, in order. Without an error all are durable; with one it may be the first of them.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    async fn publish(&mut self, events: &[Envelope]) -> Result<(), BusError>;
+
+    /// Publishes events that the lane has passed already, beside it: the tail stays where it is (NT-4). Consumers know them
+    /// by their aggregate and version.
+    ///
+    /// # Errors
+    /// See [`BusError`].
+    async fn repair(&mut self, events: &[Envelope]) -> Result<(), BusError>;
+
+    /// A number that changes when the lane's stream has lost events before their time, though not its tail. What it lacks is
+    /// found by reading it.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    async fn losses(&mut self) -> Result<u64, BusError>;
+}
+
+/// An event that is handed over to be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The event.
+    pub event: Envelope,
+    /// How often it was handed over with this time, from 1, as far as the bus knows.
+    pub attempt: u32,
+    /// Its place among what this subscription has handed over: rising.
+    pub place: u64,
+}
+
+/// What a subscription has handed over at once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// The deliveries, in order.
+    pub deliveries: Vec<Delivery>,
+    /// Whether nothing was waiting behind them.
+    pub at_end: bool,
+}
+
+/// A consumer's part in handling a lane. What was handed over and isn't done comes again, here or elsewhere: when the
+/// subscription is dropped or lost, or when nothing is heard for the [`patience`](Self::patience) of the bus.
+///
+/// After an error it is opened anew.
+#[async_trait]
+pub trait Subscription: Send {
+    /// Waits for at least one delivery, for about a second; returns at most `max`.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    async fn next(&mut self, max: usize) -> Result<Batch, BusError>;
+
+    /// Everything that was handed over and isn't done is still being worked at.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    async fn working(&mut self) -> Result<(), BusError>;
+
+    /// What was handed over up to and including this place is done, and the bus has noted it.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]: it may come again.
+    async fn done_through(&mut self, place: u64) -> Result<(), BusError>;
+
+    /// Gives back what was handed over and isn't done: it comes again after `delay`, here or elsewhere.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    async fn later(&mut self, delay: Duration) -> Result<(), BusError>;
+
+    /// For how long the bus waits for a word about what it has handed over.
+    fn patience(&self) -> Duration;
+}
+
+/// Reads a lane.
+#[async_trait]
+pub trait Reader: Send {
+    /// The next events, at most `max`; waits for the first one for at most `wait`, so that none means that the end was reached.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`]; it is opened anew then.
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Envelope>, BusError>;
 }

@@ -14,6 +14,7 @@
 //! | tests | `testing` (a feature): the suite of every adapter, cases, a corpus of samples |
 
 mod aggregate;
+mod context;
 mod event;
 mod log;
 #[cfg(feature = "mongodb")]
@@ -31,6 +32,7 @@ mod subscription;
 pub mod testing;
 
 pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
+pub use context::{Context, MAX_CONTEXT_FIELD_BYTES};
 pub use event::{Commit, NewEvent, Position, StoredEvent};
 pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 pub use partition::partition_of;
