@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use crate::schema::{EncodeEvent, Event, read_event, written_version};
 use crate::{
-    Aggregate, Append, AppendError, Appended, Commit, Context, EventStore, Expected, NewEvent, Position, Recorded, Snapshot,
-    SnapshotState, SnapshotStore, StoreError, fold,
+    Aggregate, Append, AppendError, Appended, Commit, Context, EventStore, Expected, NewEvent, Position, Recorded,
+    Snapshot, SnapshotState, SnapshotStore, StoreError, fold,
 };
 
 /// After how many events there is a new snapshot (MG-10).

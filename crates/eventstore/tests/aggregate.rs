@@ -12,8 +12,8 @@ use account::{Account, Command, Happened, Refusal};
 use bytes::Bytes;
 use meshwork_eventstore::testing::{Case, Corpus, memory_store};
 use meshwork_eventstore::{
-    Append, AppendError, Appended, Beats, CommandId, Commit, Context, EventStore, Expected, Loaded, Repository, Snapshot,
-    SnapshotState, SnapshotStore, SqliteEventStore, StoreError, fold,
+    Append, AppendError, Appended, Beats, CommandId, Commit, Context, EventStore, Expected, Loaded, Repository,
+    Snapshot, SnapshotState, SnapshotStore, SqliteEventStore, StoreError, fold,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;

@@ -124,8 +124,7 @@ pub(super) fn decode(document: &RawDocument, partition: u16) -> Commit {
             let mut commit = Commit::tombstone(Position { partition, n }, OffsetDateTime::UNIX_EPOCH);
             let stream = document.get_str("s").ok();
             // The version of a tombstone is its position.
-            let first_version =
-                stream.filter(|stream| !stream.is_empty()).and_then(|_| document.get_i64("v").ok());
+            let first_version = stream.filter(|stream| !stream.is_empty()).and_then(|_| document.get_i64("v").ok());
             commit.stream = stream.unwrap_or("an unreadable stream").to_owned();
             commit.command_id = document.get_str("cid").unwrap_or_default().to_owned();
             commit.damage = Some(Damage { problem, first_version });
