@@ -31,6 +31,6 @@ pub(crate) fn capture() -> Option<Value> {
 }
 
 /// Runs `work` with what was carried where it was asked for.
-pub(crate) fn restored<F: Future>(captured: Option<Value>, work: F) -> Carrying<F> {
-    CARRIED.scope(captured, work)
+pub(crate) async fn restored<F: Future>(captured: Option<Value>, work: F) -> F::Output {
+    CARRIED.scope(captured, work).await
 }
