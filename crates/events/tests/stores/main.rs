@@ -16,6 +16,7 @@ mod sqlite {
 
     meshwork_sql::dialect!(sqlite);
     mod appends;
+    mod contexts;
     mod gate;
     mod hanging;
     mod holes;
@@ -34,6 +35,7 @@ mod postgres {
 
     meshwork_sql::dialect!(postgres);
     mod appends;
+    mod contexts;
     mod gate;
     mod holes;
     mod ledger;
