@@ -25,6 +25,7 @@ mod sqlite {
     mod parking;
     mod pruning;
     mod restored;
+    mod unreached;
 }
 
 #[path = "."]
@@ -44,4 +45,5 @@ mod postgres {
     mod planted;
     mod pruning;
     mod restored;
+    mod unreached;
 }
