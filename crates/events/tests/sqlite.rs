@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use meshwork_events::inbox::sqlite::{self as inbox, Inbox};
 use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
 use meshwork_events::outbox::{NewEvent, PARTITIONS};
-use meshwork_events::testing::{conformance, event};
+use meshwork_events::testing::{conformance, event, lane, publish, read_all, tail};
 use meshwork_events::{
-    Consumer, ConsumerState, Envelope, EventBus, HandleError, Handler, Relay, SqliteBus, StoreSource,
+    Bus as _, Consumer, ConsumerState, Envelope, HandleError, Handler, Lane, Relay, Resume, SqliteBus, StoreSource,
 };
 use meshwork_eventstore::testing::command;
 use meshwork_eventstore::{EventStore, Expected, SqliteEventStore};
@@ -27,12 +27,12 @@ async fn conforms() {
     conformance(SqliteBus::open(folder.path()).await.unwrap()).await;
 }
 
-/// Makes all messages of the bus so old that only consumers can keep them.
-async fn age(folder: &std::path::Path) {
+/// Changes the bus's file, as time would.
+async fn age(folder: &std::path::Path, sql: &'static str) {
     let db = Sqlite::open(&folder.join("bus.db"), &[]).await.unwrap();
-    db.write_once::<_, Error, _>(|connection| {
+    db.write_once::<_, Error, _>(move |connection| {
         Box::pin(async move {
-            sqlx::query("UPDATE messages SET stored_at = 0").execute(connection).await?;
+            sqlx::query(sql).execute(connection).await?;
             Ok(())
         })
     })
@@ -40,56 +40,117 @@ async fn age(folder: &std::path::Path) {
     .unwrap();
 }
 
+/// Publishes so often that the bus sweeps this lane once.
+async fn publish_more(bus: &SqliteBus, lane: &Lane, from: i64) {
+    for n in from..from + 64 {
+        publish(bus, lane, vec![event("a", n, n, 0)]).await;
+    }
+}
+
+fn versions(events: &[Envelope]) -> Vec<i64> {
+    events.iter().map(|event| event.version).collect()
+}
+
+/// Acknowledges what a consumer is handed over first.
+async fn handle(bus: &SqliteBus, consumer: &str, lane: &Lane, count: usize) {
+    let mut subscription = bus.subscribe(consumer, lane, Resume::AsAcknowledged).await.unwrap();
+    let deliveries = subscription.next(count).await.unwrap().deliveries;
+    assert_eq!(deliveries.len(), count);
+    subscription.done_through(deliveries[count - 1].place).await.unwrap();
+}
+
 #[tokio::test]
 async fn e7_old_messages_go_once_every_consumer_has_acknowledged_them() {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(folder.path()).await.unwrap();
-    for consumer in ["fast", "slow"] {
-        bus.register(consumer, "swept").await.unwrap();
-    }
+    let lane = lane("swept", 3);
     let events: Vec<_> = (1..=10).map(|n| event("a", n, n, 0)).collect();
-    bus.publish("swept", 3, None, events.clone()).await.unwrap();
-    bus.acknowledge("fast", "swept", events[9].position).await.unwrap();
-    age(folder.path()).await;
-    // Other partitions' publications bring the sweep round to this one.
-    let publish_more = async |from: i64| {
-        for n in from..from + 64 {
-            let tail = bus.tail("swept", 3).await.unwrap().map(|tail| tail.position);
-            bus.publish("swept", 3, tail, vec![event("a", n, n, 0)]).await.unwrap();
-        }
-    };
-    publish_more(11).await;
-    let slow = bus.fetch("slow", "swept", 3, 100).await.unwrap();
-    assert_eq!(slow[..10], events, "what a consumer hasn't seen stays");
-    bus.acknowledge("slow", "swept", events[4].position).await.unwrap();
-    publish_more(75).await;
-    assert_eq!(bus.fetch("late", "swept", 3, 1).await.unwrap(), events[5..6]);
+    publish(bus.as_ref(), &lane, events).await;
+    handle(&bus, "fast", &lane, 10).await;
+    handle(&bus, "slow", &lane, 2).await;
+    age(folder.path(), "UPDATE messages SET stored_at = 0").await;
+    publish_more(&bus, &lane, 11).await;
+    let left = versions(&read_all(bus.as_ref(), &lane).await);
+    assert_eq!(left[..8], (3..=10).collect::<Vec<_>>(), "what a consumer hasn't handled stays");
+    handle(&bus, "slow", &lane, 3).await;
+    publish_more(&bus, &lane, 75).await;
+    assert_eq!(read_all(bus.as_ref(), &lane).await[0].version, 6);
+}
+
+#[tokio::test]
+async fn e7_a_consumer_that_is_retired_keeps_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    let lane = lane("retired", 3);
+    publish(bus.as_ref(), &lane, (1..=10).map(|n| event("a", n, n, 0)).collect()).await;
+    handle(&bus, "retired", &lane, 2).await;
+    age(folder.path(), "UPDATE messages SET stored_at = 0").await;
+    publish_more(&bus, &lane, 11).await;
+    assert_eq!(read_all(bus.as_ref(), &lane).await[0].version, 3);
+    age(folder.path(), "UPDATE subscriptions SET seen_at = unixepoch() - 29 * 86400").await;
+    publish_more(&bus, &lane, 75).await;
+    assert!(read_all(bus.as_ref(), &lane).await[0].version > 10);
 }
 
 #[tokio::test]
 async fn e7_old_messages_of_a_stream_without_consumers_go_too() {
     let folder = tempfile::tempdir().unwrap();
     let bus = SqliteBus::open(folder.path()).await.unwrap();
-    let publish = async |from: i64, to: i64| {
-        for n in from..=to {
-            let tail = bus.tail("nobody's", 3).await.unwrap().map(|tail| tail.position);
-            bus.publish("nobody's", 3, tail, vec![event("a", n, n, 0)]).await.unwrap();
-        }
-    };
-    publish(1, 10).await;
-    // Whoever is registered for another stream keeps nothing of this one.
-    bus.register("reader", "another").await.unwrap();
-    age(folder.path()).await;
-    publish(11, 74).await;
-    let left = bus.fetch("late", "nobody's", 3, 100).await.unwrap();
-    assert_eq!(left.iter().map(|event| event.version).collect::<Vec<_>>(), (11..=74).collect::<Vec<_>>());
+    let lane = lane("nobodys", 3);
+    publish(bus.as_ref(), &lane, (1..=10).map(|n| event("a", n, n, 0)).collect()).await;
+    // Whoever handles another stream keeps nothing of this one.
+    bus.subscribe("reader", &self::lane("another", 3), Resume::FromStart).await.unwrap();
+    age(folder.path(), "UPDATE messages SET stored_at = 0").await;
+    publish_more(&bus, &lane, 11).await;
+    assert!(read_all(bus.as_ref(), &lane).await[0].version > 10);
     // The tail stays however old it is: the relay goes on from there.
-    age(folder.path()).await;
-    publish(75, 75).await;
-    age(folder.path()).await;
-    publish(76, 150).await;
-    assert!(bus.fetch("late", "nobody's", 3, 1).await.unwrap()[0].version > 75);
-    assert_eq!(bus.tail("nobody's", 3).await.unwrap().unwrap().version, 150);
+    age(folder.path(), "UPDATE messages SET stored_at = 0").await;
+    publish_more(&bus, &lane, 75).await;
+    assert!(read_all(bus.as_ref(), &lane).await[0].version >= 74);
+    assert_eq!(tail(bus.as_ref(), &lane).await.unwrap().version, 138);
+}
+
+/// A release before this one kept parked events on the bus.
+#[tokio::test]
+async fn what_the_release_before_has_parked_is_handed_over_once_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    let lane = lane("handed-over", 3);
+    let parked = "INSERT INTO parked (consumer, stream, partition, n, i, id, source, type, subject, version, time, data, reason, parked_at) \
+                  VALUES ('reader', 'handed-over', 3, 1, 0, 'a:1', 'tests', 'happened', 'a', 1, 0, x'01', 'planted', 0)";
+    age(folder.path(), parked).await;
+    publish(bus.as_ref(), &lane, vec![event("a", 2, 2, 0)]).await;
+    let mut subscription = bus.subscribe("reader", &lane, Resume::FromStart).await.unwrap();
+    let first = subscription.next(10).await.unwrap().deliveries;
+    assert_eq!((first.len(), first[0].event.version), (1, 1));
+    subscription.done_through(first[0].place).await.unwrap();
+    let second = subscription.next(10).await.unwrap().deliveries;
+    assert_eq!((second.len(), second[0].event.version), (1, 2));
+    subscription.done_through(second[0].place).await.unwrap();
+    drop(subscription);
+    let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
+    assert_eq!(subscription.next(10).await.unwrap().deliveries, []);
+}
+
+/// Who was killed before it was done, again and again, is told so: it may be the event that kills.
+#[tokio::test]
+async fn an_event_that_ends_each_process_is_known_by_its_attempts() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    let lane = lane("deadly", 3);
+    for idle in 0..3 {
+        let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
+        assert_eq!(subscription.next(10).await.unwrap().deliveries, [], "{idle}");
+    }
+    publish(bus.as_ref(), &lane, vec![event("a", 1, 1, 0), event("a", 2, 2, 0)]).await;
+    for attempt in 1..=4 {
+        let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
+        assert_eq!(subscription.next(1).await.unwrap().deliveries[0].attempt, attempt);
+    }
+    let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
+    let first = subscription.next(1).await.unwrap().deliveries;
+    subscription.done_through(first[0].place).await.unwrap();
+    assert_eq!(subscription.next(1).await.unwrap().deliveries[0].attempt, 1);
 }
 
 #[tokio::test]
@@ -209,7 +270,7 @@ async fn happen(shop: &Shop, subject: &str, version: i64) {
 async fn published(bus: &SqliteBus, stream: &str) -> Vec<Envelope> {
     let mut events = Vec::new();
     for partition in 0..PARTITIONS {
-        events.extend(bus.fetch("auditor", stream, partition, usize::MAX).await.unwrap());
+        events.extend(read_all(bus, &lane(stream, partition)).await);
     }
     events
 }
@@ -284,7 +345,7 @@ async fn a_relay_stops_when_the_bus_holds_what_its_store_does_not() {
     let partition = meshwork_eventstore::partition_of("orders/one", PARTITIONS);
     let mut stranger = event("orders/one", 9, 1, 0);
     stranger.position.partition = partition;
-    bus.publish("orders", partition, None, vec![stranger]).await.unwrap();
+    publish(bus.as_ref(), &lane("orders", partition), vec![stranger]).await;
     let mut running = Running::new();
     running.relay(Relay::new(Arc::new(StoreSource::new(store.clone(), "orders", |_| true)), bus.clone(), "orders"));
     // Another partition goes on, and shows that the relay has been at work.
@@ -293,7 +354,7 @@ async fn a_relay_stops_when_the_bus_holds_what_its_store_does_not() {
     store.append(command(&other.unwrap(), Expected::NoStream, "b", 1)).await.unwrap();
     eventually("the other partition's event", async || published(&bus, "orders").await.len() == 2).await;
     running.stop().await;
-    assert_eq!(bus.tail("orders", partition).await.unwrap().unwrap().version, 9);
+    assert_eq!(tail(bus.as_ref(), &lane("orders", partition)).await.unwrap().version, 9);
 }
 
 #[tokio::test]

@@ -132,6 +132,10 @@ impl Outbox {
 
 #[async_trait]
 impl Source for Outbox {
+    fn name(&self) -> &str {
+        self.source
+    }
+
     fn partitions(&self) -> u16 {
         PARTITIONS
     }
@@ -145,7 +149,7 @@ impl Source for Outbox {
         let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
         let events = self.envelopes(&rows)?;
         let seen = events.last().map(|event| event.position.n);
-        Ok(SourceBatch { seen, events })
+        Ok(SourceBatch { seen, events, ..SourceBatch::default() })
     }
 
     fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {

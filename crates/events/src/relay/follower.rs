@@ -206,7 +206,7 @@ impl Follower<'_> {
     /// Queues an event behind what is parked of its aggregate; returns whether it had to be.
     async fn is_queued(&self, blocked: &mut Blocked, event: &Envelope) -> Result<bool, String> {
         let Some(parking) = self.parking else { return Ok(false) };
-        if !blocked.get(&event.subject).is_some_and(|from| event.position.n >= *from) {
+        if blocked.get(&event.subject).is_none_or(|from| event.position.n < *from) {
             return Ok(false);
         }
         let queued = parking.queue(event).await.map_err(sentence)?;

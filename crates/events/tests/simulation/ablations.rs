@@ -48,6 +48,11 @@ fn a_relay_that_skips_holes_is_caught() {
 }
 
 #[test]
+fn a_bus_without_a_fence_is_caught() {
+    is_caught(Variant::Unfenced);
+}
+
+#[test]
 fn an_insert_that_goes_on_behind_a_refused_commit_is_caught() {
     // With tombstones the positions stay dense, but what was told as not made is.
     is_caught(Variant::Unordered);

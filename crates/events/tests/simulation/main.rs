@@ -78,6 +78,7 @@ fn no_schedule_breaks_a_rule() {
         panic!("MESHWORK_TEST_SEED={seed} breaks: {violations:#?}");
     }
     let Counts { failovers, lost_acks, late_writes, collisions, together, cut, .. } = counts;
+    let Counts { lost_acks_of_bus, lost_ends, lost_middles, .. } = counts;
     for (what, met) in [
         ("failovers", failovers),
         ("lost acknowledgements", lost_acks),
@@ -85,6 +86,9 @@ fn no_schedule_breaks_a_rule() {
         ("collisions", collisions),
         ("inserts of several commits", together),
         ("inserts that a failover cuts", cut),
+        ("lost acknowledgements of the bus", lost_acks_of_bus),
+        ("lost ends of the bus", lost_ends),
+        ("lost middles of the bus", lost_middles),
     ] {
         assert!(met > 0, "the schedules met no {what}");
     }

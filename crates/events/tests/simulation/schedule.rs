@@ -38,6 +38,8 @@ pub(crate) enum Variant {
     /// What is inserted together goes on behind a commit that is refused.
     Unordered,
     UnorderedWithoutTombstones,
+    /// The bus takes what a relay publishes though another has published meanwhile.
+    Unfenced,
 }
 
 impl Variant {
@@ -85,6 +87,11 @@ pub(crate) struct Counts {
     /// Of which a failover has kept a part.
     pub(crate) cut: u64,
     pub(crate) tombstones: u64,
+    /// Answers of the bus that were lost.
+    pub(crate) lost_acks_of_bus: u64,
+    /// How often the bus has lost its last events, and others.
+    pub(crate) lost_ends: u64,
+    pub(crate) lost_middles: u64,
 }
 
 impl Counts {
@@ -99,6 +106,9 @@ impl Counts {
         self.together += other.together;
         self.cut += other.cut;
         self.tombstones += other.tombstones;
+        self.lost_acks_of_bus += other.lost_acks_of_bus;
+        self.lost_ends += other.lost_ends;
+        self.lost_middles += other.lost_middles;
     }
 }
 
@@ -107,7 +117,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} schedules, {} commits: {} failovers, {} inserts rolled back, {} lost acknowledgements, {} late writes, \
-             {} collisions, {} inserts of several commits and {} more cut by a failover, {} tombstones",
+             {} collisions, {} inserts of several commits and {} more cut by a failover, {} tombstones; of the bus, {} lost acknowledgements, {} lost ends and {} lost middles",
             self.schedules,
             self.commits,
             self.failovers,
@@ -117,7 +127,10 @@ impl fmt::Display for Counts {
             self.collisions,
             self.together,
             self.cut,
-            self.tombstones
+            self.tombstones,
+            self.lost_acks_of_bus,
+            self.lost_ends,
+            self.lost_middles
         )
     }
 }
@@ -144,8 +157,8 @@ async fn schedule(variant: Variant, seed: u64, embedded: bool) -> (Counts, Vec<S
     let cluster = Cluster::new(seed);
     let folder = embedded.then(|| tempfile::tempdir().unwrap());
     let bus: Arc<dyn Published> = match &folder {
-        Some(folder) => Arc::new(Embedded::open(folder.path(), STREAM).await),
-        None => Arc::new(MemoryBus::new()),
+        Some(folder) => Arc::new(Embedded::open(folder.path()).await),
+        None => Arc::new(MemoryBus::new(cluster.clone(), variant != Variant::Unfenced)),
     };
     let failing = tokio::spawn(cluster.clone().fail_over());
     let shutdown = CancellationToken::new();

@@ -98,6 +98,11 @@ impl Cluster {
         self.state.lock().unwrap().counts.clone()
     }
 
+    /// Counts what was met elsewhere.
+    pub(crate) fn count(&self, counted: impl FnOnce(&mut Counts)) {
+        counted(&mut self.state.lock().unwrap().counts);
+    }
+
     pub(crate) fn committed(&self) -> Vec<Commit> {
         self.state.lock().unwrap().committed.clone()
     }

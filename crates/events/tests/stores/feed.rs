@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::{Envelope, EventBus as _, Position, SqliteBus};
+use meshwork_events::testing::{lane, publish, read_all, tail};
+use meshwork_events::{Context, Envelope, Position, SqliteBus};
 use meshwork_eventstore::partition_of;
 use meshwork_sql::Sqlite;
 use tempfile::TempDir;
@@ -23,10 +24,12 @@ pub(crate) fn envelope(subject: &str, version: i64, n: i64) -> Envelope {
         id: Envelope::id_of(subject, version),
         source: "shop".to_owned(),
         event_type: "happened".to_owned(),
+        schema_version: 1,
         subject: subject.to_owned(),
         version,
         position: Position { partition: partition_of(subject, PARTITIONS), n, index: 0 },
         time: OffsetDateTime::UNIX_EPOCH + time::Duration::microseconds(1_234_567),
+        context: Context::default(),
         data: format!("{subject} at {version}").into(),
     }
 }
@@ -50,10 +53,10 @@ impl Feed {
 
     /// Publishes an event behind the others of its partition.
     pub(crate) async fn publish(&self, subject: &str, version: i64) -> Envelope {
-        let partition = partition_of(subject, PARTITIONS);
-        let tail = self.bus.tail(STREAM, partition).await.unwrap().map(|tail| tail.position);
-        let event = envelope(subject, version, tail.map_or(1, |tail| tail.n + 1));
-        self.bus.publish(STREAM, partition, tail, vec![event.clone()]).await.unwrap();
+        let lane = lane(STREAM, partition_of(subject, PARTITIONS));
+        let tail = tail(self.bus.as_ref(), &lane).await;
+        let event = envelope(subject, version, tail.map_or(1, |tail| tail.position.n + 1));
+        publish(self.bus.as_ref(), &lane, vec![event.clone()]).await;
         event
     }
 
@@ -68,7 +71,7 @@ impl Feed {
     pub(crate) async fn all(&self) -> Vec<Envelope> {
         let mut events = Vec::new();
         for partition in 0..PARTITIONS {
-            events.extend(self.bus.fetch("auditor", STREAM, partition, usize::MAX).await.unwrap());
+            events.extend(read_all(self.bus.as_ref(), &lane(STREAM, partition)).await);
         }
         events
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshwork_events::testing::{lane, tail};
 use meshwork_events::outbox::{NewEvent, PARTITIONS};
 use meshwork_events::{EventBus as _, Relay};
 use meshwork_sql::Error;
@@ -101,7 +102,7 @@ async fn e1_an_outbox_that_was_set_back_goes_on_behind_the_bus() {
     let expected = [(old.as_str(), 6), (unrelayed.as_str(), 1), (new.as_str(), 2)];
     each_once_in_order(&ledger.applied().await, &expected).unwrap();
     // Six of before, and once behind them the three that the copy was given.
-    eventually("the tail", async || feed.bus.tail(STREAM, 1).await.unwrap().unwrap().position.n == 9).await;
+    eventually("the tail", async || tail(feed.bus.as_ref(), &lane(STREAM, 1)).await.unwrap().position.n == 9).await;
     assert_eq!(feed.all().await.len(), 9);
     assert!(usize::from(PARTITIONS) > 1);
     consuming.stop().await;
