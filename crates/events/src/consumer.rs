@@ -166,7 +166,8 @@ impl Consumer {
             if shutdown.is_cancelled() || !worked.beside(self.take(&delivery, shutdown)).await? {
                 return Ok(false);
             }
-            let position = worked.done.map_or(delivery.event.position, |(position, _)| position.max(delivery.event.position));
+            let position =
+                worked.done.map_or(delivery.event.position, |(position, _)| position.max(delivery.event.position));
             worked.done = Some((position, delivery.place));
             self.progress.reached(worked.lane.partition, delivery.event.time);
             if delivery.attempt > 1 {
@@ -213,7 +214,9 @@ impl Consumer {
                         return Ok(true);
                     }
                     // It waits, and so does everything behind it: nothing is lost.
-                    Err(error) => tracing::warn!(consumer = self.name, event = event.id, %error, "an event can't be parked"),
+                    Err(error) => {
+                        tracing::warn!(consumer = self.name, event = event.id, %error, "an event can't be parked")
+                    }
                 }
             }
             tracing::warn!(consumer = self.name, event = event.id, attempt, reason, "an event is tried again");

@@ -85,7 +85,7 @@ impl Deliverer {
     /// When it can't be parked.
     pub async fn deliver(&self, stream: &str, event: &Envelope, asks: Asks) -> Result<Delivered, Error> {
         for _ in 0..ROUNDS {
-            match self.handler.handle(event).await {
+            match self.hand_over(event).await {
                 Ok(()) => return Ok(Delivered::Done),
                 Err(HandleError::Retry(reason)) => return Ok(Delivered::Later(reason)),
                 Err(HandleError::Poison(reason)) => return self.park(stream, event, reason).await,
@@ -102,6 +102,11 @@ impl Deliverer {
             }
         }
         Ok(Delivered::Later(format!("{} changes its place each time it is looked at", event.id)))
+    }
+
+    /// What the handler writes is caused by the event.
+    async fn hand_over(&self, event: &Envelope) -> Result<(), HandleError> {
+        event.caused().scope(self.handler.handle(event)).await
     }
 
     async fn park(&self, stream: &str, event: &Envelope, reason: String) -> Result<Delivered, Error> {
@@ -129,7 +134,7 @@ impl Deliverer {
                 if fetched.version >= event.version || fetched.version != done + 1 {
                     break;
                 }
-                match self.handler.handle(&fetched).await {
+                match self.hand_over(&fetched).await {
                     Ok(()) => done = fetched.version,
                     Err(HandleError::Retry(reason)) => return Ok(Filled::Later(reason)),
                     Err(HandleError::Poison(reason)) => {

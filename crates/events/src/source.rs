@@ -166,7 +166,11 @@ impl Source for StoreSource {
         let commits = self.store.read_partition(partition, n - 1, limit).await.map_err(|error| error.to_string())?;
         let seen = commits.last().map(|commit| commit.position.n);
         let damaged = commits.iter().filter_map(|commit| Some(damaged(commit, commit.damage.as_ref()?))).collect();
-        Ok(SourceBatch { events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(), damaged, seen })
+        Ok(SourceBatch {
+            events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(),
+            damaged,
+            seen,
+        })
     }
 
     async fn read_now(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {

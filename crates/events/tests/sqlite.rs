@@ -258,7 +258,13 @@ async fn shop() -> Shop {
 
 async fn happen(shop: &Shop, subject: &str, version: i64) {
     let outbox = shop.outbox.clone();
-    let event = NewEvent { event_type: "happened", subject: subject.to_owned(), version, data: vec![1, 2, 3] };
+    let event = NewEvent {
+        event_type: "happened",
+        schema_version: 1,
+        subject: subject.to_owned(),
+        version,
+        data: vec![1, 2, 3],
+    };
     shop.db
         .write_once::<(), Error, _>(move |connection| {
             Box::pin(async move { outbox.append(connection, OffsetDateTime::UNIX_EPOCH, &[event]).await })

@@ -5,6 +5,9 @@ use time::OffsetDateTime;
 
 use crate::Context;
 
+/// The name of a damaged commit's stream, when that can't be read either.
+pub const UNREADABLE_STREAM: &str = "an unreadable stream";
+
 /// An event to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {

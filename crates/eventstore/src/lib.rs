@@ -34,7 +34,7 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
 pub use context::{Context, MAX_CONTEXT_FIELD_BYTES};
-pub use event::{Commit, Damage, NewEvent, Position, StoredEvent};
+pub use event::{Commit, Damage, NewEvent, Position, StoredEvent, UNREADABLE_STREAM};
 pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};

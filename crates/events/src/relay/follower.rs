@@ -156,7 +156,9 @@ impl Follower<'_> {
     /// When the oldest events happened that are worth being published again.
     fn oldest(&self) -> OffsetDateTime {
         let retention = self.bus.retention().saturating_sub(NEARLY_AGED);
-        OffsetDateTime::now_utc().checked_sub(time::Duration::try_from(retention).unwrap_or(time::Duration::MAX)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        OffsetDateTime::now_utc()
+            .checked_sub(time::Duration::try_from(retention).unwrap_or(time::Duration::MAX))
+            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
     /// Publishes what a batch brings; returns false when the lane must be opened anew.

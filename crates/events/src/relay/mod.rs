@@ -22,7 +22,7 @@ use crate::bus::{Bus, Lane};
 use crate::deliverer::Deliverer;
 use crate::redrive::Redriver;
 use crate::state::ConsumerState;
-use crate::{Progress, Source, StreamReader};
+use crate::{Progress, Source};
 
 /// How long a relay waits at most that another one has overtaken.
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,11 +55,11 @@ impl Relay {
         Self { checkpoint: Some(state), ..self }
     }
 
-    /// Parks in `state` the aggregates of which an event can't be read or published, and publishes them once `history` can
-    /// read them. Without it, such an event stops its partition.
+    /// Parks in `state` the aggregates of which an event can't be read or published (E2), and publishes them once it can be.
+    /// Without it, such an event stops its partition.
     #[must_use]
-    pub fn parking(self, state: Arc<dyn ConsumerState>, history: Arc<dyn StreamReader>) -> Self {
-        let republish = Republish { bus: self.bus.clone(), stream: self.stream, history };
+    pub fn parking(self, state: Arc<dyn ConsumerState>) -> Self {
+        let republish = Republish { source: self.source.clone(), bus: self.bus.clone(), stream: self.stream };
         let redriver = Redriver(Arc::new(Deliverer::new(Arc::new(republish), state.clone(), None)));
         Self { parking: Some(Parking::new(state, self.stream)), redriver: Some(redriver), ..self }
     }
@@ -87,7 +87,12 @@ impl Relay {
         let lanes = self.bus.lanes(self.stream);
         let partitions = self.source.partitions();
         if usize::from(partitions) > lanes.len() {
-            tracing::error!(stream = self.stream, partitions, lanes = lanes.len(), "the source has more partitions than the bus");
+            tracing::error!(
+                stream = self.stream,
+                partitions,
+                lanes = lanes.len(),
+                "the source has more partitions than the bus"
+            );
             return;
         }
         let lanes = lanes.iter().filter(|lane| lane.partition < partitions);

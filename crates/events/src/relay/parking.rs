@@ -5,19 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_eventstore::Context;
+use meshwork_eventstore::{Context, UNREADABLE_STREAM};
 use meshwork_sql::Error;
 
+use super::reading::read;
 use crate::bus::{Bus, BusError};
 use crate::handler::{HandleError, Handler};
 use crate::source::Damaged;
 use crate::state::ConsumerState;
-use crate::{Envelope, Position, StreamReader};
+use crate::{Envelope, Position, Source};
 
 /// The type of what stands for events that can't be read.
 const UNREADABLE: &str = "unreadable";
-/// How many events of an aggregate are read at once.
-const PAGE: usize = 256;
 /// How many parked aggregates are learnt of at once.
 const AGGREGATES: usize = 1_024;
 
@@ -49,9 +48,9 @@ impl Parking {
 
     /// Parks an aggregate from a commit on that can't be read.
     pub(super) async fn park_damaged(&self, source: &str, partition: u16, damaged: &Damaged) -> Result<(), Error> {
-        let Damaged { subject, n, version, time, problem } = damaged;
-        // Where the version can't be read either, all of the aggregate is published again.
-        let version = version.unwrap_or(1);
+        let Damaged { subject, n, version, time, .. } = damaged;
+        // Where not even the aggregate can be read, each commit has a letter of its own.
+        let version = version.unwrap_or(if subject == UNREADABLE_STREAM { *n } else { 1 });
         let event = Envelope {
             id: Envelope::id_of(subject, version),
             source: source.to_owned(),
@@ -64,7 +63,7 @@ impl Parking {
             context: Context::default(),
             data: Bytes::new(),
         };
-        self.park(&event, &format!("the commit at {n} of partition {partition} can't be read: {problem}")).await
+        self.park(&event, &unreadable(partition, damaged)).await
     }
 
     /// Parks an aggregate from an event on that can't be published.
@@ -88,25 +87,31 @@ impl Parking {
 
 /// Publishes what was parked beside its lane, which has passed it.
 pub(super) struct Republish {
+    pub(super) source: Arc<dyn Source>,
     pub(super) bus: Arc<dyn Bus>,
     pub(super) stream: &'static str,
-    pub(super) history: Arc<dyn StreamReader>,
+}
+
+impl Republish {
+    /// The events of a commit that could not be read when it was met.
+    async fn read(&self, Position { partition, n, .. }: Position) -> Result<Vec<Envelope>, HandleError> {
+        let batch = read(self.source.as_ref(), partition, n, 1).await.map_err(HandleError::Retry)?;
+        if let Some(damaged) = batch.damaged.iter().find(|damaged| damaged.n == n) {
+            return Err(HandleError::Poison(unreadable(partition, damaged)));
+        }
+        Ok(batch.events.into_iter().filter(|event| event.position.n == n).collect())
+    }
+}
+
+fn unreadable(partition: u16, Damaged { n, problem, .. }: &Damaged) -> String {
+    format!("the commit at {n} of partition {partition} can't be read: {problem}")
 }
 
 #[async_trait]
 impl Handler for Republish {
     async fn handle(&self, event: &Envelope) -> Result<(), HandleError> {
-        let events = if event.event_type == UNREADABLE {
-            let read = self.history.read_stream(&event.subject, event.version - 1, PAGE).await;
-            let mut events = read.map_err(HandleError::Poison)?;
-            if events.iter().any(|read| read.position.n == event.position.n) {
-                // Those behind it are parked too.
-                events.retain(|read| read.position.n <= event.position.n);
-            }
-            events
-        } else {
-            vec![event.clone()]
-        };
+        let events =
+            if event.event_type == UNREADABLE { self.read(event.position).await? } else { vec![event.clone()] };
         let lanes = self.bus.lanes(self.stream);
         let lane = lanes.iter().find(|lane| lane.partition == event.position.partition);
         let lane = lane.ok_or_else(|| HandleError::Poison(format!("{} has no such partition", self.stream)))?;

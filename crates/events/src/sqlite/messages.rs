@@ -33,7 +33,12 @@ fn rows(limit: usize) -> i64 {
 }
 
 /// A lane's messages behind (`n`, `i`), in order.
-pub(super) async fn behind(db: &SqlitePool, lane: &Lane, at: (i64, i64), limit: usize) -> Result<Vec<Envelope>, BusError> {
+pub(super) async fn behind(
+    db: &SqlitePool,
+    lane: &Lane,
+    at: (i64, i64),
+    limit: usize,
+) -> Result<Vec<Envelope>, BusError> {
     let sql = format!(
         "SELECT {COLUMNS} FROM messages WHERE stream = ? AND partition = ? AND (n, i) > (?, ?) ORDER BY n, i LIMIT ?"
     );
@@ -75,9 +80,8 @@ pub(super) async fn parked(
 
 /// A lane's last message.
 pub(super) async fn tail(db: &SqlitePool, lane: &Lane) -> Result<Option<Envelope>, BusError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1");
     let query = sqlx::query(AssertSqlSafe(sql)).bind(&lane.stream).bind(lane.partition);
     let found = bounded(query.fetch_optional(db)).await?;
     Ok(found.as_ref().map(envelope).transpose().map_err(meshwork_sql::Error::from)?)

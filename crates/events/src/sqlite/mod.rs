@@ -159,7 +159,10 @@ impl Bus for SqliteBus {
     async fn subscribe(&self, consumer: &str, lane: &Lane, resume: Resume) -> Result<Box<dyn Subscription>, BusError> {
         let path = self.folder.join("lanes").join(format!("{consumer}.{lane}.lock"));
         let lock = lock::LaneLock::new(&path).map_err(|error| {
-            BusError::Unavailable(format!("{} can't be opened, look whether it can be written: {error}", path.display()))
+            BusError::Unavailable(format!(
+                "{} can't be opened, look whether it can be written: {error}",
+                path.display()
+            ))
         })?;
         let subscribed =
             subscription::Subscribed::open(self.log.clone(), consumer.to_owned(), lane.clone(), resume, lock).await?;

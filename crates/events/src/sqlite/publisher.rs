@@ -107,11 +107,12 @@ fn too_large(event: &Envelope) -> Option<BusError> {
 }
 
 async fn tail_of(connection: &mut SqliteConnection, lane: &Lane) -> Result<Option<Position>, sqlx::Error> {
-    let row = sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
-        .bind(&lane.stream)
-        .bind(lane.partition)
-        .fetch_optional(connection)
-        .await?;
+    let row =
+        sqlx::query("SELECT n, i FROM messages WHERE stream = ? AND partition = ? ORDER BY n DESC, i DESC LIMIT 1")
+            .bind(&lane.stream)
+            .bind(lane.partition)
+            .fetch_optional(connection)
+            .await?;
     let position = |row: sqlx::sqlite::SqliteRow| {
         Ok(Position { partition: lane.partition, n: row.try_get(0)?, index: row.try_get(1)? })
     };

@@ -49,7 +49,8 @@ impl Reading {
             }
         }
         if self.scope != Scope::Published && events.len() < max {
-            let repaired = messages::repaired(self.log.db.reader(), &self.lane, self.repaired, max - events.len()).await?;
+            let repaired =
+                messages::repaired(self.log.db.reader(), &self.lane, self.repaired, max - events.len()).await?;
             self.repaired = repaired.last().map_or(self.repaired, |(seq, _)| *seq);
             events.extend(repaired.into_iter().map(|(_, event)| event));
         }

@@ -193,13 +193,12 @@ async fn letters_of_the_release_before_are_taken_over() {
     ledger.poison("things/one", 1);
     let (running, redriver) = consume(&feed, &ledger, None);
     ledger.have_parked(3).await;
-    // They were tried at the start.
-    eventually("a try", async || ledger.state.first_of("things/one").await.unwrap().unwrap().attempts == 2).await;
     running.stop().await;
     let letters = ledger.state.list(None, None, 10).await.unwrap();
     let mut reasons: Vec<_> = letters.iter().map(|it| (it.event.version, it.reason.as_str())).collect();
     reasons.sort_unstable();
-    assert_eq!(reasons, [(1, "planted"), (2, "of old"), (3, "an earlier event of this aggregate is parked")]);
+    let behind = "an earlier event of this aggregate is parked";
+    assert_eq!(reasons, [(1, "planted"), (2, behind), (3, behind)]);
     let old = envelope("things/one", 1, 1);
     assert!(letters.iter().any(|letter| letter.event == old));
     let row = sqlx::query("SELECT count(*) FROM parked").fetch_one(bus.reader()).await.unwrap();

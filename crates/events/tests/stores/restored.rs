@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use meshwork_events::testing::{lane, tail};
+use meshwork_events::Relay;
 use meshwork_events::outbox::{NewEvent, PARTITIONS};
-use meshwork_events::{EventBus as _, Relay};
+use meshwork_events::testing::{lane, tail};
 use meshwork_sql::Error;
 use time::OffsetDateTime;
 
@@ -47,7 +47,13 @@ async fn e1_a_consumer_that_was_set_back_applies_again_what_came_since() {
 }
 
 async fn happen(db: &Database, outbox: &Outbox, subject: &str, version: i64) {
-    let event = NewEvent { event_type: "happened", subject: subject.to_owned(), version, data: vec![1, 2, 3] };
+    let event = NewEvent {
+        event_type: "happened",
+        schema_version: 1,
+        subject: subject.to_owned(),
+        version,
+        data: vec![1, 2, 3],
+    };
     let done = db.write((outbox.clone(), event), |connection, (outbox, event)| {
         Box::pin(async move {
             outbox.append(connection, OffsetDateTime::UNIX_EPOCH, std::slice::from_ref(event)).await?;

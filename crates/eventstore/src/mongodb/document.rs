@@ -26,7 +26,7 @@ use time::OffsetDateTime;
 
 use meshwork_sql::{from_micros, to_micros};
 
-use crate::{Commit, Context, Damage, Position, StoredEvent, first_version};
+use crate::{Commit, Context, Damage, Position, StoredEvent, UNREADABLE_STREAM, first_version};
 
 /// Below it, a double tells every whole number exactly.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
@@ -125,7 +125,7 @@ pub(super) fn decode(document: &RawDocument, partition: u16) -> Commit {
             let stream = document.get_str("s").ok();
             // The version of a tombstone is its position.
             let first_version = stream.filter(|stream| !stream.is_empty()).and_then(|_| document.get_i64("v").ok());
-            commit.stream = stream.unwrap_or("an unreadable stream").to_owned();
+            commit.stream = stream.unwrap_or(UNREADABLE_STREAM).to_owned();
             commit.command_id = document.get_str("cid").unwrap_or_default().to_owned();
             commit.damage = Some(Damage { problem, first_version });
             commit

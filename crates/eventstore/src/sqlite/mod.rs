@@ -17,7 +17,7 @@ use crate::event::missing_version;
 use crate::store::{check, stored_time};
 use crate::{
     Append, AppendError, Appended, Beats, Commit, Context, Damage, EventStore, Expected, Position, Pulse, StoreError,
-    StoredEvent, partition_of,
+    StoredEvent, UNREADABLE_STREAM, partition_of,
 };
 
 static EVENTS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -317,7 +317,7 @@ fn head(row: &SqliteRow, position: Position) -> Commit {
     };
     let stream = row.try_get("stream").unwrap_or_else(|error| {
         note(error.to_string());
-        "an unreadable stream".to_owned()
+        UNREADABLE_STREAM.to_owned()
     });
     let command_id = row.try_get("command_id").unwrap_or_else(|error| {
         note(error.to_string());
