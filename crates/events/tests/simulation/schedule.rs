@@ -20,7 +20,7 @@ const STREAM: &str = "simulated";
 /// One schedule in so many has processes with many callers.
 const CROWDED: u64 = 20;
 /// How long everything may take to come to rest, in simulated time.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_secs(200);
 
 /// What is run: the code as it is shipped, or with something taken away that keeps it sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
