@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod certificate;
 mod gateway;
 pub mod issuer;
 pub mod mongo;
