@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod certificate;
+mod fault_proxy;
 mod gateway;
 pub mod issuer;
 pub mod mongo;
@@ -14,6 +15,7 @@ pub mod smtp;
 mod status;
 pub mod up;
 
+pub use fault_proxy::FaultProxy;
 pub use gateway::Gateway;
 pub use issuer::Issuer;
 pub use mongo::Mongo;

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::io::ErrorKind;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use meshwork_testkit::Nats;
+use meshwork_testkit::{FaultProxy, Nats};
 use serde_json::{Value, json};
 
 /// Declares a stream.
@@ -105,4 +107,22 @@ fn a_cluster_elects_another_leader_and_takes_the_lost_node_back() {
     nats.kill();
     nats.restart();
     nats.leader_of("KEPT");
+}
+
+#[tokio::test]
+async fn a_server_is_reached_through_a_proxy() {
+    let nats = Nats::start();
+    let proxy = FaultProxy::start(nats.address()).await;
+    let address = proxy.addr();
+    let greeting = tokio::task::spawn_blocking(move || {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut greeting = String::new();
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stream), &mut greeting).unwrap();
+        greeting
+    });
+    assert!(greeting.await.unwrap().starts_with("INFO "));
+    proxy.cut().await;
+    let refused = tokio::task::spawn_blocking(move || TcpStream::connect(address).unwrap_err()).await.unwrap();
+    assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
