@@ -53,7 +53,8 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
             .env("MESHWORK_TEST_BIN", binary)
             .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
             .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
-            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb);
+            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
+            .env("MESHWORK_TEST_NATS", &tools.nats);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }
