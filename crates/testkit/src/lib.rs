@@ -2,9 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod certificate;
+mod fault_proxy;
 mod gateway;
 pub mod issuer;
 pub mod mongo;
+pub mod nats;
 pub mod postgres;
 mod process;
 pub mod redis;
@@ -12,9 +15,11 @@ pub mod smtp;
 mod status;
 pub mod up;
 
+pub use fault_proxy::FaultProxy;
 pub use gateway::Gateway;
 pub use issuer::Issuer;
 pub use mongo::Mongo;
+pub use nats::Nats;
 pub use postgres::Postgres;
 pub use process::freeze;
 pub use redis::Redis;

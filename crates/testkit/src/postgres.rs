@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::sys::signal::Signal;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
+use crate::certificate::certify;
 use crate::process::{free_port, freeze, gets_ready, kill_all, signal};
 
 /// Who owns the private servers.
@@ -80,7 +80,7 @@ impl Postgres {
         let folder = tempfile::Builder::new().prefix("meshwork-postgres-").tempdir().unwrap();
         copy(&template(), &folder.path().join("data"));
         if mode.tls {
-            certify(folder.path());
+            certify_server(folder.path());
         }
         own(folder.path());
         for _ in 0..5 {
@@ -234,19 +234,13 @@ fn own(folder: &Path) {
     }
 }
 
-/// Issues a certificate for 127.0.0.1 to the server of a folder.
-fn certify(folder: &Path) {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, "An issuer for tests");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-    let certificate = params.signed_by(&key, &issuer).unwrap();
-    fs::write(folder.join(CA), issuer.pem()).unwrap();
-    fs::write(folder.join("data/tls.crt"), certificate.pem()).unwrap();
+/// Gives the server of a folder a certificate.
+fn certify_server(folder: &Path) {
+    let issued = certify();
+    fs::write(folder.join(CA), issued.issuer).unwrap();
+    fs::write(folder.join("data/tls.crt"), issued.certificate).unwrap();
     let file = folder.join("data/tls.key");
-    fs::write(&file, key.serialize_pem()).unwrap();
+    fs::write(&file, issued.key).unwrap();
     // Or the server refuses it.
     fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
 }

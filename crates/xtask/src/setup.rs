@@ -38,6 +38,13 @@ const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { p
 const FERRETDB: Tool =
     Tool { name: "ferretdb", version: "1.24.2", source: Source::Module { folder: "tests/servers/ferretdb" } };
 
+/// Carries events between services.
+const NATS: Tool = Tool {
+    name: "nats-server",
+    version: "2.15.2",
+    source: Source::Go { package: "github.com/nats-io/nats-server/v2" },
+};
+
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
 /// SQLite is compiled from C; rate limits are tested on a real Redis, read models on a real PostgreSQL.
@@ -61,6 +68,8 @@ pub struct Tools {
     pub h2spec: PathBuf,
     /// FerretDB.
     pub ferretdb: PathBuf,
+    /// `nats-server`.
+    pub nats: PathBuf,
 }
 
 impl Tools {
@@ -89,6 +98,7 @@ pub fn run() -> Result<Tools> {
         buf: folder.provide(&BUF)?,
         h2spec: folder.provide(&H2SPEC)?,
         ferretdb: folder.provide(&FERRETDB)?,
+        nats: folder.provide(&NATS)?,
     })
 }
 

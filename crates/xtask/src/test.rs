@@ -1,9 +1,11 @@
 //! The whole check that a change must pass.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::process::Process;
 use crate::setup;
@@ -17,6 +19,12 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The longest that the tests may take, their build included.
 const TEST_LIMIT: Duration = Duration::from_secs(3600);
+
+/// The contracts of events.
+const EVENTS: &str = "proto/meshwork/events";
+
+/// The contracts of events as they were proposed last, compiled: what is stored and under way was written by them.
+const EVENTS_IMAGE: &str = "proto/events.binpb";
 
 /// Runs all steps, stops at the first that fails, and prints the seconds of each.
 ///
@@ -39,8 +47,7 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     let tools = report.step("setup", setup::run)?;
     eprintln!("event stores are tested on SQLite and on {}", tools.mongodb());
     report.step("format", || cargo(&["fmt", "--all", "--check"]).limit(READ_LIMIT).run())?;
-    report
-        .step("contracts", || Process::new(&tools.buf).arg("lint").folder(&workspace.root).limit(READ_LIMIT).run())?;
+    report.step("contracts", || contracts(workspace, &tools.buf))?;
     report.step("lints", || {
         cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
     })?;
@@ -53,12 +60,37 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
             .env("MESHWORK_TEST_BIN", binary)
             .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
             .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
-            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb);
+            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
+            .env("MESHWORK_TEST_NATS", &tools.nats);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }
         tests.limit(TEST_LIMIT).run()
     })
+}
+
+/// Lints the contracts, and holds those of events against what they were.
+fn contracts(workspace: &Workspace, buf: &Path) -> Result<()> {
+    let buf = |args: &[&str]| Process::new(buf).args(args.iter().copied()).folder(&workspace.root).limit(READ_LIMIT);
+    buf(&["lint"]).run()?;
+    buf(&["breaking", "--against", EVENTS_IMAGE]).run()?;
+    let built = workspace.target.join("events.binpb");
+    buf(&["build", "--exclude-source-info", "--path", EVENTS, "--output"]).arg(&built).run()?;
+    renew(&workspace.root.join(EVENTS_IMAGE), &built)
+}
+
+/// Takes what the contracts of events have gained into their image, so that it is held to from now on.
+///
+/// # Errors
+/// When they have gained something: the image belongs to the change.
+fn renew(image: &Path, built: &Path) -> Result<()> {
+    let read = |path: &Path| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let bytes = read(built)?;
+    if read(image)? == bytes {
+        return Ok(());
+    }
+    fs::write(image, bytes).with_context(|| format!("cannot write {}", image.display()))?;
+    bail!("the contracts of events have grown, and {EVENTS_IMAGE} has been renewed: commit it with them");
 }
 
 /// The steps so far and how long each took.
@@ -114,6 +146,23 @@ mod tests {
         let error = report.step("tests", || -> Result<()> { anyhow::bail!("one is red") }).unwrap_err();
         assert_eq!(format!("{error:#}"), "the step `tests` failed: one is red");
         assert_eq!(report.steps.iter().map(|step| step.passed).collect::<Vec<_>>(), [true, false]);
+    }
+
+    #[test]
+    fn an_image_that_has_grown_is_renewed_once() {
+        let folder = std::env::temp_dir().join(format!("meshwork-contracts-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (image, built) = (folder.join("image"), folder.join("built"));
+        fs::write(&image, "old").unwrap();
+        fs::write(&built, "new").unwrap();
+        let error = renew(&image, &built).unwrap_err().to_string();
+        assert!(error.contains("commit it"), "{error}");
+        assert_eq!(fs::read_to_string(&image).unwrap(), "new");
+        renew(&image, &built).unwrap();
+        fs::remove_file(&image).unwrap();
+        let error = renew(&image, &built).unwrap_err().to_string();
+        assert!(error.starts_with("cannot read"), "an image that is gone isn't made up: {error}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]
