@@ -1,0 +1,11 @@
+//! The bus on real NATS servers.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod common;
+mod consume;
+mod foreign;
+mod publish;
+mod read;
+mod server;
+mod streams;
