@@ -127,8 +127,11 @@ impl Api {
             return Ok(());
         }
         let (major, minor) = OLDEST_SERVER;
-        Err(Failure::Lost(format!("the NATS server at {} has version {version}; {major}.{minor} is the oldest that can be \
-                                   used", self.servers)))
+        Err(Failure::Lost(format!(
+            "the NATS server at {} has version {version}; {major}.{minor} is the oldest that can be \
+                                   used",
+            self.servers
+        )))
     }
 
     /// Sends a request to JetStream, such as `STREAM.INFO.ORDERS`.

@@ -1,7 +1,7 @@
 //! The server's side of a subscription: a durable consumer of a lane, and where it goes on.
 //!
-//! Its place is moved by resetting it, which keeps it where it is known by all its instances. Acknowledgements of what was
-//! handed over before a reset are ignored for what has not been handed over again: nothing is skipped.
+//! Its place is moved by resetting it, which keeps it where it is known by all its instances. Acknowledgements of what
+//! was handed over before a reset are ignored for what has not been handed over again: nothing is skipped.
 
 use std::time::Duration;
 
@@ -68,15 +68,18 @@ pub(super) async fn open(
             if start.is_some() {
                 tracing::warn!(
                     consumer, %lane, ours = position.n,
-                    "our database is behind what was acknowledged: it was restored from an older copy, or a process has \
-                     ended within a batch. What came since is handled again"
+                    "our database is behind what was acknowledged: it was restored from an older copy, or a process \
+                     has ended within a batch. What came since is handled again"
                 );
             }
             start
         }
     };
     if resume == Resume::FromStart && floor > 0 {
-        tracing::warn!(consumer, %lane, "our database knows of no event though some were acknowledged: all are handled again");
+        tracing::warn!(
+            consumer, %lane,
+            "our database knows of no event though some were acknowledged: all are handled again"
+        );
     }
     match start {
         Some(seq) => reset(api, &names, &name, &json!({ "seq": seq })).await?,
@@ -126,7 +129,8 @@ async fn declare(api: &Api, names: &Names, name: &str, found: Option<Map<String,
         Err(Failure::Refused(error)) if error.err_code != ApiError::STREAM_NOT_FOUND => {
             return Err(Failure::Lost(format!(
                 "the consumer {name} of {} can't be what it should be: {error}; wanted: {}",
-                names.stream, changes.join(", ")
+                names.stream,
+                changes.join(", ")
             )));
         }
         Err(failure) => return Err(failure),

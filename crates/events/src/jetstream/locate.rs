@@ -11,7 +11,8 @@ const UNREADABLE: usize = 1_000;
 /// How far back the last readable message is looked for.
 const LOOK_BACK: u64 = 1 << 16;
 
-/// The last event that was published in order, and the sequence of the last message: the fence of the next (NT-2, NT-4).
+/// The last event that was published in order, and the sequence of the last message: the fence of the next (NT-2,
+/// NT-4).
 #[derive(Debug, Default)]
 pub(super) struct Tail {
     pub(super) event: Option<Envelope>,
@@ -70,12 +71,7 @@ pub(super) async fn first_behind(api: &Api, lane: &Lane, position: Position) -> 
 }
 
 /// The first readable message at or behind a sequence that was published in order.
-async fn readable(
-    api: &Api,
-    lane: &Lane,
-    names: &Names,
-    mut seq: u64,
-) -> Result<Option<(Stored, Envelope)>, Failure> {
+async fn readable(api: &Api, lane: &Lane, names: &Names, mut seq: u64) -> Result<Option<(Stored, Envelope)>, Failure> {
     for _ in 0..UNREADABLE {
         let Some(stored) = stored::next(api, &names.stream, &names.published, seq).await? else { return Ok(None) };
         match stored.event(lane) {

@@ -1,8 +1,8 @@
 //! The bus on NATS JetStream: what production runs.
 //!
-//! A stream of ours is a stream there, declared on first use; a lane is the subjects that end with its partition. Events are
-//! CloudEvents in binary mode. Publishing is fenced by the lane's last sequence (NT-2), which is read from the stream itself
-//! (NT-4). Each consumer of a lane is a durable pull consumer. The servers must be 2.14 or later.
+//! A stream of ours is a stream there, declared on first use; a lane is the subjects that end with its partition.
+//! Events are CloudEvents in binary mode. Publishing is fenced by the lane's last sequence (NT-2), which is read from
+//! the stream itself (NT-4). Each consumer of a lane is a durable pull consumer. The servers must be 2.14 or later.
 
 mod api;
 mod consumer;
@@ -50,8 +50,8 @@ pub struct JetStreamBus {
 }
 
 impl JetStreamBus {
-    /// Begins to connect. Servers that can't be reached yet are no error: they are tried until they can, and what is asked of
-    /// the bus meanwhile is refused after a few seconds.
+    /// Begins to connect. Servers that can't be reached yet are no error: they are tried until they can, and what is
+    /// asked of the bus meanwhile is refused after a few seconds.
     ///
     /// # Errors
     /// When an option can't be used: a wrong address, a file that can't be read, settings that don't go together.
@@ -159,9 +159,9 @@ impl Bus for JetStreamBus {
         self.api.connected().await?;
         match self.api.call::<Value>("INFO", &Value::Null).await {
             Ok(_) => Ok(()),
-            Err(Failure::NoResponders) => {
-                Err(BusError::Unavailable("no JetStream enabled: the NATS server answers, but not for JetStream".to_owned()))
-            }
+            Err(Failure::NoResponders) => Err(BusError::Unavailable(
+                "no JetStream enabled: the NATS server answers, but not for JetStream".to_owned(),
+            )),
             Err(failure) => Err(failure.into()),
         }
     }

@@ -1,8 +1,8 @@
 //! The names of streams, subjects and consumers.
 //!
-//! A subject is `orders.v1.<type>.p03`, or `users.v1.<type>.s02-p07` where the source has shards; what is published beside
-//! the order has `orders-repair.v1.…`. The aggregate is no part of it: the fence of NT-2 looks at every subject that its
-//! filter matches.
+//! A subject is `orders.v1.<type>.p03`, or `users.v1.<type>.s02-p07` where the source has shards; what is published
+//! beside the order has `orders-repair.v1`. The aggregate is no part of it: the fence of NT-2 looks at every subject
+//! that its filter matches.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

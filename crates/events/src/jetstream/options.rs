@@ -180,5 +180,8 @@ async fn pem(option: &'static str, path: &Path, holds: &str) -> Result<(), Inval
     if read(option, path).await?.contains(holds) {
         return Ok(());
     }
-    Err(invalid(option, format!("is wrong: {} holds no PEM block that ends its first line with `{holds}`", path.display())))
+    Err(invalid(
+        option,
+        format!("is wrong: {} holds no PEM block that ends its first line with `{holds}`", path.display()),
+    ))
 }

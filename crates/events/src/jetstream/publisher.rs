@@ -166,7 +166,8 @@ impl JetStreamPublisher {
         }
         if ack.stream != self.names.stream {
             return Err(BusError::Unavailable(format!(
-                "{} was published to the stream {} instead of {}", self.lane, ack.stream, self.names.stream
+                "{} was published to the stream {} instead of {}",
+                self.lane, ack.stream, self.names.stream
             )));
         }
         Ok(ack)
@@ -242,9 +243,12 @@ impl Publisher for JetStreamPublisher {
     async fn losses(&mut self) -> Result<u64, BusError> {
         let state = streams::state(&self.api, &self.names.stream).await?;
         // Events before the first one: they have aged, unless they were too young for that.
-        let young = self.streams.retention.checked_sub(AGEING).zip(state.first_time()).is_some_and(|(age, first)| {
-            state.first_seq > 1 && OffsetDateTime::now_utc() - first < age
-        });
+        let young = self
+            .streams
+            .retention
+            .checked_sub(AGEING)
+            .zip(state.first_time())
+            .is_some_and(|(age, first)| state.first_seq > 1 && OffsetDateTime::now_utc() - first < age);
         let cut = if young { state.first_seq } else { 0 };
         Ok(state.num_deleted.rotate_left(40) ^ cut)
     }

@@ -1,24 +1,27 @@
 //! Pulling messages from a consumer, one request at a time.
 //!
-//! A request takes what is there, or waits for the first message and takes what is there then. Nothing is asked for ahead:
-//! what the server has handed over is what the caller has. A request ends with its last message or with a word of the server;
-//! one that ends otherwise is an error, so nothing that was lost on its way goes unnoticed.
+//! A request takes what is there, or waits for the first message and takes what is there then. Nothing is asked for
+//! ahead: what the server has handed over is what the caller has. A request ends with its last message or with a word
+//! of the server; one that ends otherwise is an error, so nothing that was lost on its way goes unnoticed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_nats::{Message, Subscriber};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::api::{Api, Failure, bounded};
 use super::stream::nanoseconds;
+use crate::MAX_MESSAGE_BYTES;
 
 /// How much longer than it was asked to the server may take.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long we wait when others wait for what there is.
-const OTHERS: Duration = Duration::from_millis(50);
+/// How long we wait before we ask again when a request has ended early with nothing: others wait for what there is.
+const EARLY: Duration = Duration::from_millis(50);
+/// How many bytes are asked for at once: more than the largest message has.
+const MAX_BYTES: usize = 4 * MAX_MESSAGE_BYTES;
 
 /// Where the server said where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,13 +77,6 @@ struct Request {
     until: Instant,
 }
 
-/// How a request has ended.
-enum End {
-    Done,
-    /// Others wait for what there is.
-    Others,
-}
-
 impl Pull {
     pub(super) async fn open(api: &Api, stream: &str, consumer: &str) -> Result<Self, Failure> {
         let inbox = api.client().new_inbox();
@@ -98,23 +94,14 @@ impl Pull {
             if self.open.is_none() {
                 self.ask(max, until.saturating_duration_since(Instant::now())).await?;
             }
-            let end = match self.collect().await {
-                Ok(end) => end,
-                Err(failure) => {
-                    self.open = None;
-                    return Err(failure);
-                }
-            };
+            let ended = self.collect().await;
             self.open = None;
+            ended?;
             let now = Instant::now();
             if !self.ready.is_empty() || now >= until {
                 break;
             }
-            match end {
-                End::Others => sleep(OTHERS.min(until - now)).await,
-                // It was another's request, or it ended a little early.
-                End::Done => {}
-            }
+            sleep(EARLY.min(until - now)).await;
         }
         let taken = max.min(self.ready.len());
         Ok(self.ready.drain(..taken).collect())
@@ -130,6 +117,7 @@ impl Pull {
         self.requests += 1;
         let mut request = Map::new();
         request.insert("batch".to_owned(), json!(max));
+        request.insert("max_bytes".to_owned(), json!(MAX_BYTES));
         // Without an end it doesn't wait at all; with one it waits for the first message only.
         request.insert("no_wait".to_owned(), json!(true));
         if wait >= Duration::from_millis(1) {
@@ -144,7 +132,7 @@ impl Pull {
     }
 
     /// Waits until the open request ends.
-    async fn collect(&mut self) -> Result<End, Failure> {
+    async fn collect(&mut self) -> Result<(), Failure> {
         while let Some(request) = &mut self.open {
             let message = match timeout_at(request.until, self.messages.next()).await {
                 Ok(Some(message)) => message,
@@ -155,7 +143,7 @@ impl Pull {
                 request.got += 1;
                 self.ready.push_back(message);
                 if request.got >= request.wanted {
-                    return Ok(End::Done);
+                    return Ok(());
                 }
                 continue;
             };
@@ -165,19 +153,24 @@ impl Pull {
             let description = message.description.unwrap_or_default();
             match status.as_u16() {
                 100 => {}
-                408 if description.eq_ignore_ascii_case("Requests Pending") => return Ok(End::Others),
-                404 | 408 => return Ok(End::Done),
+                // Nothing is there, its time is over, or there are others who wait for what is there.
+                404 | 408 => return Ok(()),
+                409 if description.eq_ignore_ascii_case("Message Size Exceeds MaxBytes") => return Ok(()),
                 503 => return Err(Failure::NoResponders),
                 code => return Err(Failure::Lost(format!("the consumer gives nothing: {description} ({code})"))),
             }
         }
-        Ok(End::Done)
+        Ok(())
     }
 
-    /// Ends the subscription, so that nothing more is handed over to it.
-    pub(super) async fn close(&mut self) {
+    /// Ends the subscription, so that nothing more is handed over to it, and takes what was.
+    pub(super) async fn close(&mut self) -> Vec<Message> {
         // Nobody is left whom a failure would concern.
         let _ = timeout(GRACE, self.messages.unsubscribe()).await;
+        while let Some(Some(message)) = self.messages.next().now_or_never() {
+            self.ready.extend(Some(message).filter(|message| message.status.is_none()));
+        }
+        self.take_ready()
     }
 }
 
@@ -202,7 +195,8 @@ mod tests {
 
     #[test]
     fn both_forms_of_an_acknowledgement_are_known() {
-        let known = Info { delivered: 2, stream_seq: 40, consumer_seq: 7, stored: 1_700_000_000_000_000_001, pending: 3 };
+        let known =
+            Info { delivered: 2, stream_seq: 40, consumer_seq: 7, stored: 1_700_000_000_000_000_001, pending: 3 };
         assert_eq!(info("$JS.ACK.ORDERS.c.2.40.7.1700000000000000001.3"), Some(known));
         assert_eq!(info("$JS.ACK._.hash.ORDERS.c.2.40.7.1700000000000000001.3"), Some(known));
         assert_eq!(info("$JS.ACK.hub.hash.ORDERS.c.2.40.7.1700000000000000001.3.token"), Some(known));

@@ -103,7 +103,8 @@ impl Reader for JetStreamReader {
             let none = messages.is_empty();
             let mut events = Vec::with_capacity(messages.len());
             for message in messages {
-                let info = Info::of(&message).ok_or_else(|| BusError::Unavailable("no place in a message".to_owned()))?;
+                let info =
+                    Info::of(&message).ok_or_else(|| BusError::Unavailable("no place in a message".to_owned()))?;
                 self.came += 1;
                 if info.consumer_seq != self.came {
                     return Err(BusError::Unavailable("messages were lost on their way".to_owned()));
@@ -112,7 +113,8 @@ impl Reader for JetStreamReader {
                     continue;
                 }
                 self.seen = info.stream_seq;
-                let stored = OffsetDateTime::from_unix_timestamp_nanos(info.stored).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+                let stored =
+                    OffsetDateTime::from_unix_timestamp_nanos(info.stored).unwrap_or(OffsetDateTime::UNIX_EPOCH);
                 let headers = message.headers.unwrap_or_default();
                 let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
                 match cloudevents::decode(self.lane.partition, header, message.payload, stored) {

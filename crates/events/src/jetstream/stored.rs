@@ -27,8 +27,7 @@ pub(super) struct Stored {
 impl Stored {
     /// The event in it.
     pub(super) fn event(&self, lane: &Lane) -> Result<Envelope, DecodeError> {
-        let header =
-            |name: &str| self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
+        let header = |name: &str| self.headers.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str());
         cloudevents::decode(lane.partition, header, self.data.clone(), self.time)
     }
 }

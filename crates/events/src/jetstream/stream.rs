@@ -87,15 +87,18 @@ impl Streams {
             Err(failure) if failure.is_no_stream() => {
                 let config = Value::Object(wanted);
                 // Another process may declare the same at the same time, which is no error.
-                api.call::<Value>(&format!("STREAM.CREATE.{name}"), &config).await.map_err(|failure| of(&name, failure))?;
-                tracing::info!(stream = name, replicas = self.replicas, retention = ?self.retention, "declared a stream");
+                api.call::<Value>(&format!("STREAM.CREATE.{name}"), &config)
+                    .await
+                    .map_err(|failure| of(&name, failure))?;
+                tracing::info!(stream = name, replicas = self.replicas, "declared a stream");
                 return Ok(());
             }
             Err(failure) => return Err(failure),
         };
         if config.get("persist_mode").is_some_and(|mode| mode != "" && mode != "default") {
             return Err(Failure::Lost(format!(
-                "the stream {name} acknowledges before it has written (`persist_mode`), which can't be changed: make it anew"
+                "the stream {name} acknowledges before it has written (`persist_mode`), which can't be changed: make it \
+                 anew"
             )));
         }
         let mut changes = Vec::new();
@@ -109,12 +112,12 @@ impl Streams {
         if changes.is_empty() {
             return Ok(());
         }
-        api.call::<Value>(&format!("STREAM.UPDATE.{name}"), &Value::Object(config)).await.map_err(|failure| {
-            match of(&name, failure) {
+        api.call::<Value>(&format!("STREAM.UPDATE.{name}"), &Value::Object(config)).await.map_err(
+            |failure| match of(&name, failure) {
                 Failure::Lost(problem) => Failure::Lost(format!("{problem}; wanted: {}", changes.join(", "))),
                 failure => failure,
-            }
-        })?;
+            },
+        )?;
         tracing::info!(stream = name, changes = changes.join(", "), "changed a stream's settings");
         Ok(())
     }

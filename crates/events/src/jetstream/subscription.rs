@@ -44,6 +44,8 @@ pub(super) struct JetStreamSubscription {
     /// What was handed over and isn't done: its place, and where a word about it goes.
     undone: VecDeque<(u64, Subject)>,
     places: u64,
+    /// What can't be read, which the server is to forget.
+    unreadable: Vec<Subject>,
     /// Until then what was given back is not asked for.
     not_before: Option<Instant>,
 }
@@ -58,6 +60,7 @@ impl JetStreamSubscription {
             pull: Some(pull),
             undone: VecDeque::new(),
             places: 0,
+            unreadable: Vec::new(),
             not_before: None,
         }
     }
@@ -68,8 +71,8 @@ impl JetStreamSubscription {
     }
 
     /// The delivery in a message; `None` when it can't be read, and will never be.
-    async fn delivery(&mut self, message: Message, info: Info) -> Result<Option<Delivery>, Failure> {
-        let Some(reply) = message.reply else { return Ok(None) };
+    fn delivery(&mut self, message: Message, info: Info) -> Option<Delivery> {
+        let reply = message.reply?;
         let stored = OffsetDateTime::from_unix_timestamp_nanos(info.stored).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let headers = message.headers.unwrap_or_default();
         let header = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
@@ -77,17 +80,26 @@ impl JetStreamSubscription {
             Ok(event) => {
                 self.places += 1;
                 self.undone.push_back((self.places, reply));
-                Ok(Some(Delivery { event, attempt: info.delivered.max(1), place: self.places }))
+                Some(Delivery { event, attempt: info.delivered.max(1), place: self.places })
             }
             Err(error) => {
                 tracing::error!(
                     consumer = self.name, subject = %message.subject, seq = info.stream_seq, %error,
                     "a message that is no event of ours is passed over"
                 );
-                self.say(&reply, Bytes::from_static(TERM)).await?;
-                Ok(None)
+                self.unreadable.push(reply);
+                None
             }
         }
+    }
+
+    /// Has the server forget what can't be read.
+    async fn terminate(&mut self) -> Result<(), Failure> {
+        while let Some(reply) = self.unreadable.last() {
+            self.say(reply, Bytes::from_static(TERM)).await?;
+            self.unreadable.pop();
+        }
+        Ok(())
     }
 }
 
@@ -101,6 +113,7 @@ impl Subscription for JetStreamSubscription {
             }
             self.not_before = None;
         }
+        self.terminate().await?;
         let max = max.min(BATCH).min(MAX_UNDONE.saturating_sub(self.undone.len()));
         if max == 0 {
             sleep(WAIT).await;
@@ -108,12 +121,13 @@ impl Subscription for JetStreamSubscription {
         }
         let Some(pull) = &mut self.pull else { return Ok(Batch::default()) };
         let messages = pull.next(max, WAIT).await?;
+        // No wait from here on: if this one were dropped, what was handed over would be done with what comes behind it.
         let mut batch = Batch { deliveries: Vec::with_capacity(messages.len()), at_end: messages.is_empty() };
         for message in messages {
             let info = Info::of(&message)
                 .ok_or_else(|| BusError::Unavailable(format!("{}: a message came from no consumer", self.name)))?;
             batch.at_end = info.pending == 0;
-            batch.deliveries.extend(self.delivery(message, info).await?);
+            batch.deliveries.extend(self.delivery(message, info));
         }
         Ok(batch)
     }
@@ -130,6 +144,7 @@ impl Subscription for JetStreamSubscription {
         let done = self.undone.partition_point(|(held, _)| *held <= place);
         let Some(last) = done.checked_sub(1) else { return Ok(()) };
         self.api.online()?;
+        self.terminate().await?;
         for (_, reply) in self.undone.iter().take(last) {
             self.say(reply, Bytes::from_static(ACK)).await?;
         }
@@ -137,7 +152,9 @@ impl Subscription for JetStreamSubscription {
         // The server answers the last one, behind the others.
         if let Err(failure) = self.api.request(reply, HeaderMap::new(), Bytes::from_static(ACK)).await {
             // Another instance may have taken over and reset the consumer. If we then did the same, we'd take turns.
-            self.fenced.note(&self.lane, &self.name);
+            if matches!(failure, Failure::Lost(_)) && self.api.online().is_ok() {
+                self.fenced.note(&self.lane, &self.name);
+            }
             return Err(failure.into());
         }
         self.undone.drain(..done);
@@ -180,8 +197,7 @@ impl Drop for JetStreamSubscription {
         runtime.spawn(async move {
             // Without it they'd come again after the server's patience, or at the next takeover.
             let farewell = async {
-                pull.close().await;
-                let ready = pull.take_ready().into_iter().filter_map(|message| message.reply);
+                let ready = pull.close().await.into_iter().filter_map(|message| message.reply);
                 for reply in held.into_iter().chain(ready) {
                     if client.publish(reply, Bytes::from_static(NAK)).await.is_err() {
                         break;

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cluster;
 mod common;
 mod consume;
 mod foreign;
@@ -9,3 +10,4 @@ mod publish;
 mod read;
 mod server;
 mod streams;
+mod tls;

@@ -6,7 +6,7 @@ use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError, Lane, ReadFrom, Scope};
 use serde_json::{Value, json};
 
-use crate::common::{admin, event, eventually, events, lane, publish, read, repair, sized};
+use crate::common::{admin, event, events, eventually, lane, publish, read, repair, sized};
 use crate::server::Nats;
 
 #[tokio::test]

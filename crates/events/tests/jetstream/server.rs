@@ -1,7 +1,7 @@
 //! A private NATS server.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,8 +37,7 @@ impl Nats {
 
     /// A server that does not run yet.
     pub fn prepare(settings: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let (port, folder) = (port(), tempfile::tempdir().unwrap());
         std::fs::write(folder.path().join("conf"), format!("listen: 127.0.0.1:{port}\n{settings}\n")).unwrap();
         Self { folder, port, process: None }
     }
@@ -74,6 +73,11 @@ impl Nats {
         std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
     }
 
+    /// Where the server's files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -97,6 +101,44 @@ impl Drop for Nats {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Three servers that keep copies for each other.
+pub struct Cluster {
+    pub servers: Vec<Nats>,
+}
+
+impl Cluster {
+    pub async fn start() -> Self {
+        let routes: Vec<u16> = (0..3).map(|_| port()).collect();
+        let all: Vec<String> = routes.iter().map(|port| format!("nats://127.0.0.1:{port}")).collect();
+        let mut servers = Vec::new();
+        for (number, route) in routes.iter().enumerate() {
+            let settings = format!(
+                "server_name: n{number}\njetstream {{ store_dir: store }}\n\
+                 cluster {{ name: c, listen: \"127.0.0.1:{route}\", routes: [{}] }}",
+                all.join(", ")
+            );
+            servers.push(Nats::prepare(&settings).started().await);
+        }
+        Self { servers }
+    }
+
+    /// Streams of three copies; each bus is connected to one of the servers at first.
+    pub fn options(&self) -> JetStreamOptions {
+        let urls: Vec<String> = self.servers.iter().map(Nats::url).collect();
+        JetStreamOptions { url: urls.join(","), replicas: 3, ..JetStreamOptions::default() }
+    }
+
+    /// The server of this name.
+    pub fn named(&mut self, name: &str) -> &mut Nats {
+        let number: usize = name.trim_start_matches('n').parse().unwrap();
+        &mut self.servers[number]
+    }
+}
+
+fn port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn binary() -> PathBuf {

@@ -6,7 +6,7 @@ use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
 use serde_json::{Value, json};
 
-use crate::common::{admin, eventually, events, lane, numbers, publish, read, take};
+use crate::common::{admin, events, eventually, lane, numbers, publish, read, take};
 use crate::server::Nats;
 
 #[tokio::test]
@@ -59,10 +59,14 @@ async fn a_stream_with_other_settings_is_changed_and_keeps_the_rest() {
 async fn what_cannot_be_changed_is_said() {
     let nats = Nats::start().await;
     let client = nats.client().await;
-    let made = admin(&client, "STREAM.CREATE.ORDERS", json!({
-        "name": "ORDERS", "subjects": ["orders.v1.>"], "storage": "memory", "retention": "limits", "discard": "new",
-        "num_replicas": 1,
-    }))
+    let made = admin(
+        &client,
+        "STREAM.CREATE.ORDERS",
+        json!({
+            "name": "ORDERS", "subjects": ["orders.v1.>"], "storage": "memory", "retention": "limits", "discard": "new",
+            "num_replicas": 1,
+        }),
+    )
     .await;
     assert!(made["error"].is_null(), "{made}");
     match nats.bus().await.publisher(&lane()).await.err() {
@@ -87,13 +91,15 @@ async fn a_stream_that_vanishes_is_declared_again() {
     let mut publisher = eventually(async || bus.publisher(&lane()).await).await;
     assert_eq!(publisher.tail(), None);
     publisher.publish(&events(1..=4)).await.unwrap();
-    assert!(eventually(async || match subscription.next(1).await {
-        Err(error) => Ok(error),
-        Ok(_) => Err(BusError::TailMoved),
-    })
-    .await
-    .to_string()
-    .contains("unavailable"));
+    assert!(
+        eventually(async || match subscription.next(1).await {
+            Err(error) => Ok(error),
+            Ok(_) => Err(BusError::TailMoved),
+        })
+        .await
+        .to_string()
+        .contains("unavailable")
+    );
     let mut subscription = bus.subscribe("products", &lane(), Resume::AsAcknowledged).await.unwrap();
     assert_eq!(numbers(&take(&mut *subscription, 4).await), [1, 2, 3, 4]);
 }
@@ -134,11 +140,7 @@ async fn a_server_without_jetstream_is_told_apart() {
 #[tokio::test]
 async fn who_may_not_connect_is_told_why() {
     let nats = Nats::with("authorization { user: me, password: secret }").await;
-    let wrong = JetStreamOptions {
-        user: Some("me".to_owned()),
-        password: Some("wrong".to_owned()),
-        ..nats.options()
-    };
+    let wrong = JetStreamOptions { user: Some("me".to_owned()), password: Some("wrong".to_owned()), ..nats.options() };
     let bus = JetStreamBus::connect(wrong).await.unwrap();
     match bus.ping().await {
         Err(BusError::Unavailable(problem)) => {
@@ -147,11 +149,7 @@ async fn who_may_not_connect_is_told_why() {
         }
         other => panic!("{other:?}"),
     }
-    let right = JetStreamOptions {
-        user: Some("me".to_owned()),
-        password: Some("secret".to_owned()),
-        ..nats.options()
-    };
+    let right = JetStreamOptions { user: Some("me".to_owned()), password: Some("secret".to_owned()), ..nats.options() };
     JetStreamBus::connect(right).await.unwrap().ping().await.unwrap();
 }
 
