@@ -153,6 +153,8 @@ impl Pull {
             let description = message.description.unwrap_or_default();
             match status.as_u16() {
                 100 => {}
+                // Not the end: the messages of replicated streams come behind it.
+                409 if description.eq_ignore_ascii_case("Batch Completed") => {}
                 // Nothing is there, its time is over, or there are others who wait for what is there.
                 404 | 408 => return Ok(()),
                 409 if description.eq_ignore_ascii_case("Message Size Exceeds MaxBytes") => return Ok(()),
