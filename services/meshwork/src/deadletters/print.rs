@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use meshwork_api::meshwork::admin::v1::DeadLetter;
 use serde_json::{Map, Value, json};
-use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::Consuming;
+use crate::terminal::{line, plain};
 
 /// What was listed of a service.
 pub struct Listed {
@@ -16,22 +16,6 @@ pub struct Listed {
     pub letters: Vec<DeadLetter>,
     /// Whether it has more.
     pub more: bool,
-}
-
-/// How many characters a line of standard output has; `None` when it is no terminal.
-pub fn width() -> Option<usize> {
-    let (Width(width), _) = terminal_size_of(std::io::stdout())?;
-    Some(usize::from(width))
-}
-
-/// A text that others have written, without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// As [`plain`], with nothing around it.
-pub fn line(text: &str) -> String {
-    plain(text.trim())
 }
 
 /// A line, cut to `width`.

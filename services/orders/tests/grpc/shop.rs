@@ -12,7 +12,8 @@ use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::{ConsumerState as _, Envelope, EventBus, SqliteBus};
+use meshwork_events::testing::{lane, read_all};
+use meshwork_events::{ConsumerState as _, Envelope, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
 use meshwork_orders::Config;
 use meshwork_orders::adapters::stock_events::CONSUMER;
@@ -108,7 +109,7 @@ impl Shop {
         let bus = SqliteBus::open(&config.bus).await.unwrap();
         let store = SqliteEventStore::open(&config.data.join("events.db"), 4).await.unwrap();
         let service = run(&config);
-        let inventory = Inventory::on(bus.clone());
+        let inventory = Inventory::on(bus.clone(), config.data.join("view.db"));
         Self { issuer, catalogue, inventory, bus, store, config, service, _folder: folder }
     }
 
@@ -210,9 +211,9 @@ impl Shop {
 
     /// What the service has published about an order, once it is all that its history holds.
     pub async fn published(&self, name: &str) -> Vec<Envelope> {
-        let partition = partition_of(name, PARTITIONS);
+        let lane = lane("orders", partition_of(name, PARTITIONS));
         let fetch = async || {
-            let all = self.bus.fetch("tests", "orders", partition, usize::MAX).await.unwrap();
+            let all = read_all(self.bus.as_ref(), &lane).await;
             all.into_iter().filter(|event| event.subject == name).collect::<Vec<_>>()
         };
         let length = self.history(name).await.len();
