@@ -16,7 +16,8 @@ use crate::{Envelope, Position};
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// The state of a consumer whose effects lie elsewhere and are harmless when they come again: it goes on while its state can't be
-/// reached. Positions are not noted then, and what is parked blocks nothing; to park an event waits for the state.
+/// reached, and isn't required ([`ConsumerState::is_required`]). Positions are not noted then, and what is parked blocks
+/// nothing; to park an event waits for the state. Where the consumer goes on can't be told without it, and that is an error.
 pub struct BestEffort {
     inner: Arc<dyn ConsumerState>,
     failed_at: Mutex<Option<Instant>>,
@@ -35,13 +36,19 @@ impl BestEffort {
             return Ok(otherwise);
         }
         match asked.await {
-            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::OutcomeUnknown) => {
-                tracing::warn!(consumer = self.inner.consumer(), %error, "a consumer goes on without its state");
-                *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
-                Ok(otherwise)
-            }
+            Err(error) if self.is_out_of_reach(&error) => Ok(otherwise),
             answer => answer,
         }
+    }
+
+    /// Whether an error tells that the state can't be reached; if so, it isn't asked for a while.
+    fn is_out_of_reach(&self, error: &Error) -> bool {
+        if !matches!(error.kind(), Kind::Unavailable | Kind::OutcomeUnknown) {
+            return false;
+        }
+        tracing::warn!(consumer = self.inner.consumer(), %error, "a consumer goes on without its state");
+        *self.failed_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        true
     }
 }
 
@@ -51,8 +58,13 @@ impl ConsumerState for BestEffort {
         self.inner.consumer()
     }
 
+    fn is_required(&self) -> bool {
+        false
+    }
+
     async fn position(&self, stream: &str, partition: u16) -> Result<Option<Position>, Error> {
-        self.or(self.inner.position(stream, partition), None).await
+        // Asked whenever a partition begins, so that one that is there again counts at once.
+        self.inner.position(stream, partition).await.inspect_err(|error| _ = self.is_out_of_reach(error))
     }
 
     async fn reached(&self, stream: &str, position: Position) -> Result<(), Error> {

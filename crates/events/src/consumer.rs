@@ -1,54 +1,93 @@
-//! Consumers: hand events to a handler, in order, at least once.
+//! Consumers: hand events to a handler, in order, and again only where it isn't known whether it was done.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
-use crate::delivery::{Asks, Delivered, Delivery};
+use crate::bus::{Bus, Delivery, Lane, Resume, Subscription};
+use crate::deliverer::{Asks, Delivered, Deliverer};
 use crate::handler::Handler;
 use crate::redrive::Redriver;
 use crate::state::ConsumerState;
-use crate::{Envelope, EventBus, Position, Progress, StreamReader};
+use crate::{Envelope, Position, Progress, StreamReader};
 
 /// How many events are fetched and acknowledged at once.
 const BATCH: usize = 64;
-/// How long a consumer sleeps when no beat wakes it.
-const POLL: Duration = Duration::from_secs(1);
+/// How often an event is tried before it is parked.
+const ATTEMPTS: u32 = 8;
+/// How long the pause between two tries gets: all of them take about 20 s.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How often it is looked for parked events that are to be tried again by themselves.
 const REDRIVE: Duration = Duration::from_secs(15);
 
 /// Hands the events of a stream to a handler.
 pub struct Consumer {
-    bus: Arc<dyn EventBus>,
+    bus: Arc<dyn Bus>,
     name: &'static str,
     stream: &'static str,
-    delivery: Arc<Delivery>,
+    deliverer: Arc<Deliverer>,
     progress: Progress,
+}
+
+/// A lane's subscription while a batch of it is worked at.
+struct Worked<'a> {
+    lane: &'a Lane,
+    subscription: &'a mut dyn Subscription,
+    /// When the bus was told last that we are at it.
+    said: Instant,
+    /// What is done and not acknowledged: the furthest position, and the last place.
+    done: Option<(Position, u64)>,
+}
+
+impl Worked<'_> {
+    /// Does a piece of work, and tells the bus meanwhile, before it loses its patience.
+    async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let patience = self.subscription.patience() / 3;
+        let mut work = pin!(work);
+        loop {
+            match timeout_at(self.said + patience, &mut work).await {
+                Ok(worked) => return worked,
+                Err(_) => {
+                    self.said = Instant::now();
+                    if let Err(error) = self.subscription.working().await {
+                        // It may be handed over to another instance too, which its inbox tells.
+                        tracing::warn!(lane = %self.lane, %error, "the bus can't be told that an event is worked at");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sentence(error: impl std::fmt::Display) -> String {
+    error.to_string()
 }
 
 impl Consumer {
     /// A consumer known to the bus as `name`, with its own database as `state`: there it parks what it can't handle.
     pub fn new(
-        bus: Arc<dyn EventBus>,
+        bus: Arc<dyn Bus>,
         name: &'static str,
         stream: &'static str,
         handler: Arc<dyn Handler>,
         state: Arc<dyn ConsumerState>,
     ) -> Self {
-        let progress = Progress::new(bus.partitions());
-        Self { bus, name, stream, delivery: Arc::new(Delivery::new(handler, state, None)), progress }
+        let partitions = bus.lanes(stream).iter().map(|lane| lane.partition + 1).max().unwrap_or_default();
+        let progress = Progress::new(partitions);
+        Self { bus, name, stream, deliverer: Arc::new(Deliverer::new(handler, state, None)), progress }
     }
 
     /// Fetches missing events from `owner`. Without one, an aggregate that misses some is parked.
     #[must_use]
     pub fn backfill(self, owner: Arc<dyn StreamReader>) -> Self {
-        let Delivery { handler, state, .. } = self.delivery.as_ref();
-        let delivery = Arc::new(Delivery::new(handler.clone(), state.clone(), Some(owner)));
-        Self { delivery, ..self }
+        let Deliverer { handler, state, .. } = self.deliverer.as_ref();
+        let deliverer = Arc::new(Deliverer::new(handler.clone(), state.clone(), Some(owner)));
+        Self { deliverer, ..self }
     }
 
     /// How far behind it is, for a check. What was parked is done.
@@ -58,7 +97,7 @@ impl Consumer {
 
     /// What hands its parked events over again.
     pub fn redriver(&self) -> Redriver {
-        Redriver(self.delivery.clone())
+        Redriver(self.deliverer.clone())
     }
 
     /// Handles events until `shutdown`; the event in hand is finished first.
@@ -66,150 +105,133 @@ impl Consumer {
     /// Events that were parked are tried again at the start, so that a new version of the handler heals them, and from time
     /// to time, so that an owner which is in reach again does.
     pub async fn run(&self, shutdown: CancellationToken) {
-        let mut backoff = Backoff::new();
-        while let Err(problem) = self.begin().await {
-            tracing::warn!(consumer = self.name, stream = self.stream, problem, "registering is tried again");
-            if !backoff.pause(&shutdown).await {
-                return;
-            }
-        }
-        let partitions = join_all((0..self.bus.partitions()).map(|partition| self.run_partition(partition, &shutdown)));
-        join(partitions, self.redrive(&shutdown)).await;
+        let lanes = self.bus.lanes(self.stream);
+        let lanes = join_all(lanes.iter().map(|lane| self.run_lane(lane, &shutdown)));
+        join(lanes, self.redrive(&shutdown)).await;
     }
 
-    /// Makes the consumer known, and takes over what the release before has parked in the bus: before anything is tried again,
-    /// so that this is too.
-    async fn begin(&self) -> Result<(), String> {
-        self.bus.register(self.name, self.stream).await.map_err(|error| error.to_string())?;
-        for partition in 0..self.bus.partitions() {
-            self.take_parked_of_bus(partition).await?;
-        }
-        Ok(())
-    }
-
-    async fn run_partition(&self, partition: u16, shutdown: &CancellationToken) {
+    async fn run_lane(&self, lane: &Lane, shutdown: &CancellationToken) {
         let mut backoff = Backoff::new();
-        while let Err(problem) = self.follow(partition, shutdown, &mut backoff).await {
-            tracing::warn!(consumer = self.name, stream = self.stream, partition, problem, "consuming is tried again");
+        while let Err(problem) = self.follow(lane, shutdown, &mut backoff).await {
+            tracing::warn!(consumer = self.name, lane = %lane, problem, "consuming is tried again");
             if !backoff.pause(shutdown).await {
                 return;
             }
         }
     }
 
-    /// Handles events until `shutdown`, or until the bus or the store of parked events fails.
-    async fn follow(&self, partition: u16, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<(), String> {
-        let mut beats = self.bus.beats(self.stream, partition);
-        self.rewind(partition).await?;
-        loop {
+    /// Handles events until `shutdown`, or until the bus or the consumer's own database fails: all is opened anew then.
+    async fn follow(&self, lane: &Lane, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<(), String> {
+        let resume = self.resume(lane).await?;
+        let mut subscription = self.bus.subscribe(self.name, lane, resume).await.map_err(sentence)?;
+        while !shutdown.is_cancelled() {
             let asked = Instant::now();
-            let events = self.bus.fetch(self.name, self.stream, partition, BATCH).await.map_err(|it| it.to_string())?;
+            let Some(batch) = shutdown.run_until_cancelled(subscription.next(BATCH)).await else { break };
+            let batch = batch.map_err(sentence)?;
+            let mut worked = Worked { lane, subscription: subscription.as_mut(), said: asked, done: None };
+            let all = self.work(batch.deliveries, &mut worked, shutdown).await;
+            // What was done before something failed is done.
+            self.acknowledge(&mut worked).await?;
+            if all? && batch.at_end {
+                self.progress.caught_up(lane.partition, asked);
+            }
             *backoff = Backoff::new();
-            let mut done = None;
-            for event in &events {
-                if shutdown.is_cancelled() || !self.take(event, shutdown).await? {
-                    break;
-                }
-                done = Some(event);
-            }
-            if let Some(event) = done {
-                // At once, since each waits for a disk: what the bus knows is ahead of this by a batch at most, unless this
-                // database was restored.
-                let reached = self.delivery.state.reached(self.stream, event.position);
-                let acknowledged = self.bus.acknowledge(self.name, self.stream, event.position);
-                let (reached, acknowledged) = join(reached, acknowledged).await;
-                reached.map_err(|error| error.to_string())?;
-                acknowledged.map_err(|error| error.to_string())?;
-                self.progress.reached(partition, event.time);
-            }
-            // A batch that isn't full has reached the end, and a beat will tell of more.
-            let at_end = events.len() < BATCH;
-            if at_end && done.map(|event| event.position) == events.last().map(|event| event.position) {
-                self.progress.caught_up(partition, asked);
-            }
-            if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
-                return Ok(());
+        }
+        // Another instance, or the next, has what we held at once.
+        subscription.later(Duration::ZERO).await.map_err(sentence)
+    }
+
+    /// Where to go on. Our own database may have been restored from an older copy.
+    async fn resume(&self, lane: &Lane) -> Result<Resume, String> {
+        let state = &self.deliverer.state;
+        match state.position(&lane.stream, lane.partition).await {
+            Ok(Some(position)) => Ok(Resume::Behind(position)),
+            Ok(None) => Ok(Resume::FromStart),
+            Err(error) if state.is_required() => Err(error.to_string()),
+            Err(error) => {
+                tracing::warn!(consumer = self.name, lane = %lane, %error, "a consumer goes on where the bus says");
+                Ok(Resume::AsAcknowledged)
             }
         }
+    }
+
+    /// Handles deliveries in order; returns false when `shutdown` came before the last.
+    async fn work(
+        &self,
+        deliveries: Vec<Delivery>,
+        worked: &mut Worked<'_>,
+        shutdown: &CancellationToken,
+    ) -> Result<bool, String> {
+        for delivery in deliveries {
+            if shutdown.is_cancelled() || !worked.beside(self.take(&delivery, shutdown)).await? {
+                return Ok(false);
+            }
+            let position = worked.done.map_or(delivery.event.position, |(position, _)| position.max(delivery.event.position));
+            worked.done = Some((position, delivery.place));
+            self.progress.reached(worked.lane.partition, delivery.event.time);
+            if delivery.attempt > 1 {
+                // Something behind it may end this process: then at least this isn't handed over again.
+                self.acknowledge(worked).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Notes what is done, here and on the bus: after its effect (NT-6).
+    async fn acknowledge(&self, worked: &mut Worked<'_>) -> Result<(), String> {
+        let Some((position, place)) = worked.done.take() else { return Ok(()) };
+        // At once, since each waits for a disk: what the bus knows is ahead of this by a batch at most, unless this
+        // database was restored.
+        let reached = self.deliverer.state.reached(&worked.lane.stream, position);
+        let (reached, acknowledged) = join(reached, worked.subscription.done_through(place)).await;
+        reached.map_err(sentence)?;
+        acknowledged.map_err(sentence)
     }
 
     /// Handles or parks an event; false when `shutdown` came before either.
-    async fn take(&self, event: &Envelope, shutdown: &CancellationToken) -> Result<bool, String> {
-        let mut backoff = Backoff::new();
-        loop {
-            match self
-                .delivery
-                .deliver(self.stream, event, Asks::UnlessItHangs)
-                .await
-                .map_err(|error| error.to_string())?
-            {
-                Delivered::Done | Delivered::Parked(None) => return Ok(true),
-                Delivered::Parked(Some(reason)) => {
-                    tracing::error!(
-                        consumer = self.name,
-                        event = event.id,
-                        r#type = event.event_type,
-                        reason,
-                        "an event can't be handled; it is parked, and its aggregate waits"
-                    );
-                    return Ok(true);
-                }
-                Delivered::Later(reason) => {
-                    tracing::warn!(consumer = self.name, event = event.id, reason, "an event is tried again");
-                    if !backoff.pause(shutdown).await {
-                        return Ok(false);
+    async fn take(&self, delivery: &Delivery, shutdown: &CancellationToken) -> Result<bool, String> {
+        let Delivery { event, attempt, .. } = delivery;
+        let mut backoff = Backoff::between(PAUSE / 50, PAUSE);
+        for attempt in *attempt.. {
+            let reason = if attempt > ATTEMPTS {
+                format!("it was handed over {ATTEMPTS} times and never done")
+            } else {
+                let delivered = self.deliverer.deliver(self.stream, event, Asks::UnlessItHangs);
+                match delivered.await.map_err(sentence)? {
+                    Delivered::Done | Delivered::Parked(None) => return Ok(true),
+                    Delivered::Parked(Some(reason)) => {
+                        self.say_parked(event, &reason);
+                        return Ok(true);
                     }
+                    Delivered::Later(reason) => reason,
+                }
+            };
+            if attempt >= ATTEMPTS {
+                match self.deliverer.state.park(self.stream, event, &reason).await {
+                    Ok(()) => {
+                        self.say_parked(event, &reason);
+                        return Ok(true);
+                    }
+                    // It waits, and so does everything behind it: nothing is lost.
+                    Err(error) => tracing::warn!(consumer = self.name, event = event.id, %error, "an event can't be parked"),
                 }
             }
+            tracing::warn!(consumer = self.name, event = event.id, attempt, reason, "an event is tried again");
+            if !backoff.pause(shutdown).await {
+                return Ok(false);
+            }
         }
+        Ok(false)
     }
 
-    /// Takes over what the release before has parked in the bus, of a partition.
-    async fn take_parked_of_bus(&self, partition: u16) -> Result<(), String> {
-        let parked = self.bus.parked(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
-        for (event, reason) in parked {
-            let state = &self.delivery.state;
-            state.park(self.stream, &event, &reason).await.map_err(|error| error.to_string())?;
-            let unparked = self.bus.unpark(self.name, self.stream, event.position).await;
-            unparked.map_err(|error| error.to_string())?;
-        }
-        Ok(())
-    }
-
-    /// Goes back to where our own database is, which may have been restored from an older copy.
-    async fn rewind(&self, partition: u16) -> Result<(), String> {
-        let theirs =
-            self.bus.acknowledged(self.name, self.stream, partition).await.map_err(|error| error.to_string())?;
-        let ours = self.delivery.state.position(self.stream, partition).await.map_err(|error| error.to_string())?;
-        let Some(ours) = ours else { return self.note_start(partition).await };
-        let Some(theirs) = theirs.filter(|theirs| *theirs > ours) else { return Ok(()) };
-        if self.bus.rewind(self.name, self.stream, ours).await.map_err(|error| error.to_string())? {
-            tracing::warn!(
-                consumer = self.name,
-                stream = self.stream,
-                partition,
-                ours = ours.n,
-                acknowledged = theirs.n,
-                "our database is behind what was acknowledged: it was restored from an older copy, or a process has ended \
-                 within a batch. What came since is handled again"
-            );
-        }
-        Ok(())
-    }
-
-    /// Notes where we begin, before anything was handled: a copy of our database then knows the partition, though its first
-    /// event may come later.
-    async fn note_start(&self, partition: u16) -> Result<(), String> {
-        // The tail first: what comes meanwhile is not acknowledged.
-        let tail = self.bus.tail(self.stream, partition).await.map_err(|error| error.to_string())?;
-        let next = self.bus.fetch(self.name, self.stream, partition, 1).await.map_err(|error| error.to_string())?;
-        let start = match (next.first().map(|event| event.position), tail) {
-            (Some(Position { n, index: 0, .. }), _) => Position { partition, n: n - 1, index: u32::MAX },
-            (Some(Position { n, index, .. }), _) => Position { partition, n, index: index - 1 },
-            (None, Some(tail)) => tail.position,
-            (None, None) => Position { partition, n: 0, index: 0 },
-        };
-        self.delivery.state.reached(self.stream, start).await.map_err(|error| error.to_string())
+    fn say_parked(&self, event: &Envelope, reason: &str) {
+        tracing::error!(
+            consumer = self.name,
+            event = event.id,
+            r#type = event.event_type,
+            reason,
+            "an event can't be handled; it is parked, and its aggregate waits"
+        );
     }
 
     /// Tries what is parked again: all of it at first, then what is due.
@@ -221,17 +243,6 @@ impl Consumer {
                 Some(Ok(_)) => due = true,
                 Some(Err(error)) => {
                     tracing::warn!(consumer = self.name, %error, "parked events can't be tried again");
-                }
-            }
-            // An instance of the release before may run beside this one.
-            for partition in 0..self.bus.partitions() {
-                if let Err(problem) = self.take_parked_of_bus(partition).await {
-                    tracing::warn!(
-                        consumer = self.name,
-                        partition,
-                        problem,
-                        "events that are parked in the bus stay there"
-                    );
                 }
             }
             if shutdown.run_until_cancelled(tokio::time::sleep(REDRIVE)).await.is_none() {

@@ -7,8 +7,8 @@ use crate::Envelope;
 /// Why an event was not handled.
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
-    /// It may work later: a store is down, say. It is tried again until it works; the events behind it in its partition
-    /// wait.
+    /// It may work later: a store is down, say. It is tried again for about 20 s, while the events behind it in its partition
+    /// wait; then it is parked, and tried again now and then.
     #[error("{0}")]
     Retry(String),
     /// It will never work: its bytes can't be understood, say. It is parked, and so are the later events of its

@@ -2,24 +2,26 @@
 //!
 //! ```text
 //! event store ─┐                                              ┌─▶ handler + inbox, in one transaction
-//!              ├─▶ Relay ─▶ EventBus (stream, partition) ─▶ Consumer ──▶ dead letters
+//!              ├─▶ Relay ─▶ Bus (lanes of a stream) ─▶ Consumer ──▶ dead letters
 //! outbox ──────┘                                              └─▶ handler …
 //! ```
 //!
 //! What happened is written with its cause, in the event store or in the [`outbox`] of a SQL store. A [`Relay`] follows
-//! that [`Source`] and publishes to an [`EventBus`] in order of position. A [`Consumer`] hands the events to a
-//! [`Handler`], at least once and in order; the [`inbox`] makes that once. What it misses it fetches from the events' owner
+//! that [`Source`] and publishes to a [`Bus`] in order of position. A [`Consumer`] hands the events to a
+//! [`Handler`], in order, and again only where it isn't known whether it was done; the [`inbox`] makes that once. What it misses it fetches from the events' owner
 //! ([`StreamReader`]); what can't be handled waits as a [`DeadLetter`] in the consumer's database until a [`Redriver`]
 //! hands it over again, or somebody gives it up.
 //!
-//! [`SqliteBus`] is the embedded bus: a durable log in a file. `testing` (a feature) is the suite that every bus passes.
+//! [`SqliteBus`] is the embedded bus: a durable log in a file. `jetstream` (a feature) is the one on NATS. `testing` (a
+//! feature) is the suite that every bus passes.
 
 mod backoff;
 mod best_effort;
 mod bus;
 mod consumer;
 mod dead_letters;
-mod delivery;
+mod deliverer;
+mod envelope;
 mod handler;
 pub mod inbox;
 pub mod outbox;
@@ -33,13 +35,17 @@ mod state;
 pub mod testing;
 
 pub use best_effort::BestEffort;
-pub use bus::{BusError, Envelope, EventBus, Position};
+pub use bus::{
+    Batch, Bus, BusError, Delivery, Lane, MAX_MESSAGE_BYTES, Publisher, ReadFrom, Reader, Resume, Scope, Subscription,
+};
 pub use consumer::Consumer;
 pub use dead_letters::{DeadLetter, LetterCursor, ParkedSummary};
+pub use envelope::{Envelope, Position};
 pub use handler::{HandleError, Handler};
+pub use meshwork_eventstore::Context;
 pub use progress::Progress;
 pub use redrive::{Redriven, Redriver};
 pub use relay::{Published, Relay};
-pub use source::{Source, SourceBatch, StoreSource, StreamReader};
+pub use source::{Damaged, Source, SourceBatch, StoreSource, StreamReader};
 pub use sqlite::SqliteBus;
 pub use state::ConsumerState;

@@ -6,7 +6,7 @@ use meshwork_sql::Error;
 use uuid::Uuid;
 
 use crate::dead_letters::DeadLetter;
-use crate::delivery::{Asks, Delivered, Delivery};
+use crate::deliverer::{Asks, Delivered, Deliverer};
 use crate::state::ConsumerState;
 
 /// How many events of one aggregate are handled in one go.
@@ -25,7 +25,7 @@ pub struct Redriven {
 
 /// Hands a consumer's parked events over again. Clones share it.
 #[derive(Clone)]
-pub struct Redriver(pub(crate) Arc<Delivery>);
+pub struct Redriver(pub(crate) Arc<Deliverer>);
 
 impl Redriver {
     /// The consumer's database, with the parked events.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshwork_eventstore::{Beats, Commit, EventStore};
+use meshwork_eventstore::{Beats, Commit, Damage, EventStore};
+use time::OffsetDateTime;
 
 use crate::{Envelope, Position};
 
@@ -12,13 +13,33 @@ use crate::{Envelope, Position};
 pub struct SourceBatch {
     /// The events.
     pub events: Vec<Envelope>,
+    /// What among them can't be read.
+    pub damaged: Vec<Damaged>,
     /// The last commit that was looked at, though it may hold nothing to publish.
     pub seen: Option<i64>,
+}
+
+/// A commit that can't be read (E2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// The aggregate.
+    pub subject: String,
+    /// The place of the commit in the partition.
+    pub n: i64,
+    /// The aggregate's version after its first event; `None` when that can't be read either.
+    pub version: Option<i64>,
+    /// When it was made, as far as that can be read.
+    pub time: OffsetDateTime,
+    /// What is wrong with it.
+    pub problem: String,
 }
 
 /// A log of commits with dense positions: an event store, or an outbox.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
+    /// The service, such as `orders`.
+    fn name(&self) -> &str;
+
     /// How many partitions there are.
     fn partitions(&self) -> u16;
 
@@ -81,26 +102,29 @@ impl StoreSource {
     }
 
     fn envelopes(&self, commit: Commit) -> impl Iterator<Item = Envelope> {
-        let Commit { stream, position, at, events, damage, .. } = commit;
-        if let Some(problem) = damage {
-            tracing::error!(
-                partition = position.partition,
-                n = position.n,
-                stream,
-                problem,
-                "a commit can't be read; what it told is not published"
-            );
-        }
+        let Commit { stream, position, at, events, context, .. } = commit;
         (0..).zip(events).filter(|(_, event)| (self.publishes)(&event.event_type)).map(move |(index, event)| Envelope {
             id: Envelope::id_of(&stream, event.version),
             source: self.name.to_owned(),
             event_type: event.event_type,
+            schema_version: event.schema_version,
             subject: stream.clone(),
             version: event.version,
             position: Position { partition: position.partition, n: position.n, index },
             time: at,
+            context: context.clone(),
             data: event.data,
         })
+    }
+}
+
+fn damaged(commit: &Commit, damage: &Damage) -> Damaged {
+    Damaged {
+        subject: commit.stream.clone(),
+        n: commit.position.n,
+        version: damage.first_version,
+        time: commit.at,
+        problem: damage.problem.clone(),
     }
 }
 
@@ -110,10 +134,10 @@ impl StreamReader for StoreSource {
         let commits = self.store.read(subject, after).await.map_err(|error| error.to_string())?;
         let mut events = Vec::new();
         for commit in commits {
-            if let Some(problem) = &commit.damage {
+            if let Some(damage) = &commit.damage {
                 // What comes behind it would look as if it were the next.
                 return if events.is_empty() {
-                    Err(format!("a commit of {subject} can't be read: {problem}"))
+                    Err(format!("a commit of {subject} can't be read: {}", damage.problem))
                 } else {
                     Ok(events)
                 };
@@ -130,6 +154,10 @@ impl StreamReader for StoreSource {
 
 #[async_trait]
 impl Source for StoreSource {
+    fn name(&self) -> &str {
+        self.name
+    }
+
     fn partitions(&self) -> u16 {
         self.store.partitions()
     }
@@ -137,7 +165,8 @@ impl Source for StoreSource {
     async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
         let commits = self.store.read_partition(partition, n - 1, limit).await.map_err(|error| error.to_string())?;
         let seen = commits.last().map(|commit| commit.position.n);
-        Ok(SourceBatch { events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(), seen })
+        let damaged = commits.iter().filter_map(|commit| Some(damaged(commit, commit.damage.as_ref()?))).collect();
+        Ok(SourceBatch { events: commits.into_iter().flat_map(|commit| self.envelopes(commit)).collect(), damaged, seen })
     }
 
     async fn read_now(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {

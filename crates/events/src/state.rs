@@ -13,6 +13,11 @@ pub trait ConsumerState: Send + Sync + 'static {
     /// The consumer.
     fn consumer(&self) -> &str;
 
+    /// Whether the consumer waits until its state can be asked; else it goes on where the bus says.
+    fn is_required(&self) -> bool {
+        true
+    }
+
     /// Up to where a partition of a stream was handled or parked; `None` when that was never noted.
     ///
     /// It is behind what the bus knows once the database was restored from an older copy: what came since is handled again.

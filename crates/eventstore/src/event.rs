@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use crate::Context;
+
 /// An event to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewEvent {
@@ -53,9 +55,21 @@ pub struct Commit {
     pub result: Bytes,
     /// Its events, in order of version.
     pub events: Vec<StoredEvent>,
+    /// Why it was made; nothing is known of commits that earlier releases have made.
+    pub context: Context,
     /// What is wrong with what the store holds, when it can't be understood: then there are no events. Only readers of a
     /// partition meet such a commit, so that one damaged stream doesn't stop the others.
-    pub damage: Option<String>,
+    pub damage: Option<Damage>,
+}
+
+/// What is wrong with a commit that can't be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// A sentence about it, for the log and for whoever puts it right.
+    pub problem: String,
+    /// The version of its stream that it begins with, so that what lies before can be told from what is lost; `None` where
+    /// either can't be read.
+    pub first_version: Option<i64>,
 }
 
 impl Commit {
@@ -80,6 +94,7 @@ impl Commit {
             at,
             result: Bytes::new(),
             events: Vec::new(),
+            context: Context::default(),
             damage: None,
         }
     }

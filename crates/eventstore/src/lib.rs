@@ -11,6 +11,7 @@
 //! | its adapters | [`SqliteEventStore`], in a file; `mongodb::MongoEventStore` (feature `mongodb`), a [`CommitLog`] |
 //! | following | [`Subscription`], [`projection`] |
 //! | aggregates | [`Aggregate`], [`Repository`], [`Event`] with its schemas |
+//! | why | [`Context`], which a task carries and a commit keeps |
 //! | tests | `testing` (a feature): the suite of every adapter, cases, a corpus of samples |
 
 mod aggregate;
@@ -33,7 +34,7 @@ pub mod testing;
 
 pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
 pub use context::{Context, MAX_CONTEXT_FIELD_BYTES};
-pub use event::{Commit, NewEvent, Position, StoredEvent};
+pub use event::{Commit, Damage, NewEvent, Position, StoredEvent};
 pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use crate::schema::{EncodeEvent, Event, read_event, written_version};
 use crate::{
-    Aggregate, Append, AppendError, Appended, Commit, EventStore, Expected, NewEvent, Position, Recorded, Snapshot,
-    SnapshotState, SnapshotStore, StoreError, fold,
+    Aggregate, Append, AppendError, Appended, Commit, Context, EventStore, Expected, NewEvent, Position, Recorded,
+    Snapshot, SnapshotState, SnapshotStore, StoreError, fold,
 };
 
 /// After how many events there is a new snapshot (MG-10).
@@ -250,7 +250,7 @@ impl<A: Aggregate> Repository<A> {
         Err(ExecuteError::Contended)
     }
 
-    /// Appends events that were decided on `version`.
+    /// Appends events that were decided on `version`, with the context that the task carries.
     ///
     /// # Errors
     /// See [`AppendError`].
@@ -273,6 +273,7 @@ impl<A: Aggregate> Repository<A> {
             events: events.iter().map(new_event).collect(),
             result: Bytes::new(),
             at,
+            context: Context::current(),
         };
         self.store.append(append).await
     }
@@ -355,8 +356,8 @@ pub fn new_event<E: EncodeEvent>(event: &E) -> NewEvent {
 /// When the commit is damaged, or one of its events can't be understood.
 pub fn recorded<E: Event>(commit: &Commit) -> Result<Vec<Recorded<E>>, StoreError> {
     let damaged = |problem: String| StoreError::Damaged { place: commit.stream.clone(), problem };
-    if let Some(problem) = &commit.damage {
-        return Err(damaged(problem.clone()));
+    if let Some(damage) = &commit.damage {
+        return Err(damaged(damage.problem.clone()));
     }
     let read = |event: &crate::StoredEvent| {
         let read = read_event(&event.event_type, event.schema_version, &event.data);

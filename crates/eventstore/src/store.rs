@@ -5,7 +5,7 @@ use bytes::Bytes;
 use meshwork_sql::{from_micros, to_micros};
 use time::OffsetDateTime;
 
-use crate::{Beats, Commit, NewEvent};
+use crate::{Beats, Commit, Context, NewEvent};
 
 /// How many events a commit may have.
 pub const MAX_EVENTS: usize = 256;
@@ -42,6 +42,8 @@ pub struct Append {
     pub result: Bytes,
     /// The time, by the caller's clock.
     pub at: OffsetDateTime,
+    /// Why it is made, mostly what the task carries ([`Context::current`]). What a field may not hold is left out.
+    pub context: Context,
 }
 
 /// A commit that stands.

@@ -12,8 +12,8 @@ use account::{Account, Command, Happened, Refusal};
 use bytes::Bytes;
 use meshwork_eventstore::testing::{Case, Corpus, memory_store};
 use meshwork_eventstore::{
-    Append, AppendError, Appended, Beats, CommandId, Commit, EventStore, Expected, Loaded, Repository, Snapshot,
-    SnapshotState, SnapshotStore, SqliteEventStore, StoreError, fold,
+    Append, AppendError, Appended, Beats, CommandId, Commit, Context, EventStore, Expected, Loaded, Repository,
+    Snapshot, SnapshotState, SnapshotStore, SqliteEventStore, StoreError, fold,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -84,6 +84,17 @@ async fn es_2_a_command_that_comes_again_is_answered_as_it_was_then() {
     let refused = accounts.execute("a", &Command::Deposit(7), other, AT).await;
     assert!(matches!(refused, Err(meshwork_eventstore::ExecuteError::CommandReused)), "{refused:?}");
     assert_eq!(accounts.load("a").await.unwrap().version, 3);
+}
+
+#[tokio::test]
+async fn a_command_s_commit_tells_why_it_was_made() {
+    let (store, _folder) = sqlite().await;
+    let accounts = Repository::<Account>::new(store.clone());
+    let context = Context { actor: "users/anna".to_owned(), ..Context::default() };
+    context.clone().scope(accounts.execute("a", &Command::Open, id("open"), AT)).await.unwrap();
+    accounts.execute("a", &Command::Deposit(5), id("deposit"), AT).await.unwrap();
+    let contexts = store.read("a", 0).await.unwrap().into_iter().map(|commit| commit.context);
+    assert_eq!(contexts.collect::<Vec<_>>(), [context, Context::default()]);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use meshwork_eventstore::testing::{MemoryServer, conformance, memory_store};
 use meshwork_eventstore::{
-    Commit, CommitLog, CommitLogOptions, CommitServer, EventStore, Position, StoreError, StoredEvent,
+    Commit, CommitLog, CommitLogOptions, CommitServer, Context, EventStore, Position, StoreError, StoredEvent,
 };
 use time::OffsetDateTime;
 
@@ -31,6 +31,7 @@ async fn log_of(commits: &[(i64, i64)]) -> CommitLog<MemoryServer> {
             at: OffsetDateTime::UNIX_EPOCH,
             result: Bytes::new(),
             events: vec![event],
+            context: Context::default(),
             damage: None,
         };
         server.insert(&[commit]).await.unwrap();

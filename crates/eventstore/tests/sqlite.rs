@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use meshwork_eventstore::testing::{command, conformance};
 use meshwork_eventstore::{
-    AppendError, Commit, EventStore, Expected, Snapshot, SnapshotStore, SqliteEventStore, StoreError,
+    AppendError, Commit, Context, Damage, EventStore, Expected, Snapshot, SnapshotStore, SqliteEventStore, StoreError,
 };
 use meshwork_sql::Sqlite;
 
@@ -64,6 +64,62 @@ async fn a_damaged_row_is_an_error_of_its_stream_alone() {
     let error = store.read("damaged", 0).await.unwrap_err();
     assert!(matches!(&error, StoreError::Damaged { place, .. } if place == "damaged"), "{error}");
     assert_eq!(store.read("sound", 0).await.unwrap().len(), 1);
+    // Who follows the partition learns from which version on the stream has lost something.
+    let followed = store.read_partition(0, 0, 1).await.unwrap();
+    assert!(matches!(&followed[0].damage, Some(Damage { first_version: Some(1), .. })), "{followed:?}");
+    assert_eq!(followed[0].stream, "damaged");
+}
+
+/// Has the rows as a release would write them that doesn't know of contexts, or somebody who has damaged one.
+async fn put_context(path: &std::path::Path, stream: &'static str, context: &'static str) {
+    let db = Sqlite::open(path, &[]).await.unwrap();
+    let put = db.write_once::<_, meshwork_sql::Error, _>(move |connection| {
+        Box::pin(async move {
+            let sql = format!("UPDATE commits SET context = {context} WHERE stream = ?");
+            sqlx::query(sqlx::AssertSqlSafe(sql)).bind(stream).execute(connection).await?;
+            Ok(())
+        })
+    });
+    put.await.unwrap();
+}
+
+#[tokio::test]
+async fn of_an_old_row_or_one_whose_context_is_damaged_nothing_is_known_and_nothing_else_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteEventStore::open(&path, 1).await.unwrap();
+    for (stream, context) in [("old", "''"), ("cut", "'{\"actor\":'"), ("binary", "x'ff00'")] {
+        let appended = store.append(command(stream, Expected::NoStream, "a", 1)).await.unwrap();
+        assert_ne!(appended.commit.context, Context::default());
+        put_context(&path, stream, context).await;
+        let unknown = Commit { context: Context::default(), ..appended.commit };
+        assert_eq!(store.read(stream, 0).await.unwrap(), [unknown], "{stream}");
+    }
+}
+
+#[tokio::test]
+async fn an_earlier_release_appends_beside_this_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("orders.db");
+    let store = SqliteEventStore::open(&path, 1).await.unwrap();
+    let inserted = Sqlite::open(&path, &[]).await.unwrap();
+    let inserted = inserted.write_once::<_, meshwork_sql::Error, _>(|connection| {
+        Box::pin(async move {
+            sqlx::query(
+                "INSERT INTO commits (stream, command_id, command_hash, partition, position, first_version, last_version, \
+                 recorded_at, result) VALUES ('s', 'a', zeroblob(32), 0, 1, 1, 1, 0, x''); \
+                 INSERT INTO events (partition, position, version, event_type, schema_version, data) \
+                 VALUES (0, 1, 1, 'happened', 1, x'')",
+            )
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    });
+    inserted.await.unwrap();
+    let read = store.read("s", 0).await.unwrap();
+    assert_eq!((read.len(), &read[0].context), (1, &Context::default()));
+    store.append(command("s", Expected::Exact(1), "b", 1)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

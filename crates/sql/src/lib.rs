@@ -7,6 +7,7 @@
 //! failure means, whatever the driver. [`replay`] makes a write repeatable by a request id.
 
 mod bounded;
+mod carried;
 mod commit;
 pub mod dialect;
 mod error;
@@ -18,6 +19,7 @@ pub mod replay;
 mod sqlite;
 
 pub use bounded::bounded;
+pub use carried::{Carrying, carried, carrying};
 pub use commit::on_commit;
 pub use error::{Error, Kind, WorkError};
 pub use micros::{from_micros, to_micros};

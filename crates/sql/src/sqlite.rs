@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::carried::{capture, restored};
 use crate::commit::Callbacks;
 use crate::{AppliedMigration, Component, Error, WorkError};
 
@@ -131,7 +132,7 @@ impl Sqlite {
     /// Runs `work` in a transaction and returns once it is on the disk.
     ///
     /// When `work` returns an error or panics, all that it wrote is undone. Work that has been queued is carried out
-    /// even if its caller has gone.
+    /// even if its caller has gone. It finds what the caller's task carries ([`carried`](crate::carried)).
     ///
     /// # Errors
     /// What `work` returns; else what the commit met, as [`Error`].
@@ -142,10 +143,11 @@ impl Sqlite {
         W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
+        let carried = capture();
         let job: Work = Box::new(move |connection| {
             Box::pin(async move {
                 let callbacks = Callbacks::default();
-                let worked = callbacks.scope(async move { work(connection).await });
+                let worked = callbacks.scope(restored(carried, async move { work(connection).await }));
                 let result = AssertUnwindSafe(worked).catch_unwind().await;
                 let result = result.unwrap_or_else(|_| Err(E::from(Error::Panicked)));
                 let keep = result.is_ok();

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use meshwork_eventstore::testing::Corpus;
-use meshwork_eventstore::{Append, EventStore, Expected, NewEvent, SqliteEventStore};
+use meshwork_eventstore::{Append, Context, EventStore, Expected, NewEvent, SqliteEventStore};
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::domain::{Line, Money, OrderEvent};
 use meshwork_orders::ports::{OrderStore, Recorded};
@@ -63,6 +63,7 @@ async fn es_5_stored_samples_are_read_by_the_store() {
             events: vec![NewEvent { event_type, schema_version, data }],
             result: Vec::new().into(),
             at: second(1),
+            context: Context::default(),
         };
         events.append(append).await.unwrap();
         let history = store.history(&name, 0).await.unwrap();

@@ -1,6 +1,7 @@
 //! What is parked, beside the inbox that it waits for.
 
 use async_trait::async_trait;
+use meshwork_eventstore::Context;
 use meshwork_sql::dialect::printable;
 use meshwork_sql::{Error, bounded, from_micros, to_micros};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
@@ -13,8 +14,8 @@ use crate::state::ConsumerState;
 use crate::{Envelope, Position};
 
 /// The columns that [`letter`] reads.
-const COLUMNS: &str = "id, consumer, stream, subject, version, event_id, source, type, partition, n, i, time, data, reason, \
-     attempts, parked_at";
+const COLUMNS: &str = "id, consumer, stream, subject, version, event_id, source, type, schema_version, partition, n, i, time, \
+     context, data, reason, attempts, parked_at";
 
 /// How many bytes of a reason are kept.
 const REASON: usize = 1024;
@@ -87,6 +88,7 @@ fn letter(row: &Row) -> Result<DeadLetter, Error> {
             id: row.try_get("event_id")?,
             source: row.try_get("source")?,
             event_type: row.try_get("type")?,
+            schema_version: u16::try_from(number("schema_version")?).unwrap_or_default(),
             subject: row.try_get("subject")?,
             version: number("version")?,
             position: Position {
@@ -95,6 +97,7 @@ fn letter(row: &Row) -> Result<DeadLetter, Error> {
                 index: small("i")?,
             },
             time: from_micros(number("time")?),
+            context: Context::from_text(row.try_get("context")?),
             data: row.try_get::<Vec<u8>, _>("data")?.into(),
         },
         reason: row.try_get("reason")?,
@@ -112,9 +115,9 @@ async fn put(
     reason: &str,
 ) -> Result<(), Error> {
     let put = format!(
-        "INSERT INTO dead_letter (id, consumer, stream, subject, version, event_id, source, type, partition, n, i, time, \
-         data, reason, attempts, parked_at, tried_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, 1, {NOW}, {NOW}) \
+        "INSERT INTO dead_letter (id, consumer, stream, subject, version, event_id, source, type, schema_version, \
+         partition, n, i, time, context, data, reason, attempts, parked_at, tried_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 1, {NOW}, {NOW}) \
          ON CONFLICT (consumer, subject, version) DO UPDATE SET reason = excluded.reason, \
          attempts = dead_letter.attempts + 1, tried_at = excluded.tried_at"
     );
@@ -127,10 +130,12 @@ async fn put(
         .bind(&event.id)
         .bind(&event.source)
         .bind(&event.event_type)
+        .bind(i64::from(event.schema_version))
         .bind(i64::from(event.position.partition))
         .bind(event.position.n)
         .bind(i64::from(event.position.index))
         .bind(to_micros(event.time))
+        .bind(event.context.to_text())
         .bind(event.data.as_ref())
         .bind(shortened(&printable(reason)))
         .execute(connection)

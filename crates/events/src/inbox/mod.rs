@@ -35,10 +35,14 @@ pub mod sqlite {
 
     static INBOX: Migrator = sqlx::migrate!("migrations/inbox");
     static DEAD_LETTERS: Migrator = sqlx::migrate!("migrations/dead_letters");
+    static CONTEXT: Migrator = sqlx::migrate!("migrations/dead_letters_context");
 
     /// The tables of the inbox and of what is parked.
-    pub const COMPONENTS: [Component; 2] =
-        [Component { name: "inbox", migrator: &INBOX }, Component { name: "dead_letters", migrator: &DEAD_LETTERS }];
+    pub const COMPONENTS: [Component; 3] = [
+        Component { name: "inbox", migrator: &INBOX },
+        Component { name: "dead_letters", migrator: &DEAD_LETTERS },
+        Component { name: "dead_letters_context", migrator: &CONTEXT },
+    ];
 }
 
 /// In PostgreSQL.
@@ -56,8 +60,12 @@ pub mod postgres {
 
     static INBOX: Migrator = sqlx::migrate!("migrations/inbox-postgres");
     static DEAD_LETTERS: Migrator = sqlx::migrate!("migrations/dead_letters-postgres");
+    static CONTEXT: Migrator = sqlx::migrate!("migrations/dead_letters_context-postgres");
 
     /// The tables of the inbox and of what is parked.
-    pub const COMPONENTS: [Component; 2] =
-        [Component { name: "inbox", migrator: &INBOX }, Component { name: "dead_letters", migrator: &DEAD_LETTERS }];
+    pub const COMPONENTS: [Component; 3] = [
+        Component { name: "inbox", migrator: &INBOX },
+        Component { name: "dead_letters", migrator: &DEAD_LETTERS },
+        Component { name: "dead_letters_context", migrator: &CONTEXT },
+    ];
 }

@@ -8,6 +8,8 @@ pub const PARTITIONS: u16 = 4;
 pub struct NewEvent {
     /// The type, such as `stock_reserved`.
     pub event_type: &'static str,
+    /// The version of the type's schema, from 1.
+    pub schema_version: u16,
     /// The aggregate that it happened to, such as `reservations/42`.
     pub subject: String,
     /// The aggregate's version after it: contiguous, from 1.
@@ -29,10 +31,14 @@ pub mod sqlite {
 
     static OUTBOX: Migrator = sqlx::migrate!("migrations/outbox");
     static SUBJECT: Migrator = sqlx::migrate!("migrations/outbox_subject");
+    static CONTEXT: Migrator = sqlx::migrate!("migrations/outbox_context");
 
     /// The outbox's tables.
-    pub const COMPONENTS: [Component; 2] =
-        [Component { name: "outbox", migrator: &OUTBOX }, Component { name: "outbox_subject", migrator: &SUBJECT }];
+    pub const COMPONENTS: [Component; 3] = [
+        Component { name: "outbox", migrator: &OUTBOX },
+        Component { name: "outbox_subject", migrator: &SUBJECT },
+        Component { name: "outbox_context", migrator: &CONTEXT },
+    ];
 }
 
 /// In PostgreSQL.
@@ -47,7 +53,9 @@ pub mod postgres {
     use sqlx::migrate::Migrator;
 
     static OUTBOX: Migrator = sqlx::migrate!("migrations/outbox-postgres");
+    static CONTEXT: Migrator = sqlx::migrate!("migrations/outbox_context-postgres");
 
     /// The outbox's tables.
-    pub const COMPONENTS: [Component; 1] = [Component { name: "outbox", migrator: &OUTBOX }];
+    pub const COMPONENTS: [Component; 2] =
+        [Component { name: "outbox", migrator: &OUTBOX }, Component { name: "outbox_context", migrator: &CONTEXT }];
 }

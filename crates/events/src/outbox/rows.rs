@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_eventstore::{Beats, Pulse, partition_of};
+use meshwork_eventstore::{Beats, Context, Pulse, partition_of};
 use meshwork_sql::{Error, bounded, from_micros, on_commit, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
@@ -14,7 +14,7 @@ use crate::relay::Published;
 use crate::{Envelope, Position, Source, SourceBatch, StreamReader};
 
 /// The columns that [`Outbox::envelope`] reads.
-const COLUMNS: &str = "partition, n, type, subject, version, time, data";
+const COLUMNS: &str = "partition, n, type, schema_version, subject, version, time, context, data";
 
 /// The outbox of a database that has the tables of `COMPONENTS`. Clones share it.
 #[derive(Clone)]
@@ -30,8 +30,8 @@ impl Outbox {
         Self { db, source, pulse: Pulse::new(PARTITIONS) }
     }
 
-    /// Writes events, in the transaction of their cause. Call it last there, once: it decides their order, and keeps others
-    /// waiting from then on to the commit.
+    /// Writes events, in the transaction of their cause, with the context that the task carries. Call it last there, once: it
+    /// decides their order, and keeps others waiting from then on to the commit.
     ///
     /// # Errors
     /// When the store fails.
@@ -45,6 +45,7 @@ impl Outbox {
         // them in one order.
         let mut events: Vec<_> = events.iter().map(|event| (partition_of(&event.subject, PARTITIONS), event)).collect();
         events.sort_by_key(|(partition, _)| *partition);
+        let context = Context::current().to_text();
         for (partition, event) in events {
             let head = sqlx::query(
                 "INSERT INTO outbox_head (partition, n) VALUES ($1, 1) \
@@ -52,15 +53,17 @@ impl Outbox {
             );
             let head = head.bind(i64::from(partition)).fetch_one(&mut *connection).await?;
             sqlx::query(
-                "INSERT INTO outbox (partition, n, type, subject, version, time, data) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO outbox (partition, n, type, schema_version, subject, version, time, context, data) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
             )
             .bind(i64::from(partition))
             .bind(head.try_get::<i64, _>(0)?)
             .bind(event.event_type)
+            .bind(i64::from(event.schema_version))
             .bind(&event.subject)
             .bind(event.version)
             .bind(to_micros(at))
+            .bind(&context)
             .bind(event.data.as_slice())
             .execute(&mut *connection)
             .await?;
@@ -111,10 +114,12 @@ impl Outbox {
             id: Envelope::id_of(&subject, version),
             source: self.source.to_owned(),
             event_type: row.try_get("type")?,
+            schema_version: u16::try_from(row.try_get::<i64, _>("schema_version")?).unwrap_or_default(),
             subject,
             version,
             position: Position { partition, n: row.try_get("n")?, index: 0 },
             time: from_micros(row.try_get("time")?),
+            context: Context::from_text(row.try_get("context")?),
             data: row.try_get::<Vec<u8>, _>("data")?.into(),
         })
     }
@@ -211,14 +216,17 @@ async fn go_on_behind(connection: &mut Connection, tail: &Envelope, common: i64)
             .await?;
     }
     sqlx::query(
-        "INSERT INTO outbox (partition, n, type, subject, version, time, data) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        "INSERT INTO outbox (partition, n, type, schema_version, subject, version, time, context, data) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
     )
     .bind(partition)
     .bind(tail.position.n)
     .bind(&tail.event_type)
+    .bind(i64::from(tail.schema_version))
     .bind(&tail.subject)
     .bind(tail.version)
     .bind(to_micros(tail.time))
+    .bind(tail.context.to_text())
     .bind(tail.data.as_ref())
     .execute(&mut *connection)
     .await?;

@@ -264,6 +264,7 @@ fn commit(append: &Append, partition: u16, end: i64) -> Commit {
         at: store::stored_time(append.at),
         result: append.result.clone(),
         events: events.collect(),
+        context: append.context.clone().bounded(),
         damage: None,
     }
 }

@@ -202,7 +202,7 @@ impl<S: CommitServer> EventStore for CommitLog<S> {
 /// A commit that can be understood, or what is wrong with it.
 fn sound(mut commit: Commit) -> Result<Commit, StoreError> {
     match commit.damage.take() {
-        Some(problem) => Err(StoreError::Damaged { place: commit.stream, problem }),
+        Some(damage) => Err(StoreError::Damaged { place: commit.stream, problem: damage.problem }),
         None => Ok(commit),
     }
 }

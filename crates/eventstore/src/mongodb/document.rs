@@ -9,20 +9,24 @@
 //! at   when, as a date          us the microseconds that a date drops
 //! r    what the command was answered
 //! e    [{ id, t: type, sv: schema version, d: data }]
+//! x    why: { causation_id, correlation_id, trace_parent, trace_state, actor }, of which only what is known is there
 //! ```
+//!
+//! `x` is missing where nothing is known, as in the commits of earlier releases; those pass over it where it is there. A
+//! commit whose `x` can't be understood is one of which nothing is known.
 //!
 //! All fields of the unique indexes are always there: a missing one would be equal to another missing one on some
 //! servers, and to nothing on others (MG-4).
 
 use bytes::Bytes;
-use mongodb::bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf};
+use mongodb::bson::raw::{RawBsonRef, RawDocument, RawDocumentBuf, cstr};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, DateTime, RawArrayBuf, rawdoc};
 use time::OffsetDateTime;
 
 use meshwork_sql::{from_micros, to_micros};
 
-use crate::{Commit, Position, StoredEvent, first_version};
+use crate::{Commit, Context, Damage, Position, StoredEvent, first_version};
 
 /// Below it, a double tells every whole number exactly.
 const MAX_WHOLE: f64 = 9_007_199_254_740_992.0;
@@ -50,7 +54,7 @@ pub(super) fn encode(commit: &Commit) -> RawDocumentBuf {
     }
     let micros = to_micros(commit.at);
     let (p, n) = (i32::from(commit.position.partition), commit.position.n);
-    rawdoc! {
+    let mut document = rawdoc! {
         "_id": id(&commit.stream, &commit.command_id),
         "p": p,
         "s": commit.stream.as_str(),
@@ -64,7 +68,51 @@ pub(super) fn encode(commit: &Commit) -> RawDocumentBuf {
         "us": i32::try_from(micros.rem_euclid(1_000)).unwrap_or_default(),
         "r": binary(&commit.result),
         "e": events,
+    };
+    let why = encode_context(&commit.context);
+    if !why.is_empty() {
+        document.append(cstr!("x"), why);
     }
+    document
+}
+
+/// What is known of a context.
+fn encode_context(context: &Context) -> RawDocumentBuf {
+    let mut why = RawDocumentBuf::new();
+    let Context { causation_id, correlation_id, trace_parent, trace_state, actor } = context;
+    for (key, value) in [
+        (cstr!("causation_id"), causation_id),
+        (cstr!("correlation_id"), correlation_id),
+        (cstr!("trace_parent"), trace_parent),
+        (cstr!("trace_state"), trace_state),
+        (cstr!("actor"), actor),
+    ] {
+        if !value.is_empty() {
+            why.append(key, value.as_str());
+        }
+    }
+    why
+}
+
+/// The context of a document; nothing is known where it can't be understood.
+fn decode_context(document: &RawDocument) -> Context {
+    let why = match document.get("x") {
+        Ok(None) => return Context::default(),
+        Ok(Some(RawBsonRef::Document(why))) => why,
+        Ok(Some(_)) | Err(_) => {
+            tracing::warn!("the context of a commit can't be read");
+            return Context::default();
+        }
+    };
+    let text = |key: &str| why.get_str(key).unwrap_or_default().to_owned();
+    let context = Context {
+        causation_id: text("causation_id"),
+        correlation_id: text("correlation_id"),
+        trace_parent: text("trace_parent"),
+        trace_state: text("trace_state"),
+        actor: text("actor"),
+    };
+    context.bounded()
 }
 
 /// The commit of a document, as it was found at `partition`; what can't be understood is told by [`Commit::damage`].
@@ -74,9 +122,12 @@ pub(super) fn decode(document: &RawDocument, partition: u16) -> Commit {
         Err(problem) => {
             let n = position(document).unwrap_or_default();
             let mut commit = Commit::tombstone(Position { partition, n }, OffsetDateTime::UNIX_EPOCH);
-            commit.stream = document.get_str("s").unwrap_or("an unreadable stream").to_owned();
+            let stream = document.get_str("s").ok();
+            // The version of a tombstone is its position.
+            let first_version = stream.filter(|stream| !stream.is_empty()).and_then(|_| document.get_i64("v").ok());
+            commit.stream = stream.unwrap_or("an unreadable stream").to_owned();
             commit.command_id = document.get_str("cid").unwrap_or_default().to_owned();
-            commit.damage = Some(problem);
+            commit.damage = Some(Damage { problem, first_version });
             commit
         }
     }
@@ -136,6 +187,7 @@ fn read(document: &RawDocument, partition: u16) -> Result<Commit, String> {
         at: from_micros(micros),
         result: bytes(document, "r")?,
         events,
+        context: decode_context(document),
         damage: None,
     })
 }

@@ -16,18 +16,21 @@ use sqlx::{AssertSqlSafe, Row};
 use crate::event::missing_version;
 use crate::store::{check, stored_time};
 use crate::{
-    Append, AppendError, Appended, Beats, Commit, EventStore, Expected, Position, Pulse, StoreError, StoredEvent,
-    partition_of,
+    Append, AppendError, Appended, Beats, Commit, Context, Damage, EventStore, Expected, Position, Pulse, StoreError,
+    StoredEvent, partition_of,
 };
 
-static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+static EVENTS: Migrator = sqlx::migrate!("migrations/sqlite");
+static CONTEXT: Migrator = sqlx::migrate!("migrations/sqlite_context");
 
-/// The store's tables.
-const COMPONENT: Component = Component { name: "events", migrator: &MIGRATOR };
+/// The store's tables. What was added to released ones are components of their own: the first release refuses to see one at
+/// a version that it doesn't know.
+const COMPONENTS: [Component; 2] =
+    [Component { name: "events", migrator: &EVENTS }, Component { name: "events_context", migrator: &CONTEXT }];
 
 /// What a commit's rows are joined to; a condition and an order follow.
-const SELECT: &str = "SELECT c.stream, c.command_id, c.command_hash, c.partition, c.position, c.recorded_at, c.result, \
-     e.version, e.event_type, e.schema_version, e.data \
+const SELECT: &str = "SELECT c.stream, c.command_id, c.command_hash, c.partition, c.position, c.first_version, c.recorded_at, \
+     c.result, c.context, e.version, e.event_type, e.schema_version, e.data \
      FROM commits c JOIN events e ON e.partition = c.partition AND e.position = c.position ";
 
 /// An event store in one SQLite file. Clones share it.
@@ -44,7 +47,7 @@ impl SqliteEventStore {
     /// # Errors
     /// When the file can't be opened or migrated.
     pub async fn open(path: &Path, partitions: u16) -> Result<Self, SqlError> {
-        let db = Sqlite::open(path, &[COMPONENT]).await?;
+        let db = Sqlite::open(path, &COMPONENTS).await?;
         let partitions = db
             .write_once::<u16, SqlError, _>(move |connection| {
                 Box::pin(async move {
@@ -67,7 +70,7 @@ impl SqliteEventStore {
     /// # Errors
     /// As [`SqliteEventStore::open`].
     pub async fn migrate(path: &Path) -> Result<Vec<AppliedMigration>, SqlError> {
-        Sqlite::migrate(path, &[COMPONENT]).await
+        Sqlite::migrate(path, &COMPONENTS).await
     }
 }
 
@@ -206,6 +209,7 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
         at: stored_time(append.at),
         result: append.result,
         events,
+        context: append.context.bounded(),
         damage: None,
     };
     insert(connection, &commit, actual + 1).await.map_err(SqlError::from)?;
@@ -217,7 +221,7 @@ async fn insert(connection: &mut SqliteConnection, commit: &Commit, first_versio
     let rows = vec!["(?, ?, ?, ?, ?, ?)"; commit.events.len()].join(", ");
     let sql = format!(
         "INSERT INTO commits (stream, command_id, command_hash, partition, position, first_version, last_version, \
-         recorded_at, result) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?); \
+         recorded_at, result, context) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?); \
          INSERT INTO events (partition, position, version, event_type, schema_version, data) VALUES {rows}"
     );
     let mut query = sqlx::query(AssertSqlSafe(sql))
@@ -229,7 +233,8 @@ async fn insert(connection: &mut SqliteConnection, commit: &Commit, first_versio
         .bind(first_version)
         .bind(commit.version())
         .bind(to_micros(commit.at))
-        .bind(commit.result.as_ref());
+        .bind(commit.result.as_ref())
+        .bind(commit.context.to_text());
     for event in &commit.events {
         query = query
             .bind(commit.position.partition)
@@ -256,7 +261,7 @@ fn gather(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
             Ok(event) if commit.damage.is_none() => commit.events.push(event),
             Ok(_) => {}
             Err(error) => {
-                commit.damage.get_or_insert_with(|| error.to_string());
+                commit.damage.get_or_insert_with(|| damage(row, error.to_string()));
                 commit.events.clear();
             }
         }
@@ -268,13 +273,20 @@ fn gather(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
 fn sound(rows: &[SqliteRow]) -> Result<Vec<Commit>, StoreError> {
     let mut commits = gather(rows)?;
     match commits.iter_mut().find_map(|commit| Some((commit.damage.take()?, &commit.stream))) {
-        Some((problem, stream)) => Err(StoreError::Damaged { place: stream.clone(), problem }),
+        Some((Damage { problem, .. }, stream)) => Err(StoreError::Damaged { place: stream.clone(), problem }),
         None => Ok(commits),
     }
 }
 
 fn position(row: &SqliteRow) -> Result<Position, sqlx::Error> {
     Ok(Position { partition: row.try_get("partition")?, n: row.try_get("position")? })
+}
+
+/// What is wrong with the commit of a row.
+fn damage(row: &SqliteRow, problem: String) -> Damage {
+    let stream = row.try_get::<&str, _>("stream").ok();
+    let first_version = stream.and_then(|_| row.try_get("first_version").ok());
+    Damage { problem, first_version }
 }
 
 fn event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
@@ -286,11 +298,22 @@ fn event(row: &SqliteRow) -> Result<StoredEvent, sqlx::Error> {
     })
 }
 
+/// Why a commit was made; nothing is known where that can't be read, as nobody needs it to go on.
+fn context(row: &SqliteRow) -> Context {
+    match row.try_get("context") {
+        Ok(text) => Context::from_text(text),
+        Err(error) => {
+            tracing::warn!(%error, "the context of a commit can't be read");
+            Context::default()
+        }
+    }
+}
+
 /// A commit but for its events.
 fn head(row: &SqliteRow, position: Position) -> Commit {
-    let mut damage = None;
-    let mut note = |problem: String| {
-        damage.get_or_insert(problem);
+    let mut problem = None;
+    let mut note = |found: String| {
+        problem.get_or_insert(found);
     };
     let stream = row.try_get("stream").unwrap_or_else(|error| {
         note(error.to_string());
@@ -321,6 +344,7 @@ fn head(row: &SqliteRow, position: Position) -> Commit {
         at: from_micros(at),
         result: result.into(),
         events: Vec::new(),
-        damage,
+        context: context(row),
+        damage: problem.map(|problem| damage(row, problem)),
     }
 }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use crate::{
-    Append, AppendError, EventStore, Expected, MAX_EVENT_BYTES, MAX_EVENTS, NewEvent, StoredEvent, partition_of,
+    Append, AppendError, Context, EventStore, Expected, MAX_CONTEXT_FIELD_BYTES, MAX_EVENT_BYTES, MAX_EVENTS, NewEvent,
+    StoredEvent, partition_of,
 };
 
 /// Runs the suite on a store, which may hold streams of others.
@@ -15,6 +16,7 @@ pub async fn conformance(store: Arc<dyn EventStore>) {
     let store = store.as_ref();
     versions_are_contiguous_and_a_commit_is_read_back(store).await;
     what_is_behind_the_end_of_a_commit_is_read_however_much_it_is(store).await;
+    why_a_commit_was_made_is_read_back(store).await;
     es_1_expected_versions_are_held_against_the_stream(store).await;
     es_2_a_repeated_command_gets_its_stored_result(store).await;
     es_2_a_reused_command_id_is_refused(store).await;
@@ -36,6 +38,7 @@ pub fn command(stream: &str, expected: Expected, command_id: &str, events: usize
         events: (0..events).map(event).collect(),
         result: Bytes::from(format!("result of {command_id}")),
         at: OffsetDateTime::UNIX_EPOCH + Duration::from_micros(1_234_567),
+        context: Context { causation_id: command_id.to_owned(), ..Context::default() },
     }
 }
 
@@ -73,6 +76,37 @@ async fn what_is_behind_the_end_of_a_commit_is_read_however_much_it_is(store: &d
     }
 }
 
+async fn why_a_commit_was_made_is_read_back(store: &dyn EventStore) {
+    let whole = Context {
+        causation_id: "shop.Orders/\"Create\"".to_owned(),
+        correlation_id: "\u{e9}\\".repeat(MAX_CONTEXT_FIELD_BYTES / 3),
+        trace_parent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned(),
+        trace_state: "vendor=value,other=1".to_owned(),
+        actor: "users/42".to_owned(),
+    };
+    let too_much = Context {
+        actor: "users/42\0".to_owned(),
+        trace_state: "x".repeat(MAX_CONTEXT_FIELD_BYTES + 1),
+        ..whole.clone()
+    };
+    let kept = Context { actor: String::new(), trace_state: String::new(), ..whole.clone() };
+    let contexts = [(whole.clone(), whole), (Context::default(), Context::default()), (too_much, kept)];
+    let mut commits = Vec::new();
+    for (version, (given, kept)) in (0..).zip(contexts) {
+        let expected = if version == 0 { Expected::NoStream } else { Expected::Exact(version) };
+        let command = command("why", expected, &version.to_string(), 1);
+        let appended = store.append(Append { context: given, ..command }).await.unwrap();
+        assert_eq!(appended.commit.context, kept);
+        commits.push(appended.commit);
+    }
+    assert_eq!(store.read("why", 0).await.unwrap(), commits);
+    assert_eq!(store.find("why", "0").await.unwrap().as_ref(), commits.first());
+    let partition = partition_of("why", store.partitions());
+    store.head(partition).await.unwrap();
+    let followed = store.read_partition(partition, 0, usize::MAX).await.unwrap();
+    assert_eq!(followed.into_iter().filter(|commit| commit.stream == "why").collect::<Vec<_>>(), commits);
+}
+
 async fn es_1_expected_versions_are_held_against_the_stream(store: &dyn EventStore) {
     store.append(command("versions", Expected::NoStream, "a", 2)).await.unwrap();
     for (expected, id) in [(Expected::NoStream, "b"), (Expected::Exact(1), "c"), (Expected::Exact(3), "d")] {
@@ -89,6 +123,7 @@ async fn es_2_a_repeated_command_gets_its_stored_result(store: &dyn EventStore) 
     // The stream has moved on, and what the caller decided meanwhile may differ: its command's answer does not.
     let mut again = command("repeated", Expected::NoStream, "a", 3);
     again.result = Bytes::from_static(b"another result");
+    again.context = Context { actor: "users/another".to_owned(), ..Context::default() };
     let again = store.append(again).await.unwrap();
     assert!(again.replayed);
     assert_eq!(again.commit, first.commit);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshwork_eventstore::testing::command;
-use meshwork_eventstore::{AppendError, Commit, EventStore, Expected, StoreError};
+use meshwork_eventstore::{Append, AppendError, Commit, Context, Damage, EventStore, Expected, StoreError};
 use mongodb::bson::{Bson, Document, doc};
 
 use crate::World;
@@ -66,6 +66,42 @@ async fn a_damaged_document_is_an_error_of_its_stream_and_stops_no_other() {
         .map(|(n, (stream, damaged))| (stream.to_owned(), n, damaged))
         .collect();
     assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected);
+    // From which version on the stream has lost something can still be read.
+    for commit in &all[..streams.len()] {
+        assert!(matches!(&commit.damage, Some(Damage { first_version: Some(1), .. })), "{commit:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_an_old_document_or_one_whose_context_is_damaged_nothing_is_known_and_nothing_else_is_lost() {
+    let world = World::new(1);
+    let writer = world.store().await;
+    let known = Context { causation_id: "a".to_owned(), ..Context::default() };
+    let cases = [
+        ("old", None, Context::default()),
+        ("text", Some(Bson::String("users/42".to_owned())), Context::default()),
+        ("null", Some(Bson::Null), Context::default()),
+        ("other", Some(doc! { "causation_id": "a", "actor": 42, "later": { "id": 7 } }.into()), known.clone()),
+        ("large", Some(doc! { "causation_id": "a", "actor": "x".repeat(100_000) }.into()), known),
+    ];
+    for (stream, context, expected) in cases {
+        let made = writer.append(command(stream, Expected::NoStream, "a", 1)).await.unwrap().commit;
+        replace(&world, stream, |document| {
+            assert_eq!(document.get_document("x").unwrap(), &doc! { "causation_id": "a" });
+            match context {
+                Some(context) => drop(document.insert("x", context)),
+                None => drop(document.remove("x")),
+            }
+        })
+        .await;
+        let read = world.store().await.read(stream, 0).await.unwrap();
+        assert_eq!(read, [Commit { context: expected, ..made }], "{stream}");
+    }
+    // Where nothing is known the field is missing, as earlier releases write it.
+    let unknown = Append { context: Context::default(), ..command("unknown", Expected::NoStream, "a", 1) };
+    writer.append(unknown).await.unwrap();
+    let document = world.documents().await.find_one(doc! { "s": "unknown" }).await.unwrap().unwrap();
+    assert!(!document.contains_key("x"), "{document}");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use meshwork_sql::dialect::printable;
-use meshwork_sql::{Error, Kind, WorkError, on_commit};
+use meshwork_sql::{Error, Kind, WorkError, carried, carrying, on_commit};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::{Connection, Database, FOR_UPDATE, NOW, SKIP_LOCKED, World, index_hint};
@@ -265,6 +265,24 @@ async fn a_callback_is_not_called_when_its_transaction_is_undone() {
     on_commit(|| panic!("outside of a transaction there is nothing to wait for"));
     insert(&db, 1).await.unwrap();
     assert_eq!(calls.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn work_finds_what_its_caller_carries_and_nothing_of_others() {
+    let world = World::new();
+    let db = world.open().await;
+    let found = async || {
+        db.write((), |_, ()| Box::pin(async { Ok::<_, Error>(carried::<i64>().as_deref().copied()) })).await.unwrap()
+    };
+    let (one, none, two, other) = tokio::join!(
+        carrying(Arc::new(1_i64), found()),
+        found(),
+        carrying(Arc::new(1_i64), carrying(Arc::new(2_i64), found())),
+        carrying(Arc::new("a text"), found()),
+    );
+    assert_eq!((one, none, two, other), (Some(1), None, Some(2), None));
+    let spawned = carrying(Arc::new(1_i64), async { tokio::spawn(async { carried::<i64>() }).await.unwrap() });
+    assert_eq!(spawned.await, None);
 }
 
 #[tokio::test]

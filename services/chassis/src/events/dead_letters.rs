@@ -133,6 +133,12 @@ impl DeadLetterGrpc {
             attempts: i32::try_from(attempts).unwrap_or(i32::MAX),
             park_time: Some(timestamp(parked_at)),
             data: if with_data { event.data.to_vec() } else { Vec::new() },
+            schema_version: i32::from(event.schema_version),
+            causation_id: event.context.causation_id,
+            correlation_id: event.context.correlation_id,
+            trace_parent: event.context.trace_parent,
+            trace_state: event.context.trace_state,
+            actor: event.context.actor,
         }
     }
 }

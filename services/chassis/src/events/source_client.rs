@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::event_source_service_client::EventSourceServiceClient;
-use meshwork_events::{Envelope, Position, StreamReader};
+use meshwork_events::{Context, Envelope, Position, StreamReader};
 use time::OffsetDateTime;
 use tonic::Code;
 
@@ -58,6 +58,11 @@ fn envelope(event: pb::Event) -> Result<Envelope, String> {
         id: event.id,
         source: event.source,
         event_type: event.r#type,
+        schema_version: match event.schema_version {
+            // It comes from a release that doesn't tell it.
+            0 => 1,
+            version => u16::try_from(version).map_err(|_| number("schema_version"))?,
+        },
         subject: event.subject,
         version: event.version,
         position: Position {
@@ -66,6 +71,14 @@ fn envelope(event: pb::Event) -> Result<Envelope, String> {
             index: u32::try_from(event.index).map_err(|_| number("index"))?,
         },
         time: OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| number("time"))?,
+        context: Context {
+            causation_id: event.causation_id,
+            correlation_id: event.correlation_id,
+            trace_parent: event.trace_parent,
+            trace_state: event.trace_state,
+            actor: event.actor,
+        }
+        .bounded(),
         data: event.data.into(),
     })
 }

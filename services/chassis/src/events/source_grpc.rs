@@ -80,5 +80,11 @@ fn event(envelope: Envelope) -> pb::Event {
         index: i32::try_from(envelope.position.index).unwrap_or(i32::MAX),
         time: Some(timestamp(envelope.time)),
         data: envelope.data.to_vec(),
+        schema_version: i32::from(envelope.schema_version),
+        causation_id: envelope.context.causation_id,
+        correlation_id: envelope.context.correlation_id,
+        trace_parent: envelope.context.trace_parent,
+        trace_state: envelope.context.trace_state,
+        actor: envelope.context.actor,
     }
 }

@@ -1,6 +1,7 @@
 //! The gRPC port of a service: a [`meshwork::Server`] with what all services of the back end have in common.
 
 mod config;
+mod context;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -14,11 +15,16 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::StdError;
+use tower::layer::util::{Identity, Stack};
 use tower::{Layer, Service};
 
 pub use self::config::{ServerConfig, TlsConfig};
+pub use self::context::{ContextLayer, ContextService};
 use crate::auth::{AccessTable, Verifier};
 use crate::config::Listen;
+
+/// The settings of a port; see [`builder`].
+pub type ServerBuilder = Builder<Stack<Identity, ContextLayer>>;
 
 /// A service can't start, or has to stop: one sentence for people, and what they can do.
 #[derive(Debug, thiserror::Error)]
@@ -51,11 +57,12 @@ pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
 }
 
 /// A port whose callers are known by `verifier` and admitted by the contracts' access options, whose errors carry `domain`,
-/// and whose states are those of `health`.
+/// and whose states are those of `health`. What handlers write keeps the context of their call ([`ContextLayer`]).
 ///
 /// Until `verifier` has keys, calls with a token are refused as KEYS_UNAVAILABLE; see [`keep_keys`] and [`require_keys`].
-pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier, health: &Health) -> Builder {
+pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier, health: &Health) -> ServerBuilder {
     let mut builder = meshwork::Server::builder()
+        .layer(ContextLayer)
         .domain(Domain::new(domain))
         .authenticator(Arc::new(verifier.authenticator(domain)))
         .access(AccessTable::from_contracts().layers())

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use meshwork_api::OrderName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_eventstore::{
-    Append as AppendCommit, AppendError as CommitError, Beats, Commit, EventStore, Expected, NewEvent, Repository,
-    SnapshotStore, StoreError as EventStoreError, partition_of, written_version,
+    Append as AppendCommit, AppendError as CommitError, Beats, Commit, Context, EventStore, Expected, NewEvent,
+    Repository, SnapshotStore, StoreError as EventStoreError, partition_of, written_version,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -120,6 +120,7 @@ impl OrderStore for EventOrderStore {
             // The answer is the order at the commit's version, which its history gives.
             result: Bytes::new(),
             at,
+            context: Context::current(),
         };
         match self.store.append(commit).await {
             Ok(appended) => Ok(Appended {
@@ -163,6 +164,7 @@ impl OrderStore for EventOrderStore {
             events: vec![NewEvent { event_type: REQUEST_CLAIMED, schema_version: 1, data: Bytes::new() }],
             result: Bytes::new(),
             at,
+            context: Context::current(),
         };
         match self.store.append(claim).await {
             Ok(_) => Ok(Claim::Ours { settled: None }),
@@ -182,6 +184,7 @@ impl OrderStore for EventOrderStore {
             events: vec![NewEvent { event_type: REQUEST_SETTLED, schema_version: 1, data: Bytes::new() }],
             result: version.to_string().into(),
             at,
+            context: Context::current(),
         };
         match self.store.append(settle).await {
             Ok(appended) => Ok(Settled { version: settled_version(&appended.commit)?, replayed: appended.replayed }),

@@ -199,6 +199,7 @@ impl Shop {
             events: vec![garbage],
             result: Bytes::new(),
             at: OffsetDateTime::now_utc(),
+            context: meshwork_eventstore::Context::default(),
         };
         self.store.append(append).await.unwrap();
     }

@@ -119,6 +119,7 @@ impl Rooms {
             events: vec![NewEvent { event_type, schema_version: 1, data: Bytes::from_static(data) }],
             result: Bytes::new(),
             at: second(5),
+            context: meshwork_eventstore::Context::default(),
         };
         self.events.append(append).await.unwrap();
     }

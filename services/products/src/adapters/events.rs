@@ -18,6 +18,9 @@ const RESERVATION_TYPES: [&str; 6] = [
     "allocation_failed",
 ];
 
+/// The version of the schemas of our events: none has changed yet.
+pub const SCHEMA_VERSION: u16 = 1;
+
 /// The type of an event of a reservation by its word, as a store gives it back.
 pub fn reservation_type(word: &str) -> Option<&'static str> {
     RESERVATION_TYPES.into_iter().find(|known| *known == word)
@@ -59,7 +62,7 @@ pub fn of_reservation(reservation: &Reservation, event: &ReservationEvent) -> Ne
         }
     };
     let subject = reservation_subject(reservation.order.id());
-    NewEvent { event_type, subject, version: reservation.version, data }
+    NewEvent { event_type, schema_version: SCHEMA_VERSION, subject, version: reservation.version, data }
 }
 
 fn stock_lines(lines: &[Line]) -> Vec<pb::StockLine> {
@@ -92,7 +95,13 @@ pub fn product_deleted(product: &Product) -> NewEvent {
 }
 
 fn of_product(product: &Product, event_type: &'static str, data: &impl Message) -> NewEvent {
-    NewEvent { event_type, subject: product.name.to_string(), version: product.version, data: data.encode_to_vec() }
+    NewEvent {
+        event_type,
+        schema_version: SCHEMA_VERSION,
+        subject: product.name.to_string(),
+        version: product.version,
+        data: data.encode_to_vec(),
+    }
 }
 
 #[cfg(test)]

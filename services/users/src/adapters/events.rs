@@ -7,6 +7,9 @@ use prost_types::FieldMask;
 
 use crate::domain::{User, UserEvent};
 
+/// The version of the schemas of our events: none has changed yet.
+const SCHEMA_VERSION: u16 = 1;
+
 /// The event that has made `user` what it is, for the outbox.
 pub(super) fn encode(user: &User, event: &UserEvent) -> NewEvent {
     let name = user.name.to_string();
@@ -22,5 +25,5 @@ pub(super) fn encode(user: &User, event: &UserEvent) -> NewEvent {
         }
         UserEvent::Deleted => ("user_deleted", UserDeleted { user: name.clone() }.encode_to_vec()),
     };
-    NewEvent { event_type, subject: name, version: user.version, data }
+    NewEvent { event_type, schema_version: SCHEMA_VERSION, subject: name, version: user.version, data }
 }

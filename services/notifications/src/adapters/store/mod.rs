@@ -43,11 +43,12 @@ pub mod sqlite {
     static LIFE: Migrator = sqlx::migrate!("migrations/sqlite-life");
 
     /// The tables of notifications, and the inbox's.
-    pub const COMPONENTS: [Component; 4] = [
+    pub const COMPONENTS: [Component; 5] = [
         Component { name: "notifications", migrator: &NOTIFICATIONS },
         Component { name: "notifications_life", migrator: &LIFE },
         INBOX[0],
         INBOX[1],
+        INBOX[2],
     ];
 
     /// Ends the leases of all tries: whoever calls it knows that the processes which had begun them have ended.
@@ -84,8 +85,8 @@ pub mod postgres {
     static NOTIFICATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
     /// The tables of notifications, and the inbox's.
-    pub const COMPONENTS: [Component; 3] =
-        [Component { name: "notifications", migrator: &NOTIFICATIONS }, INBOX[0], INBOX[1]];
+    pub const COMPONENTS: [Component; 4] =
+        [Component { name: "notifications", migrator: &NOTIFICATIONS }, INBOX[0], INBOX[1], INBOX[2]];
 }
 
 #[cfg(test)]

@@ -41,8 +41,12 @@ pub mod sqlite {
     static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
 
     /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 3] =
-        [Component { name: "view", migrator: &MIGRATOR }, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
+    static COMPONENTS: [Component; 4] = [
+        Component { name: "view", migrator: &MIGRATOR },
+        inbox::COMPONENTS[0],
+        inbox::COMPONENTS[1],
+        inbox::COMPONENTS[2],
+    ];
 
     /// The orders as lists show them, in a file.
     #[derive(Clone)]
@@ -94,8 +98,12 @@ pub mod postgres {
     static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
 
     /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 3] =
-        [Component { name: "order_view", migrator: &MIGRATOR }, inbox::COMPONENTS[0], inbox::COMPONENTS[1]];
+    static COMPONENTS: [Component; 4] = [
+        Component { name: "order_view", migrator: &MIGRATOR },
+        inbox::COMPONENTS[0],
+        inbox::COMPONENTS[1],
+        inbox::COMPONENTS[2],
+    ];
 
     /// The orders as lists show them, on a server.
     #[derive(Clone)]

@@ -62,14 +62,16 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to see
     /// one at a version that it doesn't know.
-    static COMPONENTS: [Component; 7] = [
+    static COMPONENTS: [Component; 9] = [
         Component { name: "products", migrator: &PRODUCTS },
         Component { name: "products_deleted", migrator: &DELETED },
         replay::COMPONENT,
         outbox::COMPONENTS[0],
         outbox::COMPONENTS[1],
+        outbox::COMPONENTS[2],
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
+        inbox::COMPONENTS[2],
     ];
 
     impl Store {
@@ -113,12 +115,14 @@ pub mod postgres {
     static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
 
     /// All that the database holds.
-    static COMPONENTS: [Component; 5] = [
+    static COMPONENTS: [Component; 7] = [
         Component { name: "products", migrator: &PRODUCTS },
         replay::COMPONENT,
         outbox::COMPONENTS[0],
+        outbox::COMPONENTS[1],
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
+        inbox::COMPONENTS[2],
     ];
 
     impl Store {

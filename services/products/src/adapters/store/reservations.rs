@@ -245,6 +245,7 @@ async fn repeat(
     let event_type = events::reservation_type(&word);
     let event = NewEvent {
         event_type: event_type.ok_or_else(|| damaged(format_args!("{word:?} is no event of a reservation")))?,
+        schema_version: events::SCHEMA_VERSION,
         subject: events::reservation_subject(order.id()),
         version: row.try_get("version")?,
         data: row.try_get("last_data")?,

@@ -21,6 +21,7 @@ pub const COMPONENTS: &[Component] = &[
     answers::COMPONENT,
     outbox::COMPONENTS[0],
     outbox::COMPONENTS[1],
+    outbox::COMPONENTS[2],
 ];
 
 /// What this service is called in its events.

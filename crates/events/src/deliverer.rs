@@ -56,7 +56,7 @@ enum Filled {
 }
 
 /// Delivers events to one consumer's handler.
-pub(crate) struct Delivery {
+pub(crate) struct Deliverer {
     pub handler: Arc<dyn Handler>,
     pub state: Arc<dyn ConsumerState>,
     owner: Option<Arc<dyn StreamReader>>,
@@ -73,7 +73,7 @@ struct OutOfReach {
     hangs: bool,
 }
 
-impl Delivery {
+impl Deliverer {
     pub fn new(handler: Arc<dyn Handler>, state: Arc<dyn ConsumerState>, owner: Option<Arc<dyn StreamReader>>) -> Self {
         Self { handler, state, owner, out_of_reach: Mutex::new(None) }
     }

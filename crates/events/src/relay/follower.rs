@@ -1,0 +1,292 @@
+//! Following one partition of a source into its lane.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use meshwork_sql::Error;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::parking::{Blocked, Parking};
+use super::published::Published;
+use super::{audit, common, reading};
+use crate::backoff::Backoff;
+use crate::bus::{Bus, BusError, Lane, Publisher};
+use crate::source::{Damaged, SourceBatch};
+use crate::state::ConsumerState;
+use crate::{Envelope, Position, Progress, Source};
+
+/// How many commits are read and published at once.
+const BATCH: usize = 128;
+/// How long the relay sleeps when no beat wakes it.
+const POLL: Duration = Duration::from_secs(1);
+/// How often a partition that was stopped says so.
+const ALARM: Duration = Duration::from_secs(60);
+/// How often it is noted how far the relay has come, and how many positions may pass until then.
+const CHECKPOINT: Duration = Duration::from_secs(10);
+const CHECKPOINT_POSITIONS: i64 = 1_000;
+/// How often it is looked whether the bus has lost something.
+const AUDIT: Duration = Duration::from_secs(60);
+/// Events of which less than this is left of their time on the bus aren't published again.
+const NEARLY_AGED: Duration = Duration::from_secs(60 * 60);
+
+/// Why a partition's relay begins again from the lane's tail.
+pub(super) enum Restart {
+    Shutdown,
+    ReadTail,
+}
+
+/// What following a partition needs.
+pub(super) struct Follower<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) bus: &'a dyn Bus,
+    pub(super) lane: &'a Lane,
+    pub(super) checkpoint: Option<&'a dyn ConsumerState>,
+    pub(super) parking: Option<&'a Parking>,
+    pub(super) progress: &'a Progress,
+    pub(super) published: &'a Published,
+    /// What the bus had lost when it was put right last.
+    pub(super) audited: AtomicU64,
+}
+
+/// A lane that is open.
+struct Open {
+    publisher: Box<dyn Publisher>,
+    tail: Option<Position>,
+    blocked: Blocked,
+    /// Up to where it was noted, and when.
+    noted: (i64, Instant),
+    /// When it was looked last whether the bus has lost something.
+    audited_at: Instant,
+}
+
+fn sentence(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+impl Follower<'_> {
+    /// Publishes from the tail on, until the bus says that the tail is elsewhere.
+    pub(super) async fn follow(&self, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<Restart, String> {
+        let mut beats = self.source.beats(self.lane.partition);
+        let publisher = self.bus.publisher(self.lane).await.map_err(sentence)?;
+        if let Some(tail) = publisher.tail() {
+            // The tail must be ours: a bus that is ahead of its source belongs to another source, or the source has
+            // lost commits. Going on would publish other events under positions that are taken.
+            match reading::holds(self.source, tail, shutdown).await? {
+                Some(true) => {}
+                Some(false) => return self.diverged(tail, shutdown).await,
+                None => return Ok(Restart::Shutdown),
+            }
+        }
+        let tail = publisher.tail().map(|tail| tail.position);
+        let mut next = self.first(tail).await?;
+        let blocked = match self.parking {
+            Some(parking) => parking.blocked().await.map_err(sentence)?,
+            None => Blocked::new(),
+        };
+        let now = Instant::now();
+        let mut open = Open { publisher, tail, blocked, noted: (tail.map_or(0, |tail| tail.n), now), audited_at: now };
+        if let Some(tail) = tail {
+            self.published.reached(tail);
+        }
+        self.audit(&mut open).await?;
+        let mut stopping = false;
+        loop {
+            let asked = Instant::now();
+            let batch = reading::read(self.source, self.lane.partition, next, BATCH).await?;
+            // Positions are dense: a batch that ends early has reached the end, and a beat will tell of more.
+            let full = next + i64::try_from(BATCH).unwrap_or(i64::MAX) - 1;
+            let at_end = batch.seen.is_none_or(|seen| seen < full);
+            next = batch.seen.map_or(next, |seen| seen + 1);
+            let last = batch.events.last().map(|event| event.time);
+            if !self.publish(&mut open, batch).await? {
+                return Ok(Restart::ReadTail);
+            }
+            if let Some(time) = last {
+                self.progress.reached(self.lane.partition, time);
+                *backoff = Backoff::new();
+            }
+            self.note(&mut open, stopping).await;
+            if at_end {
+                self.progress.caught_up(self.lane.partition, asked);
+                // One more read after the stop was asked for: what was written before it is published.
+                if stopping {
+                    return Ok(Restart::Shutdown);
+                }
+                if open.audited_at.elapsed() >= AUDIT {
+                    self.audit(&mut open).await?;
+                }
+                stopping = shutdown.run_until_cancelled(beats.any(POLL)).await.is_none();
+            }
+        }
+    }
+
+    /// The first position to publish. It lies behind the tail, unless the lane was further once: then it has lost its end, or
+    /// that has aged.
+    async fn first(&self, tail: Option<Position>) -> Result<i64, String> {
+        let partition = self.lane.partition;
+        // A relay may have stopped between two events of one commit.
+        let next = tail.map_or(1, |tail| tail.n);
+        let noted = match self.checkpoint {
+            Some(state) => state.position(&self.lane.stream, partition).await.map_err(sentence)?,
+            None => None,
+        };
+        let noted = noted.map_or(0, |noted| noted.n);
+        let known = noted.max(self.published.last(partition).unwrap_or_default());
+        if known <= next {
+            return Ok(next);
+        }
+        // What is older was published, and nobody misses it by now. A source that prunes has nothing that is older.
+        let first = match noted > next {
+            true => reading::first_since(self.source, partition, (next, noted), self.oldest()).await?,
+            false => next,
+        };
+        if first < known {
+            tracing::error!(
+                lane = %self.lane,
+                first,
+                last = known,
+                "relay_refill: the bus has lost events that were published; they are published again"
+            );
+        }
+        Ok(first)
+    }
+
+    /// When the oldest events happened that are worth being published again.
+    fn oldest(&self) -> OffsetDateTime {
+        let retention = self.bus.retention().saturating_sub(NEARLY_AGED);
+        OffsetDateTime::now_utc().checked_sub(time::Duration::try_from(retention).unwrap_or(time::Duration::MAX)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Publishes what a batch brings; returns false when the lane must be opened anew.
+    async fn publish(&self, open: &mut Open, batch: SourceBatch) -> Result<bool, String> {
+        let is_new = |n: i64| open.tail.is_none_or(|tail| n > tail.n);
+        for damaged in batch.damaged.iter().filter(|damaged| is_new(damaged.n)) {
+            self.park_damaged(&mut open.blocked, damaged).await?;
+        }
+        let mut events = Vec::with_capacity(batch.events.len());
+        for event in batch.events.into_iter().filter(|event| Some(event.position) > open.tail) {
+            if !self.is_queued(&mut open.blocked, &event).await? {
+                events.push(event);
+            }
+        }
+        let Some(last) = events.last().map(|event| event.position) else { return Ok(true) };
+        match open.publisher.publish(&events).await {
+            Ok(()) => {
+                open.tail = Some(last);
+                self.published.reached(last);
+                Ok(true)
+            }
+            Err(BusError::TailMoved) => Ok(false),
+            Err(error @ BusError::TooLarge { .. }) => self.park_too_large(&events, error).await.map(|()| false),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Parks an aggregate from a commit on that can't be read.
+    async fn park_damaged(&self, blocked: &mut Blocked, damaged: &Damaged) -> Result<(), String> {
+        let Some(parking) = self.parking else {
+            return Err(format!("the commit at {} can't be read: {}", damaged.n, damaged.problem));
+        };
+        parking.park_damaged(self.source.name(), self.lane.partition, damaged).await.map_err(sentence)?;
+        blocked.insert(damaged.subject.clone(), damaged.n);
+        Ok(())
+    }
+
+    async fn park_too_large(&self, events: &[Envelope], error: BusError) -> Result<(), String> {
+        let BusError::TooLarge { id, .. } = &error else { return Err(error.to_string()) };
+        let event = events.iter().find(|event| event.id == *id);
+        match (self.parking, event) {
+            (Some(parking), Some(event)) => parking.park(event, &error.to_string()).await.map_err(sentence),
+            _ => Err(format!("nothing behind it is published: {error}")),
+        }
+    }
+
+    /// Queues an event behind what is parked of its aggregate; returns whether it had to be.
+    async fn is_queued(&self, blocked: &mut Blocked, event: &Envelope) -> Result<bool, String> {
+        let Some(parking) = self.parking else { return Ok(false) };
+        if !blocked.get(&event.subject).is_some_and(|from| event.position.n >= *from) {
+            return Ok(false);
+        }
+        let queued = parking.queue(event).await.map_err(sentence)?;
+        if !queued {
+            blocked.remove(&event.subject);
+        }
+        Ok(queued)
+    }
+
+    /// Notes how far the lane has come, now and then, and at the end.
+    async fn note(&self, open: &mut Open, at_once: bool) {
+        let (Some(state), Some(tail)) = (self.checkpoint, open.tail) else { return };
+        let (n, at) = open.noted;
+        let is_due = at_once || at.elapsed() >= CHECKPOINT || tail.n - n >= CHECKPOINT_POSITIONS;
+        if tail.n == n || !is_due {
+            return;
+        }
+        // An older note costs no more than events which are published once more.
+        match noting(state.reached(&self.lane.stream, tail)).await {
+            Ok(()) => open.noted = (tail.n, Instant::now()),
+            Err(problem) => {
+                tracing::warn!(lane = %self.lane, problem, "it can't be noted how far the relay has come");
+                open.noted.1 = Instant::now();
+            }
+        }
+    }
+
+    /// Publishes again what the bus has lost from the middle of the lane, if it has lost anything.
+    async fn audit(&self, open: &mut Open) -> Result<(), String> {
+        let losses = open.publisher.losses().await.map_err(sentence)?;
+        open.audited_at = Instant::now();
+        if losses == self.audited.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let blocked = &open.blocked;
+        let is_blocked = |subject: &str| blocked.contains_key(subject);
+        let publisher = open.publisher.as_mut();
+        let found = audit::audit(self.source, self.bus, self.lane, publisher, self.oldest(), is_blocked).await?;
+        self.audited.store(losses, Ordering::Relaxed);
+        if found > 0 {
+            tracing::error!(
+                lane = %self.lane,
+                events = found,
+                "relay_repair: the bus has lost events from the middle of the lane; they are published again beside it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Goes on behind a tail that the source doesn't hold, if the source can; else stops the partition and says so, until
+    /// somebody has put it right.
+    async fn diverged(&self, tail: &Envelope, shutdown: &CancellationToken) -> Result<Restart, String> {
+        let common = common::common(self.source, self.bus, self.lane, tail).await?;
+        if self.source.go_on_behind(tail, common).await? {
+            tracing::error!(
+                lane = %self.lane,
+                n = tail.position.n,
+                common,
+                "relay_diverged: the bus holds an event that its source doesn't, since the source was restored from an older \
+                 copy; what the bus doesn't hold is published behind that"
+            );
+            return Ok(Restart::ReadTail);
+        }
+        tracing::error!(
+            lane = %self.lane,
+            n = tail.position.n,
+            "relay_diverged: the bus holds an event that its source doesn't; nothing is published until the bus is emptied \
+             or the source is restored"
+        );
+        match shutdown.run_until_cancelled(tokio::time::sleep(ALARM)).await {
+            None => Ok(Restart::Shutdown),
+            Some(()) => Ok(Restart::ReadTail),
+        }
+    }
+}
+
+/// Notes within a bound: the lane waits meanwhile.
+async fn noting(note: impl Future<Output = Result<(), Error>>) -> Result<(), String> {
+    match tokio::time::timeout(Duration::from_secs(5), note).await {
+        Ok(noted) => noted.map_err(sentence),
+        Err(_) => Err("no answer within 5 s".to_owned()),
+    }
+}

@@ -1,0 +1,180 @@
+//! The embedded bus: a durable log in one SQLite file.
+//!
+//! Services of one process share an open bus and wake each other. Services of several processes share its file, and
+//! each finds out within [`WATCH`] that another has written.
+
+mod lock;
+mod messages;
+mod publisher;
+mod reader;
+mod subscription;
+mod sweep;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, RwLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use meshwork_eventstore::{Beats, Pulse};
+use meshwork_sql::{AppliedMigration, Component, Error, Sqlite};
+use sqlx::Row as _;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::SqliteConnection;
+use tokio::sync::Mutex;
+
+use crate::bus::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription};
+use crate::outbox::PARTITIONS;
+
+static BUS: Migrator = sqlx::migrate!("migrations/bus");
+static LANES: Migrator = sqlx::migrate!("migrations/bus_lanes");
+
+const COMPONENTS: [Component; 2] =
+    [Component { name: "bus", migrator: &BUS }, Component { name: "bus_lanes", migrator: &LANES }];
+
+/// How often a bus looks whether another process has written.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// The buses that are open in this process, by their file.
+static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
+
+/// What wakes the readers of each stream.
+type Pulses = Arc<RwLock<HashMap<String, Pulse>>>;
+
+/// An event bus in a file. Clones share it.
+#[derive(Clone)]
+struct Log {
+    db: Sqlite,
+    pulses: Pulses,
+    /// How many publications there were in this process.
+    publications: Arc<AtomicU64>,
+}
+
+impl Log {
+    fn pulse(&self, stream: &str) -> Pulse {
+        if let Some(pulse) = self.pulses.read().ok().and_then(|pulses| pulses.get(stream).cloned()) {
+            return pulse;
+        }
+        match self.pulses.write() {
+            Ok(mut pulses) => pulses.entry(stream.to_owned()).or_insert_with(|| Pulse::new(PARTITIONS)).clone(),
+            // Nothing panics while it holds the lock; without pulses readers would still poll.
+            Err(_) => Pulse::new(PARTITIONS),
+        }
+    }
+
+    /// Hints that a lane has new events; subscribe before reading.
+    fn beats(&self, lane: &Lane) -> Beats {
+        self.pulse(&lane.stream).beats(lane.partition)
+    }
+
+    /// Counts a publication; returns whether it is time to sweep.
+    fn counted(&self) -> bool {
+        self.publications.fetch_add(1, Ordering::Relaxed).is_multiple_of(sweep::EVERY)
+    }
+}
+
+/// An event bus in a folder.
+pub struct SqliteBus {
+    log: Log,
+    folder: PathBuf,
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("bus.db")
+}
+
+impl SqliteBus {
+    /// Opens the bus in `folder`, making it when missing. Opening it again in one process shares it.
+    ///
+    /// # Errors
+    /// When its file can't be opened or migrated.
+    pub async fn open(folder: &Path) -> Result<Arc<Self>, Error> {
+        let mut open = OPEN.lock().await;
+        open.retain(|_, bus| bus.strong_count() > 0);
+        let path = std::path::absolute(file(folder)).unwrap_or_else(|_| file(folder));
+        if let Some(bus) = open.get(&path).and_then(Weak::upgrade) {
+            return Ok(bus);
+        }
+        let db = Sqlite::open(&path, &COMPONENTS).await?;
+        let pulses = Pulses::default();
+        let flushed = pulses.clone();
+        db.after_commit(move || {
+            if let Ok(pulses) = flushed.read() {
+                pulses.values().for_each(Pulse::flush);
+            }
+        });
+        let log = Log { db, pulses, publications: Arc::default() };
+        let bus = Arc::new(Self { log, folder: folder.to_owned() });
+        let connection = bus.log.db.reader().acquire().await?.detach();
+        tokio::spawn(watch(Arc::downgrade(&bus), connection));
+        open.insert(path, Arc::downgrade(&bus));
+        Ok(bus)
+    }
+
+    /// Migrates the bus in `folder` without keeping it open.
+    ///
+    /// # Errors
+    /// As [`SqliteBus::open`].
+    pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
+        Sqlite::migrate(&file(folder), &COMPONENTS).await
+    }
+}
+
+/// Beats for what other processes publish.
+async fn watch(bus: Weak<SqliteBus>, mut connection: SqliteConnection) {
+    let mut version = None;
+    let mut heads = HashMap::new();
+    loop {
+        tokio::time::sleep(WATCH).await;
+        let Some(bus) = bus.upgrade() else { return };
+        // It changes when another connection has committed, our own writer's included.
+        let read = sqlx::query("PRAGMA data_version").fetch_one(&mut connection).await;
+        let Ok(read) = read.and_then(|row| row.try_get::<i64, _>(0)) else { continue };
+        if version.replace(read) == Some(read) {
+            continue;
+        }
+        let pulses: Vec<_> = bus.log.pulses.read().map(|it| it.clone().into_iter().collect()).unwrap_or_default();
+        for (stream, pulse) in pulses {
+            for (partition, head) in messages::heads_of(&mut connection, &stream).await.unwrap_or_default() {
+                if heads.insert((stream.clone(), partition), head).is_some_and(|known| known != head) {
+                    pulse.beat(partition, "");
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Bus for SqliteBus {
+    fn lanes(&self, stream: &str) -> Vec<Lane> {
+        let lane = |partition| Lane { stream: stream.to_owned(), shard: None, partition };
+        (0..PARTITIONS).map(lane).collect()
+    }
+
+    async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError> {
+        Ok(Box::new(publisher::Publishing::open(self.log.clone(), lane.clone()).await?))
+    }
+
+    async fn subscribe(&self, consumer: &str, lane: &Lane, resume: Resume) -> Result<Box<dyn Subscription>, BusError> {
+        let path = self.folder.join("lanes").join(format!("{consumer}.{lane}.lock"));
+        let lock = lock::LaneLock::new(&path).map_err(|error| {
+            BusError::Unavailable(format!("{} can't be opened, look whether it can be written: {error}", path.display()))
+        })?;
+        let subscribed =
+            subscription::Subscribed::open(self.log.clone(), consumer.to_owned(), lane.clone(), resume, lock).await?;
+        Ok(Box::new(subscribed))
+    }
+
+    async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError> {
+        Ok(Box::new(reader::Reading::open(self.log.clone(), lane.clone(), from, scope).await?))
+    }
+
+    async fn ping(&self) -> Result<(), BusError> {
+        Ok(self.log.db.ping().await?)
+    }
+
+    fn retention(&self) -> Duration {
+        sweep::RETENTION
+    }
+}
