@@ -137,7 +137,8 @@ impl NatsConfig {
             key: file(&self.key),
             replicas: self.replicas,
             max_bytes: i64::try_from(self.max_bytes).unwrap_or(i64::MAX),
-            ..JetStreamOptions::new(self.servers().collect::<Vec<_>>().join(","))
+            url: self.servers().collect::<Vec<_>>().join(","),
+            ..JetStreamOptions::default()
         })
     }
 }
