@@ -18,7 +18,13 @@ use crate::checks::all_seen;
 use crate::feed::subject_in;
 
 pub(crate) fn happened(subject: &str, version: i64) -> NewEvent {
-    NewEvent { event_type: "happened", subject: subject.to_owned(), version, data: subject.as_bytes().to_vec() }
+    NewEvent {
+        event_type: "happened",
+        schema_version: 1,
+        subject: subject.to_owned(),
+        version,
+        data: subject.as_bytes().to_vec(),
+    }
 }
 
 pub(crate) async fn append(db: &Database, outbox: &Outbox, events: Vec<NewEvent>) {

@@ -16,6 +16,7 @@ mod sqlite {
 
     meshwork_sql::dialect!(sqlite);
     mod appends;
+    mod contexts;
     mod gate;
     mod hanging;
     mod holes;
@@ -24,6 +25,7 @@ mod sqlite {
     mod parking;
     mod pruning;
     mod restored;
+    mod unreached;
 }
 
 #[path = "."]
@@ -34,6 +36,7 @@ mod postgres {
 
     meshwork_sql::dialect!(postgres);
     mod appends;
+    mod contexts;
     mod gate;
     mod holes;
     mod ledger;
@@ -42,4 +45,5 @@ mod postgres {
     mod planted;
     mod pruning;
     mod restored;
+    mod unreached;
 }

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod changes;
+mod contexts;
 mod sessions;
 mod sign_up;
 mod start;
