@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use meshwork_events::jetstream::JetStreamBus;
+use meshwork_events::jetstream::{InvalidOption, JetStreamBus};
 use meshwork_events::{Bus, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
@@ -19,7 +19,9 @@ pub async fn open(folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, Serv
     let bus: Arc<dyn Bus> = match nats.options() {
         Some(options) => {
             let bus = JetStreamBus::connect(options).await;
-            bus.map_err(|error| ServeError::new(error, "correct the settings in `nats`"))?
+            bus.map_err(|InvalidOption { option, problem }| {
+                ServeError::new(format!("nats.{option} {problem}"), "correct the settings in `nats`")
+            })?
         }
         None => SqliteBus::open(folder).await.map_err(|error| folder_error(&error, folder))?,
     };

@@ -214,7 +214,7 @@ impl DeadLetterService for DeadLetterGrpc {
                 let of_stream = redriver.redrive_all(*stream, false).await?;
                 (handled, left) = (handled + of_stream.0, left + of_stream.1);
             }
-            Ok((handled, left))
+            Ok::<_, Error>((handled, left))
         };
         let (handled, left) = self.in_time(work).await?;
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshwork_api::meshwork::admin::v1::dead_letter_service_client::DeadLetterServiceClient;
 use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
@@ -140,6 +141,23 @@ impl Shop {
         let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
         let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
         ProjectionServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
+    /// A caller of what shows what is parked.
+    pub fn letters(&self, user: &str, role: &str) -> DeadLetterServiceClient<InterceptedService<Channel, Bearer>> {
+        let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
+        let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
+        DeadLetterServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
+    /// Changes the event store's file under the service, where `?` stands for the order.
+    pub async fn store_sql(&self, sql: &'static str, name: &str) {
+        let db = Sqlite::open(&self.config.data.join("events.db"), &[]).await.unwrap();
+        let name = name.to_owned();
+        let changed = db.write_once::<_, meshwork_sql::Error, _>(move |connection| {
+            Box::pin(async move { Ok(sqlx::query(sql).bind(name).execute(connection).await?.rows_affected()) })
+        });
+        assert_eq!(changed.await.unwrap(), 1, "{sql}");
     }
 
     /// Places an order of two teas for `users/{user}`.
