@@ -170,10 +170,50 @@ fn variables_that_kubernetes_makes_are_not_settings() {
         ("MESHWORK_USERS_SERVICE_HOST", "10.0.0.2"),
         ("MESHWORK_USERS_PORT", "tcp://10.0.0.2:8081"),
         ("MESHWORK_USERS_PORT_8081_TCP_ADDR", "10.0.0.2"),
+        ("MESHWORK_NATS_PORT", "tcp://10.0.0.3:4222"),
+        ("MESHWORK_NATS_SERVICE_HOST", "10.0.0.3"),
     ];
     let output = command(folder.path()).arg("config").envs(made).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(!text(&output.stdout).contains("10.0.0."), "{}", text(&output.stdout));
+}
+
+#[test]
+fn a_nats_is_one_setting_for_all_services_and_leaves_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |args: &[&str], settings: &[(&str, &str)]| {
+        let output = command(folder.path()).args(args).args(["--data"]).arg(folder.path().join("data"));
+        let output = output.envs(settings.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let url = "url = \"nats://127.0.0.1:4222\"";
+    let flag = of(&["config", "--nats", "nats://127.0.0.1:4222"], &[]);
+    assert_eq!(flag.matches(&format!("{url} # flag --nats")).count(), 5, "{flag}");
+    let settings = [("MESHWORK_NATS_URL", "nats://127.0.0.1:4222"), ("MESHWORK_NATS_USER", "shop")];
+    let secret = [settings[0], settings[1], ("MESHWORK_NATS_PASSWORD", "hidden")];
+    let environment = of(&["config"], &secret);
+    assert_eq!(environment.matches(&format!("{url} # environment")).count(), 5, "{environment}");
+    assert!(!environment.contains("hidden"), "{environment}");
+    let printed = of(&["migrate"], &secret);
+    assert!(!printed.lines().any(|line| line.starts_with("bus ")), "{printed}");
+    assert!(!folder.path().join("data/bus").exists());
+
+    for (name, value, words) in [
+        (
+            "MESHWORK_NATS_URL",
+            "nats://anna:hidden@host:4222",
+            "the setting nats.url is a URL with a user or a password",
+        ),
+        ("MESHWORK_NATS_URL", "kafka://host", "the setting nats.url is \"kafka://host\""),
+        ("MESHWORK_NATS_REPLICAS", "2", "the setting nats.replicas is 2"),
+        ("MESHWORK_ORDERS__NATS__MAX_BYTES", "1", "the setting orders.nats.max_bytes is 1"),
+        // A password of digits is none in quotes.
+        ("MESHWORK_NATS_PASSWORD", "4711", "the setting nats.password (environment) must be a text in quotes"),
+    ] {
+        let error = refused(&["config"], &[(name, value)]);
+        assert!(error.contains(words) && !error.contains("hidden") && !error.contains("4711"), "{words}: {error}");
+    }
 }
 
 #[test]
@@ -259,12 +299,22 @@ fn help_and_completions_read_well() {
     let help = said(&["--help"]);
     assert!(help.starts_with("The Meshwork back end"), "{help}");
     assert!(!help.contains("--data"), "{help}");
-    for command in
-        ["up", "serve", "demo", "projections", "deadletters", "config", "migrate", "healthcheck", "completions"]
-    {
+    for command in [
+        "up",
+        "serve",
+        "demo",
+        "projections",
+        "deadletters",
+        "events",
+        "config",
+        "migrate",
+        "healthcheck",
+        "completions",
+    ] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is not in\n{help}");
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
+    assert!(said(&["events", "tail", "--help"]).contains("--nats"));
     for command in ["up", "serve", "config", "migrate", "demo", "projections", "deadletters", "healthcheck"] {
         let help = said(&[command, "--help"]);
         assert!(!help.starts_with("Where settings"), "{help}");

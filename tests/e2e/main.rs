@@ -9,6 +9,7 @@ mod crashes;
 mod demo;
 mod letters;
 mod mesh;
+mod nats;
 mod postgres;
 mod processes;
 mod projections;
@@ -18,6 +19,7 @@ mod restored;
 mod shop;
 mod stopping;
 mod stores;
+mod tail;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {

@@ -1,8 +1,10 @@
 //! Settings that every service has.
 
+mod nats;
 mod postgres;
 mod retention;
 
+pub use nats::NatsConfig;
 pub use postgres::PostgresConfig;
 pub use retention::RetentionConfig;
 

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
 //! | [`background`] | tasks beside the port, whose end is the service's end |
+//! | [`bus`] | the event bus that the settings name |
 //! | [`checks`] | what a service depends on, and how far behind it is, for its health |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
@@ -17,6 +18,7 @@
 
 pub mod auth;
 pub mod background;
+pub mod bus;
 pub mod checks;
 pub mod client;
 pub mod clock;

@@ -31,6 +31,10 @@ pub struct SettingsArgs {
     /// better set by MESHWORK_PRODUCTS__POSTGRES__URL, MESHWORK_ORDERS__POSTGRES__URL, MESHWORK_NOTIFICATIONS__POSTGRES__URL)
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
+    /// Have events go over this NATS with JetStream, nats://… or tls://…, several servers with commas (a login is set by
+    /// MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
+    #[arg(long, value_name = "URL")]
+    pub nats: Option<String>,
     /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by
     /// MESHWORK_NOTIFICATIONS__SMTP__URL)
     #[arg(long, value_name = "URL")]
@@ -55,6 +59,8 @@ pub enum Command {
     /// See the events that services couldn't apply, apply them again, give them up
     #[command(name = "deadletters")]
     DeadLetters(DeadLettersArgs),
+    /// See the events that services tell each other
+    Events(EventsArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
@@ -201,6 +207,79 @@ pub enum DeadLettersCommand {
     },
 }
 
+#[derive(Debug, Args)]
+pub struct EventsArgs {
+    #[command(subcommand)]
+    pub command: EventsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EventsCommand {
+    /// Print events as they come, until it is ended, from the event bus that the settings name
+    Tail(TailArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// Only those of one stream; all when left out
+    #[arg(long)]
+    pub stream: Option<StreamName>,
+    /// Only those of one type, such as `order_created`
+    #[arg(long = "type", value_name = "TYPE")]
+    pub event_type: Option<String>,
+    /// Only those of one aggregate, such as `orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d`
+    #[arg(long)]
+    pub subject: Option<String>,
+    /// Where to begin
+    #[arg(long, value_enum, default_value_t = Begin::Now)]
+    pub from: Begin,
+    /// How to print them
+    #[arg(long, value_enum, default_value_t = EventOutput::Text)]
+    pub output: EventOutput,
+}
+
+/// Where a tail of events begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Begin {
+    /// At the first event that is still there
+    Start,
+    /// Behind the last one
+    Now,
+}
+
+/// How events are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EventOutput {
+    /// For people
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// A stream of events, called as the service that publishes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StreamName {
+    Users,
+    Products,
+    Orders,
+}
+
+impl StreamName {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Users, Self::Products, Self::Orders];
+
+    /// The stream's word, as the bus knows it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Users => "users",
+            Self::Products => "products",
+            Self::Orders => "orders",
+        }
+    }
+}
+
 /// A service that consumes events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Consuming {
@@ -263,6 +342,21 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_tail_begins_now_unless_told_otherwise() {
+        let parsed = |args: &[&str]| Cli::try_parse_from([&["meshwork", "events", "tail"], args].concat());
+        for good in [
+            &[][..],
+            &["--stream", "orders", "--type", "order_created", "--subject", "orders/42", "--from", "start"],
+            &["--nats", "nats://127.0.0.1:4222", "--output", "json"],
+        ] {
+            parsed(good).unwrap();
+        }
+        for bad in [&["--stream", "gateway"][..], &["--from", "yesterday"], &["orders"]] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod cli;
 mod config;
 mod deadletters;
 mod demo;
+mod event;
+mod events;
 mod failure;
 mod health;
 mod lock;
@@ -16,6 +18,7 @@ mod projections;
 mod run;
 mod serve;
 mod state;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -54,6 +57,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Demo(args) => demo::run(args).await,
             Command::Projections(args) => projections::run(args).await,
             Command::DeadLetters(args) => deadletters::run(args).await,
+            Command::Events(args) => events::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,

@@ -1,6 +1,6 @@
 //! `meshwork migrate`.
 
-use meshwork_events::SqliteBus;
+use meshwork_chassis::bus;
 
 use crate::cli::SettingsArgs;
 use crate::config::{Flags, load};
@@ -20,17 +20,14 @@ pub async fn run(args: &SettingsArgs) -> Result<(), Failure> {
         ("orders", meshwork_orders::migrate(&settings.orders).await?),
         ("notifications", meshwork_notifications::migrate(&settings.notifications).await?),
     ];
-    let mut buses = vec![&settings.users.bus];
-    for bus in [&settings.products.bus, &settings.orders.bus, &settings.notifications.bus] {
+    let mut buses = Vec::new();
+    for bus in settings.buses() {
         if !buses.contains(&bus) {
             buses.push(bus);
         }
     }
-    for bus in buses {
-        let migrations = SqliteBus::migrate(bus).await.map_err(|error| {
-            Failure::new(error.to_string(), "look whether the data folder can be written and the disk has room")
-        })?;
-        all.push(("bus", migrations));
+    for (folder, nats) in buses {
+        all.push(("bus", bus::migrate(folder, nats).await?));
     }
     for (database, migrations) in &all {
         for migration in migrations {

@@ -112,7 +112,11 @@ impl Running {
     }
 }
 
-async fn stop_signal() -> Result<(), Failure> {
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// When signals can't be listened for.
+pub async fn stop_signal() -> Result<(), Failure> {
     let listen = |kind| {
         signal(kind).map_err(|error| Failure::new(format!("can't listen for signals: {error}"), "look into the log"))
     };

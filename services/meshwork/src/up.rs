@@ -7,7 +7,7 @@ use figment::Figment;
 use futures_util::future::join_all;
 use meshwork::server::ops::Ops;
 use meshwork_chassis::config::Listen;
-use meshwork_chassis::{CancellationToken, Health, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError, bus};
 
 use crate::cli::UpArgs;
 use crate::config::{Settings, is_set, load};
@@ -48,6 +48,12 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let data = settings.data.clone();
     let mut places = vec![("products", meshwork_products::place(&settings.products))];
     places.extend(meshwork_orders::places(&settings.orders));
+    for (folder, nats) in settings.buses() {
+        let bus = ("event bus", bus::place(folder, nats));
+        if !places.contains(&bus) {
+            places.push(bus);
+        }
+    }
     places.extend(meshwork_notifications::places(&settings.notifications));
 
     let mut running = Running::new();

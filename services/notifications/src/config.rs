@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig, RetentionConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -26,8 +26,10 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of this service: its database and, without a mail server, the letters in `mail/`.
     pub data: PathBuf,
-    /// The folder of the event bus.
+    /// The folder of the event bus, without a NATS.
     pub bus: PathBuf,
+    /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
+    pub nats: NatsConfig,
     /// How callers are known, and the account with which this service asks for its recipients.
     pub auth: AuthConfig,
     /// How its port serves.
@@ -73,6 +75,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8084)).into(),
             data: PathBuf::from("data/notifications"),
             bus: PathBuf::from("data/bus"),
+            nats: NatsConfig::default(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             client: ClientConfig::default(),
@@ -116,6 +119,7 @@ impl Config {
                 return Err(ServeError::new(format!("notifications.{key} is {shown}"), format!("it must be {right}")));
             }
         }
+        self.nats.check("notifications.nats")?;
         self.smtp.check()?;
         self.postgres.check("notifications")
     }

@@ -7,11 +7,10 @@ use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterSer
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::checks;
 use meshwork_chassis::events::{DeadLetterGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
-use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, compressed};
-use meshwork_events::{Consumer, EventBus as _, SqliteBus};
+use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, bus, checks, compressed};
+use meshwork_events::{Bus, Consumer};
 use meshwork_sql::AppliedMigration;
 
 use crate::Config;
@@ -61,10 +60,10 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let orders = config.client.channel("notifications.orders", &config.orders)?;
     let mailer = mailer(&config, &health)?;
     let Stores { notifications, inbox, check, retention } = stores::open(&config).await?;
-    let bus = SqliteBus::open(&config.bus).await.map_err(|error| stores::folder_error(&error))?;
+    let bus = bus::open(&config.bus, &config.nats).await?;
 
     health.check(check);
-    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
@@ -95,7 +94,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let mut server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))));
     if let Some(redriver) = redriver {
-        let letters = DeadLetterGrpc::new(redriver, "notifications", DOMAIN);
+        let letters = DeadLetterGrpc::new(inbox, vec![(None, redriver)], "notifications", DOMAIN);
         server = server.add_service(compressed!(DeadLetterServiceServer::new(letters)));
     }
     background.spawn("sender", |stop| app.clone().send_due(stop));

@@ -7,7 +7,8 @@ use std::path::Path;
 use meshwork_api::meshwork::events::v1::OrderDelivered;
 use meshwork_chassis::config::{AuthConfig, Listen, Secret};
 use meshwork_chassis::{CancellationToken, Health, ServeError, ServerConfig};
-use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
+use meshwork_events::testing::{lane, publish};
+use meshwork_events::{Context, Envelope, Position, SqliteBus};
 use meshwork_notifications::{Config, SmtpConfig};
 use meshwork_testkit::Smtp;
 use meshwork_testkit::smtp::{At, Encryption, Options};
@@ -56,13 +57,15 @@ async fn letters_go_to_the_mail_server_once_it_takes_them() {
         id: Envelope::id_of(&event.order, 1),
         source: "orders".to_owned(),
         event_type: "order_delivered".to_owned(),
+        schema_version: 1,
         subject: event.order.clone(),
         version: 1,
         position: Position { partition: 0, n: 1, index: 0 },
         time: OffsetDateTime::now_utc(),
+        context: Context::default(),
         data: event.encode_to_vec().into(),
     };
-    bus.publish("orders", 0, None, vec![envelope]).await.unwrap();
+    publish(bus.as_ref(), &lane("orders", 0), vec![envelope]).await;
 
     let [mail] = server.wait_for(1).await.try_into().unwrap();
     assert_eq!((mail.to, mail.user.as_deref()), (vec!["anna@example.com".to_owned()], Some("shop")));

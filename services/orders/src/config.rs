@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::ClientConfig;
-use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig};
 use meshwork_chassis::server::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,8 +24,10 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of the service's databases.
     pub data: PathBuf,
-    /// The folder of the event bus.
+    /// The folder of the event bus, without a NATS.
     pub bus: PathBuf,
+    /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
+    pub nats: NatsConfig,
     /// How callers are known, and who this service is to others.
     pub auth: AuthConfig,
     /// How its port serves.
@@ -55,6 +57,7 @@ impl Default for Config {
             listen: Listen::from(std::net::SocketAddr::from(([127, 0, 0, 1], 8083))),
             data: PathBuf::from("meshwork-data/orders"),
             bus: PathBuf::from("meshwork-data/bus"),
+            nats: NatsConfig::default(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             mongo: MongoConfig::default(),
@@ -89,6 +92,7 @@ impl Config {
                 return Err(ServeError::new(format!("orders.{key} is {shown}"), format!("it must be {right}")));
             }
         }
+        self.nats.check("orders.nats")?;
         self.mongo.check()?;
         self.postgres.check("orders")
     }

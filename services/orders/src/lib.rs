@@ -31,11 +31,10 @@ use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionServ
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::checks;
 use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, ServeError, listen};
-use meshwork_chassis::{CancellationToken, Health, SystemClock, compressed};
-use meshwork_events::{BestEffort, Consumer, ConsumerState, EventBus as _, Progress, Relay, SqliteBus, StoreSource};
+use meshwork_chassis::{CancellationToken, Health, SystemClock, bus, checks, compressed};
+use meshwork_events::{BestEffort, Bus, Consumer, ConsumerState, Progress, Relay, StoreSource};
 use meshwork_eventstore::EventStore;
 use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
 use meshwork_sql::AppliedMigration;
@@ -58,6 +57,9 @@ pub use meshwork_chassis::config::PostgresConfig;
 /// The id of the projection that lists read.
 const PROJECTION: &str = "orders";
 
+/// The stream that we publish to.
+const PUBLISHED: &str = "orders";
+
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
 
@@ -78,7 +80,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     config.check()?;
     let listener = listen(&config.listen)?;
     let Stores { events: store, snapshots, lists, view, inbox } = stores::open(&config).await?;
-    let bus = SqliteBus::open(&config.bus).await.map_err(stores::folder_error)?;
+    let bus = bus::open(&config.bus, &config.nats).await?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
@@ -96,21 +98,26 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::shared("event store", store.clone(), ping).required(!on_mongo));
     let ping = |view: Arc<dyn ProjectionStore>| async move { view.ping().await };
     health.check(checks::shared("read model", view.clone(), ping).required(!on_postgres));
-    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
 
     let orders: Arc<dyn Projection> = Arc::new(Projections::new(store.clone(), view.clone()));
     let projections = ProjectionName::new(PROJECTION).into_iter().map(|name| (name, orders.clone())).collect();
 
     // Background work ends after the last call, so that what a call has written is still published.
     let mut background = Background::new();
-    let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
-    let relay = Relay::new(source.clone(), bus.clone(), "orders");
     // What an event does lies in the event store: it is done without the database of the lists too.
     let inbox: Arc<dyn ConsumerState> = Arc::new(BestEffort::new(inbox));
+    let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
+    let relay = Relay::new(source.clone(), bus.clone(), PUBLISHED)
+        .checkpoint(inbox.clone())
+        .parking(inbox.clone(), source.clone());
     let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
     let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone());
-    health.check(checks::dead_letters(inbox));
-    let redriver = consumer.redriver();
+    health.check(checks::dead_letters(inbox.clone()));
+    // Both park in one database. An event of ours waits to be published; an event of the inventory, to be handled.
+    let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
+    redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
+    let letters = DeadLetterGrpc::new(inbox, redrivers, "orders", DOMAIN);
     let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));
     health.check(checks::lag("relay", LAG, move || relayed.lag()));
     health.check(checks::lag("consumer of products", LAG, move || consumed.lag()));
@@ -129,7 +136,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))))
         .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(source, DOMAIN))))
-        .add_service(compressed!(DeadLetterServiceServer::new(DeadLetterGrpc::new(redriver, "orders", DOMAIN))));
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

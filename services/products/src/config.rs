@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, PostgresConfig, RetentionConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,10 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of its own data.
     pub data: PathBuf,
-    /// The folder of the event bus.
+    /// The folder of the event bus, without a NATS.
     pub bus: PathBuf,
+    /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
+    pub nats: NatsConfig,
     /// How it knows its callers.
     pub auth: AuthConfig,
     /// How its port serves.
@@ -47,6 +49,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8082)).into(),
             data: PathBuf::from("data/products"),
             bus: PathBuf::from("data/bus"),
+            nats: NatsConfig::default(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             postgres: PostgresConfig::default(),
@@ -70,6 +73,7 @@ impl Config {
     /// # Errors
     /// A sentence that names the key, its value and what would be right.
     pub fn check(&self) -> Result<(), ServeError> {
+        self.nats.check("products.nats")?;
         self.postgres.check("products")?;
         self.retention.check("products")?;
         self.hold().map(drop)

@@ -9,11 +9,10 @@ use meshwork_api::meshwork::products::v1::inventory_service_server::InventorySer
 use meshwork_api::meshwork::products::v1::product_service_server::ProductServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::checks;
 use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
-use meshwork_chassis::{CancellationToken, Health, ServeError, compressed};
-use meshwork_events::{Consumer, EventBus as _, Relay, SqliteBus};
+use meshwork_chassis::{CancellationToken, Health, ServeError, bus, checks, compressed};
+use meshwork_events::{Bus, Consumer, Relay};
 use meshwork_sql::AppliedMigration;
 
 use crate::Config;
@@ -41,19 +40,20 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     let Stores { catalogue, inventory, inbox, events, history, check, pruning } =
         stores::open(&config, CONSUMER).await?;
-    let bus = SqliteBus::open(&config.bus).await.map_err(|error| stores::folder_error(&error))?;
+    let bus = bus::open(&config.bus, &config.nats).await?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);
     let app = App { catalogue, inventory, reservation_ttl };
 
     health.check(check);
-    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
-    let relay = Relay::new(events, bus.clone(), PUBLISHED);
-    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox)
+    let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone());
+    let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));
-    let (relayed, consumed, redriver) = (relay.progress(), consumer.progress(), consumer.redriver());
+    let (relayed, consumed) = (relay.progress(), consumer.progress());
+    let letters = DeadLetterGrpc::new(inbox, vec![(None, consumer.redriver())], "products", DOMAIN);
     health.check(checks::lag("relay", LAG, move || relayed.lag()));
     health.check(checks::lag("consumer of orders", LAG, move || consumed.lag()));
     let retention = pruning(relay.published(), &config.retention);
@@ -62,7 +62,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone()))))
         .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone()))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
-        .add_service(compressed!(DeadLetterServiceServer::new(DeadLetterGrpc::new(redriver, "products", DOMAIN))));
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     // When a task ends by itself, reservations stand still.
     let mut background = Background::new();
     background.spawn("relay", |stop| async move { relay.run(stop).await });
@@ -79,6 +79,6 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 /// When a database can't be opened or migrated.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     let mut applied = stores::migrate(config).await?;
-    applied.extend(SqliteBus::migrate(&config.bus).await.map_err(|error| stores::folder_error(&error))?);
+    applied.extend(bus::migrate(&config.bus, &config.nats).await?);
     Ok(applied)
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, RetentionConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, RetentionConfig};
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,10 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of this service: its database and the keys that sign access tokens. Keep it private and back it up.
     pub data: PathBuf,
-    /// The folder of the event bus.
+    /// The folder of the event bus, without a NATS.
     pub bus: PathBuf,
+    /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
+    pub nats: NatsConfig,
     /// The folder where the credentials of the first accounts are written, a JSON file each, unless they are there.
     pub credentials: PathBuf,
     /// How callers are known. The service signs the tokens itself: of these it uses the issuer and the audience.
@@ -43,6 +45,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)).into(),
             data: "data/users".into(),
             bus: "data/bus".into(),
+            nats: NatsConfig::default(),
             credentials: "data/credentials".into(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
@@ -78,6 +81,7 @@ impl Config {
                 ));
             }
         }
+        self.nats.check("users.nats")?;
         self.retention.check("users")
     }
 }

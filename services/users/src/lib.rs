@@ -33,12 +33,11 @@ use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_chassis::auth::Verifier;
 use meshwork_chassis::background::Background;
-use meshwork_chassis::checks;
 use meshwork_chassis::events::EventSourceGrpc;
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::server::{self, listen};
-use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, compressed};
-use meshwork_events::{EventBus as _, Relay, SqliteBus};
+use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
+use meshwork_events::{Bus, Relay};
 use meshwork_sql::{AppliedMigration, Sqlite};
 
 pub use config::Config;
@@ -63,9 +62,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
     let db = Sqlite::open(&config.database(), COMPONENTS).await.map_err(|error| store_error(&error, &config.data))?;
-    let bus = SqliteBus::open(&config.bus).await.map_err(|error| store_error(&error, &config.bus))?;
+    let bus = bus::open(&config.bus, &config.nats).await?;
     health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
-    health.check(checks::shared("bus", bus.clone(), |bus: Arc<SqliteBus>| async move { bus.ping().await }));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     let store = SqliteStore::new(db);
     let outbox = store.outbox();
     let relay = Relay::new(Arc::new(outbox.clone()), bus, SOURCE);
@@ -116,7 +115,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
     create_folder(config)?;
     let own = Sqlite::migrate(&config.database(), COMPONENTS).await;
     let mut applied = own.map_err(|error| store_error(&error, &config.data))?;
-    applied.extend(SqliteBus::migrate(&config.bus).await.map_err(|error| store_error(&error, &config.bus))?);
+    applied.extend(bus::migrate(&config.bus, &config.nats).await?);
     Ok(applied)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meshwork_api::DeadLetterName;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterService;
-use meshwork_events::{DeadLetter, Redriven, Redriver};
+use meshwork_events::{ConsumerState, DeadLetter, Redriven, Redriver};
 use meshwork_sql::{Error, Kind, to_micros};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -21,9 +21,10 @@ use crate::{Principal, filter};
 /// The fields that a list's filter may name.
 const FILTER_FIELDS: &[&str] = &["consumer", "subject"];
 
-/// Shows, redrives and discards the parked events of a consumer.
+/// Shows, redrives and discards what is parked in the database of a consumer.
 pub struct DeadLetterGrpc {
-    redriver: Redriver,
+    state: Arc<dyn ConsumerState>,
+    redrivers: Arc<Vec<(Option<&'static str>, Redriver)>>,
     service: &'static str,
     domain: &'static str,
     /// Held by what works on parked events: one at a time, however many ask.
@@ -31,9 +32,24 @@ pub struct DeadLetterGrpc {
 }
 
 impl DeadLetterGrpc {
-    /// The parked events of `service`'s consumer; `domain` is that of the service's errors.
-    pub fn new(redriver: Redriver, service: &'static str, domain: &'static str) -> Self {
-        Self { redriver, service, domain, working: Arc::default() }
+    /// The parked events of `service`, in `state`; `domain` is that of the service's errors.
+    ///
+    /// `redrivers` hand them over again, each those of a stream, or of all streams: who has parked an event knows what to do with
+    /// it. The first that is for a letter's stream gets it.
+    pub fn new(
+        state: Arc<dyn ConsumerState>,
+        redrivers: Vec<(Option<&'static str>, Redriver)>,
+        service: &'static str,
+        domain: &'static str,
+    ) -> Self {
+        Self { state, redrivers: Arc::new(redrivers), service, domain, working: Arc::default() }
+    }
+
+    /// Who hands over the letters of a stream.
+    fn redriver(&self, stream: &str) -> Result<Redriver, Status> {
+        let of_stream = self.redrivers.iter().find(|(of, _)| of.is_none_or(|of| of == stream));
+        let redriver = of_stream.map(|(_, redriver)| redriver.clone());
+        redriver.ok_or_else(|| internal(self.domain, &format!("nobody redrives what came on the stream {stream:?}")))
     }
 
     fn failed(&self, error: &Error) -> Status {
@@ -62,7 +78,7 @@ impl DeadLetterGrpc {
     }
 
     async fn find(&self, name: &str) -> Result<DeadLetter, Status> {
-        let found = self.redriver.state().get(self.id(name)?).await.map_err(|error| self.failed(&error))?;
+        let found = self.state.get(self.id(name)?).await.map_err(|error| self.failed(&error))?;
         found.ok_or_else(|| self.not_found(name))
     }
 
@@ -154,11 +170,10 @@ impl DeadLetterService for DeadLetterGrpc {
             violations.text(subject, "filter", 1, MAX_SUBJECT);
         }
         violations.finish(self.domain)?;
-        let state = self.redriver.state();
-        let found = if wanted.get("consumer").is_some_and(|consumer| consumer != state.consumer()) {
+        let found = if wanted.get("consumer").is_some_and(|consumer| consumer != self.state.consumer()) {
             Vec::new()
         } else {
-            let list = state.list(wanted.get("subject"), behind, page.size + 1).await;
+            let list = self.state.list(wanted.get("subject"), behind, page.size + 1).await;
             list.map_err(|error| self.failed(&error))?
         };
         let found = Page::cut(found, page.size, |letter| format!("{}:{}", to_micros(letter.parked_at), letter.id));
@@ -181,8 +196,8 @@ impl DeadLetterService for DeadLetterGrpc {
         request: Request<pb::RedriveDeadLetterRequest>,
     ) -> Result<Response<pb::RedriveDeadLetterResponse>, Status> {
         let name = request.into_inner().name;
-        let subject = self.find(&name).await?.event.subject;
-        let redriver = self.redriver.clone();
+        let letter = self.find(&name).await?;
+        let (redriver, subject) = (self.redriver(&letter.stream)?, letter.event.subject);
         let work = async move { redriver.redrive(&subject).await.map(Some) };
         let (handled_events, left) = self.work(work, &name).await?;
         Ok(Response::new(pb::RedriveDeadLetterResponse { handled_events, left }))
@@ -192,8 +207,16 @@ impl DeadLetterService for DeadLetterGrpc {
         &self,
         _: Request<pb::RedriveDeadLettersRequest>,
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
-        let redriver = self.redriver.clone();
-        let (handled, left) = self.in_time(async move { redriver.redrive_all(None, false).await }).await?;
+        let redrivers = self.redrivers.clone();
+        let work = async move {
+            let (mut handled, mut left) = (0, 0);
+            for (stream, redriver) in redrivers.iter() {
+                let of_stream = redriver.redrive_all(*stream, false).await?;
+                (handled, left) = (handled + of_stream.0, left + of_stream.1);
+            }
+            Ok::<_, Error>((handled, left))
+        };
+        let (handled, left) = self.in_time(work).await?;
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         Ok(Response::new(pb::RedriveDeadLettersResponse {
             handled_events: count(handled),
@@ -208,7 +231,11 @@ impl DeadLetterService for DeadLetterGrpc {
         let who = by(&request);
         let name = request.into_inner().name;
         let id = self.id(&name)?;
-        let redriver = self.redriver.clone();
+        let redriver = match self.redrivers.as_slice() {
+            // A letter that can't be read can be given up too.
+            [(_, only)] => only.clone(),
+            _ => self.redriver(&self.find(&name).await?.stream)?,
+        };
         let (handled_events, left) = self.work(async move { redriver.discard(id).await }, &name).await?;
         tracing::warn!(letter = %id, by = who, "a parked event was given up");
         Ok(Response::new(pb::DiscardDeadLetterResponse { handled_events, left }))

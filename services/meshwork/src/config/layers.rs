@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::Dict;
+use figment::value::{Dict, Uncased, UncasedStr, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use meshwork_chassis::ServeError;
 
-use super::Settings;
 use super::refusal::refuse;
+use super::settings::{ON_THE_BUS, Settings};
 use crate::cli::SettingsArgs;
 use crate::failure::Failure;
 
@@ -18,7 +18,11 @@ const DATA: &str = "meshwork-data";
 /// What our variables begin with; `__` stands between the parts of a key.
 const PREFIX: &str = "MESHWORK_";
 /// The keys that need no `__`. Other such variables aren't ours: Kubernetes makes MESHWORK_USERS_PORT and the like.
-const TOP: [&str; 8] = ["data", "ops", "log", "users", "products", "orders", "notifications", "gateway"];
+const TOP: [&str; 9] = ["data", "ops", "log", "nats", "users", "products", "orders", "notifications", "gateway"];
+/// The section that the services on the bus take over.
+const SHARED: &str = "nats";
+/// Its keys, which need one `_` only: MESHWORK_NATS_URL. Kubernetes makes no variable of these names.
+const SHARED_KEYS: [&str; 9] = ["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "max_bytes"];
 /// The origin of what nobody has set.
 const DEFAULT: &str = "default";
 
@@ -26,6 +30,8 @@ const DEFAULT: &str = "default";
 const MONGO: &[&str] = &["orders.mongo.uri"];
 /// What `--postgres` sets.
 const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "notifications.postgres.url"];
+/// What `--nats` sets.
+const NATS: &[&str] = &["nats.url", "users.nats.url", "products.nats.url", "orders.nats.url", "notifications.nats.url"];
 /// What `--smtp` sets.
 const SMTP: &[&str] = &["notifications.smtp.url"];
 
@@ -44,7 +50,14 @@ pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), F
         Ok(_) => over.extract_inner::<PathBuf>("data").map_err(|error| refuse(&error, &over))?,
         Err(_) => PathBuf::from(DATA),
     };
-    let all = Figment::from(Serialized::defaults(Settings::in_folder(&data))).merge(over);
+    let defaults = Figment::from(Serialized::defaults(Settings::in_folder(&data)));
+    let all = match over.find_value(SHARED) {
+        Ok(Value::Dict(_, shared)) => ON_THE_BUS
+            .into_iter()
+            .fold(defaults, |layers, service| layers.merge(Shared { service, shared: shared.clone() })),
+        _ => defaults,
+    };
+    let all = all.merge(over);
     let settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
     check(&settings)?;
     Ok((settings, all))
@@ -58,6 +71,7 @@ fn check(settings: &Settings) -> Result<(), Failure> {
             Failure::new(format!("the setting {service}.{sentence}"), error.hint)
         }
     };
+    settings.nats.check(SHARED).map_err(|error| Failure::new(format!("the setting {}", error.sentence), error.hint))?;
     settings.users.check().map_err(named("users"))?;
     settings.products.check().map_err(named("products"))?;
     settings.orders.check().map_err(named("orders"))?;
@@ -79,8 +93,12 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     if let Some(data) = &args.data {
         layers = layers.merge(Flag { key: "data", flag: "--data", value: path_text(data)? });
     }
-    let servers =
-        [(MONGO, "--mongo", &args.mongo), (POSTGRES, "--postgres", &args.postgres), (SMTP, "--smtp", &args.smtp)];
+    let servers = [
+        (MONGO, "--mongo", &args.mongo),
+        (POSTGRES, "--postgres", &args.postgres),
+        (NATS, "--nats", &args.nats),
+        (SMTP, "--smtp", &args.smtp),
+    ];
     for (keys, flag, value) in servers {
         let Some(value) = value else { continue };
         layers = keys.iter().fold(layers, |layers, key| layers.merge(Flag { key, flag, value: value.clone() }));
@@ -113,7 +131,34 @@ fn path_text(path: &Path) -> Result<String, Failure> {
 
 /// Our variables. A variable with `__` is ours whatever it says, so that a mistyped one is noticed.
 fn environment() -> Env {
-    Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__") || TOP.iter().any(|top| key == *top)).split("__")
+    Env::prefixed(PREFIX)
+        .map(shared_key)
+        .filter(|key| key.as_str().contains("__") || TOP.iter().any(|top| key == *top))
+        .split("__")
+}
+
+/// The name of a variable, with `__` behind the name of the shared section.
+fn shared_key(name: &UncasedStr) -> Uncased<'_> {
+    let shared = SHARED_KEYS.iter().find(|key| *name == *format!("{SHARED}_{key}"));
+    shared.map_or_else(|| Uncased::from(name), |key| Uncased::from(format!("{SHARED}__{key}")))
+}
+
+/// What a service takes over from the shared section, each value with its own origin.
+struct Shared {
+    service: &'static str,
+    shared: Dict,
+}
+
+impl Provider for Shared {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("shared")
+    }
+
+    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
+        let section = Dict::from([(SHARED.to_owned(), Value::from(self.shared.clone()))]);
+        let service = Dict::from([(self.service.to_owned(), Value::from(section))]);
+        Ok(figment::value::Map::from([(Profile::Default, service)]))
+    }
 }
 
 /// A setting by a flag.
@@ -158,14 +203,46 @@ mod tests {
     #[test]
     fn the_flag_of_a_server_sets_all_its_keys() {
         let url = |flag: &str| Some(format!("{flag}://example"));
-        let (mongo, postgres, smtp) = (url("mongo"), url("postgres"), url("smtp"));
-        let args = SettingsArgs { mongo, postgres, smtp, ..SettingsArgs::default() };
+        let (mongo, postgres, nats, smtp) = (url("mongo"), url("postgres"), url("nats"), url("smtp"));
+        let args = SettingsArgs { mongo, postgres, nats, smtp, ..SettingsArgs::default() };
         let layers = overrides(&args, &Flags::new()).unwrap();
-        for (keys, flag) in [(MONGO, "mongo"), (POSTGRES, "postgres"), (SMTP, "smtp")] {
+        for (keys, flag) in [(MONGO, "mongo"), (POSTGRES, "postgres"), (NATS, "nats"), (SMTP, "smtp")] {
             for key in keys {
                 assert_eq!(layers.extract_inner::<String>(key).ok(), url(flag), "{key}");
                 assert_eq!(origin(layers.find_metadata(key).unwrap()), format!("flag --{flag}"), "{key}");
             }
         }
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn a_service_takes_over_what_it_does_not_say_of_its_own() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            jail.create_file(
+                "shop.toml",
+                "[nats]\nurl = \"nats://file:1\"\nreplicas = 3\n[orders.nats]\nuser = \"orders\"",
+            )?;
+            jail.set_env("MESHWORK_NATS_URL", "nats://a:1,nats://b:1");
+            // What Kubernetes makes for a service called meshwork-nats.
+            jail.set_env("MESHWORK_NATS_PORT", "tcp://10.0.0.1:4222");
+            jail.set_env("MESHWORK_ORDERS__NATS__PASSWORD", "hidden");
+            let args = SettingsArgs { config: Some("shop.toml".into()), ..SettingsArgs::default() };
+            let (settings, all) = load(&args, &Flags::new()).unwrap();
+            for (service, (_, nats)) in ON_THE_BUS.into_iter().zip(settings.buses()) {
+                assert_eq!((nats.url.as_str(), nats.replicas), ("nats://a:1,nats://b:1", 3), "{service}");
+                assert_eq!(nats.user, if service == "orders" { "orders" } else { "" });
+                let origin_of = |key: &str| origin(all.find_metadata(&format!("{service}.nats.{key}")).unwrap());
+                assert_eq!(origin_of("url"), "environment", "{service}");
+                assert!(origin_of("replicas").contains("shop.toml"), "{service}");
+                assert_eq!(origin_of("ca"), "default", "{service}");
+            }
+            assert_eq!(settings.orders.nats.password.expose(), "hidden");
+
+            jail.set_env("MESHWORK_NATS__REPLICAS", "2");
+            let refused = load(&args, &Flags::new()).unwrap_err().to_string();
+            assert!(refused.contains("the setting nats.replicas is 2"), "{refused}");
+            Ok(())
+        });
     }
 }

@@ -8,6 +8,8 @@ use crate::failure::Failure;
 
 /// What the standard library calls an address.
 const SOCKET_ADDRESS: &str = "socket address";
+/// The word in the key of a value that no message shows.
+const PASSWORD: &str = "password";
 const HOST_PORT: &str = "HOST:PORT, where HOST is an IP address";
 
 /// A sentence that names the key, where it stands, its value and what would be right.
@@ -21,6 +23,10 @@ pub fn refuse(error: &Error, settings: &Figment) -> Failure {
     let key = if path.is_empty() { "a setting".to_owned() } else { format!("the setting {}", path.join(".")) };
     let origin = error.metadata.as_ref().map(|metadata| format!(" ({})", origin(metadata))).unwrap_or_default();
     let problem = match &error.kind {
+        // A password of digits looks like a number.
+        Kind::InvalidType(_, expected) if path.last().is_some_and(|key| key.contains(PASSWORD)) => {
+            format!("must be {}", wanted(expected))
+        }
         Kind::UnknownField(_, expected) => format!("is unknown; here may stand: {}", expected.join(", ")),
         Kind::UnknownVariant(actual, expected) => format!("is {actual:?}, and must be {}", expected.join(" or ")),
         Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use meshwork_chassis::config::Listen;
+use meshwork_chassis::config::{Listen, NatsConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +17,8 @@ pub struct Settings {
     pub ops: Listen,
     /// What is logged to standard error.
     pub log: Log,
+    /// Where the event bus is, if not in the folder: for all services, but for what one says of its own.
+    pub nats: NatsConfig,
     /// The users service. `up` gives it a free port unless `listen` is set.
     pub users: meshwork_users::Config,
     /// The products service. `up` gives it a free port unless `listen` is set.
@@ -55,7 +57,20 @@ impl Default for Log {
     }
 }
 
+/// The services on the event bus.
+pub const ON_THE_BUS: [&str; 4] = ["users", "products", "orders", "notifications"];
+
 impl Settings {
+    /// The folder of the event bus and the NATS of each service of [`ON_THE_BUS`], in this order.
+    pub fn buses(&self) -> [(&Path, &NatsConfig); 4] {
+        [
+            (&self.users.bus, &self.users.nats),
+            (&self.products.bus, &self.products.nats),
+            (&self.orders.bus, &self.orders.nats),
+            (&self.notifications.bus, &self.notifications.nats),
+        ]
+    }
+
     /// The defaults, with all folders in `data`.
     pub fn in_folder(data: &Path) -> Self {
         let bus = data.join("bus");
@@ -64,6 +79,7 @@ impl Settings {
             data: data.to_owned(),
             ops: SocketAddr::from(([127, 0, 0, 1], 9090)).into(),
             log: Log::default(),
+            nats: NatsConfig::default(),
             users: meshwork_users::Config::default(),
             products: meshwork_products::Config::default(),
             orders: meshwork_orders::Config::default(),

@@ -1,6 +1,5 @@
 //! `meshwork deadletters`: the events that services couldn't apply, applied again or given up.
 
-mod event;
 mod print;
 
 use meshwork::Channel;
@@ -17,6 +16,7 @@ use tonic::metadata::MetadataValue;
 use crate::admin::{self, Admin, within};
 use crate::cli::{Consuming, DeadLettersArgs, DeadLettersCommand, Output};
 use crate::failure::Failure;
+use crate::{event, terminal};
 
 /// How many letters of a service are listed at most.
 const MOST: usize = 1000;
@@ -85,7 +85,7 @@ async fn list(admin: &Admin, service: Option<Consuming>, filter: &str, output: O
     let (listed, failed) = gathered(admin, service, filter).await;
     if !listed.is_empty() {
         let unasked: Vec<_> = failed.iter().map(|(service, failure)| (*service, failure.sentence())).collect();
-        let text = print::listed_text(&listed, print::width());
+        let text = print::listed_text(&listed, terminal::width());
         admin::print(output, &print::listed_json(&listed, &unasked), &text);
     }
     // The list lacks something, which a script must notice too.
@@ -116,8 +116,8 @@ fn unasked(failed: &[(Consuming, Failure)]) -> Result<(), Failure> {
 }
 
 fn still_parked(left: &DeadLetter, service: Consuming) -> Failure {
-    let sentence = format!("version {} of {} still can't be applied", left.version, print::line(&left.subject));
-    let name = print::line(&left.name);
+    let sentence = format!("version {} of {} still can't be applied", left.version, terminal::line(&left.subject));
+    let name = terminal::line(&left.name);
     let command = |verb| format!("`meshwork deadletters {verb} {name} --service {}`", service.as_str());
     let hint = format!(
         "{} shows it; once its cause is gone, try again, or {} gives it up",

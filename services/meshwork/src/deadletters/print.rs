@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use meshwork_api::meshwork::admin::v1::DeadLetter;
 use serde_json::{Map, Value, json};
-use terminal_size::{Width, terminal_size_of};
 
 use crate::cli::Consuming;
+use crate::terminal::{line, plain};
 
 /// What was listed of a service.
 pub struct Listed {
@@ -16,22 +16,6 @@ pub struct Listed {
     pub letters: Vec<DeadLetter>,
     /// Whether it has more.
     pub more: bool,
-}
-
-/// How many characters a line of standard output has; `None` when it is no terminal.
-pub fn width() -> Option<usize> {
-    let (Width(width), _) = terminal_size_of(std::io::stdout())?;
-    Some(usize::from(width))
-}
-
-/// A text that others have written, without what a terminal would obey.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-/// As [`plain`], with nothing around it.
-pub fn line(text: &str) -> String {
-    plain(text.trim())
 }
 
 /// A line, cut to `width`.
@@ -110,7 +94,12 @@ fn letter_fields(letter: &DeadLetter) -> Map<String, Value> {
         "event_id": letter.event_id,
         "event_type": letter.event_type,
         "source": letter.source,
+        "schema_version": letter.schema_version,
         "event_time": letter.event_time.as_ref().map(ToString::to_string),
+        "actor": letter.actor,
+        "causation_id": letter.causation_id,
+        "correlation_id": letter.correlation_id,
+        "trace_parent": letter.trace_parent,
         "reason": letter.reason,
         "attempts": letter.attempts,
         "park_time": letter.park_time.as_ref().map(ToString::to_string),
@@ -145,7 +134,7 @@ pub fn shown_text(letter: &DeadLetter, event: Option<&Value>) -> String {
     text
 }
 
-fn letter_rows(letter: &DeadLetter) -> [(&'static str, String); 13] {
+fn letter_rows(letter: &DeadLetter) -> [(&'static str, String); 16] {
     let time = |time: Option<String>| time.unwrap_or_default();
     [
         ("name", letter.name.clone()),
@@ -158,6 +147,9 @@ fn letter_rows(letter: &DeadLetter) -> [(&'static str, String); 13] {
         ("event type", letter.event_type.clone()),
         ("source", letter.source.clone()),
         ("event time", time(letter.event_time.as_ref().map(ToString::to_string))),
+        ("actor", letter.actor.clone()),
+        ("caused by", letter.causation_id.clone()),
+        ("trace", letter.trace_parent.clone()),
         ("attempts", letter.attempts.to_string()),
         ("park time", time(letter.park_time.as_ref().map(ToString::to_string))),
         ("reason", letter.reason.clone()),

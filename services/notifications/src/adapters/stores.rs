@@ -130,8 +130,8 @@ pub fn places(config: &Config) -> [(&'static str, String); 2] {
 }
 
 /// A database in a folder can't be opened.
-pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
-    ServeError::new(error, "check that the folders `data` and `bus` can be written to and hold this version's files")
+fn folder_error(error: &meshwork_sql::Error) -> ServeError {
+    ServeError::new(error, "check that the folder `data` can be written to and holds this version's files")
 }
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {

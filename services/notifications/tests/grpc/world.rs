@@ -13,7 +13,8 @@ use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notifi
 use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::inbox::sqlite::Inbox;
-use meshwork_events::{ConsumerState as _, Envelope, EventBus, Position, SqliteBus};
+use meshwork_events::testing::{lane, publish, tail};
+use meshwork_events::{ConsumerState as _, Context, Envelope, Position, SqliteBus};
 use meshwork_notifications::Config;
 use meshwork_notifications::adapters::CONSUMER;
 use meshwork_notifications::adapters::store::sqlite::COMPONENTS;
@@ -84,19 +85,21 @@ impl World {
         version: i64,
         event: &impl Message,
     ) {
-        let tail = self.bus.tail(stream, 0).await.unwrap().map(|tail| tail.position);
-        let n = tail.map_or(0, |tail| tail.n) + 1;
+        let lane = lane(stream, 0);
+        let n = tail(self.bus.as_ref(), &lane).await.map_or(0, |tail| tail.position.n) + 1;
         let envelope = Envelope {
             id: Envelope::id_of(subject, version),
             source: stream.to_owned(),
             event_type: event_type.to_owned(),
+            schema_version: 1,
             subject: subject.to_owned(),
             version,
             position: Position { partition: 0, n, index: 0 },
             time,
+            context: Context::default(),
             data: event.encode_to_vec().into(),
         };
-        self.bus.publish(stream, 0, tail, vec![envelope]).await.unwrap();
+        publish(self.bus.as_ref(), &lane, vec![envelope]).await;
     }
 
     /// Publishes that `orders/{order}` of `users/{user}` was delivered, as its first event.

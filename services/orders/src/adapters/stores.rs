@@ -38,7 +38,7 @@ fn view_file(data: &Path) -> PathBuf {
 }
 
 /// A database in a folder can't be opened.
-pub fn folder_error(error: meshwork_sql::Error) -> ServeError {
+fn folder_error(error: meshwork_sql::Error) -> ServeError {
     ServeError::new(error, "look whether the data folder can be written and the disk has room")
 }
 

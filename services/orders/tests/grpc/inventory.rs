@@ -1,12 +1,17 @@
 //! A stand-in for the inventory: it speaks on the bus, in the stream `products`.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use meshwork_api::meshwork::events::v1 as events;
+use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::{Envelope, EventBus, Position, SqliteBus};
+use meshwork_events::testing::{lane, publish, tail};
+use meshwork_events::{ConsumerState as _, Context, Envelope, Position, SqliteBus};
 use meshwork_eventstore::partition_of;
+use meshwork_orders::adapters::stock_events::CONSUMER;
+use meshwork_sql::Sqlite;
 use prost::Message;
 use time::OffsetDateTime;
 
@@ -17,12 +22,14 @@ const STREAM: &str = "products";
 /// The inventory.
 pub struct Inventory {
     bus: Arc<SqliteBus>,
+    /// The file in which the orders service notes what it has heard.
+    view: PathBuf,
     versions: Mutex<HashMap<String, i64>>,
 }
 
 impl Inventory {
-    pub fn on(bus: Arc<SqliteBus>) -> Self {
-        Self { bus, versions: Mutex::default() }
+    pub fn on(bus: Arc<SqliteBus>, view: PathBuf) -> Self {
+        Self { bus, view, versions: Mutex::default() }
     }
 
     pub async fn reserves(&self, order: &str) -> Envelope {
@@ -64,9 +71,11 @@ impl Inventory {
             id: Envelope::id_of(&subject, version),
             source: STREAM.to_owned(),
             event_type: event_type.to_owned(),
+            schema_version: 1,
             version,
             position: Position { partition: partition_of(&subject, PARTITIONS), n: 0, index: 0 },
             time: OffsetDateTime::now_utc(),
+            context: Context::default(),
             data: data.into(),
             subject,
         };
@@ -76,18 +85,19 @@ impl Inventory {
 
     /// Publishes an event (once more, if it was published before).
     pub async fn again(&self, event: &Envelope) {
-        let partition = event.position.partition;
-        let tail = self.bus.tail(STREAM, partition).await.unwrap().map(|tail| tail.position);
-        let n = tail.map_or(0, |tail| tail.n) + 1;
+        let lane = lane(STREAM, event.position.partition);
+        let n = tail(self.bus.as_ref(), &lane).await.map_or(0, |tail| tail.position.n) + 1;
         let event = Envelope { position: Position { n, ..event.position }, ..event.clone() };
-        self.bus.publish(STREAM, partition, tail, vec![event]).await.unwrap();
+        publish(self.bus.as_ref(), &lane, vec![event]).await;
     }
 
     /// Waits until the orders service has taken in all that was said.
     pub async fn was_heard(&self) {
+        let inbox = Inbox::new(Sqlite::open(&self.view, &[]).await.unwrap(), CONSUMER);
         eventually("the orders service to hear the inventory", async || {
             for partition in 0..PARTITIONS {
-                if !self.bus.fetch("orders", STREAM, partition, 1).await.unwrap().is_empty() {
+                let Some(last) = tail(self.bus.as_ref(), &lane(STREAM, partition)).await else { continue };
+                if inbox.position(STREAM, partition).await.unwrap() < Some(last.position) {
                     return false;
                 }
             }

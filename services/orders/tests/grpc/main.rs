@@ -11,6 +11,7 @@ mod consistency;
 mod create;
 mod history;
 mod inventory;
+mod letters;
 mod projections;
 mod read;
 mod refusal;

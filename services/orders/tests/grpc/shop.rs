@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use meshwork_api::meshwork::admin::v1::dead_letter_service_client::DeadLetterServiceClient;
 use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
@@ -12,7 +13,8 @@ use meshwork_chassis::config::{AuthConfig, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::{ConsumerState as _, Envelope, EventBus, SqliteBus};
+use meshwork_events::testing::{lane, read_all};
+use meshwork_events::{ConsumerState as _, Envelope, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
 use meshwork_orders::Config;
 use meshwork_orders::adapters::stock_events::CONSUMER;
@@ -108,7 +110,7 @@ impl Shop {
         let bus = SqliteBus::open(&config.bus).await.unwrap();
         let store = SqliteEventStore::open(&config.data.join("events.db"), 4).await.unwrap();
         let service = run(&config);
-        let inventory = Inventory::on(bus.clone());
+        let inventory = Inventory::on(bus.clone(), config.data.join("view.db"));
         Self { issuer, catalogue, inventory, bus, store, config, service, _folder: folder }
     }
 
@@ -139,6 +141,23 @@ impl Shop {
         let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
         let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
         ProjectionServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
+    /// A caller of what shows what is parked.
+    pub fn letters(&self, user: &str, role: &str) -> DeadLetterServiceClient<InterceptedService<Channel, Bearer>> {
+        let header = Some(format!("Bearer {}", self.issuer.token(user, role)).parse().unwrap());
+        let channel = Endpoint::from_shared(self.service.address.clone()).unwrap().connect_lazy();
+        DeadLetterServiceClient::with_interceptor(channel, Bearer(header))
+    }
+
+    /// Changes the event store's file under the service, where `?` stands for the order.
+    pub async fn store_sql(&self, sql: &'static str, name: &str) {
+        let db = Sqlite::open(&self.config.data.join("events.db"), &[]).await.unwrap();
+        let name = name.to_owned();
+        let changed = db.write_once::<_, meshwork_sql::Error, _>(move |connection| {
+            Box::pin(async move { Ok(sqlx::query(sql).bind(name).execute(connection).await?.rows_affected()) })
+        });
+        assert_eq!(changed.await.unwrap(), 1, "{sql}");
     }
 
     /// Places an order of two teas for `users/{user}`.
@@ -211,9 +230,9 @@ impl Shop {
 
     /// What the service has published about an order, once it is all that its history holds.
     pub async fn published(&self, name: &str) -> Vec<Envelope> {
-        let partition = partition_of(name, PARTITIONS);
+        let lane = lane("orders", partition_of(name, PARTITIONS));
         let fetch = async || {
-            let all = self.bus.fetch("tests", "orders", partition, usize::MAX).await.unwrap();
+            let all = read_all(self.bus.as_ref(), &lane).await;
             all.into_iter().filter(|event| event.subject == name).collect::<Vec<_>>()
         };
         let length = self.history(name).await.len();

@@ -91,7 +91,7 @@ fn lines(lines: &[pb::OrderLine]) -> Result<Lines, String> {
 
 #[cfg(test)]
 mod tests {
-    use meshwork_events::Position;
+    use meshwork_events::{Context, Position};
     use time::OffsetDateTime;
 
     use super::*;
@@ -101,10 +101,12 @@ mod tests {
             id: "orders/o1:1".to_owned(),
             source: "orders".to_owned(),
             event_type: event_type.to_owned(),
+            schema_version: 1,
             subject: "orders/o1".to_owned(),
             version: 1,
             position: Position { partition: 0, n: 1, index: 0 },
             time: OffsetDateTime::UNIX_EPOCH,
+            context: Context::default(),
             data: data.encode_to_vec().into(),
         }
     }

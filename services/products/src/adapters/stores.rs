@@ -131,7 +131,7 @@ pub fn place(config: &Config) -> String {
 }
 
 /// A database in a folder can't be opened.
-pub fn folder_error(error: &meshwork_sql::Error) -> ServeError {
+fn folder_error(error: &meshwork_sql::Error) -> ServeError {
     ServeError::new(error, "check that the folder exists, can be written to and has space left")
 }
 

@@ -3,7 +3,8 @@
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_chassis::request::REPLAY;
-use meshwork_events::{EventBus, SqliteBus};
+use meshwork_events::testing::read_all;
+use meshwork_events::{Bus as _, SqliteBus};
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
@@ -72,8 +73,8 @@ async fn a_product_from_its_addition_to_its_end() {
     let bus = SqliteBus::open(&shop.folder.path().join("bus")).await.unwrap();
     let heard = eventually("the events", || async {
         let mut heard = Vec::new();
-        for partition in 0..bus.partitions() {
-            heard.extend(bus.fetch("test", "products", partition, 100).await.unwrap());
+        for lane in bus.lanes("products") {
+            heard.extend(read_all(bus.as_ref(), &lane).await);
         }
         (heard.len() >= 3).then_some(heard)
     })

@@ -9,7 +9,8 @@ use meshwork_api::meshwork::products::v1::reservation::State;
 use meshwork_api::meshwork::products::v1::{self as pb, DeleteProductRequest};
 use meshwork_chassis::Health;
 use meshwork_chassis::config::{PostgresConfig, Secret};
-use meshwork_events::{ConsumerState, Envelope, EventBus, Position, SqliteBus};
+use meshwork_events::testing::{lane, publish, read_all};
+use meshwork_events::{Bus as _, ConsumerState, Context, Envelope, Position, SqliteBus};
 use meshwork_products::adapters::store::SqliteStore;
 use meshwork_products::{Config, migrate, serve};
 use meshwork_testkit::{Issuer, Postgres};
@@ -37,13 +38,15 @@ impl Orders {
             id: Envelope::id_of(&subject, version),
             source: "orders".to_owned(),
             event_type: event_type.to_owned(),
+            schema_version: 1,
             subject,
             version,
             position,
             time: OffsetDateTime::now_utc(),
+            context: Context::default(),
             data: data.into(),
         };
-        self.bus.publish("orders", 0, self.tail, vec![event]).await.unwrap();
+        publish(self.bus.as_ref(), &lane("orders", 0), vec![event]).await;
         self.tail = Some(position);
     }
 
@@ -63,8 +66,8 @@ impl Orders {
     /// The types of what the inventory has answered an order.
     async fn answers(&self, order: &str) -> Vec<String> {
         let mut answers = Vec::new();
-        for partition in 0..self.bus.partitions() {
-            for event in self.bus.fetch("test", "products", partition, 100).await.unwrap() {
+        for lane in self.bus.lanes("products") {
+            for event in read_all(self.bus.as_ref(), &lane).await {
                 if event.subject == format!("reservations/{order}") {
                     answers.push(event.event_type);
                 }

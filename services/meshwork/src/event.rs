@@ -1,5 +1,7 @@
 //! What is in an event, by the contracts that this program was built with.
 
+use std::sync::LazyLock;
+
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use serde_json::Value;
@@ -7,10 +9,12 @@ use serde_json::Value;
 /// The package of the events.
 const PACKAGE: &str = "meshwork.events.v1";
 
+/// The contracts; `None` if they can't be read, which the test below rules out.
+static CONTRACTS: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok());
+
 /// The fields of an event in protobuf's JSON; `None` when the contracts have no such event, or `data` is none.
 pub fn decoded(event_type: &str, data: &[u8]) -> Option<Value> {
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).ok()?;
-    let message = pool.get_message_by_name(&format!("{PACKAGE}.{}", message_of(event_type)))?;
+    let message = CONTRACTS.as_ref()?.get_message_by_name(&format!("{PACKAGE}.{}", message_of(event_type)))?;
     serde_json::to_value(DynamicMessage::decode(message, data).ok()?).ok()
 }
 

@@ -1,0 +1,217 @@
+//! The settings of a NATS.
+
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+
+use http::uri::Authority;
+use meshwork_events::jetstream::JetStreamOptions;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+use crate::ServeError;
+
+/// The schemes that a server's URL may have.
+const SCHEMES: [&str; 2] = ["nats://", "tls://"];
+/// How many bytes a stream must hold at least, and may hold at most.
+const MAX_BYTES: std::ops::RangeInclusive<u64> = (16 << 20)..=(16 << 40);
+
+/// A NATS with JetStream in place of the event bus in a folder. All services of a shop share it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsConfig {
+    /// The servers, `nats://HOST:PORT` or `tls://HOST:PORT`, those of a cluster with commas between them. Empty: the event bus
+    /// lies in its folder.
+    pub url: String,
+    /// A file with credentials, as `nsc` writes them; empty for none.
+    pub credentials: PathBuf,
+    /// The user, for servers that ask for a name and a password; empty for none.
+    pub user: String,
+    /// The user's password.
+    pub password: Secret,
+    /// A file of certificates in PEM by which the servers' are checked; empty for those that the system trusts.
+    pub ca: PathBuf,
+    /// A file with this client's certificate in PEM, for servers that ask for one; empty for none.
+    pub cert: PathBuf,
+    /// The file with the key of that certificate.
+    pub key: PathBuf,
+    /// How many servers keep each stream: 1, 3 or 5.
+    pub replicas: usize,
+    /// How many bytes each stream may have. A full one takes nothing more until older events have aged: events wait in the
+    /// services then.
+    pub max_bytes: u64,
+}
+
+impl Default for NatsConfig {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            credentials: PathBuf::new(),
+            user: String::new(),
+            password: Secret::new(""),
+            ca: PathBuf::new(),
+            cert: PathBuf::new(),
+            key: PathBuf::new(),
+            replicas: 1,
+            max_bytes: 1 << 30,
+        }
+    }
+}
+
+impl NatsConfig {
+    /// Whether there is a NATS.
+    pub fn is_set(&self) -> bool {
+        !self.url.is_empty()
+    }
+
+    /// Whether the values make sense; `section` is where they stand, such as `nats` or `orders.nats`.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub fn check(&self, section: &str) -> Result<(), ServeError> {
+        let refuse = |key: &str, value: &dyn Display, right: &str| {
+            Err(ServeError::new(format!("{section}.{key} is {value}"), format!("it must be {right}")))
+        };
+        // What stands before an @ may be a password: it is not shown.
+        if self.url.contains('@') {
+            let right = format!("without them: they are {section}.user and {section}.password");
+            return refuse("url", &"a URL with a user or a password", &right);
+        }
+        if self.is_set() && !self.servers().all(is_server) {
+            return refuse(
+                "url",
+                &format!("{:?}", self.url),
+                "nats://HOST:PORT or tls://HOST:PORT, several with commas",
+            );
+        }
+        let is_login = !self.user.is_empty();
+        if is_login && !self.credentials.as_os_str().is_empty() {
+            return refuse("user", &format!("{:?}", self.user), "empty, or credentials must be");
+        }
+        if is_login == self.password.expose().is_empty() {
+            let right = "set if user is, and only then";
+            return refuse("password", if is_login { &"empty" } else { &"set" }, right);
+        }
+        let is_empty = |path: &Path| path.as_os_str().is_empty();
+        if is_empty(&self.cert) != is_empty(&self.key) {
+            let (key, value) = if is_empty(&self.cert) { ("cert", &self.cert) } else { ("key", &self.key) };
+            return refuse(
+                key,
+                &format!("{:?}", value.display().to_string()),
+                "a file, or both cert and key must be empty",
+            );
+        }
+        if ![1, 3, 5].contains(&self.replicas) {
+            return refuse("replicas", &self.replicas, "1, 3 or 5");
+        }
+        if !MAX_BYTES.contains(&self.max_bytes) {
+            let right = format!("{} to {}", MAX_BYTES.start(), MAX_BYTES.end());
+            return refuse("max_bytes", &self.max_bytes, &right);
+        }
+        Ok(())
+    }
+
+    fn servers(&self) -> impl Iterator<Item = &str> {
+        self.url.split(',').map(str::trim)
+    }
+
+    /// The servers without what is secret, for people.
+    pub fn shown(&self) -> String {
+        let places = self.servers().map(|server| {
+            let place = without_scheme(server).unwrap_or(server);
+            place.rsplit('@').next().unwrap_or_default()
+        });
+        places.collect::<Vec<_>>().join(",")
+    }
+
+    /// The options of the bus; `None` when there is no NATS.
+    pub fn options(&self) -> Option<JetStreamOptions> {
+        let file = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+        let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        self.is_set().then(|| JetStreamOptions {
+            credentials: file(&self.credentials),
+            user: text(&self.user),
+            password: text(self.password.expose()),
+            ca: file(&self.ca),
+            cert: file(&self.cert),
+            key: file(&self.key),
+            replicas: self.replicas,
+            max_bytes: i64::try_from(self.max_bytes).unwrap_or(i64::MAX),
+            url: self.servers().collect::<Vec<_>>().join(","),
+            ..JetStreamOptions::default()
+        })
+    }
+}
+
+/// What stands behind the scheme of a server's URL; `None` when it has none that a server may have.
+fn without_scheme(url: &str) -> Option<&str> {
+    SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme))
+}
+
+/// Whether this is the URL of one server: a scheme, a host and perhaps a port.
+fn is_server(url: &str) -> bool {
+    let place = without_scheme(url).unwrap_or_default();
+    let Ok(authority) = place.trim_end_matches('/').parse::<Authority>() else { return false };
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_settings_of_nats_are_refused_by_their_keys() {
+        let config = || NatsConfig { url: "nats://127.0.0.1:4222".to_owned(), ..NatsConfig::default() };
+        let of = |url: &str| NatsConfig { url: url.to_owned(), ..NatsConfig::default() };
+        let login = |user: &str, password: &str| NatsConfig {
+            user: user.to_owned(),
+            password: Secret::new(password),
+            ..config()
+        };
+        for (key, bad) in [
+            ("url", of("http://host:4222")),
+            ("url", of("nats://")),
+            ("url", of("nats://:4222")),
+            ("url", of("nats://host:99999")),
+            ("url", of("nats://host/path")),
+            ("url", of("nats://a:4222,,nats://b:4222")),
+            ("url", of("nats://anna:hidden@host:4222")),
+            ("user", NatsConfig { credentials: "shop.creds".into(), ..login("anna", "hidden") }),
+            ("password", login("anna", "")),
+            ("password", login("", "hidden")),
+            ("key", NatsConfig { cert: "cert.pem".into(), ..config() }),
+            ("cert", NatsConfig { key: "key.pem".into(), ..config() }),
+            ("replicas", NatsConfig { replicas: 2, ..config() }),
+            ("max_bytes", NatsConfig { max_bytes: 1 << 20, ..config() }),
+            ("max_bytes", NatsConfig { max_bytes: u64::MAX, ..config() }),
+        ] {
+            let refused = bad.check("orders.nats").unwrap_err();
+            assert!(refused.sentence.starts_with(&format!("orders.nats.{key} is ")), "{refused}");
+            assert!(!format!("{} {}", refused.sentence, refused.hint).contains("hidden"), "{refused}");
+        }
+        for good in [
+            NatsConfig::default(),
+            config(),
+            login("anna", "hidden"),
+            of("nats://a:4222, tls://b,nats://[::1]:4222/"),
+            NatsConfig { cert: "cert.pem".into(), key: "key.pem".into(), ca: "ca.pem".into(), replicas: 3, ..config() },
+        ] {
+            good.check("nats").unwrap_or_else(|refused| panic!("{refused}"));
+        }
+    }
+
+    #[test]
+    fn the_servers_are_shown_and_the_password_is_not() {
+        let config = NatsConfig {
+            url: "nats://a:4222, tls://b:4223".to_owned(),
+            user: "anna".to_owned(),
+            password: Secret::new("hidden"),
+            ..NatsConfig::default()
+        };
+        assert_eq!(config.shown(), "a:4222,b:4223");
+        assert!(config.options().is_some() && NatsConfig::default().options().is_none());
+        assert!(!format!("{config:?} {:?}", config.options()).contains("hidden"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("hidden"));
+    }
+}
