@@ -18,12 +18,16 @@
 mod backoff;
 mod best_effort;
 mod bus;
+#[cfg(feature = "jetstream")]
+mod cloudevents;
 mod consumer;
 mod dead_letters;
 mod deliverer;
 mod envelope;
 mod handler;
 pub mod inbox;
+#[cfg(feature = "jetstream")]
+pub mod jetstream;
 pub mod outbox;
 mod progress;
 mod redrive;

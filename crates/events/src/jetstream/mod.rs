@@ -144,15 +144,9 @@ impl Bus for JetStreamBus {
     }
 
     async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError> {
-        self.ready(lane).await?;
-        let open = || JetStreamReader::open(&self.api, lane, from, scope);
-        match open().await {
-            Ok(reader) => Ok(Box::new(reader)),
-            Err(failure) => {
-                self.again(lane, failure).await?;
-                Ok(Box::new(open().await?))
-            }
-        }
+        // Whoever only reads declares nothing: its settings are not those of whoever publishes.
+        self.api.connected().await?;
+        Ok(Box::new(JetStreamReader::open(&self.api, lane, from, scope).await?))
     }
 
     async fn ping(&self) -> Result<(), BusError> {
