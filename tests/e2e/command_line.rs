@@ -182,8 +182,9 @@ fn variables_that_kubernetes_makes_are_not_settings() {
 fn a_nats_is_one_setting_for_all_services_and_leaves_no_folder() {
     let folder = tempfile::tempdir().unwrap();
     let of = |args: &[&str], settings: &[(&str, &str)]| {
-        let output = command(folder.path()).args(args).args(["--data"]).arg(folder.path().join("data"));
-        let output = output.envs(settings.iter().copied()).output().unwrap();
+        let mut command = command(folder.path());
+        command.args(args).arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
+        let output = command.output().unwrap();
         assert!(output.status.success(), "{}", text(&output.stderr));
         text(&output.stdout)
     };

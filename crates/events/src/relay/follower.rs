@@ -82,7 +82,7 @@ impl Follower<'_> {
         let tail = publisher.tail().map(|tail| tail.position);
         let mut next = self.first(tail).await?;
         let blocked = match self.parking {
-            Some(parking) => parking.blocked().await.map_err(sentence)?,
+            Some(parking) => self.if_reached(parking.state.as_ref(), parking.blocked().await)?.unwrap_or_default(),
             None => Blocked::new(),
         };
         let now = Instant::now();
@@ -129,7 +129,7 @@ impl Follower<'_> {
         // A relay may have stopped between two events of one commit.
         let next = tail.map_or(1, |tail| tail.n);
         let noted = match self.checkpoint {
-            Some(state) => state.position(&self.lane.stream, partition).await.map_err(sentence)?,
+            Some(state) => self.if_reached(state, state.position(&self.lane.stream, partition).await)?.flatten(),
             None => None,
         };
         let noted = noted.map_or(0, |noted| noted.n);
@@ -151,6 +151,18 @@ impl Follower<'_> {
             );
         }
         Ok(first)
+    }
+
+    /// What a state has answered; `None` when it could not be asked and we can go on without it.
+    fn if_reached<T>(&self, state: &dyn ConsumerState, answer: Result<T, Error>) -> Result<Option<T>, String> {
+        match answer {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if state.is_required() => Err(error.to_string()),
+            Err(error) => {
+                tracing::warn!(lane = %self.lane, %error, "the relay goes on without its state");
+                Ok(None)
+            }
+        }
     }
 
     /// When the oldest events happened that are worth being published again.

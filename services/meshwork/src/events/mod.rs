@@ -16,7 +16,7 @@ use teller::Teller;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::cli::{EventOutput, EventsArgs, EventsCommand, StreamName, TailArgs};
+use crate::cli::{EventOutput, EventsArgs, EventsCommand, StreamName};
 use crate::config::{Flags, Settings, load};
 use crate::failure::Failure;
 use crate::run::stop_signal;
