@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
-use meshwork_events::{Bus, BusError, Lane, ReadFrom, Scope};
+use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
 use serde_json::{Value, json};
 
 use crate::common::{admin, event, events, eventually, lane, publish, read, repair, sized};
@@ -282,9 +282,18 @@ async fn throughput_is_noted() {
     }
     let begun = Instant::now();
     let all = read(&*bus, ReadFrom::Start, Scope::Published).await;
+    let read = begun.elapsed();
+    let mut subscription = bus.subscribe("products", &lane(), Resume::FromStart).await.unwrap();
+    let (begun, mut handled) = (Instant::now(), 0);
+    while handled < all.len() {
+        let batch = subscription.next(64).await.unwrap();
+        handled += batch.deliveries.len();
+        subscription.done_through(u64::MAX).await.unwrap();
+    }
     #[allow(clippy::print_stderr, reason = "a note")]
     {
-        eprintln!("published {}; read {} in {:?}", noted.join(", "), all.len(), begun.elapsed());
+        let handled = begun.elapsed();
+        eprintln!("published {}; {n} read in {read:?}, handled by 64 in {handled:?}", noted.join(", "));
     }
     assert_eq!(all.len(), usize::try_from(n).unwrap());
 }
