@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiError, Failure};
-use super::locate;
 use super::names::Names;
 use super::stream::nanoseconds;
+use super::{locate, stored};
 use crate::{Lane, Resume};
 
 /// For how long the server waits for a word about what it has handed over.
@@ -23,7 +23,6 @@ pub(super) const MAX_UNDONE: usize = 256;
 struct Info {
     config: Map<String, Value>,
     ack_floor: Floor,
-    delivered: Floor,
     #[serde(default)]
     num_ack_pending: u64,
 }
@@ -49,15 +48,25 @@ pub(super) async fn open(
         Err(Failure::Refused(error)) if error.err_code == ApiError::CONSUMER_NOT_FOUND => None,
         Err(failure) => return Err(failure),
     };
-    let (floor, delivered, pending) = match &found {
-        Some(info) => (info.ack_floor.stream_seq, info.delivered.stream_seq, info.num_ack_pending),
-        None => (0, 0, 0),
+    let (floor, pending) = match &found {
+        Some(info) => (info.ack_floor.stream_seq, info.num_ack_pending),
+        None => (0, 0),
     };
     let is_new = found.is_none();
     declare(api, &names, &name, found.map(|info| info.config)).await?;
     let start = match resume {
-        Resume::FromStart if floor > 0 || delivered > 0 => Some(1),
-        Resume::FromStart | Resume::AsAcknowledged => None,
+        Resume::FromStart => {
+            // The floor also passes what belongs to other lanes.
+            let start = first(api, &names).await?.filter(|seq| *seq <= floor);
+            if start.is_some() {
+                tracing::warn!(
+                    consumer, %lane,
+                    "our database knows of no event though some were acknowledged: all are handled again"
+                );
+            }
+            start
+        }
+        Resume::AsAcknowledged => None,
         Resume::Behind(position) if is_new => match locate::first_behind(api, lane, position).await? {
             Some(seq) => Some(seq),
             // All that is there lies at the position or before it.
@@ -75,12 +84,6 @@ pub(super) async fn open(
             start
         }
     };
-    if resume == Resume::FromStart && floor > 0 {
-        tracing::warn!(
-            consumer, %lane,
-            "our database knows of no event though some were acknowledged: all are handled again"
-        );
-    }
     match start {
         Some(seq) => reset(api, &names, &name, &json!({ "seq": seq })).await?,
         // Back to what is acknowledged without a gap: what an instance held that has ended comes again, in order.
@@ -88,6 +91,16 @@ pub(super) async fn open(
         None => {}
     }
     Ok(name)
+}
+
+/// The sequence of the lane's first message.
+async fn first(api: &Api, names: &Names) -> Result<Option<u64>, Failure> {
+    let mut first = None;
+    for filter in [&names.published, &names.repaired] {
+        let seq = stored::next(api, &names.stream, filter, 1).await?.map(|stored| stored.seq);
+        first = [first, seq].into_iter().flatten().min();
+    }
+    Ok(first)
 }
 
 async fn declare(api: &Api, names: &Names, name: &str, found: Option<Map<String, Value>>) -> Result<(), Failure> {

@@ -21,6 +21,9 @@ use crate::{BusError, Envelope, Lane, MAX_MESSAGE_BYTES, Publisher, cloudevents}
 
 /// How many messages are published at once; the server takes 1,000.
 const CHUNK: usize = 500;
+/// From how many messages on a batch pays where there is one copy: its server makes a store for each batch, which takes
+/// as long as twenty messages, and keeps the stream from everybody else meanwhile.
+const BATCH_OF_ONE_COPY: usize = 20;
 /// How many bytes are published at once.
 const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 /// How many repairs wait for their acknowledgements.
@@ -98,7 +101,8 @@ impl JetStreamPublisher {
     /// The messages that are published at once, and what is wrong with the event behind them.
     fn chunk(&self, events: &[Envelope]) -> (Vec<Outgoing>, Option<BusError>) {
         let (mut chunk, mut bytes) = (Vec::new(), 0);
-        for event in events.iter().take(CHUNK) {
+        let limit = if self.streams.replicas == 1 && events.len() < BATCH_OF_ONE_COPY { 1 } else { CHUNK };
+        for event in events.iter().take(limit) {
             let subject = self.names.subject(&event.event_type);
             let outgoing = match self.outgoing(event, subject, &cloudevents::publication(event)) {
                 Ok(outgoing) => outgoing,

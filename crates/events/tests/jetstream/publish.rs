@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
-use meshwork_events::{Bus, BusError, Lane, ReadFrom, Scope};
+use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
 use serde_json::{Value, json};
 
 use crate::common::{admin, event, events, eventually, lane, publish, read, repair, sized};
@@ -38,7 +38,7 @@ async fn of_two_publishers_only_one_goes_on() {
     let nats = Nats::start().await;
     let (one, two) = (nats.bus().await, nats.bus().await);
     // Singles and batches, after each other in each order.
-    for (n, (first, second)) in [(1, 1), (1, 5), (5, 1), (5, 5)].into_iter().enumerate() {
+    for (n, (first, second)) in [(1, 1), (1, 20), (20, 1), (20, 20)].into_iter().enumerate() {
         let from = 100 * i64::try_from(n).unwrap();
         let mut a = one.publisher(&lane()).await.unwrap();
         let mut b = two.publisher(&lane()).await.unwrap();
@@ -49,11 +49,11 @@ async fn of_two_publishers_only_one_goes_on() {
         let others = b.publish(&events(from + 51..=from + 50 + second)).await;
         assert!(matches!(others, Err(BusError::TailMoved)), "{others:?}");
         // The first goes on; the second does when it has read the tail.
-        a.publish(&events(from + 60..=from + 60)).await.unwrap();
+        a.publish(&events(from + 80..=from + 80)).await.unwrap();
         let mut b = two.publisher(&lane()).await.unwrap();
-        assert_eq!(b.tail().map(|tail| tail.position.n), Some(from + 60));
-        b.publish(&events(from + 61..=from + 60 + second)).await.unwrap();
-        assert!(matches!(a.publish(&events(from + 70..=from + 70)).await, Err(BusError::TailMoved)));
+        assert_eq!(b.tail().map(|tail| tail.position.n), Some(from + 80));
+        b.publish(&events(from + 81..=from + 80 + second)).await.unwrap();
+        assert!(matches!(a.publish(&events(from + 90..=from + 90)).await, Err(BusError::TailMoved)));
     }
     let all = read(&*one, ReadFrom::Start, Scope::Published).await;
     assert!(all.is_sorted() && all.windows(2).all(|pair| pair[0] != pair[1]), "{all:?}");
@@ -73,7 +73,7 @@ async fn many_publishers_neither_double_nor_reorder() {
                     if next > 300 {
                         return;
                     }
-                    match publisher.publish(&events(next..=(next + next % 7).min(300))).await {
+                    match publisher.publish(&events(next..=(next + next % 40).min(300))).await {
                         Ok(()) => {}
                         Err(BusError::TailMoved) => break,
                         Err(error) => panic!("{error}"),
@@ -127,7 +127,7 @@ async fn a_full_stream_takes_nothing_and_loses_nothing() {
     let bus = JetStreamBus::connect(options).await.unwrap();
     let mut publisher = bus.publisher(&lane()).await.unwrap();
     publisher.publish(&[sized(1, 600 * 1024)]).await.unwrap();
-    for full in [vec![sized(2, 600 * 1024)], vec![sized(2, 300 * 1024), sized(3, 300 * 1024)]] {
+    for full in [vec![sized(2, 600 * 1024)], (2..=31).map(|n| sized(n, 20 * 1024)).collect()] {
         let refused = publisher.publish(&full).await;
         assert!(matches!(refused, Err(BusError::Full(_))), "{refused:?}");
         let refused = publisher.repair(&[sized(2, 600 * 1024)]).await;
@@ -178,19 +178,65 @@ async fn a_lost_tail_is_published_again() {
 }
 
 #[tokio::test]
+async fn a_lost_acknowledgement_neither_loses_nor_doubles() {
+    let nats = Nats::start().await;
+    let bus = nats.bus().await;
+    for (round, size) in [(0, 1), (1, 30)] {
+        let from = round * 100;
+        let mut publisher = bus.publisher(&lane()).await.unwrap();
+        publisher.publish(&events(from + 1..=from + 1)).await.unwrap();
+        nats.freeze(true);
+        let begun = Instant::now();
+        let lost = publisher.publish(&events(from + 2..=from + 1 + size)).await;
+        assert!(matches!(lost, Err(BusError::Unavailable(_))), "{lost:?}");
+        assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        nats.freeze(false);
+        // What was on its way may still arrive; whoever publishes the same is fenced by it, or fences it.
+        eventually(async || {
+            let mut publisher = bus.publisher(&lane()).await?;
+            let tail = publisher.tail().map_or(0, |tail| tail.position.n);
+            publisher.publish(&events(tail.max(from) + 1..=from + 60)).await
+        })
+        .await;
+        let all = read(&*bus, ReadFrom::Start, Scope::All).await;
+        let expected: Vec<i64> = (0..=round).flat_map(|round| round * 100 + 1..=round * 100 + 60).collect();
+        assert_eq!(all, expected);
+    }
+}
+
+#[tokio::test]
 async fn losses_are_counted() {
     let nats = Nats::start().await;
     let (bus, client) = (nats.bus().await, nats.client().await);
-    publish(&*bus, &events(1..=5)).await;
-    let mut publisher = bus.publisher(&lane()).await.unwrap();
-    let before = publisher.losses().await.unwrap();
-    publisher.publish(&events(6..=6)).await.unwrap();
-    assert_eq!(publisher.losses().await.unwrap(), before);
-    // What is denied to all of us is what a damaged disk does.
-    let denied = admin(&client, "STREAM.MSG.DELETE.ORDERS", json!({ "seq": 3 })).await;
-    assert!(denied["error"].is_object(), "{denied}");
-    let denied = admin(&client, "STREAM.PURGE.ORDERS", Value::Null).await;
-    assert!(denied["error"].is_object(), "{denied}");
+    let mut counted = Vec::new();
+    // What a damaged disk does, an administrator can do before we forbid it.
+    for (stream, lost) in [("whole", None), ("within", Some(2)), ("begin", Some(1))] {
+        let name = stream.to_uppercase();
+        let config = json!({
+            "name": name, "subjects": [format!("{stream}.v1.>")], "storage": "file", "retention": "limits",
+            "discard": "new", "num_replicas": 1,
+        });
+        let made = admin(&client, &format!("STREAM.CREATE.{name}"), config).await;
+        assert!(made["error"].is_null(), "{made}");
+        for _ in 0..3 {
+            client.request(format!("{stream}.v1.odd.p00"), "odd".into()).await.unwrap();
+        }
+        if let Some(seq) = lost {
+            let deleted = admin(&client, &format!("STREAM.MSG.DELETE.{name}"), json!({ "seq": seq })).await;
+            assert_eq!(deleted["success"], json!(true), "{deleted}");
+        }
+        let mut publisher = bus.publisher(&Lane { stream: stream.to_owned(), ..lane() }).await.unwrap();
+        let losses = publisher.losses().await.unwrap();
+        publisher.publish(&events(1..=3)).await.unwrap();
+        assert_eq!(publisher.losses().await.unwrap(), losses);
+        counted.push(losses);
+        let denied = admin(&client, &format!("STREAM.MSG.DELETE.{name}"), json!({ "seq": 3 })).await;
+        assert!(denied["error"].is_object(), "{denied}");
+        let denied = admin(&client, &format!("STREAM.PURGE.{name}"), Value::Null).await;
+        assert!(denied["error"].is_object(), "{denied}");
+    }
+    assert_eq!(counted[0], 0);
+    assert!(counted[1] != 0 && counted[2] != 0 && counted[1] != counted[2], "{counted:?}");
 }
 
 #[tokio::test]
@@ -236,9 +282,18 @@ async fn throughput_is_noted() {
     }
     let begun = Instant::now();
     let all = read(&*bus, ReadFrom::Start, Scope::Published).await;
+    let read = begun.elapsed();
+    let mut subscription = bus.subscribe("products", &lane(), Resume::FromStart).await.unwrap();
+    let (begun, mut handled) = (Instant::now(), 0);
+    while handled < all.len() {
+        let batch = subscription.next(64).await.unwrap();
+        handled += batch.deliveries.len();
+        subscription.done_through(u64::MAX).await.unwrap();
+    }
     #[allow(clippy::print_stderr, reason = "a note")]
     {
-        eprintln!("published {}; read {} in {:?}", noted.join(", "), all.len(), begun.elapsed());
+        let handled = begun.elapsed();
+        eprintln!("published {}; {n} read in {read:?}, handled by 64 in {handled:?}", noted.join(", "));
     }
     assert_eq!(all.len(), usize::try_from(n).unwrap());
 }

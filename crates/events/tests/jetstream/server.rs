@@ -68,6 +68,13 @@ impl Nats {
         }
     }
 
+    /// Has the server do nothing, while its connections stay open, or go on.
+    pub fn freeze(&self, frozen: bool) {
+        let pid = self.process.as_ref().unwrap().id().to_string();
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        assert!(Command::new("kill").args([signal, pid.as_str()]).status().unwrap().success());
+    }
+
     /// Forgets what the server has stored.
     pub fn wipe(&self) {
         std::fs::remove_dir_all(self.folder.path().join("store")).unwrap();
