@@ -1,8 +1,10 @@
 //! One event to its handler: with what it misses before it, or into the parked events.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use meshwork_sql::Error;
 use tokio::time::Instant;
 
@@ -104,9 +106,10 @@ impl Deliverer {
         Ok(Delivered::Later(format!("{} changes its place each time it is looked at", event.id)))
     }
 
-    /// What the handler writes is caused by the event.
+    /// What the handler writes is caused by the event. A handler that panics must not take the other aggregates with it.
     async fn hand_over(&self, event: &Envelope) -> Result<(), HandleError> {
-        event.caused().scope(self.handler.handle(event)).await
+        let handled = AssertUnwindSafe(event.caused().scope(self.handler.handle(event))).catch_unwind().await;
+        handled.unwrap_or_else(|_| Err(HandleError::Retry("its handler has panicked".to_owned())))
     }
 
     async fn park(&self, stream: &str, event: &Envelope, reason: String) -> Result<Delivered, Error> {
