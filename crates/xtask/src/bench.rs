@@ -35,6 +35,9 @@ const SERVER: &str = "server";
 /// The benchmark of the event store: it needs servers for it.
 const ORDERS: &str = "orders";
 
+/// The benchmark of the relay and the event bus: it needs a NATS server, and no services.
+const EVENTS: &str = "events";
+
 /// Builds what the benchmark `name` needs and runs it; `args` are for the benchmark itself.
 ///
 /// # Errors
@@ -49,7 +52,7 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
         peers::provide(&peers);
         cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
             .env("MESHWORK_BENCH_PEERS", peers)
-    } else if name == SERVER {
+    } else if name == SERVER || name == EVENTS {
         cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
     } else {
         cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
@@ -59,6 +62,9 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
     };
     if name == ORDERS {
         bench = bench.env("MESHWORK_TEST_FERRETDB", setup::run()?.ferretdb);
+    }
+    if name == EVENTS {
+        bench = bench.env("MESHWORK_TEST_NATS", setup::run()?.nats);
     }
     if output == Output::Json {
         bench = bench.args(["--output", "json"]);
