@@ -41,7 +41,7 @@ async fn nt_4_what_is_missing_in_the_middle_comes_beside_the_lane() {
     lanes::have_all(&*bus, STREAM, &shop).await;
     relaying.stop().await;
 
-    // What a damaged disk does, an administrator does only where we have not forbidden it: in a stream that is like ours.
+    // What a damaged disk does, an administrator may do only where we have not forbidden it: in a stream like ours.
     let mut config = admin(&nats, "STREAM.INFO.HOLED".to_owned(), String::new()).await["config"].take();
     for key in ["deny_delete", "deny_purge", "metadata"] {
         config.as_object_mut().unwrap().remove(key);
