@@ -63,8 +63,7 @@ async fn nt_4_a_broker_that_is_put_back_to_an_older_copy_is_refilled_and_the_rel
     flow.ends_well(&*bus).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nt_1_nt_6_a_broker_that_is_killed_loses_and_doubles_nothing() {
+async fn killed_again_and_again() {
     let nats = Arc::new(Nats::start());
     let bus = bus(&nats.url()).await;
     let flow = Flow::start("killed", PAUSE, [bus.clone(), bus.clone()]).await;
@@ -78,8 +77,7 @@ async fn nt_1_nt_6_a_broker_that_is_killed_loses_and_doubles_nothing() {
     flow.ends_well(&*bus).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nt_1_nt_6_a_broker_that_hangs_for_seconds_loses_and_doubles_nothing() {
+async fn frozen_for_seconds() {
     let nats = Arc::new(Nats::start());
     let bus = bus(&nats.url()).await;
     let flow = Flow::start("frozen", PAUSE, [bus.clone(), bus.clone()]).await;
@@ -91,4 +89,10 @@ async fn nt_1_nt_6_a_broker_that_hangs_for_seconds_loses_and_doubles_nothing() {
         flow.goes_on(50).await;
     }
     flow.ends_well(&*bus).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nt_2_nt_6_a_broker_that_is_killed_or_hangs_loses_and_doubles_nothing() {
+    // At the same time, since both mostly wait.
+    futures_util::future::join(killed_again_and_again(), frozen_for_seconds()).await;
 }

@@ -94,7 +94,7 @@ fn a_request_is_known_when_it_was_sent_whole() {
 
 /// Loses some answers to requests that begin so.
 async fn lose_answers(proxy: &FaultProxy, flow: &Flow, verb: &'static str, subject: &'static str) {
-    for _ in 0..times(3, 30) {
+    for _ in 0..times(2, 30) {
         let lost = proxy.cut_after_request(move |sent| is_asked(sent, verb, subject));
         timeout(PATIENCE, lost).await.unwrap().unwrap();
         flow.goes_on(20).await;

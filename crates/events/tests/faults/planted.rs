@@ -145,7 +145,7 @@ async fn ended_at_random(stream: &'static str, bug: Bug, within: Duration) -> Re
     };
     for _ in 0..times(5, 20) {
         let consuming = consume();
-        sleep(Duration::from_millis(fastrand::u64(50..300))).await;
+        sleep(Duration::from_millis(fastrand::u64(100..350))).await;
         consuming.abort().await;
         // There is always something to lose.
         shop.happen_to_all(10).await;
