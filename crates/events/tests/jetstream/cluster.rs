@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use meshwork_events::jetstream::JetStreamBus;
+use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError, ReadFrom, Resume, Scope};
-use serde_json::Value;
+use meshwork_testkit::Nats;
 
-use crate::common::{admin, events, lane, numbers, position, take};
-use crate::server::Cluster;
+use crate::common::{events, lane, numbers, position, take};
+use crate::server::Reached as _;
 
 /// Tries for as long as an election may take.
 async fn elected<T>(mut attempt: impl AsyncFnMut() -> Result<T, BusError>) -> T {
@@ -24,9 +24,11 @@ async fn elected<T>(mut attempt: impl AsyncFnMut() -> Result<T, BusError>) -> T 
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_when_the_leader_ends() {
-    let mut cluster = Cluster::start().await;
-    let one = JetStreamBus::connect(cluster.options()).await.unwrap();
-    let two = JetStreamBus::connect(cluster.options()).await.unwrap();
+    let nats = Nats::cluster();
+    // Each bus is connected to one of the servers at first.
+    let options = JetStreamOptions { replicas: 3, ..nats.options() };
+    let one = JetStreamBus::connect(options.clone()).await.unwrap();
+    let two = JetStreamBus::connect(options).await.unwrap();
     let mut a = elected(async || one.publisher(&lane()).await).await;
     let mut b = two.publisher(&lane()).await.unwrap();
 
@@ -52,13 +54,11 @@ async fn nothing_is_lost_or_doubled_when_the_leader_ends() {
     subscription.done_through(again[9].place).await.unwrap();
 
     // The leader ends while it is published to.
-    let client = cluster.servers[0].client().await;
-    let info = admin(&client, "STREAM.INFO.ORDERS", Value::Null).await;
-    let leader = info["cluster"]["leader"].as_str().unwrap().to_owned();
+    let leader = nats.leader_of("ORDERS");
     let mut next = 31;
     for round in 0..40 {
         if round == 10 {
-            cluster.named(&leader).kill();
+            nats.node(leader).kill();
         }
         let mut publisher = elected(async || one.publisher(&lane()).await).await;
         let tail = publisher.tail().map_or(0, |tail| tail.position.n);

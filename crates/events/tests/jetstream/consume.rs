@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use meshwork_events::{Bus, BusError, Resume, Subscription};
+use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
 use crate::common::{admin, event, events, eventually, lane, ns, numbers, position, publish, repair, sized, take};
-use crate::server::Nats;
+use crate::server::Reached as _;
 
 async fn subscribe(bus: &dyn Bus, resume: Resume) -> Box<dyn Subscription> {
     bus.subscribe("products", &lane(), resume).await.unwrap()
@@ -21,7 +22,7 @@ async fn first(bus: &dyn Bus, resume: Resume) -> Option<i64> {
 
 #[tokio::test]
 async fn deliveries_come_in_order_and_once_when_done() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=100)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
@@ -50,7 +51,7 @@ async fn deliveries_come_in_order_and_once_when_done() {
 
 #[tokio::test]
 async fn what_was_repaired_comes_when_it_was_repaired() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events([1, 3])).await;
     repair(&*bus, &events([2])).await;
@@ -63,7 +64,7 @@ async fn what_was_repaired_comes_when_it_was_repaired() {
 
 #[tokio::test]
 async fn it_goes_on_where_it_is_told_to() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=10)).await;
     let mut subscription = subscribe(&*bus, Resume::AsAcknowledged).await;
@@ -90,7 +91,7 @@ async fn it_goes_on_where_it_is_told_to() {
 
 #[tokio::test]
 async fn a_new_consumer_begins_behind_its_database() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=10)).await;
     for (name, n, begins) in [("a", 0, Some(1)), ("b", 4, Some(5)), ("c", 9, Some(10)), ("d", 12, None)] {
@@ -106,7 +107,7 @@ async fn a_new_consumer_begins_behind_its_database() {
 
 #[tokio::test]
 async fn what_an_ended_instance_held_comes_again_at_once() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let (one, two) = (nats.bus().await, nats.bus().await);
     publish(&*one, &events(1..=20)).await;
     let mut ended = subscribe(&*one, Resume::FromStart).await;
@@ -125,7 +126,7 @@ async fn what_an_ended_instance_held_comes_again_at_once() {
 
 #[tokio::test]
 async fn a_dropped_subscription_gives_back_what_it_holds() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=5)).await;
     let mut stays = subscribe(&*bus, Resume::FromStart).await;
@@ -140,7 +141,7 @@ async fn a_dropped_subscription_gives_back_what_it_holds() {
 
 #[tokio::test]
 async fn of_two_live_instances_each_handles_a_part() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let (one, two) = (nats.bus().await, nats.bus().await);
     publish(&*one, &events(1..=5)).await;
     let mut a = subscribe(&*one, Resume::FromStart).await;
@@ -170,7 +171,7 @@ async fn of_two_live_instances_each_handles_a_part() {
 
 #[tokio::test]
 async fn what_was_overtaken_is_fenced_and_does_not_take_over_at_once() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let (one, two) = (nats.bus().await, nats.bus().await);
     publish(&*one, &events(1..=5)).await;
     let mut a = subscribe(&*one, Resume::FromStart).await;
@@ -191,7 +192,7 @@ async fn what_was_overtaken_is_fenced_and_does_not_take_over_at_once() {
 
 #[tokio::test]
 async fn what_is_given_back_comes_later_and_in_order() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=10)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
@@ -213,7 +214,7 @@ async fn what_is_given_back_comes_later_and_in_order() {
 
 #[tokio::test]
 async fn so_much_is_handed_over_and_no_more() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=300)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
@@ -226,7 +227,7 @@ async fn so_much_is_handed_over_and_no_more() {
 
 #[tokio::test]
 async fn large_events_come_a_few_at_once() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     let large: Vec<_> = (1..=12).map(|n| sized(n, 900 * 1024)).collect();
     publish(&*bus, &large).await;
@@ -239,7 +240,7 @@ async fn large_events_come_a_few_at_once() {
 
 #[tokio::test]
 async fn a_cancelled_wait_loses_nothing() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
     let (mut came, mut cancelled) = (Vec::new(), 0);
@@ -262,8 +263,8 @@ async fn a_cancelled_wait_loses_nothing() {
 
 #[tokio::test]
 async fn what_is_no_event_is_passed_over() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     publish(&*bus, &events(1..=2)).await;
     for subject in ["orders.v1.order_created.p03", "orders.v1.odd.p03", "orders-repair.v1.odd.p03"] {
         client.request(subject, "odd".into()).await.unwrap();
@@ -285,7 +286,7 @@ async fn what_is_no_event_is_passed_over() {
 
 #[tokio::test]
 async fn it_goes_on_after_a_crash_of_the_server() {
-    let mut nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=10)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
@@ -297,7 +298,7 @@ async fn it_goes_on_after_a_crash_of_the_server() {
     assert!(matches!(subscription.done_through(held[4].place).await, Err(BusError::Unavailable(_))));
     assert!(matches!(subscription.working().await, Err(BusError::Unavailable(_))));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    nats.run().await;
+    nats.restart();
     let resume = Resume::Behind(position(2));
     let mut subscription = eventually(async || bus.subscribe("products", &lane(), resume).await).await;
     // The server notes a little later what is done: what our database has may come again.
@@ -310,8 +311,8 @@ async fn it_goes_on_after_a_crash_of_the_server() {
 
 #[tokio::test]
 async fn a_consumer_that_was_deleted_is_an_error_and_is_declared_again() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     publish(&*bus, &events(1..=5)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
     let held = take(&mut *subscription, 2).await;
@@ -324,8 +325,8 @@ async fn a_consumer_that_was_deleted_is_an_error_and_is_declared_again() {
 
 #[tokio::test]
 async fn a_consumer_with_other_settings_is_changed() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     publish(&*bus, &[event(1)]).await;
     let config = json!({
         "durable_name": "products-p03", "name": "products-p03", "ack_policy": "explicit", "deliver_policy": "all",

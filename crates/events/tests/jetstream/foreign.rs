@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use meshwork_testkit::Nats;
 
 use crate::common::{event, publish, repair};
-use crate::server::Nats;
+use crate::server::Reached as _;
 
 #[tokio::test]
 async fn a_plain_subscriber_gets_cloudevents() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     let mut messages = client.subscribe("orders.v1.>").await.unwrap();
     let mut repairs = client.subscribe("orders-repair.v1.>").await.unwrap();
     client.flush().await.unwrap();

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod common;
+mod conforms;
 mod consume;
 mod foreign;
 mod publish;

@@ -4,14 +4,15 @@ use std::time::{Duration, Instant};
 
 use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
+use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
 use crate::common::{admin, event, events, eventually, lane, publish, read, repair, sized};
-use crate::server::Nats;
+use crate::server::Reached as _;
 
 #[tokio::test]
 async fn what_is_published_is_read_in_order_from_its_tail() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     assert_eq!(bus.publisher(&lane()).await.unwrap().tail(), None);
     publish(&*bus, &events(1..=1)).await;
@@ -35,7 +36,7 @@ async fn what_is_published_is_read_in_order_from_its_tail() {
 
 #[tokio::test]
 async fn of_two_publishers_only_one_goes_on() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let (one, two) = (nats.bus().await, nats.bus().await);
     // Singles and batches, after each other in each order.
     for (n, (first, second)) in [(1, 1), (1, 20), (20, 1), (20, 20)].into_iter().enumerate() {
@@ -61,7 +62,7 @@ async fn of_two_publishers_only_one_goes_on() {
 
 #[tokio::test]
 async fn many_publishers_neither_double_nor_reorder() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let mut tasks = Vec::new();
     for _ in 0..4 {
         let bus = nats.bus().await;
@@ -88,7 +89,7 @@ async fn many_publishers_neither_double_nor_reorder() {
 
 #[tokio::test]
 async fn large_publications_are_cut_into_batches() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=1_201)).await;
     let large: Vec<_> = (1_202..=1_209).map(|n| sized(n, 700 * 1024)).collect();
@@ -98,7 +99,7 @@ async fn large_publications_are_cut_into_batches() {
 
 #[tokio::test]
 async fn an_event_that_is_too_large_is_named_after_those_before_it() {
-    let nats = Nats::with("max_payload: 100KB").await;
+    let nats = Nats::builder().max_payload(100 * 1024).start();
     let bus = nats.bus().await;
     let mut publisher = bus.publisher(&lane()).await.unwrap();
     let refused = publisher.publish(&[event(1), event(2), sized(3, 100 * 1024), event(4)]).await;
@@ -122,7 +123,7 @@ async fn an_event_that_is_too_large_is_named_after_those_before_it() {
 
 #[tokio::test]
 async fn a_full_stream_takes_nothing_and_loses_nothing() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let options = JetStreamOptions { max_bytes: 1024 * 1024, ..nats.options() };
     let bus = JetStreamBus::connect(options).await.unwrap();
     let mut publisher = bus.publisher(&lane()).await.unwrap();
@@ -143,7 +144,7 @@ async fn a_full_stream_takes_nothing_and_loses_nothing() {
 
 #[tokio::test]
 async fn repairs_leave_the_tail_where_it_is() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events([1, 2, 5, 6])).await;
     let mut publisher = bus.publisher(&lane()).await.unwrap();
@@ -161,8 +162,8 @@ async fn repairs_leave_the_tail_where_it_is() {
 
 #[tokio::test]
 async fn a_lost_tail_is_published_again() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     publish(&*bus, &events(1..=5)).await;
     let mut publisher = bus.publisher(&lane()).await.unwrap();
     // As a server that has lost what it had acknowledged: what we forbid is allowed for once.
@@ -179,18 +180,18 @@ async fn a_lost_tail_is_published_again() {
 
 #[tokio::test]
 async fn a_lost_acknowledgement_neither_loses_nor_doubles() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     for (round, size) in [(0, 1), (1, 30)] {
         let from = round * 100;
         let mut publisher = bus.publisher(&lane()).await.unwrap();
         publisher.publish(&events(from + 1..=from + 1)).await.unwrap();
-        nats.freeze(true);
+        nats.freeze();
         let begun = Instant::now();
         let lost = publisher.publish(&events(from + 2..=from + 1 + size)).await;
         assert!(matches!(lost, Err(BusError::Unavailable(_))), "{lost:?}");
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-        nats.freeze(false);
+        nats.thaw();
         // What was on its way may still arrive; whoever publishes the same is fenced by it, or fences it.
         eventually(async || {
             let mut publisher = bus.publisher(&lane()).await?;
@@ -206,8 +207,8 @@ async fn a_lost_acknowledgement_neither_loses_nor_doubles() {
 
 #[tokio::test]
 async fn losses_are_counted() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     let mut counted = Vec::new();
     // What a damaged disk does, an administrator can do before we forbid it.
     for (stream, lost) in [("whole", None), ("within", Some(2)), ("begin", Some(1))] {
@@ -241,12 +242,13 @@ async fn losses_are_counted() {
 
 #[tokio::test]
 async fn without_a_server_everything_fails_in_time_and_goes_on_with_one() {
-    let mut nats = Nats::prepare("jetstream { store_dir: store }");
+    let nats = Nats::start();
+    nats.kill();
     let bus = nats.bus().await;
     let begun = Instant::now();
     assert!(matches!(bus.ping().await, Err(BusError::Unavailable(_))));
     assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
-    nats.run().await;
+    nats.restart();
     eventually(async || bus.ping().await).await;
     let mut publisher = bus.publisher(&lane()).await.unwrap();
     publisher.publish(&events(1..=3)).await.unwrap();
@@ -255,7 +257,7 @@ async fn without_a_server_everything_fails_in_time_and_goes_on_with_one() {
     assert!(matches!(publisher.publish(&events(4..=4)).await, Err(BusError::Unavailable(_))));
     assert!(matches!(publisher.publish(&events(4..=9)).await, Err(BusError::Unavailable(_))));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
-    nats.run().await;
+    nats.restart();
     let mut publisher = eventually(async || bus.publisher(&lane()).await).await;
     let tail = publisher.tail().map_or(0, |tail| tail.position.n);
     publisher.publish(&events(tail + 1..=9)).await.unwrap();
@@ -265,7 +267,7 @@ async fn without_a_server_everything_fails_in_time_and_goes_on_with_one() {
 /// Prints how fast it is, for whom that concerns.
 #[tokio::test]
 async fn throughput_is_noted() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     let mut publisher = bus.publisher(&lane()).await.unwrap();
     let mut noted = Vec::new();

@@ -3,13 +3,14 @@
 use std::time::{Duration, Instant};
 
 use meshwork_events::{Bus, Lane, ReadFrom, Scope};
+use meshwork_testkit::Nats;
 
 use crate::common::{event, events, lane, position, publish, read, repair};
-use crate::server::Nats;
+use crate::server::Reached as _;
 
 #[tokio::test]
 async fn a_reader_begins_behind_a_position() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     assert_eq!(read(&*bus, ReadFrom::Start, Scope::All).await, Vec::<i64>::new());
     assert_eq!(read(&*bus, ReadFrom::Behind(position(3)), Scope::All).await, Vec::<i64>::new());
@@ -32,7 +33,7 @@ async fn a_reader_begins_behind_a_position() {
 
 #[tokio::test]
 async fn positions_within_a_commit_are_told_apart() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     let commit: Vec<_> = (0..4)
         .map(|index| {
@@ -51,7 +52,7 @@ async fn positions_within_a_commit_are_told_apart() {
 
 #[tokio::test]
 async fn a_reader_waits_for_what_comes() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=5)).await;
     let mut reader = bus.reader(&lane(), ReadFrom::Now, Scope::All).await.unwrap();

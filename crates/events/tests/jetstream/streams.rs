@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
+use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
 use crate::common::{admin, events, eventually, lane, numbers, publish, read, take};
-use crate::server::Nats;
+use crate::server::{Configured, Reached as _};
 
 #[tokio::test]
 async fn streams_are_declared_as_they_should_be() {
-    let nats = Nats::start().await;
-    let (bus, client) = (nats.bus().await, nats.client().await);
+    let nats = Nats::start();
+    let (bus, client) = (nats.bus().await, nats.stranger().await);
     publish(&*bus, &events(1..=1)).await;
     let config = admin(&client, "STREAM.INFO.ORDERS", Value::Null).await["config"].clone();
     for (key, value) in [
@@ -38,8 +39,8 @@ async fn streams_are_declared_as_they_should_be() {
 
 #[tokio::test]
 async fn a_stream_with_other_settings_is_changed_and_keeps_the_rest() {
-    let nats = Nats::start().await;
-    let client = nats.client().await;
+    let nats = Nats::start();
+    let client = nats.stranger().await;
     let made = admin(&client, "STREAM.CREATE.ORDERS", json!({
         "name": "ORDERS", "subjects": ["orders.v1.>"], "storage": "file", "retention": "limits", "discard": "old",
         "num_replicas": 1, "max_age": 3_600_000_000_000_u64, "description": "ours", "metadata": { "team": "orders" },
@@ -57,8 +58,8 @@ async fn a_stream_with_other_settings_is_changed_and_keeps_the_rest() {
 
 #[tokio::test]
 async fn what_cannot_be_changed_is_said() {
-    let nats = Nats::start().await;
-    let client = nats.client().await;
+    let nats = Nats::start();
+    let client = nats.stranger().await;
     let made = admin(
         &client,
         "STREAM.CREATE.ORDERS",
@@ -79,14 +80,14 @@ async fn what_cannot_be_changed_is_said() {
 
 #[tokio::test]
 async fn a_stream_that_vanishes_is_declared_again() {
-    let mut nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=3)).await;
     let mut subscription = bus.subscribe("products", &lane(), Resume::FromStart).await.unwrap();
     assert_eq!(numbers(&take(&mut *subscription, 3).await), [1, 2, 3]);
     nats.kill();
-    nats.wipe();
-    nats.run().await;
+    nats.delete_store();
+    nats.restart();
     eventually(async || bus.ping().await).await;
     let mut publisher = eventually(async || bus.publisher(&lane()).await).await;
     assert_eq!(publisher.tail(), None);
@@ -106,7 +107,7 @@ async fn a_stream_that_vanishes_is_declared_again() {
 
 #[tokio::test]
 async fn events_age() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let options = JetStreamOptions { retention: Duration::from_secs(2), ..nats.options() };
     let bus = JetStreamBus::connect(options).await.unwrap();
     publish(&*bus, &events(1..=3)).await;
@@ -124,7 +125,7 @@ async fn events_age() {
 
 #[tokio::test]
 async fn a_server_without_jetstream_is_told_apart() {
-    let nats = Nats::plain().await;
+    let nats = Configured::start("").await;
     let bus = nats.bus().await;
     let begun = Instant::now();
     match bus.ping().await {
@@ -139,7 +140,7 @@ async fn a_server_without_jetstream_is_told_apart() {
 
 #[tokio::test]
 async fn who_may_not_connect_is_told_why() {
-    let nats = Nats::with("authorization { user: me, password: secret }").await;
+    let nats = Nats::builder().login("me", "secret").start();
     let wrong = JetStreamOptions { user: Some("me".to_owned()), password: Some("wrong".to_owned()), ..nats.options() };
     let bus = JetStreamBus::connect(wrong).await.unwrap();
     match bus.ping().await {
@@ -195,7 +196,7 @@ async fn wrong_options_are_refused_at_once() {
 
 #[tokio::test]
 async fn a_stream_has_a_plain_name() {
-    let nats = Nats::start().await;
+    let nats = Nats::start();
     let bus = nats.bus().await;
     let odd = Lane { stream: "Orders.*".to_owned(), shard: None, partition: 0 };
     match bus.publisher(&odd).await.err() {

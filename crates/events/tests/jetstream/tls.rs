@@ -6,7 +6,7 @@ use meshwork_events::jetstream::{JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, BusError};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::server::Nats;
+use crate::server::{Configured, Reached as _};
 
 /// Writes an authority's certificate, and one with its key for the server and for us.
 fn certificates(folder: &Path) {
@@ -26,7 +26,7 @@ fn certificates(folder: &Path) {
 
 #[tokio::test]
 async fn both_sides_show_their_certificates() {
-    let mut nats = Nats::prepare(
+    let mut nats = Configured::prepare(
         "jetstream { store_dir: store }\n\
          tls { cert_file: server.pem, key_file: server.key, ca_file: ca.pem, verify: true }",
     );
@@ -37,7 +37,7 @@ async fn both_sides_show_their_certificates() {
         JetStreamOptions { ca: file("ca.pem"), cert: file("client.pem"), key: file("client.key"), ..nats.options() };
     JetStreamBus::connect(right.clone()).await.unwrap().ping().await.unwrap();
     let without = JetStreamOptions { cert: None, key: None, ..right.clone() };
-    let stranger = JetStreamOptions { ca: None, url: nats.url().replace("nats://", "tls://"), ..right };
+    let stranger = JetStreamOptions { ca: None, url: nats.servers().replace("nats://", "tls://"), ..right };
     for wrong in [without, stranger] {
         let refused = JetStreamBus::connect(wrong).await.unwrap().ping().await;
         assert!(matches!(refused, Err(BusError::Unavailable(_))), "{refused:?}");
