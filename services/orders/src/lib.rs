@@ -108,9 +108,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     // What an event does lies in the event store: it is done without the database of the lists too.
     let inbox: Arc<dyn ConsumerState> = Arc::new(BestEffort::new(inbox));
     let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
-    let relay = Relay::new(source.clone(), bus.clone(), PUBLISHED)
-        .checkpoint(inbox.clone())
-        .parking(inbox.clone());
+    let relay = Relay::new(source.clone(), bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
     let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone());
     health.check(checks::dead_letters(inbox.clone()));

@@ -83,5 +83,5 @@ fn batches(warm: f64) -> usize {
 fn median(mut seconds: Vec<f64>) -> f64 {
     seconds.sort_by(f64::total_cmp);
     let middle = seconds.len() / 2;
-    if seconds.len() % 2 == 0 { f64::midpoint(seconds[middle - 1], seconds[middle]) } else { seconds[middle] }
+    if seconds.len().is_multiple_of(2) { f64::midpoint(seconds[middle - 1], seconds[middle]) } else { seconds[middle] }
 }

@@ -51,7 +51,7 @@ fn table(
             out.push_str(&format!("# {line}\n"));
         }
         let from = figment.find_metadata(&at(key)).map_or_else(|| "default".to_owned(), origin);
-        let secret = SECRET_WORDS.iter().any(|word| key.contains(word));
+        let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
         out.push_str(&format!("{key} = {value} # {from}\n"));
     }
