@@ -146,7 +146,14 @@ impl Bus for JetStreamBus {
     async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError> {
         // Whoever only reads declares nothing: its settings are not those of whoever publishes.
         self.api.connected().await?;
-        Ok(Box::new(JetStreamReader::open(&self.api, lane, from, scope).await?))
+        match JetStreamReader::open(&self.api, lane, from, scope).await {
+            Ok(reader) => Ok(Box::new(reader)),
+            Err(failure) if failure.is_no_stream() => Err(BusError::Unavailable(format!(
+                "the stream {} isn't there: nobody has published to it yet",
+                Names::of(lane).stream
+            ))),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     async fn ping(&self) -> Result<(), BusError> {

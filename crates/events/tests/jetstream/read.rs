@@ -12,6 +12,10 @@ use crate::server::Reached as _;
 async fn a_reader_begins_behind_a_position() {
     let nats = Nats::start();
     let bus = nats.bus().await;
+    // Whoever only reads declares nothing.
+    let nothing = bus.reader(&lane(), ReadFrom::Start, Scope::All).await.err().unwrap();
+    assert!(nothing.to_string().contains("the stream ORDERS isn't there"), "{nothing}");
+    assert_eq!(bus.publisher(&lane()).await.unwrap().tail(), None);
     assert_eq!(read(&*bus, ReadFrom::Start, Scope::All).await, Vec::<i64>::new());
     assert_eq!(read(&*bus, ReadFrom::Behind(position(3)), Scope::All).await, Vec::<i64>::new());
     let other = Lane { partition: 1, ..lane() };
