@@ -7,10 +7,10 @@
 //! ```
 //!
 //! What happened is written with its cause, in the event store or in the [`outbox`] of a SQL store. A [`Relay`] follows
-//! that [`Source`] and publishes to a [`Bus`] in order of position. A [`Consumer`] hands the events to a
-//! [`Handler`], in order, and again only where it isn't known whether it was done; the [`inbox`] makes that once. What it misses it fetches from the events' owner
-//! ([`StreamReader`]); what can't be handled waits as a [`DeadLetter`] in the consumer's database until a [`Redriver`]
-//! hands it over again, or somebody gives it up.
+//! that [`Source`] and publishes to a [`Bus`] in order of position. A [`Consumer`] hands the events to a [`Handler`], in order,
+//! and again only where it isn't known whether it was done; the [`inbox`] makes that once. What it misses it fetches from
+//! the events' owner ([`StreamReader`]); what can't be handled waits as a [`DeadLetter`] in the consumer's database until a
+//! [`Redriver`] hands it over again, or somebody gives it up.
 //!
 //! [`SqliteBus`] is the embedded bus: a durable log in a file. `jetstream` (a feature) is the one on NATS. `testing` (a
 //! feature) is the suite that every bus passes.
@@ -53,3 +53,8 @@ pub use relay::{Published, Relay};
 pub use source::{Damaged, Source, SourceBatch, StoreSource, StreamReader};
 pub use sqlite::SqliteBus;
 pub use state::ConsumerState;
+
+/// Compiles the code of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
