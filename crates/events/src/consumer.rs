@@ -162,7 +162,12 @@ impl Consumer {
         worked: &mut Worked<'_>,
         shutdown: &CancellationToken,
     ) -> Result<bool, String> {
-        for delivery in deliveries {
+        for (place, mut delivery) in deliveries.into_iter().enumerate() {
+            let again = delivery.attempt > 1;
+            if place > 0 {
+                // Only the first can have been in hand when an instance ended.
+                delivery.attempt = 1;
+            }
             if shutdown.is_cancelled() || !worked.beside(self.take(&delivery, shutdown)).await? {
                 return Ok(false);
             }
@@ -170,7 +175,7 @@ impl Consumer {
                 worked.done.map_or(delivery.event.position, |(position, _)| position.max(delivery.event.position));
             worked.done = Some((position, delivery.place));
             self.progress.reached(worked.lane.partition, delivery.event.time);
-            if delivery.attempt > 1 {
+            if again {
                 // Something behind it may end this process: then at least this isn't handed over again.
                 self.acknowledge(worked).await?;
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_eventstore::{Beats, Context, Pulse, partition_of};
+use meshwork_eventstore::{Beats, Context, Pulse, UNREADABLE_STREAM, partition_of};
 use meshwork_sql::{Error, bounded, from_micros, on_commit, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::{Connection, Database, NOW, Row, SKIP_LOCKED};
 use crate::outbox::{NewEvent, PARTITIONS};
 use crate::relay::Published;
-use crate::{Envelope, Position, Source, SourceBatch, StreamReader};
+use crate::{Damaged, Envelope, Position, Source, SourceBatch, StreamReader};
 
 /// The columns that [`Outbox::envelope`] reads.
 const COLUMNS: &str = "partition, n, type, schema_version, subject, version, time, context, data";
@@ -147,9 +147,16 @@ impl Source for Outbox {
             .bind(n)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
-        let events = self.envelopes(&rows)?;
-        let seen = events.last().map(|event| event.position.n);
-        Ok(SourceBatch { seen, events, ..SourceBatch::default() })
+        let mut batch = SourceBatch::default();
+        for row in &rows {
+            let n = row.try_get("n").map_err(|error| format!("a position in the outbox can't be read: {error}"))?;
+            batch.seen = Some(n);
+            match self.envelope(row) {
+                Ok(event) => batch.events.push(event),
+                Err(error) => batch.damaged.push(damaged(row, n, &error)),
+            }
+        }
+        Ok(batch)
     }
 
     fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {
@@ -171,6 +178,17 @@ impl Source for Outbox {
 
     fn beats(&self, partition: u16) -> Beats {
         self.pulse.beats(partition)
+    }
+}
+
+/// What can be read of a row that can't be read as a whole.
+fn damaged(row: &Row, n: i64, error: &sqlx::Error) -> Damaged {
+    Damaged {
+        subject: row.try_get("subject").unwrap_or_else(|_| UNREADABLE_STREAM.to_owned()),
+        n,
+        version: row.try_get("version").ok(),
+        time: row.try_get("time").map_or(OffsetDateTime::UNIX_EPOCH, from_micros),
+        problem: error.to_string(),
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::parking::Blocked;
 use super::reading::{first_since, read};
-use crate::bus::{Bus, Lane, Publisher, ReadFrom, Reader, Scope};
+use crate::bus::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Scope};
 use crate::{Envelope, Position, Source};
 
 /// How many commits are looked at, and events read, at once.
@@ -42,24 +43,33 @@ impl Held {
     }
 }
 
-/// Publishes beside the lane what it lacks of the events up to its tail, though they are younger than `since`; returns how
-/// many. Those of aggregates for which `is_blocked` are left out.
+/// What an audit has come to.
+#[derive(Default)]
+pub(super) struct Found {
+    /// How many events were published again.
+    pub(super) repaired: u64,
+    /// How many are lacking still, of aggregates that are parked.
+    pub(super) left_out: u64,
+}
+
+/// Publishes beside the lane what it lacks of the events up to its tail, though they are younger than `since`. Those of
+/// aggregates that are parked are left out.
 pub(super) async fn audit(
     source: &dyn Source,
     bus: &dyn Bus,
     lane: &Lane,
     publisher: &mut dyn Publisher,
     since: OffsetDateTime,
-    is_blocked: impl Fn(&str) -> bool + Send,
-) -> Result<u64, String> {
-    let Some(tail) = publisher.tail().map(|tail| tail.position) else { return Ok(0) };
+    blocked: &Blocked,
+) -> Result<Found, String> {
+    let mut found = Found::default();
+    let Some(tail) = publisher.tail().map(|tail| tail.position) else { return Ok(found) };
     let repaired = repaired(bus, lane).await?;
     let mut n = first_since(source, lane.partition, (1, tail.n), since).await?;
     let behind = Position { partition: lane.partition, n: n - 1, index: u32::MAX };
     let reader = bus.reader(lane, ReadFrom::Behind(behind), Scope::Published).await;
     let reader = reader.map_err(|error| error.to_string())?;
     let mut held = Held { reader, page: Vec::new().into_iter(), next: None };
-    let mut count = 0;
     while n <= tail.n {
         let batch = read(source, lane.partition, n, PAGE).await?;
         let Some(seen) = batch.seen else { break };
@@ -68,17 +78,27 @@ pub(super) async fn audit(
         for event in batch.events {
             // Ageing takes what is old while we look.
             let is_of_age = event.position > tail || event.time <= since;
-            if is_of_age || repaired.contains(&event.position) || is_blocked(&event.subject) {
+            if is_of_age || repaired.contains(&event.position) || held.contains(event.position).await? {
                 continue;
             }
-            if !held.contains(event.position).await? {
+            if blocked.get(&event.subject).is_some_and(|from| event.position.n >= *from) {
+                found.left_out += 1;
+            } else {
                 missing.push(event);
             }
         }
-        count += u64::try_from(missing.len()).unwrap_or_default();
-        publisher.repair(&missing).await.map_err(|error| error.to_string())?;
+        for event in missing {
+            match publisher.repair(std::slice::from_ref(&event)).await {
+                Ok(()) => found.repaired += 1,
+                Err(error @ BusError::TooLarge { .. }) => {
+                    // The relay has parked it, or somebody has given it up.
+                    tracing::warn!(lane = %lane, %error, "an event that the bus lacks can't be published");
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
     }
-    Ok(count)
+    Ok(found)
 }
 
 /// What lies beside the lane.

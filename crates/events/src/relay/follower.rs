@@ -1,16 +1,15 @@
 //! Following one partition of a source into its lane.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use meshwork_sql::Error;
-use time::OffsetDateTime;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::auditor::oldest;
 use super::parking::{Blocked, Parking};
 use super::published::Published;
-use super::{audit, common, reading};
+use super::{common, reading};
 use crate::backoff::Backoff;
 use crate::bus::{Bus, BusError, Lane, Publisher};
 use crate::source::{Damaged, SourceBatch};
@@ -26,10 +25,10 @@ const ALARM: Duration = Duration::from_secs(60);
 /// How often it is noted how far the relay has come, and how many positions may pass until then.
 const CHECKPOINT: Duration = Duration::from_secs(10);
 const CHECKPOINT_POSITIONS: i64 = 1_000;
-/// How often it is looked whether the bus has lost something.
-const AUDIT: Duration = Duration::from_secs(60);
-/// Events of which less than this is left of their time on the bus aren't published again.
-const NEARLY_AGED: Duration = Duration::from_secs(60 * 60);
+/// How often it is looked whether the bus has lost its last events, though there is nothing to publish.
+const LOOK: Duration = Duration::from_secs(60);
+/// How often a state that could not be asked is asked again.
+const ASK: Duration = Duration::from_secs(10);
 
 /// Why a partition's relay begins again from the lane's tail.
 pub(super) enum Restart {
@@ -46,19 +45,30 @@ pub(super) struct Follower<'a> {
     pub(super) parking: Option<&'a Parking>,
     pub(super) progress: &'a Progress,
     pub(super) published: &'a Published,
-    /// What the bus had lost when it was put right last.
-    pub(super) audited: AtomicU64,
+}
+
+/// Where to begin.
+struct First {
+    /// The first position to read.
+    n: i64,
+    /// Up to where it is noted that the lane has come.
+    noted: i64,
+    /// Up to where what can't be read isn't parked yet, though the lane has passed it.
+    passed_over: i64,
 }
 
 /// A lane that is open.
 struct Open {
     publisher: Box<dyn Publisher>,
     tail: Option<Position>,
-    blocked: Blocked,
+    /// `None` while the state can't be asked, and when it was asked last.
+    blocked: (Option<Blocked>, Instant),
     /// Up to where it was noted, and when.
     noted: (i64, Instant),
-    /// When it was looked last whether the bus has lost something.
-    audited_at: Instant,
+    /// When it was looked last whether the lane still has its end.
+    looked_at: Instant,
+    /// Up to where commits were passed over that could not be read: by the release before.
+    passed_over: i64,
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {
@@ -80,17 +90,20 @@ impl Follower<'_> {
             }
         }
         let tail = publisher.tail().map(|tail| tail.position);
-        let mut next = self.first(tail).await?;
-        let blocked = match self.parking {
-            Some(parking) => self.if_reached(parking.state.as_ref(), parking.blocked().await)?.unwrap_or_default(),
-            None => Blocked::new(),
-        };
+        let first = self.first(tail).await?;
         let now = Instant::now();
-        let mut open = Open { publisher, tail, blocked, noted: (tail.map_or(0, |tail| tail.n), now), audited_at: now };
+        let mut open = Open {
+            publisher,
+            tail,
+            blocked: (self.blocked().await?, now),
+            noted: (first.noted, now),
+            looked_at: now,
+            passed_over: first.passed_over,
+        };
+        let mut next = first.n;
         if let Some(tail) = tail {
             self.published.reached(tail);
         }
-        self.audit(&mut open).await?;
         let mut stopping = false;
         loop {
             let asked = Instant::now();
@@ -114,43 +127,63 @@ impl Follower<'_> {
                 if stopping {
                     return Ok(Restart::Shutdown);
                 }
-                if open.audited_at.elapsed() >= AUDIT {
-                    self.audit(&mut open).await?;
+                if open.looked_at.elapsed() >= LOOK && !self.has_its_tail(&mut open).await? {
+                    return Ok(Restart::ReadTail);
                 }
                 stopping = shutdown.run_until_cancelled(beats.any(POLL)).await.is_none();
             }
         }
     }
 
-    /// The first position to publish. It lies behind the tail, unless the lane was further once: then it has lost its end, or
-    /// that has aged.
-    async fn first(&self, tail: Option<Position>) -> Result<i64, String> {
+    /// Where to begin. It lies behind the tail, unless the lane was further once: then it has lost its end, or that has aged.
+    async fn first(&self, tail: Option<Position>) -> Result<First, String> {
         let partition = self.lane.partition;
         // A relay may have stopped between two events of one commit.
         let next = tail.map_or(1, |tail| tail.n);
         let noted = match self.checkpoint {
-            Some(state) => self.if_reached(state, state.position(&self.lane.stream, partition).await)?.flatten(),
             None => None,
+            Some(state) => {
+                let position = state.position(&self.lane.stream, partition).await;
+                // Nothing tells an empty lane whose events have aged from one that has lost them, but this.
+                let position =
+                    if tail.is_none() { Some(position.map_err(sentence)?) } else { self.if_reached(state, position)? };
+                match position {
+                    Some(None) if self.parking.is_some() => {
+                        // The first start of a release that parks what can't be read.
+                        let n = reading::first_since(self.source, partition, (1, next), oldest(self.bus)).await?;
+                        return Ok(First { n: n.min(next), noted: 0, passed_over: next });
+                    }
+                    position => position.flatten(),
+                }
+            }
         };
         let noted = noted.map_or(0, |noted| noted.n);
         let known = noted.max(self.published.last(partition).unwrap_or_default());
         if known <= next {
-            return Ok(next);
+            return Ok(First { n: next, noted, passed_over: 0 });
         }
         // What is older was published, and nobody misses it by now. A source that prunes has nothing that is older.
-        let first = match noted > next {
-            true => reading::first_since(self.source, partition, (next, noted), self.oldest()).await?,
+        let n = match noted > next {
+            true => reading::first_since(self.source, partition, (next, noted), oldest(self.bus)).await?,
             false => next,
         };
-        if first < known {
+        if n < known {
             tracing::error!(
                 lane = %self.lane,
-                first,
+                first = n,
                 last = known,
                 "relay_refill: the bus has lost events that were published; they are published again"
             );
         }
-        Ok(first)
+        Ok(First { n, noted, passed_over: 0 })
+    }
+
+    /// The aggregates that are parked; `None` when they can't be asked for, and we go on.
+    async fn blocked(&self) -> Result<Option<Blocked>, String> {
+        match self.parking {
+            Some(parking) => self.if_reached(parking.state.as_ref(), parking.blocked().await),
+            None => Ok(Some(Blocked::new())),
+        }
     }
 
     /// What a state has answered; `None` when it could not be asked and we can go on without it.
@@ -165,23 +198,19 @@ impl Follower<'_> {
         }
     }
 
-    /// When the oldest events happened that are worth being published again.
-    fn oldest(&self) -> OffsetDateTime {
-        let retention = self.bus.retention().saturating_sub(NEARLY_AGED);
-        OffsetDateTime::now_utc()
-            .checked_sub(time::Duration::try_from(retention).unwrap_or(time::Duration::MAX))
-            .unwrap_or(OffsetDateTime::UNIX_EPOCH)
-    }
-
     /// Publishes what a batch brings; returns false when the lane must be opened anew.
     async fn publish(&self, open: &mut Open, batch: SourceBatch) -> Result<bool, String> {
-        let is_new = |n: i64| open.tail.is_none_or(|tail| n > tail.n);
+        if open.blocked.0.is_none() && open.blocked.1.elapsed() >= ASK {
+            open.blocked = (self.blocked().await?, Instant::now());
+        }
+        let blocked = open.blocked.0.get_or_insert_default();
+        let is_new = |n: i64| n <= open.passed_over || open.tail.is_none_or(|tail| n > tail.n);
         for damaged in batch.damaged.iter().filter(|damaged| is_new(damaged.n)) {
-            self.park_damaged(&mut open.blocked, damaged).await?;
+            self.park_damaged(blocked, damaged).await?;
         }
         let mut events = Vec::with_capacity(batch.events.len());
         for event in batch.events.into_iter().filter(|event| Some(event.position) > open.tail) {
-            if !self.is_queued(&mut open.blocked, &event).await? {
+            if !self.is_queued(blocked, &event).await? {
                 events.push(event);
             }
         }
@@ -204,7 +233,8 @@ impl Follower<'_> {
             return Err(format!("the commit at {} can't be read: {}", damaged.n, damaged.problem));
         };
         parking.park_damaged(self.source.name(), self.lane.partition, damaged).await.map_err(sentence)?;
-        blocked.insert(damaged.subject.clone(), damaged.n);
+        let from = blocked.entry(damaged.subject.clone()).or_insert(damaged.n);
+        *from = damaged.n.min(*from);
         Ok(())
     }
 
@@ -248,26 +278,11 @@ impl Follower<'_> {
         }
     }
 
-    /// Publishes again what the bus has lost from the middle of the lane, if it has lost anything.
-    async fn audit(&self, open: &mut Open) -> Result<(), String> {
-        let losses = open.publisher.losses().await.map_err(sentence)?;
-        open.audited_at = Instant::now();
-        if losses == self.audited.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let blocked = &open.blocked;
-        let is_blocked = |subject: &str| blocked.contains_key(subject);
-        let publisher = open.publisher.as_mut();
-        let found = audit::audit(self.source, self.bus, self.lane, publisher, self.oldest(), is_blocked).await?;
-        self.audited.store(losses, Ordering::Relaxed);
-        if found > 0 {
-            tracing::error!(
-                lane = %self.lane,
-                events = found,
-                "relay_repair: the bus has lost events from the middle of the lane; they are published again beside it"
-            );
-        }
-        Ok(())
+    /// Whether the lane still ends where we know it to end.
+    async fn has_its_tail(&self, open: &mut Open) -> Result<bool, String> {
+        open.looked_at = Instant::now();
+        let publisher = self.bus.publisher(self.lane).await.map_err(sentence)?;
+        Ok(publisher.tail().map(|tail| tail.position) == open.tail)
     }
 
     /// Goes on behind a tail that the source doesn't hold, if the source can; else stops the partition and says so, until

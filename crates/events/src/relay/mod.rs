@@ -1,6 +1,7 @@
 //! The relay: publishes what a source holds, in order, from where the lane's own tail says (NT-1 to NT-4).
 
 mod audit;
+mod auditor;
 mod common;
 mod follower;
 mod parking;
@@ -8,12 +9,12 @@ mod published;
 mod reading;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use futures_util::future::{join, join_all};
 use tokio_util::sync::CancellationToken;
 
+use self::auditor::Auditor;
 use self::follower::{Follower, Restart};
 use self::parking::{Parking, Republish};
 pub use self::published::Published;
@@ -96,7 +97,13 @@ impl Relay {
             return;
         }
         let lanes = lanes.iter().filter(|lane| lane.partition < partitions);
-        join(join_all(lanes.map(|lane| self.run_lane(lane, &shutdown))), self.redrive(&shutdown)).await;
+        let run = |lane| join(self.run_lane(lane, &shutdown), self.audit(lane, &shutdown));
+        join(join_all(lanes.map(run)), self.redrive(&shutdown)).await;
+    }
+
+    async fn audit(&self, lane: &Lane, shutdown: &CancellationToken) {
+        let (source, bus, parking) = (self.source.as_ref(), self.bus.as_ref(), self.parking.as_ref());
+        Auditor { source, bus, lane, parking }.run(shutdown).await;
     }
 
     async fn run_lane(&self, lane: &Lane, shutdown: &CancellationToken) {
@@ -108,7 +115,6 @@ impl Relay {
             parking: self.parking.as_ref(),
             progress: &self.progress,
             published: &self.published,
-            audited: AtomicU64::new(0),
         };
         let mut backoff = Backoff::new();
         // Who is always second looks less often, and takes over when the first is gone: the fence decides, not this.

@@ -10,6 +10,7 @@ use meshwork_sql::Error;
 
 use super::reading::read;
 use crate::bus::{Bus, BusError};
+use crate::dead_letters::DeadLetter;
 use crate::handler::{HandleError, Handler};
 use crate::source::Damaged;
 use crate::state::ConsumerState;
@@ -42,7 +43,11 @@ impl Parking {
             let page = self.state.aggregates(Some(self.stream), &after, false, AGGREGATES).await?;
             let Some(last) = page.last() else { return Ok(blocked) };
             after.clone_from(last);
-            blocked.extend(page.into_iter().map(|subject| (subject, 0)));
+            for subject in page {
+                if let Some(first) = self.state.first_of(&subject).await? {
+                    blocked.insert(subject, first.event.position.n);
+                }
+            }
         }
     }
 
@@ -50,13 +55,17 @@ impl Parking {
     pub(super) async fn park_damaged(&self, source: &str, partition: u16, damaged: &Damaged) -> Result<(), Error> {
         let Damaged { subject, n, version, time, .. } = damaged;
         // Where not even the aggregate can be read, each commit has a letter of its own.
-        let version = version.unwrap_or(if subject == UNREADABLE_STREAM { *n } else { 1 });
+        let subject = match subject.as_str() {
+            UNREADABLE_STREAM => format!("{UNREADABLE_STREAM} at {partition}/{n}"),
+            subject => subject.to_owned(),
+        };
+        let version = version.unwrap_or(1);
         let event = Envelope {
-            id: Envelope::id_of(subject, version),
+            id: Envelope::id_of(&subject, version),
             source: source.to_owned(),
             event_type: UNREADABLE.to_owned(),
             schema_version: 1,
-            subject: subject.clone(),
+            subject,
             version,
             position: Position { partition, n: *n, index: 0 },
             time: *time,
@@ -79,9 +88,14 @@ impl Parking {
         self.state.park(self.stream, event, reason).await
     }
 
-    /// Queues an event behind what is parked of its aggregate; returns false when nothing is any more.
+    /// Queues an event behind what is parked of its aggregate; returns false when nothing is any more. One that is parked
+    /// itself stays so.
     pub(super) async fn queue(&self, event: &Envelope) -> Result<bool, Error> {
-        self.state.queue(self.stream, event).await
+        if self.state.queue(self.stream, event).await? {
+            return Ok(true);
+        }
+        let letter = DeadLetter::id_of(self.state.consumer(), &event.subject, event.version);
+        Ok(self.state.get(letter).await?.is_some())
     }
 }
 

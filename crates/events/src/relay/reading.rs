@@ -36,6 +36,11 @@ pub(super) async fn holds(
     for _ in 0..LOOKS {
         let batch = bounded(source.read_now(partition, n, 1)).await?;
         if batch.seen.is_some() {
+            if batch.damaged.iter().any(|damaged| damaged.n == n) {
+                // It was published before it was damaged.
+                tracing::warn!(partition, n, "the event at the lane's tail can't be read in its source any more");
+                return Ok(Some(true));
+            }
             let is_tail = |event: &Envelope| event.position == tail.position && source.is_same(event, tail);
             return Ok(Some(batch.events.iter().any(is_tail)));
         }

@@ -297,10 +297,13 @@ async fn begin(
             .await?;
     }
     let message = ours.min(theirs);
+    // What came beside the lane may lack too.
+    let set_back = ours < theirs || matches!(resume, Resume::FromStart);
     let row = sqlx::query(
         "INSERT INTO subscriptions (consumer, stream, partition, n, i, attempts, repaired, seen_at) \
          VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6) ON CONFLICT (consumer, stream, partition) DO UPDATE SET \
-         attempts = CASE WHEN n = ?4 AND i = ?5 THEN attempts ELSE 0 END, n = ?4, i = ?5, seen_at = ?6 \
+         attempts = CASE WHEN n = ?4 AND i = ?5 THEN attempts ELSE 0 END, n = ?4, i = ?5, seen_at = ?6, \
+         repaired = CASE WHEN ?7 THEN 0 ELSE repaired END \
          RETURNING attempts, repaired",
     )
     .bind(consumer)
@@ -309,6 +312,7 @@ async fn begin(
     .bind(message.0)
     .bind(message.1)
     .bind(sweep::now())
+    .bind(set_back)
     .fetch_one(connection)
     .await?;
     Ok(Acknowledged { message, attempts: row.try_get(0)?, repaired: row.try_get(1)? })

@@ -106,6 +106,12 @@ impl Partition {
             return false;
         }
         known.tail = n;
+        if commit.damage.is_some() {
+            // Once it is repaired, the database has it and we had not.
+            known.recent.clear();
+            known.bytes = 0;
+            return true;
+        }
         known.bytes += commit.bytes();
         known.recent.push_back(commit.clone());
         while known.recent.len() > KEPT_COMMITS || known.recent.len() > 1 && known.bytes > KEPT_BYTES {
