@@ -114,6 +114,7 @@ impl Consumer {
         let mut backoff = Backoff::new();
         while let Err(problem) = self.follow(lane, shutdown, &mut backoff).await {
             tracing::warn!(consumer = self.name, lane = %lane, problem, "consuming is tried again");
+            self.progress.failed(lane.partition, &problem);
             if !backoff.pause(shutdown).await {
                 return;
             }
@@ -225,6 +226,7 @@ impl Consumer {
                 }
             }
             tracing::warn!(consumer = self.name, event = event.id, attempt, reason, "an event is tried again");
+            self.progress.failed(event.position.partition, &format!("{} is tried again: {reason}", event.id));
             if !backoff.pause(shutdown).await {
                 return Ok(false);
             }

@@ -7,23 +7,41 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// Up to which moment each partition is done. Clones share it.
+/// Up to which moment each partition is done, and what stands in its way. Clones share it.
 #[derive(Clone)]
-pub struct Progress(Arc<[Mutex<Instant>]>);
+pub struct Progress(Arc<[Mutex<Partition>]>);
+
+struct Partition {
+    done: Instant,
+    problem: Option<String>,
+}
 
 impl Progress {
     /// Nothing of what comes from now on is done.
     pub fn new(partitions: u16) -> Self {
-        let now = Instant::now();
-        Self((0..partitions).map(|_| Mutex::new(now)).collect())
+        let done = Instant::now();
+        Self((0..partitions).map(|_| Mutex::new(Partition { done, problem: None })).collect())
     }
 
     /// Everything that was there at the moment `asked` is done.
     pub fn caught_up(&self, partition: u16, asked: Instant) {
-        if let Some(done) = self.0.get(usize::from(partition)) {
-            let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-            *done = asked.max(*done);
+        if let Some(partition) = self.0.get(usize::from(partition)) {
+            let mut partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
+            partition.done = asked.max(partition.done);
+            partition.problem = None;
         }
+    }
+
+    /// Something stands in a partition's way, until it comes further.
+    pub fn failed(&self, partition: u16, problem: &str) {
+        if let Some(partition) = self.0.get(usize::from(partition)) {
+            partition.lock().unwrap_or_else(PoisonError::into_inner).problem = Some(problem.to_owned());
+        }
+    }
+
+    /// What stands in the way of a partition, such as of the first that has something in its way.
+    pub fn problem(&self) -> Option<String> {
+        self.0.iter().find_map(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).problem.clone())
     }
 
     /// Everything up to an event that happened `at` that time is done; there is more.
@@ -38,7 +56,7 @@ impl Progress {
     /// For how long the partition that is furthest behind has not been done. With nothing to do it is a second or so, since
     /// partitions are looked at that often; it grows while something is stuck, and also when nothing has come since.
     pub fn lag(&self) -> Duration {
-        let lags = self.0.iter().map(|done| done.lock().unwrap_or_else(PoisonError::into_inner).elapsed());
+        let lags = self.0.iter().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner).done.elapsed());
         lags.max().unwrap_or_default()
     }
 }
@@ -69,6 +87,17 @@ mod tests {
         progress.caught_up(2, Instant::now());
         assert_eq!(progress.lag(), MINUTE / 2);
         assert_eq!(Progress::new(0).lag(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_problem_is_there_until_its_partition_comes_further() {
+        let progress = Progress::new(2);
+        assert_eq!(progress.problem(), None);
+        progress.failed(1, "planted");
+        progress.caught_up(0, Instant::now());
+        assert_eq!(progress.problem().as_deref(), Some("planted"));
+        progress.clone().caught_up(1, Instant::now());
+        assert_eq!(progress.problem(), None);
     }
 
     #[tokio::test(start_paused = true)]

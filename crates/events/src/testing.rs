@@ -369,6 +369,12 @@ async fn nt_4_repaired_events_reach_consumers_beside_the_lane(bus: &dyn Bus) {
     let resume = Resume::Behind(event("a", 4, 4, 0).position);
     let mut subscription = bus.subscribe("reader", &lane, resume).await.unwrap();
     nothing_more(subscription.as_mut()).await;
+    drop(subscription);
+    // And comes again with what a database lacks that was put back.
+    let mut subscription = bus.subscribe("reader", &lane, Resume::FromStart).await.unwrap();
+    let came: BTreeSet<_> =
+        events_of(&take(subscription.as_mut(), 4).await).iter().map(|event| event.version).collect();
+    assert_eq!(came, BTreeSet::from([1, 2, 3, 4]));
 }
 
 async fn readers_read_what_they_ask_for(bus: &dyn Bus) {

@@ -12,7 +12,8 @@ use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
 use meshwork_events::outbox::{NewEvent, PARTITIONS};
 use meshwork_events::testing::{conformance, event, lane, publish, read_all, tail};
 use meshwork_events::{
-    Bus as _, Consumer, ConsumerState, Envelope, HandleError, Handler, Lane, Relay, Resume, SqliteBus, StoreSource,
+    Bus as _, Consumer, ConsumerState, Envelope, HandleError, Handler, Lane, MAX_MESSAGE_BYTES, Relay, Resume,
+    SqliteBus, StoreSource,
 };
 use meshwork_eventstore::testing::command;
 use meshwork_eventstore::{EventStore, Expected, SqliteEventStore};
@@ -257,14 +258,12 @@ async fn shop() -> Shop {
 }
 
 async fn happen(shop: &Shop, subject: &str, version: i64) {
+    happen_with(shop, subject, version, vec![1, 2, 3]).await;
+}
+
+async fn happen_with(shop: &Shop, subject: &str, version: i64, data: Vec<u8>) {
     let outbox = shop.outbox.clone();
-    let event = NewEvent {
-        event_type: "happened",
-        schema_version: 1,
-        subject: subject.to_owned(),
-        version,
-        data: vec![1, 2, 3],
-    };
+    let event = NewEvent { event_type: "happened", schema_version: 1, subject: subject.to_owned(), version, data };
     shop.db
         .write_once::<(), Error, _>(move |connection| {
             Box::pin(async move { outbox.append(connection, OffsetDateTime::UNIX_EPOCH, &[event]).await })
@@ -437,4 +436,53 @@ async fn relay_and_consumer_tell_how_far_behind_they_are() {
     eventually("a consumer that has caught up", async || handled.lag() < near).await;
     assert_eq!(recorder.seen("things/one"), [1]);
     running.stop().await;
+}
+
+/// Until somebody gives it up: it will never be taken.
+#[tokio::test]
+async fn an_event_that_is_too_large_stops_its_aggregate_only() {
+    let shop = shop().await;
+    let bus = SqliteBus::open(shop.folder.path()).await.unwrap();
+    // In the same partition, so that it would be stopped too.
+    let of_partition = |k: usize| {
+        let all = (0..).map(|n| format!("things/{n}"));
+        all.filter(|subject| meshwork_eventstore::partition_of(subject, PARTITIONS) == 1).nth(k).unwrap()
+    };
+    let (large, other) = (of_partition(0), of_partition(1));
+    happen(&shop, &large, 1).await;
+    happen_with(&shop, &large, 2, vec![0; MAX_MESSAGE_BYTES]).await;
+    happen(&shop, &large, 3).await;
+    let relay = || {
+        let state = Arc::new(shop.state.clone());
+        Relay::new(Arc::new(shop.outbox.clone()), bus.clone(), "shop").parking(state)
+    };
+    let ids = async |count: usize| {
+        eventually("what can be published", async || published(&bus, "shop").await.len() >= count).await;
+        published(&bus, "shop").await.iter().map(|event| event.id.clone()).collect::<Vec<_>>()
+    };
+    for round in 1..=2 {
+        let mut running = Running::new();
+        running.relay(relay());
+        happen(&shop, &other, round).await;
+        let round = usize::try_from(round).unwrap();
+        assert_eq!(ids(1 + round).await.len(), 1 + round);
+        eventually("the letters", async || shop.state.summary().await.unwrap().letters == 2).await;
+        running.stop().await;
+    }
+    let letters = shop.state.list(None, None, 10).await.unwrap();
+    let first = letters.iter().find(|letter| letter.event.version == 2).unwrap();
+    assert!(first.reason.contains("bytes, and the bus takes"), "{}", first.reason);
+    let relay = relay();
+    let redriver = relay.redriver().unwrap();
+    assert!(redriver.redrive(&large).await.unwrap().left.is_some());
+    // It is given up, and the next one comes beside the lane.
+    redriver.discard(first.id).await.unwrap().unwrap();
+    let mut running = Running::new();
+    running.relay(relay);
+    happen(&shop, &large, 4).await;
+    let all = ids(5).await;
+    running.stop().await;
+    let of_large: HashSet<_> = all.iter().filter(|id| id.starts_with(&format!("{large}:"))).cloned().collect();
+    assert_eq!(of_large, [1, 3, 4].map(|version| format!("{large}:{version}")).into());
+    assert_eq!(shop.state.summary().await.unwrap().letters, 0);
 }

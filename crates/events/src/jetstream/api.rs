@@ -122,6 +122,12 @@ impl Api {
                 Err(_) => sleep(Duration::from_millis(10)).await,
             }
         }
+        self.supported()
+    }
+
+    /// Fails unless there is a connection, to a server that is recent enough.
+    pub(super) fn supported(&self) -> Result<(), Failure> {
+        self.online()?;
         let version = self.client.server_info().version;
         if is_supported(&version) {
             return Ok(());

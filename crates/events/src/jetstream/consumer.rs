@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{Api, ApiError, Failure};
 use super::names::Names;
-use super::stream::nanoseconds;
+use super::stream::{self, nanoseconds};
 use super::{locate, stored};
 use crate::{Lane, Resume};
 
@@ -22,13 +22,14 @@ pub(super) const MAX_UNDONE: usize = 256;
 #[derive(Deserialize)]
 struct Info {
     config: Map<String, Value>,
-    ack_floor: Floor,
+    ack_floor: Place,
+    delivered: Place,
     #[serde(default)]
     num_ack_pending: u64,
 }
 
 #[derive(Deserialize)]
-struct Floor {
+struct Place {
     #[serde(default)]
     stream_seq: u64,
 }
@@ -48,13 +49,19 @@ pub(super) async fn open(
         Err(Failure::Refused(error)) if error.err_code == ApiError::CONSUMER_NOT_FOUND => None,
         Err(failure) => return Err(failure),
     };
-    let (floor, pending) = match &found {
-        Some(info) => (info.ack_floor.stream_seq, info.num_ack_pending),
-        None => (0, 0),
+    let (floor, delivered, pending) = match &found {
+        Some(info) => (info.ack_floor.stream_seq, info.delivered.stream_seq, info.num_ack_pending),
+        None => (0, 0, 0),
     };
     let is_new = found.is_none();
     declare(api, &names, &name, found.map(|info| info.config)).await?;
+    let last = stream::state(api, &names.stream).await?.last_seq;
     let start = match resume {
+        // A replicated consumer outlives what its stream has lost, and would pass over what comes in its place.
+        _ if delivered > last => {
+            tracing::error!(consumer, %lane, delivered, last, "the stream has lost its end: all of it is handled again");
+            Some(first(api, &names).await?.unwrap_or(last + 1))
+        }
         Resume::FromStart => {
             // The floor also passes what belongs to other lanes.
             let start = first(api, &names).await?.filter(|seq| *seq <= floor);
@@ -69,8 +76,16 @@ pub(super) async fn open(
         Resume::AsAcknowledged => None,
         Resume::Behind(position) if is_new => match locate::first_behind(api, lane, position).await? {
             Some(seq) => Some(seq),
-            // All that is there lies at the position or before it.
-            None => Some(locate::tail(api, lane).await?.seq).filter(|seq| *seq > 0),
+            None => {
+                let tail = locate::tail(api, lane).await?;
+                if tail.event.is_some_and(|event| event.position < position) {
+                    // What is there may be other than what our database has seen at these positions.
+                    first(api, &names).await?
+                } else {
+                    // All that is there lies at the position or before it.
+                    Some(tail.seq).filter(|seq| *seq > 0)
+                }
+            }
         },
         Resume::Behind(position) => {
             let start = locate::first_behind(api, lane, position).await?.filter(|seq| *seq <= floor);

@@ -85,19 +85,19 @@ impl JetStreamBus {
     }
 
     /// Sees to it that the lane's stream is there.
-    async fn ready(&self, lane: &Lane) -> Result<(), BusError> {
+    async fn ready(&self, lane: &Lane, publishes: bool) -> Result<(), BusError> {
         self.api.connected().await?;
-        Ok(self.streams.ensure(&self.api, &lane.stream).await?)
+        Ok(self.streams.ensure(&self.api, &lane.stream, publishes).await?)
     }
 
     /// Declares the lane's stream again if it turned out to be gone; other failures are not worth another try.
-    async fn again(&self, lane: &Lane, failure: Failure) -> Result<(), BusError> {
+    async fn again(&self, lane: &Lane, publishes: bool, failure: Failure) -> Result<(), BusError> {
         if !failure.is_no_stream() {
             return Err(failure.into());
         }
         tracing::error!(stream = lane.stream, "a stream has vanished, and is declared again");
         self.streams.forget(&lane.stream);
-        Ok(self.streams.ensure(&self.api, &lane.stream).await?)
+        Ok(self.streams.ensure(&self.api, &lane.stream, publishes).await?)
     }
 
     async fn subscription(
@@ -121,23 +121,23 @@ impl Bus for JetStreamBus {
     }
 
     async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError> {
-        self.ready(lane).await?;
+        self.ready(lane, true).await?;
         let open = || JetStreamPublisher::open(&self.api, &self.streams, lane);
         match open().await {
             Ok(publisher) => Ok(Box::new(publisher)),
             Err(failure) => {
-                self.again(lane, failure).await?;
+                self.again(lane, true, failure).await?;
                 Ok(Box::new(open().await?))
             }
         }
     }
 
     async fn subscribe(&self, consumer: &str, lane: &Lane, resume: Resume) -> Result<Box<dyn Subscription>, BusError> {
-        self.ready(lane).await?;
+        self.ready(lane, false).await?;
         match self.subscription(consumer, lane, resume).await {
             Ok(subscription) => Ok(Box::new(subscription)),
             Err(failure) => {
-                self.again(lane, failure).await?;
+                self.again(lane, false, failure).await?;
                 Ok(Box::new(self.subscription(consumer, lane, resume).await?))
             }
         }
@@ -157,7 +157,8 @@ impl Bus for JetStreamBus {
     }
 
     async fn ping(&self) -> Result<(), BusError> {
-        self.api.connected().await?;
+        // At once, with the reason: a check waits for no connection.
+        self.api.supported()?;
         match self.api.call::<Value>("INFO", &Value::Null).await {
             Ok(_) => Ok(()),
             Err(Failure::NoResponders) => Err(BusError::Unavailable(

@@ -60,7 +60,7 @@ impl Default for JetStreamOptions {
             key: None,
             replicas: 1,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
-            max_bytes: 1024 * 1024 * 1024,
+            max_bytes: -1,
         }
     }
 }
@@ -111,8 +111,11 @@ impl JetStreamOptions {
         if !(MIN_RETENTION..=MAX_RETENTION).contains(&self.retention) {
             return Err(invalid("retention", format!("is {:?}; right is 1 second to 100 years", self.retention)));
         }
-        if self.max_bytes < 1024 * 1024 {
-            return Err(invalid("max_bytes", format!("is {}; right is at least 1048576 (1 MiB)", self.max_bytes)));
+        if self.max_bytes != -1 && self.max_bytes < 1024 * 1024 {
+            return Err(invalid(
+                "max_bytes",
+                format!("is {}; right is at least 1048576 (1 MiB), or -1 for no limit", self.max_bytes),
+            ));
         }
         Ok(())
     }

@@ -59,10 +59,17 @@ impl Streams {
         Self { replicas, retention, max_bytes, declared: Mutex::default() }
     }
 
-    /// Declares a stream unless that was done since it was last known to be gone.
-    pub(super) async fn ensure(&self, api: &Api, stream: &str) -> Result<(), Failure> {
+    /// Declares a stream unless that was done since it was last known to be gone. Only who publishes to it changes one that
+    /// is there: the settings of others are about streams of theirs.
+    pub(super) async fn ensure(&self, api: &Api, stream: &str, publishes: bool) -> Result<(), Failure> {
         if self.declared.lock().unwrap_or_else(PoisonError::into_inner).contains(stream) {
             return Ok(());
+        }
+        if !publishes {
+            match state(api, &stream.to_uppercase()).await {
+                Err(failure) if failure.is_no_stream() => {}
+                found => return found.map(drop),
+            }
         }
         if !names::is_stream(stream) {
             return Err(Failure::Lost(format!(
@@ -134,7 +141,7 @@ impl Streams {
         // What doesn't fit is refused, not made room for.
         set("discard", json!("new"));
         set("max_age", nanoseconds(self.retention));
-        set("max_bytes", json!(self.max_bytes));
+        set("max_bytes", json!(self.max_bytes.max(-1)));
         set("max_msgs", json!(-1));
         set("max_msgs_per_subject", json!(-1));
         set("max_consumers", json!(-1));

@@ -26,7 +26,7 @@ const ALARM: Duration = Duration::from_secs(60);
 const CHECKPOINT: Duration = Duration::from_secs(10);
 const CHECKPOINT_POSITIONS: i64 = 1_000;
 /// How often it is looked whether the bus has lost its last events, though there is nothing to publish.
-const LOOK: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_secs(10);
 /// How often a state that could not be asked is asked again.
 const ASK: Duration = Duration::from_secs(10);
 
@@ -289,7 +289,8 @@ impl Follower<'_> {
     /// somebody has put it right.
     async fn diverged(&self, tail: &Envelope, shutdown: &CancellationToken) -> Result<Restart, String> {
         let common = common::common(self.source, self.bus, self.lane, tail).await?;
-        if self.source.go_on_behind(tail, common).await? {
+        // With nothing in common it is no older copy of what has published there, but another source.
+        if common > 0 && self.source.go_on_behind(tail, common).await? {
             tracing::error!(
                 lane = %self.lane,
                 n = tail.position.n,
@@ -304,6 +305,13 @@ impl Follower<'_> {
             n = tail.position.n,
             "relay_diverged: the bus holds an event that its source doesn't; nothing is published until the bus is emptied \
              or the source is restored"
+        );
+        self.progress.failed(
+            self.lane.partition,
+            &format!(
+                "relay_diverged: the bus holds {} at position {}, which this service doesn't: is it the bus of another one?",
+                tail.id, tail.position.n
+            ),
         );
         match shutdown.run_until_cancelled(tokio::time::sleep(ALARM)).await {
             None => Ok(Restart::Shutdown),

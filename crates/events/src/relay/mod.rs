@@ -131,6 +131,7 @@ impl Relay {
                 }
                 Err(problem) => {
                     tracing::warn!(lane = %lane, problem, "publishing is tried again");
+                    self.progress.failed(lane.partition, &problem);
                     if !backoff.pause(shutdown).await {
                         return;
                     }

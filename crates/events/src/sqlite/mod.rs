@@ -153,7 +153,7 @@ impl Bus for SqliteBus {
     }
 
     async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError> {
-        Ok(Box::new(publisher::Publishing::open(self.log.clone(), lane.clone()).await?))
+        Ok(Box::new(publisher::SqlitePublisher::open(self.log.clone(), lane.clone()).await?))
     }
 
     async fn subscribe(&self, consumer: &str, lane: &Lane, resume: Resume) -> Result<Box<dyn Subscription>, BusError> {
@@ -165,12 +165,13 @@ impl Bus for SqliteBus {
             ))
         })?;
         let subscribed =
-            subscription::Subscribed::open(self.log.clone(), consumer.to_owned(), lane.clone(), resume, lock).await?;
+            subscription::SqliteSubscription::open(self.log.clone(), consumer.to_owned(), lane.clone(), resume, lock)
+                .await?;
         Ok(Box::new(subscribed))
     }
 
     async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError> {
-        Ok(Box::new(reader::Reading::open(self.log.clone(), lane.clone(), from, scope).await?))
+        Ok(Box::new(reader::SqliteReader::open(self.log.clone(), lane.clone(), from, scope).await?))
     }
 
     async fn ping(&self) -> Result<(), BusError> {

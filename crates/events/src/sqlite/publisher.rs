@@ -13,13 +13,13 @@ use crate::{Envelope, Position};
 const ATTRIBUTES: usize = 512;
 
 /// A lane that is open for publishing.
-pub(super) struct Publishing {
+pub(super) struct SqlitePublisher {
     log: Log,
     lane: Lane,
     tail: Option<Envelope>,
 }
 
-impl Publishing {
+impl SqlitePublisher {
     pub(super) async fn open(log: Log, lane: Lane) -> Result<Self, BusError> {
         let tail = messages::tail(log.db.reader(), &lane).await?;
         Ok(Self { log, lane, tail })
@@ -57,7 +57,7 @@ impl Publishing {
 }
 
 #[async_trait]
-impl Publisher for Publishing {
+impl Publisher for SqlitePublisher {
     fn tail(&self) -> Option<&Envelope> {
         self.tail.as_ref()
     }

@@ -14,7 +14,7 @@ use crate::bus::{BusError, Lane, ReadFrom, Reader, Scope};
 const POLL: Duration = Duration::from_secs(1);
 
 /// A lane that is read.
-pub(super) struct Reading {
+pub(super) struct SqliteReader {
     log: Log,
     lane: Lane,
     scope: Scope,
@@ -25,7 +25,7 @@ pub(super) struct Reading {
     repaired: i64,
 }
 
-impl Reading {
+impl SqliteReader {
     pub(super) async fn open(log: Log, lane: Lane, from: ReadFrom, scope: Scope) -> Result<Self, BusError> {
         let beats = log.beats(&lane);
         let (at, repaired) = match from {
@@ -59,7 +59,7 @@ impl Reading {
 }
 
 #[async_trait]
-impl Reader for Reading {
+impl Reader for SqliteReader {
     async fn next(&mut self, max: usize, wait: Duration) -> Result<Vec<Envelope>, BusError> {
         let until = Instant::now() + wait;
         loop {

@@ -42,7 +42,7 @@ struct Acknowledged {
 }
 
 /// A subscription.
-pub(super) struct Subscribed {
+pub(super) struct SqliteSubscription {
     log: Log,
     consumer: String,
     lane: Lane,
@@ -64,7 +64,7 @@ pub(super) struct Subscribed {
     parked_at: Option<Instant>,
 }
 
-impl Subscribed {
+impl SqliteSubscription {
     pub(super) async fn open(
         log: Log,
         consumer: String,
@@ -169,7 +169,7 @@ fn message(event: &Envelope) -> Origin {
 }
 
 #[async_trait]
-impl Subscription for Subscribed {
+impl Subscription for SqliteSubscription {
     async fn next(&mut self, max: usize) -> Result<Batch, BusError> {
         let until = Instant::now() + WAIT;
         loop {

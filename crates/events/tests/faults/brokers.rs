@@ -8,8 +8,10 @@ use tokio::time::sleep;
 
 use crate::alarms;
 use crate::flow::Flow;
-use crate::running::times;
+use crate::lanes;
+use crate::running::{Running, times};
 use crate::servers::{at, bus};
+use crate::shop::{Shop, subject_in};
 
 /// The pause between events: some 50 of them in a second.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -95,4 +97,27 @@ async fn frozen_for_seconds() {
 async fn nt_2_nt_6_a_broker_that_is_killed_or_hangs_loses_and_doubles_nothing() {
     // At the same time, since both mostly wait.
     futures_util::future::join(killed_again_and_again(), frozen_for_seconds()).await;
+}
+
+/// The lanes that nothing is published to are filled again too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nt_4_a_lane_that_is_idle_is_filled_again() {
+    const STREAM: &str = "idle";
+    let nats = Arc::new(Nats::start());
+    let (bus, shop) = (bus(&nats.url()).await, Shop::new().await);
+    let mut running = Running::default();
+    running.relay(shop.relay(bus.clone(), STREAM));
+    shop.happen(&subject_in(1, 0)).await;
+    lanes::have_all(&*bus, STREAM, &shop).await;
+    let emptied = |nats: &Nats| {
+        nats.kill();
+        nats.delete_store();
+        nats.restart();
+    };
+    at(&nats, emptied).await;
+    // Another lane finds out first, and has the stream declared again.
+    shop.happen(&subject_in(2, 0)).await;
+    lanes::have_all(&*bus, STREAM, &shop).await;
+    running.stop().await;
+    lanes::hold_each_once_in_order(&*bus, STREAM, &shop.told()).await;
 }

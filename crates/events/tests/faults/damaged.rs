@@ -83,3 +83,27 @@ async fn e2_a_damaged_commit_stops_its_aggregate_until_it_is_repaired_on_sqlite(
     let folder = tempfile::tempdir().unwrap();
     a_damaged_commit(SqliteBus::open(folder.path()).await.unwrap(), "damaged").await;
 }
+
+/// It was published before: the relay that starts there has nothing to say against it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e2_a_commit_that_is_damaged_after_it_was_published_stops_nothing() {
+    const STREAM: &str = "damaged-later";
+    let folder = tempfile::tempdir().unwrap();
+    let bus: Arc<dyn Bus> = SqliteBus::open(folder.path()).await.unwrap();
+    let (orders, [bad, good]) = (Orders::new().await, [0, 1].map(|k| subject_in(1, k)));
+    let published = async |count: usize| {
+        eventually("what was made", async || lanes::read(bus.as_ref(), STREAM, Scope::Published).await.len() == count)
+            .await;
+    };
+    orders.append("by", &bad, 1).await;
+    for round in 0..2 {
+        let mut relaying = Running::default();
+        relaying.relay(Relay::new(orders.source(), bus.clone(), STREAM));
+        published(1 + round).await;
+        relaying.stop().await;
+        if round == 0 {
+            orders.damage(&bad, 1, true).await;
+            orders.append("by", &good, 1).await;
+        }
+    }
+}

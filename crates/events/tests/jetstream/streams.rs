@@ -22,7 +22,7 @@ async fn streams_are_declared_as_they_should_be() {
         ("retention", json!("limits")),
         ("discard", json!("new")),
         ("max_age", json!(604_800_000_000_000_u64)),
-        ("max_bytes", json!(1_073_741_824)),
+        ("max_bytes", json!(-1)),
         ("max_msg_size", json!(1_048_576)),
         ("num_replicas", json!(1)),
         ("duplicate_window", json!(120_000_000_000_u64)),
