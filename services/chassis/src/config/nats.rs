@@ -1,6 +1,9 @@
 //! The settings of a NATS.
 
 use std::fmt::Display;
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use http::uri::Authority;
@@ -92,7 +95,6 @@ impl NatsConfig {
             let right = "set if user is, and only then";
             return refuse("password", if is_login { &"empty" } else { &"set" }, right);
         }
-        let is_empty = |path: &Path| path.as_os_str().is_empty();
         if is_empty(&self.cert) != is_empty(&self.key) {
             let (key, value) = if is_empty(&self.cert) { ("cert", &self.cert) } else { ("key", &self.key) };
             return refuse(
@@ -101,6 +103,20 @@ impl NatsConfig {
                 "a file, or both cert and key must be empty",
             );
         }
+        if self.is_set() && !self.is_encrypted() {
+            if !is_empty(&self.cert) {
+                let right = format!("empty, or {section}.ca must be set, or all servers of {section}.url be tls://");
+                return refuse("cert", &format!("{:?}", self.cert.display().to_string()), &right);
+            }
+            if (is_login || !is_empty(&self.credentials)) && !self.servers().all(is_safe_for_logins) {
+                let right = format!(
+                    "tls://HOST:PORT for every server, unless {section}.ca is set: a login goes unencrypted to this host \
+                     alone (localhost, 127.0.0.1, [::1])"
+                );
+                return refuse("url", &format!("{:?}", self.url), &right);
+            }
+        }
+        self.check_files(&refuse)?;
         if ![1, 3, 5].contains(&self.replicas) {
             return refuse("replicas", &self.replicas, "1, 3 or 5");
         }
@@ -109,6 +125,30 @@ impl NatsConfig {
             return refuse("max_bytes", &self.max_bytes, &right);
         }
         Ok(())
+    }
+
+    /// Whether the files that are named can be read, if there is a NATS to use them for.
+    fn check_files(
+        &self,
+        refuse: &dyn Fn(&str, &dyn Display, &str) -> Result<(), ServeError>,
+    ) -> Result<(), ServeError> {
+        for (key, path) in
+            [("credentials", &self.credentials), ("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)]
+        {
+            if !self.is_set() || is_empty(path) {
+                continue;
+            }
+            if let Err(error) = can_be_read(path) {
+                let right = format!("a file that can be read, or empty: {error}");
+                return refuse(key, &format!("{:?}", path.display().to_string()), &right);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether TLS is asked for with every server.
+    fn is_encrypted(&self) -> bool {
+        !is_empty(&self.ca) || self.servers().all(is_tls)
     }
 
     fn servers(&self) -> impl Iterator<Item = &str> {
@@ -148,10 +188,40 @@ fn without_scheme(url: &str) -> Option<&str> {
     SCHEMES.iter().find_map(|scheme| url.strip_prefix(scheme))
 }
 
+fn is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
+}
+
+/// Whether the file is there and may be read. Only a regular one is opened: another might keep us waiting.
+fn can_be_read(path: &Path) -> io::Result<()> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it isn't a file"));
+    }
+    File::open(path).map(drop)
+}
+
+fn is_tls(url: &str) -> bool {
+    url.starts_with("tls://")
+}
+
+/// Whether a login may go to the server: TLS is asked for, or it is on this host.
+fn is_safe_for_logins(url: &str) -> bool {
+    is_tls(url) || place(url).is_some_and(|authority| is_loopback(authority.host()))
+}
+
+fn is_loopback(host: &str) -> bool {
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The host and the port of a server's URL.
+fn place(url: &str) -> Option<Authority> {
+    without_scheme(url)?.trim_end_matches('/').parse().ok()
+}
+
 /// Whether this is the URL of one server: a scheme, a host and perhaps a port.
 fn is_server(url: &str) -> bool {
-    let place = without_scheme(url).unwrap_or_default();
-    let Ok(authority) = place.trim_end_matches('/').parse::<Authority>() else { return false };
+    let Some(authority) = place(url) else { return false };
     let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
     !authority.host().is_empty() && (port.is_empty() || authority.port_u16().is_some_and(|port| port > 0))
 }
@@ -162,6 +232,9 @@ mod tests {
 
     #[test]
     fn bad_settings_of_nats_are_refused_by_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file.pem");
+        std::fs::write(&file, "").unwrap();
         let config = || NatsConfig { url: "nats://127.0.0.1:4222".to_owned(), ..NatsConfig::default() };
         let of = |url: &str| NatsConfig { url: url.to_owned(), ..NatsConfig::default() };
         let login = |user: &str, password: &str| NatsConfig {
@@ -180,6 +253,15 @@ mod tests {
             ("user", NatsConfig { credentials: "shop.creds".into(), ..login("anna", "hidden") }),
             ("password", login("anna", "")),
             ("password", login("", "hidden")),
+            ("url", NatsConfig { url: "nats://nats.example:4222".to_owned(), ..login("anna", "hidden") }),
+            ("url", NatsConfig { url: "tls://a:4222,nats://10.0.0.1:4222".to_owned(), ..login("anna", "hidden") }),
+            ("url", NatsConfig { credentials: "shop.creds".into(), ..of("nats://nats.example:4222") }),
+            ("cert", NatsConfig { cert: "cert.pem".into(), key: "key.pem".into(), ..config() }),
+            ("credentials", NatsConfig { credentials: "/nowhere/shop.creds".into(), ..config() }),
+            ("ca", NatsConfig { ca: "/nowhere/ca.pem".into(), ..login("anna", "hidden") }),
+            ("ca", NatsConfig { ca: "/".into(), ..config() }),
+            ("cert", NatsConfig { cert: "/nowhere/cert.pem".into(), key: file.clone(), ..of("tls://a") }),
+            ("key", NatsConfig { cert: file.clone(), key: "/nowhere/key.pem".into(), ..of("tls://a") }),
             ("key", NatsConfig { cert: "cert.pem".into(), ..config() }),
             ("cert", NatsConfig { key: "key.pem".into(), ..config() }),
             ("replicas", NatsConfig { replicas: 2, ..config() }),
@@ -195,7 +277,13 @@ mod tests {
             config(),
             login("anna", "hidden"),
             of("nats://a:4222, tls://b,nats://[::1]:4222/"),
-            NatsConfig { cert: "cert.pem".into(), key: "key.pem".into(), ca: "ca.pem".into(), replicas: 3, ..config() },
+            NatsConfig { url: "nats://localhost,nats://[::1]:4222,tls://a".to_owned(), ..login("anna", "hidden") },
+            NatsConfig { ca: file.clone(), url: "nats://a".to_owned(), ..login("anna", "hidden") },
+            NatsConfig { credentials: file.clone(), ..of("tls://a") },
+            NatsConfig { cert: file.clone(), key: file.clone(), ca: file.clone(), replicas: 3, ..config() },
+            NatsConfig { cert: file.clone(), key: file.clone(), ..of("tls://a") },
+            // What is shared may be for services that have a NATS of their own.
+            NatsConfig { ca: "/nowhere/ca.pem".into(), url: String::new(), ..login("anna", "hidden") },
         ] {
             good.check("nats").unwrap_or_else(|refused| panic!("{refused}"));
         }
