@@ -63,7 +63,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
     let db = Sqlite::open(&config.database(), COMPONENTS).await.map_err(|error| store_error(&error, &config.data))?;
-    let bus = bus::open(&config.bus, &config.nats).await?;
+    let bus = bus::open(SOURCE, &config.bus, &config.nats).await?;
     health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     let store = SqliteStore::new(db);

@@ -164,11 +164,12 @@ impl NatsConfig {
         places.collect::<Vec<_>>().join(",")
     }
 
-    /// The options of the bus; `None` when there is no NATS.
-    pub fn options(&self) -> Option<JetStreamOptions> {
+    /// The options of the bus, whose connection the servers list as `name`; `None` when there is no NATS.
+    pub fn options(&self, name: &str) -> Option<JetStreamOptions> {
         let file = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         self.is_set().then(|| JetStreamOptions {
+            name: name.to_owned(),
             credentials: file(&self.credentials),
             user: text(&self.user),
             password: text(self.password.expose()),
@@ -298,8 +299,10 @@ mod tests {
             ..NatsConfig::default()
         };
         assert_eq!(config.shown(), "a:4222,b:4223");
-        assert!(config.options().is_some() && NatsConfig::default().options().is_none());
-        assert!(!format!("{config:?} {:?}", config.options()).contains("hidden"));
+        let options = config.options("meshwork orders");
+        assert_eq!(options.as_ref().map(|options| options.name.as_str()), Some("meshwork orders"));
+        assert!(NatsConfig::default().options("meshwork orders").is_none());
+        assert!(!format!("{config:?} {options:?}").contains("hidden"));
         assert!(!serde_json::to_string(&config).unwrap().contains("hidden"));
     }
 }

@@ -35,7 +35,7 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
     let mut opened = Vec::new();
     let mut lanes = Vec::new();
     for stream in streams {
-        let bus = open(&mut opened, place_of(&settings, stream)).await?;
+        let bus = open(&mut opened, stream, place_of(&settings, stream)).await?;
         lanes.extend(bus.lanes(stream.as_str()).into_iter().map(|lane| (bus.clone(), lane)));
     }
     let places = opened.iter().map(|((folder, nats), _)| bus::place(folder, nats));
@@ -76,9 +76,10 @@ fn place_of(settings: &Settings, stream: StreamName) -> Place<'_> {
     }
 }
 
-/// Opens a bus, once for each place.
+/// Opens the bus of a stream, once for each place.
 async fn open<'a>(
     opened: &mut Vec<(Place<'a>, Arc<dyn Bus>)>,
+    stream: StreamName,
     (folder, nats): Place<'a>,
 ) -> Result<Arc<dyn Bus>, Failure> {
     let is_same = |other: &Place<'_>| other.1 == nats && (nats.is_set() || other.0 == folder);
@@ -92,7 +93,7 @@ async fn open<'a>(
             "name the folder of a `meshwork up` with --data, or the NATS with --nats",
         ));
     }
-    let bus = bus::open(folder, nats).await?;
+    let bus = bus::open_as("meshwork events tail", stream.as_str(), folder, nats).await?;
     opened.push(((folder, nats), bus.clone()));
     Ok(bus)
 }
