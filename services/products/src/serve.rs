@@ -52,13 +52,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));
-    let (relayed, consumed) = (relay.progress(), consumer.progress());
     // Both park in one database. An event of ours waits to be published; an event of an order, to be handled.
     let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
     redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
     let letters = DeadLetterGrpc::new(inbox, redrivers, "products", DOMAIN);
-    health.check(checks::lag("relay", LAG, move || relayed.lag()));
-    health.check(checks::lag("consumer of orders", LAG, move || consumed.lag()));
+    health.check(checks::lag("relay", LAG, relay.progress()));
+    health.check(checks::lag("consumer of orders", LAG, consumer.progress()));
     let retention = pruning(relay.published(), &config.retention);
 
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)

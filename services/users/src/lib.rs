@@ -73,8 +73,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let redrivers = relay.redriver().map(|redriver| (None, redriver)).into_iter().collect();
     let letters = DeadLetterGrpc::new(state.clone(), redrivers, SOURCE, DOMAIN);
     health.check(checks::dead_letters(state));
-    let (progress, published) = (relay.progress(), relay.published());
-    health.check(checks::lag("relay", LAG, move || progress.lag()));
+    let published = relay.published();
+    health.check(checks::lag("relay", LAG, relay.progress()));
     let tokens = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
