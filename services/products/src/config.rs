@@ -75,7 +75,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ServeError> {
         self.nats.check("products.nats")?;
         self.postgres.check("products")?;
-        self.retention.check("products")?;
+        self.retention.check("products", &self.nats)?;
         self.hold().map(drop)
     }
 

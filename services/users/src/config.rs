@@ -82,7 +82,7 @@ impl Config {
             }
         }
         self.nats.check("users.nats")?;
-        self.retention.check("users")
+        self.retention.check("users", &self.nats)
     }
 }
 

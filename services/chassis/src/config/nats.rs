@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::uri::Authority;
 use meshwork_events::jetstream::JetStreamOptions;
@@ -16,8 +18,11 @@ use crate::ServeError;
 
 /// The schemes that a server's URL may have.
 const SCHEMES: [&str; 2] = ["nats://", "tls://"];
-/// How many bytes a stream must hold at least, and may hold at most.
-const MAX_BYTES: std::ops::RangeInclusive<u64> = (16 << 20)..=(16 << 40);
+/// How many bytes a bound of a stream may be.
+const MAX_BYTES: RangeInclusive<u64> = (16 << 20)..=(16 << 40);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long streams may keep events. A consumer that was away for longer asks the owners of the events.
+const RETENTION: RangeInclusive<Duration> = DAY..=DAY.saturating_mul(3653);
 
 /// A NATS with JetStream in place of the event bus in a folder. All services of a shop share it.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -40,8 +45,12 @@ pub struct NatsConfig {
     pub key: PathBuf,
     /// How many servers keep each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// How many bytes each stream may have. A full one takes nothing more until older events have aged: events wait in the
-    /// services then.
+    /// For how long streams keep events, from 1 day to ten years. The outboxes of the services must keep theirs at least as long.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub retention: Duration,
+    /// How many bytes each stream may have; 0 for as many as the servers have room for. A full one takes nothing more until
+    /// older events have aged: events wait in the services then.
     pub max_bytes: u64,
 }
 
@@ -56,7 +65,8 @@ impl Default for NatsConfig {
             cert: PathBuf::new(),
             key: PathBuf::new(),
             replicas: 1,
-            max_bytes: 1 << 30,
+            retention: DAY * 7,
+            max_bytes: 0,
         }
     }
 }
@@ -120,8 +130,12 @@ impl NatsConfig {
         if ![1, 3, 5].contains(&self.replicas) {
             return refuse("replicas", &self.replicas, "1, 3 or 5");
         }
-        if !MAX_BYTES.contains(&self.max_bytes) {
-            let right = format!("{} to {}", MAX_BYTES.start(), MAX_BYTES.end());
+        if !RETENTION.contains(&self.retention) {
+            let shown = humantime_serde::re::humantime::format_duration(self.retention);
+            return refuse("retention", &shown, "1 day to ten years");
+        }
+        if self.max_bytes != 0 && !MAX_BYTES.contains(&self.max_bytes) {
+            let right = format!("{} to {}, or 0 for no bound but the servers'", MAX_BYTES.start(), MAX_BYTES.end());
             return refuse("max_bytes", &self.max_bytes, &right);
         }
         Ok(())
@@ -177,7 +191,12 @@ impl NatsConfig {
             cert: file(&self.cert),
             key: file(&self.key),
             replicas: self.replicas,
-            max_bytes: i64::try_from(self.max_bytes).unwrap_or(i64::MAX),
+            retention: self.retention,
+            max_bytes: match self.max_bytes {
+                // What the server calls no bound.
+                0 => -1,
+                bytes => i64::try_from(bytes).unwrap_or(i64::MAX),
+            },
             url: self.servers().collect::<Vec<_>>().join(","),
             ..JetStreamOptions::default()
         })
@@ -266,6 +285,8 @@ mod tests {
             ("key", NatsConfig { cert: "cert.pem".into(), ..config() }),
             ("cert", NatsConfig { key: "key.pem".into(), ..config() }),
             ("replicas", NatsConfig { replicas: 2, ..config() }),
+            ("retention", NatsConfig { retention: DAY - Duration::from_secs(1), ..config() }),
+            ("retention", NatsConfig { retention: Duration::MAX, ..config() }),
             ("max_bytes", NatsConfig { max_bytes: 1 << 20, ..config() }),
             ("max_bytes", NatsConfig { max_bytes: u64::MAX, ..config() }),
         ] {
@@ -278,6 +299,7 @@ mod tests {
             config(),
             login("anna", "hidden"),
             of("nats://a:4222, tls://b,nats://[::1]:4222/"),
+            NatsConfig { retention: DAY, max_bytes: 16 << 20, ..config() },
             NatsConfig { url: "nats://localhost,nats://[::1]:4222,tls://a".to_owned(), ..login("anna", "hidden") },
             NatsConfig { ca: file.clone(), url: "nats://a".to_owned(), ..login("anna", "hidden") },
             NatsConfig { credentials: file.clone(), ..of("tls://a") },
@@ -288,6 +310,17 @@ mod tests {
         ] {
             good.check("nats").unwrap_or_else(|refused| panic!("{refused}"));
         }
+    }
+
+    #[test]
+    fn a_stream_has_no_bound_of_its_own_unless_one_is_set() {
+        let of = |max_bytes| {
+            let nats =
+                NatsConfig { url: "nats://a".to_owned(), retention: DAY * 9, max_bytes, ..NatsConfig::default() };
+            let options = nats.options("meshwork orders").unwrap();
+            (options.max_bytes, options.retention)
+        };
+        assert_eq!((of(0), of(1 << 30)), ((-1, DAY * 9), (1 << 30, DAY * 9)));
     }
 
     #[test]
