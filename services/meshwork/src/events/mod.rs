@@ -1,8 +1,8 @@
 //! `meshwork events`: the events that services tell each other.
 
 mod print;
+mod reading_status;
 mod tail;
-mod teller;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use meshwork_chassis::bus;
 use meshwork_chassis::config::NatsConfig;
 use meshwork_events::{Bus, Envelope};
+use reading_status::ReadingStatus;
 use tail::{Tail, Wanted};
-use teller::Teller;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -39,13 +39,13 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
         lanes.extend(bus.lanes(stream.as_str()).into_iter().map(|lane| (bus.clone(), lane)));
     }
     let places = opened.iter().map(|((folder, nats), _)| bus::place(folder, nats));
-    let teller = Arc::new(Teller::new(lanes.len(), places.collect::<Vec<_>>().join(" and ")));
+    let status = Arc::new(ReadingStatus::new(lanes.len(), places.collect::<Vec<_>>().join(" and ")));
     let wanted = Arc::new(Wanted { event_type: args.event_type, subject: args.subject });
 
     let (queue, events) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
     for (bus, lane) in lanes {
-        let tail = Tail::new(bus, lane, args.from, wanted.clone(), teller.clone());
+        let tail = Tail::new(bus, lane, args.from, wanted.clone(), status.clone());
         readers.spawn(tail.run(queue.clone()));
     }
     drop(queue);
