@@ -1,5 +1,6 @@
 //! The settings of a NATS.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -165,6 +166,24 @@ impl NatsConfig {
         !is_empty(&self.ca) || self.servers().all(is_tls)
     }
 
+    /// The first key by which these settings name another NATS than `other`, or ask for other streams on it: services that do
+    /// can't work together.
+    pub fn differs_in(&self, other: &Self) -> Option<&'static str> {
+        let servers = |nats: &Self| nats.servers().map(str::to_owned).collect::<BTreeSet<_>>();
+        if servers(self) != servers(other) {
+            return Some("url");
+        }
+        if !self.is_set() {
+            return None;
+        }
+        let differing = [
+            ("replicas", self.replicas != other.replicas),
+            ("retention", self.retention != other.retention),
+            ("max_bytes", self.max_bytes != other.max_bytes),
+        ];
+        differing.into_iter().find_map(|(key, differs)| differs.then_some(key))
+    }
+
     fn servers(&self) -> impl Iterator<Item = &str> {
         self.url.split(',').map(str::trim)
     }
@@ -309,6 +328,23 @@ mod tests {
             NatsConfig { ca: "/nowhere/ca.pem".into(), url: String::new(), ..login("anna", "hidden") },
         ] {
             good.check("nats").unwrap_or_else(|refused| panic!("{refused}"));
+        }
+    }
+
+    #[test]
+    fn services_work_together_on_the_same_servers_and_streams_by_whatever_account() {
+        let of = |url: &str| NatsConfig { url: url.to_owned(), ..NatsConfig::default() };
+        let one = of("nats://a,nats://b");
+        assert_eq!(NatsConfig::default().differs_in(&NatsConfig { replicas: 3, ..NatsConfig::default() }), None);
+        assert_eq!(one.differs_in(&NatsConfig { user: "anna".to_owned(), ..of("nats://b, nats://a") }), None);
+        for (key, other) in [
+            ("url", NatsConfig::default()),
+            ("url", of("nats://a,nats://c")),
+            ("replicas", NatsConfig { replicas: 3, ..one.clone() }),
+            ("retention", NatsConfig { retention: DAY, ..one.clone() }),
+            ("max_bytes", NatsConfig { max_bytes: 1 << 30, ..one.clone() }),
+        ] {
+            assert_eq!((one.differs_in(&other), other.differs_in(&one)), (Some(key), Some(key)));
         }
     }
 
