@@ -1,4 +1,4 @@
-//! The event bus that the settings name: a NATS, or a file in a folder.
+//! The event bus that the settings name: NATS, or a file in a folder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use meshwork_sql::AppliedMigration;
 use crate::ServeError;
 use crate::config::NatsConfig;
 
-/// Opens the bus of `service`: the NATS if one is set, else the one in `folder`, which is made when it is missing. A NATS need
-/// not be there yet: its health tells, and events wait for it.
+/// Opens the bus of `service`: the one on NATS if that is set, else the one in `folder`, which is made when it is missing.
+/// The servers need not be there yet: the bus's health tells, and events wait for them.
 ///
 /// # Errors
-/// When the bus in the folder can't be opened, or a setting of the NATS can't be used.
+/// When the bus in the folder can't be opened, or a setting of NATS can't be used.
 pub async fn open(service: &str, folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
     open_as(&format!("meshwork {service}"), service, folder, nats).await
 }
@@ -39,7 +39,7 @@ pub async fn open_as(name: &str, service: &str, folder: &Path, nats: &NatsConfig
     Ok(bus)
 }
 
-/// Brings the bus to this release without keeping it open; returns what it holds. A NATS has nothing to be brought there: its
+/// Brings the bus to this release without keeping it open; returns what it holds. On NATS there is nothing to be done:
 /// streams are declared when they are used.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ mod tests {
         let path = folder.path().join("bus");
         let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ..NatsConfig::default() };
         assert_eq!(migrate(&path, &nats).await.unwrap(), []);
-        assert!(!path.exists(), "nothing is made in the folder beside a NATS");
+        assert!(!path.exists(), "nothing is made in the folder when the bus is on NATS");
         assert_eq!(place(&path, &nats), "NATS, 127.0.0.1:9");
 
         let none = NatsConfig::default();

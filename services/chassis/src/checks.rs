@@ -37,7 +37,7 @@ where
 }
 
 /// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`, or when
-/// something has kept it from going on for as long as it takes a check to fail. The check says what.
+/// something has kept it from going on for as long as it takes a check to fail. The check says what that is.
 pub fn lag(name: &str, limit: Duration, progress: Progress) -> Check {
     Check::lag(name, limit.as_secs_f64(), move || {
         std::future::ready(behind(progress.lag(), limit, progress.problem().as_deref()))

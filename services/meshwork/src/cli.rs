@@ -31,8 +31,8 @@ pub struct SettingsArgs {
     /// better set by MESHWORK_PRODUCTS__POSTGRES__URL, MESHWORK_ORDERS__POSTGRES__URL, MESHWORK_NOTIFICATIONS__POSTGRES__URL)
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
-    /// Have events go over this NATS with JetStream, nats://… or tls://…, several servers with commas (a login is set by
-    /// MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
+    /// Have events go over this NATS server or cluster with JetStream, nats://… or tls://…, several servers with commas (a
+    /// login is set by MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
     #[arg(long, value_name = "URL")]
     pub nats: Option<String>,
     /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by

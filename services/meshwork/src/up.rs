@@ -237,7 +237,7 @@ mod tests {
         ] {
             nats.url = url.to_owned();
         }
-        // Without meaning beside a NATS.
+        // Without meaning when the bus is on NATS.
         refuse_several_buses(&settings).unwrap();
         settings.notifications.nats.url.clear();
         let told = refused(&settings);

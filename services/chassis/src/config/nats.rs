@@ -1,4 +1,4 @@
-//! The settings of a NATS.
+//! The settings of NATS.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -25,7 +25,8 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long streams may keep events. A consumer that was away for longer asks the owners of the events.
 const RETENTION: RangeInclusive<Duration> = DAY..=DAY.saturating_mul(3653);
 
-/// A NATS with JetStream in place of the event bus in a folder. All services of a shop share it.
+/// A NATS server or cluster with JetStream, in place of the event bus in a folder. All services of a shop share it, and
+/// no other shop uses its account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NatsConfig {
@@ -46,7 +47,8 @@ pub struct NatsConfig {
     pub key: PathBuf,
     /// How many servers keep each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long streams keep events, from 1 day to ten years. The outboxes of the services must keep theirs at least as long.
+    /// For how long streams keep events, from 1 day to ten years. The outboxes of the services must keep theirs at least as
+    /// long.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub retention: Duration,
@@ -73,7 +75,7 @@ impl Default for NatsConfig {
 }
 
 impl NatsConfig {
-    /// Whether there is a NATS.
+    /// Whether the event bus is on NATS.
     pub fn is_set(&self) -> bool {
         !self.url.is_empty()
     }
@@ -142,7 +144,7 @@ impl NatsConfig {
         Ok(())
     }
 
-    /// Whether the files that are named can be read, if there is a NATS to use them for.
+    /// Whether the files that are named can be read, if the event bus is on NATS.
     fn check_files(
         &self,
         refuse: &dyn Fn(&str, &dyn Display, &str) -> Result<(), ServeError>,
@@ -166,8 +168,8 @@ impl NatsConfig {
         !is_empty(&self.ca) || self.servers().all(is_tls)
     }
 
-    /// The first key by which these settings name another NATS than `other`, or ask for other streams on it: services that do
-    /// can't work together.
+    /// The first key by which these settings name other servers than `other`, or ask for streams that are otherwise:
+    /// services with such settings can't work together.
     pub fn differs_in(&self, other: &Self) -> Option<&'static str> {
         let servers = |nats: &Self| nats.servers().map(str::to_owned).collect::<BTreeSet<_>>();
         if servers(self) != servers(other) {
@@ -197,7 +199,7 @@ impl NatsConfig {
         places.collect::<Vec<_>>().join(",")
     }
 
-    /// The options of the bus, whose connection the servers list as `name`; `None` when there is no NATS.
+    /// The options of the bus, whose connection the servers list as `name`; `None` when the event bus is in a folder.
     pub fn options(&self, name: &str) -> Option<JetStreamOptions> {
         let file = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
@@ -324,7 +326,7 @@ mod tests {
             NatsConfig { credentials: file.clone(), ..of("tls://a") },
             NatsConfig { cert: file.clone(), key: file.clone(), ca: file.clone(), replicas: 3, ..config() },
             NatsConfig { cert: file.clone(), key: file.clone(), ..of("tls://a") },
-            // What is shared may be for services that have a NATS of their own.
+            // What is shared may be for services that name servers of their own.
             NatsConfig { ca: "/nowhere/ca.pem".into(), url: String::new(), ..login("anna", "hidden") },
         ] {
             good.check("nats").unwrap_or_else(|refused| panic!("{refused}"));

@@ -17,8 +17,8 @@ const IN_FOLDER: Duration = DAY.saturating_mul(7);
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RetentionConfig {
-    /// Events that are published: at least as long as the event bus keeps them (7 days, or `nats.retention` if that is longer),
-    /// so that consumers which miss some find them here.
+    /// Events that are published: at least as long as the event bus keeps them (7 days, or `nats.retention` if that is
+    /// longer), so that consumers which miss some find them here.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub outbox: Duration,

@@ -64,7 +64,7 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
     }
 }
 
-/// Where a bus is: its folder, and the NATS in its place.
+/// Where a bus is: its folder, and the NATS settings that may take its place.
 type Place<'a> = (&'a Path, &'a NatsConfig);
 
 /// The bus that the service of a stream publishes to.
@@ -90,7 +90,7 @@ async fn open<'a>(
     if !nats.is_set() && !folder.is_dir() {
         return Err(Failure::new(
             format!("there is no event bus in {}", folder.display()),
-            "name the folder of a `meshwork up` with --data, or the NATS with --nats",
+            "name the folder of a `meshwork up` with --data, or the NATS server with --nats",
         ));
     }
     let bus = bus::open_as("meshwork events tail", stream.as_str(), folder, nats).await?;
