@@ -10,8 +10,8 @@ use meshwork_sql::AppliedMigration;
 use crate::ServeError;
 use crate::config::NatsConfig;
 
-/// Opens the bus of `service`: the one on NATS if that is set, else the one in `folder`, which is made when it is missing.
-/// The servers need not be there yet: the bus's health tells, and events wait for them.
+/// Opens the bus of `service`: the one on NATS if that is set, else the one in `folder`, made when it is missing. The
+/// servers need not be there yet: the bus's health tells, and events wait for them.
 ///
 /// # Errors
 /// When the bus in the folder can't be opened, or a setting of NATS can't be used.

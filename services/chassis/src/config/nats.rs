@@ -47,13 +47,12 @@ pub struct NatsConfig {
     pub key: PathBuf,
     /// How many servers keep each stream: 1, 3 or 5.
     pub replicas: usize,
-    /// For how long streams keep events, from 1 day to ten years. The outboxes of the services must keep theirs at least as
-    /// long.
+    /// For how long streams keep events, from 1 day to ten years. The services' outboxes must keep theirs as long.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub retention: Duration,
-    /// How many bytes each stream may have; 0 for as many as the servers have room for. A full one takes nothing more until
-    /// older events have aged: events wait in the services then.
+    /// How many bytes each stream may have; 0 for as many as the servers have room for. A full one takes nothing more
+    /// until older events have aged: events wait in the services then.
     pub max_bytes: u64,
 }
 

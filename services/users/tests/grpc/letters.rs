@@ -45,21 +45,18 @@ async fn an_event_that_can_not_be_read_waits_by_itself_and_is_published_once_it_
     let config = world.config.clone();
     let folder = world.stop().await;
     // As a disk may have it: an event that nobody has published yet, whose bytes aren't any.
-    let rows = sql(
-        &config,
-        "INSERT INTO outbox (partition, n, type, subject, version, time, data, context, schema_version) \
+    let insert = "INSERT INTO outbox (partition, n, type, subject, version, time, data, context, schema_version) \
          SELECT o.partition, h.n + 1, 'user_updated', o.subject, 2, o.time, 1.5, o.context, o.schema_version \
-         FROM outbox o JOIN outbox_head h ON h.partition = o.partition WHERE o.subject = ? AND o.version = 1",
-        &anna.name(),
-    );
-    assert_eq!(rows.await, 1);
+         FROM outbox o JOIN outbox_head h ON h.partition = o.partition WHERE o.subject = ? AND o.version = 1";
+    assert_eq!(sql(&config, insert, &anna.name()).await, 1);
     let head = "UPDATE outbox_head SET n = n + 1 WHERE partition = (SELECT partition FROM outbox WHERE subject = ? \
                 AND version = 2)";
     assert_eq!(sql(&config, head, &anna.name()).await, 1);
 
     let world = World::start_in(folder).await;
     eventually("it to be parked", async || parked(&world, &staff).await.len() == 1).await;
-    let [letter] = &parked(&world, &staff).await[..] else { panic!("one letter") };
+    let letters = parked(&world, &staff).await;
+    let letter = &letters[0];
     assert_eq!(
         (letter.service.as_str(), letter.consumer.as_str(), letter.stream.as_str()),
         ("users", "users", "users")
@@ -71,15 +68,15 @@ async fn an_event_that_can_not_be_read_waits_by_itself_and_is_published_once_it_
     eventually("others to go on", async || published(&world.config, &ben.name()).await.len() == 2).await;
 
     let redrive = proto::RedriveDeadLetterRequest { name: letter.name.clone() };
-    let mut letters = DeadLetterServiceClient::new(world.channel.clone());
-    let redriven = letters.redrive_dead_letter(staff.asks(redrive.clone())).await.unwrap().into_inner();
+    let mut service = DeadLetterServiceClient::new(world.channel.clone());
+    let redriven = service.redrive_dead_letter(staff.asks(redrive.clone())).await.unwrap().into_inner();
     assert_eq!((redriven.handled_events, redriven.left.map(|left| left.name)), (0, Some(letter.name.clone())));
     let mended = "UPDATE outbox SET data = x'' WHERE subject = ? AND version = 2";
     assert_eq!(sql(&world.config, mended, &anna.name()).await, 1);
-    let redriven = letters.redrive_dead_letter(staff.asks(redrive.clone())).await.unwrap().into_inner();
+    let redriven = service.redrive_dead_letter(staff.asks(redrive.clone())).await.unwrap().into_inner();
     assert_eq!((redriven.handled_events, redriven.left), (1, None));
     let versions = published(&world.config, &anna.name()).await.into_iter().map(|event| event.version);
     assert_eq!(versions.collect::<Vec<_>>(), [1, 2]);
-    let again = letters.redrive_dead_letter(staff.asks(redrive)).await;
+    let again = service.redrive_dead_letter(staff.asks(redrive)).await;
     refused(again, Code::NotFound, "DEAD_LETTER_NOT_FOUND");
 }
