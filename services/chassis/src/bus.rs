@@ -1,4 +1,4 @@
-//! The event bus that the settings name: a NATS, or a file in a folder.
+//! The event bus that the settings name: NATS, or a file in a folder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +10,28 @@ use meshwork_sql::AppliedMigration;
 use crate::ServeError;
 use crate::config::NatsConfig;
 
-/// Opens the bus: the NATS if one is set, else the one in `folder`, which is made when it is missing. A NATS need not be there
-/// yet: its health tells, and events wait for it.
+/// Opens the bus of `service`: the one on NATS if that is set, else the one in `folder`, made when it is missing. The
+/// servers need not be there yet: the bus's health tells, and events wait for them.
 ///
 /// # Errors
-/// When the bus in the folder can't be opened, or a setting of the NATS can't be used.
-pub async fn open(folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
-    let bus: Arc<dyn Bus> = match nats.options() {
+/// When the bus in the folder can't be opened, or a setting of NATS can't be used.
+pub async fn open(service: &str, folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
+    open_as(&format!("meshwork {service}"), service, folder, nats).await
+}
+
+/// As [`open`], by somebody else with the settings of `service`; `name` is what the servers list the connection as.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_as(name: &str, service: &str, folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
+    let bus: Arc<dyn Bus> = match nats.options(name) {
         Some(options) => {
             let bus = JetStreamBus::connect(options).await;
             bus.map_err(|InvalidOption { option, problem }| {
-                ServeError::new(format!("nats.{option} {problem}"), "correct the settings in `nats`")
+                ServeError::new(
+                    format!("{service}.nats.{option} {problem}"),
+                    format!("correct the settings in `{service}.nats`, or in `nats` what it takes over from there"),
+                )
             })?
         }
         None => SqliteBus::open(folder).await.map_err(|error| folder_error(&error, folder))?,
@@ -28,7 +39,7 @@ pub async fn open(folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, Serv
     Ok(bus)
 }
 
-/// Brings the bus to this release without keeping it open; returns what it holds. A NATS has nothing to be brought there: its
+/// Brings the bus to this release without keeping it open; returns what it holds. On NATS there is nothing to be done:
 /// streams are declared when they are used.
 ///
 /// # Errors
@@ -62,12 +73,23 @@ mod tests {
         let path = folder.path().join("bus");
         let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ..NatsConfig::default() };
         assert_eq!(migrate(&path, &nats).await.unwrap(), []);
-        assert!(!path.exists(), "nothing is made in the folder beside a NATS");
+        assert!(!path.exists(), "nothing is made in the folder when the bus is on NATS");
         assert_eq!(place(&path, &nats), "NATS, 127.0.0.1:9");
 
         let none = NatsConfig::default();
-        open(&path, &none).await.unwrap().ping().await.unwrap();
+        open("orders", &path, &none).await.unwrap().ping().await.unwrap();
         assert!(!migrate(&path, &none).await.unwrap().is_empty());
         assert_eq!(place(&path, &none), format!("SQLite, {}", path.display()));
+    }
+
+    #[tokio::test]
+    async fn a_setting_that_can_not_be_used_is_named_by_the_service_whose_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        std::fs::write(&ca, "no certificate").unwrap();
+        let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ca, ..NatsConfig::default() };
+        nats.check("orders.nats").unwrap();
+        let Err(refused) = open("orders", folder.path(), &nats).await else { panic!("it is no certificate") };
+        assert!(refused.sentence.starts_with("orders.nats.ca "), "{refused}");
     }
 }

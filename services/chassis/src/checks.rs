@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use meshwork::server::health::Check;
-use meshwork_events::ConsumerState;
+use meshwork_events::{ConsumerState, Progress};
 
 use crate::echo::bounded;
 
-/// The most bytes of what a check says of parked events.
+/// The most bytes of what a check says of parked events, or of what keeps events from going on.
 const MAX_SENTENCE: usize = 400;
 
 /// A check of what belongs to this service alone, such as its database; without it the service isn't ready.
@@ -36,9 +36,20 @@ where
     Check::new(name, move || ping(of.clone()))
 }
 
-/// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`.
-pub fn lag(name: &str, limit: Duration, behind: impl Fn() -> Duration + Send + Sync + 'static) -> Check {
-    Check::lag(name, limit.as_secs_f64(), move || std::future::ready(Ok::<_, String>(behind().as_secs_f64())))
+/// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`, or when
+/// something has kept it from going on for as long as it takes a check to fail. The check says what that is.
+pub fn lag(name: &str, limit: Duration, progress: Progress) -> Check {
+    Check::lag(name, limit.as_secs_f64(), move || {
+        std::future::ready(behind(progress.lag(), limit, progress.problem().as_deref()))
+    })
+}
+
+/// The lag in seconds, or a sentence about what it comes from.
+fn behind(lag: Duration, limit: Duration, problem: Option<&str>) -> Result<f64, String> {
+    let Some(problem) = problem else { return Ok(lag.as_secs_f64()) };
+    let (lag, limit) = (lag.as_secs(), limit.as_secs());
+    // The problem comes last, since it may be cut.
+    Err(bounded(format_args!("it is {lag} s behind, and may be {limit} s at most: {problem}"), MAX_SENTENCE))
 }
 
 /// A check of what a consumer could not handle: the service is degraded while events are parked, and the check says of which
@@ -76,8 +87,11 @@ mod tests {
         let ping = |works: bool| std::future::ready(if works { Ok(()) } else { Err("it is down") });
         health.check(own("database", true, ping));
         health.check(shared("bus", false, ping));
-        health.check(lag("relay", Duration::from_secs(30), || Duration::from_secs(31)));
-        health.check(lag("consumer", Duration::from_secs(30), || Duration::from_secs(30)));
+        let behind = Progress::new(1);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        health.check(lag("relay", Duration::from_secs(30), behind));
+        // It has nothing to do.
+        health.check(lag("consumer", Duration::from_secs(30), Progress::new(0)));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(health.is_ready());
         let report = health.report();
@@ -87,5 +101,17 @@ mod tests {
         health.check(own("database", false, ping));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn a_lag_is_told_with_what_it_comes_from() {
+        let (second, limit) = (Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(behind(31 * second, limit, None), Ok(31.0));
+        // It isn't waited for that the lag has grown, when it is known that it will.
+        for seconds in [2, 31] {
+            let told = behind(seconds * second, limit, Some("the stream is full")).unwrap_err();
+            assert_eq!(told, format!("it is {seconds} s behind, and may be 30 s at most: the stream is full"));
+        }
+        assert!(behind(second, limit, Some(&"ü".repeat(10_000))).unwrap_err().len() <= MAX_SENTENCE);
     }
 }

@@ -31,8 +31,8 @@ pub struct SettingsArgs {
     /// better set by MESHWORK_PRODUCTS__POSTGRES__URL, MESHWORK_ORDERS__POSTGRES__URL, MESHWORK_NOTIFICATIONS__POSTGRES__URL)
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
-    /// Have events go over this NATS with JetStream, nats://… or tls://…, several servers with commas (a login is set by
-    /// MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
+    /// Have events go over this NATS server or cluster with JetStream, nats://… or tls://…, several servers with commas (a
+    /// login is set by MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
     #[arg(long, value_name = "URL")]
     pub nats: Option<String>,
     /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by
@@ -170,9 +170,9 @@ pub struct DeadLettersArgs {
 pub enum DeadLettersCommand {
     /// List the events that are parked, each with why
     List {
-        /// The service that couldn't apply them; all three when left out
+        /// The service that couldn't apply them; all four when left out
         #[arg(long)]
-        service: Option<Consuming>,
+        service: Option<Parking>,
         /// Only those of one aggregate, such as `orders/7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d`
         #[arg(long)]
         subject: Option<String>,
@@ -183,7 +183,7 @@ pub enum DeadLettersCommand {
         name: String,
         /// The service that couldn't apply it
         #[arg(long)]
-        service: Consuming,
+        service: Parking,
     },
     /// Apply the parked events of an aggregate again, from the first one on; the exit code is 0 when none is left
     Redrive {
@@ -195,7 +195,7 @@ pub enum DeadLettersCommand {
         all: bool,
         /// The service that couldn't apply them
         #[arg(long)]
-        service: Consuming,
+        service: Parking,
     },
     /// Give an event up for good, and what is missing before it, and apply what is parked behind it in its aggregate
     Discard {
@@ -203,7 +203,7 @@ pub enum DeadLettersCommand {
         name: String,
         /// The service that couldn't apply it
         #[arg(long)]
-        service: Consuming,
+        service: Parking,
     },
 }
 
@@ -280,21 +280,23 @@ impl StreamName {
     }
 }
 
-/// A service that consumes events.
+/// A service that may park events: those that it can't apply, and its own that it can't publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Consuming {
+pub enum Parking {
+    Users,
     Products,
     Orders,
     Notifications,
 }
 
-impl Consuming {
+impl Parking {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Products, Self::Orders, Self::Notifications];
+    pub const ALL: [Self; 4] = [Self::Users, Self::Products, Self::Orders, Self::Notifications];
 
     /// The service's word, as the gateway knows it.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Users => "users",
             Self::Products => "products",
             Self::Orders => "orders",
             Self::Notifications => "notifications",
@@ -366,6 +368,7 @@ mod tests {
             &["redrive", "7f1c", "--service", "orders"][..],
             &["redrive", "--all", "--service", "products", "--output", "json"],
             &["list", "--target", "http://shop:8080"],
+            &["list", "--service", "users"],
         ] {
             parsed(good).unwrap();
         }
@@ -374,7 +377,7 @@ mod tests {
             &["redrive", "7f1c", "--all", "--service", "orders"],
             &["redrive", "--all"],
             &["show", "7f1c"],
-            &["list", "--service", "users"],
+            &["list", "--service", "gateway"],
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }

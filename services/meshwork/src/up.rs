@@ -10,7 +10,7 @@ use meshwork_chassis::config::Listen;
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus};
 
 use crate::cli::UpArgs;
-use crate::config::{Settings, is_set, load};
+use crate::config::{ON_THE_BUS, Settings, is_set, load};
 use crate::failure::Failure;
 use crate::lock::DataLock;
 use crate::logs;
@@ -30,6 +30,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let (mut settings, origins) = load(&up.settings, &gateway.into_iter().chain(ops_port).collect())?;
     logs::start(&settings)?;
     refuse_targets(&settings)?;
+    refuse_several_buses(&settings)?;
     let _locks = DataLock::take_all(&settings)?;
     bind(&mut settings, &origins)?;
     stop_at_once(&mut settings, &origins);
@@ -162,6 +163,26 @@ fn stop_at_once(settings: &mut Settings, origins: &Figment) {
     }
 }
 
+/// Refuses settings by which the services are on different buses: none would hear of another.
+fn refuse_several_buses(settings: &Settings) -> Result<(), Failure> {
+    let mut services = ON_THE_BUS.into_iter().zip(settings.buses());
+    let Some((first, (folder, nats))) = services.next() else { return Ok(()) };
+    let differing = services.find_map(|(service, (other_folder, other))| match nats.differs_in(other) {
+        Some(key) => Some((service, format!("nats.{key}"))),
+        None if !nats.is_set() && folder != other_folder => Some((service, "bus".to_owned())),
+        None => None,
+    });
+    match differing {
+        None => Ok(()),
+        Some((service, key)) => Err(Failure::new(
+            format!(
+                "the settings {first}.{key} and {service}.{key} differ, but the services of `up` share one event bus"
+            ),
+            "set `nats`, or the folder of the bus, to the same for all of them",
+        )),
+    }
+}
+
 /// Refuses settings that point to services elsewhere: `up` runs them all itself.
 fn refuse_targets(settings: &Settings) -> Result<(), Failure> {
     // The default stands in every printed configuration, and says nothing.
@@ -189,5 +210,37 @@ fn refuse_targets(settings: &Settings) -> Result<(), Failure> {
             format!("the setting {key} is {target:?}, but `up` runs that service itself"),
             "take the setting out, or run the services one by one with `meshwork serve`",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn services_on_different_buses_are_refused_by_both_keys() {
+        let mut settings = Settings::in_folder(Path::new("data"));
+        refuse_several_buses(&settings).unwrap();
+        settings.orders.bus = "elsewhere".into();
+        let refused = |settings: &Settings| refuse_several_buses(settings).unwrap_err().to_string();
+        let told = refused(&settings);
+        assert!(told.contains("users.bus and orders.bus differ"), "{told}");
+
+        let url = "nats://127.0.0.1:4222";
+        for nats in [
+            &mut settings.users.nats,
+            &mut settings.products.nats,
+            &mut settings.orders.nats,
+            &mut settings.notifications.nats,
+        ] {
+            nats.url = url.to_owned();
+        }
+        // Without meaning when the bus is on NATS.
+        refuse_several_buses(&settings).unwrap();
+        settings.notifications.nats.url.clear();
+        let told = refused(&settings);
+        assert!(told.contains("users.nats.url and notifications.nats.url differ"), "{told}");
     }
 }

@@ -60,7 +60,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let orders = config.client.channel("notifications.orders", &config.orders)?;
     let mailer = mailer(&config, &health)?;
     let Stores { notifications, inbox, check, retention } = stores::open(&config).await?;
-    let bus = bus::open(&config.bus, &config.nats).await?;
+    let bus = bus::open("notifications", &config.bus, &config.nats).await?;
 
     health.check(check);
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
@@ -85,8 +85,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     for stream in STREAMS {
         let handler = Arc::new(EventHandler::new(app.clone()));
         let consumer = Consumer::new(bus.clone(), CONSUMER, stream, handler, inbox.clone()).backfill(owners.clone());
-        let progress = consumer.progress();
-        health.check(checks::lag(&format!("consumer of {stream}"), LAG, move || progress.lag()));
+        health.check(checks::lag(&format!("consumer of {stream}"), LAG, consumer.progress()));
         // One is as good as the other: they have one handler, and their parked events are the same.
         redriver = Some(consumer.redriver());
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });

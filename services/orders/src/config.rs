@@ -24,7 +24,7 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of the service's databases.
     pub data: PathBuf,
-    /// The folder of the event bus, without a NATS.
+    /// The folder of the event bus, when it is not on NATS.
     pub bus: PathBuf,
     /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
     pub nats: NatsConfig,

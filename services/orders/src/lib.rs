@@ -80,7 +80,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     config.check()?;
     let listener = listen(&config.listen)?;
     let Stores { events: store, snapshots, lists, view, inbox } = stores::open(&config).await?;
-    let bus = bus::open(&config.bus, &config.nats).await?;
+    let bus = bus::open("orders", &config.bus, &config.nats).await?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
@@ -116,11 +116,10 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
     redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
     let letters = DeadLetterGrpc::new(inbox, redrivers, "orders", DOMAIN);
-    let (relayed, consumed, projected) = (relay.progress(), consumer.progress(), Progress::new(store.partitions()));
-    health.check(checks::lag("relay", LAG, move || relayed.lag()));
-    health.check(checks::lag("consumer of products", LAG, move || consumed.lag()));
-    let progress = projected.clone();
-    health.check(checks::lag("projector", LAG, move || progress.lag()));
+    let projected = Progress::new(store.partitions());
+    health.check(checks::lag("relay", LAG, relay.progress()));
+    health.check(checks::lag("consumer of products", LAG, consumer.progress()));
+    health.check(checks::lag("projector", LAG, projected.clone()));
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
     let projector = Projector::new(store, view, Arc::new(Lag(projected)));

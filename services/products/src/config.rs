@@ -17,7 +17,7 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of its own data.
     pub data: PathBuf,
-    /// The folder of the event bus, without a NATS.
+    /// The folder of the event bus, when it is not on NATS.
     pub bus: PathBuf,
     /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
     pub nats: NatsConfig,
@@ -75,7 +75,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ServeError> {
         self.nats.check("products.nats")?;
         self.postgres.check("products")?;
-        self.retention.check("products")?;
+        self.retention.check("products", &self.nats)?;
         self.hold().map(drop)
     }
 

@@ -40,7 +40,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     let Stores { catalogue, inventory, inbox, events, history, check, pruning } =
         stores::open(&config, CONSUMER).await?;
-    let bus = bus::open(&config.bus, &config.nats).await?;
+    let bus = bus::open("products", &config.bus, &config.nats).await?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);
@@ -49,13 +49,15 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(check);
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
-    let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone());
+    let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));
-    let (relayed, consumed) = (relay.progress(), consumer.progress());
-    let letters = DeadLetterGrpc::new(inbox, vec![(None, consumer.redriver())], "products", DOMAIN);
-    health.check(checks::lag("relay", LAG, move || relayed.lag()));
-    health.check(checks::lag("consumer of orders", LAG, move || consumed.lag()));
+    // Both park in one database. An event of ours waits to be published; an event of an order, to be handled.
+    let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
+    redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
+    let letters = DeadLetterGrpc::new(inbox, redrivers, "products", DOMAIN);
+    health.check(checks::lag("relay", LAG, relay.progress()));
+    health.check(checks::lag("consumer of orders", LAG, consumer.progress()));
     let retention = pruning(relay.published(), &config.retention);
 
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)

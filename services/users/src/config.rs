@@ -17,7 +17,7 @@ pub struct Config {
     pub listen: Listen,
     /// The folder of this service: its database and the keys that sign access tokens. Keep it private and back it up.
     pub data: PathBuf,
-    /// The folder of the event bus, without a NATS.
+    /// The folder of the event bus, when it is not on NATS.
     pub bus: PathBuf,
     /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
     pub nats: NatsConfig,
@@ -82,7 +82,7 @@ impl Config {
             }
         }
         self.nats.check("users.nats")?;
-        self.retention.check("users")
+        self.retention.check("users", &self.nats)
     }
 }
 

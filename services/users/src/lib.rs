@@ -28,16 +28,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_chassis::auth::Verifier;
 use meshwork_chassis::background::Background;
-use meshwork_chassis::events::EventSourceGrpc;
+use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
-use meshwork_events::{Bus, Relay};
+use meshwork_events::{Bus, ConsumerState, Relay};
 use meshwork_sql::{AppliedMigration, Sqlite};
 
 pub use config::Config;
@@ -62,14 +63,18 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
     let db = Sqlite::open(&config.database(), COMPONENTS).await.map_err(|error| store_error(&error, &config.data))?;
-    let bus = bus::open(&config.bus, &config.nats).await?;
+    let bus = bus::open(SOURCE, &config.bus, &config.nats).await?;
     health.check(checks::own("database", db.clone(), |db: Sqlite| async move { db.ping().await }));
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     let store = SqliteStore::new(db);
-    let outbox = store.outbox();
-    let relay = Relay::new(Arc::new(outbox.clone()), bus, SOURCE);
-    let (progress, published) = (relay.progress(), relay.published());
-    health.check(checks::lag("relay", LAG, move || progress.lag()));
+    let (outbox, inbox) = (store.outbox(), store.inbox());
+    let state: Arc<dyn ConsumerState> = Arc::new(inbox.clone());
+    let relay = Relay::new(Arc::new(outbox.clone()), bus, SOURCE).checkpoint(state.clone()).parking(state.clone());
+    let redrivers = relay.redriver().map(|redriver| (None, redriver)).into_iter().collect();
+    let letters = DeadLetterGrpc::new(state.clone(), redrivers, SOURCE, DOMAIN);
+    health.check(checks::dead_letters(state));
+    let published = relay.published();
+    health.check(checks::lag("relay", LAG, relay.progress()));
     let tokens = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
@@ -93,16 +98,22 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let mut background = Background::new();
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
-    let (pruned, keep) = (outbox.clone(), config.retention.outbox);
-    let retention = Retention::new().job("outbox", move || {
-        let (outbox, published) = (pruned.clone(), published.clone());
-        async move { outbox.prune(&published, keep, STEP).await }
-    });
+    let (pruned, keep_events, keep_inbox) = (outbox.clone(), config.retention.outbox, config.retention.inbox);
+    let retention = Retention::new()
+        .job("outbox", move || {
+            let (outbox, published) = (pruned.clone(), published.clone());
+            async move { outbox.prune(&published, keep_events, STEP).await }
+        })
+        .job("inbox", move || {
+            let inbox = inbox.clone();
+            async move { inbox.prune(keep_inbox, STEP).await }
+        });
     background.spawn("retention", |stop| retention.run(stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone()))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
-        .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(Arc::new(outbox), DOMAIN))));
+        .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(Arc::new(outbox), DOMAIN))))
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

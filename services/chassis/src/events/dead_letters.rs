@@ -21,10 +21,19 @@ use crate::{Principal, filter};
 /// The fields that a list's filter may name.
 const FILTER_FIELDS: &[&str] = &["consumer", "subject"];
 
+/// Who hands the parked events of a stream, or of all streams, over again.
+type Redrives = (Option<&'static str>, Redriver);
+
+/// Who hands over the letters of a stream.
+fn redriver_of(redrivers: &[Redrives], stream: &str) -> Option<Redriver> {
+    let of_stream = redrivers.iter().find(|(of, _)| of.is_none_or(|of| of == stream));
+    of_stream.map(|(_, redriver)| redriver.clone())
+}
+
 /// Shows, redrives and discards what is parked in the database of a consumer.
 pub struct DeadLetterGrpc {
     state: Arc<dyn ConsumerState>,
-    redrivers: Arc<Vec<(Option<&'static str>, Redriver)>>,
+    redrivers: Arc<Vec<Redrives>>,
     service: &'static str,
     domain: &'static str,
     /// Held by what works on parked events: one at a time, however many ask.
@@ -38,7 +47,7 @@ impl DeadLetterGrpc {
     /// it. The first that is for a letter's stream gets it.
     pub fn new(
         state: Arc<dyn ConsumerState>,
-        redrivers: Vec<(Option<&'static str>, Redriver)>,
+        redrivers: Vec<Redrives>,
         service: &'static str,
         domain: &'static str,
     ) -> Self {
@@ -47,9 +56,8 @@ impl DeadLetterGrpc {
 
     /// Who hands over the letters of a stream.
     fn redriver(&self, stream: &str) -> Result<Redriver, Status> {
-        let of_stream = self.redrivers.iter().find(|(of, _)| of.is_none_or(|of| of == stream));
-        let redriver = of_stream.map(|(_, redriver)| redriver.clone());
-        redriver.ok_or_else(|| internal(self.domain, &format!("nobody redrives what came on the stream {stream:?}")))
+        redriver_of(&self.redrivers, stream)
+            .ok_or_else(|| internal(self.domain, &format!("nobody redrives what came on the stream {stream:?}")))
     }
 
     fn failed(&self, error: &Error) -> Status {
@@ -231,13 +239,20 @@ impl DeadLetterService for DeadLetterGrpc {
         let who = by(&request);
         let name = request.into_inner().name;
         let id = self.id(&name)?;
-        let redriver = match self.redrivers.as_slice() {
-            // A letter that can't be read can be given up too.
-            [(_, only)] => only.clone(),
-            _ => self.redriver(&self.find(&name).await?.stream)?,
+        let (state, redrivers) = (self.state.clone(), self.redrivers.clone());
+        let work = async move {
+            // A letter that can't be read can be given up too: what is behind it in its aggregate says who goes on.
+            let Some(subject) = state.discard(id).await? else { return Ok::<_, Error>(None) };
+            tracing::warn!(consumer = state.consumer(), subject, letter = %id, by = who, "a parked event was given up");
+            let Some(left) = state.first_of(&subject).await? else {
+                return Ok(Some(Redriven { handled: 0, left: None }));
+            };
+            match redriver_of(&redrivers, &left.stream) {
+                Some(redriver) => redriver.redrive(&subject).await.map(Some),
+                None => Ok(Some(Redriven { handled: 0, left: Some(left) })),
+            }
         };
-        let (handled_events, left) = self.work(async move { redriver.discard(id).await }, &name).await?;
-        tracing::warn!(letter = %id, by = who, "a parked event was given up");
+        let (handled_events, left) = self.work(work, &name).await?;
         Ok(Response::new(pb::DiscardDeadLetterResponse { handled_events, left }))
     }
 }

@@ -10,7 +10,7 @@ const ADMIN: &str = "meshwork.admin.";
 
 /// Who answers the services of [`ADMIN`]: what is there is no upstream's own.
 const ADMINISTERED: [(&str, &[Upstream]); 2] = [
-    ("DeadLetterService", &[Upstream::Products, Upstream::Orders, Upstream::Notifications]),
+    ("DeadLetterService", &Upstream::ALL),
     // Only the orders are projected from events.
     ("ProjectionService", &[Upstream::Orders]),
 ];
@@ -129,7 +129,7 @@ impl RouteTable {
 mod tests {
     use super::*;
 
-    const ALL_OF_DEAD_LETTERS: &[Upstream] = &[Upstream::Products, Upstream::Orders, Upstream::Notifications];
+    const ALL_OF_DEAD_LETTERS: &[Upstream] = &Upstream::ALL;
 
     fn method(package: &str, service: &str, name: &str) -> Method {
         Method { package: package.to_owned(), service: service.to_owned(), name: name.to_owned() }
@@ -187,7 +187,8 @@ mod tests {
         assert_eq!(choose(one, &[]), Some(Upstream::Orders));
         assert_eq!(choose(one, &["orders"]), Some(Upstream::Orders));
         for upstreams in [ALL_OF_DEAD_LETTERS, one] {
-            for named in [&["users"][..], &[""], &["Orders"], &["orders "], &["orders,orders"], &["orders", "orders"]] {
+            for named in [&["gateway"][..], &[""], &["Orders"], &["orders "], &["orders,orders"], &["orders", "orders"]]
+            {
                 assert_eq!(choose(upstreams, named), None, "{named:?}");
             }
         }

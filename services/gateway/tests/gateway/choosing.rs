@@ -51,9 +51,9 @@ async fn a_call_goes_to_the_service_that_it_names() {
 async fn a_call_that_names_none_of_them_is_told_what_is_right() {
     let world = World::start().await;
     let long = "orders".repeat(500);
-    for named in [&[][..], &["users"], &["gateway"], &["ORDERS"], &[""], &[long.as_str()], &["orders", "orders"]] {
+    for named in [&[][..], &["user"], &["gateway"], &["ORDERS"], &[""], &[long.as_str()], &["orders", "orders"]] {
         let status = dead_letters(&world, named).await.unwrap_err();
-        assert_must_say(&status, "must be there once, and be one of products, orders, notifications");
+        assert_must_say(&status, "must be there once, and be one of users, products, orders, notifications");
     }
     assert!(world.orders.orders.asked.lock().unwrap().is_empty());
 }

@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 use crate::upstream::ORDERS;
 use crate::world::{World, error, told};
 
-/// A service that products, orders and notifications have.
+/// A service that all have.
 const DEAD_LETTERS: &str = "meshwork.admin.v1.DeadLetterService";
 /// A service that only services may call.
 const INTERNAL: &str = "meshwork.admin.v1.EventSourceService";
@@ -42,8 +42,7 @@ async fn the_health_of_a_service_is_what_it_says_itself() {
 
 #[tokio::test]
 async fn a_service_that_several_have_is_serving_while_one_of_them_is() {
-    let mut world = World::start().await;
-    // Nothing listens where products and notifications would be.
+    let mut world = World::before_orders_alone().await;
     world.wait_for_health(DEAD_LETTERS, ServingStatus::Serving).await;
     world.orders.kill();
     world.wait_for_health(DEAD_LETTERS, ServingStatus::NotServing).await;

@@ -41,6 +41,16 @@ impl World {
     }
 
     pub async fn with_limit(burst: u32, per_second: f64) -> Self {
+        Self::with(burst, per_second, None).await
+    }
+
+    /// A gateway before the orders alone: nothing listens where the others would be.
+    pub async fn before_orders_alone() -> Self {
+        Self::with(1_000_000, 1_000_000.0, Some("http://127.0.0.1:1")).await
+    }
+
+    /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
+    async fn with(burst: u32, per_second: f64, users: Option<&str>) -> Self {
         let (issuer, orders) = (Issuer::start().await, Upstream::start().await);
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let target = format!("http://{}", listen.address());
@@ -49,7 +59,7 @@ impl World {
             auth: AuthConfig { users: issuer.target(), ..AuthConfig::default() },
             // Nothing listens where products and notifications would be.
             upstreams: Upstreams {
-                users: issuer.target(),
+                users: users.map_or_else(|| issuer.target(), str::to_owned),
                 orders: orders.target(),
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),

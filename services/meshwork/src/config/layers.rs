@@ -22,7 +22,8 @@ const TOP: [&str; 9] = ["data", "ops", "log", "nats", "users", "products", "orde
 /// The section that the services on the bus take over.
 const SHARED: &str = "nats";
 /// Its keys, which need one `_` only: MESHWORK_NATS_URL. Kubernetes makes no variable of these names.
-const SHARED_KEYS: [&str; 9] = ["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "max_bytes"];
+const SHARED_KEYS: [&str; 10] =
+    ["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "retention", "max_bytes"];
 /// The origin of what nobody has set.
 const DEFAULT: &str = "default";
 

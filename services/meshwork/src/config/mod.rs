@@ -7,4 +7,4 @@ mod settings;
 
 pub use layers::{Flags, is_set, load};
 pub use print::print;
-pub use settings::{LogFormat, Settings};
+pub use settings::{LogFormat, ON_THE_BUS, Settings};

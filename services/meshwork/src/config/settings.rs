@@ -61,7 +61,7 @@ impl Default for Log {
 pub const ON_THE_BUS: [&str; 4] = ["users", "products", "orders", "notifications"];
 
 impl Settings {
-    /// The folder of the event bus and the NATS of each service of [`ON_THE_BUS`], in this order.
+    /// The folder of the event bus and the NATS settings of each service of [`ON_THE_BUS`], in this order.
     pub fn buses(&self) -> [(&Path, &NatsConfig); 4] {
         [
             (&self.users.bus, &self.users.nats),

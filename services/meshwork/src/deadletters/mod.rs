@@ -14,7 +14,7 @@ use tonic::Request;
 use tonic::metadata::MetadataValue;
 
 use crate::admin::{self, Admin, within};
-use crate::cli::{Consuming, DeadLettersArgs, DeadLettersCommand, Output};
+use crate::cli::{DeadLettersArgs, DeadLettersCommand, Output, Parking};
 use crate::failure::Failure;
 use crate::{event, terminal};
 
@@ -81,7 +81,7 @@ async fn carry_out(admin: &Admin, command: DeadLettersCommand, output: Output) -
 }
 
 /// Prints the dead letters of a service, or of all.
-async fn list(admin: &Admin, service: Option<Consuming>, filter: &str, output: Output) -> Result<(), Failure> {
+async fn list(admin: &Admin, service: Option<Parking>, filter: &str, output: Output) -> Result<(), Failure> {
     let (listed, failed) = gathered(admin, service, filter).await;
     if !listed.is_empty() {
         let unasked: Vec<_> = failed.iter().map(|(service, failure)| (*service, failure.sentence())).collect();
@@ -93,8 +93,8 @@ async fn list(admin: &Admin, service: Option<Consuming>, filter: &str, output: O
 }
 
 /// The dead letters of a service, or of all, and the services that could not be asked.
-async fn gathered(admin: &Admin, service: Option<Consuming>, filter: &str) -> (Vec<Listed>, Vec<(Consuming, Failure)>) {
-    let services = service.map_or_else(|| Consuming::ALL.to_vec(), |service| vec![service]);
+async fn gathered(admin: &Admin, service: Option<Parking>, filter: &str) -> (Vec<Listed>, Vec<(Parking, Failure)>) {
+    let services = service.map_or_else(|| Parking::ALL.to_vec(), |service| vec![service]);
     let (mut listed, mut failed) = (Vec::new(), Vec::new());
     for service in services {
         match Letters::of(admin, service).list(filter).await {
@@ -105,7 +105,7 @@ async fn gathered(admin: &Admin, service: Option<Consuming>, filter: &str) -> (V
     (listed, failed)
 }
 
-fn unasked(failed: &[(Consuming, Failure)]) -> Result<(), Failure> {
+fn unasked(failed: &[(Parking, Failure)]) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }
@@ -115,7 +115,7 @@ fn unasked(failed: &[(Consuming, Failure)]) -> Result<(), Failure> {
     Err(Failure::new(sentence, "look whether `meshwork up` runs at the target, and into its log"))
 }
 
-fn still_parked(left: &DeadLetter, service: Consuming) -> Failure {
+fn still_parked(left: &DeadLetter, service: Parking) -> Failure {
     let sentence = format!("version {} of {} still can't be applied", left.version, terminal::line(&left.subject));
     let name = terminal::line(&left.name);
     let command = |verb| format!("`meshwork deadletters {verb} {name} --service {}`", service.as_str());
@@ -130,11 +130,11 @@ fn still_parked(left: &DeadLetter, service: Consuming) -> Failure {
 /// The dead letters of one service.
 struct Letters<'a> {
     admin: &'a Admin,
-    service: Consuming,
+    service: Parking,
 }
 
 impl<'a> Letters<'a> {
-    fn of(admin: &'a Admin, service: Consuming) -> Self {
+    fn of(admin: &'a Admin, service: Parking) -> Self {
         Self { admin, service }
     }
 

@@ -5,13 +5,13 @@ use std::fmt::Write as _;
 use meshwork_api::meshwork::admin::v1::DeadLetter;
 use serde_json::{Map, Value, json};
 
-use crate::cli::Consuming;
+use crate::cli::Parking;
 use crate::terminal::{line, plain};
 
 /// What was listed of a service.
 pub struct Listed {
     /// The service.
-    pub service: Consuming,
+    pub service: Parking,
     /// Its dead letters.
     pub letters: Vec<DeadLetter>,
     /// Whether it has more.
@@ -64,7 +64,7 @@ pub fn listed_text(listed: &[Listed], width: Option<usize>) -> String {
 }
 
 /// The letters as JSON, and the services that have more than is shown, or could not be asked, each with why.
-pub fn listed_json(listed: &[Listed], unasked: &[(Consuming, &str)]) -> Value {
+pub fn listed_json(listed: &[Listed], unasked: &[(Parking, &str)]) -> Value {
     let letters = listed.iter().flat_map(|of_service| {
         let named = |letter| {
             let mut fields = letter_fields(letter);
@@ -217,15 +217,15 @@ mod tests {
         }
     }
 
-    fn listed(service: Consuming, letters: Vec<DeadLetter>, more: bool) -> Listed {
+    fn listed(service: Parking, letters: Vec<DeadLetter>, more: bool) -> Listed {
         Listed { service, letters, more }
     }
 
     #[test]
     fn a_list_shows_each_letter_and_cuts_reasons_to_the_terminal() {
         let long = "no \u{1b}[31m such\nreservation, and so on and on";
-        let of_orders = listed(Consuming::Orders, vec![letter("a", long), letter("b", "gone")], true);
-        let all = [listed(Consuming::Products, Vec::new(), false), of_orders];
+        let of_orders = listed(Parking::Orders, vec![letter("a", long), letter("b", "gone")], true);
+        let all = [listed(Parking::Products, Vec::new(), false), of_orders];
         let text = listed_text(&all, Some(24));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines[0], "orders  deadLetters/a");
@@ -247,8 +247,8 @@ mod tests {
 
     #[test]
     fn a_list_in_json_says_what_is_missing() {
-        let all = [listed(Consuming::Notifications, vec![letter("a", "gone")], true)];
-        let json = listed_json(&all, &[(Consuming::Products, "it is down")]);
+        let all = [listed(Parking::Notifications, vec![letter("a", "gone")], true)];
+        let json = listed_json(&all, &[(Parking::Products, "it is down")]);
         assert_eq!(json["dead_letters"][0]["name"], "deadLetters/a");
         assert_eq!(json["dead_letters"][0]["service"], "notifications");
         assert_eq!(json["dead_letters"][0]["park_time"], Value::Null);

@@ -1,4 +1,4 @@
-//! `meshwork deadletters` at a gateway that is none: it answers for three services what the tests want.
+//! `meshwork deadletters` at a gateway that is none: it answers for four services what the tests want.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use super::*;
 /// How many letters products has; its pages have 150, whatever is asked for.
 const OF_PRODUCTS: usize = 1200;
 
-/// Products has more than are listed, orders has one, and notifications fails.
+/// Products has more than are listed, orders has one, users none, and notifications fails.
 #[derive(Clone, Default)]
 struct Fake {
     /// The service, and the name or filter, of each call.
@@ -57,6 +57,7 @@ impl DeadLetterService for Fake {
         let (all, page) = match service.as_str() {
             "products" => (OF_PRODUCTS, 150),
             "orders" => (1, 150),
+            "users" => (0, 150),
             _ => return Err(Status::failed_precondition("no letters today")),
         };
         let from = request.get_ref().page_token.parse().unwrap_or(0);
@@ -117,12 +118,14 @@ async fn all_services_are_asked_up_to_a_bound_and_those_that_fail_are_named() {
     let admin = fake.clone().serve().await;
     let (listed, failed) = gathered(&admin, None, "").await;
     let shown: Vec<_> = listed.iter().map(|of_service| (of_service.letters.len(), of_service.more)).collect();
-    assert_eq!(shown, [(MOST, true), (1, false)]);
-    assert_eq!(listed[0].letters[MOST - 1].name, "deadLetters/999");
+    assert_eq!(shown, [(0, false), (MOST, true), (1, false)]);
+    assert_eq!(listed[1].letters[MOST - 1].name, "deadLetters/999");
     let failed: Vec<_> = failed.iter().map(|(service, failure)| (*service, failure.sentence())).collect();
-    assert!(matches!(failed[..], [(Consuming::Notifications, why)] if why.contains("no letters today")), "{failed:?}");
+    assert!(matches!(failed[..], [(Parking::Notifications, why)] if why.contains("no letters today")), "{failed:?}");
     let pages = MOST.div_ceil(150);
-    let asked = [vec![of("products", ""); pages], vec![of("orders", ""), of("notifications", "")]].concat();
+    let asked =
+        [vec![of("users", "")], vec![of("products", ""); pages], vec![of("orders", ""), of("notifications", "")]]
+            .concat();
     assert_eq!(fake.asked(), asked);
 
     // What there is is printed, and a script learns that something is missing.
@@ -130,14 +133,14 @@ async fn all_services_are_asked_up_to_a_bound_and_those_that_fail_are_named() {
     let failure = carry_out(&admin, all, Output::Json).await.unwrap_err();
     assert!(failure.sentence().starts_with("notifications can't be asked: "), "{failure}");
     fake.asked();
-    let one = DeadLettersCommand::List { service: Some(Consuming::Orders), subject: Some("orders/42".to_owned()) };
+    let one = DeadLettersCommand::List { service: Some(Parking::Orders), subject: Some("orders/42".to_owned()) };
     carry_out(&admin, one, Output::Text).await.unwrap();
     assert_eq!(fake.asked(), [of("orders", r#"subject = "orders/42""#)]);
 }
 
 #[tokio::test]
 async fn commands_go_to_the_service_that_is_named_and_fail_when_a_redrive_leaves_something() {
-    let service = Consuming::Notifications;
+    let service = Parking::Notifications;
     let redrive = |name: Option<&str>| DeadLettersCommand::Redrive {
         name: name.map(str::to_owned),
         all: name.is_none(),
@@ -178,13 +181,13 @@ fn a_subject_becomes_a_filter() {
 fn a_failure_names_every_service_that_was_not_asked() {
     unasked(&[]).unwrap();
     let down = |service| (service, Failure::new("it is down", "start it"));
-    let failure = unasked(&[down(Consuming::Products), down(Consuming::Orders)]).unwrap_err();
+    let failure = unasked(&[down(Parking::Products), down(Parking::Orders)]).unwrap_err();
     assert_eq!(failure.sentence(), "products can't be asked: it is down; orders can't be asked: it is down");
 }
 
 #[test]
 fn a_redrive_that_leaves_something_says_what_to_do() {
-    let failure = still_parked(&left(), Consuming::Notifications);
+    let failure = still_parked(&left(), Parking::Notifications);
     assert_eq!(failure.sentence(), "version 3 of orders/42 still can't be applied");
     let told = failure.to_string();
     assert!(told.contains("`meshwork deadletters show deadLetters/1 --service notifications`"), "{told}");

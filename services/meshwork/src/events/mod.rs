@@ -1,8 +1,8 @@
 //! `meshwork events`: the events that services tell each other.
 
 mod print;
+mod reading_status;
 mod tail;
-mod teller;
 
 use std::io::{self, ErrorKind, Write as _};
 use std::path::Path;
@@ -11,8 +11,8 @@ use std::sync::Arc;
 use meshwork_chassis::bus;
 use meshwork_chassis::config::NatsConfig;
 use meshwork_events::{Bus, Envelope};
+use reading_status::ReadingStatus;
 use tail::{Tail, Wanted};
-use teller::Teller;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -35,17 +35,17 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
     let mut opened = Vec::new();
     let mut lanes = Vec::new();
     for stream in streams {
-        let bus = open(&mut opened, place_of(&settings, stream)).await?;
+        let bus = open(&mut opened, stream, place_of(&settings, stream)).await?;
         lanes.extend(bus.lanes(stream.as_str()).into_iter().map(|lane| (bus.clone(), lane)));
     }
     let places = opened.iter().map(|((folder, nats), _)| bus::place(folder, nats));
-    let teller = Arc::new(Teller::new(lanes.len(), places.collect::<Vec<_>>().join(" and ")));
+    let status = Arc::new(ReadingStatus::new(lanes.len(), places.collect::<Vec<_>>().join(" and ")));
     let wanted = Arc::new(Wanted { event_type: args.event_type, subject: args.subject });
 
     let (queue, events) = mpsc::channel(QUEUE);
     let mut readers = JoinSet::new();
     for (bus, lane) in lanes {
-        let tail = Tail::new(bus, lane, args.from, wanted.clone(), teller.clone());
+        let tail = Tail::new(bus, lane, args.from, wanted.clone(), status.clone());
         readers.spawn(tail.run(queue.clone()));
     }
     drop(queue);
@@ -64,7 +64,7 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
     }
 }
 
-/// Where a bus is: its folder, and the NATS in its place.
+/// Where a bus is: its folder, and the NATS settings that may take its place.
 type Place<'a> = (&'a Path, &'a NatsConfig);
 
 /// The bus that the service of a stream publishes to.
@@ -76,9 +76,10 @@ fn place_of(settings: &Settings, stream: StreamName) -> Place<'_> {
     }
 }
 
-/// Opens a bus, once for each place.
+/// Opens the bus of a stream, once for each place.
 async fn open<'a>(
     opened: &mut Vec<(Place<'a>, Arc<dyn Bus>)>,
+    stream: StreamName,
     (folder, nats): Place<'a>,
 ) -> Result<Arc<dyn Bus>, Failure> {
     let is_same = |other: &Place<'_>| other.1 == nats && (nats.is_set() || other.0 == folder);
@@ -89,10 +90,10 @@ async fn open<'a>(
     if !nats.is_set() && !folder.is_dir() {
         return Err(Failure::new(
             format!("there is no event bus in {}", folder.display()),
-            "name the folder of a `meshwork up` with --data, or the NATS with --nats",
+            "name the folder of a `meshwork up` with --data, or the NATS server with --nats",
         ));
     }
-    let bus = bus::open(folder, nats).await?;
+    let bus = bus::open_as("meshwork events tail", stream.as_str(), folder, nats).await?;
     opened.push(((folder, nats), bus.clone()));
     Ok(bus)
 }

@@ -7,7 +7,7 @@ use meshwork_events::{Bus, BusError, Envelope, Lane, Position, ReadFrom, Scope};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
-use super::teller::Teller;
+use super::reading_status::ReadingStatus;
 use crate::cli::Begin;
 
 /// How many events are read at once.
@@ -43,17 +43,17 @@ pub struct Tail {
     /// Nothing that happened before it is wanted.
     since: Option<OffsetDateTime>,
     wanted: Arc<Wanted>,
-    teller: Arc<Teller>,
+    status: Arc<ReadingStatus>,
 }
 
 impl Tail {
     /// Follows `lane`, from its beginning or from now on.
-    pub fn new(bus: Arc<dyn Bus>, lane: Lane, begin: Begin, wanted: Arc<Wanted>, teller: Arc<Teller>) -> Self {
+    pub fn new(bus: Arc<dyn Bus>, lane: Lane, begin: Begin, wanted: Arc<Wanted>, status: Arc<ReadingStatus>) -> Self {
         let (from, since) = match begin {
             Begin::Start => (ReadFrom::Start, None),
             Begin::Now => (ReadFrom::Now, Some(OffsetDateTime::now_utc())),
         };
-        Self { bus, lane, from, read: None, since, wanted, teller }
+        Self { bus, lane, from, read: None, since, wanted, status }
     }
 
     /// Hands on what comes, with its stream, until nobody takes it any more.
@@ -62,7 +62,7 @@ impl Tail {
         loop {
             match self.read(&queue, &mut pause).await {
                 Ok(()) => return,
-                Err(error) => self.teller.fails(&self.lane, &error),
+                Err(error) => self.status.fails(&self.lane, &error),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
@@ -75,7 +75,7 @@ impl Tail {
         let mut reader = self.bus.reader(&self.lane, self.from, Scope::All).await?;
         loop {
             let events = reader.next(BATCH, WAIT).await?;
-            self.teller.reads(&self.lane);
+            self.status.reads(&self.lane);
             *pause = PAUSES.0;
             for event in events {
                 // One that was published late has an older position.
@@ -129,8 +129,8 @@ mod tests {
         let three = [event("orders/1", 1, 1), event("orders/2", 1, 2), event("orders/1", 2, 3)];
         publish(bus.as_ref(), &lane, three.to_vec()).await;
         let wanted = Arc::new(Wanted { subject: Some("orders/1".to_owned()), ..Wanted::default() });
-        let teller = Arc::new(Teller::new(1, "the bus".to_owned()));
-        let tail = Tail::new(bus.clone(), lane.clone(), Begin::Start, wanted, teller);
+        let status = Arc::new(ReadingStatus::new(1, "the bus".to_owned()));
+        let tail = Tail::new(bus.clone(), lane.clone(), Begin::Start, wanted, status);
         let (queue, mut events) = mpsc::channel(1);
         let running = tokio::spawn(tail.run(queue));
         assert_eq!(next(&mut events).await, three[0]);

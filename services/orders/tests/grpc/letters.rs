@@ -55,3 +55,24 @@ async fn what_the_relay_and_the_consumer_have_parked_is_redriven_by_who_has_park
     assert_eq!(shop.parked().await, []);
     assert_eq!(reason_of(staff.discard_dead_letter(discard).await), because(Code::NotFound, "DEAD_LETTER_NOT_FOUND"));
 }
+
+#[tokio::test]
+async fn a_letter_that_can_not_be_read_can_be_given_up() {
+    let shop = Shop::open().await;
+    let name = shop.order("anna").await.name;
+    shop.published(&name).await;
+    let said = shop.inventory.says(&name, "stock_reserved", vec![0xff]).await;
+    eventually("it to be parked", async || shop.parked().await.len() == 1).await;
+    let mut staff = shop.letters("sam", "staff");
+    let listed = staff.list_dead_letters(proto::ListDeadLettersRequest::default()).await.unwrap().into_inner();
+    let letter = listed.dead_letters[0].name.clone();
+    // As a disk may have it.
+    shop.view_sql("UPDATE dead_letter SET data = 1.5 WHERE subject = ?", &said.subject).await;
+    let get = proto::GetDeadLetterRequest { name: letter.clone() };
+    assert_eq!(staff.get_dead_letter(get).await.unwrap_err().code(), Code::Internal);
+
+    let discard = proto::DiscardDeadLetterRequest { name: letter };
+    let discarded = staff.discard_dead_letter(discard.clone()).await.unwrap().into_inner();
+    assert_eq!((discarded.handled_events, discarded.left), (0, None));
+    assert_eq!(reason_of(staff.discard_dead_letter(discard).await), because(Code::NotFound, "DEAD_LETTER_NOT_FOUND"));
+}

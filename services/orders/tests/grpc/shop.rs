@@ -152,7 +152,16 @@ impl Shop {
 
     /// Changes the event store's file under the service, where `?` stands for the order.
     pub async fn store_sql(&self, sql: &'static str, name: &str) {
-        let db = Sqlite::open(&self.config.data.join("events.db"), &[]).await.unwrap();
+        self.sql("events.db", sql, name).await;
+    }
+
+    /// Changes the file of the lists and of what is parked under the service, where `?` stands for the order.
+    pub async fn view_sql(&self, sql: &'static str, name: &str) {
+        self.sql("view.db", sql, name).await;
+    }
+
+    async fn sql(&self, file: &str, sql: &'static str, name: &str) {
+        let db = Sqlite::open(&self.config.data.join(file), &[]).await.unwrap();
         let name = name.to_owned();
         let changed = db.write_once::<_, meshwork_sql::Error, _>(move |connection| {
             Box::pin(async move { Ok(sqlx::query(sql).bind(name).execute(connection).await?.rows_affected()) })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use meshwork_chassis::errors::{COMMON, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
 use meshwork_chassis::etag;
-use meshwork_chassis::events::STREAM_NOT_FOUND;
+use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 
 use crate::app::AppError;
@@ -76,8 +76,9 @@ pub const TABLE: &[&ErrorKind] = &{
         &SESSION_ENDED,
         &PASSWORDS_BUSY,
         &STREAM_NOT_FOUND,
+        &DEAD_LETTER_NOT_FOUND,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 9 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 10 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -125,7 +126,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 9 + COMMON.len());
+        assert_eq!(TABLE.len(), 10 + COMMON.len());
     }
 
     #[test]

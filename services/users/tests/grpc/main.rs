@@ -5,6 +5,7 @@
 mod bounds;
 mod changes;
 mod contexts;
+mod letters;
 mod sessions;
 mod sign_up;
 mod start;

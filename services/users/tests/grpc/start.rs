@@ -139,7 +139,7 @@ async fn migrating_makes_the_tables_that_the_service_needs() {
     let folder = tempfile::tempdir().unwrap();
     let config = config_in(folder.path());
     let applied = migrate(&config).await.unwrap();
-    for component in ["users", "replay", "outbox"] {
+    for component in ["users", "replay", "outbox", "inbox", "dead_letters"] {
         assert!(applied.iter().any(|migration| migration.component == component), "{component}: {applied:?}");
     }
     assert_eq!(migrate(&config).await.unwrap(), applied);

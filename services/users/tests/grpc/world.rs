@@ -171,6 +171,16 @@ impl World {
     }
 }
 
+/// Waits until `condition` holds.
+pub async fn eventually(what: &str, condition: impl AsyncFn() -> bool) {
+    let met = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, met).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
 /// Checks the code and the reason of a refusal, and that it comes from this service.
 #[track_caller]
 pub fn refused<T: Debug>(result: Result<T, Status>, code: Code, reason: &str) -> Status {

@@ -6,6 +6,7 @@ mod rows;
 mod sessions;
 mod users;
 
+use meshwork_events::inbox::sqlite::{self as inbox, Inbox};
 use meshwork_events::outbox::sqlite::{self as outbox, Outbox};
 use meshwork_sql::replay::sqlite as answers;
 use meshwork_sql::{Component, Sqlite, WorkError};
@@ -22,6 +23,9 @@ pub const COMPONENTS: &[Component] = &[
     outbox::COMPONENTS[0],
     outbox::COMPONENTS[1],
     outbox::COMPONENTS[2],
+    inbox::COMPONENTS[0],
+    inbox::COMPONENTS[1],
+    inbox::COMPONENTS[2],
 ];
 
 /// What this service is called in its events.
@@ -44,6 +48,11 @@ impl SqliteStore {
     /// The events that the accounts' changes have written.
     pub fn outbox(&self) -> Outbox {
         self.outbox.clone()
+    }
+
+    /// How far these events are published, and those that can't be.
+    pub fn inbox(&self) -> Inbox {
+        Inbox::new(self.db.clone(), SOURCE)
     }
 }
 

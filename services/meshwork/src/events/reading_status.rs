@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use meshwork_events::Lane;
 
 /// Tells on standard error how reading goes. Lanes fail together: it is said once.
-pub struct Teller {
+pub struct ReadingStatus {
     lanes: usize,
     place: String,
     known: Mutex<Known>,
@@ -20,7 +20,7 @@ struct Known {
     failing: BTreeSet<Lane>,
 }
 
-impl Teller {
+impl ReadingStatus {
     /// For so many lanes of the bus at `place`.
     pub fn new(lanes: usize, place: String) -> Self {
         Self { lanes, place, known: Mutex::default() }
@@ -68,17 +68,17 @@ mod tests {
     #[test]
     fn lanes_that_fail_together_are_told_of_once() {
         let lane = |partition| Lane { stream: "orders".to_owned(), shard: None, partition };
-        let teller = Teller::new(2, "NATS, a:4222".to_owned());
+        let status = ReadingStatus::new(2, "NATS, a:4222".to_owned());
         assert_eq!(
-            teller.after_failing(&lane(0), &"it is down").unwrap(),
+            status.after_failing(&lane(0), &"it is down").unwrap(),
             "NATS, a:4222 can't be read: it is down; it is tried again"
         );
-        assert_eq!(teller.after_failing(&lane(1), &"it is down"), None);
-        assert_eq!(teller.after_reading(&lane(0)), None);
-        assert_eq!(teller.after_reading(&lane(1)).unwrap(), "reading events from NATS, a:4222");
-        assert_eq!(teller.after_reading(&lane(1)), None);
-        assert!(teller.after_failing(&lane(1), &"it is down").is_some());
-        assert_eq!(teller.after_reading(&lane(0)), None);
-        assert_eq!(teller.after_reading(&lane(1)).unwrap(), "reading goes on");
+        assert_eq!(status.after_failing(&lane(1), &"it is down"), None);
+        assert_eq!(status.after_reading(&lane(0)), None);
+        assert_eq!(status.after_reading(&lane(1)).unwrap(), "reading events from NATS, a:4222");
+        assert_eq!(status.after_reading(&lane(1)), None);
+        assert!(status.after_failing(&lane(1), &"it is down").is_some());
+        assert_eq!(status.after_reading(&lane(0)), None);
+        assert_eq!(status.after_reading(&lane(1)).unwrap(), "reading goes on");
     }
 }
