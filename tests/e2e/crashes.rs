@@ -75,7 +75,8 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
         ask_again(&up, &mut journal, &this_round, &customer, &product).await;
         // A round counts if the kill came in the middle of its work: on a machine that settles orders as fast as it
         // answers some don't, so a fifth more rounds may be needed.
-        let unfinished = unfinished_at(&up, &journal, &this_round, &customer, killed_at).await;
+        let names: Vec<_> = this_round.iter().map(|id| journal[id].name()).collect();
+        let unfinished = unfinished_at(&up.channel(), &customer, &names, killed_at).await;
         counted += usize::from(unfinished >= UNFINISHED);
         round += 1;
     }
@@ -251,18 +252,18 @@ pub async fn ask_again(up: &Up, journal: &mut Journal, ids: &[String], customer:
     }
 }
 
-async fn events(channel: Channel, order: &str, token: &Token) -> Vec<OrderEvent> {
+/// The history of an order.
+pub async fn events(channel: Channel, order: &str, token: &Token) -> Vec<OrderEvent> {
     let request = ListOrderEventsRequest { parent: order.to_owned(), ..ListOrderEventsRequest::default() };
     let mut client = OrderServiceClient::new(channel);
     client.list_order_events(with(token, request)).await.unwrap().into_inner().order_events
 }
 
 /// Waits until the orders are settled and counts those that were begun and not settled at `moment`.
-async fn unfinished_at(up: &Up, journal: &Journal, ids: &[String], token: &Token, moment: SystemTime) -> usize {
-    let channel = up.channel();
+pub async fn unfinished_at(channel: &Channel, token: &Token, names: &[String], moment: SystemTime) -> usize {
     let mut orders = JoinSet::new();
-    for id in ids {
-        let (channel, token, name) = (channel.clone(), token.clone(), journal[id].name());
+    for name in names {
+        let (channel, token, name) = (channel.clone(), token.clone(), name.clone());
         orders.spawn(async move {
             settled_order(channel.clone(), &token, &name).await;
             let events = events(channel, &name, &token).await;
@@ -329,7 +330,7 @@ pub async fn check(up: &Up, journal: &Journal, staff: &Token, customer: &Token, 
 
     // Each confirmation was mailed, once.
     let mailed = async || {
-        let sent = notifications(up, customer).await;
+        let sent = notifications(&up.channel(), customer).await;
         sent.into_iter()
             .filter(|n| n.template == "order_confirmed")
             .map(|n| (n.about.clone(), n.state()))
@@ -360,8 +361,9 @@ async fn list(up: &Up, token: &Token) -> Vec<Order> {
     }
 }
 
-async fn notifications(up: &Up, token: &Token) -> Vec<Notification> {
-    let mut client = NotificationServiceClient::new(up.channel());
+/// All notifications that the token's owner may see.
+pub async fn notifications(channel: &Channel, token: &Token) -> Vec<Notification> {
+    let mut client = NotificationServiceClient::new(channel.clone());
     let (mut all, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = ListNotificationsRequest { page_size: 200, page_token, ..ListNotificationsRequest::default() };

@@ -10,6 +10,7 @@ mod demo;
 mod letters;
 mod mesh;
 mod nats;
+mod nats_services;
 mod postgres;
 mod processes;
 mod projections;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use meshwork_testkit::Gateway;
 use meshwork_testkit::up::{binary, command, command_of, text};
+use meshwork_testkit::{Gateway, freeze};
 
 /// The services.
 pub const NAMES: [&str; 5] = ["users", "products", "orders", "notifications", "gateway"];
@@ -193,6 +193,17 @@ impl Processes {
             run(Command::new("kill").args(["-TERM", &child.id().to_string()]));
             child.wait().unwrap();
         }
+    }
+
+    /// SIGSTOP to a process; returns when it stands still.
+    pub fn freeze(&self, label: &str) {
+        freeze(self.of(label).running.as_ref().unwrap().id());
+    }
+
+    /// Lets a process go on that stands still.
+    pub fn thaw(&self, label: &str) {
+        let id = self.of(label).running.as_ref().unwrap().id();
+        run(Command::new("kill").args(["-CONT", &id.to_string()]));
     }
 
     /// A command of the binary against the gateway, with the staff's account.

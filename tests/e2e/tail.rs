@@ -1,5 +1,6 @@
 //! `meshwork events tail`.
 
+use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -21,7 +22,7 @@ pub struct Tail {
 }
 
 /// Hands over the lines of a pipe.
-fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+pub fn lines(pipe: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (sender, lines) = mpsc::channel();
     std::thread::spawn(move || {
         let all = BufReader::new(pipe).lines().map_while(Result::ok);
@@ -69,6 +70,23 @@ impl Tail {
             }
         }
     }
+
+    /// Waits until it has shown all events of orders that were placed, confirmed and allocated; the orders' events may
+    /// come among each other.
+    pub fn shows_all_of(&self, orders: &[String]) {
+        let types = ["order_created", "order_confirmed", "order_allocated"];
+        let all = |order: &String| types.map(|event_type| (order.clone(), event_type.to_owned()));
+        let mut missing: HashSet<_> = orders.iter().flat_map(all).collect();
+        let deadline = Instant::now() + BOUND;
+        while !missing.is_empty() {
+            let line = self.events.recv_timeout(deadline.saturating_duration_since(Instant::now()));
+            let line = line.unwrap_or_else(|error| panic!("{missing:?}: {error}"));
+            let event: Value = serde_json::from_str(&line).unwrap();
+            if let (Some(subject), Some(event_type)) = (event["subject"].as_str(), event["type"].as_str()) {
+                missing.remove(&(subject.to_owned(), event_type.to_owned()));
+            }
+        }
+    }
 }
 
 impl Drop for Tail {
@@ -79,7 +97,7 @@ impl Drop for Tail {
 }
 
 /// Waits for the end of a process.
-fn ended(child: &mut Child) -> ExitStatus {
+pub fn ended(child: &mut Child) -> ExitStatus {
     let deadline = Instant::now() + BOUND;
     loop {
         if let Some(status) = child.try_wait().unwrap() {
