@@ -3,6 +3,7 @@
 //! Its place is moved by resetting it, which keeps it where it is known by all its instances. Acknowledgements of what
 //! was handed over before a reset are ignored for what has not been handed over again: nothing is skipped.
 
+use std::cmp::Ordering;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,10 +13,12 @@ use super::api::{Api, ApiError, Failure};
 use super::names::Names;
 use super::stream::{self, nanoseconds};
 use super::{locate, stored};
-use crate::{Lane, Resume};
+use crate::{Lane, Position, Resume};
 
 /// For how long the server waits for a word about what it has handed over.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+/// How often a lane is looked at that grows meanwhile.
+const LOOKS: u32 = 4;
 /// How much may be handed over without being done.
 pub(super) const MAX_UNDONE: usize = 256;
 
@@ -74,19 +77,7 @@ pub(super) async fn open(
             start
         }
         Resume::AsAcknowledged => None,
-        Resume::Behind(position) if is_new => match locate::first_behind(api, lane, position).await? {
-            Some(seq) => Some(seq),
-            None => {
-                let tail = locate::tail(api, lane).await?;
-                if tail.event.is_some_and(|event| event.position < position) {
-                    // What is there may be other than what our database has seen at these positions.
-                    first(api, &names).await?
-                } else {
-                    // All that is there lies at the position or before it.
-                    Some(tail.seq).filter(|seq| *seq > 0)
-                }
-            }
-        },
+        Resume::Behind(position) if is_new => beginning(api, lane, &names, position).await?,
         Resume::Behind(position) => {
             let start = locate::first_behind(api, lane, position).await?.filter(|seq| *seq <= floor);
             if start.is_some() {
@@ -106,6 +97,26 @@ pub(super) async fn open(
         None => {}
     }
     Ok(name)
+}
+
+/// Where a new consumer begins whose database stands at a position; `None` for the lane's first message.
+async fn beginning(api: &Api, lane: &Lane, names: &Names, position: Position) -> Result<Option<u64>, Failure> {
+    // The lane may be growing: what is looked at twice may have passed the position in between.
+    for _ in 0..LOOKS {
+        if let Some(seq) = locate::first_behind(api, lane, position).await? {
+            return Ok(Some(seq));
+        }
+        let tail = locate::tail(api, lane).await?;
+        match tail.event.map(|event| event.position.cmp(&position)) {
+            None => return Ok(None),
+            // It ends where we are. Its last message comes once more.
+            Some(Ordering::Equal) => return Ok(Some(tail.seq)),
+            // It is being filled again, or its source was put back: nothing tells what comes next.
+            Some(Ordering::Less) => break,
+            Some(Ordering::Greater) => {}
+        }
+    }
+    first(api, names).await
 }
 
 /// The sequence of the lane's first message.

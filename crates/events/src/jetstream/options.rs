@@ -43,7 +43,7 @@ pub struct JetStreamOptions {
     pub replicas: usize,
     /// For how long events stay. An older stream is changed to it.
     pub retention: Duration,
-    /// How many bytes each stream may have; then nothing is taken until events have aged.
+    /// How many bytes each stream may have; then nothing is taken until events have aged. -1 for what the server has.
     pub max_bytes: i64,
 }
 
@@ -150,6 +150,10 @@ impl JetStreamOptions {
             (Some(_), None) => return Err(invalid("key", "is missing; it goes with `cert`")),
             (None, Some(_)) => return Err(invalid("cert", "is missing; it goes with `key`")),
             (None, None) => {}
+        }
+        if self.url.split(',').all(|server| server.trim().starts_with("tls://")) {
+            // For those too that a cluster names later.
+            connect = connect.require_tls(true);
         }
         Ok(connect.name(&self.name))
     }

@@ -30,6 +30,8 @@ const CHUNK_BYTES: usize = 2 * 1024 * 1024;
 const REPAIRS: usize = 64;
 /// How many bytes the headers of a message may have for the server.
 const MAX_HEADER_BYTES: usize = 65_535;
+/// The server's error for a batch with a message that it has seen.
+const DUPLICATE_IN_BATCH: u32 = 10_201;
 /// What may be lost because of its age is not looked for.
 const AGEING: Duration = Duration::from_secs(60 * 60);
 
@@ -43,11 +45,20 @@ pub(super) struct JetStreamPublisher {
 }
 
 /// A message that fits.
+#[derive(Clone)]
 struct Outgoing {
     subject: String,
     headers: HeaderMap,
     data: Bytes,
     bytes: usize,
+}
+
+/// What has become of a chunk.
+enum Sent {
+    /// It is stored; the sequence of its last message.
+    Stored(u64),
+    /// The server takes it for one that it has stored. Which it may have, elsewhere or before it lost it.
+    Duplicate,
 }
 
 /// What the server says of a publication.
@@ -118,7 +129,24 @@ impl JetStreamPublisher {
     }
 
     /// Publishes messages, all or none, if the lane's tail is still where we know it; returns the new tail's sequence.
-    async fn send(&self, mut chunk: Vec<Outgoing>) -> Result<u64, BusError> {
+    async fn send_fenced(&self, mut chunk: Vec<Outgoing>) -> Result<u64, BusError> {
+        if let Sent::Stored(seq) = self.send(chunk.clone()).await? {
+            return Ok(seq);
+        }
+        // By another name the fence decides, which knows better.
+        tracing::warn!(lane = %self.lane, "the server has seen what is published, or its like; it is published by another name");
+        let suffix = Uuid::new_v4().simple().to_string();
+        for message in &mut chunk {
+            let name = message.headers.get("Nats-Msg-Id").map(|name| format!("{}~{suffix}", name.as_str()));
+            message.headers.insert("Nats-Msg-Id", header(&name.unwrap_or_default())?);
+        }
+        match self.send(chunk).await? {
+            Sent::Stored(seq) => Ok(seq),
+            Sent::Duplicate => Err(BusError::TailMoved),
+        }
+    }
+
+    async fn send(&self, mut chunk: Vec<Outgoing>) -> Result<Sent, BusError> {
         let (count, batch) = (chunk.len(), Uuid::new_v4().simple().to_string());
         for (message, sequence) in chunk.iter_mut().zip(1_usize..) {
             // The same in all of a batch: the server compares each with what was there before the batch.
@@ -132,7 +160,7 @@ impl JetStreamPublisher {
                 }
             }
         }
-        let Some(last) = chunk.pop() else { return Ok(self.tail.seq) };
+        let Some(last) = chunk.pop() else { return Ok(Sent::Stored(self.tail.seq)) };
         self.api.online()?;
         bounded(async {
             for Outgoing { subject, headers, data, .. } in chunk {
@@ -142,17 +170,17 @@ impl JetStreamPublisher {
         })
         .await?
         .map_err(|error| BusError::Unavailable(error.to_string()))?;
-        let ack = self.acknowledged(last).await?;
+        let Some(ack) = self.acknowledged(last).await? else { return Ok(Sent::Duplicate) };
         let whole = count == 1 || (ack.batch == batch && ack.count == count);
         match ack {
-            Ack { duplicate: true, .. } => Err(BusError::TailMoved),
-            Ack { seq, .. } if whole && seq > self.tail.seq => Ok(seq),
+            Ack { duplicate: true, .. } => Ok(Sent::Duplicate),
+            Ack { seq, .. } if whole && seq > self.tail.seq => Ok(Sent::Stored(seq)),
             ack => Err(BusError::Unavailable(format!("{} answers a publication with {ack:?}", self.names.stream))),
         }
     }
 
-    /// Sends a message and reads what the server says of it.
-    async fn acknowledged(&self, message: Outgoing) -> Result<Ack, BusError> {
+    /// Sends a message and reads what the server says of it; `None` when a batch has a message that it has seen.
+    async fn acknowledged(&self, message: Outgoing) -> Result<Option<Ack>, BusError> {
         let Outgoing { subject, headers, data, bytes } = message;
         let answer = match self.api.request(subject, headers, data).await {
             Ok(answer) => answer,
@@ -166,7 +194,7 @@ impl JetStreamPublisher {
         let ack: Ack = serde_json::from_slice(&answer.payload)
             .map_err(|error| BusError::Unavailable(format!("an acknowledgement can't be read: {error}")))?;
         if let Some(error) = ack.error {
-            return Err(self.refused(error, bytes));
+            return if error.err_code == DUPLICATE_IN_BATCH { Ok(None) } else { Err(self.refused(error, bytes)) };
         }
         if ack.stream != self.names.stream {
             return Err(BusError::Unavailable(format!(
@@ -174,14 +202,14 @@ impl JetStreamPublisher {
                 self.lane, ack.stream, self.names.stream
             )));
         }
-        Ok(ack)
+        Ok(Some(ack))
     }
 
     fn refused(&self, error: ApiError, bytes: usize) -> BusError {
         let text = error.description.to_ascii_lowercase();
         match error.err_code {
             // The tail is another, or is being changed; or what is published was published.
-            10_071 | 10_164 | 10_158 | 10_201 => BusError::TailMoved,
+            10_071 | 10_164 | 10_158 => BusError::TailMoved,
             10_054 | 10_097 => BusError::TooLarge { id: String::new(), bytes, limit: MAX_MESSAGE_BYTES },
             // No room: of the account, of a server, of a tier, of the stream.
             10_002 | 10_023 | 10_028 | 10_047 => BusError::Full(error.to_string()),
@@ -220,7 +248,7 @@ impl Publisher for JetStreamPublisher {
             let (chunk, refused) = self.chunk(events);
             let Some((published, rest)) = events.split_at_checked(chunk.len()) else { return Ok(()) };
             if let Some(last) = published.last() {
-                let seq = self.send(chunk).await.map_err(|error| named(error, first))?;
+                let seq = self.send_fenced(chunk).await.map_err(|error| named(error, first))?;
                 self.tail = Tail { event: Some(last.clone()), seq };
             }
             if let Some(error) = refused {

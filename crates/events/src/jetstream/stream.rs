@@ -111,10 +111,15 @@ impl Streams {
         let mut changes = Vec::new();
         for (key, value) in wanted {
             let old = config.get(&key).cloned().unwrap_or(Value::Null);
-            if old != value {
+            // The server leaves out what is off.
+            if old != value && !(old.is_null() && value == false) {
                 changes.push(format!("{key}: {old} -> {value}"));
                 config.insert(key, value);
             }
+        }
+        // What is published must be found where it was published.
+        if let Some(old) = config.remove("subject_transform") {
+            changes.push(format!("subject_transform: {old} -> none"));
         }
         if changes.is_empty() {
             return Ok(());
@@ -147,6 +152,7 @@ impl Streams {
         set("max_consumers", json!(-1));
         set("max_msg_size", json!(MAX_MESSAGE_BYTES));
         set("duplicate_window", nanoseconds(DUPLICATES.min(self.retention)));
+        set("no_ack", json!(false));
         set("deny_delete", json!(true));
         set("deny_purge", json!(true));
         set("allow_direct", json!(true));

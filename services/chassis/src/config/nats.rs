@@ -25,6 +25,9 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long streams may keep events. A consumer that was away for longer asks the owners of the events.
 const RETENTION: RangeInclusive<Duration> = DAY..=DAY.saturating_mul(3653);
 
+/// Refuses a key: its value, and what is right.
+type Refuse<'a> = dyn Fn(&str, &dyn Display, &str) -> Result<(), ServeError> + 'a;
+
 /// A NATS server or cluster with JetStream, in place of the event bus in a folder. All services of a shop share it, and
 /// no other shop uses its account.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -144,10 +147,7 @@ impl NatsConfig {
     }
 
     /// Whether the files that are named can be read, if the event bus is on NATS.
-    fn check_files(
-        &self,
-        refuse: &dyn Fn(&str, &dyn Display, &str) -> Result<(), ServeError>,
-    ) -> Result<(), ServeError> {
+    fn check_files(&self, refuse: &Refuse<'_>) -> Result<(), ServeError> {
         for (key, path) in
             [("credentials", &self.credentials), ("ca", &self.ca), ("cert", &self.cert), ("key", &self.key)]
         {
@@ -218,7 +218,6 @@ impl NatsConfig {
                 bytes => i64::try_from(bytes).unwrap_or(i64::MAX),
             },
             url: self.servers().collect::<Vec<_>>().join(","),
-            ..JetStreamOptions::default()
         })
     }
 }
