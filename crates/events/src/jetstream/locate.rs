@@ -48,9 +48,20 @@ pub(super) async fn tail(api: &Api, lane: &Lane) -> Result<Tail, Failure> {
 
 /// The sequence of the first message that was published in order behind a position; `None` when there is none.
 pub(super) async fn first_behind(api: &Api, lane: &Lane, position: Position) -> Result<Option<u64>, Failure> {
-    let names = Names::of(lane);
     let tail = tail(api, lane).await?;
-    let Some(last) = tail.event.filter(|event| event.position > position) else { return Ok(None) };
+    first_up_to(api, lane, position, &tail).await
+}
+
+/// The sequence from which on everything lies that is behind a position, though it comes later only.
+pub(super) async fn start_behind(api: &Api, lane: &Lane, position: Position) -> Result<u64, Failure> {
+    // One look at the tail: the lane may be growing.
+    let tail = tail(api, lane).await?;
+    Ok(first_up_to(api, lane, position, &tail).await?.unwrap_or(tail.seq + 1))
+}
+
+async fn first_up_to(api: &Api, lane: &Lane, position: Position, tail: &Tail) -> Result<Option<u64>, Failure> {
+    let names = Names::of(lane);
+    let Some(last) = tail.event.as_ref().filter(|event| event.position > position) else { return Ok(None) };
     tracing::trace!(%lane, last = last.position.n, "looks for a position");
     // Positions rise with sequences. Up to `low` none is behind; `high` is, and nothing between `bound` and it.
     let (mut low, mut high, mut bound) = (0, tail.seq, tail.seq);

@@ -44,10 +44,7 @@ impl JetStreamReader {
         let names = Names::of(lane);
         let start = match from {
             ReadFrom::Start => 1,
-            ReadFrom::Behind(position) => match locate::first_behind(api, lane, position).await? {
-                Some(seq) => seq,
-                None => locate::tail(api, lane).await?.seq + 1,
-            },
+            ReadFrom::Behind(position) => locate::start_behind(api, lane, position).await?,
             ReadFrom::Now => stream::state(api, &names.stream).await?.last_seq + 1,
         };
         let filters = match scope {

@@ -22,6 +22,19 @@ pub(super) async fn common(source: &dyn Source, bus: &dyn Bus, lane: &Lane, tail
     Ok(same)
 }
 
+/// Whether the source has published to the stream at all: the first event that it holds of some partition is there too. Else it
+/// is no older copy of what has, but another source.
+pub(super) async fn has_published(source: &dyn Source, bus: &dyn Bus, stream: &str) -> Result<bool, String> {
+    for lane in bus.lanes(stream).iter().filter(|lane| lane.partition < source.partitions()) {
+        let batch = read(source, lane.partition, 1, 1).await?;
+        let Some(event) = batch.events.first() else { continue };
+        if event_at(bus, lane, event.position).await?.is_some_and(|published| source.is_same(event, &published)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Whether what the source holds at a position, if anything, is what the lane holds there, or has held.
 async fn is_published(source: &dyn Source, bus: &dyn Bus, lane: &Lane, n: i64) -> Result<bool, String> {
     let batch = read(source, lane.partition, n, 1).await?;

@@ -289,8 +289,8 @@ impl Follower<'_> {
     /// somebody has put it right.
     async fn diverged(&self, tail: &Envelope, shutdown: &CancellationToken) -> Result<Restart, String> {
         let common = common::common(self.source, self.bus, self.lane, tail).await?;
-        // With nothing in common it is no older copy of what has published there, but another source.
-        if common > 0 && self.source.go_on_behind(tail, common).await? {
+        let is_ours = common > 0 || common::has_published(self.source, self.bus, &self.lane.stream).await?;
+        if is_ours && self.source.go_on_behind(tail, common).await? {
             tracing::error!(
                 lane = %self.lane,
                 n = tail.position.n,

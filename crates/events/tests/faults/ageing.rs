@@ -68,14 +68,14 @@ async fn nt_4_of_what_was_lost_only_what_is_young_is_published_again() {
     const STREAM: &str = "young";
     const HOUR: Duration = Duration::from_secs(60 * 60);
     let nats = shared();
-    let options = JetStreamOptions { retention: 2 * HOUR, ..options(&nats.url()) };
+    let options = JetStreamOptions { retention: 8 * HOUR, ..options(&nats.url()) };
     let bus: Arc<dyn Bus> = JetStreamBus::connect(options).await.unwrap();
     let (shop, ledger) = (Shop::new().await, Ledger::new().await);
     let client = async_nats::connect(nats.url()).await.unwrap();
 
     let relaying = relay(&shop, &ledger, &bus, STREAM);
     let now = OffsetDateTime::now_utc();
-    for minutes in [100, 90, 70, 50, 10, 0] {
+    for minutes in [460, 450, 430, 410, 10, 0] {
         shop.happen_at(SUBJECT, now - time::Duration::minutes(minutes)).await;
     }
     lanes::have_all(bus.as_ref(), STREAM, &shop).await;

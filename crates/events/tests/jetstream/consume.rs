@@ -350,3 +350,43 @@ async fn a_consumer_with_other_settings_is_changed() {
     assert_eq!(config["max_deliver"], json!(-1));
     assert_eq!(config["ack_wait"], json!(30_000_000_000_u64));
 }
+
+/// A lane is filled again while its consumers, whose databases are ahead of it or just there, begin.
+#[tokio::test]
+async fn nothing_is_passed_over_in_a_lane_that_grows() {
+    const LAST: i64 = 300;
+    let nats = Nats::start();
+    let bus = nats.bus().await;
+    let mut publisher = bus.publisher(&lane()).await.unwrap();
+    publisher.publish(&events([1])).await.unwrap();
+    let published = std::sync::atomic::AtomicI64::new(1);
+    let fill = async {
+        for n in 2..=LAST {
+            publisher.publish(&events([n])).await.unwrap();
+            published.store(n, std::sync::atomic::Ordering::Relaxed);
+        }
+    };
+    let mut begun = Vec::new();
+    let begin = async {
+        for k in 0..40 {
+            // Now at the lane's end, now ahead of it.
+            let at = published.load(std::sync::atomic::Ordering::Relaxed) + k % 3;
+            let resume = Resume::Behind(position(at));
+            begun.push((at, bus.subscribe(&format!("late-{k}"), &lane(), resume).await.unwrap()));
+        }
+    };
+    tokio::join!(fill, begin);
+    for (at, mut subscription) in begun {
+        let mut came = std::collections::BTreeSet::new();
+        loop {
+            let batch = subscription.next(64).await.unwrap();
+            came.extend(batch.deliveries.iter().map(|delivery| delivery.event.position.n));
+            match batch.deliveries.last() {
+                Some(last) => subscription.done_through(last.place).await.unwrap(),
+                None => break,
+            }
+        }
+        let missing: Vec<_> = (at + 1..=LAST).filter(|n| !came.contains(n)).collect();
+        assert_eq!(missing, Vec::<i64>::new(), "of a consumer that began behind {at}");
+    }
+}

@@ -222,16 +222,16 @@ mod tests {
             jail.clear_env();
             jail.create_file(
                 "shop.toml",
-                "[nats]\nurl = \"nats://file:1\"\nreplicas = 3\n[orders.nats]\nuser = \"orders\"",
+                "[nats]\nurl = \"tls://file:1\"\nreplicas = 3\n[orders.nats]\nuser = \"orders\"",
             )?;
-            jail.set_env("MESHWORK_NATS_URL", "nats://a:1,nats://b:1");
+            jail.set_env("MESHWORK_NATS_URL", "tls://a:1,tls://b:1");
             // What Kubernetes makes for a service called meshwork-nats.
             jail.set_env("MESHWORK_NATS_PORT", "tcp://10.0.0.1:4222");
             jail.set_env("MESHWORK_ORDERS__NATS__PASSWORD", "hidden");
             let args = SettingsArgs { config: Some("shop.toml".into()), ..SettingsArgs::default() };
             let (settings, all) = load(&args, &Flags::new()).unwrap();
             for (service, (_, nats)) in ON_THE_BUS.into_iter().zip(settings.buses()) {
-                assert_eq!((nats.url.as_str(), nats.replicas), ("nats://a:1,nats://b:1", 3), "{service}");
+                assert_eq!((nats.url.as_str(), nats.replicas), ("tls://a:1,tls://b:1", 3), "{service}");
                 assert_eq!(nats.user, if service == "orders" { "orders" } else { "" });
                 let origin_of = |key: &str| origin(all.find_metadata(&format!("{service}.nats.{key}")).unwrap());
                 assert_eq!(origin_of("url"), "environment", "{service}");
