@@ -112,9 +112,9 @@ impl Api {
         Err(Failure::Lost(format!("no connection to {}{reason}", self.servers)))
     }
 
-    /// Waits for a connection, for a while.
-    pub(super) async fn connected(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + ANSWER;
+    /// Waits for a connection, to a server that is recent enough.
+    pub(super) async fn connected(&self, wait: Duration) -> Result<(), Failure> {
+        let deadline = Instant::now() + wait;
         loop {
             match self.online() {
                 Ok(()) => break,
@@ -122,12 +122,6 @@ impl Api {
                 Err(_) => sleep(Duration::from_millis(10)).await,
             }
         }
-        self.supported()
-    }
-
-    /// Fails unless there is a connection, to a server that is recent enough.
-    pub(super) fn supported(&self) -> Result<(), Failure> {
-        self.online()?;
         let version = self.client.server_info().version;
         if is_supported(&version) {
             return Ok(());

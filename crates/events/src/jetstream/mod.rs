@@ -39,6 +39,8 @@ use crate::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Sub
 
 /// How often the connection is tried: three unanswered tries end it.
 const PING: Duration = Duration::from_secs(5);
+/// How long a ping waits for a connection.
+const PONG: Duration = Duration::from_secs(1);
 /// How long we wait at most before we connect again.
 const RECONNECT: Duration = Duration::from_secs(4);
 
@@ -86,7 +88,7 @@ impl JetStreamBus {
 
     /// Sees to it that the lane's stream is there.
     async fn ready(&self, lane: &Lane, publishes: bool) -> Result<(), BusError> {
-        self.api.connected().await?;
+        self.api.connected(ANSWER).await?;
         Ok(self.streams.ensure(&self.api, &lane.stream, publishes).await?)
     }
 
@@ -145,7 +147,7 @@ impl Bus for JetStreamBus {
 
     async fn reader(&self, lane: &Lane, from: ReadFrom, scope: Scope) -> Result<Box<dyn Reader>, BusError> {
         // Whoever only reads declares nothing: its settings are not those of whoever publishes.
-        self.api.connected().await?;
+        self.api.connected(ANSWER).await?;
         match JetStreamReader::open(&self.api, lane, from, scope).await {
             Ok(reader) => Ok(Box::new(reader)),
             Err(failure) if failure.is_no_stream() => Err(BusError::Unavailable(format!(
@@ -157,8 +159,8 @@ impl Bus for JetStreamBus {
     }
 
     async fn ping(&self) -> Result<(), BusError> {
-        // At once, with the reason: a check waits for no connection.
-        self.api.supported()?;
+        // Sooner than a check gives up, so that it has the reason.
+        self.api.connected(PONG).await?;
         match self.api.call::<Value>("INFO", &Value::Null).await {
             Ok(_) => Ok(()),
             Err(Failure::NoResponders) => Err(BusError::Unavailable(

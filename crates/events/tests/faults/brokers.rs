@@ -51,8 +51,8 @@ async fn nt_4_a_broker_that_is_put_back_to_an_older_copy_is_refilled_and_the_rel
             copy
         };
         let copy = at(&nats, copied).await;
-        // Of each partition something is lost.
-        flow.goes_on(50).await;
+        // Of each partition something is lost, and more than the relay that is second has not met yet.
+        flow.goes_on(200).await;
         let put_back = move |nats: &Nats| {
             nats.kill();
             nats.restore(&copy);

@@ -100,8 +100,9 @@ async fn a_new_consumer_begins_behind_its_database() {
         let batch = subscription.next(64).await.unwrap();
         let fresh: Vec<i64> = ns(&batch).into_iter().filter(|other| *other > n).collect();
         assert_eq!(fresh.first().copied(), begins, "{name}");
-        // At most the tail comes again.
-        assert!(batch.deliveries.len() <= fresh.len() + 1, "{name}");
+        // At most the tail comes again; and all of a lane whose end is behind the database, as it may hold other events.
+        let again = if n > 10 { 10 } else { 1 };
+        assert!(batch.deliveries.len() <= fresh.len() + again, "{name}");
     }
 }
 
