@@ -203,7 +203,8 @@ impl Follower<'_> {
         if open.blocked.0.is_none() && open.blocked.1.elapsed() >= ASK {
             open.blocked = (self.blocked().await?, Instant::now());
         }
-        let blocked = open.blocked.0.get_or_insert_default();
+        let mut unknown = Blocked::new();
+        let blocked = open.blocked.0.as_mut().unwrap_or(&mut unknown);
         let is_new = |n: i64| n <= open.passed_over || open.tail.is_none_or(|tail| n > tail.n);
         for damaged in batch.damaged.iter().filter(|damaged| is_new(damaged.n)) {
             self.park_damaged(blocked, damaged).await?;
