@@ -1,4 +1,4 @@
-//! A shop sends parcels, and a courier counts them: each once, however often it is told.
+//! A shop sends parcels, and a courier prints each of them once, however often the bus delivers its event.
 //!
 //! `cargo run -p meshwork-events --example courier` runs on the embedded bus. With the URL of a NATS server and the feature
 //! `jetstream` it runs on that:
@@ -26,7 +26,7 @@ const COURIER: &str = "courier";
 /// How many parcels are sent.
 const PARCELS: i64 = 10;
 
-/// Counts parcels, in its own database.
+/// Prints parcels; its inbox lies in its own database.
 struct Courier(Sqlite);
 
 #[async_trait]
