@@ -2,26 +2,41 @@
 
 use std::time::Duration;
 
-use meshwork_events::{Bus, BusError, Envelope, ReadFrom, Scope};
+use meshwork_events::{Bus, BusError, Envelope, Lane, ReadFrom, Scope};
+use tokio::time::{Instant, sleep};
 
 use crate::checks::all_seen;
 use crate::running::eventually;
 use crate::shop::Shop;
 
-/// All that the lanes hold, one lane after the other.
+/// All that the lanes hold, one lane after the other. A lane without a leader is read once it has one again: a cluster
+/// that lost a node elects for each stream and consumer by itself, some seconds long.
 pub(crate) async fn read(bus: &dyn Bus, stream: &str, scope: Scope) -> Vec<Envelope> {
     let mut all = Vec::new();
     for lane in bus.lanes(stream) {
-        let mut reader = bus.reader(&lane, ReadFrom::Start, scope).await.unwrap();
-        loop {
-            let page = reader.next(256, Duration::from_millis(20)).await.unwrap();
-            if page.is_empty() {
-                break;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let events = loop {
+            match lane_from_its_start(bus, &lane, scope).await {
+                Ok(events) => break events,
+                Err(BusError::Unavailable(_)) if Instant::now() < deadline => sleep(Duration::from_millis(100)).await,
+                Err(error) => panic!("{lane}: {error}"),
             }
-            all.extend(page);
-        }
+        };
+        all.extend(events);
     }
     all
+}
+
+async fn lane_from_its_start(bus: &dyn Bus, lane: &Lane, scope: Scope) -> Result<Vec<Envelope>, BusError> {
+    let mut events = Vec::new();
+    let mut reader = bus.reader(lane, ReadFrom::Start, scope).await?;
+    loop {
+        let page = reader.next(256, Duration::from_millis(20)).await?;
+        if page.is_empty() {
+            return Ok(events);
+        }
+        events.extend(page);
+    }
 }
 
 /// The place of each lane's last event; 0 in an empty lane.
