@@ -52,8 +52,8 @@ pub trait Aggregate: Clone + Send + Sync + Sized + 'static {
     /// The state after an event of the stream; `None` as long as nothing has begun it.
     fn evolve(state: Option<Self>, stream: &str, event: &Recorded<Self::Event>) -> Option<Self>;
 
-    /// The event as it is stored, by its type's newest schema; `after` is the aggregate after it, for stored events that tell
-    /// of the aggregate too. For events that know their own bytes it is [`new_event`](crate::new_event).
+    /// The event as it is stored, by its type's newest schema; `after` is the aggregate after it, for stored events that
+    /// tell of the aggregate too. For events that know their own bytes it is [`new_event`](crate::new_event).
     fn encode_event(after: &Self, event: &Recorded<Self::Event>) -> NewEvent;
 }
 

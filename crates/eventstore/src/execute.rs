@@ -62,8 +62,8 @@ pub enum ExecuteError<E> {
 }
 
 impl<A: Aggregate> Repository<A> {
-    /// Carries out a command that begins an aggregate. Nothing is read where there is none yet: the append tells whether there
-    /// is one, or whether the same command has made it. One that is there decides on the command like on any other.
+    /// Carries out a command that begins an aggregate. Nothing is read where there is none yet: the append tells whether
+    /// there is one, or whether the same command has made it. One that is there decides on the command like on any other.
     ///
     /// # Errors
     /// See [`ExecuteError`].

@@ -94,8 +94,8 @@ impl<A: Aggregate> Memory<A> {
         }
     }
 
-    /// Remembers an aggregate, and keeps a snapshot when it has come far since the last one, which is of version `snapshot` as
-    /// far as the caller knows, while the caller goes on.
+    /// Remembers an aggregate, and keeps a snapshot when it has come far since the last one, which is of version
+    /// `snapshot` as far as the caller knows, while the caller goes on.
     pub(crate) fn remember(&self, stream: &str, loaded: &Loaded<A>, snapshot: i64) {
         if loaded.version == 0 {
             return;

@@ -31,8 +31,8 @@ const REQUEST_IDS: Uuid = Uuid::from_u128(0x2b6f_4a80_91d7_4c35_8e0a_d9c3_7f52_1
 
 /// The hash of an order's commands that the first release has stored: it kept none.
 ///
-/// Such a command that comes again is the same command. Where it comes from a request, that release has noted the hash of the
-/// body with the claim of the request's id, and the claim has to be of the same body.
+/// Such a command that comes again is the same command. Where it comes from a request, that release has noted the hash of
+/// the body with the claim of the request's id, and the claim has to be of the same body.
 const NO_HASH: [u8; 32] = [0; 32];
 
 /// Whether an event of this type is published to other services.
@@ -42,10 +42,10 @@ pub fn is_public(event_type: &str) -> bool {
 
 /// The orders' histories in an event store: a stream per order, by its name.
 ///
-/// A request's id is claimed in a stream of its own where the order's name doesn't come from it: the first commit keeps the
-/// hash of the request's body. So an id can't come with another body even where that would be about another order. A second
-/// commit follows when the request finds nothing left to do: it keeps the order's version, with which the request is answered
-/// from then on.
+/// A request's id is claimed in a stream of its own where the order's name doesn't come from it: the first commit keeps
+/// the hash of the request's body. So an id can't come with another body even where that would be about another order. A
+/// second commit follows when the request finds nothing left to do: it keeps the order's version, with which the request is
+/// answered from then on.
 pub struct EventOrderStore {
     store: Arc<dyn EventStore>,
     orders: Repository<Order>,

@@ -40,10 +40,10 @@ type Answer = Result<Reply<Order>, AppError>;
 impl App {
     /// Places an order, or finds that the same request has placed it.
     ///
-    /// Where the order's name comes from the request, the order's stream is the request's claim: a body that comes again, or
-    /// another one, meets it. A request whose caller has chosen the order's id claims its own in a stream beside it. Each of
-    /// the two looks for the other before it writes; only where one id comes both ways at the same moment, with two bodies, may
-    /// both be placed.
+    /// Where the order's name comes from the request, the order's stream is the request's claim: a body that comes again,
+    /// or another one, meets it. A request whose caller has chosen the order's id claims its own in a stream beside it. Each
+    /// of the two looks for the other before it writes; only where one id comes both ways at the same moment, with two
+    /// bodies, may both be placed.
     ///
     /// # Errors
     /// See [`AppError`].
