@@ -5,3 +5,4 @@
 mod projections;
 mod rooms;
 mod view;
+mod waiting;

@@ -4,6 +4,8 @@
 //! `versions.rs` are compiled once for each driver, below the modules that name it.
 
 mod order_row;
+#[cfg(test)]
+mod plan_tests;
 
 pub use postgres::PostgresReadModel;
 pub use sqlite::SqliteReadModel;
@@ -27,7 +29,7 @@ impl From<meshwork_sql::Error> for StoreError {
 pub mod sqlite {
     meshwork_sql::dialect!(sqlite);
     mod apply;
-    mod lists;
+    pub(super) mod lists;
     mod versions;
 
     use std::path::Path;
@@ -39,10 +41,12 @@ pub mod sqlite {
     use sqlx::migrate::Migrator;
 
     static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
+    static WAITING: Migrator = sqlx::migrate!("migrations/view-waiting");
 
     /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 4] = [
+    pub(super) static COMPONENTS: [Component; 5] = [
         Component { name: "view", migrator: &MIGRATOR },
+        Component { name: "view_waiting", migrator: &WAITING },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
@@ -85,7 +89,7 @@ pub mod sqlite {
 pub mod postgres {
     meshwork_sql::dialect!(postgres);
     mod apply;
-    mod lists;
+    pub(super) mod lists;
     mod versions;
 
     use std::sync::Arc;
@@ -96,10 +100,12 @@ pub mod postgres {
     use sqlx::migrate::Migrator;
 
     static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
+    static WAITING: Migrator = sqlx::migrate!("migrations/view-waiting");
 
     /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 4] = [
+    pub(super) static COMPONENTS: [Component; 5] = [
         Component { name: "order_view", migrator: &MIGRATOR },
+        Component { name: "order_view_waiting", migrator: &WAITING },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
