@@ -34,7 +34,7 @@ fn listed(row: &Row) -> Result<(String, Option<Order>), sqlx::Error> {
 
 /// Finds orders that wait for the inventory. Their condition is the index's own, word for word: with another one it would not
 /// be used. A row that can't be read is taken for one that waits, since only the order's history can tell.
-pub(super) fn waiting() -> String {
+pub(crate) fn waiting() -> String {
     let index = index_hint("orders_unanswered");
     format!(
         "SELECT o.id, o.updated_at FROM orders o{index} \
