@@ -7,9 +7,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::plan::Plan;
@@ -20,6 +22,8 @@ use crate::history::Record;
 const QUEUE: usize = 4096;
 /// How many records go to the disk at once, at most.
 const BATCH: usize = 1024;
+/// How long the disk may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What every history begins with.
 const BEGIN: &[u8] = br#"{"kind":"run","#;
 /// How much of a file may be its last line.
@@ -110,7 +114,7 @@ impl Journal {
     /// Writes what must be on the disk before something is done, and returns when it is.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or takes too long.
     pub async fn before(&self, record: Record) -> Result<(), Failure> {
         self.synced(Some(record)).await
     }
@@ -118,7 +122,7 @@ impl Journal {
     /// Writes what has happened; returns when it is on its way.
     ///
     /// # Errors
-    /// When the disk has failed.
+    /// When the disk has failed, or takes too long.
     pub async fn after(&self, record: Record) -> Result<(), Failure> {
         self.send(Entry { record: Some(record), synced: None }).await
     }
@@ -126,7 +130,7 @@ impl Journal {
     /// Returns when all is on the disk.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the disk fails, or takes too long.
     pub async fn flush(&self) -> Result<(), Failure> {
         self.synced(None).await
     }
@@ -134,17 +138,23 @@ impl Journal {
     async fn synced(&self, record: Option<Record>) -> Result<(), Failure> {
         let (synced, done) = oneshot::channel();
         self.send(Entry { record, synced: Some(synced) }).await?;
-        done.await.map_err(|_| self.failure())
+        let done = timeout(PATIENCE, done).await.map_err(|_| too_slow())?;
+        done.map_err(|_| self.failure())
     }
 
     async fn send(&self, entry: Entry) -> Result<(), Failure> {
-        self.queue.send(entry).await.map_err(|_| self.failure())
+        let sent = timeout(PATIENCE, self.queue.send(entry)).await.map_err(|_| too_slow())?;
+        sent.map_err(|_| self.failure())
     }
 
     fn failure(&self) -> Failure {
         let problem = self.problem.get().map_or("its writer has ended", String::as_str);
         Failure::new(format!("the history can't be written: {problem}"), HINT)
     }
+}
+
+fn too_slow() -> Failure {
+    Failure::new(format!("the history can't be written: the disk has not answered for {} s", PATIENCE.as_secs()), HINT)
 }
 
 /// Writes until nobody has anything more to say.
@@ -208,7 +218,7 @@ mod tests {
     use crate::history::{Answer, Call, Method};
 
     /// The longest that anything here may take.
-    const BOUND: std::time::Duration = std::time::Duration::from_secs(10);
+    const BOUND: Duration = Duration::from_secs(10);
 
     fn call() -> Record {
         Record::Call(Call {
@@ -332,7 +342,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(BOUND, open).await.unwrap()
+        timeout(BOUND, open).await.unwrap()
     }
 
     #[test]
