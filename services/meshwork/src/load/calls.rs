@@ -189,3 +189,91 @@ fn name(code: Code) -> &'static str {
         Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{HashSet, VecDeque};
+    use std::path::Path;
+    use std::sync::Mutex;
+
+    use meshwork_chassis::ClientConfig;
+
+    use super::*;
+    use crate::history;
+    use crate::load::plan::Plan;
+
+    fn order() -> Order {
+        Order { name: "orders/1".to_owned(), etag: "3".to_owned(), state: 6, ..Order::default() }
+    }
+
+    fn records(path: &Path) -> Vec<Record> {
+        let mut records = Vec::new();
+        history::read(path, |record| records.push(record)).unwrap();
+        records
+    }
+
+    /// Makes a request whose tries are answered so, one after the other; returns what came of it, what was noted, and how
+    /// often it was repeated.
+    async fn made(answers: Vec<Result<Order, Status>>) -> (Outcome, Vec<Record>, u64) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("history");
+        let journal = Journal::open(&path).unwrap();
+        journal.begin(&Plan::plain(1.0, 1)).await.unwrap();
+        let tally = Tally::new().unwrap();
+        let channel = ClientConfig::default().channel("--target", "http://127.0.0.1:9").unwrap();
+        let calls = Calls::new(channel, Some(journal.clone()), tally.clone());
+        let answers = Mutex::new(VecDeque::from(answers));
+        let request = Request::about(Method::CancelOrder, "users/anna", "orders/1");
+        let send = |_: Client| {
+            let last = records(&path).pop();
+            assert!(matches!(last, Some(Record::Call(_))), "sent before it was noted: {last:?}");
+            let answer = answers.lock().unwrap().pop_front().unwrap();
+            async move { answer.map(Response::new) }
+        };
+        let outcome = calls.make(&request, send).await.unwrap();
+        journal.flush().await.unwrap();
+        assert!(answers.lock().unwrap().is_empty(), "it was given up");
+        (outcome, records(&path), tally.counts().retried)
+    }
+
+    #[tokio::test]
+    async fn a_request_is_the_same_in_all_tries_until_its_outcome_is_known() {
+        let unknown = [Status::unavailable("away"), Status::deadline_exceeded("late")].map(Err);
+        let answers = unknown.into_iter().chain([Ok(order())]).collect();
+        let (outcome, records, retried) = made(answers).await;
+        assert!(matches!(outcome, Outcome::Done(name) if name == "orders/1"));
+        assert_eq!(retried, 2);
+        let (mut requests, mut calls, mut ends) = (HashSet::new(), Vec::new(), Vec::new());
+        for record in records {
+            match record {
+                Record::Run { .. } => {}
+                Record::Call(Call { call, request, order, .. }) => {
+                    assert_eq!(order.as_deref(), Some("orders/1"));
+                    requests.insert(request);
+                    calls.push(call);
+                }
+                Record::Answer(Answer { call, status, unknown, state, .. }) => {
+                    assert_eq!(Some(&call), calls.last());
+                    ends.push((status, unknown, state));
+                }
+            }
+        }
+        assert_eq!((requests.len(), HashSet::<Uuid>::from_iter(calls).len()), (1, 3));
+        let end = |status: &str, unknown, state: Option<&str>| (status.to_owned(), unknown, state.map(str::to_owned));
+        let expected =
+            [end("UNAVAILABLE", true, None), end("DEADLINE_EXCEEDED", true, None), end("OK", false, Some("CANCELLED"))];
+        assert_eq!(ends, expected);
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_is_not_asked_again() {
+        let (outcome, records, retried) = made(vec![Err(Status::failed_precondition("shipped"))]).await;
+        assert!(matches!(outcome, Outcome::Refused));
+        assert_eq!(retried, 0);
+        let refused = |record: &Record| {
+            matches!(record, Record::Answer(Answer { status, unknown: false, order: None, .. })
+                if status == "FAILED_PRECONDITION")
+        };
+        assert!(records.len() == 3 && refused(&records[2]), "{records:?}");
+    }
+}
