@@ -8,6 +8,7 @@ mod command_line;
 mod crashes;
 mod demo;
 mod letters;
+mod load;
 mod mesh;
 mod nats;
 mod nats_services;
