@@ -277,12 +277,13 @@ async fn run_batch(
             answers.push(answer);
             open = !alone && keep;
             // What fails before anything was kept undoes the transaction itself; a savepoint would only cost time.
-            match (alone, keep) {
-                (_, true) => {}
-                (true, false) => drop(sqlx::raw_sql("ROLLBACK; BEGIN IMMEDIATE").execute(&mut *connection).await?),
-                (false, false) => {
-                    drop(sqlx::raw_sql("ROLLBACK TO work; RELEASE work").execute(&mut *connection).await?)
-                }
+            let undo = match (alone, keep) {
+                (_, true) => None,
+                (true, false) => Some("ROLLBACK; BEGIN IMMEDIATE"),
+                (false, false) => Some("ROLLBACK TO work; RELEASE work"),
+            };
+            if let Some(undo) = undo {
+                sqlx::raw_sql(undo).execute(&mut *connection).await?;
             }
             alone &= !keep;
         }
