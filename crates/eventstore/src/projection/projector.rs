@@ -82,6 +82,7 @@ impl Projector {
             if let Some((last, at)) = commits.last().map(|commit| (commit.position.n, commit.at)) {
                 match self.projection.apply(version, partition, after, commits, ApplyMode::Park).await? {
                     Applied::Yes => {
+                        fail::fail_point!("projector::applied");
                         after = last;
                         self.hook.reached(version, partition, last, at);
                     }

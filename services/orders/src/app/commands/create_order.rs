@@ -60,6 +60,7 @@ impl App {
         let at = self.clock.now();
         self.claim(command.request.as_ref(), at).await?;
         let order = fold(&name, events.iter().map(|event| (event, at))).ok_or(OrderError::Missing)?;
+        fail::fail_point!("orders::append");
         match self.store.append(Append { order: name.clone(), before: None, command_id, events, at }).await {
             Ok(Appended { replayed: false, position, .. }) => {
                 Ok(Reply { answer: order, position: Some(position), replayed: false })

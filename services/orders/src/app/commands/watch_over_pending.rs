@@ -36,7 +36,7 @@ impl App {
             }
             let command_id = format!("watchdog/{}", order.reservation_requests + 1);
             match self.execute(name, &Command::AskAgain { at_most: ASK_AT_MOST }, None, command_id, None).await {
-                Ok(_) | Err(AppError::Contended) => {}
+                Ok(_) | Err(AppError::Contended) => fail::fail_point!("watchdog::asked"),
                 Err(error) => return Err(error),
             }
         }
