@@ -5,15 +5,19 @@
 mod api;
 mod buyers;
 mod command_line;
+mod crash_points;
 mod crashes;
 mod demo;
 mod letters;
 mod mesh;
 mod nats;
 mod nats_services;
+mod ordeal;
+mod planted;
 mod postgres;
 mod processes;
 mod projections;
+mod proof;
 mod readme;
 mod releases;
 mod restored;
@@ -21,6 +25,7 @@ mod shop;
 mod stopping;
 mod stores;
 mod tail;
+mod victims;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {
