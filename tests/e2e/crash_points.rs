@@ -100,11 +100,19 @@ impl Shop<'_> {
 fn points() -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let listed = command(folder.path()).env("MESHWORK_CRASH_POINT", "list").output().unwrap();
-    let mut points: Vec<_> = text(&listed.stdout).lines().map(str::to_owned).collect();
+    let points: Vec<_> = text(&listed.stdout).lines().map(str::to_owned).collect();
     assert!(points.len() > 20, "is the binary built with its feature `ablation`? {}", text(&listed.stderr));
-    // A letter that was under way at a crash waits for the end of its lease, beside all that comes later.
-    points.sort_by_key(|point| !point.starts_with("letters::"));
     points
+}
+
+/// Puts points at which events are in hand between others: an event that is in hand at one crash after the other would be
+/// taken for their cause, and parked.
+fn spread(points: Vec<String>) -> Vec<String> {
+    let in_hand = ["consumer::", "products::", "outbox::"];
+    let (in_hand, others): (Vec<_>, Vec<_>) =
+        points.into_iter().partition(|point| in_hand.iter().any(|part| point.starts_with(part)));
+    let mut in_hand = in_hand.into_iter();
+    others.into_iter().flat_map(|other| [Some(other), in_hand.next()]).flatten().collect()
 }
 
 /// Crashes at every point that can be met, each at some of its hits, and judges what is left. `started` is called once the
@@ -124,8 +132,7 @@ fn crash_at_all(stores: Stores, servers: &[(&str, &str)], hits: &[u32], started:
     drop(up);
 
     let mut shop = Shop { folder: folder.path(), port, settings, load };
-    let points = points();
-    let met: Vec<_> = points.iter().filter(|point| stores.reach(point)).collect();
+    let met = spread(points().into_iter().filter(|point| stores.reach(point)).collect());
     for hit in hits {
         for point in &met {
             // Stores that all services share are met more often.

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 /// How long a load may take beyond its placing: what is under way is waited for, and tried again meanwhile.
-const REST: Duration = Duration::from_secs(180);
+const REST: Duration = Duration::from_secs(300);
 /// How long the first order of a load may take.
 const FIRST: Duration = Duration::from_secs(60);
 

@@ -1,9 +1,9 @@
-//! A service's database is put back to an older copy while the others go on (E1).
+//! A service's database is put back to an older copy while the others go on (E1, E3).
 
 use std::path::Path;
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
-use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, ShipOrderRequest, order};
+use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, ListOrdersRequest, ShipOrderRequest, order};
 use meshwork_api::meshwork::products::v1::ReceiveStockRequest;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_sql::Sqlite;
@@ -33,6 +33,7 @@ fn start(processes: &mut Processes, service: &str) {
     let method = match service {
         "users" => "meshwork.users.v1.UserService",
         "products" => "meshwork.products.v1.InventoryService",
+        "orders" => "meshwork.orders.v1.OrderService",
         _ => "meshwork.notifications.v1.NotificationService",
     };
     processes.wait_for_service("gateway", method);
@@ -59,10 +60,15 @@ impl Shop {
     }
 }
 
+/// What a check of a service says.
+fn check(processes: &Processes, service: &str, name: &str) -> Value {
+    let health: Value = serde_json::from_str(&processes.health(service)).unwrap();
+    health["services"][service]["checks"][name].clone()
+}
+
 /// What the check of parked events says.
 fn dead_letters(processes: &Processes, service: &str) -> Value {
-    let health: Value = serde_json::from_str(&processes.health(service)).unwrap();
-    health["services"][service]["checks"]["dead letters"].clone()
+    check(processes, service, "dead letters")
 }
 
 fn assert_nothing_is_parked(processes: &Processes, service: &str) {
@@ -233,4 +239,43 @@ async fn e1_users_and_notifications_put_back_to_older_copies_go_on() {
             assert_nothing_is_parked(&processes, service);
         }
     }
+}
+
+/// The lists have applied events that an older copy lacks: they stand still and say so, until they are made of what there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuild() {
+    let folder = tempfile::tempdir().unwrap();
+    let Shop { mut processes, gateway, staff, product, customer } = Shop::open(folder.path(), 100).await;
+    let kept = confirmed(&gateway, &staff, &customer, &product, 2).await;
+    let (database, older) = (processes.data().join("orders/events.db"), folder.path().join("older.db"));
+    processes.kill("orders");
+    copy(&database, &older);
+    start(&mut processes, "orders");
+    confirmed(&gateway, &staff, &customer, &product, 8).await;
+    let listed = async || {
+        let request = with(&staff, ListOrdersRequest { page_size: 100, ..ListOrdersRequest::default() });
+        let orders = OrderServiceClient::new(gateway.channel()).list_orders(request).await.unwrap().into_inner().orders;
+        orders.into_iter().map(|order| order.name).collect::<Vec<_>>()
+    };
+    eventually("all orders in the lists", async || listed().await.len() == 10).await;
+
+    processes.kill("orders");
+    copy(&older, &database);
+    start(&mut processes, "orders");
+    eventually("the check to fail", async || check(&processes, "orders", "projector")["status"] == "failed").await;
+    let said = check(&processes, "orders", "projector")["last_error"].as_str().unwrap().to_owned();
+    assert!(said.contains("put back to an older copy") && said.contains("--accept-differences"), "{said}");
+    assert!(processes.log("orders").contains("projection_diverged:"), "{}", processes.log("orders"));
+    assert_eq!(listed().await.len(), 10, "the lists show what they had");
+
+    let refused = processes.run(&["projections", "rebuild", "orders"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("--accept-differences"), "{refused:?}");
+    let rebuilt = processes.run(&["projections", "rebuild", "orders", "--accept-differences"]);
+    assert!(rebuilt.status.success(), "{}", text(&rebuilt.stderr));
+    let mut names = listed().await;
+    names.sort();
+    let mut expected = kept;
+    expected.sort();
+    assert_eq!(names, expected);
+    eventually("the check to pass", async || check(&processes, "orders", "projector")["status"] == "passing").await;
 }

@@ -1,10 +1,15 @@
-//! Consumers: hand events to a handler, in order, and again only where it isn't known whether it was done.
+//! Consumers: hand events to a handler, those of an aggregate in order, and again only where it isn't known whether it was
+//! done.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
+use futures_util::stream;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +21,14 @@ use crate::redrive::Redriver;
 use crate::state::ConsumerState;
 use crate::{Envelope, Position, Progress, StreamReader};
 
-/// How many events are fetched and acknowledged at once.
+/// How many events are fetched at once.
 const BATCH: usize = 64;
+/// How many aggregates of a lane are worked at at once: their effects share a flush of the consumer's database.
+const CONCURRENCY: usize = 16;
+/// How long and how many events may wait for their acknowledgement while others come: each costs two writes. With none to
+/// come it is longer by the wait for them.
+const ACKNOWLEDGE: Duration = Duration::from_millis(50);
+const UNACKNOWLEDGED: usize = 2 * BATCH;
 /// How often an event is tried before it is parked.
 const ATTEMPTS: u32 = 8;
 /// How long the pause between two tries gets: all of them take about 20 s.
@@ -34,17 +45,41 @@ pub struct Consumer {
     progress: Progress,
 }
 
-/// A lane's subscription while a batch of it is worked at.
+/// A lane's subscription while it is worked at.
 struct Worked<'a> {
     lane: &'a Lane,
     subscription: &'a mut dyn Subscription,
     /// When the bus was told last that we are at it.
     said: Instant,
-    /// What is done and not acknowledged: the furthest position, and the last place.
-    done: Option<(Position, u64)>,
+    /// What is done and not acknowledged.
+    done: Option<Done>,
+    acknowledged_at: Instant,
+}
+
+/// Deliveries that are done, one behind the other.
+#[derive(Clone, Copy)]
+struct Done {
+    /// The furthest position.
+    position: Position,
+    /// The last place.
+    place: u64,
+    events: usize,
 }
 
 impl Worked<'_> {
+    /// Notes that a delivery is done, and all before it.
+    fn done(&mut self, delivery: &Delivery) {
+        let (position, events) = self.done.map_or((delivery.event.position, 0), |done| (done.position, done.events));
+        let position = position.max(delivery.event.position);
+        self.done = Some(Done { position, place: delivery.place, events: events + 1 });
+    }
+
+    /// Whether what is done has waited long enough for its acknowledgement.
+    fn is_due(&self) -> bool {
+        let events = self.done.map_or(0, |done| done.events);
+        events >= UNACKNOWLEDGED || events > 0 && self.acknowledged_at.elapsed() >= ACKNOWLEDGE
+    }
+
     /// Does a piece of work, and tells the bus meanwhile, before it loses its patience.
     async fn beside<T>(&mut self, work: impl Future<Output = T>) -> T {
         let patience = self.subscription.patience() / 3;
@@ -62,6 +97,20 @@ impl Worked<'_> {
             }
         }
     }
+}
+
+/// The places of deliveries by their aggregates.
+fn by_aggregate(deliveries: &[Delivery]) -> Vec<Vec<usize>> {
+    let mut chains: Vec<Vec<_>> = Vec::new();
+    let mut known = HashMap::new();
+    for (at, Delivery { event, .. }) in deliveries.iter().enumerate() {
+        let chain = *known.entry(event.subject.as_str()).or_insert_with(|| {
+            chains.push(Vec::new());
+            chains.len() - 1
+        });
+        chains[chain].push(at);
+    }
+    chains
 }
 
 fn sentence(error: impl std::fmt::Display) -> String {
@@ -125,19 +174,25 @@ impl Consumer {
     async fn follow(&self, lane: &Lane, shutdown: &CancellationToken, backoff: &mut Backoff) -> Result<(), String> {
         let resume = self.resume(lane).await?;
         let mut subscription = self.bus.subscribe(self.name, lane, resume).await.map_err(sentence)?;
+        let now = Instant::now();
+        let mut worked =
+            Worked { lane, subscription: subscription.as_mut(), said: now, done: None, acknowledged_at: now };
         while !shutdown.is_cancelled() {
             let asked = Instant::now();
-            let Some(batch) = shutdown.run_until_cancelled(subscription.next(BATCH)).await else { break };
+            let Some(batch) = shutdown.run_until_cancelled(worked.subscription.next(BATCH)).await else { break };
             let batch = batch.map_err(sentence)?;
-            let mut worked = Worked { lane, subscription: subscription.as_mut(), said: asked, done: None };
-            let all = self.work(batch.deliveries, &mut worked, shutdown).await;
+            worked.said = asked;
+            let all = self.work(&batch.deliveries, &mut worked, shutdown).await;
             // What was done before something failed is done.
-            self.acknowledge(&mut worked).await?;
+            if !matches!(all, Ok(true)) || worked.is_due() || batch.deliveries.is_empty() {
+                self.acknowledge(&mut worked).await?;
+            }
             if all? && batch.at_end {
                 self.progress.caught_up(lane.partition, asked);
             }
             *backoff = Backoff::new();
         }
+        self.acknowledge(&mut worked).await?;
         // Another instance, or the next, has what we held at once.
         subscription.later(Duration::ZERO).await.map_err(sentence)
     }
@@ -156,51 +211,98 @@ impl Consumer {
         }
     }
 
-    /// Handles deliveries in order; returns false when `shutdown` came before the last.
+    /// Handles deliveries, those of an aggregate in order; returns false when `shutdown` came before all were done.
     async fn work(
         &self,
-        deliveries: Vec<Delivery>,
+        deliveries: &[Delivery],
         worked: &mut Worked<'_>,
         shutdown: &CancellationToken,
     ) -> Result<bool, String> {
-        for (place, mut delivery) in deliveries.into_iter().enumerate() {
-            let again = delivery.attempt > 1;
-            if place > 0 {
-                // Only the first can have been in hand when an instance ended.
-                delivery.attempt = 1;
+        if deliveries.first().is_some_and(|first| first.attempt > 1) {
+            return self.work_one_by_one(deliveries, worked, shutdown).await;
+        }
+        let stopped = AtomicBool::new(false);
+        let chains =
+            by_aggregate(deliveries).into_iter().map(|chain| self.take_chain(deliveries, chain, shutdown, &stopped));
+        let mut chains = pin!(stream::iter(chains).buffer_unordered(CONCURRENCY));
+        let (mut done, mut failure) = (vec![false; deliveries.len()], None);
+        while let Some((taken, outcome)) = worked.beside(chains.next()).await {
+            for at in taken {
+                done[at] = true;
             }
-            if shutdown.is_cancelled() || !worked.beside(self.take(&delivery, shutdown)).await? {
+            failure = failure.or(outcome.err());
+        }
+        // Behind the first that isn't done nothing is: what comes again is known by its aggregate and version.
+        for delivery in deliveries.iter().zip(&done).take_while(|(_, done)| **done).map(|(delivery, _)| delivery) {
+            worked.done(delivery);
+            self.progress.reached(worked.lane.partition, delivery.event.time);
+        }
+        failure.map_or(Ok(done.iter().all(|done| *done)), Err)
+    }
+
+    /// As [`work`](Self::work), of what another instance had in hand when it ended: what comes behind an event that ends this
+    /// process too isn't blamed for it, and what comes before it isn't handed over again.
+    async fn work_one_by_one(
+        &self,
+        deliveries: &[Delivery],
+        worked: &mut Worked<'_>,
+        shutdown: &CancellationToken,
+    ) -> Result<bool, String> {
+        for (place, delivery) in deliveries.iter().enumerate() {
+            let attempt = if place == 0 { delivery.attempt } else { 1 };
+            if shutdown.is_cancelled() || !worked.beside(self.take(&delivery.event, attempt, shutdown)).await? {
                 return Ok(false);
             }
-            let position =
-                worked.done.map_or(delivery.event.position, |(position, _)| position.max(delivery.event.position));
-            worked.done = Some((position, delivery.place));
+            worked.done(delivery);
             self.progress.reached(worked.lane.partition, delivery.event.time);
-            if again {
-                // Something behind it may end this process: then at least this isn't handed over again.
-                self.acknowledge(worked).await?;
-            }
+            self.acknowledge(worked).await?;
         }
         Ok(true)
     }
 
+    /// Handles events of one aggregate in order; returns the places of what is done.
+    async fn take_chain(
+        &self,
+        deliveries: &[Delivery],
+        chain: Vec<usize>,
+        shutdown: &CancellationToken,
+        stopped: &AtomicBool,
+    ) -> (Vec<usize>, Result<(), String>) {
+        let mut taken = Vec::with_capacity(chain.len());
+        for at in chain {
+            let Some(Delivery { event, .. }) = deliveries.get(at) else { break };
+            if shutdown.is_cancelled() || stopped.load(Ordering::Relaxed) {
+                break;
+            }
+            match self.take(event, 1, shutdown).await {
+                Ok(true) => taken.push(at),
+                Ok(false) => break,
+                Err(problem) => {
+                    stopped.store(true, Ordering::Relaxed);
+                    return (taken, Err(problem));
+                }
+            }
+        }
+        (taken, Ok(()))
+    }
+
     /// Notes what is done, here and on the bus: after its effect (NT-6).
     async fn acknowledge(&self, worked: &mut Worked<'_>) -> Result<(), String> {
-        let Some((position, place)) = worked.done.take() else { return Ok(()) };
+        let Some(Done { position, place, .. }) = worked.done.take() else { return Ok(()) };
         // At once, since each waits for a disk: what the bus knows is ahead of this by a batch at most, unless this
         // database was restored.
         let reached = self.deliverer.state.reached(&worked.lane.stream, position);
         let (reached, acknowledged) = join(reached, worked.subscription.done_through(place)).await;
         fail::fail_point!("consumer::acknowledged");
+        worked.acknowledged_at = Instant::now();
         reached.map_err(sentence)?;
         acknowledged.map_err(sentence)
     }
 
     /// Handles or parks an event; false when `shutdown` came before either.
-    async fn take(&self, delivery: &Delivery, shutdown: &CancellationToken) -> Result<bool, String> {
-        let Delivery { event, attempt, .. } = delivery;
+    async fn take(&self, event: &Envelope, attempt: u32, shutdown: &CancellationToken) -> Result<bool, String> {
         let mut backoff = Backoff::between(PAUSE / 50, PAUSE);
-        for attempt in *attempt.. {
+        for attempt in attempt.. {
             let reason = if attempt > ATTEMPTS {
                 format!("it was handed over {ATTEMPTS} times and never done")
             } else {

@@ -1,7 +1,9 @@
 //! What the store holds.
 
 use bytes::Bytes;
+use meshwork_sql::to_micros;
 use time::OffsetDateTime;
+use xxhash_rust::xxh3::xxh3_128;
 
 use crate::Context;
 
@@ -106,6 +108,19 @@ impl Commit {
     pub fn is_tombstone(&self) -> bool {
         self.stream.is_empty()
     }
+
+    /// What tells this commit from another one at its position: a short text made of its stream, its command's id, its first
+    /// version and its time, the same in every store that holds it. Empty for a damaged commit, of which that isn't known. The
+    /// mapping never changes: checkpoints of projections depend on it.
+    pub fn identity(&self) -> String {
+        if self.damage.is_some() {
+            return String::new();
+        }
+        let first = self.events.first().map_or(0, |event| event.version);
+        // The length tells where the stream ends and the id of the command begins.
+        let told = format!("{} {first} {} {}{}", to_micros(self.at), self.stream.len(), self.stream, self.command_id);
+        format!("{:032x}", xxh3_128(told.as_bytes()))
+    }
 }
 
 /// The first version above `after` that is missing from before a later one, in a stream's commits in order of version.
@@ -118,4 +133,53 @@ pub(crate) fn missing_version(commits: &[Commit], after: i64) -> Option<i64> {
         next = next.max(event.version.saturating_add(1));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(stream: &str, command_id: &str, first: i64, second: i64) -> Commit {
+        let event = |version| StoredEvent {
+            version,
+            event_type: "moved".to_owned(),
+            schema_version: 1,
+            data: Bytes::from_static(b"data"),
+        };
+        let at = OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(second);
+        Commit {
+            stream: stream.to_owned(),
+            command_id: command_id.to_owned(),
+            events: vec![event(first), event(first + 1)],
+            ..Commit::tombstone(Position { partition: 2, n: 7 }, at)
+        }
+    }
+
+    #[test]
+    fn the_identity_never_changes() {
+        assert_eq!(commit("orders/1", "confirm", 3, 1).identity(), "5452d7e5cf2535d7f19c26799e90c078");
+        let tombstone = Commit { events: Vec::new(), ..commit("", "tombstone/2/7", 1, 1) };
+        assert_eq!(tombstone.identity(), "dd6dd67b39f44763b4dbf35b6de989cb");
+    }
+
+    #[test]
+    fn commits_that_differ_in_stream_command_version_or_time_are_told_apart() {
+        let others = [
+            commit("orders/1", "confirm", 3, 1),
+            commit("orders/2", "confirm", 3, 1),
+            commit("orders/1", "cancel", 3, 1),
+            commit("orders/1", "confirm", 4, 1),
+            commit("orders/1", "confirm", 3, 2),
+            // The same letters in all.
+            commit("orders/1c", "onfirm", 3, 1),
+        ];
+        let identities: std::collections::BTreeSet<_> = others.iter().map(Commit::identity).collect();
+        assert_eq!(identities.len(), others.len());
+    }
+
+    #[test]
+    fn the_identity_of_a_damaged_commit_is_not_known() {
+        let damage = Some(Damage { problem: "planted".to_owned(), first_version: None });
+        assert_eq!(Commit { damage, ..commit("orders/1", "confirm", 3, 1) }.identity(), "");
+    }
 }

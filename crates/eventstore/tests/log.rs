@@ -243,6 +243,22 @@ async fn a_reader_at_the_end_leaves_the_looking_to_the_follower_unless_that_fail
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_reads_the_last_commit_again_and_again_asks_the_database_once_for_it() {
+    let held = Held::new();
+    held.let_go(1_000_000);
+    held.log().append(command("s", Expected::NoStream, "a", 1)).await.unwrap();
+    // Another process, which has made nothing itself.
+    let log = held.log();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(log.read_partition(0, 0, 10).await.unwrap().len(), 1);
+    let before = held.follows.load(Ordering::Relaxed);
+    for _ in 0..100 {
+        assert_eq!(log.read_partition(0, 0, 10).await.unwrap().len(), 1);
+    }
+    assert_eq!(held.follows.load(Ordering::Relaxed), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn commits_of_another_process_are_met_within_a_second_and_at_once_while_they_come() {
     let held = Held::new();
     held.let_go(1_000_000);

@@ -28,6 +28,8 @@ impl ProjectorHook for Silent {
     fn reached(&self, _: i64, _: u16, _: i64, _: OffsetDateTime) {}
 
     fn caught_up(&self, _: u16, _: tokio::time::Instant) {}
+
+    fn diverged(&self, _: u16, _: &str) {}
 }
 
 pub(crate) async fn measure(postgres: &Postgres, values: &mut Values) {
@@ -61,7 +63,7 @@ async fn rebuild(name: &str, events: Arc<dyn EventStore>, view: Arc<dyn Projecti
     let following = tokio::spawn(projector.run(stop.clone()));
     for partition in 0..events.partitions() {
         let head = events.head(partition).await.unwrap();
-        while view.checkpoint(1, partition).await.unwrap() < head {
+        while view.checkpoint(1, partition).await.unwrap().position < head {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -19,6 +19,8 @@ use crate::{Envelope, Position};
 const WAIT: Duration = Duration::from_secs(1);
 /// How often it is tried to have a lane that another instance has.
 const TRY_LOCK: Duration = Duration::from_millis(200);
+/// How often it is looked beside a lane on which events come.
+const LOOK_BESIDE: Duration = Duration::from_millis(100);
 /// How often it is looked for what an instance of the release before has parked.
 const PARKED: Duration = Duration::from_secs(15);
 /// We wait for our own process for ever.
@@ -62,6 +64,8 @@ pub(super) struct SqliteSubscription {
     given_back: u32,
     not_before: Option<Instant>,
     parked_at: Option<Instant>,
+    /// When it was looked last for what was published beside the lane.
+    looked_beside: Option<Instant>,
 }
 
 impl SqliteSubscription {
@@ -89,6 +93,7 @@ impl SqliteSubscription {
             given_back: 0,
             not_before: None,
             parked_at: None,
+            looked_beside: None,
         };
         subscribed.take_over().await?;
         Ok(subscribed)
@@ -131,7 +136,9 @@ impl SqliteSubscription {
         if let Some((Origin::Message { n, i }, _)) = read.last() {
             self.at = (*n, *i);
         }
-        if read.len() < max {
+        let looks_beside = read.is_empty() || self.looked_beside.is_none_or(|at| at.elapsed() >= LOOK_BESIDE);
+        if read.len() < max && looks_beside {
+            self.looked_beside = Some(Instant::now());
             let repaired = messages::repaired(db, &self.lane, self.repaired, max - read.len()).await?;
             self.repaired = repaired.last().map_or(self.repaired, |(seq, _)| *seq);
             read.extend(repaired.into_iter().map(|(seq, event)| (Origin::Repaired(seq), event)));

@@ -121,6 +121,21 @@ impl Partition {
         true
     }
 
+    /// Keeps the commit at the tail where none is kept, as when this process has just begun: who reads with an overlap of one
+    /// asks for it again and again.
+    pub(super) fn keep_last(&self, commits: &[Commit]) {
+        let mut known = self.known();
+        if !known.begun || !known.recent.is_empty() {
+            return;
+        }
+        let tail = known.tail;
+        let last = commits.iter().find(|commit| commit.position.n == tail && commit.damage.is_none());
+        if let Some(last) = last {
+            known.bytes = last.bytes();
+            known.recent.push_back(last.clone());
+        }
+    }
+
     /// At most `limit` commits behind `after`, if they are kept here; `None` when the database must be asked.
     pub(super) fn recent(&self, after: i64, limit: usize) -> Option<Vec<Commit>> {
         let known = self.known();

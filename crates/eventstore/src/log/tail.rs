@@ -93,7 +93,11 @@ impl<S: CommitServer> Log<S> {
                 Some(more) => more,
                 // The follower looks for more, and wakes who waits for it. When it can't, the reader learns why.
                 None if partition.ends_at(last, 2 * self.options.poll) => break,
-                None => self.read_on(number, last, wanted.min(RANGE)).await?,
+                None => {
+                    let more = self.read_on(number, last, wanted.min(RANGE)).await?;
+                    partition.keep_last(&more);
+                    more
+                }
             };
             if more.is_empty() {
                 break;

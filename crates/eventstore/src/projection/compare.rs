@@ -32,15 +32,17 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// Takes the rows of a page.
-    fn take(&mut self, page: Page, partitions: u16) {
+    /// Takes the rows of a page. In partitions in which the live version has diverged from the store, its positions say nothing
+    /// of the other's, and its rows don't change: they are compared as they are.
+    fn take(&mut self, page: Page, partitions: u16, diverged: &BTreeSet<u16>) {
         for row in page.rows {
             if page.parked.contains(&row.key) {
                 continue;
             }
-            let both = page.both.get(usize::from(partition_of(&row.key, partitions))).copied().unwrap_or_default();
+            let partition = partition_of(&row.key, partitions);
+            let both = page.both.get(usize::from(partition)).copied().unwrap_or_default();
             let changed = row.live.iter().chain(&row.built).map(|side| side.n).max().unwrap_or_default();
-            if changed > both {
+            if changed > both && !diverged.contains(&partition) {
                 self.moving.insert(row.key);
                 continue;
             }
@@ -66,7 +68,7 @@ impl Build<'_> {
         while let Some(key) = after {
             let page = store.page(live, built, &key, PAGE, partitions).await?;
             after = page.next.clone();
-            comparison.take(page, partitions);
+            comparison.take(page, partitions, &self.diverged);
             self.compared(&comparison);
             self.catch_up_quietly().await?;
         }
@@ -79,7 +81,8 @@ impl Build<'_> {
             self.catch_up_quietly().await?;
             let moving: Vec<_> = std::mem::take(&mut comparison.moving).into_iter().collect();
             for keys in moving.chunks(PAGE) {
-                comparison.take(store.rows(live, built, keys, partitions).await?, partitions);
+                let page = store.rows(live, built, keys, partitions).await?;
+                comparison.take(page, partitions, &self.diverged);
             }
             self.compared(&comparison);
         }

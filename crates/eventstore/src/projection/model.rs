@@ -22,7 +22,7 @@ pub struct PartitionStatus {
     pub partition: u16,
     /// The last commit that was applied; 0 for none.
     pub position: i64,
-    /// The last commit that there is; 0 for none.
+    /// The last commit that there is; 0 for none. Before `position` in a store that was put back to an older copy.
     pub head: i64,
 }
 
@@ -136,6 +136,15 @@ pub enum ProjectionError {
         stream: String,
         /// Why.
         reason: String,
+    },
+    /// The event store doesn't hold what a version has applied last: it was put back to an older copy, or is another one.
+    /// Nothing has changed.
+    #[error("version {version} has diverged from its event store: {problem}")]
+    Diverged {
+        /// The version.
+        version: i64,
+        /// What was found, and what can be done.
+        problem: String,
     },
     /// No version is kept that was live before.
     #[error("no version is kept that was live before")]

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Applied, ApplyMode, ProjectionStore, VersionState};
+use super::overlap::{Behind, read_behind};
+use super::{Applied, ApplyMode, Checkpoint, ProjectionStore, VersionState};
 use crate::{EventStore, StoreError};
 
 /// How many commits one transaction applies.
@@ -18,6 +19,8 @@ const POLL: Duration = Duration::from_secs(1);
 
 /// How long to wait before a version that is held is tried again.
 const HELD: Duration = Duration::from_millis(10);
+/// How often it is said that a version has diverged from the store.
+const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// Hears how far a projector is: for health checks and metrics.
 pub trait ProjectorHook: Send + Sync + 'static {
@@ -27,6 +30,10 @@ pub trait ProjectorHook: Send + Sync + 'static {
     /// Everything that was known of a partition at `asked` has been applied. What another process adds is known within
     /// seconds ([`EventStore::read_partition`]).
     fn caught_up(&self, partition: u16, asked: Instant);
+
+    /// The store doesn't hold what was applied last of a partition, as `problem` says with what can be done: nothing more is
+    /// applied of it, until it is reached or caught up again.
+    fn diverged(&self, partition: u16, problem: &str);
 }
 
 /// Keeps the live version of a projection up to date.
@@ -43,14 +50,15 @@ impl Projector {
     }
 
     /// Follows every partition until `shutdown`. Several may run at once, in one process or in many: each commit is applied
-    /// once. Failures are tried again for ever, with pauses.
+    /// once. Failures are tried again for ever, with pauses; so is a store that doesn't hold what was applied.
     pub async fn run(self, shutdown: CancellationToken) {
         let projector = Arc::new(self);
         let mut partitions = JoinSet::new();
         for partition in 0..projector.store.partitions() {
             let (projector, shutdown) = (projector.clone(), shutdown.clone());
             partitions.spawn(async move {
-                while let Err(error) = projector.follow(partition, &shutdown).await {
+                let mut said = None;
+                while let Err(error) = projector.follow(partition, &mut said, &shutdown).await {
                     tracing::warn!(partition, %error, "projecting is tried again");
                     if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
                         return;
@@ -69,29 +77,53 @@ impl Projector {
             .ok_or_else(|| StoreError::Unavailable("the projection has no live version".to_owned()))
     }
 
-    /// Follows a partition until `shutdown`, or until a store fails.
-    async fn follow(&self, partition: u16, shutdown: &CancellationToken) -> Result<(), StoreError> {
+    /// Follows a partition until `shutdown`, or until a store fails. `said` is when it was last said that it has diverged.
+    async fn follow(
+        &self,
+        partition: u16,
+        said: &mut Option<Instant>,
+        shutdown: &CancellationToken,
+    ) -> Result<(), StoreError> {
         let mut beats = self.store.beats(partition);
         let mut version = self.live().await?;
-        let mut after = self.projection.checkpoint(version, partition).await?;
+        let mut checkpoint = self.projection.checkpoint(version, partition).await?;
         loop {
             let asked = Instant::now();
-            let commits = self.store.read_partition(partition, after, BATCH).await?;
+            let commits = match read_behind(self.store.as_ref(), partition, &checkpoint, BATCH).await? {
+                Behind::Commits(commits) => commits,
+                Behind::Diverged(problem) => {
+                    self.hook.diverged(partition, &problem);
+                    if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
+                        tracing::error!(partition, version, "projection_diverged: nothing more is applied: {problem}");
+                        *said = Some(Instant::now());
+                    }
+                    if shutdown.run_until_cancelled(tokio::time::sleep(POLL)).await.is_none() {
+                        return Ok(());
+                    }
+                    // Another version may be live by now.
+                    version = self.live().await?;
+                    checkpoint = self.projection.checkpoint(version, partition).await?;
+                    continue;
+                }
+            };
+            if said.take().is_some() {
+                tracing::info!(partition, version, "the event store holds what was applied; it is followed again");
+            }
             // A batch that isn't full has reached the end, and a beat will tell of more.
             let mut at_end = commits.len() < BATCH;
-            if let Some((last, at)) = commits.last().map(|commit| (commit.position.n, commit.at)) {
+            if let Some((last, at)) = commits.last().map(|commit| (Checkpoint::of(commit), commit.at)) {
+                let after = checkpoint.position;
                 match self.projection.apply(version, partition, after, commits, ApplyMode::Park).await? {
                     Applied::Yes => {
                         fail::fail_point!("projector::applied");
-                        after = last;
-                        self.hook.reached(version, partition, last, at);
+                        checkpoint = last;
+                        self.hook.reached(version, partition, checkpoint.position, at);
                     }
                     // Another projector is at work, another version is live, or this one is held for a moment.
                     Applied::Elsewhere => {
                         version = self.live().await?;
-                        let before =
-                            std::mem::replace(&mut after, self.projection.checkpoint(version, partition).await?);
-                        if before == after {
+                        checkpoint = self.projection.checkpoint(version, partition).await?;
+                        if checkpoint.position == after {
                             tokio::time::sleep(HELD).await;
                         }
                         at_end = false;

@@ -1,5 +1,6 @@
 //! Rebuild, rollback and retry.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,8 +9,9 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::overlap::{Behind, read_behind};
 use super::{
-    Applied, ApplyMode, PartitionStatus, Phase, ProjectionError, ProjectionProgress, ProjectionReport,
+    Applied, ApplyMode, Checkpoint, PartitionStatus, Phase, ProjectionError, ProjectionProgress, ProjectionReport,
     ProjectionStatus, ProjectionStore, Retried, Taken, VersionState, VersionStatus,
 };
 use crate::{EventStore, StoreError, partition_of};
@@ -35,8 +37,10 @@ pub(super) struct Build<'a> {
     pub(super) projections: &'a Projections,
     pub(super) version: i64,
     pub(super) live: i64,
-    /// By partition, the last position that was applied.
-    checkpoints: Vec<i64>,
+    /// The partitions in which the live version has diverged from the store.
+    pub(super) diverged: BTreeSet<u16>,
+    /// By partition, the last commit that was applied.
+    checkpoints: Vec<Checkpoint>,
     pub(super) progress: ProjectionProgress,
     pub(super) told: &'a watch::Sender<ProjectionProgress>,
     kept: Instant,
@@ -91,7 +95,7 @@ impl Projections {
         for (version, state) in self.projection.versions().await? {
             let mut partitions = Vec::new();
             for (partition, head) in (0..).zip(&heads) {
-                let position = self.projection.checkpoint(version, partition).await?;
+                let position = self.projection.checkpoint(version, partition).await?.position;
                 partitions.push(PartitionStatus { partition, position, head: *head });
             }
             let mut parked = self.projection.parked(version, PARKED).await?;
@@ -105,7 +109,8 @@ impl Projections {
     }
 
     /// Makes a new version beside the live one, compares the two row by row, and makes the new one live; with
-    /// `accept_differences` even if rows differ. Dropped in the middle, it leaves the live version as it is.
+    /// `accept_differences` even if rows differ, or the live version has diverged from its store. Dropped in the middle, it
+    /// leaves the live version as it is.
     ///
     /// # Errors
     /// See [`ProjectionError`].
@@ -137,6 +142,10 @@ impl Projections {
                 self.projection.hold().await?;
             }
             let live = self.live().await?;
+            // A history from another store is none of this version.
+            if let Some(problem) = self.divergence(live, partition).await? {
+                return Err(ProjectionError::Diverged { version: live, problem });
+            }
             // The end first, so that the history holds everything up to it.
             let known = self.store.head(partition).await?;
             let history = match self.store.read(stream, 0).await {
@@ -157,6 +166,22 @@ impl Projections {
         let versions = self.projection.versions().await?;
         let live = versions.iter().find(|(_, state)| *state == VersionState::Live);
         Ok(live.map(|(version, _)| *version).ok_or(StoreError::Unavailable("no version is live".to_owned()))?)
+    }
+
+    /// How a version has diverged from the store in a partition, if it has.
+    async fn divergence(&self, version: i64, partition: u16) -> Result<Option<String>, StoreError> {
+        let checkpoint = self.projection.checkpoint(version, partition).await?;
+        Ok(match read_behind(self.store.as_ref(), partition, &checkpoint, 0).await? {
+            Behind::Commits(_) => None,
+            Behind::Diverged(problem) => Some(problem),
+        })
+    }
+
+    /// The partitions in which a version has diverged from the store, and how.
+    async fn divergences(&self, version: i64) -> Result<BTreeMap<u16, String>, StoreError> {
+        let looks = (0..self.store.partitions()).map(|partition| self.divergence(version, partition));
+        let found = try_join_all(looks).await?;
+        Ok((0..).zip(found).filter_map(|(partition, problem)| Some((partition, problem?))).collect())
     }
 
     async fn build(
@@ -187,14 +212,20 @@ impl Projections {
         accept_differences: bool,
         told: &watch::Sender<ProjectionProgress>,
     ) -> Result<ProjectionReport, ProjectionError> {
+        let live = self.live().await?;
+        let mut diverged = self.divergences(live).await?;
+        if !accept_differences && let Some((_, problem)) = diverged.pop_first() {
+            return Err(ProjectionError::Diverged { version: live, problem });
+        }
         let mut checkpoints = Vec::new();
         for partition in 0..self.store.partitions() {
             checkpoints.push(self.projection.checkpoint(version, partition).await?);
         }
         let mut build = Build {
-            live: self.live().await?,
+            live,
             projections: self,
             version,
+            diverged: diverged.into_keys().collect(),
             checkpoints,
             progress: ProjectionProgress::default(),
             told,
@@ -214,6 +245,9 @@ impl Projections {
         };
         if report.differing > 0 && !accept_differences {
             return Err(ProjectionError::Differs(Box::new(report)));
+        }
+        if !build.diverged.is_empty() {
+            tracing::warn!(version, partitions = ?build.diverged, "a version takes the place of one that has diverged");
         }
         build.phase(Phase::Switching);
         build.switch().await?;
@@ -241,7 +275,7 @@ impl Build<'_> {
 
     /// Applies everything that there is, and tells how far it is.
     async fn catch_up(&mut self) -> Result<(), ProjectionError> {
-        let begun: i64 = self.checkpoints.iter().sum();
+        let begun: i64 = self.checkpoints.iter().map(|checkpoint| checkpoint.position).sum();
         let mut total = 0;
         for partition in 0..self.projections.store.partitions() {
             total += self.projections.store.head(partition).await?;
@@ -260,7 +294,7 @@ impl Build<'_> {
     /// less. Returns whether there may be more.
     async fn step(&mut self) -> Result<bool, ProjectionError> {
         self.keep().await?;
-        let steps = (0..).zip(&self.checkpoints).map(|(partition, after)| self.step_of(partition, *after));
+        let steps = (0..).zip(&self.checkpoints).map(|(partition, after)| self.step_of(partition, after.clone()));
         let steps = try_join_all(steps).await?;
         let mut more = false;
         for (checkpoint, applied) in self.checkpoints.iter_mut().zip(steps) {
@@ -276,13 +310,16 @@ impl Build<'_> {
         Ok(more)
     }
 
-    /// Applies a batch of one partition. Returns the last position in it, and how many commits it had.
-    async fn step_of(&self, partition: u16, after: i64) -> Result<Option<(i64, usize)>, ProjectionError> {
+    /// Applies a batch of one partition. Returns the last commit in it, and how many it had.
+    async fn step_of(&self, partition: u16, after: Checkpoint) -> Result<Option<(Checkpoint, usize)>, ProjectionError> {
         let Projections { store, projection, .. } = self.projections;
-        let commits = store.read_partition(partition, after, BATCH).await?;
-        let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(None) };
+        let commits = match read_behind(store.as_ref(), partition, &after, BATCH).await? {
+            Behind::Commits(commits) => commits,
+            Behind::Diverged(problem) => return Err(ProjectionError::Diverged { version: self.version, problem }),
+        };
+        let Some(last) = commits.last().map(Checkpoint::of) else { return Ok(None) };
         let count = commits.len();
-        match projection.apply(self.version, partition, after, commits, ApplyMode::Strict).await? {
+        match projection.apply(self.version, partition, after.position, commits, ApplyMode::Strict).await? {
             Applied::Yes => Ok(Some((last, count))),
             // Another builder has taken the version for a dead one's.
             Applied::Elsewhere => Err(ProjectionError::Running),
@@ -290,14 +327,16 @@ impl Build<'_> {
         }
     }
 
-    /// Makes the version live at a moment when it is no further behind than the live one.
+    /// Makes the version live at a moment when it is no further behind than the live one. Where the live one has diverged from
+    /// the store it can't be, and needn't.
     async fn switch(&mut self) -> Result<(), ProjectionError> {
         let deadline = Instant::now() + SWITCH;
+        let diverged: Vec<u16> = self.diverged.iter().copied().collect();
         while Instant::now() < deadline {
             // What isn't moved is caught up with; a batch that was under way may still end, and then it is tried again.
             self.projections.projection.hold().await?;
             self.catch_up_quietly().await?;
-            if self.projections.projection.switch(self.version).await? {
+            if self.projections.projection.switch(self.version, &diverged).await? {
                 return Ok(());
             }
             // The live version may have met what another process has made, before this one has.

@@ -14,6 +14,22 @@ pub enum ApplyMode {
     Strict,
 }
 
+/// How far a version has followed a partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The position of the last commit that was applied; 0 for none.
+    pub position: i64,
+    /// Its identity ([`Commit::identity`]); empty where that isn't known, as when an earlier release has applied it.
+    pub identity: String,
+}
+
+impl Checkpoint {
+    /// That of a version that has applied everything up to this commit.
+    pub fn of(commit: &Commit) -> Self {
+        Self { position: commit.position.n, identity: commit.identity() }
+    }
+}
+
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
@@ -103,10 +119,11 @@ pub trait ProjectionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store fails.
-    async fn checkpoint(&self, version: i64, partition: u16) -> Result<i64, StoreError>;
+    async fn checkpoint(&self, version: i64, partition: u16) -> Result<Checkpoint, StoreError>;
 
     /// Applies commits that follow position `after` of their partition to a version, each once: only if the version's
-    /// checkpoint is `after`, and only if it is live (for [`ApplyMode::Park`]) or building (for [`ApplyMode::Strict`]).
+    /// checkpoint is `after`, and only if it is live (for [`ApplyMode::Park`]) or building (for [`ApplyMode::Strict`]). The
+    /// last commit's position and identity are the checkpoint from then on ([`Checkpoint::of`]).
     ///
     /// # Errors
     /// When the store fails.
@@ -160,11 +177,12 @@ pub trait ProjectionStore: Send + Sync + 'static {
     async fn hold(&self) -> Result<(), StoreError>;
 
     /// Makes a building version live, the live one retired and drops the one that was retired, in one transaction, if the
-    /// building one has applied at least as much of every partition; else nothing is changed and false returned.
+    /// building one has applied at least as much of every partition; else nothing is changed and false returned. In the
+    /// partitions of `diverged` it needn't: there the live version has applied what the event store doesn't hold.
     ///
     /// # Errors
     /// When the store fails.
-    async fn switch(&self, to: i64) -> Result<bool, StoreError>;
+    async fn switch(&self, to: i64, diverged: &[u16]) -> Result<bool, StoreError>;
 
     /// The newest `limit` streams that a version has parked; their partitions are left to the caller.
     ///

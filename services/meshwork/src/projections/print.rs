@@ -72,6 +72,21 @@ pub fn projection_text(projection: &Projection) -> String {
         }
     }
     for version in &projection.versions {
+        let ahead = version.partitions.iter().filter(|partition| partition.position > partition.head);
+        let ahead: Vec<_> = ahead.map(|partition| partition.partition.to_string()).collect();
+        if !ahead.is_empty() {
+            writeln!(
+                text,
+                "\nversion {} is ahead of the event store in partition {}: the store was put back to an older copy, or is \
+                 another one;\n  put the right one back, or `meshwork projections rebuild {} --accept-differences`",
+                version.version,
+                ahead.join(", "),
+                projection.name
+            )
+            .ok();
+        }
+    }
+    for version in &projection.versions {
         for parked in &version.parked_streams {
             writeln!(text, "\nparked in version {}: {}\n  {}", version.version, parked.stream, parked.reason).ok();
         }
@@ -142,4 +157,30 @@ pub fn report_json(report: &ProjectionReport) -> Value {
         "differing_rows": report.differing_rows,
         "differences": differences.collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_api::meshwork::admin::v1::projection::Version;
+    use meshwork_api::meshwork::admin::v1::projection::version::Partition;
+
+    use super::*;
+
+    #[test]
+    fn a_version_that_is_ahead_of_the_event_store_is_told_with_what_can_be_done() {
+        let partition = |partition, position, head| Partition { partition, position, head, lag: 0 };
+        let partitions = vec![partition(0, 7, 7), partition(1, 9, 4), partition(3, 2, 1)];
+        let version = Version { version: 2, partitions, ..Version::default() };
+        let mut projection = Projection {
+            name: "projections/orders".to_owned(),
+            versions: vec![version.clone(), Version { version: 1, partitions: vec![partition(0, 7, 7)], ..version }],
+            last_report: None,
+        };
+        let text = projection_text(&projection);
+        let told = "version 2 is ahead of the event store in partition 1, 3: ";
+        assert!(text.contains(told) && text.contains("rebuild projections/orders --accept-differences"), "{text}");
+        assert_eq!(text.matches("is ahead").count(), 1, "{text}");
+        projection.versions.remove(0);
+        assert!(!projection_text(&projection).contains("is ahead"));
+    }
 }

@@ -79,6 +79,14 @@ pub const PROJECTION_POISONED: ErrorKind = ErrorKind::new(
     Code::FailedPrecondition,
     "An event can't be applied to the new version. The live version stays. ErrorInfo names the stream.",
 );
+/// The event store doesn't hold what a version has applied.
+pub const PROJECTION_DIVERGED: ErrorKind = ErrorKind::new(
+    "PROJECTION_DIVERGED",
+    Code::FailedPrecondition,
+    "The event store was put back to an older copy, or is another one: it doesn't hold what a version of the projection \
+     has applied. ErrorInfo tells the version. Nothing has changed. Put the right store back, or rebuild the projection with \
+     accept_differences.",
+);
 /// There is no version to go back to.
 pub const NOTHING_TO_ROLL_BACK: ErrorKind = ErrorKind::new(
     "NOTHING_TO_ROLL_BACK",
@@ -122,6 +130,7 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &REBUILD_RUNNING,
         &PROJECTION_DIFFERS,
         &PROJECTION_POISONED,
+        &PROJECTION_DIVERGED,
         &NOTHING_TO_ROLL_BACK,
         &STREAM_NOT_PARKED,
         &STREAM_STILL_PARKED,
@@ -194,6 +203,10 @@ pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) 
         ProjectionError::Poisoned { stream, reason } => {
             let metadata = [about[0], ("stream", stream.as_str()), ("reason", reason.as_str())];
             PROJECTION_POISONED.status(DOMAIN, error, &metadata)
+        }
+        ProjectionError::Diverged { version, .. } => {
+            let message = format!("{error}: `meshwork projections rebuild {name} --accept-differences`");
+            PROJECTION_DIVERGED.status(DOMAIN, message, &[about[0], ("version", version.to_string().as_str())])
         }
         ProjectionError::NothingToRollBack => NOTHING_TO_ROLL_BACK.status(DOMAIN, error, &about),
         ProjectionError::NotParked => STREAM_NOT_PARKED.status(DOMAIN, error, &about),

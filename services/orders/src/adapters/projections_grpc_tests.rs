@@ -121,10 +121,12 @@ async fn a_rebuild_tells_how_far_it_is_and_ends_when_its_caller_goes_away() {
 #[tokio::test]
 async fn a_rebuild_that_fails_ends_the_stream_with_its_reason() {
     let poisoned = ProjectionError::Poisoned { stream: "orders/a".to_owned(), reason: "no".to_owned() };
+    let diverged = ProjectionError::Diverged { version: 1, problem: "it ends at 3".to_owned() };
     for (outcome, accept, expected) in [
         (Ok(report()), false, (Code::FailedPrecondition, "PROJECTION_DIFFERS")),
         (Err(ProjectionError::Running), true, (Code::Aborted, "REBUILD_RUNNING")),
         (Err(poisoned), true, (Code::FailedPrecondition, "PROJECTION_POISONED")),
+        (Err(diverged), true, (Code::FailedPrecondition, "PROJECTION_DIVERGED")),
         (Err(ProjectionError::NothingToRollBack), true, (Code::FailedPrecondition, "NOTHING_TO_ROLL_BACK")),
     ] {
         let (service, _) = service(Some(outcome));

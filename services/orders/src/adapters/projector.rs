@@ -22,6 +22,10 @@ impl ProjectorHook for Lag {
     fn caught_up(&self, partition: u16, asked: Instant) {
         self.0.caught_up(partition, asked);
     }
+
+    fn diverged(&self, partition: u16, problem: &str) {
+        self.0.failed(partition, &format!("{problem}: `meshwork projections rebuild orders --accept-differences`"));
+    }
 }
 
 #[async_trait]

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod ahead;
 mod projections;
 mod rooms;
 mod view;

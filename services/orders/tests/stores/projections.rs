@@ -17,11 +17,11 @@ use tokio::sync::watch;
 
 use crate::rooms::{PATIENCE, Place, Rooms, both, fill, many, open, until};
 
-fn told() -> watch::Sender<ProjectionProgress> {
+pub(crate) fn told() -> watch::Sender<ProjectionProgress> {
     watch::Sender::new(ProjectionProgress::default())
 }
 
-async fn states(rooms: &Rooms) -> Vec<(i64, VersionState)> {
+pub(crate) async fn states(rooms: &Rooms) -> Vec<(i64, VersionState)> {
     rooms.view.versions().await.unwrap()
 }
 
@@ -58,7 +58,7 @@ async fn es_6_a_rebuild_makes_an_equal_version_beside_the_live_one_and_one_can_g
         // The next rebuild takes the place of the retired one.
         projections.rebuild(false, told()).await.unwrap();
         assert_eq!(states(&rooms).await, [(3, VersionState::Live), (1, VersionState::Retired)]);
-        assert_eq!(rooms.view.checkpoint(2, 0).await.unwrap(), 0, "nothing is left of it");
+        assert_eq!(rooms.view.checkpoint(2, 0).await.unwrap().position, 0, "nothing is left of it");
         shutdown.cancel();
     }
 }
@@ -253,7 +253,7 @@ async fn es_6_what_a_silent_builder_leaves_is_given_up_and_what_was_live_can_be_
         silence().await;
         assert_eq!(rooms.view.take(false).await.unwrap(), Taken::Version(4), "not among the rows of another");
         rooms.view.give_up(4).await.unwrap();
-        assert_eq!(rooms.view.checkpoint(3, 0).await.unwrap(), 0, "nothing is left of it");
+        assert_eq!(rooms.view.checkpoint(3, 0).await.unwrap().position, 0, "nothing is left of it");
         assert_eq!(states(&rooms).await, kept, "a rebuild that ends early costs nothing");
         let report = projections.rollback(told()).await.unwrap();
         assert_eq!((report.version, report.previous, report.differing), (1, 2, 0));
@@ -262,7 +262,8 @@ async fn es_6_what_a_silent_builder_leaves_is_given_up_and_what_was_live_can_be_
     }
 }
 
-async fn run(rooms: &Rooms, sql: String) {
+/// Changes the view behind its back.
+pub(crate) async fn run(rooms: &Rooms, sql: String) {
     match &rooms.place {
         Place::Server { url, _postgres: postgres, .. } => {
             postgres.sql(url.rsplit('/').next().unwrap(), &sql);
@@ -301,12 +302,13 @@ async fn one_rebuild_at_a_time_and_a_dropped_one_leaves_nothing() {
         let task = tokio::spawn(async move { work.rebuild(false, sender).await.map(drop) });
         progress.wait_for(|progress| progress.phase == Phase::Comparing).await.unwrap();
         let built = states(&rooms).await[0].0;
-        assert!(rooms.view.checkpoint(built, 0).await.unwrap() > 0);
+        assert!(rooms.view.checkpoint(built, 0).await.unwrap().position > 0);
         task.abort();
         assert!(task.await.unwrap_err().is_cancelled());
         // At once, and not when nothing was heard of it for a while.
         let given_up = until("the version to be given up", async || {
-            states(&rooms).await == [(1, VersionState::Live)] && rooms.view.checkpoint(built, 0).await.unwrap() == 0
+            states(&rooms).await == [(1, VersionState::Live)]
+                && rooms.view.checkpoint(built, 0).await.unwrap().position == 0
         });
         tokio::time::timeout(Duration::from_secs(8), given_up).await.unwrap();
         let shutdown = CancellationToken::new();

@@ -1,5 +1,6 @@
 //! Events and a view of them, embedded or on servers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,11 @@ pub(crate) async fn both(partitions: u16) -> [Rooms; 2] {
     [rooms(file, partitions).await, rooms(server, partitions).await]
 }
 
+/// One with its view in SQLite.
+pub(crate) async fn embedded(partitions: u16) -> Rooms {
+    rooms(Place::File(tempfile::tempdir().unwrap()), partitions).await
+}
+
 /// Opens the view as another process would.
 pub(crate) async fn open(place: &Place) -> (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>) {
     match place {
@@ -60,16 +66,29 @@ pub(crate) async fn open(place: &Place) -> (Arc<dyn OrderReadModel>, Arc<dyn Pro
     }
 }
 
+impl Place {
+    /// A database of events beside the view.
+    pub(crate) fn events(&self, file: &str) -> PathBuf {
+        match self {
+            Place::File(folder) | Place::Server { folder, .. } => folder.path().join(file),
+        }
+    }
+}
+
 async fn rooms(place: Place, partitions: u16) -> Rooms {
-    let folder = match &place {
-        Place::File(folder) | Place::Server { folder, .. } => folder.path().join("events.db"),
-    };
-    let events = Arc::new(SqliteEventStore::open(&folder, partitions).await.unwrap());
+    let events = Arc::new(SqliteEventStore::open(&place.events("events.db"), partitions).await.unwrap());
     let (lists, view) = open(&place).await;
     Rooms { store: Arc::new(EventOrderStore::new(events.clone())), events, lists, view, place }
 }
 
 impl Rooms {
+    /// Has another database of events take the place of the one there is; it is empty when there is none.
+    pub(crate) async fn put_in(&mut self, file: &str) {
+        let partitions = self.events.partitions();
+        self.events = Arc::new(SqliteEventStore::open(&self.place.events(file), partitions).await.unwrap());
+        self.store = Arc::new(EventOrderStore::new(self.events.clone()));
+    }
+
     /// Runs a projector until the token is cancelled or the task aborted.
     pub(crate) fn project(&self, shutdown: &CancellationToken) -> JoinHandle<()> {
         self.project_by(self.view.clone(), Progress::new(self.events.partitions()), shutdown)
@@ -98,7 +117,7 @@ impl Rooms {
 
     /// How far the live version has followed a partition.
     pub(crate) async fn checkpoint(&self, partition: u16) -> i64 {
-        self.view.checkpoint(self.live().await, partition).await.unwrap()
+        self.view.checkpoint(self.live().await, partition).await.unwrap().position
     }
 
     /// Waits until the live version has applied everything.

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use meshwork_api::OrderName;
-use meshwork_eventstore::projection::{Applied, ApplyMode, Retried};
+use meshwork_eventstore::projection::{Applied, ApplyMode, Checkpoint, Retried};
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::{Error as SqlError, WorkError, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::order_row::{follow, parse};
-use super::{Connection, NOW};
+use super::{Connection, NOW, Row};
 use crate::domain::Order;
 use crate::ports::StoreError as OrdersError;
 
@@ -61,8 +61,8 @@ pub(super) async fn batch(
     commits: &[Commit],
     mode: ApplyMode,
 ) -> Result<Applied, Undo<Applied>> {
-    let Some(last) = commits.last().map(|commit| commit.position.n) else { return Ok(Applied::Yes) };
-    if !is_followed(connection, version, mode).await? || !fence(connection, version, partition, after, last).await? {
+    let Some(last) = commits.last().map(Checkpoint::of) else { return Ok(Applied::Yes) };
+    if !is_followed(connection, version, mode).await? || !fence(connection, version, partition, after, &last).await? {
         return Err(Undo::Answer(Applied::Elsewhere));
     }
     let mut drafts: BTreeMap<OrderName, Draft> = BTreeMap::new();
@@ -190,25 +190,46 @@ async fn fence(
     version: i64,
     partition: u16,
     after: i64,
-    last: i64,
+    last: &Checkpoint,
 ) -> Result<bool, sqlx::Error> {
+    let identity = identity_text(last);
     let moved = if after == 0 {
-        sqlx::query("INSERT INTO checkpoints (view_version, partition, n) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-            .bind(version)
-            .bind(i64::from(partition))
-            .bind(last)
-            .execute(connection)
-            .await?
+        sqlx::query(
+            "INSERT INTO checkpoints (view_version, partition, n, last_commit) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(version)
+        .bind(i64::from(partition))
+        .bind(last.position)
+        .bind(identity)
+        .execute(connection)
+        .await?
     } else {
-        sqlx::query("UPDATE checkpoints SET n = $3 WHERE view_version = $1 AND partition = $2 AND n = $4")
-            .bind(version)
-            .bind(i64::from(partition))
-            .bind(last)
-            .bind(after)
-            .execute(connection)
-            .await?
+        sqlx::query(
+            "UPDATE checkpoints SET n = $3, last_commit = $5 WHERE view_version = $1 AND partition = $2 AND n = $4",
+        )
+        .bind(version)
+        .bind(i64::from(partition))
+        .bind(last.position)
+        .bind(after)
+        .bind(identity)
+        .execute(connection)
+        .await?
     };
     Ok(moved.rows_affected() == 1)
+}
+
+/// The last commit as its column holds it.
+fn identity_text(last: &Checkpoint) -> String {
+    format!("{}/{}", last.position, last.identity)
+}
+
+/// The checkpoint of a row. Where its position is another than the identity's, an earlier release beside this one has moved it on,
+/// and the identity isn't known.
+pub(super) fn checkpoint(row: &Row) -> Result<Checkpoint, sqlx::Error> {
+    let (position, text): (i64, String) = (row.try_get("n")?, row.try_get("last_commit")?);
+    let identity = text.split_once('/').filter(|(n, _)| *n == position.to_string()).map(|(_, identity)| identity);
+    Ok(Checkpoint { position, identity: identity.unwrap_or_default().to_owned() })
 }
 
 async fn load<T>(connection: &mut Connection, version: i64, name: &OrderName) -> Result<Draft, Undo<T>> {

@@ -38,11 +38,13 @@ pub mod sqlite {
     use meshwork_sql::{AppliedMigration, Component, Error as SqlError};
     use sqlx::migrate::Migrator;
 
-    static MIGRATOR: Migrator = sqlx::migrate!("migrations/view");
+    static VIEW: Migrator = sqlx::migrate!("migrations/view");
+    static IDENTITY: Migrator = sqlx::migrate!("migrations/view_identity");
 
-    /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 4] = [
-        Component { name: "view", migrator: &MIGRATOR },
+    /// The view, and the inbox of who listens to the inventory. What was added to released tables is a component of its own.
+    static COMPONENTS: [Component; 5] = [
+        Component { name: "view", migrator: &VIEW },
+        Component { name: "view_identity", migrator: &IDENTITY },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
@@ -95,11 +97,13 @@ pub mod postgres {
     use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions};
     use sqlx::migrate::Migrator;
 
-    static MIGRATOR: Migrator = sqlx::migrate!("migrations/view-postgres");
+    static VIEW: Migrator = sqlx::migrate!("migrations/view-postgres");
+    static IDENTITY: Migrator = sqlx::migrate!("migrations/view_identity-postgres");
 
-    /// The view, and the inbox of who listens to the inventory.
-    static COMPONENTS: [Component; 4] = [
-        Component { name: "order_view", migrator: &MIGRATOR },
+    /// The view, and the inbox of who listens to the inventory. What was added to released tables is a component of its own.
+    static COMPONENTS: [Component; 5] = [
+        Component { name: "order_view", migrator: &VIEW },
+        Component { name: "order_view_identity", migrator: &IDENTITY },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],

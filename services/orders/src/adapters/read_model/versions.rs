@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use meshwork_api::OrderName;
 use meshwork_eventstore::projection::{
-    Applied, ApplyMode, Page, ParkedStream, ProjectionStore, Retried, RowPair, Side, Taken, VersionState,
+    Applied, ApplyMode, Checkpoint, Page, ParkedStream, ProjectionStore, Retried, RowPair, Side, Taken, VersionState,
 };
 use meshwork_eventstore::{Commit, StoreError};
 use meshwork_sql::Error as SqlError;
@@ -139,14 +139,17 @@ async fn take(connection: &mut Connection, retired: bool) -> Result<Taken, SqlEr
     Ok(Taken::Version(made.try_get(0)?))
 }
 
-async fn switch(connection: &mut Connection, to: i64) -> Result<bool, SqlError> {
+async fn switch(connection: &mut Connection, to: i64, diverged: &[u16]) -> Result<bool, SqlError> {
     let behind = sqlx::query(
-        "SELECT 1 FROM checkpoints l JOIN view_versions v ON v.version = l.view_version AND v.state = 'live' \
+        "SELECT l.partition FROM checkpoints l JOIN view_versions v ON v.version = l.view_version AND v.state = 'live' \
          LEFT JOIN checkpoints b ON b.view_version = $1 AND b.partition = l.partition \
-         WHERE coalesce(b.n, 0) < l.n LIMIT 1",
+         WHERE coalesce(b.n, 0) < l.n",
     );
-    if behind.bind(to).fetch_optional(&mut *connection).await?.is_some() {
-        return Ok(false);
+    for row in behind.bind(to).fetch_all(&mut *connection).await? {
+        let partition: i64 = row.try_get(0)?;
+        if !diverged.iter().any(|diverged| i64::from(*diverged) == partition) {
+            return Ok(false);
+        }
     }
     sqlx::query("DELETE FROM view_versions WHERE state = 'retired'").execute(&mut *connection).await?;
     sqlx::query("UPDATE view_versions SET state = 'retired' WHERE state = 'live'").execute(&mut *connection).await?;
@@ -233,14 +236,14 @@ impl ProjectionStore for ReadModel {
         rows.iter().map(|row| Ok((row.try_get(0).map_err(failed)?, state(row.try_get(1).map_err(failed)?)?))).collect()
     }
 
-    async fn checkpoint(&self, version: i64, partition: u16) -> Result<i64, StoreError> {
-        let row = sqlx::query("SELECT n FROM checkpoints WHERE view_version = $1 AND partition = $2")
+    async fn checkpoint(&self, version: i64, partition: u16) -> Result<Checkpoint, StoreError> {
+        let row = sqlx::query("SELECT n, last_commit FROM checkpoints WHERE view_version = $1 AND partition = $2")
             .bind(version)
             .bind(i64::from(partition))
             .fetch_optional(self.db.reader())
             .await
             .map_err(failed)?;
-        row.map_or(Ok(0), |row| row.try_get(0).map_err(failed))
+        row.map_or(Ok(Checkpoint::default()), |row| apply::checkpoint(&row).map_err(failed))
     }
 
     async fn apply(
@@ -346,9 +349,11 @@ impl ProjectionStore for ReadModel {
         Ok(held.await?)
     }
 
-    async fn switch(&self, to: i64) -> Result<bool, StoreError> {
-        let switched =
-            self.db.write::<_, _, SqlError, _>((), move |connection, ()| Box::pin(switch(connection, to))).await?;
+    async fn switch(&self, to: i64, diverged: &[u16]) -> Result<bool, StoreError> {
+        let switched = self.db.write::<_, _, SqlError, _>(diverged.to_vec(), move |connection, diverged| {
+            Box::pin(switch(connection, to, diverged))
+        });
+        let switched = switched.await?;
         if switched {
             self.sweep().await;
         }
