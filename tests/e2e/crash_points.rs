@@ -71,6 +71,7 @@ impl Shop<'_> {
     fn crash_at(&mut self, point: &str, hit: u32) {
         let begin = Instant::now();
         let armed = format!("{point}:{hit}");
+        println!("{armed}");
         let mut settings = vec![("MESHWORK_CRASH_POINT", armed.as_str())];
         match point {
             "sweep::due" | "sweep::expired" => settings.extend(SHORT_HOLDS),
@@ -87,12 +88,14 @@ impl Shop<'_> {
             up.signal("TERM");
         }
         let status = up.wait();
-        assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{point} was not met: {status}");
+        let log = up.log();
+        let last: Vec<_> = log.lines().rev().take(10).collect();
+        assert_eq!(status.signal(), Some(Signal::SIGABRT as i32), "{point} was not met: {status}, {last:#?}");
         while up.log().matches(&said).count() == before {
             assert!(begin.elapsed() < Duration::from_secs(60) + LAST_WORDS, "{point} was not the end");
             std::thread::sleep(Duration::from_millis(5));
         }
-        println!("{point}:{hit} after {:?}", begin.elapsed());
+        println!("met after {:?}", begin.elapsed());
     }
 }
 

@@ -1,5 +1,7 @@
 //! The shop under load, and its judge: `meshwork load` and `meshwork audit` as processes.
 
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +21,8 @@ const FIRST: Duration = Duration::from_secs(60);
 pub struct Load {
     child: Child,
     history: PathBuf,
+    /// How long the history was when it began.
+    begin: u64,
     log: PathBuf,
     /// For how long it places orders.
     seconds: u64,
@@ -29,13 +33,14 @@ impl Load {
     /// the history and its log.
     pub fn start(folder: &Path, target: &str, credentials: &Path, (rate, seconds): (u32, u64), more: &[&str]) -> Self {
         let (history, log) = (folder.join("history.jsonl"), folder.join("load.log"));
-        let said = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let begin = std::fs::metadata(&history).map_or(0, |history| history.len());
+        let said = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut command = command(folder);
         command.args(["load", "--output", "json", "--target", target, "--rate", &rate.to_string()]);
         command.args(["--seconds", &seconds.to_string(), "--history"]).arg(&history);
         command.arg("--staff-credentials").arg(credentials).args(more);
         let child = command.stdout(Stdio::piped()).stderr(said).spawn().unwrap();
-        Self { child, history, log, seconds }
+        Self { child, history, begin, log, seconds }
     }
 
     /// What it asked for and was told, over all runs in its folder.
@@ -43,10 +48,12 @@ impl Load {
         &self.history
     }
 
-    /// How many calls were answered well so far, over all runs in its folder.
+    /// How many calls of this run were answered well so far.
     pub fn answered(&self) -> usize {
-        let history = std::fs::read_to_string(&self.history).unwrap_or_default();
-        history.lines().filter(|line| line.contains(r#""status":"OK""#)).count()
+        let Ok(mut history) = File::open(&self.history) else { return 0 };
+        history.seek(SeekFrom::Start(self.begin)).unwrap();
+        let lines = BufReader::new(history).lines().map_while(Result::ok);
+        lines.filter(|line| line.contains(r#""status":"OK""#)).count()
     }
 
     /// Waits until so many calls were answered well.
@@ -75,7 +82,7 @@ impl Load {
             std::thread::sleep(Duration::from_millis(50));
         };
         let mut printed = String::new();
-        std::io::Read::read_to_string(&mut self.child.stdout.take().unwrap(), &mut printed).unwrap();
+        self.child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
         assert!(status.success(), "{status}: {}", self.said());
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"))
     }

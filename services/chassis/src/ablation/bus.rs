@@ -8,7 +8,7 @@ use meshwork_events::{
     Batch, Bus, BusError, Delivery, Envelope, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription,
 };
 
-use super::is_planted;
+use super::names::is_planted;
 
 /// The consumer of the orders' events that has an inbox.
 const INVENTORY: &str = "inventory";
