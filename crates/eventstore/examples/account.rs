@@ -25,12 +25,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A command's id makes it repeatable: the second of two equal ones finds what the first has made.
     for (id, command) in [("a", Command::Open), ("b", Command::Deposit(100)), ("b", Command::Deposit(100))] {
-        let id = CommandId { id: id.to_owned(), hash: [0; 32] };
-        let done = accounts.execute(stream, &command, id, OffsetDateTime::now_utc()).await?;
+        // The hash is of what its sender asks for: the same id with another request is refused.
+        let id = CommandId { id: id.to_owned(), hash: [1; 32] };
+        let done = accounts.execute(stream, &command, id, OffsetDateTime::now_utc(), None).await?;
         println!("{command:?}: version {}, replayed: {}", done.after.version, done.replayed);
     }
-    let id = CommandId { id: "c".to_owned(), hash: [0; 32] };
-    let refused = accounts.execute(stream, &Command::Withdraw(500), id, OffsetDateTime::now_utc()).await;
+    let id = CommandId { id: "c".to_owned(), hash: [1; 32] };
+    let refused = accounts.execute(stream, &Command::Withdraw(500), id, OffsetDateTime::now_utc(), None).await;
     println!("Withdraw(500): {refused:?}");
 
     println!("now: {:?}", accounts.load(stream).await?.state);

@@ -2,7 +2,8 @@
 
 use time::OffsetDateTime;
 
-use crate::schema::Event;
+use crate::schema::{Event, read_event};
+use crate::{Commit, NewEvent, StoreError, StoredEvent};
 
 /// An event in an aggregate's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,21 @@ pub struct Recorded<E> {
     pub at: OffsetDateTime,
     /// What happened.
     pub event: E,
+}
+
+/// An aggregate as its events have made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loaded<A> {
+    /// The state; `None` for a stream without events.
+    pub state: Option<A>,
+    /// The stream's version; 0 without events.
+    pub version: i64,
+}
+
+impl<A> Default for Loaded<A> {
+    fn default() -> Self {
+        Self { state: None, version: 0 }
+    }
 }
 
 /// Something whose state is what its events have made of it.
@@ -35,6 +51,10 @@ pub trait Aggregate: Clone + Send + Sync + Sized + 'static {
 
     /// The state after an event of the stream; `None` as long as nothing has begun it.
     fn evolve(state: Option<Self>, stream: &str, event: &Recorded<Self::Event>) -> Option<Self>;
+
+    /// The event as it is stored, by its type's newest schema; `after` is the aggregate after it, for stored events that
+    /// tell of the aggregate too. For events that know their own bytes it is [`new_event`](crate::new_event).
+    fn encode_event(after: &Self, event: &Recorded<Self::Event>) -> NewEvent;
 }
 
 /// The state after all these events.
@@ -47,6 +67,23 @@ where
     A::Event: 'e,
 {
     events.into_iter().fold(state, |state, event| A::evolve(state, stream, event))
+}
+
+/// The events of a commit.
+///
+/// # Errors
+/// When the commit is damaged, or one of its events can't be understood.
+pub fn recorded<E: Event>(commit: &Commit) -> Result<Vec<Recorded<E>>, StoreError> {
+    let damaged = |problem: String| StoreError::Damaged { place: commit.stream.clone(), problem };
+    if let Some(damage) = &commit.damage {
+        return Err(damaged(damage.problem.clone()));
+    }
+    let read = |event: &StoredEvent| {
+        let read = read_event(&event.event_type, event.schema_version, &event.data);
+        let event_is = read.map_err(|problem| damaged(format!("version {}: {problem}", event.version)))?;
+        Ok(Recorded { version: event.version, at: commit.at, event: event_is })
+    };
+    commit.events.iter().map(read).collect()
 }
 
 /// An aggregate whose state can be kept, so that its whole stream need not be read each time (ES-4).

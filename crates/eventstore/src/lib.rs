@@ -17,12 +17,14 @@
 mod aggregate;
 mod context;
 mod event;
+mod execute;
 mod log;
 #[cfg(feature = "mongodb")]
 pub mod mongodb;
 mod partition;
 pub mod projection;
 mod pulse;
+mod remembered;
 mod repository;
 mod schema;
 mod snapshot;
@@ -32,14 +34,15 @@ mod subscription;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use aggregate::{Aggregate, Recorded, SnapshotState, fold};
+pub use aggregate::{Aggregate, Loaded, Recorded, SnapshotState, fold, recorded};
 pub use context::{Context, MAX_CONTEXT_FIELD_BYTES};
 pub use event::{Commit, Damage, NewEvent, Position, StoredEvent, UNREADABLE_STREAM};
+pub use execute::{CommandId, ExecuteError, Executed};
 pub use log::{CommitLog, CommitLogOptions, CommitServer, InsertError, InsertFailure, ReadError, first_version};
 pub use partition::partition_of;
 pub use pulse::{Beats, Pulse};
-pub use repository::{CommandId, ExecuteError, Executed, Loaded, Repository, new_event, recorded};
-pub use schema::{EncodeEvent, Event, EventType, Upcaster, read_event, written_version};
+pub use repository::Repository;
+pub use schema::{EncodeEvent, Event, EventType, Upcaster, new_event, read_event, written_version};
 pub use snapshot::{Snapshot, SnapshotStore};
 pub use sqlite::SqliteEventStore;
 pub use store::{

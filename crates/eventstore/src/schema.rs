@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::NewEvent;
+
 /// An event that can be read from its bytes, a protobuf message's or others.
 pub trait Event: Clone + Send + Sync + Sized + 'static {
     /// All types of events, those that are only read any more included.
@@ -21,6 +23,12 @@ pub trait EncodeEvent: Event {
 
     /// The bytes, by the type's newest schema.
     fn encode(&self) -> Bytes;
+}
+
+/// An event that tells its own bytes as it is appended: by its type's newest schema.
+pub fn new_event<E: EncodeEvent>(event: &E) -> NewEvent {
+    let event_type = event.event_type();
+    NewEvent { event_type, schema_version: written_version::<E>(event_type), data: event.encode() }
 }
 
 /// From the bytes of one schema to those of the next.

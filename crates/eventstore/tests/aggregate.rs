@@ -4,6 +4,8 @@
 
 #[path = "../examples/account/account.rs"]
 mod account;
+#[path = "aggregate/commands.rs"]
+mod commands;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,6 +25,12 @@ const AT: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn id(id: impl ToString) -> CommandId {
     CommandId { id: id.to_string(), hash: [1; 32] }
+}
+
+/// Appends to the account as it is.
+async fn append(accounts: &Repository<Account>, events: &[Happened], id: CommandId) -> Appended {
+    let before = accounts.load("a").await.unwrap();
+    accounts.append("a", &before, events, id, AT).await.unwrap()
 }
 
 async fn sqlite() -> (Arc<SqliteEventStore>, TempDir) {
@@ -72,16 +80,16 @@ async fn es_8_a_case_that_does_not_hold_fails() {
 async fn es_2_a_command_that_comes_again_is_answered_as_it_was_then() {
     let accounts = Repository::<Account>::new(Arc::new(memory_store(1)));
     for (name, command) in [("open", Command::Open), ("deposit", Command::Deposit(5)), ("take", Command::Withdraw(5))] {
-        accounts.execute("a", &command, id(name), AT).await.unwrap();
+        accounts.execute("a", &command, id(name), AT, None).await.unwrap();
     }
     // Not allowed any more, and it was: the answer is the one of then.
-    let again = accounts.execute("a", &Command::Withdraw(5), id("take"), AT).await.unwrap();
+    let again = accounts.execute("a", &Command::Withdraw(5), id("take"), AT, None).await.unwrap();
     assert!(again.replayed);
-    let again = accounts.execute("a", &Command::Deposit(5), id("deposit"), AT).await.unwrap();
+    let again = accounts.execute("a", &Command::Deposit(5), id("deposit"), AT, None).await.unwrap();
     assert_eq!((again.after.state, again.after.version, again.replayed), (Some(Account { balance: 5 }), 2, true));
     // The same id for something else.
     let other = CommandId { hash: [2; 32], ..id("deposit") };
-    let refused = accounts.execute("a", &Command::Deposit(7), other, AT).await;
+    let refused = accounts.execute("a", &Command::Deposit(7), other, AT, None).await;
     assert!(matches!(refused, Err(meshwork_eventstore::ExecuteError::CommandReused)), "{refused:?}");
     assert_eq!(accounts.load("a").await.unwrap().version, 3);
 }
@@ -91,8 +99,8 @@ async fn a_command_s_commit_tells_why_it_was_made() {
     let (store, _folder) = sqlite().await;
     let accounts = Repository::<Account>::new(store.clone());
     let context = Context { actor: "users/anna".to_owned(), ..Context::default() };
-    context.clone().scope(accounts.execute("a", &Command::Open, id("open"), AT)).await.unwrap();
-    accounts.execute("a", &Command::Deposit(5), id("deposit"), AT).await.unwrap();
+    context.clone().scope(accounts.execute("a", &Command::Open, id("open"), AT, None)).await.unwrap();
+    accounts.execute("a", &Command::Deposit(5), id("deposit"), AT, None).await.unwrap();
     let contexts = store.read("a", 0).await.unwrap().into_iter().map(|commit| commit.context);
     assert_eq!(contexts.collect::<Vec<_>>(), [context, Context::default()]);
 }
@@ -100,11 +108,11 @@ async fn a_command_s_commit_tells_why_it_was_made() {
 #[tokio::test]
 async fn what_others_change_meanwhile_is_decided_anew() {
     let accounts = Repository::<Account>::new(Arc::new(memory_store(1)));
-    accounts.execute("a", &Command::Open, id("open"), AT).await.unwrap();
-    accounts.execute("a", &Command::Deposit(3), id("deposit"), AT).await.unwrap();
+    accounts.execute("a", &Command::Open, id("open"), AT, None).await.unwrap();
+    accounts.execute("a", &Command::Deposit(3), id("deposit"), AT, None).await.unwrap();
     let takers = (0..8).map(|taker| {
         let accounts = accounts.clone();
-        tokio::spawn(async move { accounts.execute("a", &Command::Withdraw(1), id(taker), AT).await })
+        tokio::spawn(async move { accounts.execute("a", &Command::Withdraw(1), id(taker), AT, None).await })
     });
     let mut taken = 0;
     for taker in takers.collect::<Vec<_>>() {
@@ -122,9 +130,9 @@ async fn what_others_change_meanwhile_is_decided_anew() {
 async fn the_past_is_told_by_version_and_by_time() {
     let accounts = Repository::<Account>::new(Arc::new(memory_store(1)));
     let second = |seconds| AT + time::Duration::seconds(seconds);
-    accounts.execute("a", &Command::Open, id(0), second(10)).await.unwrap();
-    accounts.execute("a", &Command::Deposit(3), id(1), second(20)).await.unwrap();
-    accounts.execute("a", &Command::Deposit(4), id(2), second(30)).await.unwrap();
+    accounts.execute("a", &Command::Open, id(0), second(10), None).await.unwrap();
+    accounts.execute("a", &Command::Deposit(3), id(1), second(20), None).await.unwrap();
+    accounts.execute("a", &Command::Deposit(4), id(2), second(30), None).await.unwrap();
     let state = |loaded: meshwork_eventstore::Loaded<Account>| (loaded.version, loaded.state.map(|it| it.balance));
     assert_eq!(state(accounts.load_at("a", 2).await.unwrap()), (2, Some(3)));
     assert_eq!(state(accounts.load_at("a", 9).await.unwrap()), (3, Some(7)));
@@ -151,13 +159,13 @@ async fn es_4_a_snapshot_is_kept_and_used_and_one_of_another_shape_is_not() {
     let (store, _folder) = sqlite().await;
     let accounts = Repository::<Account>::new(store.clone()).with_snapshots(store.clone());
     let moves: Vec<_> = std::iter::once(Happened::Opened).chain((1..150).map(|_| Happened::Moved(1))).collect();
-    accounts.append("a", 0, &moves, id("a"), AT).await.unwrap();
+    append(&accounts, &moves, id("a")).await;
     assert_eq!(accounts.load("a").await.unwrap().state, Some(Account { balance: 149 }));
     let snapshot = kept(store.as_ref(), "a", 150).await;
     assert_eq!(Account::decode(&snapshot.data), Some(Account { balance: 149 }));
     // It is used: a planted one with another balance shows through.
     let planted = Snapshot { version: 151, data: 1_000_i64.to_be_bytes().to_vec().into(), ..snapshot.clone() };
-    accounts.append("a", 150, &[Happened::Moved(1)], id("b"), AT).await.unwrap();
+    append(&accounts, &[Happened::Moved(1)], id("b")).await;
     store.save(planted.clone()).await.unwrap();
     // By a process that remembers nothing of it.
     let accounts = Repository::<Account>::new(store.clone()).with_snapshots(store.clone());
@@ -165,7 +173,7 @@ async fn es_4_a_snapshot_is_kept_and_used_and_one_of_another_shape_is_not() {
     // One of another shape isn't looked at, nor one that can't be read.
     let (other, _folder) = sqlite().await;
     let accounts = || Repository::<Account>::new(other.clone()).with_snapshots(other.clone());
-    accounts().append("a", 0, &[Happened::Opened], id("a"), AT).await.unwrap();
+    append(&accounts(), &[Happened::Opened], id("a")).await;
     other.save(Snapshot { schema: "account/0".to_owned(), version: 1, ..planted.clone() }).await.unwrap();
     assert_eq!(accounts().load("a").await.unwrap().state, Some(Account::default()));
     other.save(Snapshot { version: 1, data: Bytes::from_static(b"short"), ..planted }).await.unwrap();
@@ -184,13 +192,12 @@ proptest! {
             let store: Arc<dyn EventStore> = Arc::new(memory_store(1));
             let kept = Arc::new(Kept::default());
             let plain = Repository::<Account>::new(store.clone());
-            let mut version = 0;
             for (at, cents) in commits.iter().enumerate() {
                 let mut events: Vec<_> = cents.iter().map(|cents| Happened::Moved(*cents)).collect();
                 if at == 0 {
                     events.insert(0, Happened::Opened);
                 }
-                version = plain.append("a", version, &events, id(at), AT).await.unwrap().commit.version();
+                let version = append(&plain, &events, id(at)).await.commit.version();
                 if snapshots.contains(&at) {
                     let state = plain.load("a").await.unwrap().state.unwrap();
                     let data = SnapshotState::encode(&state).unwrap().into();
@@ -248,11 +255,11 @@ async fn of_an_aggregate_that_is_remembered_only_what_is_new_is_read_and_all_of_
     let store = Arc::new(Noting(sqlite.clone(), std::sync::Mutex::default()));
     let accounts = Repository::<Account>::new(store.clone());
     let another = Repository::<Account>::new(sqlite);
-    another.append("a", 0, &[Happened::Opened, Happened::Moved(5)], id("a"), AT).await.unwrap();
+    append(&another, &[Happened::Opened, Happened::Moved(5)], id("a")).await;
     for version in 2..5 {
         let balance = 3 + version;
         assert_eq!(accounts.load("a").await.unwrap(), Loaded { state: Some(Account { balance }), version });
-        another.append("a", version, &[Happened::Moved(1)], id(version), AT).await.unwrap();
+        append(&another, &[Happened::Moved(1)], id(version)).await;
     }
     assert_eq!(*store.1.lock().unwrap(), [0, 2, 3]);
     // A stream without events is looked for each time.
@@ -271,7 +278,7 @@ async fn mg_10_of_500_events_a_load_reads_at_most_the_last_100() {
     for commit in 0..50 {
         let moves: Vec<_> =
             (0..10).map(|at| if commit + at == 0 { Happened::Opened } else { Happened::Moved(1) }).collect();
-        version = accounts.append("a", version, &moves, id(commit), AT).await.unwrap().commit.version();
+        version = append(&accounts, &moves, id(commit)).await.commit.version();
         accounts.load("a").await.unwrap();
         if version % 100 == 0 {
             kept(sqlite.as_ref(), "a", version).await;
@@ -333,7 +340,7 @@ async fn es_5_events_of_every_schema_are_read_and_their_fold_stays() {
 async fn an_event_that_can_not_be_understood_is_an_error_of_its_stream() {
     let store = Arc::new(memory_store(1));
     let accounts = Repository::<Account>::new(store.clone());
-    accounts.execute("sound", &Command::Open, id("a"), AT).await.unwrap();
+    accounts.execute("sound", &Command::Open, id("a"), AT, None).await.unwrap();
     for (stream, event_type, schema_version, data) in [
         ("unknown", "account_painted", 1, &b""[..]),
         ("newer", "balance_moved", 3, b""),

@@ -16,7 +16,7 @@ pub use self::projection::{
     Difference, ParkedStream, PartitionStatus, Phase, Projection, ProjectionError, ProjectionProgress,
     ProjectionReport, ProjectionStatus, VersionState, VersionStatus,
 };
-use crate::domain::{Money, Order, OrderEvent, State};
+use crate::domain::{Command, Money, Order, OrderError, OrderEvent, State};
 
 /// An event in an order's history.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,29 +29,25 @@ pub struct Recorded {
     pub event: OrderEvent,
 }
 
-/// Events to append to an order's history.
-#[derive(Clone, Debug)]
-pub struct Append {
-    /// The order.
-    pub order: OrderName,
-    /// The order as it must be, which the events were decided on; `None` for one that must not exist.
-    pub before: Option<Order>,
-    /// The command's id: one that comes again appends nothing.
-    pub command_id: String,
-    /// What happened.
-    pub events: Vec<OrderEvent>,
-    /// When.
-    pub at: OffsetDateTime,
+/// What makes a command the same when it comes again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandKey {
+    /// Its id: for an order, one that comes again changes nothing.
+    pub id: String,
+    /// The hash of what its sender asked for.
+    pub hash: [u8; 32],
+    /// The request that it comes from, if its sender gave that an id.
+    pub request: Option<RequestKey>,
 }
 
-/// Events that stand in an order's history, by this call or by an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The order's version after them.
-    pub version: i64,
-    /// Where they stand among all events.
-    pub position: Position,
-    /// Whether an earlier call has appended them.
+/// A command that was carried out, by this call or by an earlier one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// The order after it.
+    pub order: Order,
+    /// Where its events stand among all events; `None` when there was nothing left to do.
+    pub position: Option<Position>,
+    /// Whether an earlier call has carried it out.
     pub replayed: bool,
 }
 
@@ -64,12 +60,21 @@ pub struct Settled {
     pub replayed: bool,
 }
 
-/// Why nothing was appended.
+/// Why a command was not carried out.
 #[derive(Debug, thiserror::Error)]
-pub enum AppendError {
-    /// The order has another version by now.
-    #[error("the order has changed")]
-    Conflict,
+pub enum ExecuteError {
+    /// The rules of orders don't allow it.
+    #[error(transparent)]
+    Refused(OrderError),
+    /// The order is not at the version that was asked for.
+    #[error("the order is at another version")]
+    VersionMismatch,
+    /// The command's id came with another payload before.
+    #[error("the command's id came with another payload before")]
+    Reused,
+    /// The order was changed by others at each try.
+    #[error("the order was changed by others at each of several tries")]
+    Contended,
     /// The store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -128,24 +133,44 @@ pub trait OrderStore: Send + Sync + 'static {
     /// When the store fails.
     async fn load(&self, order: &OrderName) -> Result<Option<Order>, StoreError>;
 
-    /// Appends events, all or none. A command that has been carried out already appends nothing: the answer tells the
-    /// version that it made then.
-    ///
-    /// # Errors
-    /// [`AppendError::Conflict`] when the order isn't at the version that was decided on; else when the store fails.
-    async fn append(&self, append: Append) -> Result<Appended, AppendError>;
-
-    /// The version that a command has made, if it has been carried out.
+    /// An order as it was at a version, and where the events stand that brought it there; `None` when it hasn't come to it.
     ///
     /// # Errors
     /// When the store fails.
-    async fn find(&self, order: &OrderName, command_id: &str) -> Result<Option<i64>, StoreError>;
+    async fn order_at(&self, order: &OrderName, version: i64) -> Result<Option<(Order, Position)>, StoreError>;
 
-    /// Where the events stand that brought an order to a version; `None` when it hasn't come to it.
+    /// Carries out a command that makes an order, without looking for one first. A command that has been carried out
+    /// already changes nothing, and is answered as it was then; so is one of [`execute`](Self::execute).
     ///
     /// # Errors
-    /// When the store fails.
-    async fn position(&self, order: &OrderName, version: i64) -> Result<Option<Position>, StoreError>;
+    /// See [`ExecuteError`].
+    async fn create(
+        &self,
+        order: &OrderName,
+        command: &Command,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<Executed, ExecuteError>;
+
+    /// Carries out a command on an order as it is. With `expected` the order must be at that version, unless the command has
+    /// been carried out already.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    async fn execute(
+        &self,
+        order: &OrderName,
+        command: &Command,
+        expected: Option<i64>,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<Executed, ExecuteError>;
+
+    /// What a command was answered, if it has been carried out.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Reused`] when its id came with another payload; else when the store fails.
+    async fn answered(&self, order: &OrderName, key: &CommandKey) -> Result<Option<Executed>, ExecuteError>;
 
     /// What is known of a request's id.
     ///

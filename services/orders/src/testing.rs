@@ -8,12 +8,14 @@ use std::time::Duration;
 use meshwork_api::OrderName;
 use meshwork_chassis::page::PageRequest;
 use meshwork_chassis::request::RequestKey;
+use meshwork_eventstore::{AppendError, Appended, CommandId};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
-use crate::domain::{Line, Money, Order, OrderEvent, State, fold};
+use crate::adapters::event_store::EventOrderStore;
+use crate::domain::{Command, Line, Money, Order, OrderError, OrderEvent, State, fold};
 use crate::ports::{
-    Append, AppendError, Appended, Claim, OrderFilter, OrderReadModel, OrderStore, Position, Recorded, Settled,
+    Claim, CommandKey, ExecuteError, Executed, OrderFilter, OrderReadModel, OrderStore, Position, Recorded, Settled,
     StoreError,
 };
 
@@ -45,41 +47,42 @@ pub async fn folded(store: &dyn OrderStore, name: &OrderName) -> Option<Order> {
     fold(name, history.iter().map(|recorded| (&recorded.event, recorded.at)))
 }
 
-/// Appends to the order as it is; the command's id is `command_id`.
+/// Appends events to the order as it is, whether a command would make them or not; the command's id is `command_id`.
 ///
 /// # Errors
-/// As [`OrderStore::append`].
+/// When the order has changed meanwhile, or the store fails.
 pub async fn append(
-    store: &dyn OrderStore,
+    store: &EventOrderStore,
     id: &str,
     command_id: &str,
     events: &[OrderEvent],
     at: OffsetDateTime,
 ) -> Result<Appended, AppendError> {
-    let order = order_name(id);
-    let before = folded(store, &order).await;
-    let (command_id, events) = (command_id.to_owned(), events.to_vec());
-    store.append(Append { order, before, command_id, events, at }).await
+    let stream = order_name(id).to_string();
+    let before = store.orders().load(&stream).await?;
+    let command = CommandId { id: command_id.to_owned(), hash: [7; 32] };
+    store.orders().append(&stream, &before, events, command, at).await
 }
 
 /// Runs the suite of [`OrderStore`] on an empty store.
-pub async fn order_store_conformance(store: Arc<dyn OrderStore>) {
+pub async fn order_store_conformance(store: Arc<EventOrderStore>) {
     let at = store.as_ref();
     histories_are_read_back(at).await;
-    appends_are_held_against_the_version(at).await;
-    a_command_appends_once(at).await;
-    positions_tell_where_a_version_stands(at).await;
+    an_order_is_made_once_and_refuses_what_is_not_allowed(at).await;
+    commands_are_held_against_the_version(at).await;
+    a_command_is_carried_out_once_and_answered_as_it_was(at).await;
+    an_order_is_told_as_it_was_and_where_that_stands(at).await;
     a_request_id_belongs_to_one_body(at).await;
     what_a_request_was_settled_at_stands(at).await;
     of_racing_bodies_one_claims_the_id(&store).await;
     a_change_wakes_who_waits_for_it(at).await;
 }
 
-async fn histories_are_read_back(store: &dyn OrderStore) {
+async fn histories_are_read_back(store: &EventOrderStore) {
     let events = [created("anna"), OrderEvent::ReservationRequested { attempt: 1 }, OrderEvent::Confirmed];
     append(store, "read", "a", &events[..2], second(1)).await.unwrap();
     let done = append(store, "read", "b", &events[2..], second(2)).await.unwrap();
-    assert_eq!((done.version, done.replayed), (3, false));
+    assert_eq!((done.commit.version(), done.replayed), (3, false));
     let recorded = |version, at: i64, event: &OrderEvent| Recorded { version, at: second(at), event: event.clone() };
     let all = [recorded(1, 1, &events[0]), recorded(2, 1, &events[1]), recorded(3, 2, &events[2])];
     let read = order_name("read");
@@ -90,46 +93,86 @@ async fn histories_are_read_back(store: &dyn OrderStore) {
     assert_eq!(store.history(&order_name("absent"), 0).await.unwrap(), []);
 }
 
-async fn appends_are_held_against_the_version(store: &dyn OrderStore) {
+/// The key of a command with this id, whose payload is told by `payload`.
+fn key(id: &str, payload: u8) -> CommandKey {
+    CommandKey { id: id.to_owned(), hash: [payload; 32], request: None }
+}
+
+/// The command that makes the order of [`created`].
+fn create(customer: &str) -> Command {
+    match created(customer) {
+        OrderEvent::Created { customer, lines, .. } => Command::Create { customer, lines },
+        other => panic!("{other:?} makes no order"),
+    }
+}
+
+async fn an_order_is_made_once_and_refuses_what_is_not_allowed(store: &dyn OrderStore) {
+    let name = order_name("made");
+    let made = store.create(&name, &create("anna"), &key("a", 1), second(1)).await.unwrap();
+    assert_eq!((Some(&made.order), made.replayed), (folded(store, &name).await.as_ref(), false));
+    assert!(made.position.is_some());
+    let again = store.create(&name, &create("anna"), &key("a", 1), second(2)).await.unwrap();
+    assert_eq!(again, Executed { replayed: true, ..made });
+    let taken = store.create(&name, &create("bert"), &key("b", 1), second(3)).await;
+    assert!(matches!(taken, Err(ExecuteError::Refused(OrderError::Exists))), "{taken:?}");
+    let early = store.execute(&name, &Command::Deliver, None, &key("c", 1), second(4)).await;
+    assert!(matches!(early, Err(ExecuteError::Refused(OrderError::State { .. }))), "{early:?}");
+    let absent = store.execute(&order_name("absent"), &Command::Confirm, None, &key("a", 1), second(5)).await;
+    assert!(matches!(absent, Err(ExecuteError::Refused(OrderError::Missing))), "{absent:?}");
+    // There is nothing to record before the order is confirmed.
+    let nothing = store.execute(&name, &Command::RecordAllocation, None, &key("d", 1), second(6)).await.unwrap();
+    assert_eq!((nothing.order.version, nothing.position, nothing.replayed), (1, None, false));
+    assert_eq!(store.history(&name, 0).await.unwrap().len(), 1);
+}
+
+async fn commands_are_held_against_the_version(store: &EventOrderStore) {
+    let name = order_name("held");
     append(store, "held", "a", &[created("anna")], second(1)).await.unwrap();
-    let order = order_name("held");
-    let stale = folded(store, &order).await;
     append(store, "held", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
-    let events = [OrderEvent::Cancelled { reason: "late".to_owned() }];
-    for (before, command_id, events) in [(stale, "c", events.to_vec()), (None, "d", vec![created("bert")])] {
-        let late = Append { order: order.clone(), before, command_id: command_id.to_owned(), events, at: second(3) };
-        assert!(matches!(store.append(late).await, Err(AppendError::Conflict)), "{command_id}");
+    let cancel = Command::Cancel { reason: "late".to_owned() };
+    for expected in [1, 3] {
+        let late = store.execute(&name, &cancel, Some(expected), &key("c", 1), second(3)).await;
+        assert!(matches!(late, Err(ExecuteError::VersionMismatch)), "{expected}: {late:?}");
     }
-    assert_eq!(store.history(&order, 0).await.unwrap().len(), 2);
+    assert_eq!(store.history(&name, 0).await.unwrap().len(), 2);
+    let done = store.execute(&name, &cancel, Some(2), &key("c", 1), second(4)).await.unwrap();
+    assert_eq!((done.order.version, done.order.state), (3, State::Cancelled));
 }
 
-async fn a_command_appends_once(store: &dyn OrderStore) {
-    append(store, "once", "a", &[created("anna")], second(1)).await.unwrap();
-    let first = append(store, "once", "b", &[OrderEvent::Confirmed], second(2)).await.unwrap();
-    assert_eq!((first.version, first.replayed), (2, false));
-    append(store, "once", "c", &[OrderEvent::Allocated], second(3)).await.unwrap();
-    let order = order_name("once");
-    let again = append(store, "once", "b", &[OrderEvent::Confirmed], second(4)).await.unwrap();
-    assert_eq!(again, Appended { replayed: true, ..first });
-    assert_eq!(store.history(&order, 0).await.unwrap().len(), 3);
-    assert_eq!(store.find(&order, "b").await.unwrap(), Some(2));
-    assert_eq!(store.find(&order, "d").await.unwrap(), None);
-    assert_eq!(store.find(&order_name("another"), "b").await.unwrap(), None);
+async fn a_command_is_carried_out_once_and_answered_as_it_was(store: &dyn OrderStore) {
+    let name = order_name("once");
+    store.create(&name, &create("anna"), &key("a", 1), second(1)).await.unwrap();
+    let first = store.execute(&name, &Command::Confirm, Some(1), &key("b", 1), second(2)).await.unwrap();
+    assert_eq!((first.order.version, first.replayed), (2, false));
+    store.execute(&name, &Command::RecordAllocation, None, &key("c", 1), second(3)).await.unwrap();
+    // Neither the version that was asked for nor the state of today matters any more.
+    let again = store.execute(&name, &Command::Confirm, Some(1), &key("b", 1), second(4)).await.unwrap();
+    assert_eq!(again, Executed { replayed: true, ..first });
+    assert_eq!(store.answered(&name, &key("b", 1)).await.unwrap(), Some(again));
+    for unknown in [(&name, "d"), (&order_name("another"), "b")] {
+        assert_eq!(store.answered(unknown.0, &key(unknown.1, 1)).await.unwrap(), None, "{unknown:?}");
+    }
+    let reused = store.execute(&name, &Command::Confirm, None, &key("b", 2), second(5)).await;
+    assert!(matches!(reused, Err(ExecuteError::Reused)), "{reused:?}");
+    let reused = store.answered(&name, &key("b", 2)).await;
+    assert!(matches!(reused, Err(ExecuteError::Reused)), "{reused:?}");
+    assert_eq!(store.history(&name, 0).await.unwrap().len(), 3);
 }
 
-async fn positions_tell_where_a_version_stands(store: &dyn OrderStore) {
-    let first = append(store, "placed", "a", &[created("anna")], second(1)).await.unwrap();
+async fn an_order_is_told_as_it_was_and_where_that_stands(store: &EventOrderStore) {
+    let first = append(store, "placed", "a", &[created("anna")], second(1)).await.unwrap().commit.position;
     let both = [OrderEvent::Confirmed, OrderEvent::Allocated];
-    let then = append(store, "placed", "b", &both, second(2)).await.unwrap();
-    assert_eq!(first.position.partition, then.position.partition);
-    assert!(first.position.n < then.position.n, "{first:?} {then:?}");
+    let then = append(store, "placed", "b", &both, second(2)).await.unwrap().commit.position;
+    assert_eq!(first.partition, then.partition);
+    assert!(first.n < then.n, "{first:?} {then:?}");
     let order = order_name("placed");
-    for (version, position) in
-        [(1, Some(first.position)), (2, Some(then.position)), (3, Some(then.position)), (4, None)]
-    {
-        assert_eq!(store.position(&order, version).await.unwrap(), position, "version {version}");
+    for (version, position) in [(1, first), (2, then), (3, then)] {
+        let (told, stands) = store.order_at(&order, version).await.unwrap().unwrap();
+        assert_eq!((told.version, stands), (version, position));
+        assert_eq!(told.allocated_at.is_some(), version == 3);
     }
-    assert_eq!(store.position(&order_name("absent"), 1).await.unwrap(), None);
+    assert_eq!(store.order_at(&order, 4).await.unwrap(), None);
+    assert_eq!(store.order_at(&order_name("absent"), 1).await.unwrap(), None);
 }
 
 /// A request by `users/{user}`, whose body is told by `body`.
@@ -170,7 +213,7 @@ async fn what_a_request_was_settled_at_stands(store: &dyn OrderStore) {
     assert_eq!(store.look_up(&other).await.unwrap(), Claim::Reused);
 }
 
-async fn of_racing_bodies_one_claims_the_id(store: &Arc<dyn OrderStore>) {
+async fn of_racing_bodies_one_claims_the_id(store: &Arc<EventOrderStore>) {
     let mut racers = JoinSet::new();
     for body in 0..16 {
         let (store, request) = (store.clone(), request("anna", "CreateOrder", "raced", body));
@@ -181,7 +224,7 @@ async fn of_racing_bodies_one_claims_the_id(store: &Arc<dyn OrderStore>) {
     assert_eq!(store.look_up(&ours[0].0).await.unwrap(), OURS);
 }
 
-async fn a_change_wakes_who_waits_for_it(store: &dyn OrderStore) {
+async fn a_change_wakes_who_waits_for_it(store: &EventOrderStore) {
     let mut changes = store.changes(&order_name("woken"));
     append(store, "woken", "a", &[created("anna")], second(1)).await.unwrap();
     let woken = tokio::time::timeout(PATIENCE, changes.next(Duration::from_secs(600))).await;
@@ -189,7 +232,7 @@ async fn a_change_wakes_who_waits_for_it(store: &dyn OrderStore) {
 }
 
 /// Runs the suite of [`OrderReadModel`] on one that follows `store`; both are empty.
-pub async fn read_model_conformance(store: Arc<dyn OrderStore>, read_model: Arc<dyn OrderReadModel>) {
+pub async fn read_model_conformance(store: Arc<EventOrderStore>, read_model: Arc<dyn OrderReadModel>) {
     let (store, view) = (store.as_ref(), read_model.as_ref());
     the_view_follows_the_store(store, view).await;
     who_waits_for_a_position_sees_it(store, view).await;
@@ -222,7 +265,7 @@ fn ids(orders: &[Order]) -> Vec<&str> {
     orders.iter().map(|order| order.name.id()).collect()
 }
 
-async fn the_view_follows_the_store(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+async fn the_view_follows_the_store(store: &EventOrderStore, view: &dyn OrderReadModel) {
     append(store, "followed", "a", &[created("anna")], second(10)).await.unwrap();
     shown(store, view, "followed").await;
     let ending = [OrderEvent::Confirmed, OrderEvent::Allocated, OrderEvent::Cancelled { reason: "enough".to_owned() }];
@@ -232,19 +275,19 @@ async fn the_view_follows_the_store(store: &dyn OrderStore, view: &dyn OrderRead
     assert_eq!(ids(&listed(view, &OrderFilter::default()).await), ["followed"], "one order, listed once");
 }
 
-async fn who_waits_for_a_position_sees_it(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+async fn who_waits_for_a_position_sees_it(store: &EventOrderStore, view: &dyn OrderReadModel) {
     let cancelled = [created("anna"), OrderEvent::Cancelled { reason: "enough".to_owned() }];
     let order = folded(store, &order_name("followed")).await.unwrap();
-    let Position { partition, n } = store.position(&order.name, order.version).await.unwrap().unwrap();
+    let (_, Position { partition, n }) = store.order_at(&order.name, order.version).await.unwrap().unwrap();
     assert!(view.wait_for(Position { partition, n }, Duration::ZERO).await.unwrap(), "what is shown is waited for");
     assert!(!view.wait_for(Position { partition, n: n + 1000 }, Duration::from_millis(20)).await.unwrap());
     let next = append(store, "waited-for", "a", &cancelled, second(9)).await.unwrap();
-    assert!(view.wait_for(next.position, PATIENCE).await.unwrap());
+    assert!(view.wait_for(next.commit.position, PATIENCE).await.unwrap());
     let seen = listed(view, &OrderFilter::default()).await;
     assert!(seen.iter().any(|order| order.name == order_name("waited-for")), "{seen:?}");
 }
 
-async fn lists_are_filtered_and_newest_first(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+async fn lists_are_filtered_and_newest_first(store: &EventOrderStore, view: &dyn OrderReadModel) {
     append(store, "anna-1", "a", &[created("anna")], second(20)).await.unwrap();
     append(store, "bert-1", "a", &[created("bert")], second(21)).await.unwrap();
     append(store, "anna-2", "a", &[created("anna"), OrderEvent::Confirmed], second(22)).await.unwrap();
@@ -265,7 +308,7 @@ async fn lists_are_filtered_and_newest_first(store: &dyn OrderStore, view: &dyn 
     }
 }
 
-async fn pages_have_no_gap_and_no_repeat(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+async fn pages_have_no_gap_and_no_repeat(store: &EventOrderStore, view: &dyn OrderReadModel) {
     let filter = OrderFilter { customer: Some("users/pager".parse().unwrap()), state: None };
     // Three orders of one moment, so that the time alone doesn't tell them apart.
     for id in ["page-1", "page-2", "page-3"] {
@@ -294,7 +337,7 @@ async fn cursors_of_another_form_are_refused(view: &dyn OrderReadModel) {
     }
 }
 
-async fn the_longest_waiting_come_first(store: &dyn OrderStore, view: &dyn OrderReadModel) {
+async fn the_longest_waiting_come_first(store: &EventOrderStore, view: &dyn OrderReadModel) {
     let asked = OrderEvent::ReservationRequested { attempt: 1 };
     append(store, "waits-long", "a", &[created("anna")], second(1)).await.unwrap();
     append(store, "waits-again", "a", &[created("anna")], second(1)).await.unwrap();

@@ -1,7 +1,7 @@
 //! An account: what can be asked of it, what happens to it, and how its events are kept.
 
 use bytes::Bytes;
-use meshwork_eventstore::{Aggregate, EncodeEvent, Event, EventType, Recorded, SnapshotState};
+use meshwork_eventstore::{Aggregate, EncodeEvent, Event, EventType, NewEvent, Recorded, SnapshotState, new_event};
 use prost::Message;
 
 /// An account.
@@ -113,6 +113,10 @@ impl Aggregate for Account {
             Happened::Opened => Some(Account::default()),
             Happened::Moved(cents) => state.map(|account| Account { balance: account.balance + cents }),
         }
+    }
+
+    fn encode_event(_: &Self, event: &Recorded<Happened>) -> NewEvent {
+        new_event(&event.event)
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use super::memory_store;
-use crate::{Aggregate, CommandId, EncodeEvent, EventStore, ExecuteError, Executed, Recorded, Repository, fold};
+use crate::{Aggregate, CommandId, EventStore, ExecuteError, Executed, Loaded, Recorded, Repository, fold};
 
 /// A case: given these events, when this command comes, then that must follow.
 ///
 /// ```
 /// # use bytes::Bytes;
-/// # use meshwork_eventstore::{Aggregate, EncodeEvent, Event, EventType, Recorded};
+/// # use meshwork_eventstore::{Aggregate, EncodeEvent, Event, EventType, NewEvent, Recorded, new_event};
 /// # #[derive(Clone, Debug, PartialEq)] struct Lamp { lit: bool }
 /// # #[derive(Clone, Debug, PartialEq)] enum Switched { On }
 /// # impl Event for Switched {
@@ -30,6 +30,7 @@ use crate::{Aggregate, CommandId, EncodeEvent, EventStore, ExecuteError, Execute
 /// #         if lamp.is_some_and(|lamp| lamp.lit) { Err("it is on".into()) } else { Ok(vec![Switched::On]) }
 /// #     }
 /// #     fn evolve(_: Option<Self>, _: &str, _: &Recorded<Switched>) -> Option<Self> { Some(Lamp { lit: true }) }
+/// #     fn encode_event(_: &Self, event: &Recorded<Switched>) -> NewEvent { new_event(&event.event) }
 /// # }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// use meshwork_eventstore::testing::Case;
@@ -48,7 +49,7 @@ pub struct Case<A: Aggregate> {
 impl<A> Case<A>
 where
     A: Aggregate + PartialEq + Debug,
-    A::Event: EncodeEvent + PartialEq + Debug,
+    A::Event: PartialEq + Debug,
     A::Error: PartialEq + Debug,
 {
     /// What has happened before.
@@ -94,9 +95,9 @@ where
         let repository = Repository::<A>::new(store);
         let id = |id: &str| CommandId { id: id.to_owned(), hash: [0; 32] };
         if !given.is_empty() {
-            repository.append(stream, 0, &given, id("given"), at).await.unwrap();
+            repository.append(stream, &Loaded::default(), &given, id("given"), at).await.unwrap();
         }
-        let done = repository.execute(stream, &command, id("when"), at).await;
+        let done = repository.execute(stream, &command, id("when"), at, None).await;
         let history = repository.history(stream, 0).await.unwrap();
         let appended: Vec<_> = history.iter().skip(given.len()).map(|recorded| recorded.event.clone()).collect();
         match then {
@@ -105,7 +106,7 @@ where
                 assert_eq!(appended, events, "what follows");
                 assert_eq!(after.state, fold(None, stream, &history), "the state after it");
                 // The same command again: the same answer, and nothing more.
-                let again = repository.execute(stream, &command, id("when"), at).await;
+                let again = repository.execute(stream, &command, id("when"), at, None).await;
                 if !events.is_empty() {
                     let again = again.unwrap_or_else(|error| panic!("refused when it came again: {error:?}"));
                     assert_eq!((again.after, again.replayed), (after, true), "the command once more");

@@ -1,7 +1,7 @@
 //! The order as an aggregate of an event store.
 
 use meshwork_api::OrderName;
-use meshwork_eventstore::{Aggregate, Event, EventType, Recorded, SnapshotState};
+use meshwork_eventstore::{Aggregate, Event, EventType, NewEvent, Recorded, SnapshotState, written_version};
 
 use super::codec;
 use crate::domain::{Command, Order, OrderError, OrderEvent, decide, evolve};
@@ -27,6 +27,12 @@ impl Aggregate for Order {
         // A stream of another name is no order's.
         let name: OrderName = stream.parse().ok()?;
         evolve(state, &name, &event.event, event.at)
+    }
+
+    /// What others hear of an event tells of the order too.
+    fn encode_event(after: &Self, event: &Recorded<OrderEvent>) -> NewEvent {
+        let (event_type, data) = codec::encode(&codec::message(after, &event.event, event.at));
+        NewEvent { event_type, schema_version: written_version::<OrderEvent>(event_type), data }
     }
 }
 

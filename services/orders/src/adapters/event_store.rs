@@ -8,16 +8,16 @@ use bytes::Bytes;
 use meshwork_api::OrderName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_eventstore::{
-    Append as AppendCommit, AppendError as CommitError, Beats, Commit, Context, EventStore, Expected, NewEvent,
-    Repository, SnapshotStore, StoreError as EventStoreError, partition_of, written_version,
+    Aggregate, Append, AppendError, Beats, CommandId, Commit, Context, EventStore, ExecuteError as CommandError,
+    Executed as CommandDone, Expected, NewEvent, Repository, SnapshotStore, StoreError as EventStoreError,
+    partition_of,
 };
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::codec;
-use crate::domain::{Order, OrderEvent, evolve};
+use crate::domain::{Command, Order, OrderError, OrderEvent};
 use crate::ports::{
-    Append, AppendError, Appended, Changes, Claim, OrderStore, Position, Recorded, Settled, StoreError,
+    Changes, Claim, CommandKey, ExecuteError, Executed, OrderStore, Position, Recorded, Settled, StoreError,
 };
 
 /// The types of the events in a request's stream. They are ours alone: nothing is published of them.
@@ -29,6 +29,12 @@ const SETTLE: &str = "settle";
 /// The streams of requests are in this space (UUIDv5).
 const REQUEST_IDS: Uuid = Uuid::from_u128(0x2b6f_4a80_91d7_4c35_8e0a_d9c3_7f52_1e64);
 
+/// The hash of an order's commands that the first release has stored: it kept none.
+///
+/// Such a command that comes again is the same command. Where it comes from a request, that release has noted the hash of
+/// the body with the claim of the request's id, and the claim has to be of the same body.
+const NO_HASH: [u8; 32] = [0; 32];
+
 /// Whether an event of this type is published to other services.
 pub fn is_public(event_type: &str) -> bool {
     !matches!(event_type, REQUEST_CLAIMED | REQUEST_SETTLED)
@@ -36,9 +42,10 @@ pub fn is_public(event_type: &str) -> bool {
 
 /// The orders' histories in an event store: a stream per order, by its name.
 ///
-/// A request's id is claimed in a stream of its own, whose first commit keeps the hash of the request's body. So an id
-/// can't come with another body even where that would be about another order. A second commit follows when the request
-/// finds nothing left to do: it keeps the order's version, with which the request is answered from then on.
+/// A request's id is claimed in a stream of its own where the order's name doesn't come from it: the first commit keeps
+/// the hash of the request's body. So an id can't come with another body even where that would be about another order. A
+/// second commit follows when the request finds nothing left to do: it keeps the order's version, with which the request is
+/// answered from then on.
 pub struct EventOrderStore {
     store: Arc<dyn EventStore>,
     orders: Repository<Order>,
@@ -55,6 +62,56 @@ impl EventOrderStore {
     pub fn with_snapshots(self, snapshots: Arc<dyn SnapshotStore>) -> Self {
         Self { orders: self.orders.with_snapshots(snapshots), ..self }
     }
+
+    /// The orders as aggregates of their store.
+    pub fn orders(&self) -> &Repository<Order> {
+        &self.orders
+    }
+
+    /// What has become of a command on the order of a stream.
+    async fn outcome(
+        &self,
+        stream: &str,
+        key: &CommandKey,
+        done: Result<CommandDone<Order>, CommandError<OrderError>>,
+    ) -> Result<Executed, ExecuteError> {
+        match done {
+            Ok(done) => executed(done),
+            Err(CommandError::CommandReused) => self.done_without_hash(stream, key).await,
+            Err(CommandError::Refused(refused)) => Err(ExecuteError::Refused(refused)),
+            Err(CommandError::VersionMismatch { .. }) => Err(ExecuteError::VersionMismatch),
+            Err(CommandError::Contended) => Err(ExecuteError::Contended),
+            Err(CommandError::Store(error)) => Err(ExecuteError::Store(error.into())),
+            Err(error @ (CommandError::Size | CommandError::Unnamed)) => {
+                Err(ExecuteError::Store(StoreError::Damaged(error.to_string())))
+            }
+        }
+    }
+
+    /// What a command was answered that is stored with another hash, if that is [`NO_HASH`].
+    async fn done_without_hash(&self, stream: &str, key: &CommandKey) -> Result<Executed, ExecuteError> {
+        let found = self.store.find(stream, &key.id).await.map_err(StoreError::from)?;
+        let Some(commit) = found.filter(|commit| commit.command_hash == NO_HASH) else {
+            return Err(ExecuteError::Reused);
+        };
+        if let Some(request) = &key.request
+            && self.look_up(request).await? == Claim::Reused
+        {
+            return Err(ExecuteError::Reused);
+        }
+        let after = self.orders.load_at(stream, commit.version()).await.map_err(StoreError::from)?;
+        executed(CommandDone { after, position: Some(commit.position), replayed: true })
+    }
+}
+
+fn executed(done: CommandDone<Order>) -> Result<Executed, ExecuteError> {
+    let CommandDone { after, position, replayed } = done;
+    let order = after.state.ok_or(ExecuteError::Refused(OrderError::Missing))?;
+    Ok(Executed { order, position, replayed })
+}
+
+fn command_id(key: &CommandKey) -> CommandId {
+    CommandId { id: key.id.clone(), hash: key.hash }
 }
 
 impl From<EventStoreError> for StoreError {
@@ -100,49 +157,51 @@ impl OrderStore for EventOrderStore {
         Ok(self.orders.load(&order.to_string()).await?.state)
     }
 
-    async fn append(&self, append: Append) -> Result<Appended, AppendError> {
-        let Append { order: name, before: mut order, command_id, events, at } = append;
-        let expected = order.as_ref().map_or(Expected::NoStream, |order| Expected::Exact(order.version));
-        let mut encoded = Vec::with_capacity(events.len());
-        for event in &events {
-            order = evolve(order, &name, event, at);
-            let order = order.as_ref().ok_or(AppendError::Conflict)?;
-            let (event_type, data) = codec::encode(&codec::message(order, event, at));
-            encoded.push(NewEvent { event_type, schema_version: written_version::<OrderEvent>(event_type), data });
-        }
-        let commit = AppendCommit {
-            stream: name.to_string(),
-            expected,
-            command_id,
-            // The request's body is held against its claim; a command of the saga has no body beside its id.
-            command_hash: [0; 32],
-            events: encoded,
-            // The answer is the order at the commit's version, which its history gives.
-            result: Bytes::new(),
-            at,
-            context: Context::current(),
-        };
-        match self.store.append(commit).await {
-            Ok(appended) => Ok(Appended {
-                version: appended.commit.version(),
-                position: appended.commit.position,
-                replayed: appended.replayed,
-            }),
-            Err(CommitError::VersionConflict { .. }) => Err(AppendError::Conflict),
-            Err(CommitError::Store(error)) => Err(AppendError::Store(error.into())),
-            Err(error @ (CommitError::CommandReused { .. } | CommitError::Size | CommitError::Unnamed)) => {
-                Err(AppendError::Store(StoreError::Damaged(error.to_string())))
+    async fn order_at(&self, order: &OrderName, version: i64) -> Result<Option<(Order, Position)>, StoreError> {
+        let stream = order.to_string();
+        let mut state = None;
+        for commit in self.store.read(&stream, 0).await? {
+            for recorded in meshwork_eventstore::recorded(&commit)? {
+                state = <Order as Aggregate>::evolve(state, &stream, &recorded);
+                if recorded.version == version {
+                    return Ok(state.map(|order| (order, commit.position)));
+                }
             }
         }
+        Ok(None)
     }
 
-    async fn find(&self, order: &OrderName, command_id: &str) -> Result<Option<i64>, StoreError> {
-        Ok(self.store.find(&order.to_string(), command_id).await?.map(|commit| commit.version()))
+    async fn create(
+        &self,
+        order: &OrderName,
+        command: &Command,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<Executed, ExecuteError> {
+        let stream = order.to_string();
+        let done = self.orders.create(&stream, command, command_id(key), at).await;
+        self.outcome(&stream, key, done).await
     }
 
-    async fn position(&self, order: &OrderName, version: i64) -> Result<Option<Position>, StoreError> {
-        let commits = self.store.read(&order.to_string(), version - 1).await?;
-        Ok(commits.first().map(|commit| commit.position))
+    async fn execute(
+        &self,
+        order: &OrderName,
+        command: &Command,
+        expected: Option<i64>,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<Executed, ExecuteError> {
+        let stream = order.to_string();
+        let done = self.orders.execute(&stream, command, command_id(key), at, expected).await;
+        self.outcome(&stream, key, done).await
+    }
+
+    async fn answered(&self, order: &OrderName, key: &CommandKey) -> Result<Option<Executed>, ExecuteError> {
+        let stream = order.to_string();
+        match self.orders.answered(&stream, &command_id(key)).await.transpose() {
+            Some(done) => self.outcome(&stream, key, done).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn look_up(&self, request: &RequestKey) -> Result<Claim, StoreError> {
@@ -156,7 +215,7 @@ impl OrderStore for EventOrderStore {
     }
 
     async fn claim(&self, request: &RequestKey, at: OffsetDateTime) -> Result<Claim, StoreError> {
-        let claim = AppendCommit {
+        let claim = Append {
             stream: request_stream(request),
             expected: Expected::NoStream,
             command_id: CLAIM.to_owned(),
@@ -168,14 +227,14 @@ impl OrderStore for EventOrderStore {
         };
         match self.store.append(claim).await {
             Ok(_) => Ok(Claim::Ours { settled: None }),
-            Err(CommitError::CommandReused { .. } | CommitError::VersionConflict { .. }) => Ok(Claim::Reused),
-            Err(CommitError::Store(error)) => Err(error.into()),
-            Err(error @ (CommitError::Size | CommitError::Unnamed)) => Err(StoreError::Damaged(error.to_string())),
+            Err(AppendError::CommandReused { .. } | AppendError::VersionConflict { .. }) => Ok(Claim::Reused),
+            Err(AppendError::Store(error)) => Err(error.into()),
+            Err(error @ (AppendError::Size | AppendError::Unnamed)) => Err(StoreError::Damaged(error.to_string())),
         }
     }
 
     async fn settle(&self, request: &RequestKey, version: i64, at: OffsetDateTime) -> Result<Settled, StoreError> {
-        let settle = AppendCommit {
+        let settle = Append {
             stream: request_stream(request),
             // Behind the claim, which is the stream's first event.
             expected: Expected::Exact(1),
@@ -188,7 +247,7 @@ impl OrderStore for EventOrderStore {
         };
         match self.store.append(settle).await {
             Ok(appended) => Ok(Settled { version: settled_version(&appended.commit)?, replayed: appended.replayed }),
-            Err(CommitError::Store(error)) => Err(error.into()),
+            Err(AppendError::Store(error)) => Err(error.into()),
             Err(error) => Err(StoreError::Damaged(error.to_string())),
         }
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_api::meshwork::events::v1 as proto;
+use meshwork_chassis::request;
 use meshwork_events::{ConsumerState, Envelope, HandleError, Handler};
 use prost::Message;
 use uuid::Uuid;
 
 use crate::app::commands::StockEvent;
 use crate::app::{App, AppError};
-use crate::ports::StoreError;
+use crate::ports::{CommandKey, StoreError};
 
 /// The namespace of the names of contents (RFC 9562, version 5). It never changes: commands depend on it.
 const CONTENT: Uuid = Uuid::from_u128(0x31f2_0a5e_7c44_4d9b_a2d7_51e6_0f38_96cb);
@@ -44,8 +45,9 @@ impl Handler for StockEvents {
             return Err(HandleError::Parked);
         }
         let Some((order, stock_event)) = decode(event).map_err(HandleError::Poison)? else { return Ok(()) };
-        self.app.handle_stock_event(&order, &command_id(event), &stock_event).await.map_err(|error| match error {
+        self.app.handle_stock_event(&order, &command_key(event), &stock_event).await.map_err(|error| match error {
             AppError::Store(StoreError::Damaged(problem)) => HandleError::Poison(problem),
+            AppError::RequestReused => HandleError::Poison("another event with its id was handled before".to_owned()),
             error => HandleError::Retry(error.to_string()),
         })
     }
@@ -53,9 +55,10 @@ impl Handler for StockEvents {
 
 /// The command that an event is: the same for the same event. An inventory that was put back to an older copy gives versions
 /// again that it has given before, and what it says then is another event.
-fn command_id(event: &Envelope) -> String {
+fn command_key(event: &Envelope) -> CommandKey {
     let content = [event.event_type.as_bytes(), b"\n", event.data.as_ref()].concat();
-    format!("{}#{}", event.id, Uuid::new_v5(&CONTENT, &content))
+    let id = format!("{}#{}", event.id, Uuid::new_v5(&CONTENT, &content));
+    CommandKey { id, hash: request::hash(&content), request: None }
 }
 
 /// What the event says, and of which order; `None` for events that orders don't react to, known or not (NT-8).

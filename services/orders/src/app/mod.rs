@@ -5,8 +5,10 @@ pub mod queries;
 
 use std::sync::Arc;
 
-use crate::domain::OrderError;
-use crate::ports::{Catalogue, CatalogueError, Clock, OrderReadModel, OrderStore, Position, StoreError};
+use crate::domain::{Order, OrderError};
+use crate::ports::{
+    Catalogue, CatalogueError, Clock, ExecuteError, Executed, OrderReadModel, OrderStore, Position, StoreError,
+};
 
 /// The use cases with what they need.
 #[derive(Clone)]
@@ -53,6 +55,18 @@ pub enum AppError {
     Store(#[from] StoreError),
 }
 
+impl From<ExecuteError> for AppError {
+    fn from(error: ExecuteError) -> Self {
+        match error {
+            ExecuteError::Refused(refused) => AppError::Order(refused),
+            ExecuteError::VersionMismatch => AppError::EtagMismatch,
+            ExecuteError::Reused => AppError::RequestReused,
+            ExecuteError::Contended => AppError::Contended,
+            ExecuteError::Store(error) => AppError::Store(error),
+        }
+    }
+}
+
 /// What a command gives back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply<T> {
@@ -62,4 +76,10 @@ pub struct Reply<T> {
     pub position: Option<Position>,
     /// Whether the answer was given before, to the same request.
     pub replayed: bool,
+}
+
+impl From<Executed> for Reply<Order> {
+    fn from(Executed { order, position, replayed }: Executed) -> Self {
+        Self { answer: order, position, replayed }
+    }
 }

@@ -15,6 +15,7 @@ mod letters;
 mod projections;
 mod read;
 mod refusal;
+mod releases;
 mod requests;
 mod saga;
 mod shop;

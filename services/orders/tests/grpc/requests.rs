@@ -9,13 +9,14 @@ use crate::catalogue::Mood;
 use crate::refusal::{because, reason_of};
 use crate::shop::{Shop, cancel, deliver, placement, ship, uuid};
 
-fn create(request_id: &str, pieces: i64) -> proto::CreateOrderRequest {
+/// A request for pieces of tea.
+pub fn create(request_id: &str, pieces: i64) -> proto::CreateOrderRequest {
     proto::CreateOrderRequest { request_id: request_id.to_owned(), ..placement(&[("tea", pieces)]) }
 }
 
 /// The answer's bytes, and whether it is marked as given before.
 #[track_caller]
-fn answer(result: Result<Response<Order>, Status>) -> (Vec<u8>, bool) {
+pub fn answer(result: Result<Response<Order>, Status>) -> (Vec<u8>, bool) {
     let response = result.unwrap();
     let replayed = match response.metadata().get("idempotent-replay") {
         Some(value) => value == "true",
@@ -24,7 +25,8 @@ fn answer(result: Result<Response<Order>, Status>) -> (Vec<u8>, bool) {
     (response.into_inner().encode_to_vec(), replayed)
 }
 
-fn reused() -> (Code, String) {
+/// How a request is refused whose id came with another body.
+pub fn reused() -> (Code, String) {
     because(Code::InvalidArgument, "REQUEST_ID_REUSED")
 }
 
@@ -64,6 +66,52 @@ async fn a_request_id_with_another_body_is_refused() {
     for body in bodies {
         assert_eq!(reason_of(anna.create_order(body).await), reused());
     }
+    assert_eq!(shop.commits().await, before);
+}
+
+#[tokio::test]
+async fn a_request_id_of_an_order_that_is_named_after_it_can_not_come_with_another_body() {
+    let shop = Shop::open().await;
+    let id = uuid();
+    let mut anna = shop.customer("anna");
+    let request = create(&id, 2);
+    let (first, _) = answer(anna.create_order(request.clone()).await);
+    let own = Order::decode(first.as_slice()).unwrap().name;
+    let before = shop.commits().await;
+    // The order's stream is the request's claim: there is nothing beside it.
+    assert_eq!(before.iter().map(|commit| commit.stream.as_str()).collect::<Vec<_>>(), [own.as_str()]);
+    let bodies = [
+        create(&id, 3),
+        proto::CreateOrderRequest { request_id: id.clone(), ..placement(&[("cup", 2)]) },
+        // Its prices can't be summed up, and it is another body all the same.
+        proto::CreateOrderRequest { request_id: id.clone(), ..placement(&[("tea", 2), ("rice", 1)]) },
+        proto::CreateOrderRequest { request_id: id.clone(), ..placement(&[("air", 2)]) },
+        proto::CreateOrderRequest { order_id: uuid(), ..create(&id, 2) },
+        proto::CreateOrderRequest { order_id: own.replace("orders/", ""), ..create(&id, 2) },
+    ];
+    for body in bodies {
+        assert_eq!(reason_of(anna.create_order(body).await), reused());
+    }
+    shop.catalogue.set(Mood::Down);
+    assert_eq!(reason_of(anna.create_order(create(&id, 3)).await), reused());
+    assert_eq!(answer(anna.create_order(request).await), (first, true), "it needs no prices any more");
+    assert_eq!(shop.commits().await, before);
+}
+
+#[tokio::test]
+async fn a_repeated_placement_with_a_chosen_id_needs_no_catalogue_and_no_write() {
+    let shop = Shop::open().await;
+    let request = proto::CreateOrderRequest { order_id: uuid(), ..create(&uuid(), 2) };
+    let (first, replayed) = answer(shop.customer("anna").create_order(request.clone()).await);
+    assert!(!replayed);
+    let before = shop.commits().await;
+    assert_eq!(before.len(), 2, "the claim and the order");
+    shop.catalogue.set(Mood::Down);
+    assert_eq!(answer(shop.customer("anna").create_order(request.clone()).await), (first, true));
+    // Whose id is taken is told that, whatever the catalogue does.
+    let other = proto::CreateOrderRequest { request_id: uuid(), ..request };
+    let taken = shop.customer("anna").create_order(other).await;
+    assert_eq!(reason_of(taken), because(Code::AlreadyExists, "ORDER_ID_TAKEN"));
     assert_eq!(shop.commits().await, before);
 }
 

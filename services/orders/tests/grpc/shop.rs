@@ -10,6 +10,7 @@ use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServ
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::request::RequestKey;
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
@@ -17,7 +18,9 @@ use meshwork_events::testing::{lane, read_all};
 use meshwork_events::{ConsumerState as _, Envelope, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
 use meshwork_orders::Config;
+use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::stock_events::CONSUMER;
+use meshwork_orders::ports::OrderStore as _;
 use meshwork_sql::Sqlite;
 use meshwork_testkit::Issuer;
 use tempfile::TempDir;
@@ -213,6 +216,12 @@ impl Shop {
             commits.extend(self.store.read_partition(partition, 0, usize::MAX).await.unwrap());
         }
         commits
+    }
+
+    /// Claims the id of a request in a stream of its own.
+    pub async fn claim(&self, request: &RequestKey) {
+        let orders = EventOrderStore::new(Arc::new(self.store.clone()));
+        orders.claim(request, OffsetDateTime::now_utc()).await.unwrap();
     }
 
     /// Appends an event to an order's history that nobody can read.

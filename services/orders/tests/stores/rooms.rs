@@ -13,7 +13,7 @@ use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::projector::Lag;
 use meshwork_orders::adapters::read_model::{PostgresReadModel, SqliteReadModel};
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::{OrderFilter, OrderReadModel, OrderStore};
+use meshwork_orders::ports::{OrderFilter, OrderReadModel};
 use meshwork_orders::testing::{append, created, folded, listed, second};
 use meshwork_sql::PostgresOptions;
 use meshwork_testkit::Postgres;
@@ -168,7 +168,7 @@ pub(crate) fn many(orders: usize) -> Vec<String> {
 }
 
 /// Places orders and takes each of them two events further.
-pub(crate) async fn fill(store: &dyn OrderStore, ids: &[String]) {
+pub(crate) async fn fill(store: &EventOrderStore, ids: &[String]) {
     for id in ids {
         append(store, id, "a", &[created("anna")], second(1)).await.unwrap();
         append(store, id, "b", &[OrderEvent::Confirmed, OrderEvent::Allocated], second(2)).await.unwrap();

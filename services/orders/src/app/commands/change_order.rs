@@ -4,13 +4,10 @@ use meshwork_api::OrderName;
 use meshwork_chassis::Principal;
 use meshwork_chassis::request::RequestKey;
 
-use super::create_order::command_id;
+use super::command_key::{command_id, command_key};
 use crate::app::{App, AppError, Reply};
-use crate::domain::{Command, Order, OrderError, decide, evolve};
-use crate::ports::{Append, AppendError, Appended};
-
-/// How often a command is decided anew when others change the order meanwhile.
-const TRIES: usize = 5;
+use crate::domain::{Command, Order, decide};
+use crate::ports::Claim;
 
 /// A change that a caller asks for.
 #[derive(Clone, Debug)]
@@ -35,23 +32,43 @@ impl App {
     /// # Errors
     /// See [`AppError`].
     pub async fn change_order(&self, change: ChangeOrder) -> Result<Reply<Order>, AppError> {
+        let ChangeOrder { name, principal, command, verb, expected, request } = change;
+        let known = async {
+            match &request {
+                Some(request) => self.look_up(request).await,
+                None => Ok(Claim::Free),
+            }
+        };
+        let (order, known) = tokio::join!(self.get_order(&principal, &name), known);
         // Who may not see the order learns nothing of it, nor of earlier requests.
-        let order = self.get_order(&change.principal, &change.name).await?;
+        let order = order?;
         // Services see every order and change none.
-        if !change.principal.is_staff() && change.principal.user() != Some(&order.customer) {
+        if !principal.is_staff() && principal.user() != Some(&order.customer) {
             return Err(AppError::NotAllowed);
         }
-        let command_id = command_id(change.verb, change.request.as_ref());
-        if let Some(request) = &change.request
-            && let Some(version) = self.find_answer(request, &change.name, &command_id).await?
-        {
-            return self.reply_at(&change.name, version, true).await;
+        let id = command_id(verb, request.as_ref());
+        let Some(request) = &request else {
+            return self.execute(&name, &command, expected, id, None).await;
+        };
+        match known? {
+            Claim::Ours { settled: Some(version) } => return self.reply_at(&name, version, true).await,
+            Claim::Free => {
+                // What is refused leaves nothing behind. But the same request may be under way twice: what the other call
+                // has done must not be held against this one.
+                if let Err(refused) = allowed(&order, &command, expected) {
+                    let key = command_key(id, Some(request), &command);
+                    return self.answered(&name, &key).await?.ok_or(refused);
+                }
+                self.claim(request, self.clock.now()).await?;
+            }
+            // The claim stands, but its effect may have been lost to a crash in between: then it is made now.
+            Claim::Ours { settled: None } | Claim::Reused => {}
         }
-        let request = change.request.as_ref();
-        self.execute(&change.name, &change.command, change.expected, command_id, request).await
+        self.execute(&name, &command, expected, id, Some(request)).await
     }
 
-    /// Decides a command on the order as it is and appends what follows; again when others were faster.
+    /// Carries out a command on an order that exists. `request`, which has claimed its id, is answered from now on as it is
+    /// here, also where nothing is left to do.
     ///
     /// # Errors
     /// See [`AppError`].
@@ -63,43 +80,23 @@ impl App {
         command_id: String,
         request: Option<&RequestKey>,
     ) -> Result<Reply<Order>, AppError> {
-        for _ in 0..TRIES {
-            let order = self.load(name).await?.ok_or(OrderError::Missing)?;
-            // The same request may be under way twice. What the other call has done must not be held against this one.
-            if request.is_some()
-                && let Some(version) = self.store.find(name, &command_id).await?
-            {
-                return self.reply_at(name, version, true).await;
-            }
-            if expected.is_some_and(|expected| expected != order.version) {
-                return Err(AppError::EtagMismatch);
-            }
-            let events = decide(Some(&order), command)?;
-            let at = self.clock.now();
-            self.claim(request, at).await?;
-            if events.is_empty() {
-                let Some(request) = request else { return self.reply_at(name, order.version, false).await };
-                let settled = self.store.settle(request, order.version, at).await?;
-                return self.reply_at(name, settled.version, settled.replayed).await;
-            }
-            let append = Append {
-                order: name.clone(),
-                before: Some(order.clone()),
-                command_id: command_id.clone(),
-                events: events.clone(),
-                at,
-            };
-            match self.store.append(append).await {
-                Ok(Appended { replayed: false, position, .. }) => {
-                    let changed = events.iter().try_fold(order, |order, event| evolve(Some(order), name, event, at));
-                    let answer = changed.ok_or(OrderError::Missing)?;
-                    return Ok(Reply { answer, position: Some(position), replayed: false });
-                }
-                Ok(Appended { version, replayed: true, .. }) => return self.reply_at(name, version, true).await,
-                Err(AppendError::Conflict) => {}
-                Err(AppendError::Store(error)) => return Err(error.into()),
-            }
+        let key = command_key(command_id, request, command);
+        let at = self.clock.now();
+        let done = self.store.execute(name, command, expected, &key, at).await?;
+        if done.position.is_some() {
+            return Ok(done.into());
         }
-        Err(AppError::Contended)
+        let Some(request) = request else { return self.reply_at(name, done.order.version, false).await };
+        let settled = self.store.settle(request, done.order.version, at).await?;
+        self.reply_at(name, settled.version, settled.replayed).await
     }
+}
+
+/// Whether the order as it is allows the command.
+fn allowed(order: &Order, command: &Command, expected: Option<i64>) -> Result<(), AppError> {
+    if expected.is_some_and(|expected| expected != order.version) {
+        return Err(AppError::EtagMismatch);
+    }
+    decide(Some(order), command)?;
+    Ok(())
 }

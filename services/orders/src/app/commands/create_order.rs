@@ -4,9 +4,10 @@ use meshwork_api::{OrderName, ProductName, UserName};
 use meshwork_chassis::request::RequestKey;
 use uuid::Uuid;
 
+use super::command_key::{command_id, command_key};
 use crate::app::{App, AppError, Reply};
-use crate::domain::{Command, Line, Order, OrderError, decide, fold};
-use crate::ports::{Append, AppendError, Appended, Claim};
+use crate::domain::{Command, Line, Order, OrderError, decide};
+use crate::ports::CommandKey;
 
 /// The ids of orders that were made from request ids are in this space (UUIDv5).
 const ORDER_IDS: Uuid = Uuid::from_u128(0x8f1d_3c52_6a07_4b9e_9c64_21f0_5be7_d310);
@@ -33,42 +34,79 @@ pub struct NewLine {
     pub quantity: i64,
 }
 
+/// What a caller is told.
+type Answer = Result<Reply<Order>, AppError>;
+
 impl App {
     /// Places an order, or finds that the same request has placed it.
     ///
+    /// Where the order's name comes from the request, the order's stream is the request's claim: a body that comes again,
+    /// or another one, meets it. A request whose caller has chosen the order's id claims its own in a stream beside it. Each
+    /// of the two looks for the other before it writes; only where one id comes both ways at the same moment, with two
+    /// bodies, may both be placed.
+    ///
     /// # Errors
     /// See [`AppError`].
-    pub async fn create_order(&self, command: CreateOrder) -> Result<Reply<Order>, AppError> {
+    pub async fn create_order(&self, command: CreateOrder) -> Answer {
         let name = order_name(&command);
-        let command_id = command_id("create", command.request.as_ref());
-        // A repeated request is answered as it was, whatever has become of prices and of the order since.
-        if let Some(request) = &command.request
-            && let Some(version) = self.find_answer(request, &name, &command_id).await?
-        {
-            return self.reply_at(&name, version, true).await;
-        }
-        // Known before the request's id is claimed, which then may come again with another choice.
-        if command.name.is_some() && self.load(&name).await?.is_some() {
-            // Unless the order was placed a moment ago, by the same request.
-            return match self.store.find(&name, &command_id).await? {
-                Some(version) => self.reply_at(&name, version, true).await,
-                None => Err(OrderError::Exists.into()),
-            };
-        }
-        let create = Command::Create { lines: self.price(&command.lines).await?, customer: command.customer };
-        let events = decide(None, &create)?;
+        let request = command.request.as_ref();
+        let key = command_key(command_id("create", request), request, &command);
+        // What is known without prices is looked for while the catalogue is asked, and is enough where it is an answer.
+        let prices = async { Ok::<_, Box<Answer>>(self.price(&command.lines).await) };
+        let known = async {
+            let known = self.known(&command, &name, &key).await.transpose();
+            known.map_or(Ok(()), |answer| Err(Box::new(answer)))
+        };
+        let priced = match tokio::try_join!(prices, known) {
+            Ok((priced, ())) => priced,
+            Err(answer) => return *answer,
+        };
+        let lines = match priced {
+            Ok(lines) => lines,
+            // A repeated request is answered as it was, whatever has become of prices since.
+            Err(error) if request.is_some() => return self.answered(&name, &key).await?.ok_or(error),
+            Err(error) => return Err(error),
+        };
+        let create = Command::Create { customer: command.customer.clone(), lines };
         let at = self.clock.now();
-        self.claim(command.request.as_ref(), at).await?;
-        let order = fold(&name, events.iter().map(|event| (event, at))).ok_or(OrderError::Missing)?;
+        // A request that is refused leaves nothing behind, and may come again with another choice.
+        if let (Some(_), Some(request)) = (&command.name, request)
+            && decide(None, &create).is_ok()
+        {
+            self.claim(request, at).await?;
+        }
         fail::fail_point!("orders::append");
-        match self.store.append(Append { order: name.clone(), before: None, command_id, events, at }).await {
-            Ok(Appended { replayed: false, position, .. }) => {
-                Ok(Reply { answer: order, position: Some(position), replayed: false })
+        Ok(self.store.create(&name, &create, &key, at).await?.into())
+    }
+
+    /// What the caller is told without a price being known, as far as the append of the order doesn't tell it; `None` where
+    /// nothing stands in the order's way.
+    async fn known(
+        &self,
+        command: &CreateOrder,
+        name: &OrderName,
+        key: &CommandKey,
+    ) -> Result<Option<Reply<Order>>, AppError> {
+        match (&command.name, &command.request) {
+            (None, None) => Ok(None),
+            // The id may have come with a chosen order, or to the first release, which claimed the ids of all requests.
+            (None, Some(request)) => self.look_up(request).await.map(|_| None),
+            (Some(_), None) => match self.load(name).await? {
+                Some(_) => Err(OrderError::Exists.into()),
+                None => Ok(None),
+            },
+            (Some(_), Some(request)) => {
+                // The id may have come without a choice: then it has made the order that is named after it.
+                let named_after = order_name_of(request);
+                let (_, order, placed) =
+                    tokio::try_join!(self.look_up(request), self.load(name), self.answered(&named_after, key))?;
+                if placed.is_some() || order.is_none() {
+                    return Ok(placed);
+                }
+                // The order that is there may be this request's own.
+                let own = self.answered(name, key).await?;
+                own.map(Some).ok_or_else(|| OrderError::Exists.into())
             }
-            // The same request was under way twice, and the other call was faster.
-            Ok(Appended { version, replayed: true, .. }) => self.reply_at(&name, version, true).await,
-            Err(AppendError::Conflict) => Err(OrderError::Exists.into()),
-            Err(AppendError::Store(error)) => Err(error.into()),
         }
     }
 
@@ -87,66 +125,19 @@ impl App {
             })
             .collect())
     }
-
-    /// The order's version with which an earlier call of this request was answered.
-    pub(super) async fn find_answer(
-        &self,
-        request: &RequestKey,
-        order: &OrderName,
-        command_id: &str,
-    ) -> Result<Option<i64>, AppError> {
-        match self.store.look_up(request).await? {
-            Claim::Free => Ok(None),
-            Claim::Reused => Err(AppError::RequestReused),
-            Claim::Ours { settled: Some(version) } => Ok(Some(version)),
-            // The claim stands, but its effect may have been lost to a crash in between: then it is made now.
-            Claim::Ours { settled: None } => Ok(self.store.find(order, command_id).await?),
-        }
-    }
-
-    /// Claims the request's id, so that it can't come with another body, whichever order that would be about.
-    pub(super) async fn claim(&self, request: Option<&RequestKey>, at: time::OffsetDateTime) -> Result<(), AppError> {
-        match request {
-            Some(request) if self.store.claim(request, at).await? == Claim::Reused => Err(AppError::RequestReused),
-            _ => Ok(()),
-        }
-    }
-
-    /// The answer to a command that has left the order at a version.
-    pub(super) async fn reply_at(
-        &self,
-        name: &OrderName,
-        version: i64,
-        replayed: bool,
-    ) -> Result<Reply<Order>, AppError> {
-        let answer = self.order_at(name, version).await?;
-        Ok(Reply { answer, position: self.store.position(name, version).await?, replayed })
-    }
-
-    /// The order as it was at a version.
-    pub(in crate::app) async fn order_at(&self, name: &OrderName, version: i64) -> Result<Order, AppError> {
-        let history = self.store.history(name, 0).await?;
-        let history = history.iter().filter(|recorded| recorded.version <= version);
-        Ok(fold(name, history.map(|recorded| (&recorded.event, recorded.at))).ok_or(OrderError::Missing)?)
-    }
 }
 
 /// The order's name: the caller's choice; else the request's own, so that a repeated request meets its order; else new.
 fn order_name(command: &CreateOrder) -> OrderName {
-    if let Some(name) = &command.name {
-        return name.clone();
+    match (&command.name, &command.request) {
+        (Some(name), _) => name.clone(),
+        (None, Some(request)) => order_name_of(request),
+        (None, None) => OrderName::from_uuid(Uuid::new_v4()),
     }
-    let id = match &command.request {
-        Some(request) => Uuid::new_v5(&ORDER_IDS, format!("{}/{}", request.principal, request.id).as_bytes()),
-        None => Uuid::new_v4(),
-    };
-    OrderName::from_uuid(id)
 }
 
-/// The id under which a command is stored: the request's, else a new one.
-pub(super) fn command_id(verb: &str, request: Option<&RequestKey>) -> String {
-    match request {
-        Some(request) => format!("{verb}/{}/{}", request.principal, request.id),
-        None => format!("{verb}/{}", Uuid::new_v4()),
-    }
+/// The name of the order that a request makes whose caller has chosen none.
+fn order_name_of(request: &RequestKey) -> OrderName {
+    let key = format!("{}/{}", request.principal, request.id);
+    OrderName::from_uuid(Uuid::new_v5(&ORDER_IDS, key.as_bytes()))
 }

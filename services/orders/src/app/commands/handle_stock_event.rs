@@ -4,6 +4,7 @@ use meshwork_api::OrderName;
 
 use crate::app::{App, AppError};
 use crate::domain::{Command, OrderError};
+use crate::ports::{CommandKey, ExecuteError};
 
 /// What the inventory has decided about an order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,14 +28,14 @@ pub enum StockEvent {
 }
 
 impl App {
-    /// Lets an order react. `command_id` is the same for the same event, so that one that comes twice does nothing twice.
+    /// Lets an order react. `key` is the same for the same event, so that one that comes twice does nothing twice.
     ///
     /// # Errors
     /// See [`AppError`].
     pub async fn handle_stock_event(
         &self,
         name: &OrderName,
-        command_id: &str,
+        key: &CommandKey,
         event: &StockEvent,
     ) -> Result<(), AppError> {
         let command = match event {
@@ -44,10 +45,10 @@ impl App {
             StockEvent::Expired => Command::Reject { reason: "the reservation has expired".to_owned() },
             StockEvent::AllocationFailed { reason } => Command::FailAllocation { reason: reason.clone() },
         };
-        match self.execute(name, &command, None, command_id.to_owned(), None).await {
+        match self.store.execute(name, &command, None, key, self.clock.now()).await {
             // A reservation of an order that we don't hold concerns nobody here.
-            Ok(_) | Err(AppError::Order(OrderError::Missing)) => Ok(()),
-            Err(error) => Err(error),
+            Ok(_) | Err(ExecuteError::Refused(OrderError::Missing)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 }

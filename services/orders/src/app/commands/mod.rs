@@ -1,6 +1,8 @@
 //! What changes orders.
 
+mod answers;
 mod change_order;
+mod command_key;
 mod create_order;
 mod handle_stock_event;
 mod watch_over_pending;
