@@ -9,6 +9,7 @@ mod crash_points;
 mod crashes;
 mod demo;
 mod letters;
+mod load;
 mod mesh;
 mod nats;
 mod nats_services;

@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 const CONCURRENCY: usize = 16;
 /// How long and how many events may wait for their acknowledgement while others come: each costs two writes. With none to
 /// come it is longer by the wait for them.
-const ACKNOWLEDGE: Duration = Duration::from_millis(50);
+const ACKNOWLEDGE: Duration = Duration::from_millis(200);
 const UNACKNOWLEDGED: usize = 2 * BATCH;
 /// How often an event is tried before it is parked.
 const ATTEMPTS: u32 = 8;

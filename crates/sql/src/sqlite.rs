@@ -260,7 +260,8 @@ async fn run_batch(
 ) -> Result<(), Error> {
     // IMMEDIATE takes the write lock at once, so that another process can't turn our first write into a deadlock.
     sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await?;
-    let (mut taken, mut alone) = (0, true);
+    // A savepoint is released with the next one's begin, or by the commit: each statement is a round to the connection's thread.
+    let (mut taken, mut alone, mut open) = (0, true, false);
     while taken < BATCH {
         if batch.is_empty() {
             match queue.try_recv() {
@@ -271,19 +272,19 @@ async fn run_batch(
         for work in batch.drain(..) {
             taken += 1;
             if !alone {
-                sqlx::query("SAVEPOINT work").execute(&mut *connection).await?;
+                let begin = if open { "RELEASE work; SAVEPOINT work" } else { "SAVEPOINT work" };
+                sqlx::raw_sql(begin).execute(&mut *connection).await?;
             }
             let (keep, answer) = work(connection).await;
             answers.push(answer);
+            open = !alone && keep;
             // What fails before anything was kept undoes the transaction itself; a savepoint would only cost time.
-            let ends: &[&'static str] = match (alone, keep) {
-                (true, true) => &[],
-                (true, false) => &["ROLLBACK", "BEGIN IMMEDIATE"],
-                (false, true) => &["RELEASE work"],
-                (false, false) => &["ROLLBACK TO work", "RELEASE work"],
-            };
-            for end in ends {
-                sqlx::query(*end).execute(&mut *connection).await?;
+            match (alone, keep) {
+                (_, true) => {}
+                (true, false) => drop(sqlx::raw_sql("ROLLBACK; BEGIN IMMEDIATE").execute(&mut *connection).await?),
+                (false, false) => {
+                    drop(sqlx::raw_sql("ROLLBACK TO work; RELEASE work").execute(&mut *connection).await?)
+                }
             }
             alone &= !keep;
         }

@@ -35,6 +35,9 @@ const SERVER: &str = "server";
 /// The benchmark of the event store: it needs servers for it.
 const ORDERS: &str = "orders";
 
+/// The benchmark of orders from created to confirmed: it needs servers too.
+const SAGA: &str = "saga";
+
 /// The benchmark of the relay and the event bus: it needs a NATS server, and no services.
 const EVENTS: &str = "events";
 
@@ -65,6 +68,10 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
     }
     if name == EVENTS {
         bench = bench.env("MESHWORK_TEST_NATS", setup::run()?.nats);
+    }
+    if name == SAGA {
+        let tools = setup::run()?;
+        bench = bench.env("MESHWORK_TEST_FERRETDB", tools.ferretdb).env("MESHWORK_TEST_NATS", tools.nats);
     }
     if output == Output::Json {
         bench = bench.args(["--output", "json"]);

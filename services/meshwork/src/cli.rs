@@ -54,6 +54,8 @@ pub enum Command {
     },
     /// Sign up, stock a product, place an order and follow it until it is confirmed and its mail is sent
     Demo(DemoArgs),
+    /// Place orders at a steady rate, whatever becomes of them, and print what did
+    Load(LoadArgs),
     /// See how what is made of events is, make it anew, take that back
     Projections(ProjectionsArgs),
     /// See the events that services couldn't apply, apply them again, give them up
@@ -104,6 +106,33 @@ pub struct DemoArgs {
     /// How to print what happens
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
+}
+
+#[derive(Debug, Args)]
+pub struct LoadArgs {
+    /// How many orders are placed a second
+    #[arg(long, value_name = "R")]
+    pub rate: f64,
+    /// For how many seconds orders are placed
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
+    pub seconds: u32,
+    /// Write every call and every answer to this file, behind what is there; a call is on the disk before it is sent
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// How many customers place the orders [default: as many as a gateway's limit for each of them needs]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=5000))]
+    pub customers: Option<u16>,
+    /// How many of a hundred orders their customers cancel
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub cancel: u8,
+    /// How many of a hundred orders staff ship and deliver
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub ship: u8,
+    /// How many of a hundred orders ask for a product that runs out
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub short: u8,
+    #[command(flatten)]
+    pub admin: AdminArgs,
 }
 
 // No doc comment, for the same reason as above.
@@ -357,6 +386,28 @@ mod tests {
             parsed(good).unwrap();
         }
         for bad in [&["--stream", "gateway"][..], &["--from", "yesterday"], &["orders"]] {
+            assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_load_needs_a_rate_and_a_time_and_its_parts_are_percents() {
+        let parsed = |args: &[&str]| Cli::try_parse_from([&["meshwork", "load"], args].concat());
+        for good in [
+            &["--rate", "0.5", "--seconds", "60"][..],
+            &["--rate", "50", "--seconds", "60", "--history", "h", "--cancel", "5", "--ship", "100", "--short", "0"],
+            &["--rate", "50", "--seconds", "1", "--customers", "7", "--output", "json", "--target", "http://shop:1"],
+        ] {
+            parsed(good).unwrap();
+        }
+        for bad in [
+            &["--rate", "50"][..],
+            &["--seconds", "60"],
+            &["--rate", "many", "--seconds", "60"],
+            &["--rate", "50", "--seconds", "0"],
+            &["--rate", "50", "--seconds", "60", "--cancel", "101"],
+            &["--rate", "50", "--seconds", "60", "--customers", "0"],
+        ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }
     }

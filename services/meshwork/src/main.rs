@@ -13,6 +13,8 @@ mod event;
 mod events;
 mod failure;
 mod health;
+mod history;
+mod load;
 mod lock;
 mod logs;
 mod migrate;
@@ -66,6 +68,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Up(args) => up::run(args).await,
             Command::Serve { service, settings } => serve::run(&settings, service).await,
             Command::Demo(args) => demo::run(args).await,
+            Command::Load(args) => load::run(args).await,
             Command::Projections(args) => projections::run(args).await,
             Command::DeadLetters(args) => deadletters::run(args).await,
             Command::Events(args) => events::run(args).await,

@@ -12,11 +12,16 @@ use tonic::transport::Uri;
 
 use crate::failure::Failure;
 
-/// The file for the `up` on a port.
-fn file(port: u16) -> Option<PathBuf> {
+/// The folder itself.
+pub fn folder() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
-    Some(state.join("meshwork").join(format!("up-{port}.json")))
+    Some(state.join("meshwork"))
+}
+
+/// The file for the `up` on a port.
+fn file(port: u16) -> Option<PathBuf> {
+    Some(folder()?.join(format!("up-{port}.json")))
 }
 
 /// What the file holds.

@@ -40,8 +40,9 @@ pub struct Config {
     pub client: ClientConfig,
     /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
     pub products: String,
-    /// How long the inventory may take to answer for an order before it is asked again. It should exceed the time for
-    /// which the inventory holds pieces.
+    /// How long the inventory may be silent about an order before it is asked again: about one that waits to be confirmed,
+    /// and about one that is confirmed and waits for its pieces to be allocated. In each of both it is asked three times,
+    /// and then the order ends, rejected or cancelled. It should exceed the time for which the inventory holds pieces.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub reservation_timeout: Duration,

@@ -213,6 +213,15 @@ pub struct ViewPage {
     pub incomplete: bool,
 }
 
+/// An order that waits for the inventory, as the view shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The order.
+    pub order: OrderName,
+    /// When it has changed last.
+    pub updated_at: OffsetDateTime,
+}
+
 /// The orders as lists show them: follows the store with a short delay.
 #[async_trait]
 pub trait OrderReadModel: Send + Sync + 'static {
@@ -228,12 +237,17 @@ pub trait OrderReadModel: Send + Sync + 'static {
     /// When the store fails.
     async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError>;
 
-    /// At most `limit` pending orders that haven't changed since `before`, oldest first. Orders whose history can't be
-    /// followed are left out.
+    /// At most `limit` orders that wait for the inventory and haven't changed since `before`: those that did so least
+    /// recently, `after` being the one to go on behind. Orders whose history can't be followed are left out.
     ///
     /// # Errors
     /// When the store fails.
-    async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError>;
+    async fn waiting(
+        &self,
+        before: OffsetDateTime,
+        after: Option<&Waiting>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError>;
 }
 
 /// A product as the catalogue has it at this moment.

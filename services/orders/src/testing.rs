@@ -16,7 +16,7 @@ use crate::adapters::event_store::EventOrderStore;
 use crate::domain::{Command, Line, Money, Order, OrderError, OrderEvent, State, fold};
 use crate::ports::{
     Claim, CommandKey, ExecuteError, Executed, OrderFilter, OrderReadModel, OrderStore, Position, Recorded, Settled,
-    StoreError,
+    StoreError, Waiting,
 };
 
 /// The longest that the suites wait for something that must come.
@@ -79,7 +79,8 @@ pub async fn order_store_conformance(store: Arc<EventOrderStore>) {
 }
 
 async fn histories_are_read_back(store: &EventOrderStore) {
-    let events = [created("anna"), OrderEvent::ReservationRequested { attempt: 1 }, OrderEvent::Confirmed];
+    let events =
+        [created("anna"), OrderEvent::ReservationRequested { attempt: 1, confirmed: false }, OrderEvent::Confirmed];
     append(store, "read", "a", &events[..2], second(1)).await.unwrap();
     let done = append(store, "read", "b", &events[2..], second(2)).await.unwrap();
     assert_eq!((done.commit.version(), done.replayed), (3, false));
@@ -338,21 +339,32 @@ async fn cursors_of_another_form_are_refused(view: &dyn OrderReadModel) {
 }
 
 async fn the_longest_waiting_come_first(store: &EventOrderStore, view: &dyn OrderReadModel) {
-    let asked = OrderEvent::ReservationRequested { attempt: 1 };
-    append(store, "waits-long", "a", &[created("anna")], second(1)).await.unwrap();
-    append(store, "waits-again", "a", &[created("anna")], second(1)).await.unwrap();
+    let asked = OrderEvent::ReservationRequested { attempt: 1, confirmed: false };
+    let (placed, confirmed) = ([created("anna")], [created("anna"), OrderEvent::Confirmed]);
+    let allocated = [created("anna"), OrderEvent::Confirmed, OrderEvent::Allocated];
+    let cancelled = [created("anna"), OrderEvent::Confirmed, OrderEvent::Cancelled { reason: "enough".to_owned() }];
+    append(store, "waits-long", "a", &placed, second(1)).await.unwrap();
+    append(store, "waits-again", "a", &placed, second(1)).await.unwrap();
     append(store, "waits-again", "b", &[asked], second(3)).await.unwrap();
-    append(store, "waits-less", "a", &[created("anna")], second(2)).await.unwrap();
-    append(store, "waits-not", "a", &[created("anna"), OrderEvent::Confirmed], second(1)).await.unwrap();
-    for id in ["waits-long", "waits-again", "waits-less", "waits-not"] {
+    append(store, "waits-less", "a", &placed, second(2)).await.unwrap();
+    // One that is confirmed waits until its pieces are allocated.
+    append(store, "waits-confirmed", "a", &confirmed, second(2)).await.unwrap();
+    append(store, "waits-not", "a", &allocated, second(1)).await.unwrap();
+    append(store, "waits-no-more", "a", &cancelled, second(1)).await.unwrap();
+    for id in ["waits-long", "waits-again", "waits-less", "waits-confirmed", "waits-not", "waits-no-more"] {
         shown(store, view, id).await;
     }
-    let waiting = async |before, limit| {
-        let names = view.waiting(second(before), limit).await.unwrap();
-        names.iter().map(|name| name.id().to_owned()).collect::<Vec<_>>()
-    };
-    assert_eq!(waiting(0, 10).await, Vec::<String>::new());
-    assert_eq!(waiting(1, 10).await, ["waits-long"]);
-    assert_eq!(waiting(3, 10).await, ["waits-long", "waits-less", "waits-again"]);
-    assert_eq!(waiting(3, 2).await, ["waits-long", "waits-less"]);
+    let waiting =
+        async |before, after: Option<&Waiting>, limit| view.waiting(second(before), after, limit).await.unwrap();
+    let ids = |waiting: &[Waiting]| waiting.iter().map(|found| found.order.id().to_owned()).collect::<Vec<_>>();
+    assert_eq!(waiting(0, None, 10).await, []);
+    assert_eq!(ids(&waiting(1, None, 10).await), ["waits-long"]);
+    let all = waiting(3, None, 10).await;
+    assert_eq!(ids(&all), ["waits-long", "waits-confirmed", "waits-less", "waits-again"]);
+    assert_eq!(all.iter().map(|found| found.updated_at).collect::<Vec<_>>(), [1, 2, 2, 3].map(second));
+    assert_eq!(waiting(3, None, 2).await, all[..2]);
+    // Two of one moment are told apart by their names.
+    for (at, after) in all.iter().enumerate() {
+        assert_eq!(waiting(3, Some(after), 10).await, all[at + 1..], "behind {after:?}");
+    }
 }

@@ -28,7 +28,7 @@ fn expected() -> Vec<(&'static str, u16, OrderEvent)> {
         OrderEvent::Created { customer: "users/anna".parse().unwrap(), lines, total: money("EUR", 1_200_000_840) };
     vec![
         ("order_created", 1, created),
-        ("reservation_requested", 1, OrderEvent::ReservationRequested { attempt: 3 }),
+        ("reservation_requested", 1, OrderEvent::ReservationRequested { attempt: 3, confirmed: false }),
         ("order_confirmed", 1, OrderEvent::Confirmed),
         ("order_allocated", 1, OrderEvent::Allocated),
         ("order_rejected", 1, OrderEvent::Rejected { reason: "too few pieces of products/cup".to_owned() }),

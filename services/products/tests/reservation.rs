@@ -12,7 +12,7 @@ use meshwork_products::domain::{
     Decision, Input, Line, Lines, Movement, Outcome, Reservation, ReservationEvent, Shortage, State, Stock,
     StockChange, transition,
 };
-use meshwork_products::testing::{created, lines, order, product, requested};
+use meshwork_products::testing::{allocation_requested, created, lines, order, product, requested};
 use proptest::prelude::*;
 use time::{Duration, OffsetDateTime};
 
@@ -101,6 +101,15 @@ cells! {
     confirmed_when_released: Input::OrderConfirmed, Some(State::Released) => "RELEASED allocation_failed";
     confirmed_when_rejected: Input::OrderConfirmed, Some(State::Rejected) => "REJECTED allocation_failed";
     confirmed_when_tombstone: Input::OrderConfirmed, Some(State::Tombstone) => "TOMBSTONE allocation_failed";
+    // The document has no such row: a confirmed order that asks again gets its pieces, or learns that it won't.
+    allocation_requested_when_none: allocation_requested(&[("lamp", 2)]), None => "reallocate -> ALLOCATED stock_allocated | REJECTED allocation_failed";
+    allocation_requested_when_held: allocation_requested(&[("lamp", 2)]), Some(State::Held) => "allocate -> ALLOCATED stock_allocated";
+    allocation_requested_when_allocated: allocation_requested(&[("lamp", 2)]), Some(State::Allocated) => "repeat";
+    allocation_requested_when_shipped: allocation_requested(&[("lamp", 2)]), Some(State::Shipped) => "repeat";
+    allocation_requested_when_expired: allocation_requested(&[("lamp", 2)]), Some(State::Expired) => "reallocate -> ALLOCATED stock_allocated | EXPIRED allocation_failed";
+    allocation_requested_when_released: allocation_requested(&[("lamp", 2)]), Some(State::Released) => "RELEASED allocation_failed";
+    allocation_requested_when_rejected: allocation_requested(&[("lamp", 2)]), Some(State::Rejected) => "REJECTED allocation_failed";
+    allocation_requested_when_tombstone: allocation_requested(&[("lamp", 2)]), Some(State::Tombstone) => "TOMBSTONE allocation_failed";
     cancelled_when_none: Input::OrderCancelled, None => "TOMBSTONE";
     cancelled_when_held: Input::OrderCancelled, Some(State::Held) => "release -> RELEASED stock_released";
     cancelled_when_allocated: Input::OrderCancelled, Some(State::Allocated) => "return -> RELEASED stock_released";
@@ -233,6 +242,19 @@ impl World {
         shortages
     }
 
+    /// What a confirmed order hears after it has asked is whether it has its pieces.
+    fn assert_answered(&self, order: &OrderName) -> Result<(), TestCaseError> {
+        let has = matches!(self.reservations[order].state, State::Allocated | State::Shipped);
+        let told = self.events[order].last();
+        let answered = match told {
+            Some(ReservationEvent::StockAllocated) => has,
+            Some(ReservationEvent::AllocationFailed { .. }) => !has,
+            _ => false,
+        };
+        prop_assert!(answered, "{has} {told:?}");
+        Ok(())
+    }
+
     fn assert_sound(&self, received: i64) -> Result<(), TestCaseError> {
         for stock in self.stocks.values() {
             prop_assert!(stock.is_sound() && stock.received == received, "I1: {stock:?}");
@@ -257,7 +279,7 @@ impl World {
 fn inputs() -> impl Strategy<Value = (usize, u8, Vec<(usize, i64)>, i64, usize)> {
     let quantity = prop_oneof![9 => 1..6_i64, 1 => Just(i64::MAX)];
     let wanted = proptest::collection::vec((0..3_usize, quantity), 1..4);
-    (0..6_usize, 0..9_u8, wanted, 0..200_i64, 1..4_usize)
+    (0..6_usize, 0..10_u8, wanted, 0..200_i64, 1..4_usize)
 }
 
 proptest! {
@@ -278,12 +300,16 @@ proptest! {
                 4 | 5 => Input::OrderConfirmed,
                 6 => Input::OrderCancelled,
                 7 => Input::OrderShipped,
+                8 => Input::AllocationRequested { lines },
                 _ => Input::Expired,
             };
             // Even without an inbox, what comes several times does no harm to the pieces.
             for _ in 0..times {
                 world.hear(&order(&format!("o{which}")), &input, now);
                 world.assert_sound(10)?;
+            }
+            if matches!(input, Input::AllocationRequested { .. }) {
+                world.assert_answered(&order(&format!("o{which}")))?;
             }
         }
     }

@@ -71,7 +71,7 @@ async fn shops(mongo: &Mongo, postgres: &Postgres, values: &mut Values) {
             mongo.index("meshwork_orders");
         }
         let shop = Shop::open(&up).await;
-        let run = shop.run(ORDERS, None).await;
+        let run = shop.run(ORDERS).await;
         values.insert(format!("create_order_ms_p50_{place}"), millis(&run.create, 0.5));
         values.insert(format!("create_order_ms_p99_{place}"), millis(&run.create, 0.99));
         values.insert(format!("created_to_confirmed_ms_p99_{place}"), millis(&run.confirm, 0.99));

@@ -31,7 +31,7 @@ async fn load(name: &str, events: Arc<dyn EventStore>, snapshots: Arc<dyn Snapsh
     let plain = EventOrderStore::new(events.clone());
     append(&plain, "long", "0", &[created("anna")], second(1)).await.unwrap();
     for attempt in 1..500 {
-        let asked = OrderEvent::ReservationRequested { attempt };
+        let asked = OrderEvent::ReservationRequested { attempt, confirmed: false };
         append(&plain, "long", &attempt.to_string(), &[asked], second(1)).await.unwrap();
     }
     let order = order_name("long");

@@ -17,7 +17,7 @@ use tonic::transport::Channel;
 
 /// How long the last orders of a run may take to be settled.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How many customers place orders at once when there is no other limit.
+/// How many customers place orders at once.
 const BUYERS: usize = 32;
 
 /// A run of orders.
@@ -58,20 +58,14 @@ impl Shop {
         Self { channel, customer, product }
     }
 
-    /// Places orders, `rate` a second or as many as [`BUYERS`] can, and waits until all are settled.
-    pub(crate) async fn run(&self, orders: usize, rate: Option<f64>) -> Run {
-        let started = Instant::now();
+    /// Places orders, as many a second as [`BUYERS`] can, and waits until all are settled.
+    pub(crate) async fn run(&self, orders: usize) -> Run {
         let mut create = Histogram::new(3).unwrap();
         let mut calls = JoinSet::new();
         let mut answers = Vec::with_capacity(orders);
-        for at in 0..orders {
-            match rate {
-                Some(rate) => {
-                    let due = started + Duration::from_secs_f64(f64::from(u32::try_from(at).unwrap()) / rate);
-                    tokio::time::sleep_until(due.into()).await;
-                }
-                None if calls.len() >= BUYERS => answers.push(calls.join_next().await.unwrap().unwrap()),
-                None => {}
+        for _ in 0..orders {
+            if calls.len() >= BUYERS {
+                answers.push(calls.join_next().await.unwrap().unwrap());
             }
             calls.spawn(place(self.channel.clone(), self.customer.clone(), self.product.clone()));
         }

@@ -64,6 +64,8 @@ pub(super) struct SqliteSubscription {
     given_back: u32,
     not_before: Option<Instant>,
     parked_at: Option<Instant>,
+    /// Whether the last read has reached the end: a beat tells of more.
+    at_end: bool,
     /// When it was looked last for what was published beside the lane.
     looked_beside: Option<Instant>,
 }
@@ -93,6 +95,7 @@ impl SqliteSubscription {
             given_back: 0,
             not_before: None,
             parked_at: None,
+            at_end: false,
             looked_beside: None,
         };
         subscribed.take_over().await?;
@@ -197,12 +200,15 @@ impl Subscription for SqliteSubscription {
                 tokio::time::sleep_until(not_before).await;
                 self.not_before = None;
             }
+            if self.at_end && !left.is_zero() {
+                self.beats.any(left).await;
+            }
             let read = self.read(max).await?;
+            self.at_end = read.len() < max && !matches!(read.last(), Some((Origin::Parked { .. }, _)));
             if !read.is_empty() || left.is_zero() {
-                let at_end = read.len() < max && !matches!(read.last(), Some((Origin::Parked { .. }, _)));
+                let at_end = self.at_end;
                 return Ok(Batch { deliveries: self.hand_over(acknowledged, read).await?, at_end });
             }
-            self.beats.any(left).await;
         }
     }
 
@@ -244,7 +250,7 @@ impl Subscription for SqliteSubscription {
         if let Some(acknowledged) = self.acknowledged
             && !self.handed_over.is_empty()
         {
-            (self.at, self.repaired) = (acknowledged.message, acknowledged.repaired);
+            (self.at, self.repaired, self.at_end) = (acknowledged.message, acknowledged.repaired, false);
             self.handed_over.clear();
             self.parked_at = None;
             self.given_back = self.given_back.saturating_add(1);

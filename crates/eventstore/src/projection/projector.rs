@@ -17,6 +17,9 @@ const BATCH: usize = 256;
 /// How long the projector sleeps when nothing wakes it, and after a failure.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How far apart the batches of a partition begin at least once it is caught up: what is written meanwhile shares a
+/// transaction. The first after a silence is applied at once.
+const PACE: Duration = Duration::from_millis(50);
 /// How long to wait before a version that is held is tried again.
 const HELD: Duration = Duration::from_millis(10);
 /// How often it is said that a version has diverged from the store.
@@ -111,6 +114,7 @@ impl Projector {
             }
             // A batch that isn't full has reached the end, and a beat will tell of more.
             let mut at_end = commits.len() < BATCH;
+            let applies = !commits.is_empty();
             if let Some((last, at)) = commits.last().map(|commit| (Checkpoint::of(commit), commit.at)) {
                 let after = checkpoint.position;
                 match self.projection.apply(version, partition, after, commits, ApplyMode::Park).await? {
@@ -136,7 +140,13 @@ impl Projector {
             if at_end {
                 self.hook.caught_up(partition, asked);
             }
-            if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(beats.any(POLL)).await.is_none() {
+            let woken = async {
+                beats.any(POLL).await;
+                if applies {
+                    tokio::time::sleep_until(asked + PACE).await;
+                }
+            };
+            if shutdown.is_cancelled() || at_end && shutdown.run_until_cancelled(woken).await.is_none() {
                 return Ok(());
             }
         }

@@ -46,9 +46,14 @@ pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> 
         OrderEvent::Cancelled { reason } => {
             Message::OrderCancelled(proto::OrderCancelled { order: name, customer, reason: reason.clone() })
         }
-        OrderEvent::ReservationRequested { attempt } => {
-            let attempt = i32::try_from(*attempt).unwrap_or(i32::MAX);
-            Message::ReservationRequested(proto::ReservationRequested { order: name, attempt, lines: lines() })
+        OrderEvent::ReservationRequested { attempt, confirmed } => {
+            let (attempt, confirmed) = (i32::try_from(*attempt).unwrap_or(i32::MAX), *confirmed);
+            Message::ReservationRequested(proto::ReservationRequested {
+                order: name,
+                attempt,
+                lines: lines(),
+                confirmed,
+            })
         }
     }
 }
@@ -111,9 +116,10 @@ pub(super) fn decode(event_type: &str, data: &[u8]) -> Result<OrderEvent, String
             OrderEvent::Cancelled { reason: proto::OrderCancelled::decode(data).map_err(damaged)?.reason }
         }
         "reservation_requested" => {
-            let attempt = proto::ReservationRequested::decode(data).map_err(damaged)?.attempt;
+            let proto::ReservationRequested { attempt, confirmed, .. } =
+                proto::ReservationRequested::decode(data).map_err(damaged)?;
             let attempt = u32::try_from(attempt).map_err(|_| format!("{event_type} is attempt {attempt}"))?;
-            OrderEvent::ReservationRequested { attempt }
+            OrderEvent::ReservationRequested { attempt, confirmed }
         }
         _ => return Err(format!("{event_type} is no event of orders that this release knows")),
     })

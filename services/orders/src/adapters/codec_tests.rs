@@ -40,7 +40,8 @@ fn any_event() -> impl Strategy<Value = OrderEvent> {
         any::<String>().prop_map(|tracking_number| OrderEvent::Shipped { tracking_number }),
         Just(OrderEvent::Delivered),
         any::<String>().prop_map(|reason| OrderEvent::Cancelled { reason }),
-        (1..=i32::MAX.cast_unsigned()).prop_map(|attempt| OrderEvent::ReservationRequested { attempt }),
+        (1..=i32::MAX.cast_unsigned(), any::<bool>())
+            .prop_map(|(attempt, confirmed)| OrderEvent::ReservationRequested { attempt, confirmed }),
     ]
 }
 
@@ -113,6 +114,10 @@ fn contents_that_make_no_sense_are_errors_that_say_why() {
     for (problem, about) in problems {
         assert!(problem.contains("order_created") && problem.contains(about), "{problem}");
     }
+    // As a release wrote it that didn't know of confirmed orders' requests.
+    let asked = proto::ReservationRequested { attempt: 2, ..Default::default() };
+    let read = decode("reservation_requested", &asked.encode_to_vec());
+    assert_eq!(read, Ok(OrderEvent::ReservationRequested { attempt: 2, confirmed: false }));
     let asked = proto::ReservationRequested { attempt: -1, ..Default::default() };
     let problem = decode("reservation_requested", &asked.encode_to_vec()).unwrap_err();
     assert!(problem.contains("reservation_requested") && problem.contains("-1"), "{problem}");

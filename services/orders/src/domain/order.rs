@@ -73,7 +73,7 @@ pub struct Order {
     pub state_reason: String,
     /// The carrier's number, once it is shipped.
     pub tracking_number: String,
-    /// How often the inventory was asked again.
+    /// The number of the last time that the inventory was asked again; 0 when it never was.
     pub reservation_requests: u32,
     /// How many events it has.
     pub version: i64,
@@ -86,6 +86,29 @@ pub struct Order {
     /// When its last event was recorded.
     #[serde(with = "time::serde::rfc3339")]
     pub updated_at: OffsetDateTime,
+}
+
+impl Order {
+    /// Whether it waits for the inventory: to reserve its pieces, or to allocate them once it is confirmed.
+    pub const fn is_waiting(&self) -> bool {
+        match self.state {
+            State::Pending => true,
+            State::Confirmed => self.allocated_at.is_none(),
+            State::Rejected | State::Shipped | State::Delivered | State::Cancelled => false,
+        }
+    }
+
+    /// The number that the next request to the inventory has, when it is asked `at_most` so many times in each state.
+    ///
+    /// Those of a confirmed order are numbered behind all that it may have made before: no number comes twice, and it has
+    /// all its requests, however many it needed to be confirmed.
+    pub fn next_request(&self, at_most: u32) -> u32 {
+        let before = match self.state {
+            State::Confirmed => self.reservation_requests.max(at_most),
+            _ => self.reservation_requests,
+        };
+        before.saturating_add(1)
+    }
 }
 
 /// What somebody wants to be done.
@@ -114,7 +137,7 @@ pub enum Command {
     },
     /// The inventory hasn't answered; ask again, or give up after so many times.
     AskAgain {
-        /// How often the inventory is asked again at most.
+        /// How often the inventory is asked again at most, in each state in which the order waits for it.
         at_most: u32,
     },
     /// Call it off.
@@ -166,8 +189,10 @@ pub enum OrderEvent {
     },
     /// The inventory was asked again.
     ReservationRequested {
-        /// How often by now.
+        /// The request's number, as [`Order::next_request`] has it.
         attempt: u32,
+        /// Whether the order was confirmed: the pieces are to be allocated, and not only reserved.
+        confirmed: bool,
     },
 }
 
@@ -231,11 +256,7 @@ pub fn decide(order: Option<&Order>, command: &Command) -> Result<Vec<OrderEvent
         (Command::FailAllocation { reason }, State::Confirmed) => {
             Ok(vec![OrderEvent::Cancelled { reason: reason.clone() }])
         }
-        (Command::AskAgain { at_most }, State::Pending) => Ok(vec![if order.reservation_requests < *at_most {
-            OrderEvent::ReservationRequested { attempt: order.reservation_requests + 1 }
-        } else {
-            OrderEvent::Rejected { reason: "the inventory did not answer in time".to_owned() }
-        }]),
+        (Command::AskAgain { at_most }, _) if order.is_waiting() => Ok(vec![ask_again(order, *at_most)]),
         (
             Command::Confirm
             | Command::Reject { .. }
@@ -266,6 +287,23 @@ pub fn decide(order: Option<&Order>, command: &Command) -> Result<Vec<OrderEvent
         (Command::Deliver, State::Shipped) => Ok(vec![OrderEvent::Delivered]),
         (Command::Deliver, State::Delivered) => Ok(Vec::new()),
         (Command::Deliver, _) => refuse("delivered"),
+    }
+}
+
+/// The next request of an order that waits; its end when the inventory was asked often enough in this state.
+fn ask_again(order: &Order, at_most: u32) -> OrderEvent {
+    let attempt = order.next_request(at_most);
+    match order.state {
+        // The first half of the numbers is that of its requests before it was confirmed.
+        State::Confirmed if attempt <= at_most.saturating_mul(2) => {
+            OrderEvent::ReservationRequested { attempt, confirmed: true }
+        }
+        State::Confirmed => {
+            let reason = "the inventory did not allocate the order's pieces in time".to_owned();
+            OrderEvent::Cancelled { reason }
+        }
+        _ if attempt <= at_most => OrderEvent::ReservationRequested { attempt, confirmed: false },
+        _ => OrderEvent::Rejected { reason: "the inventory did not answer in time".to_owned() },
     }
 }
 
@@ -319,7 +357,7 @@ pub fn evolve(order: Option<Order>, name: &OrderName, event: &OrderEvent, at: Of
             order.state = State::Cancelled;
             order.state_reason.clone_from(reason);
         }
-        OrderEvent::ReservationRequested { attempt } => order.reservation_requests = *attempt,
+        OrderEvent::ReservationRequested { attempt, .. } => order.reservation_requests = *attempt,
     }
     Some(order)
 }

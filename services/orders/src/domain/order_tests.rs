@@ -64,6 +64,8 @@ fn every_order() -> Vec<(&'static str, Order)> {
         ("pending", after(&[create()])),
         ("asked", after(&[create(), ASK_AGAIN])),
         ("confirmed", after(&[create(), Confirm])),
+        ("confirmed after a request", after(&[create(), ASK_AGAIN, Confirm])),
+        ("confirmed and asked", after(&[create(), Confirm, ASK_AGAIN])),
         ("allocated", after(&[create(), Confirm, RecordAllocation])),
         ("rejected", after(&[create(), reject()])),
         ("cancelled", after(&[create(), cancel()])),
@@ -120,37 +122,42 @@ fn every_command_in_every_state_comes_to_what_the_table_says() {
             (
                 Command::RecordAllocation,
                 match state {
-                    "confirmed" => Happens(OrderEvent::Allocated),
+                    state if state.starts_with("confirmed") => Happens(OrderEvent::Allocated),
                     _ => Nothing,
                 },
             ),
             (
                 fail_allocation(),
                 match state {
-                    "confirmed" | "allocated" => cancelled("gone"),
+                    state if state == "allocated" || state.starts_with("confirmed") => cancelled("gone"),
                     _ => Nothing,
                 },
             ),
             (
                 ASK_AGAIN,
                 match state {
-                    "pending" => Happens(OrderEvent::ReservationRequested { attempt: 1 }),
+                    "pending" => Happens(OrderEvent::ReservationRequested { attempt: 1, confirmed: false }),
                     "asked" => rejected("the inventory did not answer in time"),
+                    // As often as before it was confirmed, whether or not that was needed.
+                    "confirmed" | "confirmed after a request" => {
+                        Happens(OrderEvent::ReservationRequested { attempt: 2, confirmed: true })
+                    }
+                    "confirmed and asked" => cancelled("the inventory did not allocate the order's pieces in time"),
                     _ => Nothing,
                 },
             ),
             (
                 cancel(),
                 match state {
-                    "pending" | "asked" | "confirmed" | "allocated" => cancelled("changed my mind"),
                     "cancelled" => Nothing,
-                    _ => refused("cancelled"),
+                    "shipped" | "delivered" | "rejected" => refused("cancelled"),
+                    _ => cancelled("changed my mind"),
                 },
             ),
             (
                 ship(),
                 match state {
-                    "confirmed" => Refused(OrderError::NotAllocated),
+                    state if state.starts_with("confirmed") => Refused(OrderError::NotAllocated),
                     "allocated" => Happens(OrderEvent::Shipped { tracking_number: "TRACK-1".to_owned() }),
                     "shipped" | "delivered" => Nothing,
                     _ => refused("shipped"),
@@ -159,7 +166,7 @@ fn every_command_in_every_state_comes_to_what_the_table_says() {
             (
                 Command::Ship { tracking_number: "OTHER".to_owned() },
                 match state {
-                    "confirmed" => Refused(OrderError::NotAllocated),
+                    state if state.starts_with("confirmed") => Refused(OrderError::NotAllocated),
                     "allocated" => Happens(OrderEvent::Shipped { tracking_number: "OTHER".to_owned() }),
                     _ => refused("shipped"),
                 },
@@ -207,6 +214,32 @@ fn an_order_tells_what_happened_to_it() {
     assert_eq!(after(&[create(), reject()]).state_reason, "too few");
     assert_eq!(after(&[create(), cancel()]).state_reason, "changed my mind");
     assert_eq!(after(&[create(), ASK_AGAIN]).reservation_requests, 1);
+}
+
+#[test]
+fn an_order_has_all_its_requests_in_each_state_and_no_number_twice() {
+    const ASK: Command = Command::AskAgain { at_most: 3 };
+    /// The numbers of the requests until the order ends, and its end.
+    fn asked(mut order: Order) -> (Vec<u32>, Order) {
+        let mut numbers = Vec::new();
+        while order.is_waiting() {
+            let [event] = <[OrderEvent; 1]>::try_from(decide(Some(&order), &ASK).unwrap()).unwrap();
+            if let OrderEvent::ReservationRequested { attempt, confirmed } = &event {
+                assert_eq!((*attempt, *confirmed), (order.next_request(3), order.state == State::Confirmed));
+                numbers.push(*attempt);
+            }
+            order = evolve(Some(order), &name(), &event, START).unwrap();
+        }
+        (numbers, order)
+    }
+    let (numbers, end) = asked(after(&[create()]));
+    assert_eq!((numbers, end.state), (vec![1, 2, 3], State::Rejected));
+    for before in 0..=3 {
+        let commands = [vec![create()], vec![ASK; before], vec![Command::Confirm]].concat();
+        let (numbers, end) = asked(after(&commands));
+        assert_eq!((numbers, end.state), (vec![4, 5, 6], State::Cancelled), "{before} before it was confirmed");
+        assert_eq!(end.state_reason, "the inventory did not allocate the order's pieces in time");
+    }
 }
 
 #[test]
@@ -299,6 +332,23 @@ proptest! {
         if let Some(order) = orders.last().filter(|order| order.state.is_final()) {
             prop_assert_eq!(decide(Some(order), &command).unwrap_or_default(), []);
         }
+    }
+
+    #[test]
+    fn silence_ends_every_order_that_waits(
+        before in prop::collection::vec(any_command(), 1..30),
+        at_most in 0..5_u32,
+    ) {
+        let (_, orders) = history(&before);
+        let Some(mut order) = orders.last().cloned() else { return Ok(()) };
+        for _ in 0..=at_most {
+            for event in decide(Some(&order), &Command::AskAgain { at_most }).unwrap() {
+                order = evolve(Some(order), &name(), &event, START).unwrap();
+            }
+        }
+        prop_assert!(!order.is_waiting(), "{order:?}");
+        // What needs nobody's answer is left alone.
+        prop_assert_eq!(decide(Some(&order), &Command::AskAgain { at_most }), Ok(Vec::new()));
     }
 
     #[test]

@@ -114,6 +114,43 @@ async fn an_allocation_that_failed_cancels_confirmed_orders_only() {
     assert_eq!(shop.get(&pending.name).await, pending);
 }
 
+#[tokio::test]
+async fn a_cancellation_that_races_the_inventory_or_staff_ends_in_one_state() {
+    let shop = Shop::open().await;
+    let cancels = async |name: &str| shop.customer("anna").cancel_order(cancel(name)).await;
+    for _ in 0..5 {
+        // Whether or not it is confirmed or allocated by then, it can be cancelled.
+        let [pending, confirmed] = [shop.order("anna").await.name, shop.confirmed("anna").await.name];
+        let (_, _, first, second) = tokio::join!(
+            shop.inventory.reserves(&pending),
+            shop.inventory.allocates(&confirmed),
+            cancels(&pending),
+            cancels(&confirmed)
+        );
+        assert_eq!(first.unwrap().into_inner().state(), order::State::Cancelled);
+        assert_eq!(second.unwrap().into_inner().state(), order::State::Cancelled);
+
+        // Whoever comes second is refused, or finds nothing left to do.
+        let (refused_name, allocated) = (shop.order("anna").await.name, shop.allocated("anna").await.name);
+        let (_, cancelled) = tokio::join!(shop.inventory.rejects(&refused_name), cancels(&refused_name));
+        let mut staff = shop.staff();
+        let (shipped, called_off) = tokio::join!(staff.ship_order(ship(&allocated)), cancels(&allocated));
+        shop.inventory.was_heard().await;
+        let end = if cancelled.is_ok() { order::State::Cancelled } else { order::State::Rejected };
+        assert_eq!(shop.get(&refused_name).await.state(), end);
+        assert_ne!(shipped.is_ok(), called_off.is_ok(), "{shipped:?} {called_off:?}");
+        let end = if shipped.is_ok() { order::State::Shipped } else { order::State::Cancelled };
+        assert_eq!(shop.get(&allocated).await.state(), end);
+        for status in [cancelled.err(), called_off.err(), shipped.err()].into_iter().flatten() {
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        }
+        for name in [&pending, &confirmed] {
+            assert_eq!(shop.get(name).await.state(), order::State::Cancelled);
+            assert_eq!(shop.history(name).await.last().unwrap(), "order_cancelled");
+        }
+    }
+}
+
 /// An inventory that was put back to an older copy gives versions again that it has given before.
 #[tokio::test]
 async fn e1_another_event_of_a_version_that_was_heard_is_heard_too() {

@@ -6,3 +6,4 @@ mod ahead;
 mod projections;
 mod rooms;
 mod view;
+mod waiting;

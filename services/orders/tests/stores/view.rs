@@ -1,18 +1,14 @@
 //! The lists follow the events: once, in order, whoever is killed.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use meshwork_api::ProductName;
+use meshwork_chassis::CancellationToken;
 use meshwork_chassis::page::PageRequest;
-use meshwork_chassis::{CancellationToken, SystemClock};
 use meshwork_events::Progress;
 use meshwork_eventstore::projection::{Applied, ApplyMode};
 use meshwork_eventstore::{Commit, EventStore};
-use meshwork_orders::app::App;
 use meshwork_orders::domain::{OrderEvent, State};
-use meshwork_orders::ports::{Catalogue, CatalogueError, CatalogueItem, OrderFilter, OrderStore, StoreError};
+use meshwork_orders::ports::{OrderFilter, OrderStore, StoreError};
 use meshwork_orders::testing::{
     append, created, folded, listed, order_name, order_store_conformance, read_model_conformance, second, shown,
 };
@@ -164,14 +160,17 @@ async fn a_damaged_event_parks_its_order_alone_in(rooms: Rooms) {
     rooms.plant("damaged", "c", "order_delivered", &[]).await;
     rooms.plant("strange", "b", "order_painted", &[]).await;
     rooms.plant("headless", "a", "order_confirmed", &[]).await;
-    append(store, "sound", "b", &[OrderEvent::ReservationRequested { attempt: 1 }], second(2)).await.unwrap();
+    append(store, "sound", "b", &[OrderEvent::ReservationRequested { attempt: 1, confirmed: false }], second(2))
+        .await
+        .unwrap();
     let shutdown = CancellationToken::new();
     let projector = rooms.project(&shutdown);
     shown(store, rooms.lists.as_ref(), "sound").await;
     let orders = listed(rooms.lists.as_ref(), &OrderFilter::default()).await;
     assert_eq!(orders.iter().map(|order| order.name.id()).collect::<Vec<_>>(), ["strange", "sound", "damaged"]);
     assert_eq!(orders[2], as_it_was);
-    assert_eq!(rooms.lists.waiting(second(9), 10).await.unwrap(), [order_name("sound")]);
+    let waiting = rooms.lists.waiting(second(9), None, 10).await.unwrap();
+    assert_eq!(waiting.iter().map(|found| found.order.id()).collect::<Vec<_>>(), ["sound"]);
     for (id, problem) in [("damaged", "order_confirmed"), ("strange", "order_painted")] {
         let error = store.history(&order_name(id), 0).await.unwrap_err();
         let StoreError::Damaged(text) = &error else { panic!("{error:?}") };
@@ -179,45 +178,6 @@ async fn a_damaged_event_parks_its_order_alone_in(rooms: Rooms) {
     }
     shutdown.cancel();
     tokio::time::timeout(PATIENCE, projector).await.unwrap().unwrap();
-}
-
-/// A catalogue that nobody asks.
-struct Closed;
-
-#[async_trait]
-impl Catalogue for Closed {
-    async fn items(&self, _: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError> {
-        Err(CatalogueError::Unavailable("closed".to_owned()))
-    }
-}
-
-#[tokio::test]
-async fn the_watchdog_passes_over_an_order_that_can_not_be_read() {
-    for rooms in both(1).await {
-        the_watchdog_passes_over_an_order_that_can_not_b_in(rooms).await;
-    }
-}
-
-async fn the_watchdog_passes_over_an_order_that_can_not_b_in(rooms: Rooms) {
-    let store = rooms.store.as_ref();
-    append(store, "damaged", "a", &[created("anna")], second(1)).await.unwrap();
-    append(store, "sound", "a", &[created("anna")], second(2)).await.unwrap();
-    let shutdown = CancellationToken::new();
-    let projector = rooms.project(&shutdown);
-    shown(store, rooms.lists.as_ref(), "sound").await;
-    shown(store, rooms.lists.as_ref(), "damaged").await;
-    // The view is behind: it knows nothing of the damage.
-    shutdown.cancel();
-    tokio::time::timeout(PATIENCE, projector).await.unwrap().unwrap();
-    rooms.plant("damaged", "b", "order_confirmed", &[0xff]).await;
-    let app = App {
-        store: rooms.store.clone(),
-        read_model: rooms.lists.clone(),
-        catalogue: Arc::new(Closed),
-        clock: Arc::new(SystemClock),
-    };
-    assert_eq!(app.watch_over_pending(Duration::from_secs(60)).await.unwrap(), 2);
-    assert_eq!(folded(store, &order_name("sound")).await.unwrap().reservation_requests, 1);
 }
 
 #[tokio::test]

@@ -62,7 +62,10 @@ fn decode(event: &Envelope) -> Result<OrderMessage, String> {
         }
         "reservation_requested" => {
             let requested: pb::ReservationRequested = message(event)?;
-            (requested.order, What::ReservationRequested(lines(&requested.lines)?))
+            let lines = lines(&requested.lines)?;
+            let what =
+                if requested.confirmed { What::AllocationRequested(lines) } else { What::ReservationRequested(lines) };
+            (requested.order, what)
         }
         "order_confirmed" => (message::<pb::OrderConfirmed>(event)?.order, What::Confirmed),
         "order_cancelled" => (message::<pb::OrderCancelled>(event)?.order, What::Cancelled),
@@ -123,6 +126,18 @@ mod tests {
         let What::Created(lines) = message.what else { panic!("{:?}", message.what) };
         assert_eq!(lines.as_slice().len(), 1);
         assert_eq!(lines.as_slice()[0].quantity, 2);
+    }
+
+    #[test]
+    fn a_request_is_told_from_that_of_a_confirmed_order() {
+        let lines = created("orders/o1", "products/lamp", 2).lines;
+        let requested = |confirmed| {
+            let order = "orders/o1".to_owned();
+            let request = pb::ReservationRequested { order, attempt: 1, lines: lines.clone(), confirmed };
+            decode(&envelope("reservation_requested", &request)).unwrap().what
+        };
+        assert!(matches!(requested(false), What::ReservationRequested(lines) if lines.as_slice().len() == 1));
+        assert!(matches!(requested(true), What::AllocationRequested(lines) if lines.as_slice().len() == 1));
     }
 
     #[test]

@@ -122,6 +122,11 @@ pub fn requested(of: &[(&str, i64)]) -> Input {
     Input::ReservationRequested { lines: lines(of), hold: HOLD }
 }
 
+/// A confirmed order asks again.
+pub fn allocation_requested(of: &[(&str, i64)]) -> Input {
+    Input::AllocationRequested { lines: lines(of) }
+}
+
 impl Stores {
     /// A store that is all of them.
     pub fn of<S: Catalogue + Inventory + Audit + Clone>(store: &S, events: Arc<dyn Source>) -> Self {

@@ -5,7 +5,7 @@ use meshwork_chassis::clock::timestamp;
 use prost::Message;
 use time::Duration;
 
-use super::{HOLD, Stores, created, created_for, order, product, requested};
+use super::{HOLD, Stores, allocation_requested, created, created_for, order, product, requested};
 use crate::domain::{Input, State};
 use crate::ports::Applied;
 
@@ -25,6 +25,7 @@ where
     pieces_are_held_for_a_time(make().await).await;
     an_expired_order_may_still_get_its_pieces(make().await).await;
     an_order_that_asks_again_is_told_again(make().await).await;
+    a_confirmed_order_that_asks_again_is_answered_whatever_came_before(make().await).await;
     histories_keep_the_invariants(make().await).await;
 }
 
@@ -292,6 +293,53 @@ async fn an_order_that_asks_again_is_told_again(stores: Stores) {
     stores.assert_sound(&["lamp"]).await;
 }
 
+async fn a_confirmed_order_that_asks_again_is_answered_whatever_came_before(stores: Stores) {
+    stores.stocked("lamp", 4).await;
+    let ask = || allocation_requested(&[("lamp", 1)]);
+    // Nothing was heard of it: what it was created with may have been discarded.
+    stores.hear("o1", 1, ask()).await;
+    // Its confirmation was discarded.
+    stores.hear("o2", 1, created(&[("lamp", 1)])).await;
+    stores.hear("o2", 2, ask()).await;
+    // Its answer was lost.
+    stores.hear("o3", 1, created(&[("lamp", 1)])).await;
+    stores.hear("o3", 2, Input::OrderConfirmed).await;
+    stores.hear("o3", 3, ask()).await;
+    // Its pieces were let go.
+    stores.hear("o4", 1, created_for(&[("lamp", 1)], Duration::ZERO)).await;
+    assert!(stores.inventory.expire(order("o4")).await.unwrap());
+    stores.hear("o4", 2, ask()).await;
+    for id in ["o1", "o2", "o3", "o4"] {
+        assert_eq!(stores.state(id).await, Some(State::Allocated), "{id}");
+        assert_eq!(stores.types(id).await.last().unwrap(), "stock_allocated", "{id}");
+    }
+    assert_eq!(stores.types("o3").await, ["stock_reserved", "stock_allocated", "stock_allocated"]);
+    assert_eq!(stores.pieces("lamp").await, [0, 0, 4, 0]);
+    // There are no more: the order learns why, and learns it again.
+    for version in 1..3 {
+        stores.hear("o5", version, ask()).await;
+    }
+    assert_eq!(stores.types("o5").await, ["allocation_failed", "allocation_failed"]);
+    let told = stores.told("reservations/o5").await;
+    assert_eq!(pb::AllocationFailed::decode(told[0].data.clone()).unwrap().reason, "too few pieces of products/lamp");
+    let rejected = stores.reservation("o5").await.unwrap();
+    assert_eq!((rejected.state, rejected.lines.len()), (State::Rejected, 1));
+    // What was called off stays so.
+    stores.hear("o4", 3, Input::OrderCancelled).await;
+    stores.hear("o4", 4, ask()).await;
+    stores.hear("o6", 1, Input::OrderCancelled).await;
+    stores.hear("o6", 2, ask()).await;
+    assert_eq!((stores.state("o4").await, stores.state("o6").await), (Some(State::Released), Some(State::Tombstone)));
+    for id in ["o4", "o6"] {
+        assert_eq!(stores.types(id).await.last().unwrap(), "allocation_failed", "{id}");
+    }
+    assert_eq!(stores.hear("o1", 2, Input::OrderShipped).await, Applied::Now);
+    stores.hear("o1", 3, ask()).await;
+    assert_eq!(stores.types("o1").await, ["stock_allocated", "stock_allocated"]);
+    assert_eq!(stores.pieces("lamp").await, [1, 0, 2, 1]);
+    stores.assert_sound(&["lamp"]).await;
+}
+
 /// Random events of some orders over some products, some of them twice, with expiries in between.
 async fn histories_keep_the_invariants(stores: Stores) {
     const PRODUCTS: [&str; 3] = ["lamp", "torch", "bulb"];
@@ -315,11 +363,12 @@ async fn histories_keep_the_invariants(stores: Stores) {
             (PRODUCTS[usize::try_from(dice(3)).unwrap()], i64::try_from(dice(3) + 1).unwrap()),
         ];
         let (lines, hold) = (super::lines(&wanted), if dice(3) == 0 { Duration::ZERO } else { HOLD });
-        let input = match dice(8) {
+        let input = match dice(9) {
             0..=2 => Input::OrderCreated { lines, hold },
             3 => Input::ReservationRequested { lines, hold },
             4 | 5 => Input::OrderConfirmed,
             6 => Input::OrderCancelled,
+            7 => Input::AllocationRequested { lines },
             _ => Input::OrderShipped,
         };
         let version = versions[which] + 1;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_chassis::page::{Page, PageRequest};
-use meshwork_sql::{Error as SqlError, to_micros};
-use sqlx::{QueryBuilder, Row as _};
+use meshwork_sql::{Error as SqlError, from_micros, to_micros};
+use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use time::OffsetDateTime;
 
 use super::super::order_row::{cursor, parse, parse_cursor};
-use super::{Driver, ReadModel, Row};
+use super::{Driver, ReadModel, Row, index_hint};
 use crate::domain::Order;
-use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError, ViewPage};
+use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError, ViewPage, Waiting};
 
 /// How often a query that waits for the view looks how far it has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -30,6 +30,20 @@ fn listed(row: &Row) -> Result<(String, Option<Order>), sqlx::Error> {
         tracing::error!(order = id, %error, "a row of the view can't be read; lists leave it out until it is made anew");
     }
     Ok((cursor(created_at, &id), order.ok()))
+}
+
+/// Finds orders that wait for the inventory. Their condition is the index's own, word for word: with another one it would not
+/// be used. A row that can't be read is taken for one that waits, since only the order's history can tell.
+pub(crate) fn waiting() -> String {
+    let index = index_hint("orders_unanswered");
+    format!(
+        "SELECT o.id, o.updated_at FROM orders o{index} \
+         WHERE o.view_version = (SELECT version FROM view_versions WHERE state = 'live') \
+         AND (o.state = 'PENDING' OR (o.state = 'CONFIRMED' AND o.body NOT LIKE '%\"allocated_at\":\"%')) \
+         AND o.updated_at <= $1 AND (o.updated_at, o.id) > ($2, $3) \
+         AND NOT EXISTS (SELECT 1 FROM parked_orders p WHERE p.view_version = o.view_version AND p.id = o.id) \
+         ORDER BY o.updated_at, o.id LIMIT $4"
+    )
 }
 
 #[async_trait]
@@ -92,21 +106,26 @@ impl OrderReadModel for ReadModel {
         }
     }
 
-    async fn waiting(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<OrderName>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT o.id FROM orders o JOIN view_versions v ON v.version = o.view_version AND v.state = 'live' \
-             LEFT JOIN parked_orders p ON p.view_version = o.view_version AND p.id = o.id \
-             WHERE o.state = 'PENDING' AND o.updated_at <= $1 AND p.id IS NULL ORDER BY o.updated_at LIMIT $2",
-        )
-        .bind(to_micros(before))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(self.db.reader())
-        .await
-        .map_err(unavailable)?;
-        let name = |row: &Row| {
-            let id: String = row.try_get(0).map_err(unavailable)?;
-            OrderName::new(id).map_err(|error| StoreError::Damaged(error.to_string()))
+    async fn waiting(
+        &self,
+        before: OffsetDateTime,
+        after: Option<&Waiting>,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        let (at, id) = after.map_or((i64::MIN, ""), |after| (to_micros(after.updated_at), after.order.id()));
+        let rows = sqlx::query(AssertSqlSafe(waiting()))
+            .bind(to_micros(before))
+            .bind(at)
+            .bind(id)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(self.db.reader())
+            .await
+            .map_err(unavailable)?;
+        let waiting = |row: &Row| -> Result<Waiting, StoreError> {
+            let id: String = row.try_get("id").map_err(unavailable)?;
+            let order = OrderName::new(id).map_err(|error| StoreError::Damaged(error.to_string()))?;
+            Ok(Waiting { order, updated_at: from_micros(row.try_get("updated_at").map_err(unavailable)?) })
         };
-        rows.iter().map(name).collect()
+        rows.iter().map(waiting).collect()
     }
 }

@@ -4,6 +4,8 @@
 //! `versions.rs` are compiled once for each driver, below the modules that name it.
 
 mod order_row;
+#[cfg(test)]
+mod plan_tests;
 
 pub use postgres::PostgresReadModel;
 pub use sqlite::SqliteReadModel;
@@ -27,7 +29,7 @@ impl From<meshwork_sql::Error> for StoreError {
 pub mod sqlite {
     meshwork_sql::dialect!(sqlite);
     mod apply;
-    mod lists;
+    pub(super) mod lists;
     mod versions;
 
     use std::path::Path;
@@ -40,11 +42,13 @@ pub mod sqlite {
 
     static VIEW: Migrator = sqlx::migrate!("migrations/view");
     static IDENTITY: Migrator = sqlx::migrate!("migrations/view_identity");
+    static WAITING: Migrator = sqlx::migrate!("migrations/view_waiting");
 
     /// The view, and the inbox of who listens to the inventory. What was added to released tables is a component of its own.
-    static COMPONENTS: [Component; 5] = [
+    pub(super) static COMPONENTS: [Component; 6] = [
         Component { name: "view", migrator: &VIEW },
         Component { name: "view_identity", migrator: &IDENTITY },
+        Component { name: "view_waiting", migrator: &WAITING },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
@@ -87,7 +91,7 @@ pub mod sqlite {
 pub mod postgres {
     meshwork_sql::dialect!(postgres);
     mod apply;
-    mod lists;
+    pub(super) mod lists;
     mod versions;
 
     use std::sync::Arc;
@@ -99,11 +103,13 @@ pub mod postgres {
 
     static VIEW: Migrator = sqlx::migrate!("migrations/view-postgres");
     static IDENTITY: Migrator = sqlx::migrate!("migrations/view_identity-postgres");
+    static WAITING: Migrator = sqlx::migrate!("migrations/view_waiting");
 
     /// The view, and the inbox of who listens to the inventory. What was added to released tables is a component of its own.
-    static COMPONENTS: [Component; 5] = [
+    pub(super) static COMPONENTS: [Component; 6] = [
         Component { name: "order_view", migrator: &VIEW },
         Component { name: "order_view_identity", migrator: &IDENTITY },
+        Component { name: "order_view_waiting", migrator: &WAITING },
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],

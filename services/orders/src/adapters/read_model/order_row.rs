@@ -7,8 +7,9 @@ use crate::adapters::event_store::recorded;
 use crate::domain::{Order, State, evolve};
 use crate::ports::StoreError;
 
-/// A pending order's word in the view, as the index of waiting orders has it.
+/// The words of waiting orders in the view, as their indexes have them.
 const _: () = assert!(matches!(State::Pending.as_str().as_bytes(), b"PENDING"));
+const _: () = assert!(matches!(State::Confirmed.as_str().as_bytes(), b"CONFIRMED"));
 
 /// The order that a row holds.
 pub(super) fn parse(body: &str) -> Result<Order, StoreError> {

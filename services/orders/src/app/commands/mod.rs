@@ -5,7 +5,7 @@ mod change_order;
 mod command_key;
 mod create_order;
 mod handle_stock_event;
-mod watch_over_pending;
+mod watch_over_waiting;
 
 pub use change_order::ChangeOrder;
 pub use create_order::{CreateOrder, NewLine};

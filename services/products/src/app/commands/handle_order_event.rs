@@ -26,6 +26,8 @@ pub enum What {
     ReservationRequested(Lines),
     /// It was confirmed.
     Confirmed,
+    /// It was confirmed, and asks again for its pieces.
+    AllocationRequested(Lines),
     /// It was cancelled or rejected.
     Cancelled,
     /// It was shipped.
@@ -46,6 +48,7 @@ impl App {
             What::Created(lines) => Some(Input::OrderCreated { lines, hold }),
             What::ReservationRequested(lines) => Some(Input::ReservationRequested { lines, hold }),
             What::Confirmed => Some(Input::OrderConfirmed),
+            What::AllocationRequested(lines) => Some(Input::AllocationRequested { lines }),
             What::Cancelled => Some(Input::OrderCancelled),
             What::Shipped => Some(Input::OrderShipped),
             What::Other => None,

@@ -24,6 +24,11 @@ pub enum Input {
     },
     /// The order knows that its pieces are held, and wants them.
     OrderConfirmed,
+    /// The order was confirmed, hasn't heard in time that it has its pieces, and asks for them again.
+    AllocationRequested {
+        /// What was ordered.
+        lines: Lines,
+    },
     /// The order was cancelled or rejected.
     OrderCancelled,
     /// The order's pieces have left.
@@ -89,6 +94,8 @@ pub enum OnShortage {
         /// When the reservation expired.
         expires_at: Option<OffsetDateTime>,
     },
+    /// The reservation is rejected, and the order, which is confirmed, learns that its allocation has failed.
+    RejectConfirmed,
     /// It can't be: the pieces were kept. The stock is damaged.
     Damage,
 }
@@ -99,16 +106,23 @@ impl OnShortage {
         match self {
             OnShortage::Reject => Some(Outcome::new(State::Rejected, ReservationEvent::StockRejected { shortages })),
             OnShortage::FailAllocation { expires_at } => {
-                // Customers read it with their order: how many are left is not for them.
-                let missing: Vec<_> = shortages.iter().map(|short| short.product.to_string()).collect();
-                let reason =
-                    format!("the reservation had expired, and there were too few pieces of {}", missing.join(", "));
+                let reason = format!("the reservation had expired, and there were {}", too_few(&shortages));
                 let event = ReservationEvent::AllocationFailed { reason };
                 Some(Outcome { expires_at, ..Outcome::new(State::Expired, event) })
+            }
+            OnShortage::RejectConfirmed => {
+                let event = ReservationEvent::AllocationFailed { reason: too_few(&shortages) };
+                Some(Outcome::new(State::Rejected, event))
             }
             OnShortage::Damage => None,
         }
     }
+}
+
+/// The shortages in words. Customers read them with their order: how many are left is not for them.
+fn too_few(shortages: &[Shortage]) -> String {
+    let missing: Vec<_> = shortages.iter().map(|short| short.product.to_string()).collect();
+    format!("too few pieces of {}", missing.join(", "))
 }
 
 /// Decides what an order's reservation does; `current` is `None` when it has none, and `now` is the time by the clock that
@@ -119,12 +133,16 @@ impl OnShortage {
 /// | created | hold or reject | – | – | – | – | – |
 /// | requested | as created | repeat | repeat | repeat | repeat | repeat |
 /// | confirmed | contradiction | allocate | – | – | allocate again or fail | fail |
+/// | requested by a confirmed order | allocate or reject | allocate | repeat | repeat | allocate again or fail | fail |
 /// | cancelled | tombstone | release | release | alarm | – | – |
 /// | shipped | contradiction | contradiction | ship | – | alarm | alarm |
 /// | expired | – | expire, if it is time | – | – | – | – |
 ///
 /// It hears of every event of an order, in their order: what is missing is fetched before. So a contradiction is no gap that
 /// waiting would fill, but an order that can't be. A tombstone that has told nothing has nothing to repeat.
+///
+/// What a confirmed order asks for needs nothing of what came before: an event of the order may have been discarded. So it
+/// gets its pieces or learns that it won't, whatever the state, and however often it asks.
 pub fn transition(current: Option<&Reservation>, input: &Input, now: OffsetDateTime) -> Decision {
     match input {
         Input::OrderCreated { lines, hold } => match current {
@@ -138,6 +156,7 @@ pub fn transition(current: Option<&Reservation>, input: &Input, now: OffsetDateT
             Some(_) => Decision::Repeat,
         },
         Input::OrderConfirmed => confirm(current),
+        Input::AllocationRequested { lines } => request_allocation(current, lines),
         Input::OrderCancelled => cancel(current),
         Input::OrderShipped => ship(current),
         Input::Expired => match current {
@@ -175,6 +194,19 @@ fn confirm(current: Option<&Reservation>) -> Decision {
         State::Released => fail("the reservation was released"),
         State::Tombstone => fail("the order was cancelled before its reservation was made"),
         State::Rejected => fail("the reservation was rejected for want of pieces"),
+    }
+}
+
+fn request_allocation(current: Option<&Reservation>, lines: &Lines) -> Decision {
+    match current.map(|reservation| reservation.state) {
+        None => {
+            let moved = Outcome::new(State::Allocated, ReservationEvent::StockAllocated);
+            let lines = lines.as_slice().to_vec();
+            Decision::Move { movement: Movement::Reallocate, lines, moved, short: OnShortage::RejectConfirmed }
+        }
+        // The last that they have told is that they are allocated: a shipment isn't announced.
+        Some(State::Allocated | State::Shipped) => Decision::Repeat,
+        Some(State::Held | State::Expired | State::Released | State::Rejected | State::Tombstone) => confirm(current),
     }
 }
 

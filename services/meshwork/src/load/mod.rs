@@ -1,0 +1,118 @@
+//! `meshwork load`: orders at a rate, as careful clients place them, and what became of them.
+
+mod accounts;
+mod calls;
+mod goods;
+mod journal;
+mod kept;
+mod order;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod session;
+mod story;
+mod tally;
+
+use std::sync::Arc;
+
+use accounts::Accounts;
+use calls::Calls;
+use goods::Goods;
+use journal::Journal;
+use kept::{Account, Keeper, Kept};
+use meshwork::Channel;
+use meshwork_api::meshwork::users::v1::Role;
+use meshwork_chassis::ClientConfig;
+use order::Shop;
+use plan::Plan;
+use report::Report;
+use run::Stop;
+use session::Session;
+use tally::Tally;
+use tokio::task::JoinSet;
+
+use crate::admin::{self, told};
+use crate::cli::LoadArgs;
+use crate::failure::Failure;
+use crate::run::stop_signal;
+use crate::state::{local_port, staff_credentials};
+
+/// Places orders and prints what became of them.
+///
+/// # Errors
+/// When the run can't be made: that orders fail is part of what is printed.
+pub async fn run(args: LoadArgs) -> Result<(), Failure> {
+    let plan = Plan::of(&args)?;
+    let target = args.admin.target.trim_end_matches('/');
+    let channel = ClientConfig::default().channel("--target", target)?;
+    let credentials = staff_credentials(args.admin.staff_credentials.as_deref(), local_port(target))?;
+    let journal = args.history.as_deref().map(Journal::open).transpose()?;
+    let (keeper, mut kept) = Keeper::open(target)?;
+
+    let (email, password) = (credentials.email.as_str(), credentials.password.expose());
+    let staff = Session::sign_in(&channel, email, password).await.map_err(|status| told(&status))?;
+    let tally = Tally::new()?;
+    let calls = Calls::new(channel.clone(), journal.clone(), tally.clone());
+    let shop = prepared(plan, &channel, &staff, calls, tally, (&keeper, &mut kept)).await?;
+    let report = watched(shop, channel, journal.as_ref()).await?;
+    let json = serde_json::to_value(&report)
+        .map_err(|error| Failure::new(format!("the report can't be printed: {error}"), "take --output text"))?;
+    admin::print(args.admin.output, &json, &report.text());
+    Ok(())
+}
+
+/// Signs everybody in and sees that there is something to order.
+async fn prepared(
+    plan: Plan,
+    channel: &Channel,
+    staff: &Session,
+    calls: Calls,
+    tally: Tally,
+    (keeper, kept): (&Keeper, &mut Kept),
+) -> Result<Shop, Failure> {
+    let (customers, helpers) = (plan.customers(), plan.staff());
+    let lacks = |accounts: &[Account], needed: usize| needed.saturating_sub(accounts.len());
+    kept.customers.extend((0..lacks(&kept.customers, customers)).map(|_| Account::planned()));
+    kept.staff.extend((0..lacks(&kept.staff, helpers)).map(|_| Account::planned()));
+    // Before they are made: whoever ends this run now leaves no account that nobody knows.
+    keeper.save(kept)?;
+    let accounts = Accounts { channel, staff };
+    let customers = accounts.open(&mut kept.customers[..customers], Role::Customer).await?;
+    let helpers = accounts.open(&mut kept.staff[..helpers], Role::Staff).await?;
+    let goods = Goods::provide(channel, staff, &plan, kept).await?;
+    keeper.save(kept)?;
+    Ok(Shop { plan, customers, staff: helpers, goods, calls, tally })
+}
+
+/// Makes the run, while sessions are kept alive, progress is shown and signals are listened for.
+async fn watched(shop: Shop, channel: Channel, journal: Option<&Journal>) -> Result<Report, Failure> {
+    if let Some(journal) = journal {
+        journal.begin(&shop.plan).await?;
+    }
+    let shop = Arc::new(shop);
+    let stop = Stop::default();
+    // They end with this function.
+    let mut beside = JoinSet::new();
+    let sessions = shop.customers.iter().chain(&shop.staff).cloned().collect();
+    beside.spawn(session::keep(channel, sessions));
+    beside.spawn(progress::show(shop.tally.clone()));
+    beside.spawn(signals(stop.clone()));
+    let report = run::run(shop, stop).await;
+    beside.shutdown().await;
+    progress::clear();
+    if let Some(journal) = journal {
+        journal.flush().await?;
+    }
+    report
+}
+
+/// The first signal ends the placing of orders, the second one all.
+async fn signals(stop: Stop) {
+    for token in [stop.placing, stop.all] {
+        if stop_signal().await.is_err() {
+            return;
+        }
+        token.cancel();
+    }
+}
