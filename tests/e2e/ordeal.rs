@@ -115,7 +115,7 @@ async fn soak() {
     mails_are_there(&world, faults.values().sum()).await;
     println!("orders       {orders}");
     for ((fault, victim), count) in &faults {
-        println!("{:<12} {count} of {victim:?}", format!("{fault:?}"));
+        println!("{fault:?}       {count} of {victim:?}");
     }
     println!("settled p99  {:?}", percentile(&mut settled, 99));
     println!("violations   0");

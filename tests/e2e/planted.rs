@@ -21,7 +21,7 @@ use crate::shop::{eventually, order_request, settled_order, stocked_product};
 
 /// How long a sound shop may take to settle, and how long one with a bug is looked at.
 const SOUND: &str = "60s";
-const BROKEN: &str = "4s";
+const BROKEN: &str = "3s";
 
 /// How many orders show most bugs.
 const FEW: usize = 6;
