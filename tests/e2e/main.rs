@@ -5,6 +5,7 @@
 mod api;
 mod buyers;
 mod command_line;
+mod crash_points;
 mod crashes;
 mod demo;
 mod letters;
@@ -12,9 +13,12 @@ mod load;
 mod mesh;
 mod nats;
 mod nats_services;
+mod ordeal;
+mod planted;
 mod postgres;
 mod processes;
 mod projections;
+mod proof;
 mod readme;
 mod releases;
 mod restored;
@@ -22,6 +26,7 @@ mod shop;
 mod stopping;
 mod stores;
 mod tail;
+mod victims;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {

@@ -293,6 +293,7 @@ impl Consumer {
         // database was restored.
         let reached = self.deliverer.state.reached(&worked.lane.stream, position);
         let (reached, acknowledged) = join(reached, worked.subscription.done_through(place)).await;
+        fail::fail_point!("consumer::acknowledged");
         worked.acknowledged_at = Instant::now();
         reached.map_err(sentence)?;
         acknowledged.map_err(sentence)

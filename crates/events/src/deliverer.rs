@@ -108,7 +108,9 @@ impl Deliverer {
 
     /// What the handler writes is caused by the event. A handler that panics must not take the other aggregates with it.
     async fn hand_over(&self, event: &Envelope) -> Result<(), HandleError> {
+        fail::fail_point!("consumer::handed_over");
         let handled = AssertUnwindSafe(event.caused().scope(self.handler.handle(event))).catch_unwind().await;
+        fail::fail_point!("consumer::done");
         handled.unwrap_or_else(|_| Err(HandleError::Retry("its handler has panicked".to_owned())))
     }
 

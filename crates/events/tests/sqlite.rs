@@ -13,7 +13,7 @@ use meshwork_events::outbox::{NewEvent, PARTITIONS};
 use meshwork_events::testing::{conformance, event, lane, publish, read_all, tail};
 use meshwork_events::{
     Bus as _, Consumer, ConsumerState, Envelope, HandleError, Handler, Lane, MAX_MESSAGE_BYTES, Relay, Resume,
-    SqliteBus, StoreSource,
+    Source as _, SqliteBus, StoreSource,
 };
 use meshwork_eventstore::testing::command;
 use meshwork_eventstore::{EventStore, Expected, SqliteEventStore};
@@ -338,6 +338,27 @@ async fn an_event_store_is_a_source_and_private_events_stay_in() {
     let ids: Vec<_> = events.iter().map(|event| event.id.as_str()).collect();
     assert_eq!(ids, ["orders/1:2", "orders/1:3"]);
     running.stop().await;
+}
+
+/// No commit of the shop has two events: what the crash points of the whole can't meet is tried here.
+#[tokio::test]
+async fn a_relay_that_has_ended_between_two_events_of_a_commit_goes_on_between_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(SqliteEventStore::open(&folder.path().join("events.db"), PARTITIONS).await.unwrap());
+    let bus = SqliteBus::open(folder.path()).await.unwrap();
+    store.append(command("orders/1", Expected::NoStream, "a", 2)).await.unwrap();
+    store.append(command("orders/1", Expected::Exact(2), "b", 1)).await.unwrap();
+    let partition = meshwork_eventstore::partition_of("orders/1", PARTITIONS);
+    let source = Arc::new(StoreSource::new(store, "orders", |_| true));
+    let first = source.read(partition, 1, 1).await.unwrap().events.swap_remove(0);
+    publish(bus.as_ref(), &lane("orders", partition), vec![first]).await;
+    let mut running = Running::new();
+    running.relay(Relay::new(source, bus.clone(), "orders"));
+    eventually("the last event", async || published(&bus, "orders").await.len() >= 3).await;
+    running.stop().await;
+    let events = published(&bus, "orders").await;
+    let places: Vec<_> = events.iter().map(|event| (event.version, event.position.n, event.position.index)).collect();
+    assert_eq!(places, [(1, 1, 0), (2, 1, 1), (3, 2, 0)]);
 }
 
 /// The positions of an event store are the truth of others too: it can't go on behind what it doesn't know.

@@ -300,8 +300,10 @@ where
         return (TransactionEnd::Undone, Err(E::from(error.into())));
     }
     committing.store(true, Ordering::Relaxed);
+    fail::fail_point!("postgres::before_commit");
     match transaction.commit().await.map_err(Error::from) {
         Ok(()) => {
+            fail::fail_point!("postgres::committed");
             callbacks.call();
             (TransactionEnd::Committed, Ok(result))
         }

@@ -226,8 +226,10 @@ async fn run_writer(mut connection: SqliteConnection, mut queue: mpsc::Receiver<
         let mut answers = Vec::with_capacity(batch.len());
         let mut outcome = run_batch(&mut connection, &mut batch, &mut queue, &mut answers).await;
         if outcome.is_ok() {
+            fail::fail_point!("sqlite::before_commit");
             let commit = sqlx::query("COMMIT").execute(&mut connection).await;
             outcome = commit.map(drop).map_err(|error| Error::OutcomeUnknown(error.to_string()));
+            fail::fail_point!("sqlite::committed");
         }
         if let Err(error) = &outcome {
             tracing::error!(%error, "a transaction was rolled back");

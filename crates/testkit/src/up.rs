@@ -81,7 +81,7 @@ impl Up {
         Self::try_start_with(data, &[], settings)
     }
 
-    /// As [`Up::try_start`], with more arguments.
+    /// As [`Up::try_start`], with more arguments. Its port is any that is free, unless one is among them.
     ///
     /// # Errors
     /// As [`Up::try_start`].
@@ -109,7 +109,10 @@ impl Up {
     /// As [`Up::spawn`].
     pub fn spawn_with(data: &Path, args: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = command(&data.join("state"));
-        command.args(["up", "--port", "0", "--ops-port", "0", "--data"]).arg(data.join("data")).args(args);
+        command.args(["up", "--ops-port", "0", "--data"]).arg(data.join("data")).args(args);
+        if !args.contains(&"--port") {
+            command.args(["--port", "0"]);
+        }
         command.envs(settings.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (lines, printed) = mpsc::channel();

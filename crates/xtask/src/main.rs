@@ -8,6 +8,7 @@ mod bench;
 mod peers;
 mod process;
 mod setup;
+mod soak;
 mod test;
 mod workspace;
 
@@ -63,6 +64,15 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+
+    /// Run the shop on private servers under load and faults, and judge it: orders, faults, times, violations.
+    ///
+    /// It runs the release build. The seed of the faults is printed, and taken from MESHWORK_SOAK_SEED when that is set.
+    Soak {
+        /// For how long orders are placed and processes fail.
+        #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
+        minutes: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,6 +83,7 @@ fn main() -> ExitCode {
         Command::Fmt => fmt(),
         Command::Test { full } => test::run(full),
         Command::Bench { name, output, args } => bench::run(&name, output, &args),
+        Command::Soak { minutes } => soak::run(minutes),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

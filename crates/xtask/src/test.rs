@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::Process;
-use crate::setup;
+use crate::setup::{self, Tools};
 use crate::workspace::Workspace;
 
 /// The longest that anything may take that only reads files.
@@ -19,6 +19,9 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The longest that the tests may take, their build included.
 const TEST_LIMIT: Duration = Duration::from_secs(3600);
+
+/// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step.
+pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
 
 /// The contracts of events.
 const EVENTS: &str = "proto/meshwork/events";
@@ -49,24 +52,30 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     report.step("format", || cargo(&["fmt", "--all", "--check"]).limit(READ_LIMIT).run())?;
     report.step("contracts", || contracts(workspace, &tools.buf))?;
     report.step("lints", || {
-        cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
+        let clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked"]).args(FEATURES);
+        clippy.args(["--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
     })?;
     let binary = report.step("build", || {
-        cargo(&["build", "--workspace", "--locked"]).limit(BUILD_LIMIT).run()?;
+        cargo(&["build", "--workspace", "--locked"]).args(FEATURES).limit(BUILD_LIMIT).run()?;
         workspace.binary("debug", "meshwork")
     })?;
     report.step("tests", || {
-        let mut tests = cargo(&["test", "--workspace", "--locked"])
-            .env("MESHWORK_TEST_BIN", binary)
-            .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
-            .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
-            .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
-            .env("MESHWORK_TEST_NATS", &tools.nats);
+        let mut tests = with_tools(cargo(&["test", "--workspace", "--locked"]).args(FEATURES), &tools)
+            .env("MESHWORK_TEST_BIN", binary);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }
         tests.limit(TEST_LIMIT).run()
     })
+}
+
+/// A run of tests that finds the tools.
+pub fn with_tools(tests: Process, tools: &Tools) -> Process {
+    tests
+        .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
+        .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
+        .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
+        .env("MESHWORK_TEST_NATS", &tools.nats)
 }
 
 /// Lints the contracts, and holds those of events against what they were.

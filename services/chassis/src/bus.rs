@@ -36,6 +36,8 @@ pub async fn open_as(name: &str, service: &str, folder: &Path, nats: &NatsConfig
         }
         None => SqliteBus::open(folder).await.map_err(|error| folder_error(&error, folder))?,
     };
+    #[cfg(feature = "ablation")]
+    let bus = crate::ablation::planted_bus(bus);
     Ok(bus)
 }
 

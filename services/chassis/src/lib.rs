@@ -16,6 +16,8 @@
 //! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
 
+#[cfg(feature = "ablation")]
+pub mod ablation;
 pub mod auth;
 pub mod background;
 pub mod bus;

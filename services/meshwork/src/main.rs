@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
+#[cfg(feature = "ablation")]
+mod ablation;
 mod admin;
 mod cli;
 mod config;
@@ -33,6 +35,15 @@ use failure::Failure;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "ablation")]
+    match ablation::arm() {
+        Ok(true) => {}
+        Ok(false) => return ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            return ExitCode::FAILURE;
+        }
+    }
     let cli = Cli::parse();
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -176,25 +176,26 @@ impl ConsumerState for Inbox {
 
     async fn reached(&self, stream: &str, position: Position) -> Result<(), Error> {
         let input = (self.consumer, stream.to_owned(), position);
-        self.db
-            .write(input, |connection, (consumer, stream, position)| {
-                Box::pin(async move {
-                    sqlx::query(
-                        "INSERT INTO inbox_position (consumer, stream, partition, n, i) VALUES ($1, $2, $3, $4, $5) \
-                         ON CONFLICT (consumer, stream, partition) DO UPDATE SET n = excluded.n, i = excluded.i \
-                         WHERE (excluded.n, excluded.i) > (inbox_position.n, inbox_position.i)",
-                    )
-                    .bind(*consumer)
-                    .bind(stream)
-                    .bind(i64::from(position.partition))
-                    .bind(position.n)
-                    .bind(i64::from(position.index))
-                    .execute(connection)
-                    .await?;
-                    Ok::<_, Error>(())
-                })
+        let noted = self.db.write(input, |connection, (consumer, stream, position)| {
+            Box::pin(async move {
+                sqlx::query(
+                    "INSERT INTO inbox_position (consumer, stream, partition, n, i) VALUES ($1, $2, $3, $4, $5) \
+                     ON CONFLICT (consumer, stream, partition) DO UPDATE SET n = excluded.n, i = excluded.i \
+                     WHERE (excluded.n, excluded.i) > (inbox_position.n, inbox_position.i)",
+                )
+                .bind(*consumer)
+                .bind(stream)
+                .bind(i64::from(position.partition))
+                .bind(position.n)
+                .bind(i64::from(position.index))
+                .execute(connection)
+                .await?;
+                Ok::<_, Error>(())
             })
-            .await
+        });
+        noted.await?;
+        fail::fail_point!("consumer::noted");
+        Ok(())
     }
 
     async fn park(&self, stream: &str, event: &Envelope, reason: &str) -> Result<(), Error> {

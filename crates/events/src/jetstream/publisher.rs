@@ -248,7 +248,9 @@ impl Publisher for JetStreamPublisher {
             let (chunk, refused) = self.chunk(events);
             let Some((published, rest)) = events.split_at_checked(chunk.len()) else { return Ok(()) };
             if let Some(last) = published.last() {
+                fail::fail_point!("jetstream::publish");
                 let seq = self.send_fenced(chunk).await.map_err(|error| named(error, first))?;
+                fail::fail_point!("jetstream::acknowledged");
                 self.tail = Tail { event: Some(last.clone()), seq };
             }
             if let Some(error) = refused {

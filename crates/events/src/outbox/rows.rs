@@ -70,6 +70,7 @@ impl Outbox {
             let pulse = self.pulse.clone();
             on_commit(move || pulse.beat(partition, ""));
         }
+        fail::fail_point!("outbox::appended");
         Ok(())
     }
 

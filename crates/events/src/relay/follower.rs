@@ -216,8 +216,10 @@ impl Follower<'_> {
             }
         }
         let Some(last) = events.last().map(|event| event.position) else { return Ok(true) };
+        fail::fail_point!("relay::read");
         match open.publisher.publish(&events).await {
             Ok(()) => {
+                fail::fail_point!("relay::published");
                 open.tail = Some(last);
                 self.published.reached(last);
                 Ok(true)
@@ -271,7 +273,10 @@ impl Follower<'_> {
         }
         // An older note costs no more than events which are published once more.
         match noting(state.reached(&self.lane.stream, tail)).await {
-            Ok(()) => open.noted = (tail.n, Instant::now()),
+            Ok(()) => {
+                fail::fail_point!("relay::noted");
+                open.noted = (tail.n, Instant::now());
+            }
             Err(problem) => {
                 tracing::warn!(lane = %self.lane, problem, "it can't be noted how far the relay has come");
                 open.noted.1 = Instant::now();

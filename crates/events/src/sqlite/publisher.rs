@@ -49,6 +49,7 @@ impl SqlitePublisher {
                         sweep::sweep(connection, &lane, now).await.map_err(Error::from)?;
                     }
                     pulse.note(lane.partition, "");
+                    fail::fail_point!("bus::inserted");
                     Ok(())
                 })
             })
@@ -67,6 +68,7 @@ impl Publisher for SqlitePublisher {
         if let Some(last) = events[..fitting].last() {
             let expected = self.tail.as_ref().map(|tail| tail.position);
             self.write("messages", Some(expected), events[..fitting].to_vec()).await?;
+            fail::fail_point!("bus::committed");
             self.tail = Some(last.clone());
         }
         events.get(fitting).and_then(too_large).map_or(Ok(()), Err)

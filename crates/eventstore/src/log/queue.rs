@@ -142,10 +142,12 @@ impl<S: CommitServer> Log<S> {
         if commits.is_empty() {
             return Vec::new();
         }
+        fail::fail_point!("event_log::insert");
         let (made, error) = match self.server.insert(&commits).await {
             Ok(()) => (commits.len(), None),
             Err(InsertFailure { made, error }) => (made, Some(error)),
         };
+        fail::fail_point!("event_log::acknowledged");
         let mut untried = Vec::new();
         for (at, (commit, (sent, before, answer))) in commits.into_iter().zip(callers).enumerate() {
             let n = commit.position.n;

@@ -119,6 +119,7 @@ impl Projector {
                 let after = checkpoint.position;
                 match self.projection.apply(version, partition, after, commits, ApplyMode::Park).await? {
                     Applied::Yes => {
+                        fail::fail_point!("projector::applied");
                         checkpoint = last;
                         self.hook.reached(version, partition, checkpoint.position, at);
                     }

@@ -80,17 +80,18 @@ impl EventStore for SqliteEventStore {
         check(&append)?;
         let partition = partition_of(&append.stream, self.partitions);
         let pulse = self.pulse.clone();
-        self.db
-            .write_once(move |connection| {
-                Box::pin(async move {
-                    let appended = commit(connection, append, partition).await?;
-                    if !appended.replayed {
-                        pulse.note(partition, &appended.commit.stream);
-                    }
-                    Ok(appended)
-                })
+        let appended = self.db.write_once::<_, AppendError, _>(move |connection| {
+            Box::pin(async move {
+                let appended = commit(connection, append, partition).await?;
+                if !appended.replayed {
+                    pulse.note(partition, &appended.commit.stream);
+                }
+                Ok(appended)
             })
-            .await
+        });
+        let appended = appended.await?;
+        fail::fail_point!("event_store::committed");
+        Ok(appended)
     }
 
     async fn find(&self, stream: &str, command_id: &str) -> Result<Option<Commit>, StoreError> {
@@ -213,6 +214,7 @@ async fn commit(connection: &mut SqliteConnection, append: Append, partition: u1
         damage: None,
     };
     insert(connection, &commit, actual + 1).await.map_err(SqlError::from)?;
+    fail::fail_point!("event_store::inserted");
     Ok(Appended { commit, replayed: false })
 }
 

@@ -186,10 +186,13 @@ impl OrderService for OrderGrpc {
             return Err(not_for(&customer));
         }
         let id = std::mem::take(&mut request.request_id);
+        #[cfg(feature = "ablation")]
+        let id = if meshwork_chassis::ablation::is_planted("forgets_requests") { String::new() } else { id };
         let key = RequestKey::of(&principal, "CreateOrder", &id, &request);
         let products: Vec<_> = lines.iter().map(|line| line.product.clone()).collect();
         let about = name.as_ref().map_or_else(|| "the order".to_owned(), ToString::to_string);
         let reply = self.app.create_order(CreateOrder { name, customer, lines, request: key }).await;
+        fail::fail_point!("orders::created");
         reply.map(respond).map_err(|error| match &error {
             AppError::Catalogue(CatalogueError::Missing(product)) => missing_product(&products, product),
             error => status(&about, error),

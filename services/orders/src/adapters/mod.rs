@@ -8,6 +8,8 @@ pub mod errors;
 pub mod event_store;
 pub mod grpc;
 mod money;
+#[cfg(feature = "ablation")]
+mod planted;
 pub mod projections_grpc;
 pub mod projector;
 pub mod read_model;

@@ -77,6 +77,8 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
+    #[cfg(feature = "ablation")]
+    let events = super::planted::store(events);
     type View = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>);
     let (lists, view, inbox): View = match config.postgres.options() {
         Some(options) => {

@@ -42,6 +42,11 @@ pub struct Stores {
 macro_rules! parts {
     ($store:expr, $consumer:expr, $check:path) => {{
         let store = $store;
+        #[cfg(feature = "ablation")]
+        let store = match crate::adapters::store::Planted::chosen() {
+            Some(bug) => store.with_bug(bug),
+            None => store,
+        };
         let (inbox, outbox) = (store.inbox($consumer), store.outbox());
         let (state, events) = (inbox.clone(), outbox.clone());
         Stores {

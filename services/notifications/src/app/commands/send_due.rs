@@ -47,6 +47,7 @@ impl Notifications {
                 match self.store.claim(free, self.rules.lease).await {
                     Ok(claimed) => {
                         for notification in claimed {
+                            fail::fail_point!("letters::claimed");
                             let (app, shutdown) = (self.clone(), shutdown.clone());
                             tries.spawn(async move { app.send(notification, shutdown).await });
                         }
@@ -97,6 +98,7 @@ impl Notifications {
         if tokio::time::timeout(self.rules.lease, noted).await.is_err() {
             tracing::error!(notification = %id, attempt, "the end of a try could not be noted; the letter is sent again");
         }
+        fail::fail_point!("letters::noted");
     }
 
     /// Renews the lease of a try again and again; returns when another has begun.
@@ -141,7 +143,10 @@ impl Notifications {
             date: self.clock.now(),
         };
         match self.mailer.send(letter).await {
-            Ok(()) => Outcome::Sent,
+            Ok(()) => {
+                fail::fail_point!("letters::handed_over");
+                Outcome::Sent
+            }
             Err(error) => {
                 tracing::warn!(notification = %id, attempt = notification.attempts, %error, "a letter was not taken");
                 match error {

@@ -69,6 +69,10 @@ pub(super) async fn batch(
     for commit in commits {
         // The streams of requests are no orders, and tombstones are nothing's.
         let Ok(name) = commit.stream.parse::<OrderName>() else { continue };
+        #[cfg(feature = "ablation")]
+        if crate::adapters::planted::is_skipped(commit) {
+            continue;
+        }
         if !drafts.contains_key(&name) {
             let draft = load(connection, version, &name).await?;
             if let Some(Some((_, reason))) = &draft.parked {
@@ -101,6 +105,7 @@ pub(super) async fn batch(
             park(connection, version, name, *n, reason).await?;
         }
     }
+    fail::fail_point!("projector::before_commit");
     Ok(Applied::Yes)
 }
 

@@ -75,6 +75,7 @@ impl App {
         {
             self.claim(request, at).await?;
         }
+        fail::fail_point!("orders::append");
         Ok(self.store.create(&name, &create, &key, at).await?.into())
     }
 

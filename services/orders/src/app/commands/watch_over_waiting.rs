@@ -51,7 +51,8 @@ impl App {
             let command_id = format!("watchdog/{}", order.next_request(ASK_AT_MOST));
             // Only of the order as it was seen: one that has gone on since has not been silent.
             match self.execute(name, &command, Some(order.version), command_id, None).await {
-                Ok(_) | Err(AppError::EtagMismatch | AppError::Contended) => {}
+                Ok(_) => fail::fail_point!("watchdog::asked"),
+                Err(AppError::EtagMismatch | AppError::Contended) => {}
                 Err(error) => return Err(error),
             }
         }

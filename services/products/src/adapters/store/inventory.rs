@@ -37,6 +37,14 @@ impl Inventory for Store {
     }
 
     async fn apply(&self, event: OrderEvent) -> Result<Applied, StoreError> {
+        #[cfg(feature = "ablation")]
+        if self.planted == Some(super::super::Planted::InboxApart) {
+            let noted =
+                self.db.write(event.clone(), |connection, event| Box::pin(reservations::note_apart(connection, event)));
+            if let Some(applied) = noted.await? {
+                return Ok(applied);
+            }
+        }
         let applied = self.db.write((self.clone(), event), |connection, (store, event)| {
             Box::pin(reservations::apply(connection, store, event))
         });

@@ -1,5 +1,6 @@
 //! Bugs that a store can be given, so that tests show that they would be found.
 
+use meshwork_chassis::ablation::is_planted;
 use time::Duration;
 
 /// A bug.
@@ -11,4 +12,17 @@ pub enum Planted {
     ApplicationClock(Duration),
     /// A stock is read, and then written by value.
     ReadThenWrite,
+    /// Nobody asks whether an event was applied before.
+    NoInbox,
+    /// That an event was applied is noted in a transaction of its own, before its effect.
+    InboxApart,
+}
+
+impl Planted {
+    /// The bug that this process was started with, if any.
+    pub fn chosen() -> Option<Self> {
+        let bugs =
+            [("no_inbox", Self::NoInbox), ("inbox_apart", Self::InboxApart), ("read_then_write", Self::ReadThenWrite)];
+        bugs.into_iter().find(|(name, _)| is_planted(name)).map(|(_, bug)| bug)
+    }
 }

@@ -31,16 +31,38 @@ pub(super) enum Carried {
 
 /// Applies an event of an order, unless that was done before (NT-5).
 pub(super) async fn apply(connection: &mut Connection, store: &Store, event: &OrderEvent) -> Result<Applied, Undo> {
-    match inbox::gate(connection, CONSUMER, &event.order.to_string(), event.version).await? {
+    match gate(connection, store, event).await? {
         Gate::Apply => {}
         Gate::Duplicate => return Ok(Applied::Before),
         Gate::Hole { last } => return Err(Undo::Answer(Applied::Hole { last })),
         Gate::Parked => return Err(Undo::Answer(Applied::Parked)),
     }
+    fail::fail_point!("products::gated");
     let Some(input) = &event.input else { return Ok(Applied::Now) };
     Ok(match carry_out(connection, store, &event.order, input, super::FOR_UPDATE).await? {
         Carried::Nothing | Carried::Changed => Applied::Now,
         Carried::Alarm(what) => Applied::Alarm(what),
+    })
+}
+
+/// Whether the event is the next one of its order.
+async fn gate(connection: &mut Connection, store: &Store, event: &OrderEvent) -> Result<Gate, Undo> {
+    #[cfg(feature = "ablation")]
+    if matches!(store.planted, Some(super::super::Planted::NoInbox | super::super::Planted::InboxApart)) {
+        return Ok(Gate::Apply);
+    }
+    _ = store;
+    Ok(inbox::gate(connection, CONSUMER, &event.order.to_string(), event.version).await?)
+}
+
+/// Notes that an event was applied, apart from its effect: a planted bug. Returns the answer when it was noted before.
+#[cfg(feature = "ablation")]
+pub(super) async fn note_apart(connection: &mut Connection, event: &OrderEvent) -> Result<Option<Applied>, Undo> {
+    Ok(match inbox::gate(connection, CONSUMER, &event.order.to_string(), event.version).await? {
+        Gate::Apply => None,
+        Gate::Duplicate => Some(Applied::Before),
+        Gate::Hole { last } => Some(Applied::Hole { last }),
+        Gate::Parked => Some(Applied::Parked),
     })
 }
 
@@ -70,6 +92,7 @@ pub(super) async fn carry_out(
         Decision::Settle(outcome) => (Vec::new(), outcome),
         Decision::Move { movement, lines, moved, short } => {
             let shortages = move_pieces(connection, store, order, movement, &lines).await?;
+            fail::fail_point!("products::moved");
             let outcome = if shortages.is_empty() { Some(moved) } else { short.outcome(shortages) };
             let missing = || damaged(format_args!("pieces that were kept for {order} are missing"));
             (lines, outcome.ok_or_else(missing)?)

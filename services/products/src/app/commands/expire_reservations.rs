@@ -29,13 +29,19 @@ impl App {
         let due = self.inventory.due(BATCH).await?;
         let more = due.len() >= BATCH;
         let mut outcomes = stream::iter(due)
-            .map(|order| async move { self.inventory.expire(order).await })
+            .map(|order| async move {
+                fail::fail_point!("sweep::due");
+                self.inventory.expire(order).await
+            })
             .buffer_unordered(CONCURRENCY);
         let mut swept = Swept { expired: 0, more };
         let mut failure = None;
         while let Some(outcome) = outcomes.next().await {
             match outcome {
-                Ok(expired) => swept.expired += usize::from(expired),
+                Ok(expired) => {
+                    fail::fail_point!("sweep::expired");
+                    swept.expired += usize::from(expired);
+                }
                 Err(error) => failure = failure.or(Some(error)),
             }
         }

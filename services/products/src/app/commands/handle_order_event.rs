@@ -54,6 +54,7 @@ impl App {
             What::Other => None,
         };
         let applied = self.inventory.apply(OrderEvent { order: order.clone(), version, input }).await?;
+        fail::fail_point!("products::applied");
         if let Applied::Alarm(what) = applied {
             tracing::error!(%order, version, "{what}; a person must look into it");
         }
