@@ -11,6 +11,7 @@ mod event;
 mod events;
 mod failure;
 mod health;
+mod history;
 mod lock;
 mod logs;
 mod migrate;
