@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn only_a_last_line_may_be_cut_short() {
-        assert_eq!(read("").unwrap(), []);
+        assert!(read("").unwrap().is_empty());
         let torn = &CALL[..CALL.len() / 2];
         assert_eq!(read(&format!("{RUN}\n{torn}")).unwrap().len(), 1);
         assert_eq!(read(&format!("{RUN}\n{CALL}")).unwrap().len(), 2, "whole, but for the end of the line");
