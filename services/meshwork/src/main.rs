@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
 
 mod admin;
+mod audit;
 mod cli;
 mod config;
 mod deadletters;
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Projections(args) => projections::run(args).await,
             Command::DeadLetters(args) => deadletters::run(args).await,
             Command::Events(args) => events::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,
