@@ -307,6 +307,7 @@ fn help_and_completions_read_well() {
         "projections",
         "deadletters",
         "events",
+        "audit",
         "config",
         "migrate",
         "healthcheck",
@@ -316,10 +317,10 @@ fn help_and_completions_read_well() {
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
     assert!(said(&["events", "tail", "--help"]).contains("--nats"));
-    for command in ["up", "serve", "config", "migrate", "demo", "projections", "deadletters", "healthcheck"] {
+    for command in ["up", "serve", "config", "migrate", "demo", "projections", "deadletters", "audit", "healthcheck"] {
         let help = said(&[command, "--help"]);
         assert!(!help.starts_with("Where settings"), "{help}");
-        let takes = !["demo", "projections", "deadletters", "healthcheck"].contains(&command);
+        let takes = !["demo", "projections", "deadletters", "audit", "healthcheck"].contains(&command);
         assert_eq!(help.contains("--data") && help.contains("--config"), takes, "{command}: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

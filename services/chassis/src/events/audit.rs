@@ -158,7 +158,7 @@ impl AuditService for AuditGrpc {
             for consumer in &consumers {
                 tell_consumer(consumer, bus.as_ref(), &pages).await?;
             }
-            Ok(())
+            Ok::<(), String>(())
         }))
     }
 }

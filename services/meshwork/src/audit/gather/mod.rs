@@ -36,7 +36,7 @@ pub async fn gather(admin: &Admin) -> Result<Evidence, Status> {
     let source = |service| events::source(&calls, &names, service);
     let sources =
         async { tokio::try_join!(source(Parking::Users), source(Parking::Products), source(Parking::Orders)) };
-    let ((listed, asked), (reservations, stocks), (users, products, orders), consumers, letters, parked) = tokio::try_join!(
+    let gathered = tokio::try_join!(
         of_orders,
         of_products,
         sources,
@@ -44,9 +44,10 @@ pub async fn gather(admin: &Admin) -> Result<Evidence, Status> {
         shop::letters(&calls, &names),
         shop::parked(&calls),
     )?;
+    let ((listed, asked), (reservations, stocks), told, consumers, letters, parked) = gathered;
     let mut sources = Vec::new();
     let mut folded = Vec::new();
-    for told in [users, products, orders].into_iter().flatten() {
+    for told in [told.0, told.1, told.2].into_iter().flatten() {
         sources.push(told.source);
         folded.extend(told.folded);
     }
