@@ -55,4 +55,5 @@ async fn four_hundred_buyers_of_forty_pieces_get_forty_orders() {
     let stock = stock(&up, &staff, &product).await;
     let pieces = (stock.available, stock.held, stock.allocated, stock.shipped, stock.received);
     assert_eq!(pieces, (0, 0, PIECES, 0, PIECES));
+    up.audit(None);
 }

@@ -308,6 +308,7 @@ fn help_and_completions_read_well() {
         "projections",
         "deadletters",
         "events",
+        "audit",
         "config",
         "migrate",
         "healthcheck",
@@ -317,10 +318,11 @@ fn help_and_completions_read_well() {
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
     assert!(said(&["events", "tail", "--help"]).contains("--nats"));
-    for command in ["up", "serve", "config", "migrate", "demo", "load", "projections", "deadletters", "healthcheck"] {
+    let of_a_target = ["demo", "load", "projections", "deadletters", "audit", "healthcheck"];
+    for command in ["up", "serve", "config", "migrate"].into_iter().chain(of_a_target) {
         let help = said(&[command, "--help"]);
         assert!(!help.starts_with("Where settings"), "{help}");
-        let takes = !["demo", "load", "projections", "deadletters", "healthcheck"].contains(&command);
+        let takes = !of_a_target.contains(&command);
         assert_eq!(help.contains("--data") && help.contains("--config"), takes, "{command}: {help}");
     }
     for shell in ["bash", "zsh", "fish"] {

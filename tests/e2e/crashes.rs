@@ -345,6 +345,7 @@ pub async fn check(up: &Up, journal: &Journal, staff: &Token, customer: &Token, 
     assert_eq!(about.into_iter().collect::<HashSet<_>>(), confirmed);
     let files = up.mails().iter().filter(|file| std::fs::read_to_string(file).unwrap().contains("onfirmed")).count();
     assert_eq!(files, confirmed.len(), "one file a mail");
+    up.audit(None);
     confirmed.len()
 }
 

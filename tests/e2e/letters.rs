@@ -70,4 +70,5 @@ async fn a_letter_is_repeated_by_a_kill_only_and_under_its_own_id() {
     assert_eq!(message_ids, ids);
     let repeats: usize = counts.values().map(|count| count - 1).sum();
     assert!(repeats <= kills, "{repeats} repeats of {letters} letters after {kills} kills");
+    processes.audit();
 }

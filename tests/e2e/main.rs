@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
 mod api;
+mod audit;
 mod buyers;
 mod command_line;
 mod crash_points;

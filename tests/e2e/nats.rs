@@ -187,6 +187,7 @@ async fn a_demo_on_nats_and_postgres_survives_a_broker_that_is_killed_under_way(
     for file in ["bus", "products/products.db", "notifications/notifications.db"] {
         assert!(!up.data().join(file).exists(), "{file}");
     }
+    up.audit(None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -229,6 +230,7 @@ async fn a_broker_that_is_killed_frozen_or_emptied_under_way_loses_no_order() {
     whole.shows_all_of(&shop.orders);
     // The one that has read all the time missed nothing in the end.
     live.shows_all_of(&shop.orders);
+    up.audit(None);
 }
 
 /// Orders that wait in the folder's bus when the shop moves to a NATS, and back.
@@ -250,6 +252,7 @@ async fn a_shop_that_moves_to_nats_and_back_loses_nothing() {
         shop.all_are_confirmed().await;
     }
     assert_nothing_is_parked(&up);
+    up.audit(None);
 }
 
 /// Whether a client has sent, whole, an event of an order whose answer it waits for. Of a batch that is the last one.
@@ -317,6 +320,7 @@ async fn connections_that_break_in_the_middle_lose_nothing() {
     }
     shop.all_are_confirmed().await;
     assert_nothing_is_parked(&up);
+    up.audit(None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -331,4 +335,5 @@ async fn a_shop_starts_without_its_broker_and_works_when_that_comes() {
     nats.restart();
     shop.works_again().await;
     shop.all_are_confirmed().await;
+    up.audit(None);
 }

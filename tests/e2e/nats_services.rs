@@ -239,4 +239,5 @@ async fn services_that_are_killed_while_events_flow_handle_each_once() {
     let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
     assert_eq!(listed["dead_letters"], serde_json::json!([]));
     assert!(!processes.data().join("bus").exists());
+    processes.audit();
 }

@@ -77,4 +77,5 @@ async fn four_hundred_buyers_of_forty_pieces_get_forty_orders_of_four_instances(
         "SELECT transition, count(*), count(DISTINCT order_id) FROM products.stock_ledger GROUP BY 1 ORDER BY 1";
     assert_eq!(postgres.sql(name, moved), format!("allocate|{PIECES}|{PIECES}\nhold|{PIECES}|{PIECES}"));
     assert_eq!(postgres.sql(name, "SELECT count(*) FROM products.dead_letter"), "0");
+    processes.audit();
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use meshwork_testkit::up::{binary, command, command_of, text};
+use meshwork_testkit::up::{SETTLE, audited, binary, command, command_of, text};
 use meshwork_testkit::{Gateway, freeze};
 
 /// The services.
@@ -212,6 +212,11 @@ impl Processes {
         let target = format!("http://{}", self.address("gateway"));
         command.args(args).args(["--output", "json", "--target", &target, "--staff-credentials"]);
         command.arg(self.data().join("credentials/staff.json")).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Sees by `meshwork audit` that the shop is sound, once nothing is under way in it.
+    pub fn audit(&self) {
+        audited(&self.run(&["audit", "--settle", SETTLE]));
     }
 
     /// `meshwork demo` at the gateway.

@@ -71,6 +71,10 @@ impl ConsumerState for BestEffort {
         self.or(self.inner.reached(stream, position), ()).await
     }
 
+    async fn applied(&self, after: &str, limit: usize) -> Result<Vec<(String, i64)>, Error> {
+        self.inner.applied(after, limit).await
+    }
+
     async fn blocks(&self, subject: &str, version: i64) -> Result<bool, Error> {
         self.or(self.inner.blocks(subject, version), false).await
     }

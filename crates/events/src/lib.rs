@@ -50,7 +50,7 @@ pub use meshwork_eventstore::Context;
 pub use progress::Progress;
 pub use redrive::{Redriven, Redriver};
 pub use relay::{Published, Relay};
-pub use source::{Damaged, Source, SourceBatch, StoreSource, StreamReader};
+pub use source::{Damaged, Source, SourceBatch, SourceCommit, StoreSource, StreamReader};
 pub use sqlite::SqliteBus;
 pub use state::ConsumerState;
 

@@ -1,5 +1,6 @@
 //! Where a relay's events come from.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -34,6 +35,44 @@ pub struct Damaged {
     pub problem: String,
 }
 
+/// A commit of a source, as an audit sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceCommit {
+    /// The place of the commit in the partition.
+    pub n: i64,
+    /// The aggregate; empty for a tombstone.
+    pub subject: String,
+    /// The command that has made it; `None` where the source doesn't keep that.
+    pub command_id: Option<String>,
+    /// What of it is published.
+    pub events: Vec<Envelope>,
+    /// What is wrong with it, when it can't be read.
+    pub problem: Option<String>,
+    /// Whether it only fills a position whose commit was lost.
+    pub is_tombstone: bool,
+}
+
+/// The commits that a batch tells of.
+fn by_commit(batch: SourceBatch) -> Vec<SourceCommit> {
+    let empty = |n, subject| SourceCommit {
+        n,
+        subject,
+        command_id: None,
+        events: Vec::new(),
+        problem: None,
+        is_tombstone: false,
+    };
+    let mut commits = BTreeMap::new();
+    for event in batch.events {
+        let n = event.position.n;
+        commits.entry(n).or_insert_with(|| empty(n, event.subject.clone())).events.push(event);
+    }
+    for Damaged { subject, n, problem, .. } in batch.damaged {
+        commits.entry(n).or_insert_with(|| empty(n, subject)).problem = Some(problem);
+    }
+    commits.into_values().collect()
+}
+
 /// A log of commits with dense positions: an event store, or an outbox.
 #[async_trait]
 pub trait Source: Send + Sync + 'static {
@@ -55,6 +94,25 @@ pub trait Source: Send + Sync + 'static {
     /// As [`read`](Self::read).
     async fn read_now(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
         self.read(partition, n, limit).await
+    }
+
+    /// About `limit` commits of a partition, from the one at `n`, in order: for an audit. A source whose commits may hold
+    /// nothing to publish tells those too.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn commits(&self, partition: u16, n: i64, limit: usize) -> Result<Vec<SourceCommit>, String> {
+        Ok(by_commit(self.read(partition, n, limit).await?))
+    }
+
+    /// The last position of a partition, 0 for none, also where another process has added it a moment ago; `None` where only
+    /// reading tells.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn head(&self, partition: u16) -> Result<Option<i64>, String> {
+        _ = partition;
+        Ok(None)
     }
 
     /// Whether an event of this source is the one that is published. One whose id is the same may be another: a source that was
@@ -180,6 +238,23 @@ impl Source for StoreSource {
         }
         self.store.head(partition).await.map_err(|error| error.to_string())?;
         self.read(partition, n, limit).await
+    }
+
+    async fn commits(&self, partition: u16, n: i64, limit: usize) -> Result<Vec<SourceCommit>, String> {
+        let commits = self.store.read_partition(partition, n - 1, limit).await.map_err(|error| error.to_string())?;
+        let told = commits.into_iter().map(|commit| SourceCommit {
+            n: commit.position.n,
+            subject: commit.stream.clone(),
+            command_id: Some(commit.command_id.clone()),
+            problem: commit.damage.as_ref().map(|damage| damage.problem.clone()),
+            is_tombstone: commit.is_tombstone(),
+            events: self.envelopes(commit).collect(),
+        });
+        Ok(told.collect())
+    }
+
+    async fn head(&self, partition: u16) -> Result<Option<i64>, String> {
+        self.store.head(partition).await.map(Some).map_err(|error| error.to_string())
     }
 
     fn beats(&self, partition: u16) -> Beats {

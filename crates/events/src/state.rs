@@ -32,6 +32,13 @@ pub trait ConsumerState: Send + Sync + 'static {
     /// When the store fails.
     async fn reached(&self, stream: &str, position: Position) -> Result<(), Error>;
 
+    /// The aggregates behind `after`, in their order, at most `limit`, each with the version that was applied last: for an
+    /// audit. A consumer without a gate notes none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn applied(&self, after: &str, limit: usize) -> Result<Vec<(String, i64)>, Error>;
+
     /// Parks an event that can't be handled, with the reason. One that is parked already has been tried once more; one that
     /// was applied meanwhile is left alone.
     ///

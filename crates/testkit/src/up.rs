@@ -20,6 +20,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long the stop may take after SIGTERM: a little more than the binary's own bound.
 const STOP: Duration = Duration::from_secs(40);
 
+/// For how long an audit looks again while something is under way.
+pub const SETTLE: &str = "60s";
+
 /// Settings under which tests aren't slowed down by the gateway's rate limit.
 pub const UNLIMITED: &[(&str, &str)] =
     &[("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"), ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000")];
@@ -251,6 +254,21 @@ impl Up {
         command(&self.state()).args(args.into_iter().map(Into::into)).output().unwrap()
     }
 
+    /// Sees by `meshwork audit` that the shop is sound, once nothing is under way in it; returns the verdicts. A history is
+    /// what clients were told.
+    ///
+    /// # Panics
+    /// When it isn't, or can't be judged; the message has all verdicts.
+    pub fn audit(&self, history: Option<&Path>) -> serde_json::Value {
+        let target = format!("http://{}", self.address("gateway"));
+        let fixed = ["audit", "--output", "json", "--settle", SETTLE, "--target", &target];
+        let mut args: Vec<OsString> = fixed.into_iter().map(OsString::from).collect();
+        if let Some(history) = history {
+            args.extend([OsString::from("--history"), history.into()]);
+        }
+        audited(&self.run(args))
+    }
+
     /// `kill -9`, and waits until the process is gone.
     pub fn kill(&mut self) {
         self.child.kill().ok();
@@ -295,6 +313,16 @@ impl Drop for Up {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The verdicts that `meshwork audit --output json` has printed of a sound shop.
+///
+/// # Panics
+/// When it is none, or could not be judged.
+pub fn audited(output: &Output) -> serde_json::Value {
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "the shop is not sound: {}\n{printed}", text(&output.stderr));
+    serde_json::from_str(&printed).unwrap_or_else(|error| panic!("the verdicts can't be read: {error}: {printed}"))
 }
 
 /// Reads all that a finished command has printed.

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -63,6 +64,9 @@ pub enum Command {
     DeadLetters(DeadLettersArgs),
     /// See the events that services tell each other
     Events(EventsArgs),
+    /// Check a running shop that is at rest: no order is lost or doubled, and all that is kept of them agrees; the exit code is
+    /// 1 when that isn't so, and 2 when it can't be told
+    Audit(AuditArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
@@ -237,6 +241,32 @@ pub enum DeadLettersCommand {
 }
 
 #[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// What clients were told, as `meshwork load --history` has written it; without it that isn't judged
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    /// For how long to look again while something is wrong, as what is under way makes it: 500ms, 30s, 2m
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = period)]
+    pub settle: Duration,
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Reads a time such as `500ms`, `30s` or `2m`.
+fn period(text: &str) -> Result<Duration, String> {
+    let problem = || "must be a time such as 500ms, 30s or 2m".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let number: u32 = number.parse().map_err(|_| problem())?;
+    let one = match unit {
+        "ms" => Duration::from_millis(1),
+        "s" => Duration::from_secs(1),
+        "m" => Duration::from_secs(60),
+        _ => return Err(problem()),
+    };
+    Ok(one * number)
+}
+
+#[derive(Debug, Args)]
 pub struct EventsArgs {
     #[command(subcommand)]
     pub command: EventsCommand,
@@ -368,7 +398,7 @@ impl ServiceName {
 mod tests {
     use clap::{CommandFactory, Parser};
 
-    use super::Cli;
+    use super::{Cli, Duration, period};
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -410,6 +440,21 @@ mod tests {
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_time_has_a_number_and_a_unit() {
+        for (text, time) in
+            [("500ms", Duration::from_millis(500)), ("30s", Duration::from_secs(30)), ("2m", Duration::from_secs(120))]
+        {
+            assert_eq!(period(text), Ok(time));
+        }
+        for bad in ["", "30", "s", "-1s", "1.5s", "30 s", "3h", "99999999999s"] {
+            assert!(period(bad).is_err(), "{bad}");
+        }
+        let parsed = |args: &[&str]| Cli::try_parse_from([&["meshwork", "audit"], args].concat());
+        parsed(&["--history", "h", "--settle", "0s", "--target", "http://shop:8080", "--output", "json"]).unwrap();
+        assert!(parsed(&["--settle", "soon"]).is_err());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Errors for people: one sentence, and what to do.
 
 use std::fmt;
+use std::process::ExitCode;
 
 use meshwork_chassis::ServeError;
 
@@ -9,12 +10,23 @@ use meshwork_chassis::ServeError;
 pub struct Failure {
     sentence: String,
     hint: String,
+    code: u8,
 }
 
 impl Failure {
     /// A sentence about what went wrong, and a hint about what to do.
     pub fn new(sentence: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { sentence: sentence.into(), hint: hint.into() }
+        Self { sentence: sentence.into(), hint: hint.into(), code: 1 }
+    }
+
+    /// As it is, ending the process with another code than 1.
+    pub fn exiting(self, code: u8) -> Self {
+        Self { code, ..self }
+    }
+
+    /// What the process ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
     }
 
     /// What went wrong.
@@ -25,7 +37,7 @@ impl Failure {
 
 impl From<ServeError> for Failure {
     fn from(error: ServeError) -> Self {
-        Self { sentence: error.sentence, hint: error.hint }
+        Self::new(error.sentence, error.hint)
     }
 }
 

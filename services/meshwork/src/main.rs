@@ -5,6 +5,7 @@
 #[cfg(feature = "ablation")]
 mod ablation;
 mod admin;
+mod audit;
 mod cli;
 mod config;
 mod deadletters;
@@ -49,7 +50,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("{failure}");
-            ExitCode::FAILURE
+            failure.exit_code()
         }
     }
 }
@@ -72,6 +73,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Projections(args) => projections::run(args).await,
             Command::DeadLetters(args) => deadletters::run(args).await,
             Command::Events(args) => events::run(args).await,
+            Command::Audit(args) => audit::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::events::{DeadLetterGrpc, GrpcEventSources};
+use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer};
@@ -80,6 +81,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         rules,
     ));
 
+    let audit = AuditGrpc::new(bus.clone(), DOMAIN).consumer(inbox.clone(), &STREAMS, true);
     let mut background = Background::new();
     let mut redriver = None;
     for stream in STREAMS {
@@ -91,7 +93,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });
     }
     let mut server = server::builder(&config.server, DOMAIN, &verifier, &health)
-        .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))));
+        .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))))
+        .add_service(compressed!(AuditServiceServer::new(audit)));
     if let Some(redriver) = redriver {
         let letters = DeadLetterGrpc::new(inbox, vec![(None, redriver)], "notifications", DOMAIN);
         server = server.add_service(compressed!(DeadLetterServiceServer::new(letters)));

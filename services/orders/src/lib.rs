@@ -25,13 +25,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::ProjectionName;
+use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionServiceServer;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc};
+use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, ServeError, listen};
 use meshwork_chassis::{CancellationToken, Health, SystemClock, bus, checks, compressed};
 use meshwork_events::{BestEffort, Bus, Consumer, ConsumerState, Progress, Relay, StoreSource};
@@ -108,6 +109,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     // What an event does lies in the event store: it is done without the database of the lists too.
     let inbox: Arc<dyn ConsumerState> = Arc::new(BestEffort::new(inbox));
     let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
+    // Its effects are commits, which know the events that have caused them.
+    let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(source.clone(), PUBLISHED);
+    let audit = audit.consumer(inbox.clone(), &[STREAM], false);
     let relay = Relay::new(source.clone(), bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
     let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone());
@@ -133,6 +137,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))))
         .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(source, DOMAIN))))
+        .add_service(compressed!(AuditServiceServer::new(audit)))
         .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await

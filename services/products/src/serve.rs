@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::products::v1::inventory_service_server::InventoryServiceServer;
 use meshwork_api::meshwork::products::v1::product_service_server::ProductServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
-use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
+use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer, Relay};
@@ -49,6 +50,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(check);
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
+    let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(events.clone(), PUBLISHED);
+    let audit = audit.consumer(inbox.clone(), &[STREAM], true);
     let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));
@@ -64,6 +67,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone()))))
         .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone()))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
+        .add_service(compressed!(AuditServiceServer::new(audit)))
         .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     // When a task ends by itself, reservations stand still.
     let mut background = Background::new();

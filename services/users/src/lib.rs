@@ -28,13 +28,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_chassis::auth::Verifier;
 use meshwork_chassis::background::Background;
-use meshwork_chassis::events::{DeadLetterGrpc, EventSourceGrpc};
+use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
@@ -69,6 +70,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let store = SqliteStore::new(db);
     let (outbox, inbox) = (store.outbox(), store.inbox());
     let state: Arc<dyn ConsumerState> = Arc::new(inbox.clone());
+    let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(Arc::new(outbox.clone()), SOURCE);
     let relay = Relay::new(Arc::new(outbox.clone()), bus, SOURCE).checkpoint(state.clone()).parking(state.clone());
     let redrivers = relay.redriver().map(|redriver| (None, redriver)).into_iter().collect();
     let letters = DeadLetterGrpc::new(state.clone(), redrivers, SOURCE, DOMAIN);
@@ -113,6 +115,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone()))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(Arc::new(outbox), DOMAIN))))
+        .add_service(compressed!(AuditServiceServer::new(audit)))
         .add_service(compressed!(DeadLetterServiceServer::new(letters)));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await

@@ -198,6 +198,15 @@ impl ConsumerState for Inbox {
         Ok(())
     }
 
+    async fn applied(&self, after: &str, limit: usize) -> Result<Vec<(String, i64)>, Error> {
+        let applied = sqlx::query(
+            "SELECT subject, last_version FROM inbox WHERE consumer = $1 AND subject > $2 ORDER BY subject LIMIT $3",
+        );
+        let applied = applied.bind(self.consumer).bind(after).bind(rows(limit));
+        let applied = bounded(applied.fetch_all(self.db.reader())).await?;
+        applied.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    }
+
     async fn park(&self, stream: &str, event: &Envelope, reason: &str) -> Result<(), Error> {
         let input = (self.consumer, stream.to_owned(), event.clone(), reason.to_owned());
         self.db

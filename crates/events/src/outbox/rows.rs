@@ -160,6 +160,13 @@ impl Source for Outbox {
         Ok(batch)
     }
 
+    async fn head(&self, partition: u16) -> Result<Option<i64>, String> {
+        let head = sqlx::query("SELECT n FROM outbox_head WHERE partition = $1").bind(i64::from(partition));
+        let head = bounded(head.fetch_optional(self.db.reader())).await.map_err(|error| error.to_string())?;
+        let n = head.map_or(Ok(0), |row| row.try_get(0));
+        n.map(Some).map_err(|error| format!("the end of the outbox can't be read: {error}"))
+    }
+
     fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {
         // What was made anew may have the same content, behind something that hasn't.
         let at = |event: &Envelope| to_micros(event.time);

@@ -82,6 +82,24 @@ async fn what_was_undone_is_not_noted() {
     assert_eq!(ask(&db, "reader", 1).await, Gate::Apply);
 }
 
+#[tokio::test]
+async fn what_was_applied_is_listed_by_aggregate_page_by_page() {
+    let world = World::new();
+    let db = open(&world).await;
+    for (subject, version) in [("things/b", 1), ("things/a", 1), ("things/b", 2), ("things/c", 1)] {
+        let asked = db.write((subject, version), |connection, (subject, version)| {
+            Box::pin(async move { gate(connection, "reader", subject, *version).await })
+        });
+        assert_eq!(asked.await.unwrap(), Gate::Apply);
+    }
+    let state = Inbox::new(db.clone(), "reader");
+    let first = state.applied("", 2).await.unwrap();
+    assert_eq!(first, [("things/a".to_owned(), 1), ("things/b".to_owned(), 2)]);
+    assert_eq!(state.applied("things/b", 2).await.unwrap(), [("things/c".to_owned(), 1)]);
+    assert_eq!(state.applied("things/c", 2).await.unwrap(), []);
+    assert_eq!(Inbox::new(db, "another").applied("", 2).await.unwrap(), []);
+}
+
 const SUBJECTS: [&str; 4] = ["things/a", "things/b", "things/c", "things/d"];
 const VERSIONS: i64 = 6;
 

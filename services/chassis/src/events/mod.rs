@@ -1,9 +1,11 @@
-//! The events that services ask each other for, and those that they could not handle.
+//! The events that services ask each other for, those that they could not handle, and what is told of all of them.
 
+mod audit;
 mod dead_letters;
 mod source_client;
 mod source_grpc;
 
+pub use audit::AuditGrpc;
 pub use dead_letters::DeadLetterGrpc;
 pub use source_client::GrpcEventSources;
 pub use source_grpc::EventSourceGrpc;

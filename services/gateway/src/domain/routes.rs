@@ -9,7 +9,8 @@ pub const SERVICE: &str = "meshwork-service";
 const ADMIN: &str = "meshwork.admin.";
 
 /// Who answers the services of [`ADMIN`]: what is there is no upstream's own.
-const ADMINISTERED: [(&str, &[Upstream]); 2] = [
+const ADMINISTERED: [(&str, &[Upstream]); 3] = [
+    ("AuditService", &Upstream::ALL),
     ("DeadLetterService", &Upstream::ALL),
     // Only the orders are projected from events.
     ("ProjectionService", &[Upstream::Orders]),

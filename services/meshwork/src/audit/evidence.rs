@@ -1,0 +1,235 @@
+//! What a shop tells of itself: all that the invariants are judged by.
+
+use std::sync::Arc;
+
+use meshwork_api::meshwork::notifications::v1::notification;
+use meshwork_api::meshwork::orders::v1::order;
+use meshwork_api::meshwork::products::v1::reservation;
+
+use crate::history::Amount;
+
+/// A name or another word; the same one is kept once.
+pub type Name = Arc<str>;
+
+/// When something happened: seconds since 1970, and nanoseconds.
+pub type Moment = (i64, i32);
+
+/// All that was gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    /// When it was gathered, in seconds since 1970.
+    pub now: i64,
+    /// The products' stocks.
+    pub stocks: Vec<Stock>,
+    /// What is kept for orders.
+    pub reservations: Vec<Reservation>,
+    /// The orders as their events make them.
+    pub folded: Vec<Folded>,
+    /// The orders as lists show them.
+    pub listed: Vec<Order>,
+    /// Some orders as they are shown by themselves.
+    pub asked: Vec<Order>,
+    /// The sources of events, each with what is published of it.
+    pub sources: Vec<Source>,
+    /// Who follows the events.
+    pub consumers: Vec<Consumer>,
+    /// The letters to people.
+    pub letters: Vec<Letter>,
+    /// What is parked.
+    pub parked: Vec<Parked>,
+}
+
+/// A product's pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stock {
+    /// The product, `products/…`.
+    pub product: Name,
+    /// Pieces that can be sold.
+    pub available: i64,
+    /// Pieces that are held.
+    pub held: i64,
+    /// Pieces that belong to confirmed orders.
+    pub allocated: i64,
+    /// Pieces that have left.
+    pub shipped: i64,
+    /// Pieces that ever came.
+    pub received: i64,
+}
+
+/// Pieces kept for an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reservation {
+    /// The order, `orders/…`.
+    pub order: Name,
+    /// Where it stands.
+    pub state: reservation::State,
+    /// The products and how many pieces of each.
+    pub lines: Vec<(Name, i64)>,
+}
+
+/// An order, from wherever it is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The name, `orders/…`.
+    pub name: Name,
+    /// Who ordered, `users/…`.
+    pub customer: Name,
+    /// What was ordered.
+    pub lines: Vec<Line>,
+    /// The sum.
+    pub total: Option<Amount>,
+    /// Where it stands.
+    pub state: order::State,
+    /// Why it was rejected or cancelled.
+    pub state_reason: String,
+    /// The carrier's number.
+    pub tracking_number: String,
+    /// How many events it has.
+    pub version: i64,
+    /// When its pieces were allocated.
+    pub allocated: Option<Moment>,
+    /// When it was placed.
+    pub created: Option<Moment>,
+    /// When it changed last.
+    pub updated: Option<Moment>,
+}
+
+/// One product of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The product.
+    pub product: Name,
+    /// How many pieces.
+    pub quantity: i64,
+    /// A hash of its name and price at that time.
+    pub content: u64,
+}
+
+/// An order as its events make it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folded {
+    /// The order; `None` when its events make none.
+    pub order: Option<Order>,
+    /// Its name, `orders/…`.
+    pub name: Name,
+    /// What is wrong with its events; empty when nothing is.
+    pub problem: String,
+}
+
+/// Where an event stands in its source: partition, position, and place in the commit.
+pub type Place = (i32, i64, i32);
+
+/// An event, without what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The aggregate.
+    pub subject: Name,
+    /// The aggregate's version after it.
+    pub version: i64,
+    /// The type.
+    pub kind: Name,
+    /// Where it stands.
+    pub place: Place,
+    /// When it happened, in seconds since 1970.
+    pub time: i64,
+    /// A hash of its content.
+    pub content: u64,
+    /// Its id, where that isn't made of aggregate and version as all are.
+    pub odd_id: Option<Name>,
+}
+
+/// What one command has appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The partition and the position in it.
+    pub place: (i32, i64),
+    /// The aggregate; empty for a tombstone.
+    pub subject: Name,
+    /// A hash of the command's id; `None` where it isn't kept.
+    pub command: Option<u64>,
+    /// Whether it has created an order.
+    pub creates: bool,
+    /// Whether it only fills its position.
+    pub tombstone: bool,
+    /// What is wrong with it; empty when nothing is.
+    pub problem: String,
+}
+
+/// A service's source of events, and what the bus has of it.
+#[derive(Clone, Debug, Default)]
+pub struct Source {
+    /// The service.
+    pub service: &'static str,
+    /// Whether it removes what has been published long ago.
+    pub prunes: bool,
+    /// Each partition with its last position; -1 where that isn't known.
+    pub heads: Vec<(i32, i64)>,
+    /// Its commits, by partition in order of position.
+    pub commits: Vec<Commit>,
+    /// Their events, in the same order.
+    pub events: Vec<Event>,
+    /// The stream that they are published to.
+    pub stream: String,
+    /// For how many seconds the bus keeps them.
+    pub retention: i64,
+    /// What the bus has of them, each lane in its order.
+    pub carried: Vec<Carried>,
+}
+
+/// An event as the bus has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// The event.
+    pub event: Event,
+    /// The lane that it lies in.
+    pub lane: Name,
+    /// Whether it was published beside the lane.
+    pub repaired: bool,
+}
+
+/// Who follows events.
+#[derive(Clone, Debug, Default)]
+pub struct Consumer {
+    /// Its name.
+    pub name: String,
+    /// The streams that it follows.
+    pub streams: Vec<String>,
+    /// Whether it notes the versions that it has applied.
+    pub versioned: bool,
+    /// How far it has come: stream, partition, position and place in the commit.
+    pub noted: Vec<(String, Place)>,
+    /// The versions that it has applied.
+    pub applied: Vec<(Name, i64)>,
+}
+
+/// A letter to somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// The name, `notifications/…`.
+    pub name: String,
+    /// What it is about, such as `orders/…`.
+    pub about: Name,
+    /// The event that has caused it.
+    pub event_id: String,
+    /// The template, such as `order_confirmed`.
+    pub template: Name,
+    /// Whom it goes to, `users/…`.
+    pub recipient: Name,
+    /// Where it stands.
+    pub state: notification::State,
+    /// How often it was tried.
+    pub attempts: i32,
+    /// Whether it is known when it was handed over.
+    pub handed_over: bool,
+}
+
+/// Something that waits for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// Where it waits, such as `the consumer inventory of products`.
+    pub place: String,
+    /// The aggregate.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+}

@@ -1,0 +1,55 @@
+//! Asking a shop for all that its invariants are judged by, through its gateway.
+//!
+//! What the calls carry is reduced as it comes, so that a hundred thousand orders fit in memory.
+
+mod calls;
+mod events;
+mod names;
+mod shop;
+
+use time::OffsetDateTime;
+use tonic::Status;
+
+use self::calls::Calls;
+use self::names::Names;
+use super::evidence::Evidence;
+use crate::admin::Admin;
+use crate::cli::Parking;
+
+/// Gathers the evidence.
+///
+/// # Errors
+/// When a service doesn't answer, or refuses.
+pub async fn gather(admin: &Admin) -> Result<Evidence, Status> {
+    let (calls, names) = (Calls::new(admin), Names::default());
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    let of_orders = async {
+        let listed = shop::orders(&calls, &names).await?;
+        let asked = shop::asked(&calls, &names, &listed).await?;
+        Ok::<_, Status>((listed, asked))
+    };
+    let of_products = async {
+        let reservations = shop::reservations(&calls, &names).await?;
+        let stocks = shop::stocks(&calls, &names, &reservations).await?;
+        Ok::<_, Status>((reservations, stocks))
+    };
+    let source = |service| events::source(&calls, &names, service);
+    let sources =
+        async { tokio::try_join!(source(Parking::Users), source(Parking::Products), source(Parking::Orders)) };
+    let gathered = tokio::try_join!(
+        of_orders,
+        of_products,
+        sources,
+        events::consumers(&calls, &names),
+        shop::letters(&calls, &names),
+        shop::parked(&calls),
+    )?;
+    let ((listed, asked), (reservations, stocks), told, consumers, letters, parked) = gathered;
+    let mut sources = Vec::new();
+    let mut folded = Vec::new();
+    for told in [told.0, told.1, told.2].into_iter().flatten() {
+        sources.push(told.source);
+        folded.extend(told.folded);
+    }
+    Ok(Evidence { now, stocks, reservations, folded, listed, asked, sources, consumers, letters, parked })
+}

@@ -1,0 +1,102 @@
+//! I4, I11: what was answered stands, and once.
+
+use std::collections::{HashMap, HashSet};
+
+use meshwork_api::meshwork::orders::v1::order::State;
+
+use super::index::Index;
+use crate::audit::evidence::{Evidence, Name, Order};
+use crate::audit::requests::{Asked, Requests};
+use crate::audit::verdict::Verdict;
+use crate::history::Method;
+
+const ACKNOWLEDGED: (&str, &str) = ("I4", "what was answered to clients stands");
+
+/// I4.
+pub fn acknowledged(index: &Index<'_>, history: Option<&Requests>) -> Verdict {
+    let (id, title) = ACKNOWLEDGED;
+    let Some(history) = history else { return Verdict::not_judged(id, title, "no history") };
+    let mut verdict = Verdict::new(id, title);
+    for asked in &history.asked {
+        for told in &asked.told {
+            let problem = lost(index, asked, &told.order);
+            verdict.check(problem.is_none(), &told.order, || {
+                format!("{} (request {})", problem.unwrap_or_default(), asked.request)
+            });
+        }
+    }
+    if history.stray > 0 {
+        verdict.detail = format!("{} answers of the history belong to no call", history.stray);
+    }
+    verdict
+}
+
+/// What of an answer doesn't stand.
+fn lost(index: &Index<'_>, asked: &Asked, name: &str) -> Option<String> {
+    let Some(order) = index.order(name) else {
+        return Some("it was answered to a client, and is not there".to_owned());
+    };
+    let created = index.events_of(name).iter().filter(|event| event.kind.as_ref() == "order_created").count();
+    if created != 1 {
+        return Some(format!("it was answered to a client, and was created {created} times"));
+    }
+    let admits = |states: &[State]| states.contains(&order.state);
+    let stands = match asked.method {
+        Method::CreateOrder => has_lines(order, asked),
+        Method::CancelOrder => admits(&[State::Cancelled]),
+        Method::ShipOrder => admits(&[State::Shipped, State::Delivered]),
+        Method::DeliverOrder => admits(&[State::Delivered]),
+    };
+    let state = order.state.as_str_name();
+    (!stands).then(|| match asked.method {
+        Method::CreateOrder => "it has other lines than the client has asked for".to_owned(),
+        method => format!("{method:?} was answered to a client, and it is {state}"),
+    })
+}
+
+fn has_lines(order: &Order, asked: &Asked) -> bool {
+    let wanted: HashSet<(&str, i64)> =
+        asked.lines.iter().map(|line| (line.product.as_str(), i64::from(line.quantity))).collect();
+    let has: HashSet<(&str, i64)> = order.lines.iter().map(|line| (line.product.as_ref(), line.quantity)).collect();
+    has == wanted
+}
+
+/// I11.
+pub fn once(evidence: &Evidence, history: Option<&Requests>) -> Verdict {
+    let mut verdict = Verdict::new("I11", "one command makes one commit, and one request one order");
+    for source in &evidence.sources {
+        let mut seen = HashSet::new();
+        let mut made: HashMap<u64, &Name> = HashMap::new();
+        for commit in &source.commits {
+            let Some(command) = commit.command else { continue };
+            verdict.check(commit.tombstone || seen.insert((&commit.subject, command)), &commit.subject, || {
+                format!("a command has made two commits, the second at {:?}", commit.place)
+            });
+            if !commit.creates {
+                continue;
+            }
+            let first = *made.entry(command).or_insert(&commit.subject);
+            if *first != commit.subject {
+                verdict.violated(&commit.subject, format!("the request that has made it has made {first} too"));
+            }
+        }
+    }
+    let Some(history) = history else {
+        verdict.detail = "no history: what requests were answered is not judged".to_owned();
+        return verdict;
+    };
+    for Asked { request, told, method, .. } in &history.asked {
+        verdict.check(told.len() <= 1, format_args!("request {request}"), || {
+            let orders: HashSet<_> = told.iter().map(|told| told.order.as_str()).collect();
+            match orders.len() {
+                1 => format!("{method:?} was answered in {} ways", told.len()),
+                _ => {
+                    let mut orders: Vec<_> = orders.into_iter().collect();
+                    orders.sort_unstable();
+                    format!("{method:?} was answered with {}", orders.join(" and "))
+                }
+            }
+        });
+    }
+    verdict
+}

@@ -1,0 +1,427 @@
+//! Every invariant holds in a sound shop, and each kind of damage is told by the invariant that it violates.
+
+use meshwork_api::meshwork::notifications::v1::notification;
+use meshwork_api::meshwork::orders::v1::order::State;
+use meshwork_api::meshwork::products::v1::reservation;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::judge;
+use super::planted::{NOW, sound};
+use crate::audit::evidence::{Carried, Evidence, Parked, Source};
+use crate::audit::requests::Requests;
+use crate::audit::verdict::{Finding, Verdict};
+use crate::history::{Amount, Answer, Call, Line, Method, Record};
+
+/// The verdicts on a sound shop with this damage.
+fn verdicts(damage: impl FnOnce(&mut Evidence)) -> Vec<Verdict> {
+    let mut evidence = sound();
+    damage(&mut evidence);
+    judge(&evidence, None)
+}
+
+/// Sees that damage is told by this invariant, about this subject and in such words.
+#[track_caller]
+fn told(id: &str, subject: &str, words: &str, damage: impl FnOnce(&mut Evidence)) {
+    let verdicts = verdicts(damage);
+    let verdict = verdicts.iter().find(|verdict| verdict.id == id).unwrap();
+    let is_told = verdict.examples.iter().any(|example| example.subject == subject && example.problem.contains(words));
+    assert!(is_told && verdict.finding() == Finding::Violated, "{verdict:?}");
+}
+
+/// The invariants that damage violates.
+fn violated(damage: impl FnOnce(&mut Evidence)) -> Vec<&'static str> {
+    let verdicts = verdicts(damage);
+    verdicts.iter().filter(|verdict| verdict.finding() == Finding::Violated).map(|verdict| verdict.id).collect()
+}
+
+fn source<'e>(evidence: &'e mut Evidence, service: &str) -> &'e mut Source {
+    evidence.sources.iter_mut().find(|source| source.service == service).unwrap()
+}
+
+/// What is published of the orders.
+fn carried(evidence: &mut Evidence) -> &mut Vec<Carried> {
+    &mut source(evidence, "orders").carried
+}
+
+#[test]
+fn in_a_sound_shop_all_hold_and_something_was_looked_at_for_each() {
+    let verdicts = verdicts(|_| {});
+    let ids: Vec<_> = verdicts.iter().map(|verdict| verdict.id).collect();
+    assert_eq!(ids, ["I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "I10", "I11", "I14", "I15"]);
+    for verdict in &verdicts {
+        let expected = if verdict.id == "I4" { Finding::NotJudged } else { Finding::Holds };
+        assert_eq!(verdict.finding(), expected, "{verdict:?}");
+        // In a sound shop nothing is parked.
+        assert!(verdict.checked > 0 || ["I4", "I15"].contains(&verdict.id), "{verdict:?}");
+    }
+    assert!(verdicts[3].detail.contains("no history") && verdicts[10].detail.contains("no history"));
+}
+
+#[test]
+fn i1_pieces_that_are_nowhere_or_less_than_none() {
+    told("I1", "products/1", "of 10", |shop| shop.stocks[0].available += 1);
+    told("I1", "products/1", "-5 available", |shop| {
+        shop.stocks[0].available = -5;
+        shop.stocks[0].received = 0;
+    });
+}
+
+#[test]
+fn i2_stocks_that_reservations_do_not_explain() {
+    told("I2", "products/1", "reservations have 0, 4, 1", |shop| shop.stocks[0].held = 1);
+    told("I2", "products/1", "there is no stock", |shop| shop.stocks.clear());
+    assert_eq!(violated(|shop| shop.reservations[3].lines[0].1 = 5), ["I2"]);
+}
+
+#[test]
+fn i3_pieces_that_are_sold_twice() {
+    told("I3", "products/1", "orders have 5 of it", |shop| shop.stocks[0].received = 4);
+    told("I3", "products/1", "reservations keep 11", |shop| shop.reservations[3].lines[0].1 = 10);
+}
+
+#[test]
+fn i5_orders_that_wait() {
+    let folded = |shop: &mut Evidence, state| shop.folded[3].order.as_mut().unwrap().state = state;
+    told("I5", "orders/d", "waits for the inventory", |shop| folded(shop, State::Pending));
+    told("I5", "orders/d", "not allocated", |shop| shop.folded[3].order.as_mut().unwrap().allocated = None);
+}
+
+#[test]
+fn i6_orders_and_reservations_that_disagree() {
+    use reservation::State::{Held, Released, Shipped, Tombstone};
+    for (at, order, state) in
+        [(0, "orders/a", Released), (1, "orders/b", Held), (2, "orders/c", Shipped), (3, "orders/d", Held)]
+    {
+        told("I6", order, state.as_str_name().trim_start_matches("STATE_"), |shop| shop.reservations[at].state = state);
+    }
+    told("I6", "orders/d", "no reservation", |shop| drop(shop.reservations.pop()));
+    told("I6", "orders/x", "there is no such order", |shop| shop.reservations[3].order = "orders/x".into());
+    assert_eq!(violated(|shop| shop.reservations[2].state = Tombstone), Vec::<&str>::new(), "it was cancelled");
+}
+
+#[test]
+fn i6_an_order_that_is_shipped_before_its_pieces_are_allocated() {
+    let swapped = |shop: &mut Evidence| {
+        let events = &mut source(shop, "orders").events;
+        let (allocated, shipped) = (events[2].kind.clone(), events[3].kind.clone());
+        (events[2].kind, events[3].kind) = (shipped, allocated);
+    };
+    told("I6", "orders/a", "shipped before", swapped);
+}
+
+#[test]
+fn i7_sources_that_are_not_whole() {
+    told("I7", "orders/a", "version 3 comes where 2 should", |shop| {
+        source(shop, "orders").events.remove(1);
+    });
+    told("I7", "orders p00", "position 3 comes where 2 should", |shop| {
+        source(shop, "orders").commits.remove(1);
+    });
+    told("I7", "orders p00", "should at 99", |shop| source(shop, "orders").heads[0].1 = 99);
+    told("I7", "orders/a", "can't be read: no bytes", |shop| {
+        source(shop, "orders").commits[0].problem = "no bytes".to_owned();
+    });
+    told("I7", "orders/a", "version 1 has the id other:1", |shop| {
+        source(shop, "orders").events[0].odd_id = Some("other:1".into());
+    });
+    told("I7", "orders/a", "version 1 comes where 2 should", |shop| source(shop, "orders").events[1].version = 1);
+}
+
+#[test]
+fn i7_an_outbox_may_have_removed_its_beginning_and_a_history_may_not() {
+    let cut = |source: &mut Source| {
+        source.commits.remove(0);
+        source.events.remove(0);
+    };
+    assert_eq!(violated(|shop| cut(source(shop, "products"))), Vec::<&str>::new());
+    told("I7", "orders p00", "position 2 comes where 1 should", |shop| cut(source(shop, "orders")));
+}
+
+#[test]
+fn i8_what_is_published_is_not_what_was_appended() {
+    told("I8", "orders/a", "version 2 is not published", |shop| drop(carried(shop).remove(1)));
+    told("I8", "orders/a", "another content", |shop| carried(shop)[1].event.content = 77);
+    told("I8", "orders/a", "another position", |shop| carried(shop)[1].event.place.2 = 1);
+    told("I8", "orders/x", "was not appended", |shop| carried(shop)[1].event.subject = "orders/x".into());
+    told("I8", "orders/a", "version 2 is published twice", |shop| {
+        let again = carried(shop)[1].clone();
+        carried(shop).push(again);
+    });
+    told("I8", "orders/a", "comes behind", |shop| carried(shop).swap(1, 2));
+}
+
+#[test]
+fn i8_what_was_repaired_may_come_twice_and_what_has_aged_is_not_missed() {
+    let repaired = |shop: &mut Evidence| {
+        let mut again = shop.sources[2].carried[1].clone();
+        again.repaired = true;
+        shop.sources[2].carried.push(again);
+    };
+    assert_eq!(violated(repaired), Vec::<&str>::new());
+    let aged = |shop: &mut Evidence| {
+        shop.sources[2].events[0].time = NOW - shop.sources[2].retention;
+        shop.sources[2].carried.remove(0);
+    };
+    assert_eq!(violated(aged), Vec::<&str>::new());
+}
+
+#[test]
+fn i9_consumers_that_have_not_applied_what_there_is() {
+    let applied = |shop: &mut Evidence, order: &str, version: i64| {
+        let known = shop.consumers[0].applied.iter_mut().find(|(subject, _)| subject.as_ref() == order).unwrap();
+        known.1 = version;
+    };
+    told("I9", "orders/a", "inventory has applied version 4, and the last is 5", |shop| applied(shop, "orders/a", 4));
+    told("I9", "orders/a", "inventory has applied version 6", |shop| applied(shop, "orders/a", 6));
+    told("I9", "orders/a", "notifications has applied version 0", |shop| {
+        shop.consumers[1].applied.retain(|(subject, _)| subject.as_ref() != "orders/a");
+    });
+    told("I9", "orders/x", "its source has none", |shop| shop.consumers[0].applied.push(("orders/x".into(), 1)));
+    // One of its own events that it has parked leaves no version behind.
+    assert_eq!(violated(|shop| shop.consumers[0].applied.push(("reservations/a".into(), 0))), Vec::<&str>::new());
+}
+
+#[test]
+fn i9_a_consumer_without_versions_is_behind_where_an_order_still_reacts() {
+    let behind = |shop: &mut Evidence| shop.consumers[2].noted[0].1 = (0, 1, 0);
+    assert_eq!(violated(behind), Vec::<&str>::new(), "nothing of it would make a difference");
+    told("I9", "products p00", "orders has not applied version 1 of reservations/d", |shop| {
+        behind(shop);
+        shop.folded[3].order.as_mut().unwrap().state = State::Pending;
+    });
+}
+
+#[test]
+fn i9_effects_that_came_twice() {
+    told("I9", "orders/a", "more than one order_confirmed", |shop| {
+        source(shop, "orders").events[2].kind = "order_confirmed".into();
+    });
+    assert_eq!(
+        violated(|shop| {
+            for at in [1, 2] {
+                source(shop, "orders").events[at].kind = "reservation_requested".into();
+            }
+        }),
+        ["I6"],
+        "the inventory may be asked again and again"
+    );
+}
+
+#[test]
+fn i10_orders_that_are_shown_otherwise() {
+    told("I10", "orders/a", "in lists has another state", |shop| shop.listed[0].state = State::Pending);
+    told("I10", "orders/a", "another customer, tracking_number", |shop| {
+        shop.listed[0].customer = "users/2".into();
+        shop.listed[0].tracking_number = "TN".to_owned();
+    });
+    told("I10", "orders/a", "another lines, total", |shop| {
+        shop.listed[0].lines[0].content = 2;
+        shop.listed[0].total = None;
+    });
+    told("I10", "orders/a", "allocate_time, create_time, update_time", |shop| {
+        (shop.listed[0].allocated, shop.listed[0].created, shop.listed[0].updated) = (None, None, None);
+    });
+    told("I10", "orders/a", "(version 4", |shop| shop.listed[0].version = 4);
+    told("I10", "orders/b", "by itself has another state_reason", |shop| {
+        shop.asked[1].state_reason = "other".to_owned();
+    });
+    told("I10", "orders/d", "is missing in lists", |shop| drop(shop.listed.pop()));
+    told("I10", "orders/x", "is not made by any event", |shop| shop.listed[3].name = "orders/x".into());
+    told("I10", "orders/a", "is listed twice", |shop| {
+        let again = shop.listed[0].clone();
+        shop.listed.push(again);
+    });
+    told("I10", "orders/d", "can't be decoded", |shop| {
+        shop.folded[3].problem = "version 2 can't be decoded".to_owned();
+    });
+}
+
+#[test]
+fn i11_a_command_that_has_had_two_effects() {
+    told("I11", "orders/a", "two commits", |shop| {
+        let commits = &mut source(shop, "orders").commits;
+        commits[1].command = commits[0].command;
+    });
+    told("I11", "orders/b", "has made orders/a too", |shop| {
+        let commits = &mut source(shop, "orders").commits;
+        let second = commits.iter().rposition(|commit| commit.subject.as_ref() == "orders/b" && commit.creates);
+        commits[second.unwrap()].command = commits[0].command;
+    });
+}
+
+#[test]
+fn i14_letters_that_are_missing_doubled_or_unsent() {
+    let letter = |shop: &mut Evidence, template: &str| {
+        shop.letters.iter().position(|letter| letter.template.as_ref() == template).unwrap()
+    };
+    for template in ["order_confirmed", "order_rejected", "order_shipped", "order_delivered", "order_cancelled"] {
+        let about = match template {
+            "order_rejected" => "orders/b",
+            "order_cancelled" => "orders/c",
+            _ => "orders/a",
+        };
+        told("I14", about, &format!("there is no letter {template}"), |shop| {
+            let at = letter(shop, template);
+            shop.letters.remove(at);
+        });
+    }
+    let name = "notifications/a-order_shipped";
+    for (state, words) in [
+        (notification::State::Pending, "waits to be sent"),
+        (notification::State::Sending, "waits to be sent"),
+        (notification::State::Failed, "was given up"),
+    ] {
+        told("I14", name, words, |shop| {
+            let at = letter(shop, "order_shipped");
+            shop.letters[at].state = state;
+        });
+    }
+    told("I14", name, "never handed over", |shop| {
+        let at = letter(shop, "order_shipped");
+        shop.letters[at].handed_over = false;
+    });
+    told("I14", "orders/a", "goes to users/2", |shop| {
+        let at = letter(shop, "order_shipped");
+        shop.letters[at].recipient = "users/2".into();
+    });
+    told("I14", "notifications/again", "second letter order_shipped", |shop| {
+        let at = letter(shop, "order_shipped");
+        let mut again = shop.letters[at].clone();
+        again.name = "notifications/again".to_owned();
+        shop.letters.push(again);
+    });
+}
+
+#[test]
+fn i14_nobody_writes_to_an_account_that_is_gone_nor_about_what_is_old() {
+    let gone = |shop: &mut Evidence| {
+        shop.letters[0].state = notification::State::Failed;
+        source(shop, "users").events[0].kind = "user_deleted".into();
+        source(shop, "users").carried[0].event.kind = "user_deleted".into();
+    };
+    assert_eq!(violated(gone), Vec::<&str>::new());
+    let old = |shop: &mut Evidence| {
+        shop.letters.clear();
+        shop.now += 2 * 24 * 60 * 60;
+    };
+    assert_eq!(violated(old), Vec::<&str>::new());
+}
+
+#[test]
+fn i15_what_waits_for_people() {
+    told("I15", "orders/a", "is parked by inventory of products: poison", |shop| {
+        let (place, subject) = ("inventory of products".to_owned(), "orders/a".to_owned());
+        shop.parked.push(Parked { place, subject, reason: "poison".to_owned() });
+    });
+    told("I15", "orders/d", "tombstone", |shop| shop.reservations[3].state = reservation::State::Tombstone);
+}
+
+/// A history of one order, answered with this name.
+fn history(order: &str, quantity: u32) -> Requests {
+    let mut history = Requests::default();
+    asked(&mut history, "r", Method::CreateOrder, order, quantity, 1);
+    history
+}
+
+/// Adds a call and its answer.
+fn asked(history: &mut Requests, request: &str, method: Method, order: &str, quantity: u32, units: i64) {
+    let (call, time) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH);
+    let lines = match method {
+        Method::CreateOrder => vec![Line { product: "products/1".to_owned(), quantity }],
+        _ => Vec::new(),
+    };
+    let (request, customer) = (request.to_owned(), "users/1".to_owned());
+    history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
+    history.add(Record::Answer(Answer {
+        call,
+        time,
+        status: "OK".to_owned(),
+        unknown: false,
+        order: Some(order.to_owned()),
+        state: Some("PENDING".to_owned()),
+        etag: Some("\"v1\"".to_owned()),
+        total: Some(Amount { currency_code: "EUR".to_owned(), units, nanos: 0 }),
+    }));
+}
+
+/// What is told of the invariant on a sound shop with this history.
+#[track_caller]
+fn told_of(id: &str, history: &Requests) -> Verdict {
+    judge(&sound(), Some(history)).into_iter().find(|verdict| verdict.id == id).unwrap()
+}
+
+#[test]
+fn i4_answers_that_do_not_stand() {
+    let verdict = told_of("I4", &history("orders/b", 2));
+    assert_eq!((verdict.finding(), verdict.checked), (Finding::Holds, 1), "{verdict:?}");
+    for (order, quantity, words) in [("orders/x", 2, "is not there"), ("orders/b", 3, "other lines")] {
+        let verdict = told_of("I4", &history(order, quantity));
+        assert_eq!(verdict.finding(), Finding::Violated);
+        let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
+        assert!(example.subject == order && example.problem.contains(words), "{verdict:?}");
+    }
+    let mut evidence = sound();
+    let again = source(&mut evidence, "orders").events[0].clone();
+    source(&mut evidence, "orders").events.push(again);
+    let verdict = judge(&evidence, Some(&history("orders/a", 1))).remove(3);
+    assert!(verdict.examples[0].problem.contains("was created 2 times"), "{verdict:?}");
+}
+
+#[test]
+fn i4_commands_whose_effect_is_gone() {
+    for (method, order, stands) in [
+        (Method::CancelOrder, "orders/c", true),
+        (Method::CancelOrder, "orders/d", false),
+        (Method::ShipOrder, "orders/a", true),
+        (Method::ShipOrder, "orders/d", false),
+        (Method::DeliverOrder, "orders/a", true),
+        (Method::DeliverOrder, "orders/d", false),
+    ] {
+        let mut history = Requests::default();
+        asked(&mut history, "r", method, order, 1, 1);
+        let verdict = told_of("I4", &history);
+        assert_eq!(verdict.finding() == Finding::Holds, stands, "{verdict:?}");
+    }
+}
+
+#[test]
+fn i4_a_call_without_an_answer_may_have_been_carried_out_or_not() {
+    let mut history = history("orders/b", 2);
+    let lines = vec![Line { product: "products/1".to_owned(), quantity: 1 }];
+    let (call, time, request) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH, "lost".to_owned());
+    let (method, customer) = (Method::CreateOrder, "users/1".to_owned());
+    history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
+    let unknown = Answer {
+        call,
+        time,
+        status: "UNAVAILABLE".to_owned(),
+        unknown: true,
+        order: None,
+        state: None,
+        etag: None,
+        total: None,
+    };
+    for id in ["I4", "I11"] {
+        assert_eq!(told_of(id, &history).finding(), Finding::Holds);
+    }
+    history.add(Record::Answer(unknown.clone()));
+    assert_eq!(told_of("I4", &history).detail, "");
+    // Its call was answered already.
+    history.add(Record::Answer(unknown));
+    assert_eq!(told_of("I4", &history).detail, "1 answers of the history belong to no call");
+}
+
+#[test]
+fn i11_requests_that_were_answered_in_two_ways() {
+    let mut same = history("orders/b", 2);
+    asked(&mut same, "r", Method::CreateOrder, "orders/b", 2, 1);
+    assert_eq!(told_of("I11", &same).finding(), Finding::Holds);
+    for (order, units, words) in [("orders/a", 1, "orders/a and orders/b"), ("orders/b", 9, "in 2 ways")] {
+        let mut history = history("orders/b", 2);
+        asked(&mut history, "r", Method::CreateOrder, order, 2, units);
+        let verdict = told_of("I11", &history);
+        let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
+        assert!(example.subject == "request r" && example.problem.contains(words), "{verdict:?}");
+    }
+}

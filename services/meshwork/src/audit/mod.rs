@@ -1,0 +1,97 @@
+//! `meshwork audit`: whether a running shop keeps what it promises.
+//!
+//! [`gather`](gather::gather) asks a shop for all that it shows and keeps, [`judge`](judge::judge) holds it against each other
+//! and against what clients were told. A shop at rest has nothing under way: until it is, what is wrong is looked at again.
+
+mod evidence;
+mod fold;
+mod gather;
+mod judge;
+mod print;
+mod requests;
+mod verdict;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use self::requests::Requests;
+use self::verdict::{Finding, Verdict};
+use crate::admin::{self, Admin, told};
+use crate::cli::{AdminArgs, AuditArgs};
+use crate::failure::Failure;
+use crate::state::{local_port, staff_credentials};
+
+/// How long to wait before a shop is looked at again.
+const AGAIN: Duration = Duration::from_millis(500);
+/// For how long a session is used: less than its token holds.
+const SESSION: Duration = Duration::from_secs(5 * 60);
+/// The exit code when a shop can't be judged.
+const UNJUDGED: u8 = 2;
+
+/// Carries out `meshwork audit`.
+///
+/// # Errors
+/// When an invariant is violated, or the shop can't be judged.
+pub async fn run(args: AuditArgs) -> Result<(), Failure> {
+    let unjudged = |failure: Failure| failure.exiting(UNJUDGED);
+    let history = args.history.as_deref().map(Requests::read).transpose().map_err(unjudged)?;
+    let AuditArgs { settle, admin: at, .. } = args;
+    // Without an account there is nothing to wait for.
+    staff_credentials(at.staff_credentials.as_deref(), local_port(at.target.trim_end_matches('/')))
+        .map_err(unjudged)?;
+    let (verdicts, after) = settled(&at, settle, history.as_ref()).await.map_err(unjudged)?;
+    admin::print(at.output, &print::json(&verdicts, after), &print::text(&verdicts));
+    match violated(&verdicts) {
+        0 => Ok(()),
+        1 => Err(failed("an invariant is violated")),
+        violated => Err(failed(&format!("{violated} invariants are violated"))),
+    }
+}
+
+fn failed(sentence: &str) -> Failure {
+    Failure::new(
+        sentence,
+        "if the shop was at rest, the examples name what to look at; `meshwork deadletters list` and the logs say more",
+    )
+}
+
+/// How many invariants are violated.
+fn violated(verdicts: &[Verdict]) -> usize {
+    verdicts.iter().filter(|verdict| verdict.finding() == Finding::Violated).count()
+}
+
+/// The last verdicts, and after how long: once nothing is violated, or when the time is over. A service may be away meanwhile.
+async fn settled(
+    at: &AdminArgs,
+    settle: Duration,
+    history: Option<&Requests>,
+) -> Result<(Vec<Verdict>, Duration), Failure> {
+    let begin = Instant::now();
+    let mut session: Option<(Admin, Instant)> = None;
+    loop {
+        let is_last = begin.elapsed() >= settle;
+        match looked_at(at, &mut session, history).await {
+            Ok(verdicts) if is_last || violated(&verdicts) == 0 => return Ok((verdicts, begin.elapsed())),
+            Err(failure) if is_last => return Err(failure),
+            Ok(_) => {}
+            Err(_) => session = None,
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+/// One look at the shop.
+async fn looked_at(
+    at: &AdminArgs,
+    session: &mut Option<(Admin, Instant)>,
+    history: Option<&Requests>,
+) -> Result<Vec<Verdict>, Failure> {
+    let (admin, since) = match session.take() {
+        Some((admin, since)) if since.elapsed() < SESSION => (admin, since),
+        _ => (Admin::sign_in(at).await?, Instant::now()),
+    };
+    let (admin, _) = session.insert((admin, since));
+    let evidence = gather::gather(admin).await.map_err(|status| told(&status))?;
+    Ok(judge::judge(&evidence, history))
+}
