@@ -79,6 +79,7 @@ pub struct Answer {
 
 /// What a call asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[allow(clippy::enum_variant_names, reason = "they are the methods' names")]
 pub enum Method {
     CreateOrder,
     CancelOrder,
