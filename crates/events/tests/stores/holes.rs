@@ -89,13 +89,15 @@ async fn lost(out_of_reach: bool) {
     ledger.have_applied(&other, 2).await;
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
     assert_eq!(ledger.of(&lost).await, [1]);
-    assert_eq!(ledger.parked().await, 3);
+    // The others don't wait for those whose owner is asked.
+    ledger.have_parked(3).await;
     let letter = ledger.state.first_of(&lost).await.unwrap().unwrap();
     let why =
         if out_of_reach { "shop could not be asked: it is out of reach" } else { "shop doesn't have them any more" };
     assert_eq!(letter.reason, format!("versions 2 to 3 of {lost} are missing, and {why}"));
-    // An owner that could not be asked just now is not asked again and again.
-    assert_eq!(owner.asked(), if out_of_reach { 4 } else { 2 });
+    // An owner that could not be asked just now is not asked again and again, but for those who ask at the same moment.
+    let asked = if out_of_reach { 4..=6 } else { 2..=2 };
+    assert!(asked.contains(&owner.asked()), "{}", owner.asked());
 
     let Redriven { handled, left } = redriver.redrive(&lost).await.unwrap();
     assert_eq!((handled, left.unwrap().attempts), (0, 2));
