@@ -188,11 +188,11 @@ pub struct Batch {
 /// After an error it is opened anew.
 #[async_trait]
 pub trait Subscription: Send {
-    /// Waits for at least one delivery, for about a second; returns at most `max`.
+    /// Waits for at least one delivery, for about `wait`; returns at most `max`.
     ///
     /// # Errors
     /// [`BusError::Unavailable`].
-    async fn next(&mut self, max: usize) -> Result<Batch, BusError>;
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, BusError>;
 
     /// Everything that was handed over and isn't done is still being worked at.
     ///

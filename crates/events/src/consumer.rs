@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::future::{join, join_all};
 use futures_util::stream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -23,12 +24,14 @@ use crate::{Envelope, Position, Progress, StreamReader};
 
 /// How many events are fetched at once.
 const BATCH: usize = 64;
-/// How many aggregates of a lane are worked at at once: their effects share a flush of the consumer's database.
-const CONCURRENCY: usize = 16;
-/// How long and how many events may wait for their acknowledgement while others come: each costs two writes. With none to
-/// come it is longer by the wait for them.
+/// How many aggregates are worked at at once, over all lanes: their effects share a flush of the consumer's database. Whoever
+/// else uses it must still get a connection.
+const CONCURRENCY: usize = 8;
+/// How long the first event is waited for.
+const WAIT: Duration = Duration::from_secs(1);
+/// How long and how many events may wait for their acknowledgement, which costs two writes.
 const ACKNOWLEDGE: Duration = Duration::from_millis(200);
-const UNACKNOWLEDGED: usize = 2 * BATCH;
+const UNACKNOWLEDGED: usize = BATCH;
 /// How often an event is tried before it is parked.
 const ATTEMPTS: u32 = 8;
 /// How long the pause between two tries gets: all of them take about 20 s.
@@ -43,6 +46,7 @@ pub struct Consumer {
     stream: &'static str,
     deliverer: Arc<Deliverer>,
     progress: Progress,
+    places: Arc<Semaphore>,
 }
 
 /// A lane's subscription while it is worked at.
@@ -74,10 +78,11 @@ impl Worked<'_> {
         self.done = Some(Done { position, place: delivery.place, events: events + 1 });
     }
 
-    /// Whether what is done has waited long enough for its acknowledgement.
-    fn is_due(&self) -> bool {
-        let events = self.done.map_or(0, |done| done.events);
-        events >= UNACKNOWLEDGED || events > 0 && self.acknowledged_at.elapsed() >= ACKNOWLEDGE
+    /// For how long what is done may still wait for its acknowledgement; `None` when nothing is done.
+    fn remaining(&self) -> Option<Duration> {
+        let done = self.done?;
+        let full = done.events >= UNACKNOWLEDGED;
+        Some(if full { Duration::ZERO } else { ACKNOWLEDGE.saturating_sub(self.acknowledged_at.elapsed()) })
     }
 
     /// Does a piece of work, and tells the bus meanwhile, before it loses its patience.
@@ -128,7 +133,8 @@ impl Consumer {
     ) -> Self {
         let partitions = bus.lanes(stream).iter().map(|lane| lane.partition + 1).max().unwrap_or_default();
         let progress = Progress::new(partitions);
-        Self { bus, name, stream, deliverer: Arc::new(Deliverer::new(handler, state, None)), progress }
+        let deliverer = Arc::new(Deliverer::new(handler, state, None));
+        Self { bus, name, stream, deliverer, progress, places: Arc::new(Semaphore::new(CONCURRENCY)) }
     }
 
     /// Fetches missing events from `owner`. Without one, an aggregate that misses some is parked.
@@ -179,12 +185,13 @@ impl Consumer {
             Worked { lane, subscription: subscription.as_mut(), said: now, done: None, acknowledged_at: now };
         while !shutdown.is_cancelled() {
             let asked = Instant::now();
-            let Some(batch) = shutdown.run_until_cancelled(worked.subscription.next(BATCH)).await else { break };
+            let wait = worked.remaining().unwrap_or(WAIT);
+            let Some(batch) = shutdown.run_until_cancelled(worked.subscription.next(BATCH, wait)).await else { break };
             let batch = batch.map_err(sentence)?;
             worked.said = asked;
             let all = self.work(&batch.deliveries, &mut worked, shutdown).await;
             // What was done before something failed is done.
-            if !matches!(all, Ok(true)) || worked.is_due() || batch.deliveries.is_empty() {
+            if !matches!(all, Ok(true)) || worked.remaining().is_some_and(|remaining| remaining.is_zero()) {
                 self.acknowledge(&mut worked).await?;
             }
             if all? && batch.at_end {
@@ -218,72 +225,80 @@ impl Consumer {
         worked: &mut Worked<'_>,
         shutdown: &CancellationToken,
     ) -> Result<bool, String> {
-        if deliveries.first().is_some_and(|first| first.attempt > 1) {
-            return self.work_one_by_one(deliveries, worked, shutdown).await;
-        }
-        let stopped = AtomicBool::new(false);
-        let chains =
-            by_aggregate(deliveries).into_iter().map(|chain| self.take_chain(deliveries, chain, shutdown, &stopped));
-        let mut chains = pin!(stream::iter(chains).buffer_unordered(CONCURRENCY));
-        let (mut done, mut failure) = (vec![false; deliveries.len()], None);
-        while let Some((taken, outcome)) = worked.beside(chains.next()).await {
-            for at in taken {
-                done[at] = true;
-            }
-            failure = failure.or(outcome.err());
-        }
-        // Behind the first that isn't done nothing is: what comes again is known by its aggregate and version.
-        for delivery in deliveries.iter().zip(&done).take_while(|(_, done)| **done).map(|(delivery, _)| delivery) {
-            worked.done(delivery);
-            self.progress.reached(worked.lane.partition, delivery.event.time);
-        }
-        failure.map_or(Ok(done.iter().all(|done| *done)), Err)
-    }
-
-    /// As [`work`](Self::work), of what another instance had in hand when it ended: what comes behind an event that ends this
-    /// process too isn't blamed for it, and what comes before it isn't handed over again.
-    async fn work_one_by_one(
-        &self,
-        deliveries: &[Delivery],
-        worked: &mut Worked<'_>,
-        shutdown: &CancellationToken,
-    ) -> Result<bool, String> {
-        for (place, delivery) in deliveries.iter().enumerate() {
-            let attempt = if place == 0 { delivery.attempt } else { 1 };
-            if shutdown.is_cancelled() || !worked.beside(self.take(&delivery.event, attempt, shutdown)).await? {
-                return Ok(false);
+        // What an instance had in hand when it ended comes one by one: what lies behind an event that ends this process too
+        // isn't blamed for it, and what lies before isn't handed over again.
+        let again = deliveries.first().is_some_and(|first| first.attempt > 1);
+        let done = match again {
+            true => vec![false; deliveries.len()],
+            false => self.work_at_once(deliveries, worked, shutdown).await,
+        };
+        for (at, (delivery, done)) in deliveries.iter().zip(done).enumerate() {
+            if !done {
+                let attempt = if at == 0 { delivery.attempt } else { 1 };
+                if shutdown.is_cancelled() || !worked.beside(self.take(&delivery.event, attempt, shutdown)).await? {
+                    return Ok(false);
+                }
             }
             worked.done(delivery);
             self.progress.reached(worked.lane.partition, delivery.event.time);
-            self.acknowledge(worked).await?;
+            if again {
+                self.acknowledge(worked).await?;
+            }
         }
         Ok(true)
     }
 
-    /// Handles events of one aggregate in order; returns the places of what is done.
-    async fn take_chain(
+    /// Hands the events of several aggregates over at once, as long as nothing stands in the way of any; returns which are done.
+    ///
+    /// What can't be done now is tried again by [`take`](Self::take), one event at a time: an outage doesn't park more than
+    /// stood at the head of a lane.
+    async fn work_at_once(
+        &self,
+        deliveries: &[Delivery],
+        worked: &mut Worked<'_>,
+        shutdown: &CancellationToken,
+    ) -> Vec<bool> {
+        let stopped = AtomicBool::new(false);
+        let chains =
+            by_aggregate(deliveries).into_iter().map(|chain| self.chain(deliveries, chain, shutdown, &stopped));
+        let mut chains = pin!(stream::iter(chains).buffer_unordered(CONCURRENCY));
+        let mut done = vec![false; deliveries.len()];
+        while let Some(taken) = worked.beside(chains.next()).await {
+            for at in taken {
+                done[at] = true;
+            }
+        }
+        done
+    }
+
+    /// Hands events of one aggregate over, in order; returns the places of what is done.
+    async fn chain(
         &self,
         deliveries: &[Delivery],
         chain: Vec<usize>,
         shutdown: &CancellationToken,
         stopped: &AtomicBool,
-    ) -> (Vec<usize>, Result<(), String>) {
+    ) -> Vec<usize> {
         let mut taken = Vec::with_capacity(chain.len());
         for at in chain {
             let Some(Delivery { event, .. }) = deliveries.get(at) else { break };
+            let Ok(_place) = self.places.acquire().await else { break };
             if shutdown.is_cancelled() || stopped.load(Ordering::Relaxed) {
                 break;
             }
-            match self.take(event, 1, shutdown).await {
-                Ok(true) => taken.push(at),
-                Ok(false) => break,
-                Err(problem) => {
+            match self.deliverer.deliver(self.stream, event, Asks::UnlessItHangs).await {
+                Ok(Delivered::Done | Delivered::Parked(None)) => taken.push(at),
+                Ok(Delivered::Parked(Some(reason))) => {
+                    self.say_parked(event, &reason);
+                    taken.push(at);
+                }
+                Ok(Delivered::Later(_)) | Err(_) => {
                     stopped.store(true, Ordering::Relaxed);
-                    return (taken, Err(problem));
+                    break;
                 }
             }
         }
-        (taken, Ok(()))
+        taken
     }
 
     /// Notes what is done, here and on the bus: after its effect (NT-6).

@@ -8,7 +8,7 @@ use crate::Envelope;
 #[derive(Debug, thiserror::Error)]
 pub enum HandleError {
     /// It may work later: a store is down, say. It is tried again for about 20 s, while the events behind it in its partition
-    /// wait; then it is parked, and tried again now and then.
+    /// wait but for those that are under way; then it is parked, and tried again now and then.
     #[error("{0}")]
     Retry(String),
     /// It will never work: its bytes can't be understood, say. It is parked, and so are the later events of its
@@ -34,6 +34,8 @@ impl From<meshwork_sql::Error> for HandleError {
 }
 
 /// What a consumer does with an event.
+///
+/// Events of one aggregate come one after the other, in order; those of several aggregates at once, in any order.
 #[async_trait]
 pub trait Handler: Send + Sync + 'static {
     /// Applies the event. It may come again: the [`inbox`](crate::inbox), or the event's id, tells.

@@ -12,6 +12,9 @@ use tokio::time::{Instant, timeout};
 use crate::bus::{Bus, BusError, Delivery, Lane, MAX_MESSAGE_BYTES, ReadFrom, Resume, Scope, Subscription};
 use crate::{Context, Envelope, Position};
 
+/// For how long a subscription waits for its first event.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For how long nothing more must come.
@@ -92,7 +95,7 @@ async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery
     let mut taken = Vec::new();
     let wanted = async {
         while taken.len() < count {
-            taken.extend(subscription.next(count).await.unwrap().deliveries);
+            taken.extend(subscription.next(count, SECOND).await.unwrap().deliveries);
         }
     };
     let came = timeout(PATIENCE, wanted).await;
@@ -105,7 +108,7 @@ async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Delivery
 async fn nothing_more(subscription: &mut dyn Subscription) {
     let until = Instant::now() + QUIET;
     while Instant::now() < until {
-        assert_eq!(subscription.next(10).await.unwrap().deliveries, []);
+        assert_eq!(subscription.next(10, SECOND).await.unwrap().deliveries, []);
     }
 }
 
@@ -215,7 +218,7 @@ async fn large_batches_stay_in_order(bus: &dyn Bus) {
     assert_eq!(read[1_500..], heavy);
     let mut subscription = bus.subscribe("reader", &lane, Resume::FromStart).await.unwrap();
     for n in 1..=1_508 {
-        let taken = subscription.next(1).await.unwrap().deliveries;
+        let taken = subscription.next(1, SECOND).await.unwrap().deliveries;
         assert_eq!(taken.iter().map(|delivery| delivery.event.version).collect::<Vec<_>>(), [n]);
         if n % 64 == 0 {
             subscription.done_through(taken[0].place).await.unwrap();
@@ -304,7 +307,7 @@ async fn two_instances_handle_each_event_once(bus: &dyn Bus) {
     let mut handled = Vec::new();
     let work = async {
         while handled.len() < all.len() {
-            let (one, other) = tokio::join!(first.next(16), second.next(16));
+            let (one, other) = tokio::join!(first.next(16, SECOND), second.next(16, SECOND));
             for (subscription, batch) in [(&mut first, one.unwrap()), (&mut second, other.unwrap())] {
                 handled.extend(batch.deliveries.iter().map(|delivery| delivery.event.version));
                 if let Some(last) = batch.deliveries.last() {
@@ -400,7 +403,7 @@ async fn readers_read_what_they_ask_for(bus: &dyn Bus) {
 async fn a_waiting_subscription_is_woken(bus: &dyn Bus) {
     let lane = lane("woken", 3);
     let mut subscription = bus.subscribe("reader", &lane, Resume::FromStart).await.unwrap();
-    let batch = subscription.next(10).await.unwrap();
+    let batch = subscription.next(10, SECOND).await.unwrap();
     assert!(batch.deliveries.is_empty() && batch.at_end, "{batch:?}");
     let (taken, ()) = tokio::join!(take(subscription.as_mut(), 1), async {
         tokio::time::sleep(Duration::from_millis(300)).await;

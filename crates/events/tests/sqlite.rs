@@ -22,6 +22,9 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+/// For how long a subscription waits for its first event.
+const SECOND: Duration = Duration::from_secs(1);
+
 #[tokio::test]
 async fn conforms() {
     let folder = tempfile::tempdir().unwrap();
@@ -55,7 +58,7 @@ fn versions(events: &[Envelope]) -> Vec<i64> {
 /// Acknowledges what a consumer is handed over first.
 async fn handle(bus: &SqliteBus, consumer: &str, lane: &Lane, count: usize) {
     let mut subscription = bus.subscribe(consumer, lane, Resume::AsAcknowledged).await.unwrap();
-    let deliveries = subscription.next(count).await.unwrap().deliveries;
+    let deliveries = subscription.next(count, SECOND).await.unwrap().deliveries;
     assert_eq!(deliveries.len(), count);
     subscription.done_through(deliveries[count - 1].place).await.unwrap();
 }
@@ -122,15 +125,15 @@ async fn what_the_release_before_has_parked_is_handed_over_once_more() {
     age(folder.path(), parked).await;
     publish(bus.as_ref(), &lane, vec![event("a", 2, 2, 0)]).await;
     let mut subscription = bus.subscribe("reader", &lane, Resume::FromStart).await.unwrap();
-    let first = subscription.next(10).await.unwrap().deliveries;
+    let first = subscription.next(10, SECOND).await.unwrap().deliveries;
     assert_eq!((first.len(), first[0].event.version), (1, 1));
     subscription.done_through(first[0].place).await.unwrap();
-    let second = subscription.next(10).await.unwrap().deliveries;
+    let second = subscription.next(10, SECOND).await.unwrap().deliveries;
     assert_eq!((second.len(), second[0].event.version), (1, 2));
     subscription.done_through(second[0].place).await.unwrap();
     drop(subscription);
     let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
-    assert_eq!(subscription.next(10).await.unwrap().deliveries, []);
+    assert_eq!(subscription.next(10, SECOND).await.unwrap().deliveries, []);
 }
 
 /// Who was killed before it was done, again and again, is told so: it may be the event that kills.
@@ -141,17 +144,17 @@ async fn an_event_that_ends_each_process_is_known_by_its_attempts() {
     let lane = lane("deadly", 3);
     for idle in 0..3 {
         let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
-        assert_eq!(subscription.next(10).await.unwrap().deliveries, [], "{idle}");
+        assert_eq!(subscription.next(10, SECOND).await.unwrap().deliveries, [], "{idle}");
     }
     publish(bus.as_ref(), &lane, vec![event("a", 1, 1, 0), event("a", 2, 2, 0)]).await;
     for attempt in 1..=4 {
         let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
-        assert_eq!(subscription.next(1).await.unwrap().deliveries[0].attempt, attempt);
+        assert_eq!(subscription.next(1, SECOND).await.unwrap().deliveries[0].attempt, attempt);
     }
     let mut subscription = bus.subscribe("reader", &lane, Resume::AsAcknowledged).await.unwrap();
-    let first = subscription.next(1).await.unwrap().deliveries;
+    let first = subscription.next(1, SECOND).await.unwrap().deliveries;
     subscription.done_through(first[0].place).await.unwrap();
-    assert_eq!(subscription.next(1).await.unwrap().deliveries[0].attempt, 1);
+    assert_eq!(subscription.next(1, SECOND).await.unwrap().deliveries[0].attempt, 1);
 }
 
 #[tokio::test]

@@ -20,8 +20,6 @@ use crate::{Batch, BusError, Delivery, Lane, Subscription, cloudevents};
 
 /// How many messages are pulled at once (NT-7).
 const BATCH: usize = 64;
-/// How long the first message is waited for.
-const WAIT: Duration = Duration::from_secs(1);
 /// How much later than it has asked for its messages a subscription asks again: they would come behind newer ones.
 const MARGIN: Duration = Duration::from_millis(25);
 /// For how long a dropped subscription tries to give back what it holds.
@@ -105,10 +103,10 @@ impl JetStreamSubscription {
 
 #[async_trait]
 impl Subscription for JetStreamSubscription {
-    async fn next(&mut self, max: usize) -> Result<Batch, BusError> {
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, BusError> {
         if let Some(remaining) = self.not_before.map(|until| until.saturating_duration_since(Instant::now())) {
-            sleep(remaining.min(WAIT)).await;
-            if remaining > WAIT {
+            sleep(remaining.min(wait)).await;
+            if remaining > wait {
                 return Ok(Batch::default());
             }
             self.not_before = None;
@@ -116,11 +114,11 @@ impl Subscription for JetStreamSubscription {
         self.terminate().await?;
         let max = max.min(BATCH).min(MAX_UNDONE.saturating_sub(self.undone.len()));
         if max == 0 {
-            sleep(WAIT).await;
+            sleep(wait).await;
             return Ok(Batch::default());
         }
         let Some(pull) = &mut self.pull else { return Ok(Batch::default()) };
-        let messages = pull.next(max, WAIT).await?;
+        let messages = pull.next(max, wait).await?;
         // No wait from here on: if this one were dropped, what was handed over would be done with what comes behind it.
         let mut batch = Batch { deliveries: Vec::with_capacity(messages.len()), at_end: messages.is_empty() };
         for message in messages {

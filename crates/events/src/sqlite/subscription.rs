@@ -15,8 +15,6 @@ use super::{Log, messages, sweep};
 use crate::bus::{Batch, BusError, Delivery, Lane, Resume, Subscription};
 use crate::{Envelope, Position};
 
-/// How long `next` waits for an event.
-const WAIT: Duration = Duration::from_secs(1);
 /// How often it is tried to have a lane that another instance has.
 const TRY_LOCK: Duration = Duration::from_millis(200);
 /// How often it is looked beside a lane on which events come.
@@ -180,8 +178,8 @@ fn message(event: &Envelope) -> Origin {
 
 #[async_trait]
 impl Subscription for SqliteSubscription {
-    async fn next(&mut self, max: usize) -> Result<Batch, BusError> {
-        let until = Instant::now() + WAIT;
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, BusError> {
+        let until = Instant::now() + wait;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(acknowledged) = self.take_over().await? else {

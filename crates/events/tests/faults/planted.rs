@@ -69,8 +69,8 @@ struct AcksEarly(Box<dyn Subscription>);
 
 #[async_trait]
 impl Subscription for AcksEarly {
-    async fn next(&mut self, max: usize) -> Result<Batch, BusError> {
-        let batch = self.0.next(max).await?;
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, BusError> {
+        let batch = self.0.next(max, wait).await?;
         if let Some(last) = batch.deliveries.last() {
             self.0.done_through(last.place).await?;
         }

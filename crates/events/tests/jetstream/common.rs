@@ -10,6 +10,9 @@ use meshwork_events::{
 use serde_json::Value;
 use time::OffsetDateTime;
 
+/// For how long a subscription waits for its first event.
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
 pub const PARTITION: u16 = 3;
 
 pub fn lane() -> Lane {
@@ -75,7 +78,7 @@ pub async fn take(subscription: &mut dyn Subscription, count: usize) -> Vec<Deli
     let mut all = Vec::new();
     let taking = async {
         while all.len() < count {
-            all.extend(subscription.next(count - all.len()).await.unwrap().deliveries);
+            all.extend(subscription.next(count - all.len(), SECOND).await.unwrap().deliveries);
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(20), taking).await.is_ok(), "{} of {count} came", all.len());

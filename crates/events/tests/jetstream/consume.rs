@@ -6,7 +6,9 @@ use meshwork_events::{Bus, BusError, Resume, Subscription};
 use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
-use crate::common::{admin, event, events, eventually, lane, ns, numbers, position, publish, repair, sized, take};
+use crate::common::{
+    SECOND, admin, event, events, eventually, lane, ns, numbers, position, publish, repair, sized, take,
+};
 use crate::server::Reached as _;
 
 async fn subscribe(bus: &dyn Bus, resume: Resume) -> Box<dyn Subscription> {
@@ -16,7 +18,7 @@ async fn subscribe(bus: &dyn Bus, resume: Resume) -> Box<dyn Subscription> {
 /// What comes first to a new subscription, which is given back.
 async fn first(bus: &dyn Bus, resume: Resume) -> Option<i64> {
     let mut subscription = subscribe(bus, resume).await;
-    let batch = subscription.next(1).await.unwrap();
+    let batch = subscription.next(1, SECOND).await.unwrap();
     batch.deliveries.first().map(|delivery| delivery.event.position.n)
 }
 
@@ -27,7 +29,7 @@ async fn deliveries_come_in_order_and_once_when_done() {
     publish(&*bus, &events(1..=100)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
     assert_eq!(subscription.patience(), Duration::from_secs(30));
-    let batch = subscription.next(40).await.unwrap();
+    let batch = subscription.next(40, SECOND).await.unwrap();
     assert_eq!(ns(&batch), (1..=40).collect::<Vec<_>>());
     assert!(!batch.at_end);
     assert!(batch.deliveries.iter().all(|delivery| delivery.attempt == 1));
@@ -40,7 +42,7 @@ async fn deliveries_come_in_order_and_once_when_done() {
     // Done already, which is no error.
     subscription.done_through(rest[59].place).await.unwrap();
     let begun = Instant::now();
-    let none = subscription.next(10).await.unwrap();
+    let none = subscription.next(10, SECOND).await.unwrap();
     assert!(none.deliveries.is_empty() && none.at_end);
     assert!(begun.elapsed() >= Duration::from_millis(900) && begun.elapsed() < Duration::from_secs(4));
     publish(&*bus, &events(101..=102)).await;
@@ -57,7 +59,7 @@ async fn what_was_repaired_comes_when_it_was_repaired() {
     repair(&*bus, &events([2])).await;
     publish(&*bus, &events([4])).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
-    let batch = subscription.next(64).await.unwrap();
+    let batch = subscription.next(64, SECOND).await.unwrap();
     assert_eq!(ns(&batch), [1, 3, 2, 4]);
     assert!(batch.at_end);
 }
@@ -97,7 +99,7 @@ async fn a_new_consumer_begins_behind_its_database() {
     for (name, n, begins) in [("a", 0, Some(1)), ("b", 4, Some(5)), ("c", 9, Some(10)), ("d", 12, None)] {
         let resume = Resume::Behind(position(n));
         let mut subscription = bus.subscribe(name, &lane(), resume).await.unwrap();
-        let batch = subscription.next(64).await.unwrap();
+        let batch = subscription.next(64, SECOND).await.unwrap();
         let fresh: Vec<i64> = ns(&batch).into_iter().filter(|other| *other > n).collect();
         assert_eq!(fresh.first().copied(), begins, "{name}");
         // At most the tail comes again; and all of a lane whose end is behind the database, as it may hold other events.
@@ -155,7 +157,7 @@ async fn of_two_live_instances_each_handles_a_part() {
     let mut counts = (0, 0);
     for round in 0..20 {
         publish(&*one, &events(10 + round * 2..=11 + round * 2)).await;
-        let (x, y) = tokio::join!(a.next(1), b.next(1));
+        let (x, y) = tokio::join!(a.next(1, SECOND), b.next(1, SECOND));
         let (x, y) = (x.unwrap(), y.unwrap());
         counts = (counts.0 + x.deliveries.len(), counts.1 + y.deliveries.len());
         a.done_through(u64::MAX).await.unwrap();
@@ -163,7 +165,7 @@ async fn of_two_live_instances_each_handles_a_part() {
     }
     assert!(counts.0 > 0 && counts.1 > 0, "{counts:?}");
     let mut rest = 0;
-    while let Some(place) = a.next(64).await.unwrap().deliveries.last().map(|delivery| delivery.place) {
+    while let Some(place) = a.next(64, SECOND).await.unwrap().deliveries.last().map(|delivery| delivery.place) {
         rest += 1;
         a.done_through(place).await.unwrap();
     }
@@ -185,7 +187,7 @@ async fn what_was_overtaken_is_fenced_and_does_not_take_over_at_once() {
     std::mem::forget(a);
     // It attaches without a reset, or the two would take turns.
     let mut a = subscribe(&*one, Resume::AsAcknowledged).await;
-    assert!(a.next(5).await.unwrap().deliveries.is_empty());
+    assert!(a.next(5, SECOND).await.unwrap().deliveries.is_empty());
     b.done_through(u64::MAX).await.unwrap();
     publish(&*one, &events(6..=6)).await;
     assert_eq!(numbers(&take(&mut *a, 1).await), [6]);
@@ -219,9 +221,9 @@ async fn so_much_is_handed_over_and_no_more() {
     let bus = nats.bus().await;
     publish(&*bus, &events(1..=300)).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
-    assert_eq!(subscription.next(1_000).await.unwrap().deliveries.len(), 64);
+    assert_eq!(subscription.next(1_000, SECOND).await.unwrap().deliveries.len(), 64);
     let held = take(&mut *subscription, 256 - 64).await;
-    assert!(subscription.next(10).await.unwrap().deliveries.is_empty());
+    assert!(subscription.next(10, SECOND).await.unwrap().deliveries.is_empty());
     subscription.done_through(held[0].place).await.unwrap();
     assert_eq!(numbers(&take(&mut *subscription, 44).await), (257..=300).collect::<Vec<_>>());
 }
@@ -233,7 +235,7 @@ async fn large_events_come_a_few_at_once() {
     let large: Vec<_> = (1..=12).map(|n| sized(n, 900 * 1024)).collect();
     publish(&*bus, &large).await;
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
-    let batch = subscription.next(64).await.unwrap();
+    let batch = subscription.next(64, SECOND).await.unwrap();
     assert!((1..=4).contains(&batch.deliveries.len()) && !batch.at_end, "{}", batch.deliveries.len());
     let rest = take(&mut *subscription, 12 - batch.deliveries.len()).await;
     assert_eq!(rest.last().map(|delivery| delivery.event.position.n), Some(12));
@@ -246,9 +248,9 @@ async fn a_cancelled_wait_loses_nothing() {
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
     let (mut came, mut cancelled) = (Vec::new(), 0);
     for n in 1..=40 {
-        let early = tokio::time::timeout(Duration::from_millis(20), subscription.next(10)).await;
+        let early = tokio::time::timeout(Duration::from_millis(20), subscription.next(10, SECOND)).await;
         publish(&*bus, &events([n])).await;
-        let late = tokio::time::timeout(Duration::from_micros(200), subscription.next(10)).await;
+        let late = tokio::time::timeout(Duration::from_micros(200), subscription.next(10, SECOND)).await;
         for batch in [early, late] {
             match batch {
                 Ok(batch) => came.extend(batch.unwrap().deliveries),
@@ -295,7 +297,7 @@ async fn it_goes_on_after_a_crash_of_the_server() {
     subscription.done_through(held[1].place).await.unwrap();
     nats.kill();
     let begun = Instant::now();
-    assert!(matches!(subscription.next(5).await, Err(BusError::Unavailable(_))));
+    assert!(matches!(subscription.next(5, SECOND).await, Err(BusError::Unavailable(_))));
     assert!(matches!(subscription.done_through(held[4].place).await, Err(BusError::Unavailable(_))));
     assert!(matches!(subscription.working().await, Err(BusError::Unavailable(_))));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
@@ -318,7 +320,7 @@ async fn a_consumer_that_was_deleted_is_an_error_and_is_declared_again() {
     let mut subscription = subscribe(&*bus, Resume::FromStart).await;
     let held = take(&mut *subscription, 2).await;
     admin(&client, "CONSUMER.DELETE.ORDERS.products-p03", Value::Null).await;
-    assert!(subscription.next(5).await.is_err());
+    assert!(subscription.next(5, SECOND).await.is_err());
     assert!(subscription.done_through(held[1].place).await.is_err());
     let mut subscription = subscribe(&*bus, Resume::Behind(position(2))).await;
     assert_eq!(numbers(&take(&mut *subscription, 3).await), [3, 4, 5]);
@@ -380,7 +382,7 @@ async fn nothing_is_passed_over_in_a_lane_that_grows() {
     for (at, mut subscription) in begun {
         let mut came = std::collections::BTreeSet::new();
         loop {
-            let batch = subscription.next(64).await.unwrap();
+            let batch = subscription.next(64, SECOND).await.unwrap();
             came.extend(batch.deliveries.iter().map(|delivery| delivery.event.position.n));
             match batch.deliveries.last() {
                 Some(last) => subscription.done_through(last.place).await.unwrap(),

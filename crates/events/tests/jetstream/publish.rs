@@ -7,7 +7,7 @@ use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
 use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
-use crate::common::{admin, event, events, eventually, lane, publish, read, repair, sized};
+use crate::common::{SECOND, admin, event, events, eventually, lane, publish, read, repair, sized};
 use crate::server::Reached as _;
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn throughput_is_noted() {
     let mut subscription = bus.subscribe("products", &lane(), Resume::FromStart).await.unwrap();
     let (begun, mut handled) = (Instant::now(), 0);
     while handled < all.len() {
-        let batch = subscription.next(64).await.unwrap();
+        let batch = subscription.next(64, SECOND).await.unwrap();
         handled += batch.deliveries.len();
         subscription.done_through(u64::MAX).await.unwrap();
     }

@@ -7,7 +7,7 @@ use meshwork_events::{Bus, BusError, Lane, ReadFrom, Resume, Scope};
 use meshwork_testkit::Nats;
 use serde_json::{Value, json};
 
-use crate::common::{admin, events, eventually, lane, numbers, publish, read, take};
+use crate::common::{SECOND, admin, events, eventually, lane, numbers, publish, read, take};
 use crate::server::{Configured, Reached as _};
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_stream_that_vanishes_is_declared_again() {
     assert_eq!(publisher.tail(), None);
     publisher.publish(&events(1..=4)).await.unwrap();
     assert!(
-        eventually(async || match subscription.next(1).await {
+        eventually(async || match subscription.next(1, SECOND).await {
             Err(error) => Ok(error),
             Ok(_) => Err(BusError::TailMoved),
         })

@@ -99,8 +99,8 @@ fn forget_allocation(delivery: &mut Delivery) {
 
 #[async_trait]
 impl Subscription for PlantedSubscription {
-    async fn next(&mut self, max: usize) -> Result<Batch, BusError> {
-        let mut batch = self.inner.next(max).await?;
+    async fn next(&mut self, max: usize, wait: Duration) -> Result<Batch, BusError> {
+        let mut batch = self.inner.next(max, wait).await?;
         if self.loses_allocations {
             batch.deliveries.iter_mut().for_each(forget_allocation);
         }
