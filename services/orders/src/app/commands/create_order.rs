@@ -50,7 +50,7 @@ impl App {
     pub async fn create_order(&self, command: CreateOrder) -> Answer {
         let name = order_name(&command);
         let request = command.request.as_ref();
-        let key = command_key(command_id("create", request), request, &command);
+        let key = command_key(command_id("create", request), request);
         // What is known without prices is looked for while the catalogue is asked, and is enough where it is an answer.
         let prices = async { Ok::<_, Box<Answer>>(self.price(&command.lines).await) };
         let known = async {
