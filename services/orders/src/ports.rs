@@ -268,6 +268,13 @@ pub trait OrderReadModel: Send + Sync + 'static {
     ) -> Result<Vec<Waiting>, StoreError>;
 }
 
+/// Whether lists follow the orders' histories.
+pub trait ListFollowing: Send + Sync + 'static {
+    /// Whether lists stand still in this partition, since its histories aren't those that they have followed: then what lists
+    /// show of it is not what is there, however far they have come.
+    fn stands_still(&self, partition: u16) -> bool;
+}
+
 /// A product as the catalogue has it at this moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CatalogueItem {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_api::ProductName;
-use meshwork_chassis::{CancellationToken, SystemClock};
+use meshwork_chassis::CancellationToken;
+use meshwork_events::Progress;
 use meshwork_eventstore::{
     Append, AppendError, Appended, Beats, Commit, EventStore, SqliteEventStore, StoreError as EventStoreError,
 };
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::app::{App, AppError};
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::{Catalogue, CatalogueError, CatalogueItem, OrderStore, StoreError};
+use meshwork_orders::ports::{OrderStore, StoreError};
 use meshwork_orders::testing::{append, created, folded, order_name, second};
 
 use crate::rooms::{PATIENCE, Rooms, both, many};
@@ -21,18 +21,8 @@ use crate::rooms::{PATIENCE, Rooms, both, many};
 /// How long the inventory may take. The orders of these tests are older by far.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A catalogue that nobody asks.
-struct Closed;
-
-#[async_trait]
-impl Catalogue for Closed {
-    async fn items(&self, _: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError> {
-        Err(CatalogueError::Unavailable("closed".to_owned()))
-    }
-}
-
 fn app(rooms: &Rooms, store: Arc<dyn OrderStore>) -> App {
-    App { store, read_model: rooms.lists.clone(), catalogue: Arc::new(Closed), clock: Arc::new(SystemClock) }
+    App { store, ..rooms.app(&Progress::new(rooms.events.partitions())) }
 }
 
 /// Places orders that wait, and shows them in the view, which knows of nothing that happens later.
