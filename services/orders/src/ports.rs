@@ -234,8 +234,8 @@ pub struct ViewPage {
 /// An order that waits for the inventory, as the view shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The order.
-    pub order: OrderName,
+    /// The order's id as the view has it: in a damaged one, perhaps no order's.
+    pub id: String,
     /// When it has changed last.
     pub updated_at: OffsetDateTime,
 }

@@ -16,6 +16,7 @@ use meshwork_orders::domain::OrderEvent;
 use meshwork_orders::ports::{OrderStore, StoreError};
 use meshwork_orders::testing::{append, created, folded, order_name, second};
 
+use crate::projections::run;
 use crate::rooms::{PATIENCE, Rooms, both, many};
 
 /// How long the inventory may take. The orders of these tests are older by far.
@@ -62,6 +63,25 @@ async fn the_watchdog_passes_over_orders_that_can_not_be_read_however_many() {
         assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 1);
         assert_eq!(requests(&rooms, &sound).await, 1);
         assert_eq!(cursor, None, "it begins anew");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_names_no_order_takes_no_other_orders_turn() {
+    for rooms in both(1).await {
+        let ids = many(101);
+        placed(&rooms, &ids).await;
+        // The last of its batch: the next one begins behind it.
+        run(&rooms, "UPDATE orders SET id = 'NO NAME' WHERE id = 'many-0099'".to_owned()).await;
+        let (app, mut cursor) = (app(&rooms, rooms.store.clone()), None);
+        for _ in 0..2 {
+            assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 100);
+            assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 1);
+            assert_eq!(cursor, None);
+        }
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(requests(&rooms, id).await, u32::from(at != 99), "{id}");
+        }
     }
 }
 
