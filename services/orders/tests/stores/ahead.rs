@@ -87,6 +87,8 @@ async fn e3_a_projector_whose_store_has_lost_commits_says_so_and_goes_on_once_th
         let status = rooms.projections().status().await.unwrap();
         let partition = status.versions[0].partitions[0];
         assert_eq!((partition.position, partition.head), (10, 6));
+        let [told] = status.versions[0].divergences.as_slice() else { panic!("{status:?}") };
+        assert!(told.contains("ends at commit 6 of partition 0, and 10 were applied"), "{told}");
         tamper(&rooms, "INSERT INTO commits SELECT * FROM away").await;
         following.goes_on().await;
         assert_followed(&rooms).await;
@@ -112,6 +114,10 @@ async fn e3_nothing_of_another_store_is_applied_and_the_right_one_is_followed_ag
             let following = Following::begin(&rooms);
             let problem = following.problem().await;
             assert!(problem.contains("commit 6 of partition 0 is not the one that was applied"), "{file}: {problem}");
+            // It isn't ahead of the store, and the status tells of it all the same.
+            let status = rooms.projections().status().await.unwrap();
+            let [told] = status.versions[0].divergences.as_slice() else { panic!("{file}: {status:?}") };
+            assert!(problem.contains(told), "{file}: {told}");
             following.end().await;
             assert_eq!(listed(rooms.lists.as_ref(), &OrderFilter::default()).await, lists, "{file}");
             assert_eq!(rooms.view.checkpoint(1, 0).await.unwrap(), checkpoint, "{file}");
@@ -120,6 +126,7 @@ async fn e3_nothing_of_another_store_is_applied_and_the_right_one_is_followed_ag
         let following = Following::begin(&rooms);
         assert_followed(&rooms).await;
         assert_eq!(following.progress.problem(), None);
+        assert_eq!(rooms.projections().status().await.unwrap().versions[0].divergences, [""; 0]);
         following.end().await;
     }
 }
