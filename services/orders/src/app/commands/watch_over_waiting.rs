@@ -41,7 +41,7 @@ impl App {
                 Ok(name) => name,
                 Err(error) => {
                     let id = echo(id);
-                    tracing::error!(%id, %error, "a row of the view names no order, and is passed by until it is made anew");
+                    tracing::error!(%id, %error, "a row of the view names no order, and is passed by; make the view anew");
                     continue;
                 }
             };
