@@ -44,6 +44,11 @@ impl Progress {
         self.0.iter().find_map(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).problem.clone())
     }
 
+    /// What stands in the way of this partition.
+    pub fn problem_of(&self, partition: u16) -> Option<String> {
+        self.0.get(usize::from(partition))?.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+    }
+
     /// Everything up to an event that happened `at` that time is done; there is more.
     pub fn reached(&self, partition: u16, at: OffsetDateTime) {
         // The clock of the event's source may be ahead of ours.
@@ -96,8 +101,9 @@ mod tests {
         progress.failed(1, "planted");
         progress.caught_up(0, Instant::now());
         assert_eq!(progress.problem().as_deref(), Some("planted"));
+        assert_eq!([0, 1, 2].map(|partition| progress.problem_of(partition).is_some()), [false, true, false]);
         progress.clone().caught_up(1, Instant::now());
-        assert_eq!(progress.problem(), None);
+        assert_eq!((progress.problem(), progress.problem_of(1)), (None, None));
     }
 
     #[tokio::test(start_paused = true)]

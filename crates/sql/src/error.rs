@@ -19,6 +19,17 @@ pub enum Error {
         /// Why.
         source: sqlx::migrate::MigrateError,
     },
+    /// A migration has waited in vain for a lock; it has changed nothing.
+    #[error(
+        "can't migrate the tables of {component}: others have held a lock on them for too long, or migrate at this moment; try \
+         again, and if it stays so, look into pg_stat_activity for long transactions, and end them: {source}"
+    )]
+    Locked {
+        /// The component.
+        component: &'static str,
+        /// What the server says.
+        source: sqlx::Error,
+    },
     /// A statement or a commit has failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -54,6 +65,7 @@ impl Error {
         match self {
             Error::Open { .. } | Error::NotWritten => Kind::Unavailable,
             Error::OutcomeUnknown(_) => Kind::OutcomeUnknown,
+            Error::Locked { .. } => Kind::Conflict,
             Error::Panicked => Kind::Damaged,
             Error::Migrate { source, .. } => match source {
                 sqlx::migrate::MigrateError::Execute(source)
@@ -101,6 +113,11 @@ fn kind_of_result_code(code: i32) -> Kind {
         5..=10 | 13..=15 => Kind::Unavailable,
         _ => Kind::Damaged,
     }
+}
+
+/// Whether a lock could not be had in time, on PostgreSQL.
+pub(crate) fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
 }
 
 /// The SQLSTATE codes of PostgreSQL (its manual, appendix A).

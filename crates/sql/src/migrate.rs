@@ -1,11 +1,12 @@
 //! Components: tables that belong together, with their migrations.
 
 use sqlx::Connection;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::Error;
+use crate::error::is_lock_timeout;
 
 /// Tables that belong together, and the migrations that make them.
 ///
@@ -50,19 +51,36 @@ impl Component {
         Ok(self.applied())
     }
 
-    /// As [`Component::migrate`], for PostgreSQL.
+    /// As [`Component::migrate`], for PostgreSQL. A migration takes as long as it takes, such as an index over a large table;
+    /// for a lock it waits as long as a statement of the connection may take, since others wait behind it.
     ///
     /// # Errors
-    /// As [`Component::migrate`].
+    /// As [`Component::migrate`], and [`Error::Locked`] when a lock could not be had in time.
     pub async fn migrate_postgres(&self, connection: &mut PgConnection) -> Result<Vec<AppliedMigration>, Error> {
         let migrator = self.named();
         let mut transaction = connection.begin().await?;
+        for bound in [
+            "SELECT set_config('lock_timeout', current_setting('statement_timeout'), true)",
+            "SELECT set_config('statement_timeout', '0', true)",
+        ] {
+            sqlx::query(bound).execute(&mut *transaction).await?;
+        }
         // Another process may be at it: who comes second waits here and finds it migrated.
-        sqlx::query("SELECT pg_advisory_xact_lock(hashtext('meshwork migrations'))").execute(&mut *transaction).await?;
+        let lock = sqlx::query("SELECT pg_advisory_xact_lock(hashtext('meshwork migrations'))");
+        lock.execute(&mut *transaction).await.map_err(|source| self.failed(source.into()))?;
         let run = migrator.run_direct(None, &mut *transaction, false);
-        run.await.map_err(|source| Error::Migrate { component: self.name, source })?;
+        run.await.map_err(|source| self.failed(source))?;
         transaction.commit().await?;
         Ok(self.applied())
+    }
+
+    fn failed(&self, error: MigrateError) -> Error {
+        match error {
+            MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) if is_lock_timeout(&source) => {
+                Error::Locked { component: self.name, source }
+            }
+            source => Error::Migrate { component: self.name, source },
+        }
     }
 
     fn named(&self) -> Migrator {

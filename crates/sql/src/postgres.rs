@@ -45,7 +45,8 @@ pub struct PostgresOptions {
     pub acquire_timeout: Duration,
     /// How long a connection may be idle before it is closed. 30 s by default.
     pub idle_timeout: Duration,
-    /// How long a statement may take, a wait for a lock included, and how long a transaction may be idle. 10 s by default.
+    /// How long a statement may take, a wait for a lock included, and how long a transaction may be idle. 10 s by default. Of
+    /// a migration it bounds the waits for locks alone.
     pub statement_timeout: Duration,
     /// Who is told of acquired connections and ended transactions. Nobody by default.
     pub observer: Option<Arc<dyn Observer>>,
@@ -115,7 +116,8 @@ impl Postgres {
     }
 
     /// As [`Postgres::open`], for a store that isn't needed for everything: a server that is out of reach doesn't stop the
-    /// start. Its tables are looked at once it is reached, within 15 s; until then everything that needs them fails.
+    /// start, nor does one on which others hold a lock that a migration needs. Its tables are looked at again within 15 s; until
+    /// then everything that needs them fails.
     ///
     /// # Errors
     /// When the options are wrong or, with the server in reach, a migration fails.
@@ -123,8 +125,8 @@ impl Postgres {
         let opened = Self::pooled(options)?;
         match Self::migrate(options, components).await {
             Ok(_) => {}
-            Err(error) if error.kind() == Kind::Unavailable => {
-                tracing::warn!(%error, "a database can't be reached; its tables are looked at once it can");
+            Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::Conflict) => {
+                tracing::warn!(%error, "the tables of a database can't be looked at yet; it is tried again");
                 // It ends when the tables are there, or with the process.
                 tokio::spawn(migrate_later(options.clone(), components, opened.pool.clone()));
             }
@@ -347,7 +349,7 @@ async fn migrate_later(options: PostgresOptions, components: &'static [Component
         pause = (pause * 2).min(REACH_AGAIN);
         match Postgres::migrate(&options, components).await {
             Ok(_) => {
-                tracing::info!("the database that couldn't be reached is there, and its tables are");
+                tracing::info!("the database and its tables are there");
                 return;
             }
             Err(error) if error.kind() == Kind::Unavailable => {}

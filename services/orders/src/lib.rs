@@ -86,9 +86,11 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
     let products = identity.channel(config.client.channel("orders.products", &config.products)?);
+    let projected = Progress::new(store.partitions());
     let app = App {
         store: Arc::new(EventOrderStore::new(store.clone()).with_snapshots(snapshots)),
         read_model: lists,
+        following: Arc::new(projected.clone()),
         catalogue: Arc::new(GrpcCatalogue::new(products)),
         clock: Arc::new(SystemClock),
     };
@@ -120,7 +122,6 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
     redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
     let letters = DeadLetterGrpc::new(inbox, redrivers, "orders", DOMAIN);
-    let projected = Progress::new(store.partitions());
     health.check(checks::lag("relay", LAG, relay.progress()));
     health.check(checks::lag("consumer of products", LAG, consumer.progress()));
     health.check(checks::lag("projector", LAG, projected.clone()));

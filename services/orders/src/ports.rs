@@ -34,10 +34,28 @@ pub struct Recorded {
 pub struct CommandKey {
     /// Its id: for an order, one that comes again changes nothing.
     pub id: String,
-    /// The hash of what its sender asked for.
+    /// The hash of what its sender asked for; [`NO_HASH`](Self::NO_HASH) where the id alone tells it.
     pub hash: [u8; 32],
     /// The request that it comes from, if its sender gave that an id.
     pub request: Option<RequestKey>,
+}
+
+impl CommandKey {
+    /// The hash of a command whose id alone tells what it is. It stands for every hash: such a command that comes again is the
+    /// same one, with whatever hash it is stored.
+    ///
+    /// The first release has stored all commands so, and takes one that it finds with another hash for damage. While it runs
+    /// beside this one, both may carry out the same event of the inventory, or the same question of the watchdog, at the same
+    /// moment: with a hash, whoever comes second in that release would park the event. What comes from a request has the
+    /// request's hash, since its id may come with another body. So a request that this release has carried out and that is
+    /// repeated at an instance of the first one is answered DATA_LOSS there. Nothing is doubled, and an instance of this one
+    /// gives the answer.
+    pub const NO_HASH: [u8; 32] = [0; 32];
+
+    /// The key of a command that comes from no request, and whose id tells all of it: no other command ever has the same.
+    pub fn told_by(id: String) -> Self {
+        Self { id, hash: Self::NO_HASH, request: None }
+    }
 }
 
 /// A command that was carried out, by this call or by an earlier one.
@@ -216,8 +234,8 @@ pub struct ViewPage {
 /// An order that waits for the inventory, as the view shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
-    /// The order.
-    pub order: OrderName,
+    /// The order's id as the view has it: in a damaged one, perhaps no order's.
+    pub id: String,
     /// When it has changed last.
     pub updated_at: OffsetDateTime,
 }
@@ -248,6 +266,13 @@ pub trait OrderReadModel: Send + Sync + 'static {
         after: Option<&Waiting>,
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError>;
+}
+
+/// Whether lists follow the orders' histories.
+pub trait ListFollowing: Send + Sync + 'static {
+    /// Whether lists stand still in this partition, since its histories aren't those that they have followed: then what lists
+    /// show of it is not what is there, however far they have come.
+    fn stands_still(&self, partition: u16) -> bool;
 }
 
 /// A product as the catalogue has it at this moment.

@@ -356,7 +356,7 @@ async fn the_longest_waiting_come_first(store: &EventOrderStore, view: &dyn Orde
     }
     let waiting =
         async |before, after: Option<&Waiting>, limit| view.waiting(second(before), after, limit).await.unwrap();
-    let ids = |waiting: &[Waiting]| waiting.iter().map(|found| found.order.id().to_owned()).collect::<Vec<_>>();
+    let ids = |waiting: &[Waiting]| waiting.iter().map(|found| found.id.clone()).collect::<Vec<_>>();
     assert_eq!(waiting(0, None, 10).await, []);
     assert_eq!(ids(&waiting(1, None, 10).await), ["waits-long"]);
     let all = waiting(3, None, 10).await;

@@ -50,6 +50,9 @@ pub struct VersionStatus {
     pub partitions: Vec<PartitionStatus>,
     /// What it doesn't follow.
     pub parked: Vec<ParkedStream>,
+    /// Of the live version, how it has diverged from its store: a sentence for each partition in which it has, with what can be
+    /// done.
+    pub divergences: Vec<String>,
 }
 
 /// A row in which two versions differ.

@@ -102,7 +102,12 @@ impl Projections {
             for stream in &mut parked {
                 stream.partition = partition_of(&stream.stream, self.store.partitions());
             }
-            versions.push(VersionStatus { version, state, partitions, parked });
+            let divergences = if state == VersionState::Live {
+                self.divergences(version).await?.into_values().collect()
+            } else {
+                Vec::new()
+            };
+            versions.push(VersionStatus { version, state, partitions, parked, divergences });
         }
         let last_report = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(ProjectionStatus { versions, last_report })

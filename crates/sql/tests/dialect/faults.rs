@@ -78,6 +78,31 @@ async fn a_wait_for_a_lock_is_bounded_too() {
 }
 
 #[tokio::test]
+async fn a_migration_may_take_longer_than_other_statements() {
+    let mut world = Server::new();
+    world.options.statement_timeout = Duration::from_millis(300);
+    let db = world.open_with(&tables::slow()).await.unwrap();
+    // The others are bounded as before.
+    assert_eq!(run(&db, &["SELECT pg_sleep(30)"]).await.unwrap_err().kind(), Kind::Unavailable);
+    insert(&db, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_migration_that_needs_a_lock_says_so_and_passes_once_it_is_free() {
+    let mut world = Server::new();
+    let db = world.open().await;
+    let mut holder = db.reader().begin().await.unwrap();
+    sqlx::query("SELECT n FROM numbers").fetch_all(&mut *holder).await.unwrap();
+    world.options.statement_timeout = Duration::from_millis(300);
+    let Err(error) = world.open_with(&tables::newer()).await.map(drop) else { panic!("it was migrated") };
+    assert!(matches!(error, Error::Locked { component: "numbers", .. }), "{error}");
+    assert_eq!(error.kind(), Kind::Conflict);
+    assert!(error.to_string().contains("pg_stat_activity"), "{error}");
+    holder.rollback().await.unwrap();
+    assert_eq!(world.migrate(&tables::newer()).await, 2);
+}
+
+#[tokio::test]
 async fn who_holds_a_lock_and_does_nothing_loses_it() {
     let mut world = Server::new();
     let db = world.open().await;

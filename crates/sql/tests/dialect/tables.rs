@@ -32,6 +32,11 @@ pub(crate) fn newer() -> [Component; 1] {
     [component("numbers", vec![migration(1, NUMBERS), migration(2, added)])]
 }
 
+/// With a migration that takes a second.
+pub(crate) fn slow() -> [Component; 1] {
+    [component("numbers", vec![migration(1, NUMBERS), migration(2, "SELECT pg_sleep(1)")])]
+}
+
 /// With a migration that has been edited after it was applied.
 pub(crate) fn edited() -> [Component; 1] {
     [component("numbers", vec![migration(1, "CREATE TABLE numbers (n BIGINT NOT NULL PRIMARY KEY, text TEXT)")])]

@@ -72,6 +72,17 @@ pub fn projection_text(projection: &Projection) -> String {
         }
     }
     for version in &projection.versions {
+        for problem in &version.divergences {
+            writeln!(
+                text,
+                "\nversion {} has diverged: {problem}:\n  `meshwork projections rebuild {} --accept-differences`",
+                version.version, projection.name
+            )
+            .ok();
+        }
+        if !version.divergences.is_empty() {
+            continue;
+        }
         let ahead = version.partitions.iter().filter(|partition| partition.position > partition.head);
         let ahead: Vec<_> = ahead.map(|partition| partition.partition.to_string()).collect();
         if !ahead.is_empty() {
@@ -134,6 +145,7 @@ pub fn projection_json(projection: &Projection) -> Value {
             "state": word(version.state().as_str_name(), "STATE_"),
             "partitions": partitions.collect::<Vec<_>>(),
             "parked": parked.collect::<Vec<_>>(),
+            "divergences": version.divergences,
         })
     });
     json!({
@@ -180,7 +192,24 @@ mod tests {
         let told = "version 2 is ahead of the event store in partition 1, 3: ";
         assert!(text.contains(told) && text.contains("rebuild projections/orders --accept-differences"), "{text}");
         assert_eq!(text.matches("is ahead").count(), 1, "{text}");
+        // The service says more of the live one.
+        projection.versions[0].divergences = vec!["it ends at commit 4 of partition 1".to_owned()];
+        let text = projection_text(&projection);
+        assert!(!text.contains("is ahead"), "{text}");
         projection.versions.remove(0);
-        assert!(!projection_text(&projection).contains("is ahead"));
+        let text = projection_text(&projection);
+        assert!(!text.contains("is ahead") && !text.contains("has diverged"), "{text}");
+    }
+
+    #[test]
+    fn a_version_that_has_diverged_is_told_of_though_it_is_not_ahead() {
+        let problem = "the event store is another one: its commit 6 of partition 0 is not the one that was applied";
+        let version = Version { version: 2, divergences: vec![problem.to_owned()], ..Version::default() };
+        let mut projection = Projection { name: "projections/orders".to_owned(), ..Projection::default() };
+        projection.versions.push(version);
+        let text = projection_text(&projection);
+        assert!(text.contains(&format!("version 2 has diverged: {problem}")), "{text}");
+        assert!(text.contains("`meshwork projections rebuild projections/orders --accept-differences`"), "{text}");
+        assert_eq!(projection_json(&projection)["versions"][0]["divergences"], json!([problem]));
     }
 }

@@ -29,12 +29,6 @@ const SETTLE: &str = "settle";
 /// The streams of requests are in this space (UUIDv5).
 const REQUEST_IDS: Uuid = Uuid::from_u128(0x2b6f_4a80_91d7_4c35_8e0a_d9c3_7f52_1e64);
 
-/// The hash of an order's commands that the first release has stored: it kept none.
-///
-/// Such a command that comes again is the same command. Where it comes from a request, that release has noted the hash of
-/// the body with the claim of the request's id, and the claim has to be of the same body.
-const NO_HASH: [u8; 32] = [0; 32];
-
 /// Whether an event of this type is published to other services.
 pub fn is_public(event_type: &str) -> bool {
     !matches!(event_type, REQUEST_CLAIMED | REQUEST_SETTLED)
@@ -88,10 +82,13 @@ impl EventOrderStore {
         }
     }
 
-    /// What a command was answered that is stored with another hash, if that is [`NO_HASH`].
+    /// What a command was answered that is stored with another hash, if one of the two is [`CommandKey::NO_HASH`]. Where it
+    /// comes from a request, the first release has noted the hash of the body with the claim of the request's id, and the
+    /// claim has to be of the same body.
     async fn done_without_hash(&self, stream: &str, key: &CommandKey) -> Result<Executed, ExecuteError> {
         let found = self.store.find(stream, &key.id).await.map_err(StoreError::from)?;
-        let Some(commit) = found.filter(|commit| commit.command_hash == NO_HASH) else {
+        let is_same = |commit: &Commit| [commit.command_hash, key.hash].contains(&CommandKey::NO_HASH);
+        let Some(commit) = found.filter(is_same) else {
             return Err(ExecuteError::Reused);
         };
         if let Some(request) = &key.request

@@ -201,6 +201,7 @@ fn version_to_proto(status: VersionStatus) -> proto::projection::Version {
         state: state.into(),
         partitions: status.partitions.into_iter().map(partition).collect(),
         parked_streams: status.parked.into_iter().take(PARKED).map(parked).collect(),
+        divergences: status.divergences,
     }
 }
 

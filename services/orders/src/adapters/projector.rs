@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::ports::Projection;
+use crate::ports::{ListFollowing, Projection};
 
 /// Tells the health check how far behind the lists are.
 pub struct Lag(pub Progress);
@@ -24,7 +24,14 @@ impl ProjectorHook for Lag {
     }
 
     fn diverged(&self, partition: u16, problem: &str) {
-        self.0.failed(partition, &format!("{problem}: `meshwork projections rebuild orders --accept-differences`"));
+        let rebuild = "`meshwork projections rebuild orders --accept-differences`";
+        self.0.failed(partition, &format!("{problem}: {rebuild}; until then the watchdog doesn't see its orders"));
+    }
+}
+
+impl ListFollowing for Progress {
+    fn stands_still(&self, partition: u16) -> bool {
+        self.problem_of(partition).is_some()
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use meshwork_api::OrderName;
 use meshwork_api::meshwork::events::v1 as proto;
-use meshwork_chassis::request;
 use meshwork_events::{ConsumerState, Envelope, HandleError, Handler};
 use prost::Message;
 use uuid::Uuid;
@@ -57,8 +56,7 @@ impl Handler for StockEvents {
 /// again that it has given before, and what it says then is another event.
 fn command_key(event: &Envelope) -> CommandKey {
     let content = [event.event_type.as_bytes(), b"\n", event.data.as_ref()].concat();
-    let id = format!("{}#{}", event.id, Uuid::new_v5(&CONTENT, &content));
-    CommandKey { id, hash: request::hash(&content), request: None }
+    CommandKey::told_by(format!("{}#{}", event.id, Uuid::new_v5(&CONTENT, &content)))
 }
 
 /// What the event says, and of which order; `None` for events that orders don't react to, known or not (NT-8).

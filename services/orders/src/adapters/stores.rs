@@ -54,10 +54,13 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
 }
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
-    ServeError::new(
-        format!("the order lists at {}: {error}", config.postgres.shown()),
-        "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account",
-    )
+    let hint = match error {
+        meshwork_sql::Error::Locked { .. } => "wait for who holds the lock, or end it, and try again",
+        _ => {
+            "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account"
+        }
+    };
+    ServeError::new(format!("the order lists at {}: {error}", config.postgres.shown()), hint)
 }
 
 /// Opens the stores, making what is missing of them.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::domain::{Order, OrderError};
 use crate::ports::{
-    Catalogue, CatalogueError, Clock, ExecuteError, Executed, OrderReadModel, OrderStore, Position, StoreError,
+    Catalogue, CatalogueError, Clock, ExecuteError, Executed, ListFollowing, OrderReadModel, OrderStore, Position,
+    StoreError,
 };
 
 /// The use cases with what they need.
@@ -17,6 +18,8 @@ pub struct App {
     pub store: Arc<dyn OrderStore>,
     /// The orders as lists show them.
     pub read_model: Arc<dyn OrderReadModel>,
+    /// Whether lists follow the histories.
+    pub following: Arc<dyn ListFollowing>,
     /// The products service.
     pub catalogue: Arc<dyn Catalogue>,
     /// The time.

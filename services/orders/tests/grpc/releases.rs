@@ -1,12 +1,14 @@
 //! What the first release has stored, which kept no hash with an order's commands and claimed the ids of all requests.
 
+use std::time::Duration;
+
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::request::{self, RequestKey};
 use prost::Message;
 
 use crate::refusal::reason_of;
 use crate::requests::{answer, create, reused};
-use crate::shop::{Shop, cancel, uuid};
+use crate::shop::{Shop, cancel, eventually, uuid};
 
 /// Takes the hashes from all that an order's history holds, of one commit.
 async fn without_hash(shop: &Shop, name: &str) {
@@ -84,4 +86,35 @@ async fn an_event_of_the_inventory_that_it_has_handled_does_nothing_again() {
     shop.inventory.was_heard().await;
     assert_eq!(shop.commits().await, before);
     assert_eq!(shop.parked().await, []);
+    // Whatever hash it was stored with.
+    let sql = "UPDATE commits SET command_hash = randomblob(32) WHERE stream = ? AND first_version = 2";
+    shop.store_sql(sql, &name).await;
+    let before = shop.commits().await;
+    shop.inventory.again(&reserved).await;
+    shop.inventory.was_heard().await;
+    assert_eq!(shop.commits().await, before);
+    assert_eq!(shop.parked().await, []);
+}
+
+/// It takes a command that it finds with a hash for damage, and parks the event that it is.
+#[tokio::test]
+async fn what_comes_from_no_request_is_stored_as_it_stores_it() {
+    let shop = Shop::with(|config| {
+        config.reservation_timeout = Duration::from_millis(500);
+        config.watchdog_interval = Duration::from_millis(10);
+    })
+    .await;
+    let request = create(&uuid(), 2);
+    let name = shop.customer("anna").create_order(request).await.unwrap().into_inner().name;
+    eventually("the inventory to be asked again", async || shop.history(&name).await.len() > 1).await;
+    shop.inventory.reserves(&name).await;
+    shop.when(&name, order::State::Confirmed).await;
+    let commits = shop.commits().await;
+    let hashed = |commit: &str| {
+        let commit = commits.iter().find(|found| found.stream == name && found.command_id.starts_with(commit));
+        commit.unwrap_or_else(|| panic!("{commits:?}")).command_hash != [0; 32]
+    };
+    let reservation = name.replacen("orders/", "reservations/", 1);
+    assert!(hashed("create/"));
+    assert!(!hashed("watchdog/") && !hashed(&reservation));
 }

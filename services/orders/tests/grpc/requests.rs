@@ -1,6 +1,7 @@
 //! Repeatable requests (AIP-155): one request id, one effect, one answer.
 
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
+use meshwork_chassis::request::{self, RequestKey};
 use prost::Message;
 use tokio::task::JoinSet;
 use tonic::{Code, Response, Status};
@@ -175,6 +176,34 @@ async fn of_different_placements_with_one_request_id_at_once_one_stands() {
     for refused in refused {
         assert_eq!(reason_of(refused), reused());
     }
+}
+
+#[tokio::test]
+async fn of_two_bodies_that_were_both_placed_each_is_answered_with_its_own_order() {
+    let shop = Shop::open().await;
+    let (id, chosen) = (uuid(), uuid());
+    let mut anna = shop.customer("anna");
+    let unnamed = create(&id, 2);
+    let named = proto::CreateOrderRequest { order_id: chosen.clone(), ..create(&id, 2) };
+    let (first, _) = answer(anna.create_order(unnamed.clone()).await);
+    // It came at the same moment: neither has seen the other.
+    let body = proto::CreateOrderRequest { request_id: String::new(), ..named.clone() };
+    let (principal, hash) = ("users/anna".to_owned(), request::hash(&body));
+    let key = RequestKey { principal, method: "CreateOrder", id: id.clone(), hash };
+    shop.place_unseen(&key, &format!("orders/{chosen}")).await;
+
+    let before = shop.commits().await;
+    for mood in [Mood::Sound, Mood::Down] {
+        shop.catalogue.set(mood);
+        assert_eq!(answer(anna.create_order(unnamed.clone()).await), (first.clone(), true));
+        let (second, replayed) = answer(anna.create_order(named.clone()).await);
+        assert_eq!(Order::decode(second.as_slice()).unwrap().name, format!("orders/{chosen}"));
+        assert!(replayed);
+        for other in [create(&id, 3), proto::CreateOrderRequest { order_id: uuid(), ..create(&id, 2) }] {
+            assert_eq!(reason_of(anna.create_order(other).await), reused());
+        }
+    }
+    assert_eq!(shop.commits().await, before);
 }
 
 #[tokio::test]

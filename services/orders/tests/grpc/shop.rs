@@ -20,7 +20,9 @@ use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, Sqlite
 use meshwork_orders::Config;
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::stock_events::CONSUMER;
-use meshwork_orders::ports::OrderStore as _;
+use meshwork_orders::domain::{Command, OrderEvent};
+use meshwork_orders::ports::{CommandKey, OrderStore as _};
+use meshwork_orders::testing::created;
 use meshwork_sql::Sqlite;
 use meshwork_testkit::Issuer;
 use tempfile::TempDir;
@@ -222,6 +224,17 @@ impl Shop {
     pub async fn claim(&self, request: &RequestKey) {
         let orders = EventOrderStore::new(Arc::new(self.store.clone()));
         orders.claim(request, OffsetDateTime::now_utc()).await.unwrap();
+    }
+
+    /// Places an order of two teas as a request does that has chosen its id, without a look at what else its id has come with.
+    pub async fn place_unseen(&self, request: &RequestKey, name: &str) {
+        self.claim(request).await;
+        let OrderEvent::Created { customer, lines, .. } = created("anna") else { panic!("no order is made") };
+        let id = format!("create/{}/{}", request.principal, request.id);
+        let key = CommandKey { id, hash: request.hash, request: Some(request.clone()) };
+        let orders = EventOrderStore::new(Arc::new(self.store.clone()));
+        let create = Command::Create { customer, lines };
+        orders.create(&name.parse().unwrap(), &create, &key, OffsetDateTime::now_utc()).await.unwrap();
     }
 
     /// Appends an event to an order's history that nobody can read.

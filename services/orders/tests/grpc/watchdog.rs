@@ -59,7 +59,7 @@ async fn an_answer_to_a_repeated_question_confirms_the_order_for_good() {
 
 #[tokio::test]
 async fn a_confirmed_order_without_its_pieces_is_asked_about_three_times_and_cancelled() {
-    let shop = impatient(Duration::from_millis(250)).await;
+    let shop = impatient(Duration::from_millis(500)).await;
     let name = shop.confirmed("anna").await.name;
     let cancelled = shop.when(&name, order::State::Cancelled).await;
     assert_eq!(cancelled.state_reason, "the inventory did not allocate the order's pieces in time");
@@ -74,7 +74,7 @@ async fn a_confirmed_order_without_its_pieces_is_asked_about_three_times_and_can
         assert_eq!((event.lines[0].product.as_str(), event.lines[0].quantity), ("products/tea", 2));
     }
     for pair in published[confirmed..].windows(2) {
-        assert!(pair[1].time - pair[0].time >= Duration::from_millis(250), "asked before the time was over");
+        assert!(pair[1].time - pair[0].time >= Duration::from_millis(500), "asked before the time was over");
     }
     let event = OrderCancelled::decode(published.last().unwrap().data.as_ref()).unwrap();
     assert_eq!((event.customer.as_str(), event.reason), ("users/anna", cancelled.state_reason.clone()));

@@ -1,12 +1,13 @@
 //! A view that has diverged from its event store, which was put back to an older copy: it stands still, says so, and is
 //! healed (E3).
 
-use meshwork_chassis::CancellationToken;
+use meshwork_chassis::page::PageRequest;
+use meshwork_chassis::{CancellationToken, Principal, Role};
 use meshwork_events::Progress;
 use meshwork_eventstore::EventStore;
 use meshwork_eventstore::projection::{Applied, ApplyMode, Checkpoint, ProjectionError, VersionState};
-use meshwork_orders::ports::OrderFilter;
-use meshwork_orders::testing::{append, created, listed, second, shown};
+use meshwork_orders::ports::{OrderFilter, OrderStore as _};
+use meshwork_orders::testing::{append, created, folded, listed, order_name, second, shown};
 use tokio::task::JoinHandle;
 
 use crate::projections::{run, states, told};
@@ -43,6 +44,16 @@ impl Following {
     }
 }
 
+/// Whether a list says that it may lack what its caller has seen, which is all of an order.
+async fn is_stale(rooms: &Rooms, following: &Following, id: &str) -> bool {
+    let order = folded(rooms.store.as_ref(), &order_name(id)).await.unwrap();
+    let (_, seen) = rooms.store.order_at(&order.name, order.version).await.unwrap().unwrap();
+    let staff = Principal::User { name: "users/sam".parse().unwrap(), role: Role::Staff };
+    let page = PageRequest { size: 10, after: None };
+    let app = rooms.app(&following.progress);
+    app.list_orders(&staff, OrderFilter::default(), &page, Some(seen)).await.unwrap().stale
+}
+
 /// Changes the events behind their store's back.
 async fn tamper(rooms: &Rooms, sql: &'static str) {
     let db = meshwork_sql::Sqlite::open(&rooms.place.events("events.db"), &[]).await.unwrap();
@@ -76,6 +87,8 @@ async fn e3_a_projector_whose_store_has_lost_commits_says_so_and_goes_on_once_th
         let status = rooms.projections().status().await.unwrap();
         let partition = status.versions[0].partitions[0];
         assert_eq!((partition.position, partition.head), (10, 6));
+        let [told] = status.versions[0].divergences.as_slice() else { panic!("{status:?}") };
+        assert!(told.contains("ends at commit 6 of partition 0, and 10 were applied"), "{told}");
         tamper(&rooms, "INSERT INTO commits SELECT * FROM away").await;
         following.goes_on().await;
         assert_followed(&rooms).await;
@@ -101,6 +114,10 @@ async fn e3_nothing_of_another_store_is_applied_and_the_right_one_is_followed_ag
             let following = Following::begin(&rooms);
             let problem = following.problem().await;
             assert!(problem.contains("commit 6 of partition 0 is not the one that was applied"), "{file}: {problem}");
+            // It isn't ahead of the store, and the status tells of it all the same.
+            let status = rooms.projections().status().await.unwrap();
+            let [told] = status.versions[0].divergences.as_slice() else { panic!("{file}: {status:?}") };
+            assert!(problem.contains(told), "{file}: {told}");
             following.end().await;
             assert_eq!(listed(rooms.lists.as_ref(), &OrderFilter::default()).await, lists, "{file}");
             assert_eq!(rooms.view.checkpoint(1, 0).await.unwrap(), checkpoint, "{file}");
@@ -109,8 +126,32 @@ async fn e3_nothing_of_another_store_is_applied_and_the_right_one_is_followed_ag
         let following = Following::begin(&rooms);
         assert_followed(&rooms).await;
         assert_eq!(following.progress.problem(), None);
+        assert_eq!(rooms.projections().status().await.unwrap().versions[0].divergences, [""; 0]);
         following.end().await;
     }
+}
+
+#[tokio::test]
+async fn e3_lists_of_a_view_that_has_diverged_are_never_called_fresh() {
+    let mut rooms = embedded(1).await;
+    fill(rooms.store.as_ref(), &many(2)).await;
+    let following = Following::begin(&rooms);
+    rooms.caught_up().await;
+    assert!(!is_stale(&rooms, &following, "many-0001").await);
+    following.end().await;
+    rooms.put_in("copy.db").await;
+    fill(rooms.store.as_ref(), &["other".to_owned()]).await;
+    let following = Following::begin(&rooms);
+    let problem = following.problem().await;
+    assert!(problem.contains("the watchdog doesn't see its orders"), "{problem}");
+    assert!(rooms.checkpoint(0).await > rooms.events.head(0).await.unwrap(), "its place was passed long ago");
+    assert!(is_stale(&rooms, &following, "other").await);
+    following.end().await;
+    rooms.put_in("events.db").await;
+    let following = Following::begin(&rooms);
+    assert_followed(&rooms).await;
+    assert!(!is_stale(&rooms, &following, "many-0001").await);
+    following.end().await;
 }
 
 #[track_caller]

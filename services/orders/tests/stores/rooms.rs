@@ -4,16 +4,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_chassis::CancellationToken;
+use meshwork_api::ProductName;
+use meshwork_chassis::{CancellationToken, SystemClock};
 use meshwork_events::Progress;
 use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector, VersionState};
 use meshwork_eventstore::{EventStore, Expected, NewEvent, SqliteEventStore};
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::projector::Lag;
 use meshwork_orders::adapters::read_model::{PostgresReadModel, SqliteReadModel};
+use meshwork_orders::app::App;
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::{OrderFilter, OrderReadModel};
+use meshwork_orders::ports::{Catalogue, CatalogueError, CatalogueItem, OrderFilter, OrderReadModel};
 use meshwork_orders::testing::{append, created, folded, listed, second};
 use meshwork_sql::PostgresOptions;
 use meshwork_testkit::Postgres;
@@ -22,6 +25,16 @@ use tokio::task::JoinHandle;
 
 /// The longest that a test waits for something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A catalogue that nobody asks.
+struct Closed;
+
+#[async_trait]
+impl Catalogue for Closed {
+    async fn items(&self, _: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError> {
+        Err(CatalogueError::Unavailable("closed".to_owned()))
+    }
+}
 
 /// Where a view is.
 pub(crate) enum Place {
@@ -102,6 +115,17 @@ impl Rooms {
     ) -> JoinHandle<()> {
         let projector = Projector::new(self.events.clone(), view, Arc::new(Lag(progress)));
         tokio::spawn(projector.run(shutdown.clone()))
+    }
+
+    /// The use cases, as far as they need no catalogue, beside a projector that tells `progress` how far it is.
+    pub(crate) fn app(&self, progress: &Progress) -> App {
+        App {
+            store: self.store.clone(),
+            read_model: self.lists.clone(),
+            following: Arc::new(progress.clone()),
+            catalogue: Arc::new(Closed),
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// The view for those who run it.

@@ -170,7 +170,7 @@ async fn a_damaged_event_parks_its_order_alone_in(rooms: Rooms) {
     assert_eq!(orders.iter().map(|order| order.name.id()).collect::<Vec<_>>(), ["strange", "sound", "damaged"]);
     assert_eq!(orders[2], as_it_was);
     let waiting = rooms.lists.waiting(second(9), None, 10).await.unwrap();
-    assert_eq!(waiting.iter().map(|found| found.order.id()).collect::<Vec<_>>(), ["sound"]);
+    assert_eq!(waiting.iter().map(|found| found.id.as_str()).collect::<Vec<_>>(), ["sound"]);
     for (id, problem) in [("damaged", "order_confirmed"), ("strange", "order_painted")] {
         let error = store.history(&order_name(id), 0).await.unwrap_err();
         let StoreError::Damaged(text) = &error else { panic!("{error:?}") };

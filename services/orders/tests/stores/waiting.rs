@@ -5,34 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_api::ProductName;
-use meshwork_chassis::{CancellationToken, SystemClock};
+use meshwork_chassis::CancellationToken;
+use meshwork_events::Progress;
 use meshwork_eventstore::{
     Append, AppendError, Appended, Beats, Commit, EventStore, SqliteEventStore, StoreError as EventStoreError,
 };
 use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::app::{App, AppError};
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::{Catalogue, CatalogueError, CatalogueItem, OrderStore, StoreError};
+use meshwork_orders::ports::{OrderStore, StoreError};
 use meshwork_orders::testing::{append, created, folded, order_name, second};
 
+use crate::projections::run;
 use crate::rooms::{PATIENCE, Rooms, both, many};
 
 /// How long the inventory may take. The orders of these tests are older by far.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// A catalogue that nobody asks.
-struct Closed;
-
-#[async_trait]
-impl Catalogue for Closed {
-    async fn items(&self, _: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError> {
-        Err(CatalogueError::Unavailable("closed".to_owned()))
-    }
-}
-
 fn app(rooms: &Rooms, store: Arc<dyn OrderStore>) -> App {
-    App { store, read_model: rooms.lists.clone(), catalogue: Arc::new(Closed), clock: Arc::new(SystemClock) }
+    App { store, ..rooms.app(&Progress::new(rooms.events.partitions())) }
 }
 
 /// Places orders that wait, and shows them in the view, which knows of nothing that happens later.
@@ -72,6 +63,25 @@ async fn the_watchdog_passes_over_orders_that_can_not_be_read_however_many() {
         assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 1);
         assert_eq!(requests(&rooms, &sound).await, 1);
         assert_eq!(cursor, None, "it begins anew");
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_names_no_order_takes_no_other_orders_turn() {
+    for rooms in both(1).await {
+        let ids = many(101);
+        placed(&rooms, &ids).await;
+        // The last of its batch: the next one begins behind it.
+        run(&rooms, "UPDATE orders SET id = 'NO NAME' WHERE id = 'many-0099'".to_owned()).await;
+        let (app, mut cursor) = (app(&rooms, rooms.store.clone()), None);
+        for _ in 0..2 {
+            assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 100);
+            assert_eq!(app.watch_over_waiting(SILENCE, &mut cursor).await.unwrap(), 1);
+            assert_eq!(cursor, None);
+        }
+        for (at, id) in ids.iter().enumerate() {
+            assert_eq!(requests(&rooms, id).await, u32::from(at != 99), "{id}");
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_api::OrderName;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_sql::{Error as SqlError, from_micros, to_micros};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
@@ -112,7 +111,7 @@ impl OrderReadModel for ReadModel {
         after: Option<&Waiting>,
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError> {
-        let (at, id) = after.map_or((i64::MIN, ""), |after| (to_micros(after.updated_at), after.order.id()));
+        let (at, id) = after.map_or((i64::MIN, ""), |after| (to_micros(after.updated_at), after.id.as_str()));
         let rows = sqlx::query(AssertSqlSafe(waiting()))
             .bind(to_micros(before))
             .bind(at)
@@ -121,11 +120,9 @@ impl OrderReadModel for ReadModel {
             .fetch_all(self.db.reader())
             .await
             .map_err(unavailable)?;
-        let waiting = |row: &Row| -> Result<Waiting, StoreError> {
-            let id: String = row.try_get("id").map_err(unavailable)?;
-            let order = OrderName::new(id).map_err(|error| StoreError::Damaged(error.to_string()))?;
-            Ok(Waiting { order, updated_at: from_micros(row.try_get("updated_at").map_err(unavailable)?) })
+        let waiting = |row: &Row| -> Result<Waiting, sqlx::Error> {
+            Ok(Waiting { id: row.try_get("id")?, updated_at: from_micros(row.try_get("updated_at")?) })
         };
-        rows.iter().map(waiting).collect()
+        rows.iter().map(waiting).collect::<Result<_, _>>().map_err(unavailable)
     }
 }

@@ -56,7 +56,7 @@ impl App {
                 // What is refused leaves nothing behind. But the same request may be under way twice: what the other call
                 // has done must not be held against this one.
                 if let Err(refused) = allowed(&order, &command, expected) {
-                    let key = command_key(id, Some(request), &command);
+                    let key = command_key(id, Some(request));
                     return self.answered(&name, &key).await?.ok_or(refused);
                 }
                 self.claim(request, self.clock.now()).await?;
@@ -80,7 +80,7 @@ impl App {
         command_id: String,
         request: Option<&RequestKey>,
     ) -> Result<Reply<Order>, AppError> {
-        let key = command_key(command_id, request, command);
+        let key = command_key(command_id, request);
         let at = self.clock.now();
         let done = self.store.execute(name, command, expected, &key, at).await?;
         if done.position.is_some() {

@@ -1,8 +1,6 @@
 //! What makes commands the same when they come again.
 
-use std::fmt::Debug;
-
-use meshwork_chassis::request::{self, RequestKey};
+use meshwork_chassis::request::RequestKey;
 use uuid::Uuid;
 
 use crate::ports::CommandKey;
@@ -15,9 +13,10 @@ pub(super) fn command_id(verb: &str, request: Option<&RequestKey>) -> String {
     }
 }
 
-/// The key of the command with this id: its hash is the request's, else that of what is `asked`. That is hashed as the debug
-/// format shows it: without a request an id is new, or our own and comes again from this release.
-pub(super) fn command_key(id: String, request: Option<&RequestKey>, asked: &impl Debug) -> CommandKey {
-    let hash = request.map_or_else(|| request::hash(&format!("{asked:?}")), |request| request.hash);
-    CommandKey { id, hash, request: request.cloned() }
+/// The key of the command with this id. Without a request the id is new, or our own and tells what is asked for.
+pub(super) fn command_key(id: String, request: Option<&RequestKey>) -> CommandKey {
+    match request {
+        Some(request) => CommandKey { id, hash: request.hash, request: Some(request.clone()) },
+        None => CommandKey::told_by(id),
+    }
 }

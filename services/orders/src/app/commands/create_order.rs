@@ -42,15 +42,15 @@ impl App {
     ///
     /// Where the order's name comes from the request, the order's stream is the request's claim: a body that comes again,
     /// or another one, meets it. A request whose caller has chosen the order's id claims its own in a stream beside it. Each
-    /// of the two looks for the other before it writes; only where one id comes both ways at the same moment, with two
-    /// bodies, may both be placed.
+    /// of the two looks for the other before it writes. Only where one id comes both ways at the same moment, with two
+    /// bodies, may both be placed: then each is answered with its own order from then on, and any other body is refused.
     ///
     /// # Errors
     /// See [`AppError`].
     pub async fn create_order(&self, command: CreateOrder) -> Answer {
         let name = order_name(&command);
         let request = command.request.as_ref();
-        let key = command_key(command_id("create", request), request, &command);
+        let key = command_key(command_id("create", request), request);
         // What is known without prices is looked for while the catalogue is asked, and is enough where it is an answer.
         let prices = async { Ok::<_, Box<Answer>>(self.price(&command.lines).await) };
         let known = async {
@@ -90,7 +90,10 @@ impl App {
         match (&command.name, &command.request) {
             (None, None) => Ok(None),
             // The id may have come with a chosen order, or to the first release, which claimed the ids of all requests.
-            (None, Some(request)) => self.look_up(request).await.map(|_| None),
+            (None, Some(request)) => match self.look_up(request).await {
+                Err(AppError::RequestReused) => self.own(name, key).await.map(Some),
+                looked_up => looked_up.map(|_| None),
+            },
             (Some(_), None) => match self.load(name).await? {
                 Some(_) => Err(OrderError::Exists.into()),
                 None => Ok(None),
@@ -98,8 +101,11 @@ impl App {
             (Some(_), Some(request)) => {
                 // The id may have come without a choice: then it has made the order that is named after it.
                 let named_after = order_name_of(request);
-                let (_, order, placed) =
-                    tokio::try_join!(self.look_up(request), self.load(name), self.answered(&named_after, key))?;
+                let known = tokio::try_join!(self.look_up(request), self.load(name), self.answered(&named_after, key));
+                let (_, order, placed) = match known {
+                    Err(AppError::RequestReused) => return self.own(name, key).await.map(Some),
+                    known => known?,
+                };
                 if placed.is_some() || order.is_none() {
                     return Ok(placed);
                 }
@@ -108,6 +114,11 @@ impl App {
                 own.map(Some).ok_or_else(|| OrderError::Exists.into())
             }
         }
+    }
+
+    /// The request's own answer, where its id has come with another body too.
+    async fn own(&self, name: &OrderName, key: &CommandKey) -> Answer {
+        self.answered(name, key).await?.ok_or(AppError::RequestReused)
     }
 
     /// The lines at the prices of this moment.

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use meshwork_api::OrderName;
+use meshwork_chassis::echo::echo;
+
 use crate::app::{App, AppError};
 use crate::domain::Command;
 use crate::ports::{StoreError, Waiting};
@@ -33,10 +36,17 @@ impl App {
         let waiting = self.read_model.waiting(before, cursor.as_ref(), BATCH).await?;
         let looked_at = waiting.len();
         for waiting in waiting {
+            let id = &cursor.insert(waiting).id;
+            let name = match OrderName::new(id.as_str()) {
+                Ok(name) => name,
+                Err(error) => {
+                    let id = echo(id);
+                    tracing::error!(%id, %error, "a row of the view names no order, and is passed by; make the view anew");
+                    continue;
+                }
+            };
             // The read model may be behind; the history is not.
-            let loaded = self.load(&waiting.order).await;
-            let name = &cursor.insert(waiting).order;
-            let order = match loaded {
+            let order = match self.load(&name).await {
                 Ok(Some(order)) => order,
                 Ok(None) => continue,
                 // It waits for its repair; the others must not.
@@ -50,7 +60,7 @@ impl App {
             // The request's number: whoever else watches over this order means the same command.
             let command_id = format!("watchdog/{}", order.next_request(ASK_AT_MOST));
             // Only of the order as it was seen: one that has gone on since has not been silent.
-            match self.execute(name, &command, Some(order.version), command_id, None).await {
+            match self.execute(&name, &command, Some(order.version), command_id, None).await {
                 Ok(_) => fail::fail_point!("watchdog::asked"),
                 Err(AppError::EtagMismatch | AppError::Contended) => {}
                 Err(error) => return Err(error),

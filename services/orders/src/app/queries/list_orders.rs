@@ -42,7 +42,10 @@ impl App {
             filter.customer = Some(user.clone());
         }
         let behind = match seen {
-            Some(position) => !self.read_model.wait_for(position, FRESH_WITHIN).await?,
+            Some(position) => {
+                self.following.stands_still(position.partition)
+                    || !self.read_model.wait_for(position, FRESH_WITHIN).await?
+            }
             None => false,
         };
         let ViewPage { page, incomplete } = self.read_model.list(&filter, page).await?;
