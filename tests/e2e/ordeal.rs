@@ -67,7 +67,7 @@ async fn all_orders(channel: &Channel, staff: &Token) -> Vec<Order> {
 /// When the saga had nothing left to do for an order, by the times of its events; none while it has.
 fn settled_at(order: &Order) -> Option<SystemTime> {
     // Nothing comes after a rejection or a cancellation.
-    let time = if order.allocate_time.is_some() { order.allocate_time } else { order.update_time };
+    let time = order.allocate_time.or(order.update_time);
     settled(order).then(|| SystemTime::try_from(time.unwrap()).unwrap())
 }
 
