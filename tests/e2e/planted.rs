@@ -1,6 +1,7 @@
 //! Planted bugs: the audit finds each of them, and nothing where none is planted.
 
 use std::fmt::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient
 use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, Order, ShipOrderRequest};
 use meshwork_testkit::up::{Token, UNLIMITED, with};
 use meshwork_testkit::{Postgres, Up};
+use nix::sys::signal::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 use time::OffsetDateTime;
@@ -22,6 +24,10 @@ use crate::shop::{eventually, order_request, settled_order, stocked_product};
 /// How long a sound shop may take to settle, and how long one with a bug is looked at.
 const SOUND: &str = "60s";
 const BROKEN: &str = "3s";
+
+/// How often an order is asked for that is to end the process, and the pause between: longer than the end is waited for.
+const TRIES: usize = 200;
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// How many orders show most bugs.
 const FEW: usize = 6;
@@ -141,10 +147,20 @@ async fn crashed_before_the_effect(bug: Option<&str>) {
     let planted = plant("", bug);
     let armed = settings(&planted, &[("MESHWORK_CRASH_POINT", "products::gated:1")]);
     shop.up = Up::start(shop.folder.path(), &armed);
-    // Its answer may be lost with the process.
-    create(shop.up.channel(), &shop.customer, &shop.product, &Uuid::new_v4().to_string()).await.ok();
+    // One request, made again until the process has ended: right after a start a service may be away still.
+    let (channel, customer, product) = (shop.up.channel(), shop.customer.clone(), shop.product.clone());
+    let asked = tokio::spawn(async move {
+        let request = Uuid::new_v4().to_string();
+        for _ in 0..TRIES {
+            if let Err(status) = create(channel.clone(), &customer, &product, &request).await {
+                println!("no order yet, or no answer any more: {status}");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    });
     let status = shop.up.wait();
-    assert!(!status.success(), "the crash point was not met: {status}");
+    asked.abort();
+    assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "the crash point was not met: {status}");
     shop.up = Up::start(shop.folder.path(), &settings(&planted, &[]));
     shop.judge(None, &["I5", "I9"]);
 }

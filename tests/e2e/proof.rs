@@ -14,8 +14,8 @@ use serde_json::Value;
 
 /// How long a load may take beyond its placing: what is under way is waited for, and tried again meanwhile.
 const REST: Duration = Duration::from_secs(300);
-/// How long the first order of a load may take.
-const FIRST: Duration = Duration::from_secs(60);
+/// How long the orders that somebody waits for may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running `meshwork load`. It is killed when it is dropped.
 pub struct Load {
@@ -24,8 +24,13 @@ pub struct Load {
     /// How long the history was when it began.
     begin: u64,
     log: PathBuf,
-    /// For how long it places orders.
+    /// For how long it still places orders, at most.
     seconds: u64,
+}
+
+/// Whether a line of a history is the answer to a call that was carried out.
+fn is_well(line: &str) -> bool {
+    line.contains(r#""status":"OK""#)
 }
 
 impl Load {
@@ -50,24 +55,47 @@ impl Load {
 
     /// How many calls of this run were answered well so far.
     pub fn answered(&self) -> usize {
-        let Ok(mut history) = File::open(&self.history) else { return 0 };
-        history.seek(SeekFrom::Start(self.begin)).unwrap();
-        let lines = BufReader::new(history).lines().map_while(Result::ok);
-        lines.filter(|line| line.contains(r#""status":"OK""#)).count()
+        self.count(is_well)
+    }
+
+    /// How many orders of this run were created so far, as its clients know.
+    fn created(&self) -> usize {
+        self.count(|line| is_well(line) && line.contains(r#""state":"PENDING""#))
     }
 
     /// Waits until so many calls were answered well.
     pub fn has_answers(&mut self, count: usize) {
-        let deadline = Instant::now() + FIRST;
-        while self.answered() < count {
+        self.comes_to(count, Self::answered);
+    }
+
+    /// Waits until so many orders were created.
+    pub fn has_created(&mut self, count: usize) {
+        self.comes_to(count, Self::created);
+    }
+
+    fn count(&self, is_such: impl Fn(&str) -> bool) -> usize {
+        let Ok(mut history) = File::open(&self.history) else { return 0 };
+        history.seek(SeekFrom::Start(self.begin)).unwrap();
+        let lines = BufReader::new(history).lines().map_while(Result::ok);
+        lines.filter(|line| is_such(line)).count()
+    }
+
+    fn comes_to(&mut self, wanted: usize, counted: fn(&Self) -> usize) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let count = counted(self);
+            if count >= wanted {
+                return;
+            }
             assert!(self.child.try_wait().unwrap().is_none(), "the load has ended: {}", self.said());
-            assert!(Instant::now() < deadline, "fewer than {count} answers in {FIRST:?}: {}", self.said());
-            std::thread::sleep(Duration::from_millis(20));
+            assert!(Instant::now() < deadline, "{count} of {wanted} after {PATIENCE:?}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     /// Has it end early: it places no more orders, and waits for those that are under way.
-    pub fn interrupt(&self) {
+    pub fn interrupt(&mut self) {
+        self.seconds = 0;
         kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), Signal::SIGINT).unwrap();
     }
 

@@ -132,6 +132,7 @@ impl<A: Aggregate> Memory<A> {
             if let Err(error) = store.save(snapshot).await {
                 tracing::warn!(stream, %error, "a snapshot was not kept");
             }
+            fail::fail_point!("snapshot::saved");
         });
         true
     }

@@ -6,6 +6,8 @@
 mod account;
 #[path = "aggregate/commands.rs"]
 mod commands;
+#[path = "aggregate/killed.rs"]
+mod killed;
 
 use std::path::Path;
 use std::sync::Arc;

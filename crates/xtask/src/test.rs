@@ -20,7 +20,8 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 /// The longest that the tests may take, their build included.
 const TEST_LIMIT: Duration = Duration::from_secs(3600);
 
-/// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step.
+/// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step. Without them
+/// it is compiled by `xtask bench` and `xtask soak`, and here by a long run.
 pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
 
 /// The contracts of events.
@@ -55,6 +56,13 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
         let clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked"]).args(FEATURES);
         clippy.args(["--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
     })?;
+    if full {
+        // What is released has none of the features; this compiles all of our crates once more.
+        report.step("release", || {
+            let clippy = cargo(&["clippy", "--workspace", "--all-targets", "--locked"]);
+            clippy.args(["--", "-D", "warnings"]).limit(BUILD_LIMIT).run()
+        })?;
+    }
     let binary = report.step("build", || {
         cargo(&["build", "--workspace", "--locked"]).args(FEATURES).limit(BUILD_LIMIT).run()?;
         workspace.binary("debug", "meshwork")

@@ -1,4 +1,18 @@
 //! What can be planted, and what is.
+//!
+//! Some bugs that tests plant elsewhere can't be planted in a running system, or show nothing there:
+//!
+//! * A relay without a fence: the bus in a file has a key that refuses a second copy, and JetStream knows the ids for a while. Found
+//!   by `nt_2_a_relay_without_a_fence_is_seen` of crates/events.
+//! * Positions from a sequence: a column of a table, and seen where a slow commit is overtaken only. Found by
+//!   `positions_from_a_sequence_are_seen` of crates/events.
+//! * Reads of a server that lags, a new id for a command whose outcome isn't known, no check of the boundary, holes that are skipped or
+//!   get no tombstone, inserts behind one that was refused: each takes a failover of a replica set at the right moment. Found by the
+//!   simulation of crates/events, by its seeds.
+//! * Pieces that are moved in the order of an order's lines: the database ends the deadlock, the work is done again, and no invariant is
+//!   broken. Found by `orders_that_lock_in_their_own_order_wait_for_each_other` of products.
+//! * Holds that end by the application's clock: the order is rejected or asks again, and either is allowed. Found by
+//!   `a_clock_that_is_ahead_ends_holds_early` of products.
 
 use std::sync::OnceLock;
 

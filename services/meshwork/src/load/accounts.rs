@@ -32,31 +32,68 @@ pub struct Accounts<'a> {
 }
 
 impl Accounts<'_> {
-    /// Signs accounts in; those that there are none of are made, and stand in the place of the ones given.
+    /// Signs in those accounts that an earlier run has made. One that there is none of any more is planned anew, in the place
+    /// of the one given: whoever carries that out keeps the plan before.
     ///
     /// # Errors
     /// When the back end refuses one, or doesn't answer.
-    pub async fn open(&self, accounts: &mut [Account], role: Role) -> Result<Vec<Arc<Session>>, Failure> {
-        let opened = stream::iter(accounts.iter_mut().map(|account| self.open_one(account, role)));
+    pub async fn known(&self, accounts: &mut [Account]) -> Result<Vec<Option<Arc<Session>>>, Failure> {
+        let known = stream::iter(accounts.iter_mut().map(|account| self.known_one(account)));
+        known.buffered(AT_ONCE).try_collect().await
+    }
+
+    async fn known_one(&self, account: &mut Account) -> Result<Option<Arc<Session>>, Failure> {
+        if !account.made {
+            return Ok(None);
+        }
+        match self.sign_in(account).await {
+            Ok(session) => Ok(Some(session)),
+            // It was deleted, or the target has begun anew.
+            Err(status) if status.code() == Code::Unauthenticated => {
+                *account = Account::planned();
+                Ok(None)
+            }
+            Err(status) => Err(told(&status)),
+        }
+    }
+
+    /// Makes the accounts that have no session among the `known` ones, and signs them in.
+    ///
+    /// # Errors
+    /// When the back end refuses one, or doesn't answer.
+    pub async fn open(
+        &self,
+        accounts: &mut [Account],
+        known: Vec<Option<Arc<Session>>>,
+        role: Role,
+    ) -> Result<Vec<Arc<Session>>, Failure> {
+        let accounts = accounts.iter_mut().zip(known);
+        let opened = stream::iter(accounts.map(|(account, session)| self.open_one(account, session, role)));
         opened.buffered(AT_ONCE).try_collect().await
     }
 
-    async fn open_one(&self, account: &mut Account, role: Role) -> Result<Arc<Session>, Failure> {
-        for _ in 0..2 {
-            if !account.made {
-                self.make(account, role).await.map_err(|status| told(&status))?;
-                account.made = true;
-            }
-            let (email, password) = (account.email.as_str(), account.password.as_str());
-            let session = patiently(|| Session::sign_in(self.channel, email, password)).await;
-            match session {
-                Ok(session) => return Ok(Arc::new(session)),
-                // It was deleted, or the target has begun anew.
-                Err(status) if status.code() == Code::Unauthenticated => *account = Account::planned(),
-                Err(status) => return Err(told(&status)),
-            }
+    async fn open_one(
+        &self,
+        account: &mut Account,
+        session: Option<Arc<Session>>,
+        role: Role,
+    ) -> Result<Arc<Session>, Failure> {
+        if let Some(session) = session {
+            return Ok(session);
         }
-        Err(Failure::new("a new account of the load can't sign in", "look into the log of the users service"))
+        self.make(account, role).await.map_err(|status| told(&status))?;
+        account.made = true;
+        self.sign_in(account).await.map_err(|status| match status.code() {
+            Code::Unauthenticated => {
+                Failure::new("a new account of the load can't sign in", "look into the log of the users service")
+            }
+            _ => told(&status),
+        })
+    }
+
+    async fn sign_in(&self, account: &Account) -> Result<Arc<Session>, Status> {
+        let (email, password) = (account.email.as_str(), account.password.as_str());
+        patiently(|| Session::sign_in(self.channel, email, password)).await.map(Arc::new)
     }
 
     async fn make(&self, account: &Account, role: Role) -> Result<(), Status> {

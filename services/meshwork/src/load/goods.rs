@@ -22,8 +22,10 @@ use crate::history::Line;
 const PRODUCTS: usize = 10;
 /// The most pieces that a line asks for.
 const MOST: u32 = 3;
-/// How many pieces an order asks for of what runs out: there is half as much as is asked for.
+/// How many pieces an order asks for of what runs out.
 const OF_SCARCE: u32 = 2;
+/// How many pieces there are of it at most: a run that is ended early is to see it run out too.
+const SCARCE: i64 = 20;
 /// How many pieces of each product there are beyond what the run is expected to need.
 const RESERVE: i64 = 1000;
 
@@ -83,7 +85,7 @@ impl Stores<'_> {
         let mut scarce = None;
         if plan.short_orders() > 0 {
             let product = self.existing(kept.scarce.take().unwrap_or_default()).await?;
-            let lacking = i64::from(plan.short_orders()) * i64::from(OF_SCARCE) / 2 - self.available(&product).await?;
+            let lacking = scarce_pieces(plan.short_orders()) - self.available(&product).await?;
             if lacking > 0 {
                 self.receive(&product, lacking).await?;
             } else if lacking < 0 {
@@ -167,6 +169,11 @@ impl Stores<'_> {
     }
 }
 
+/// How many pieces there are of what runs out: half as many as so many orders ask for, but few.
+fn scarce_pieces(orders: u32) -> i64 {
+    (i64::from(orders) * i64::from(OF_SCARCE) / 2).min(SCARCE)
+}
+
 /// The name of a product's stock.
 fn stock(product: &str) -> String {
     format!("{product}/stock")
@@ -175,6 +182,12 @@ fn stock(product: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_runs_out_does_so_in_a_run_that_is_ended_early() {
+        assert_eq!((scarce_pieces(1), scarce_pieces(12)), (1, 12), "half of what is asked for");
+        assert_eq!(scarce_pieces(u32::MAX), SCARCE);
+    }
 
     #[test]
     fn an_order_asks_for_one_or_two_products_or_for_the_one_that_runs_out() {

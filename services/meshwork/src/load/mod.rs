@@ -75,11 +75,13 @@ async fn prepared(
     let lacks = |accounts: &[Account], needed: usize| needed.saturating_sub(accounts.len());
     kept.customers.extend((0..lacks(&kept.customers, customers)).map(|_| Account::planned()));
     kept.staff.extend((0..lacks(&kept.staff, helpers)).map(|_| Account::planned()));
-    // Before they are made: whoever ends this run now leaves no account that nobody knows.
-    keeper.save(kept)?;
     let accounts = Accounts { channel, staff };
-    let customers = accounts.open(&mut kept.customers[..customers], Role::Customer).await?;
-    let helpers = accounts.open(&mut kept.staff[..helpers], Role::Staff).await?;
+    let known_customers = accounts.known(&mut kept.customers[..customers]).await?;
+    let known_helpers = accounts.known(&mut kept.staff[..helpers]).await?;
+    // Before any is made: whoever ends this run now leaves no account that nobody knows.
+    keeper.save(kept)?;
+    let customers = accounts.open(&mut kept.customers[..customers], known_customers, Role::Customer).await?;
+    let helpers = accounts.open(&mut kept.staff[..helpers], known_helpers, Role::Staff).await?;
     let goods = Goods::provide(channel, staff, &plan, kept).await?;
     keeper.save(kept)?;
     Ok(Shop { plan, customers, staff: helpers, goods, calls, tally })

@@ -1,7 +1,7 @@
 //! Bugs that tests plant between the service and its event store. A release has none of this.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,8 +13,10 @@ use meshwork_eventstore::{
 use prost::Message as _;
 use time::OffsetDateTime;
 
-/// How long a slow cancellation takes between its decision and its commit.
-const SLOW: Duration = Duration::from_millis(1500);
+/// How long a slow cancellation waits between its decision and its commit for the order to be shipped, at most.
+const SLOW: Duration = Duration::from_secs(10);
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The event store with what is planted in it.
 pub fn store(store: Arc<dyn EventStore>) -> Arc<dyn EventStore> {
@@ -30,9 +32,19 @@ pub fn is_skipped(commit: &Commit) -> bool {
 struct Planted(Arc<dyn EventStore>);
 
 impl Planted {
-    async fn is_confirmed(&self, stream: &str) -> Result<bool, StoreError> {
+    /// Whether this has happened to an order.
+    async fn has(&self, stream: &str, event_type: &str) -> Result<bool, StoreError> {
         let commits = self.0.read(stream, 0).await?;
-        Ok(commits.iter().flat_map(|commit| &commit.events).any(|event| event.event_type == "order_confirmed"))
+        Ok(commits.iter().flat_map(|commit| &commit.events).any(|event| event.event_type == event_type))
+    }
+
+    /// Waits until an order is shipped, within a bound.
+    async fn shipped(&self, stream: &str) -> Result<(), StoreError> {
+        let until = Instant::now() + SLOW;
+        while Instant::now() < until && !self.has(stream, "order_shipped").await? {
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(())
     }
 }
 
@@ -60,11 +72,11 @@ impl EventStore for Planted {
     async fn append(&self, mut append: Append) -> Result<Appended, AppendError> {
         if is_planted("slow_cancels") && tells(&append, "order_cancelled") {
             tracing::warn!(order = append.stream, "planted: a cancellation is slow");
-            tokio::time::sleep(SLOW).await;
+            self.shipped(&append.stream).await?;
         }
         if is_planted("watchdog_only_pending")
             && tells(&append, "reservation_requested")
-            && self.is_confirmed(&append.stream).await?
+            && self.has(&append.stream, "order_confirmed").await?
         {
             return Err(StoreError::Unavailable("planted: only orders that are pending ask again".to_owned()).into());
         }
