@@ -26,13 +26,6 @@ pub struct Unanswered {
     pub is_final: bool,
 }
 
-impl Unanswered {
-    /// What was asked for is wrong.
-    fn wrong(failure: impl Into<Failure>) -> Self {
-        Self { failure: failure.into(), is_final: true }
-    }
-}
-
 impl From<Status> for Unanswered {
     fn from(status: Status) -> Self {
         let is_final = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
@@ -59,9 +52,11 @@ impl Admin {
     /// When there is no staff account, or the gateway refuses it or doesn't answer.
     pub async fn sign_in(args: &AdminArgs) -> Result<Self, Unanswered> {
         let target = args.target.trim_end_matches('/');
-        let channel = ClientConfig::default().channel("--target", target).map_err(Unanswered::wrong)?;
+        let channel = ClientConfig::default().channel("--target", target);
+        let channel = channel.map_err(|error| Unanswered { failure: error.into(), is_final: true })?;
         let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target));
-        let staff = staff.map_err(Unanswered::wrong)?;
+        // A local `up` that starts again has left none for a moment.
+        let staff = staff.map_err(|failure| Unanswered { failure, is_final: false })?;
         let request = SignInRequest { email: staff.email, password: staff.password.expose().to_owned() };
         let answer = tokio::time::timeout(CALL, AuthServiceClient::new(channel.clone()).sign_in(request)).await;
         let session = answer.map_err(|_| Unanswered { failure: late(), is_final: false })??.into_inner();

@@ -430,3 +430,34 @@ fn content_hash(event: &Envelope) -> u64 {
     let digest: [u8; 32] = hash.finalize().into();
     digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
 }
+
+#[cfg(test)]
+mod tests {
+    use meshwork_events::{Context, Position};
+
+    use super::*;
+
+    fn commit(bytes: usize) -> SourceCommit {
+        let event = Envelope {
+            id: "things/1:1".to_owned(),
+            source: "things".to_owned(),
+            event_type: "thing_made".to_owned(),
+            schema_version: 1,
+            subject: "things/1".to_owned(),
+            version: 1,
+            position: Position { partition: 0, n: 1, index: 0 },
+            time: OffsetDateTime::UNIX_EPOCH,
+            context: Context::default(),
+            data: vec![0; bytes].into(),
+        };
+        let (subject, events) = (event.subject.clone(), vec![event]);
+        SourceCommit { n: 1, subject, command_id: None, events, problem: None, is_tombstone: false }
+    }
+
+    #[test]
+    fn many_small_commits_are_read_at_once_and_few_large_ones() {
+        assert_eq!(limit_behind(&[commit(1000), commit(10)]), 1000);
+        assert_eq!(limit_behind(&[commit(64 * 1024)]), 255);
+        assert_eq!(limit_behind(&[commit(8 * 1024 * 1024)]), 16);
+    }
+}
