@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, DeliverOrderRequest, Order, ShipOrderRequest, order};
@@ -191,6 +192,20 @@ async fn what_was_damaged_by_hand_is_named_by_the_invariant_that_it_breaks() {
     let printed = text(&audited.stdout);
     assert!(printed.lines().any(|line| line.starts_with("I2   VIOLATED")), "{printed}");
     assert!(printed.lines().any(|line| line.trim_start().starts_with(&format!("{}: ", rejected.name))), "{printed}");
+}
+
+#[test]
+fn an_account_that_is_refused_is_not_tried_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), UNLIMITED);
+    let (wrong, target) = (folder.path().join("wrong.json"), format!("http://{}", up.address("gateway")));
+    std::fs::write(&wrong, r#"{"email": "nobody@example.com", "password": "a wrong password"}"#).unwrap();
+    let begin = Instant::now();
+    let args = ["audit", "--settle", "5m", "--target", &target, "--staff-credentials", wrong.to_str().unwrap()];
+    let refused = up.run(args);
+    assert_eq!(refused.status.code(), Some(2), "{}", text(&refused.stdout));
+    assert!(text(&refused.stderr).contains("e-mail address"), "{}", text(&refused.stderr));
+    assert!(begin.elapsed() < Duration::from_secs(60), "it has taken {:?}", begin.elapsed());
 }
 
 #[test]

@@ -192,6 +192,13 @@ pub const TOO_MANY_BYTES: ErrorKind = ErrorKind::retryable(
     Duration::from_secs(1),
     "Too many bytes of messages that are not whole yet come from the caller's address. Send fewer at once.",
 );
+/// As many audits are being answered as there may be.
+pub const AUDITS_BUSY: ErrorKind = ErrorKind::retryable(
+    "AUDITS_BUSY",
+    Code::ResourceExhausted,
+    Duration::from_secs(1),
+    "The service is being audited, by as many calls as it answers at a time. Try again when one of them has ended.",
+);
 /// `grpc-timeout` is malformed.
 pub const INVALID_TIMEOUT: ErrorKind = ErrorKind::new(
     "INVALID_TIMEOUT",
@@ -244,6 +251,7 @@ pub const PORT: &[&ErrorKind] = &[
     &MALFORMED_REQUEST,
     &TOO_MANY_STREAMS,
     &TOO_MANY_BYTES,
+    &AUDITS_BUSY,
     &HANDLER_PANICKED,
 ];
 

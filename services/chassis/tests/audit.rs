@@ -4,10 +4,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::audit_service_server::AuditService;
-use meshwork_chassis::events::AuditGrpc;
+use meshwork_chassis::events::{AuditGrpc, StockReader};
 use meshwork_events::inbox::sqlite::{COMPONENTS as OF_INBOX, Inbox, gate};
 use meshwork_events::outbox::sqlite::{COMPONENTS as OF_OUTBOX, Outbox};
 use meshwork_events::outbox::{NewEvent, PARTITIONS};
@@ -17,6 +18,7 @@ use tempfile::TempDir;
 use time::OffsetDateTime;
 use tokio_stream::StreamExt;
 use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt as _;
 
 const DOMAIN: &str = "tests.meshwork.dev";
 const STREAM: &str = "things";
@@ -187,6 +189,51 @@ async fn a_service_answers_with_nothing_what_it_has_none_of() {
     assert_eq!(all(audit.read_source(Request::new(pb::ReadSourceRequest::default())).await).await, []);
     assert_eq!(all(audit.read_published(Request::new(pb::ReadPublishedRequest {})).await).await, []);
     assert_eq!(all(audit.read_applied(Request::new(pb::ReadAppliedRequest {})).await).await, []);
+    assert_eq!(all(audit.read_stocks(Request::new(pb::ReadStocksRequest {})).await).await, []);
+}
+
+/// So many products, of which each has a piece more than the one before it.
+struct Shelves(u16);
+
+#[async_trait::async_trait]
+impl StockReader for Shelves {
+    async fn stocks(&self, after: &str, limit: usize) -> Result<Vec<pb::ProductStock>, String> {
+        let all = (0..self.0).map(|at| pb::ProductStock {
+            product: format!("products/{at:05}"),
+            received: i64::from(at),
+            ..Default::default()
+        });
+        Ok(all.filter(|stock| stock.product.as_str() > after).take(limit).collect())
+    }
+}
+
+#[tokio::test]
+async fn stocks_are_told_page_by_page() {
+    let audit = World::new().await.audit().stocks(Arc::new(Shelves(1300)));
+    let pages = all(audit.read_stocks(Request::new(pb::ReadStocksRequest {})).await).await;
+    assert!(pages.iter().all(|page| (1..=512).contains(&page.stocks.len())));
+    let received: Vec<_> = pages.iter().flat_map(|page| &page.stocks).map(|stock| stock.received).collect();
+    assert_eq!(received, (0..1300).collect::<Vec<i64>>());
+}
+
+#[tokio::test]
+async fn two_calls_are_answered_at_a_time_and_who_reads_nothing_does_not_keep_its_turn() {
+    let world = World::new().await;
+    world.append(EVENTS).await;
+    let audit = world.audit();
+    let read = || audit.read_source(Request::new(pb::ReadSourceRequest { include_data: true }));
+    let unread = (read().await.unwrap(), read().await.unwrap());
+    // What is waited for comes at once.
+    tokio::time::pause();
+    let refused = audit.read_applied(Request::new(pb::ReadAppliedRequest {})).await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "AUDITS_BUSY");
+    assert!(details.retry_info().is_some_and(|info| info.retry_delay.is_some()));
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    assert!(audit.read_applied(Request::new(pb::ReadAppliedRequest {})).await.is_ok());
+    drop(unread);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::ClientConfig;
 use serde_json::Value;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::cli::{AdminArgs, Output};
 use crate::failure::Failure;
@@ -16,6 +16,28 @@ use crate::state::{local_port, staff_credentials};
 
 /// How long one call may take that is no stream.
 const CALL: Duration = Duration::from_secs(30);
+
+/// Why something wasn't answered.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// What people are told.
+    pub failure: Failure,
+    /// Whether another try would end as this one has, whatever is up by then.
+    pub is_final: bool,
+}
+
+impl From<Status> for Unanswered {
+    fn from(status: Status) -> Self {
+        let is_final = matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied);
+        Self { failure: told(&status), is_final }
+    }
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        unanswered.failure
+    }
+}
 
 /// Somebody of the staff, signed in.
 pub struct Admin {
@@ -28,14 +50,18 @@ impl Admin {
     ///
     /// # Errors
     /// When there is no staff account, or the gateway refuses it or doesn't answer.
-    pub async fn sign_in(args: &AdminArgs) -> Result<Self, Failure> {
+    pub async fn sign_in(args: &AdminArgs) -> Result<Self, Unanswered> {
         let target = args.target.trim_end_matches('/');
-        let channel = ClientConfig::default().channel("--target", target)?;
-        let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target))?;
+        let channel = ClientConfig::default().channel("--target", target);
+        let channel = channel.map_err(|error| Unanswered { failure: error.into(), is_final: true })?;
+        let staff = staff_credentials(args.staff_credentials.as_deref(), local_port(target));
+        // A local `up` that starts again has left none for a moment.
+        let staff = staff.map_err(|failure| Unanswered { failure, is_final: false })?;
         let request = SignInRequest { email: staff.email, password: staff.password.expose().to_owned() };
-        let session = within(AuthServiceClient::new(channel.clone()).sign_in(request)).await?.into_inner();
+        let answer = tokio::time::timeout(CALL, AuthServiceClient::new(channel.clone()).sign_in(request)).await;
+        let session = answer.map_err(|_| Unanswered { failure: late(), is_final: false })??.into_inner();
         let token = format!("Bearer {}", session.access_token).parse();
-        let token = token.map_err(|_| told(&Status::internal("the access token can't be sent as a header")))?;
+        let token = token.map_err(|_| Status::internal("the access token can't be sent as a header"))?;
         Ok(Self { channel, token })
     }
 
@@ -75,10 +101,12 @@ pub fn told(status: &Status) -> Failure {
 pub async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
     match tokio::time::timeout(CALL, call).await {
         Ok(answer) => answer.map_err(|status| told(&status)),
-        Err(_) => {
-            Err(Failure::new(format!("no answer within {} s", CALL.as_secs()), "look into the log of the target"))
-        }
+        Err(_) => Err(late()),
     }
+}
+
+fn late() -> Failure {
+    Failure::new(format!("no answer within {} s", CALL.as_secs()), "look into the log of the target")
 }
 
 /// Prints what there is in the way that was asked for.

@@ -39,7 +39,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
-    let Stores { catalogue, inventory, inbox, events, history, check, pruning } =
+    let Stores { catalogue, inventory, stocks, inbox, events, history, check, pruning } =
         stores::open(&config, CONSUMER).await?;
     let bus = bus::open("products", &config.bus, &config.nats).await?;
 
@@ -51,7 +51,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
     let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(events.clone(), PUBLISHED);
-    let audit = audit.consumer(inbox.clone(), &[STREAM], true);
+    let audit = audit.consumer(inbox.clone(), &[STREAM], true).stocks(stocks);
     let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));

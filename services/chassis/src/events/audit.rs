@@ -3,42 +3,69 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::try_join_all;
+use async_trait::async_trait;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::audit_service_server::AuditService;
 use meshwork_events::{Bus, ConsumerState, Envelope, Lane, ReadFrom, Scope, Source, SourceCommit};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::clock::timestamp;
-use crate::errors::DEPENDENCY_UNAVAILABLE;
+use crate::errors::{AUDITS_BUSY, DEPENDENCY_UNAVAILABLE};
 
-/// How long an answer may take.
-const BOUND: Duration = Duration::from_secs(120);
+/// How many calls are answered at a time, of all callers together: each reads all that there is.
+const TURNS: usize = 2;
+/// How long a call waits for its turn.
+const TURN: Duration = Duration::from_secs(2);
+/// How long an answer may stand still, because nothing can be read or because nobody reads it.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take that doesn't stand still.
+const BOUND: Duration = Duration::from_secs(15 * 60);
 /// How many responses wait for a caller who is slow to read.
 const WAITING: usize = 2;
 /// How many commits or events a response has at most.
 const PAGE: usize = 256;
 /// How many aggregates a response has at most.
 const AGGREGATES: usize = 512;
+/// How many stocks a response has at most.
+const STOCKS: usize = 512;
 /// How many bytes of events a response has, unless its one commit has more.
 const BYTES: usize = 512 * 1024;
-/// How long a lane's next event is waited for: none within that time is its end.
-const WAIT: Duration = Duration::from_millis(100);
+/// How many bytes an event has beside what it says, about.
+const BESIDE: usize = 256;
+/// How many commits are read at once: at first, at least and at most. There are stores that look at all that they hold for
+/// each such page.
+const COMMITS: (usize, usize, usize) = (256, 16, 1000);
+/// How many bytes of commits are read at once, by the size of those before.
+const READ: usize = 16 * 1024 * 1024;
 /// How much later than the call an event may have happened that is still told: clocks differ.
 const LATER: time::Duration = time::Duration::MINUTE;
 
 /// The bus, and the stream that is published to.
 type Published = (Arc<dyn Bus>, &'static str);
 
+/// A service's stocks, for an audit.
+#[async_trait]
+pub trait StockReader: Send + Sync + 'static {
+    /// At most `limit` stocks in a steady order, behind that of the product `after`; from the first one where that is empty.
+    /// None are at the end.
+    ///
+    /// # Errors
+    /// A sentence about what went wrong, for the log.
+    async fn stocks(&self, after: &str, limit: usize) -> Result<Vec<pb::ProductStock>, String>;
+}
+
 /// Tells what a service has appended, published and applied.
 pub struct AuditGrpc {
     bus: Arc<dyn Bus>,
     source: Option<(Arc<dyn Source>, &'static str)>,
     consumers: Vec<Consumer>,
+    stocks: Option<Arc<dyn StockReader>>,
+    turns: Arc<Semaphore>,
     domain: &'static str,
 }
 
@@ -54,7 +81,8 @@ struct Consumer {
 impl AuditGrpc {
     /// Tells of a service on this bus that has nothing yet; `domain` is that of the service's errors.
     pub fn new(bus: Arc<dyn Bus>, domain: &'static str) -> Self {
-        Self { bus, source: None, consumers: Vec::new(), domain }
+        let turns = Arc::new(Semaphore::new(TURNS));
+        Self { bus, source: None, consumers: Vec::new(), stocks: None, turns, domain }
     }
 
     /// Tells of this source, whose events are published to `stream`.
@@ -76,8 +104,28 @@ impl AuditGrpc {
         self
     }
 
+    /// Tells of these stocks.
+    #[must_use]
+    pub fn stocks(self, stocks: Arc<dyn StockReader>) -> Self {
+        Self { stocks: Some(stocks), ..self }
+    }
+
+    /// A call's turn, for as long as it is answered.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Status> {
+        let turn = timeout(TURN, self.turns.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            let sentence = format!("{TURNS} audits are being answered, as many as there may be; try again");
+            return Err(AUDITS_BUSY.status(self.domain, sentence, &[]));
+        };
+        Ok(turn)
+    }
+
     /// What `work` tells, as it is read. It ends with the caller, and within a bound.
-    fn told<T: Send + 'static, W>(&self, work: impl FnOnce(Pages<T>) -> W) -> Response<Told<T>>
+    fn told<T: Send + 'static, W>(
+        &self,
+        turn: OwnedSemaphorePermit,
+        work: impl FnOnce(Pages<T>) -> W,
+    ) -> Response<Told<T>>
     where
         W: Future<Output = Result<(), String>> + Send + 'static,
     {
@@ -86,8 +134,9 @@ impl AuditGrpc {
         tokio::spawn(async move {
             let outcome = tokio::select! {
                 () = pages.closed() => return,
-                outcome = tokio::time::timeout(BOUND, work) => outcome,
+                outcome = timeout(BOUND, work) => outcome,
             };
+            drop(turn);
             let problem = match outcome {
                 Ok(Ok(())) => return,
                 Ok(Err(problem)) => problem,
@@ -97,7 +146,7 @@ impl AuditGrpc {
             let sentence = "events, or how far they were handled, can't be read at this moment; try again";
             let failed = Err(DEPENDENCY_UNAVAILABLE.status(domain, sentence, &[]));
             // A caller who doesn't read has gone away, or will have.
-            tokio::time::timeout(BOUND, pages.send(failed)).await.ok();
+            timeout(SILENCE, pages.send(failed)).await.ok();
         });
         Response::new(ReceiverStream::new(responses))
     }
@@ -111,7 +160,18 @@ struct Pages<T>(mpsc::Sender<Result<T, Status>>);
 
 impl<T> Pages<T> {
     async fn tell(&self, response: T) -> Result<(), String> {
-        self.0.send(Ok(response)).await.map_err(|_| "the caller has gone away".to_owned())
+        match timeout(SILENCE, self.0.send(Ok(response))).await {
+            Ok(sent) => sent.map_err(|_| "the caller has gone away".to_owned()),
+            Err(_) => Err(format!("the caller has read nothing for {} s", SILENCE.as_secs())),
+        }
+    }
+}
+
+/// What a step of an answer reads, unless the answer stands still meanwhile.
+async fn step<T, E: ToString>(read: impl Future<Output = Result<T, E>>) -> Result<T, String> {
+    match timeout(SILENCE, read).await {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("nothing could be read for {} s", SILENCE.as_secs())),
     }
 }
 
@@ -124,7 +184,8 @@ impl AuditService for AuditGrpc {
         request: Request<pb::ReadSourceRequest>,
     ) -> Result<Response<Self::ReadSourceStream>, Status> {
         let (source, with_data) = (self.source.clone(), request.get_ref().include_data);
-        Ok(self.told(move |pages| async move {
+        let turn = self.turn().await?;
+        Ok(self.told(turn, move |pages| async move {
             match source {
                 Some((source, _)) => tell_source(source.as_ref(), with_data, &pages).await,
                 None => Ok(()),
@@ -139,7 +200,8 @@ impl AuditService for AuditGrpc {
         _: Request<pb::ReadPublishedRequest>,
     ) -> Result<Response<Self::ReadPublishedStream>, Status> {
         let published = self.source.as_ref().map(|(_, stream)| (self.bus.clone(), *stream));
-        Ok(self.told(move |pages| async move {
+        let turn = self.turn().await?;
+        Ok(self.told(turn, move |pages| async move {
             match published {
                 Some(published) => tell_published(published, &pages).await,
                 None => Ok(()),
@@ -154,11 +216,25 @@ impl AuditService for AuditGrpc {
         _: Request<pb::ReadAppliedRequest>,
     ) -> Result<Response<Self::ReadAppliedStream>, Status> {
         let (consumers, bus) = (self.consumers.clone(), self.bus.clone());
-        Ok(self.told(move |pages| async move {
+        let turn = self.turn().await?;
+        Ok(self.told(turn, move |pages| async move {
             for consumer in &consumers {
                 tell_consumer(consumer, bus.as_ref(), &pages).await?;
             }
             Ok::<(), String>(())
+        }))
+    }
+
+    type ReadStocksStream = Told<pb::ReadStocksResponse>;
+
+    async fn read_stocks(&self, _: Request<pb::ReadStocksRequest>) -> Result<Response<Self::ReadStocksStream>, Status> {
+        let stocks = self.stocks.clone();
+        let turn = self.turn().await?;
+        Ok(self.told(turn, move |pages| async move {
+            match stocks {
+                Some(stocks) => tell_stocks(stocks.as_ref(), &pages).await,
+                None => Ok(()),
+            }
         }))
     }
 }
@@ -170,7 +246,7 @@ async fn tell_source(
 ) -> Result<(), String> {
     let mut heads = Vec::new();
     for partition in 0..source.partitions() {
-        heads.push((partition, source.head(partition).await?));
+        heads.push((partition, step(source.head(partition)).await?));
     }
     let partition = |(partition, head): &(u16, Option<i64>)| pb::SourcePartition {
         partition: i32::from(*partition),
@@ -178,18 +254,20 @@ async fn tell_source(
     };
     let partitions = heads.iter().map(partition).collect();
     pages.tell(pb::ReadSourceResponse { source: source.name().to_owned(), partitions, ..Default::default() }).await?;
+    let (mut limit, ..) = COMMITS;
     for (partition, head) in heads {
         let mut n = 1;
         while head.is_none_or(|head| n <= head) {
-            let commits = source.commits(partition, n, PAGE).await?;
+            let commits = step(source.commits(partition, n, limit)).await?;
             let Some(last) = commits.last() else { break };
             n = last.n + 1;
+            limit = limit_behind(&commits);
             let mut page = Vec::new();
             let mut bytes = 0;
             // What has come since the call is not told.
             for commit in commits.into_iter().filter(|commit| head.is_none_or(|head| commit.n <= head)) {
-                let own: usize = commit.events.iter().map(|event| event.data.len()).sum();
-                if with_data && bytes + own > BYTES && !page.is_empty() {
+                let own = bytes_of(&commit, with_data);
+                if page.len() >= PAGE || (bytes + own > BYTES && !page.is_empty()) {
                     let commits = std::mem::take(&mut page);
                     pages.tell(pb::ReadSourceResponse { commits, ..Default::default() }).await?;
                     bytes = 0;
@@ -197,10 +275,24 @@ async fn tell_source(
                 bytes += own;
                 page.push(commit_to_proto(partition, commit, with_data));
             }
-            pages.tell(pb::ReadSourceResponse { commits: page, ..Default::default() }).await?;
+            if !page.is_empty() {
+                pages.tell(pb::ReadSourceResponse { commits: page, ..Default::default() }).await?;
+            }
         }
     }
     Ok(())
+}
+
+/// How many bytes a commit has, about.
+fn bytes_of(commit: &SourceCommit, with_data: bool) -> usize {
+    commit.events.iter().map(|event| BESIDE + if with_data { event.data.len() } else { 0 }).sum()
+}
+
+/// How many commits are read behind these: as many as there is room for, if they are like these.
+fn limit_behind(commits: &[SourceCommit]) -> usize {
+    let (_, least, most) = COMMITS;
+    let bytes: usize = commits.iter().map(|commit| bytes_of(commit, true)).sum();
+    (READ / (bytes / commits.len().max(1)).max(1)).clamp(least, most)
 }
 
 fn commit_to_proto(partition: u16, commit: SourceCommit, with_data: bool) -> pb::SourceCommit {
@@ -220,14 +312,11 @@ async fn tell_published((bus, stream): Published, pages: &Pages<pb::ReadPublishe
     let first = pb::ReadPublishedResponse { stream: stream.to_owned(), retention, events: Vec::new() };
     pages.tell(first).await?;
     let until = OffsetDateTime::now_utc() + LATER;
-    let lanes = bus.lanes(stream);
-    let mut reads = Vec::new();
-    for lane in &lanes {
+    for lane in bus.lanes(stream) {
         for scope in [Scope::Published, Scope::Repaired] {
-            reads.push(tell_lane(bus.as_ref(), lane, scope, until, pages));
+            tell_lane(bus.as_ref(), &lane, scope, until, pages).await?;
         }
     }
-    try_join_all(reads).await?;
     Ok(())
 }
 
@@ -238,10 +327,10 @@ async fn tell_lane(
     until: OffsetDateTime,
     pages: &Pages<pb::ReadPublishedResponse>,
 ) -> Result<(), String> {
-    let reader = bus.reader(lane, ReadFrom::Start, scope).await;
-    let mut reader = reader.map_err(|error| error.to_string())?;
+    let mut reader = step(bus.reader(lane, ReadFrom::Start, scope)).await?;
     loop {
-        let events = reader.next(PAGE, WAIT).await.map_err(|error| error.to_string())?;
+        // What isn't there yet is not waited for.
+        let events = step(reader.next(PAGE, Duration::ZERO)).await?;
         // Else a stream that grows as fast as it is read would have no end.
         let ends = events.last().is_none_or(|last| last.time > until);
         let name = lane.to_string();
@@ -270,7 +359,7 @@ async fn tell_consumer(
     let mut partitions = Vec::new();
     for stream in *streams {
         for lane in bus.lanes(stream) {
-            let noted = state.position(stream, lane.partition).await.map_err(|error| error.to_string())?;
+            let noted = step(state.position(stream, lane.partition)).await?;
             let (position, index) = noted.map_or((0, 0), |noted| (noted.n, noted.index));
             partitions.push(pb::ConsumedPartition {
                 stream: (*stream).to_owned(),
@@ -280,7 +369,7 @@ async fn tell_consumer(
             });
         }
     }
-    let parked = state.summary().await.map_err(|error| error.to_string())?;
+    let parked = step(state.summary()).await?;
     let summary = pb::ConsumerSummary {
         consumer: name.clone(),
         streams: streams.iter().map(|stream| (*stream).to_owned()).collect(),
@@ -295,12 +384,22 @@ async fn tell_consumer(
     }
     let mut after = String::new();
     loop {
-        let applied = state.applied(&after, AGGREGATES).await.map_err(|error| error.to_string())?;
+        let applied = step(state.applied(&after, AGGREGATES)).await?;
         let Some((last, _)) = applied.last() else { return Ok(()) };
         after.clone_from(last);
         let aggregate = |(subject, version)| pb::AppliedAggregate { consumer: name.clone(), subject, version };
         let aggregates = applied.into_iter().map(aggregate).collect();
         pages.tell(pb::ReadAppliedResponse { consumers: Vec::new(), aggregates }).await?;
+    }
+}
+
+async fn tell_stocks(stocks: &dyn StockReader, pages: &Pages<pb::ReadStocksResponse>) -> Result<(), String> {
+    let mut after = String::new();
+    loop {
+        let stocks = step(stocks.stocks(&after, STOCKS)).await?;
+        let Some(last) = stocks.last() else { return Ok(()) };
+        after.clone_from(&last.product);
+        pages.tell(pb::ReadStocksResponse { stocks }).await?;
     }
 }
 
@@ -330,4 +429,35 @@ fn content_hash(event: &Envelope) -> u64 {
     hash.update(&event.data);
     let digest: [u8; 32] = hash.finalize().into();
     digest.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_events::{Context, Position};
+
+    use super::*;
+
+    fn commit(bytes: usize) -> SourceCommit {
+        let event = Envelope {
+            id: "things/1:1".to_owned(),
+            source: "things".to_owned(),
+            event_type: "thing_made".to_owned(),
+            schema_version: 1,
+            subject: "things/1".to_owned(),
+            version: 1,
+            position: Position { partition: 0, n: 1, index: 0 },
+            time: OffsetDateTime::UNIX_EPOCH,
+            context: Context::default(),
+            data: vec![0; bytes].into(),
+        };
+        let (subject, events) = (event.subject.clone(), vec![event]);
+        SourceCommit { n: 1, subject, command_id: None, events, problem: None, is_tombstone: false }
+    }
+
+    #[test]
+    fn many_small_commits_are_read_at_once_and_few_large_ones() {
+        assert_eq!(limit_behind(&[commit(1000), commit(10)]), 1000);
+        assert_eq!(limit_behind(&[commit(64 * 1024)]), 255);
+        assert_eq!(limit_behind(&[commit(8 * 1024 * 1024)]), 16);
+    }
 }

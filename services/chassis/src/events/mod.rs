@@ -5,7 +5,7 @@ mod dead_letters;
 mod source_client;
 mod source_grpc;
 
-pub use audit::AuditGrpc;
+pub use audit::{AuditGrpc, StockReader};
 pub use dead_letters::DeadLetterGrpc;
 pub use source_client::GrpcEventSources;
 pub use source_grpc::EventSourceGrpc;

@@ -149,6 +149,8 @@ pub struct Commit {
     pub command: Option<u64>,
     /// Whether it has created an order.
     pub creates: bool,
+    /// The id of the request that has created an order with it; a word of its own where there was none.
+    pub request: Option<Name>,
     /// Whether it only fills its position.
     pub tombstone: bool,
     /// What is wrong with it; empty when nothing is.

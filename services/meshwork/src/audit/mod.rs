@@ -14,10 +14,11 @@ mod verdict;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
+use tonic::Code;
 
 use self::requests::Requests;
 use self::verdict::{Finding, Verdict};
-use crate::admin::{self, Admin, told};
+use crate::admin::{self, Admin, Unanswered};
 use crate::cli::{AdminArgs, AuditArgs};
 use crate::failure::Failure;
 use crate::state::{local_port, staff_credentials};
@@ -61,7 +62,8 @@ fn violated(verdicts: &[Verdict]) -> usize {
     verdicts.iter().filter(|verdict| verdict.finding() == Finding::Violated).count()
 }
 
-/// The last verdicts, and after how long: once nothing is violated, or when the time is over. A service may be away meanwhile.
+/// The last verdicts, and after how long: once nothing is violated, or when the time is over. A service may be away meanwhile;
+/// an account that is refused is refused again.
 async fn settled(
     at: &AdminArgs,
     settle: Duration,
@@ -73,9 +75,8 @@ async fn settled(
         let is_last = begin.elapsed() >= settle;
         match looked_at(at, &mut session, history).await {
             Ok(verdicts) if is_last || violated(&verdicts) == 0 => return Ok((verdicts, begin.elapsed())),
-            Err(failure) if is_last => return Err(failure),
-            Ok(_) => {}
-            Err(_) => session = None,
+            Err(unseen) if is_last || unseen.is_final => return Err(unseen.failure),
+            Ok(_) | Err(_) => {}
         }
         sleep(AGAIN).await;
     }
@@ -86,12 +87,21 @@ async fn looked_at(
     at: &AdminArgs,
     session: &mut Option<(Admin, Instant)>,
     history: Option<&Requests>,
-) -> Result<Vec<Verdict>, Failure> {
+) -> Result<Vec<Verdict>, Unanswered> {
     let (admin, since) = match session.take() {
         Some((admin, since)) if since.elapsed() < SESSION => (admin, since),
         _ => (Admin::sign_in(at).await?, Instant::now()),
     };
-    let (admin, _) = session.insert((admin, since));
-    let evidence = gather::gather(admin).await.map_err(|status| told(&status))?;
-    Ok(judge::judge(&evidence, history))
+    match gather::gather(&admin).await {
+        Ok(evidence) => {
+            *session = Some((admin, since));
+            Ok(judge::judge(&evidence, history))
+        }
+        // The session has ended before its time, and there may be another.
+        Err(status) if status.code() == Code::Unauthenticated => Err(Unanswered { is_final: false, ..status.into() }),
+        Err(status) => {
+            *session = Some((admin, since));
+            Err(status.into())
+        }
+    }
 }

@@ -21,15 +21,21 @@ pub struct Told {
     pub total: Option<Amount>,
 }
 
-/// A request with what was answered to its tries that went well.
+/// A request with what was answered to its tries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
     /// Its id.
     pub request: String,
     /// What for.
     pub method: Method,
+    /// Who asked, or whose order it is about.
+    pub customer: String,
     /// What was ordered.
     pub lines: Vec<Line>,
+    /// How often it was sent.
+    pub tries: u64,
+    /// How many of them were answered that they weren't carried out.
+    pub refused: u64,
     /// The answers; different ones, each once.
     pub told: Vec<Told>,
 }
@@ -62,11 +68,15 @@ impl Requests {
     pub fn add(&mut self, record: Record) {
         match record {
             Record::Run { .. } => {}
-            Record::Call(Call { call, request, method, lines, .. }) => {
+            Record::Call(Call { call, request, method, customer, lines, .. }) => {
                 let next = self.asked.len();
                 let place = *self.places.entry((request.clone(), method)).or_insert(next);
                 if place == next {
-                    self.asked.push(Asked { request, method, lines, told: Vec::new() });
+                    let (tries, refused, told) = (0, 0, Vec::new());
+                    self.asked.push(Asked { request, method, customer, lines, tries, refused, told });
+                }
+                if let Some(asked) = self.asked.get_mut(place) {
+                    asked.tries += 1;
                 }
                 self.open.insert(call, place);
             }
@@ -79,13 +89,18 @@ impl Requests {
             self.stray += 1;
             return;
         };
-        let Answer { status, unknown: false, order: Some(order), state, etag, total, .. } = answer else { return };
-        let told = Told { order, state, etag, total };
-        if let Some(asked) = self.asked.get_mut(place)
-            && status == "OK"
-            && !asked.told.contains(&told)
-        {
-            asked.told.push(told);
+        let Some(asked) = self.asked.get_mut(place) else { return };
+        let Answer { status, unknown, order, state, etag, total, .. } = answer;
+        if unknown {
+            return;
+        }
+        if status != "OK" {
+            asked.refused += 1;
+        } else if let Some(order) = order {
+            let told = Told { order, state, etag, total };
+            if !asked.told.contains(&told) {
+                asked.told.push(told);
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use meshwork_chassis::checks::Check;
 use meshwork_chassis::config::{PostgresConfig, RetentionConfig};
+use meshwork_chassis::events::StockReader;
 use meshwork_chassis::retention::{Retention, STEP};
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
@@ -26,6 +27,8 @@ pub struct Stores {
     pub catalogue: Arc<dyn Catalogue>,
     /// The stocks and reservations.
     pub inventory: Arc<dyn Inventory>,
+    /// The stocks, for an audit.
+    pub stocks: Arc<dyn StockReader>,
     /// Where our consumer stands.
     pub inbox: Arc<dyn ConsumerState>,
     /// What is announced, for the relay.
@@ -52,6 +55,7 @@ macro_rules! parts {
         Stores {
             catalogue: Arc::new(store.clone()),
             inventory: Arc::new(store.clone()),
+            stocks: Arc::new(store.clone()),
             inbox: Arc::new(inbox),
             events: Arc::new(outbox.clone()),
             history: Arc::new(outbox),

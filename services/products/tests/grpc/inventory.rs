@@ -1,5 +1,6 @@
 //! InventoryService.
 
+use meshwork_api::meshwork::admin::v1::{ProductStock, ReadStocksRequest};
 use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_chassis::request::REPLAY;
 use tonic::{Code, Response, Status};
@@ -129,4 +130,28 @@ async fn bad_lists_of_reservations_are_refused() {
     assert_fields(list("state = EXPIRED", 0, &token).await, &["page_token"]);
     let good = "state = HELD AND order = \"orders/o1\" AND product = \"products/lamp\"";
     assert_eq!(list(good, 0, "").await.unwrap(), pb::ListReservationsResponse::default());
+}
+
+#[tokio::test]
+async fn an_audit_is_told_the_stocks_of_all_products_that_are_for_sale() {
+    let shop = Shop::open().await;
+    for (id, pieces) in [("table", 2), ("lamp", 3), ("chair", 1)] {
+        shop.stocked(id, pieces).await;
+    }
+    let deletion = pb::DeleteProductRequest { name: "products/chair".to_owned(), ..Default::default() };
+    shop.products.clone().delete_product(shop.staff(deletion)).await.unwrap();
+    let refused = shop.audit.clone().read_stocks(shop.by("customer", ReadStocksRequest {})).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+    let mut pages = shop.audit.clone().read_stocks(shop.staff(ReadStocksRequest {})).await.unwrap().into_inner();
+    let mut told = Vec::new();
+    while let Some(page) = pages.message().await.unwrap() {
+        told.extend(page.stocks);
+    }
+    let stock = |product: &str, pieces| ProductStock {
+        product: product.to_owned(),
+        available: pieces,
+        received: pieces,
+        ..Default::default()
+    };
+    assert_eq!(told, [stock("products/lamp", 3), stock("products/table", 2)]);
 }

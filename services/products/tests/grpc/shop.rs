@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use meshwork::Channel;
 use meshwork_api::google::r#type::Money;
+use meshwork_api::meshwork::admin::v1::audit_service_client::AuditServiceClient;
 use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
@@ -28,6 +29,7 @@ pub struct Shop {
     pub folder: TempDir,
     pub products: ProductServiceClient<Channel>,
     pub inventory: InventoryServiceClient<Channel>,
+    pub audit: AuditServiceClient<Channel>,
     config: Config,
     shutdown: CancellationToken,
     server: JoinHandle<Result<(), ServeError>>,
@@ -64,11 +66,12 @@ impl Shop {
         let shutdown = CancellationToken::new();
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let channel = Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap();
-        let (products, inventory) = (ProductServiceClient::new(channel.clone()), InventoryServiceClient::new(channel));
+        let products = ProductServiceClient::new(channel.clone());
+        let (inventory, audit) = (InventoryServiceClient::new(channel.clone()), AuditServiceClient::new(channel));
         let server = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
         let started = Config { listen, server, ..config.clone() };
         let server = tokio::spawn(serve(started, Health::new(), shutdown.clone()));
-        Self { config, issuer, folder, products, inventory, shutdown, server }
+        Self { config, issuer, folder, products, inventory, audit, shutdown, server }
     }
 
     /// Stops the service; it must end by itself.

@@ -13,9 +13,10 @@ use crate::cli::Parking;
 
 /// How long a call may take that is no stream.
 const CALL: Duration = Duration::from_secs(30);
-/// For how long a stream may be silent.
-const SILENCE: Duration = Duration::from_secs(60);
-/// For how long calls wait until the gateway admits them: it lets an account make a few a second.
+/// For how long a stream may be silent: a little longer than services let theirs stand still.
+const SILENCE: Duration = Duration::from_secs(70);
+/// For how long calls wait until they are admitted: the gateway lets an account make a few a second, and a service is audited
+/// by a few calls at a time.
 const ADMITTED: Duration = Duration::from_secs(10 * 60);
 /// The pauses between two tries to be admitted.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
@@ -46,7 +47,7 @@ impl<'a> Calls<'a> {
         request
     }
 
-    /// The answer to a call; made again while the gateway says that there were too many.
+    /// The answer to a call; made again while there are too many.
     ///
     /// # Errors
     /// When it fails, or takes too long.

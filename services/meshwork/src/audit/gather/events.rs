@@ -91,11 +91,15 @@ fn event_of(names: &Names, event: &pb::EventSummary) -> Event {
 fn commit_of(names: &Names, commit: pb::SourceCommit) -> Commit {
     let mut hasher = DefaultHasher::new();
     commit.command_id.hash(&mut hasher);
+    let creates = commit.events.iter().any(|event| event.r#type == "order_created");
+    // It is `create/WHO/REQUEST`; the request of a load has no slash.
+    let request = commit.command_id.rsplit('/').next().filter(|request| creates && !request.is_empty());
     Commit {
         place: (commit.partition, commit.position),
         subject: names.of(&commit.subject),
         command: (!commit.command_id.is_empty()).then(|| hasher.finish()),
-        creates: commit.events.iter().any(|event| event.r#type == "order_created"),
+        creates,
+        request: request.map(|request| names.of(request)),
         tombstone: commit.tombstone,
         problem: commit.problem,
     }

@@ -28,23 +28,24 @@ pub async fn gather(admin: &Admin) -> Result<Evidence, Status> {
         let asked = shop::asked(&calls, &names, &listed).await?;
         Ok::<_, Status>((listed, asked))
     };
-    let of_products = async {
-        let reservations = shop::reservations(&calls, &names).await?;
-        let stocks = shop::stocks(&calls, &names, &reservations).await?;
-        Ok::<_, Status>((reservations, stocks))
+    // A service tells its audit two things at a time: its events, and this.
+    let of_effects = async {
+        let consumers = events::consumers(&calls, &names).await?;
+        let stocks = shop::stocks(&calls, &names).await?;
+        Ok::<_, Status>((consumers, stocks))
     };
     let source = |service| events::source(&calls, &names, service);
     let sources =
         async { tokio::try_join!(source(Parking::Users), source(Parking::Products), source(Parking::Orders)) };
     let gathered = tokio::try_join!(
         of_orders,
-        of_products,
+        of_effects,
         sources,
-        events::consumers(&calls, &names),
+        shop::reservations(&calls, &names),
         shop::letters(&calls, &names),
         shop::parked(&calls),
     )?;
-    let ((listed, asked), (reservations, stocks), told, consumers, letters, parked) = gathered;
+    let ((listed, asked), (consumers, stocks), told, reservations, letters, parked) = gathered;
     let mut sources = Vec::new();
     let mut folded = Vec::new();
     for told in [told.0, told.1, told.2].into_iter().flatten() {

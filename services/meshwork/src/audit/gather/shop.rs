@@ -1,9 +1,8 @@
 //! What the services show of themselves: products, reservations, orders, letters, and what is parked.
 
-use std::collections::BTreeSet;
-
 use futures_util::{StreamExt, TryStreamExt};
 use meshwork_api::meshwork::admin::v1 as admin_pb;
+use meshwork_api::meshwork::admin::v1::audit_service_client::AuditServiceClient;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_client::DeadLetterServiceClient;
 use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
 use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
@@ -12,13 +11,12 @@ use meshwork_api::meshwork::orders::v1 as orders_pb;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::products::v1 as products_pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
-use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_chassis::etag;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::calls::Calls;
 use super::names::Names;
-use crate::audit::evidence::{Letter, Line, Name, Order, Parked, Reservation, Stock};
+use crate::audit::evidence::{Letter, Line, Order, Parked, Reservation, Stock};
 use crate::audit::fold::{amount, content};
 use crate::cli::Parking;
 
@@ -51,39 +49,22 @@ pub async fn reservations(calls: &Calls<'_>, names: &Names) -> Result<Vec<Reserv
     Ok(found)
 }
 
-/// The stocks of all products, and of those that reservations name. One of a product that is not for sale any more isn't
-/// shown.
-pub async fn stocks(calls: &Calls<'_>, names: &Names, reservations: &[Reservation]) -> Result<Vec<Stock>, Status> {
-    let kept = reservations.iter().flat_map(|kept| kept.lines.iter().map(|(product, _)| product.clone()));
-    let mut products: BTreeSet<Name> = kept.collect();
-    let ask = |page_token| {
-        let request = products_pb::ListProductsRequest { page_size: PAGE, page_token };
-        let (mut client, request) = (ProductServiceClient::new(calls.channel()), calls.request(None, request));
-        async move { client.list_products(request).await }
-    };
-    let take = |page: products_pb::ListProductsResponse| {
-        products.extend(page.products.iter().map(|product| names.of(&product.name)));
-        page.next_page_token
-    };
-    calls.pages(ask, take).await?;
-    let stocks = products.into_iter().map(|product| stock(calls, product));
-    let stocks: Vec<_> = futures_util::stream::iter(stocks).buffer_unordered(CALLS).try_collect().await?;
-    Ok(stocks.into_iter().flatten().collect())
-}
-
-async fn stock(calls: &Calls<'_>, product: Name) -> Result<Option<Stock>, Status> {
+/// The stocks of all products that are for sale.
+pub async fn stocks(calls: &Calls<'_>, names: &Names) -> Result<Vec<Stock>, Status> {
+    let mut found = Vec::new();
     let ask = || {
-        let request = products_pb::GetStockRequest { name: format!("{product}/stock") };
-        let (mut client, request) = (InventoryServiceClient::new(calls.channel()), calls.request(None, request));
-        async move { client.get_stock(request).await }
+        let request = calls.request(Some(Parking::Products), admin_pb::ReadStocksRequest {});
+        let mut client = AuditServiceClient::new(calls.channel());
+        async move { client.read_stocks(request).await }
     };
-    match calls.answer(ask).await {
-        Ok(products_pb::Stock { available, held, allocated, shipped, received, .. }) => {
-            Ok(Some(Stock { product, available, held, allocated, shipped, received }))
-        }
-        Err(status) if status.code() == Code::NotFound => Ok(None),
-        Err(status) => Err(status),
-    }
+    let take = |page: admin_pb::ReadStocksResponse| {
+        found.extend(page.stocks.into_iter().map(|stock| {
+            let admin_pb::ProductStock { product, available, held, allocated, shipped, received } = stock;
+            Stock { product: names.of(&product), available, held, allocated, shipped, received }
+        }));
+    };
+    calls.stream(ask, take).await?;
+    Ok(found)
 }
 
 /// All orders, as lists show them.

@@ -12,9 +12,20 @@ use crate::audit::verdict::Verdict;
 /// For how many seconds a consumer knows an aggregate at least that nothing happens to.
 const KNOWN: i64 = 30 * 24 * 60 * 60;
 
+/// Who follows events, and of which streams.
+const CONSUMERS: [(&str, &[&str]); 3] =
+    [("inventory", &["orders"]), ("orders", &["products"]), ("notifications", &["orders", "users"])];
+
 /// I9.
 pub fn applied(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     let mut verdict = Verdict::new("I9", "every consumer has applied every event once");
+    for (name, streams) in CONSUMERS {
+        let consumer = evidence.consumers.iter().find(|consumer| consumer.name == name);
+        for stream in streams {
+            let is_told = consumer.is_some_and(|consumer| consumer.streams.iter().any(|known| known == stream));
+            verdict.check(is_told, name, || format!("nothing is told of what it has applied of {stream}"));
+        }
+    }
     for consumer in &evidence.consumers {
         let followed: Vec<&Source> =
             evidence.sources.iter().filter(|source| consumer.streams.contains(&source.stream)).collect();

@@ -8,6 +8,9 @@ use crate::audit::verdict::Verdict;
 /// The most seconds for which the bus may have removed an event before its time.
 const NEARLY_AGED: i64 = 60 * 60;
 
+/// The services that have a source of events.
+const SOURCES: [&str; 3] = ["users", "products", "orders"];
+
 /// The kind of events that an order may have several of.
 const REPEATED: &str = "reservation_requested";
 
@@ -84,6 +87,14 @@ fn dense(source: &Source, verdict: &mut Verdict) {
 pub fn published(evidence: &Evidence) -> Verdict {
     let mut verdict = Verdict::new("I8", "what is published is what was appended, in its order");
     let mut repaired = 0_u64;
+    for service in SOURCES {
+        let source = evidence.sources.iter().find(|source| source.service == service);
+        let is_told = source.is_some_and(|source| !source.stream.is_empty());
+        verdict.check(is_told, service, || {
+            let what = if source.is_some() { "what is published" } else { "its source" };
+            format!("nothing is told of {what}")
+        });
+    }
     for source in &evidence.sources {
         let first = firsts(source);
         let appended: HashMap<(&Name, i64), &Event> =

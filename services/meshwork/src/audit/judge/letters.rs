@@ -10,32 +10,52 @@ use super::index::Index;
 use crate::audit::evidence::{Event, Evidence, Letter};
 use crate::audit::verdict::Verdict;
 
-/// How old an event may be, in seconds, whose letter is looked for: later it may have been removed.
-const YOUNG: i64 = 24 * 60 * 60;
+/// The template of an order's confirmation, and the kind of event that it is of.
+const CONFIRMED: &str = "order_confirmed";
+/// How old an event may be, in seconds, whose letter is missed: no setting has one removed so early.
+const YOUNG: i64 = 60 * 60;
 
 /// I14.
 pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     let mut verdict = Verdict::new("I14", "each letter is sent, and there is one");
-    let deleted = deleted(evidence);
+    let registered = registered(evidence);
     let mut reasons = HashSet::new();
     let mut written: HashMap<(&str, &str), &Letter> = HashMap::new();
+    let mut given_up = 0_u64;
+    // What was before the service began is not written about. It had begun by the first event that it has written about.
+    let mut begun: Option<i64> = None;
     for letter in &evidence.letters {
         let Letter { name, about, event_id, template, recipient, .. } = letter;
         verdict.check(reasons.insert((event_id, template, recipient)), name, || {
             format!("it is the second letter {template} about {about} to {recipient} because of {event_id}")
         });
-        let problem = unsent(letter, &deleted);
+        // It was refused, or its recipient is gone: that is for people, and nothing was lost.
+        given_up += u64::from(letter.state == notification::State::Failed);
+        let problem = unsent(letter);
         verdict.check(problem.is_none(), name, || format!("{template} about {about} {}", problem.unwrap_or_default()));
         written.insert((about.as_ref(), template.as_ref()), letter);
+        let mut caused = registered.get(about.as_ref()).copied();
+        if about.starts_with("orders/") {
+            caused = cause(letter, index.events_of(about), evidence.now).map(|event| event.time);
+            verdict.check(caused.is_some(), name, || {
+                format!("{template} about {about} is because of {event_id}, which does not call for it")
+            });
+        }
+        begun = caused.into_iter().chain(begun).min();
     }
+    let (mut looked_for, mut all) = (0_u64, 0_u64);
     for (order, events) in &index.events {
-        for (template, event) in due(events) {
-            if evidence.now - event.time > YOUNG {
-                continue;
-            }
+        for Due { template, event, since } in due(events) {
+            all += 1;
+            let must_be = evidence.now - since <= YOUNG && begun.is_some_and(|begun| begun <= since);
             let letter = written.get(&(*order, template));
             let customer = index.order(order).map(|order| order.customer.clone());
-            verdict.check(letter.is_some(), order, || format!("there is no letter {template} about it"));
+            if must_be {
+                looked_for += 1;
+                verdict.check(letter.is_some(), order, || {
+                    format!("there is no letter {template} about it, for version {}", event.version)
+                });
+            }
             if let (Some(letter), Some(customer)) = (letter, customer)
                 && letter.recipient != customer
             {
@@ -43,44 +63,81 @@ pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
             }
         }
     }
+    verdict.detail = format!(
+        "missing ones are looked for by {looked_for} of {all} events: those of the last hour, behind the first that has one, \
+         where max_event_age is not shortened"
+    );
+    if given_up > 0 {
+        verdict.detail = format!("{given_up} letters were given up; {}", verdict.detail);
+    }
     verdict
 }
 
-/// The accounts that were deleted.
-fn deleted(evidence: &Evidence) -> HashSet<&str> {
+/// When each account was made whose beginning is still known.
+fn registered(evidence: &Evidence) -> HashMap<&str, i64> {
     let events = evidence.sources.iter().filter(|source| source.service == "users").flat_map(|source| &source.events);
-    events.filter(|event| event.kind.as_ref() == "user_deleted").map(|event| event.subject.as_ref()).collect()
+    let registered = events.filter(|event| event.kind.as_ref() == "user_registered");
+    registered.map(|event| (event.subject.as_ref(), event.time)).collect()
 }
 
 /// Why a letter doesn't count as sent.
-fn unsent(letter: &Letter, deleted: &HashSet<&str>) -> Option<&'static str> {
+fn unsent(letter: &Letter) -> Option<&'static str> {
     match letter.state {
         notification::State::Sent if letter.attempts < 1 || !letter.handed_over => {
             Some("is sent, and was never handed over")
         }
-        notification::State::Sent => None,
-        // Nobody is there to get it.
-        notification::State::Failed if deleted.contains(letter.recipient.as_ref()) => None,
-        notification::State::Failed => Some("was given up"),
+        notification::State::Sent | notification::State::Failed => None,
         _ => Some("waits to be sent"),
     }
 }
 
-/// The letters that the events of an order call for, each with its event.
-fn due<'e>(events: &[&'e Event]) -> Vec<(&'static str, &'e Event)> {
+/// The event of an order that calls for a letter about it.
+fn cause<'e>(letter: &Letter, events: &[&'e Event], now: i64) -> Option<&'e Event> {
+    let Letter { event_id, template, .. } = letter;
+    let due = due(events).into_iter().filter(|due| *due.template == **template).map(|due| due.event);
+    // Earlier releases have written at once about an order that is confirmed.
+    let earlier = events
+        .iter()
+        .copied()
+        .filter(|event| event.kind == *template && **template == *CONFIRMED && now - event.time > YOUNG);
+    due.chain(earlier).find(|event| has_id(event, event_id))
+}
+
+fn has_id(event: &Event, id: &str) -> bool {
+    match &event.odd_id {
+        Some(odd) => odd.as_ref() == id,
+        None => id == format!("{}:{}", event.subject, event.version),
+    }
+}
+
+/// A letter that an event of an order calls for.
+struct Due<'e> {
+    template: &'static str,
+    event: &'e Event,
+    /// When the first event happened without which there is none.
+    since: i64,
+}
+
+/// The letters that the events of an order call for.
+fn due<'e>(events: &[&'e Event]) -> Vec<Due<'e>> {
     let mut due = Vec::new();
-    let mut is_confirmed = false;
+    let mut confirmed = None;
     for event in events {
-        match event.kind.as_ref() {
-            "order_confirmed" => is_confirmed = true,
+        let template = match event.kind.as_ref() {
+            CONFIRMED => {
+                confirmed = Some(event.time);
+                continue;
+            }
             // Until then it may be called off for want of pieces.
-            "order_allocated" if is_confirmed => due.push(("order_confirmed", *event)),
-            "order_rejected" => due.push(("order_rejected", *event)),
-            "order_shipped" => due.push(("order_shipped", *event)),
-            "order_delivered" => due.push(("order_delivered", *event)),
-            "order_cancelled" => due.push(("order_cancelled", *event)),
-            _ => {}
-        }
+            "order_allocated" if confirmed.is_some() => CONFIRMED,
+            "order_rejected" => "order_rejected",
+            "order_shipped" => "order_shipped",
+            "order_delivered" => "order_delivered",
+            "order_cancelled" => "order_cancelled",
+            _ => continue,
+        };
+        let since = if template == CONFIRMED { confirmed.unwrap_or(event.time) } else { event.time };
+        due.push(Due { template, event, since: since.min(event.time) });
     }
     due
 }
@@ -90,6 +147,14 @@ pub fn nothing_waits(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     let mut verdict = Verdict::new("I15", "nothing is parked, and every tombstone has its reason");
     for parked in &evidence.parked {
         verdict.check(false, &parked.subject, || format!("is parked by {}: {}", parked.place, parked.reason));
+    }
+    for source in &evidence.sources {
+        for commit in source.commits.iter().filter(|commit| commit.tombstone) {
+            let (partition, n) = commit.place;
+            verdict.check(false, format_args!("{} p{partition:02}", source.service), || {
+                format!("a tombstone fills position {n}: the commit that stood there is lost")
+            });
+        }
     }
     let tombstones = evidence.reservations.iter().filter(|kept| kept.state == reservation::State::Tombstone);
     for tombstone in tombstones {

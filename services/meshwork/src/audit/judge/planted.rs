@@ -49,6 +49,7 @@ fn source(service: &'static str, prunes: bool, events: &[(String, i64, &str)]) -
         subject: event.subject.clone(),
         command: Some(event.content),
         creates: event.kind.as_ref() == "order_created",
+        request: (event.kind.as_ref() == "order_created").then(|| format!("by {}", event.subject).into()),
         tombstone: false,
         problem: String::new(),
     };

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use meshwork_api::meshwork::orders::v1::order::State;
+use meshwork_chassis::etag;
 
 use super::index::Index;
 use crate::audit::evidence::{Evidence, Name, Order};
-use crate::audit::requests::{Asked, Requests};
+use crate::audit::requests::{Asked, Requests, Told};
 use crate::audit::verdict::Verdict;
 use crate::history::Method;
 
@@ -18,8 +19,14 @@ pub fn acknowledged(index: &Index<'_>, history: Option<&Requests>) -> Verdict {
     let Some(history) = history else { return Verdict::not_judged(id, title, "no history") };
     let mut verdict = Verdict::new(id, title);
     for asked in &history.asked {
+        if asked.method == Method::CreateOrder && asked.tries > 0 && asked.tries == asked.refused {
+            let made = made_by(index, asked);
+            verdict.check(made.is_none(), made.map_or("", |order| order.name.as_ref()), || {
+                format!("it is there, and every try of its request {} was refused", asked.request)
+            });
+        }
         for told in &asked.told {
-            let problem = lost(index, asked, &told.order);
+            let problem = lost(index, asked, told);
             verdict.check(problem.is_none(), &told.order, || {
                 format!("{} (request {})", problem.unwrap_or_default(), asked.request)
             });
@@ -31,14 +38,32 @@ pub fn acknowledged(index: &Index<'_>, history: Option<&Requests>) -> Verdict {
     verdict
 }
 
+/// The order that a request has created.
+fn made_by<'e>(index: &Index<'e>, asked: &Asked) -> Option<&'e Order> {
+    let order = index.order(index.created.get(asked.request.as_str())?)?;
+    // Others may have sent a request of the same id.
+    (*order.customer == *asked.customer).then_some(order)
+}
+
 /// What of an answer doesn't stand.
-fn lost(index: &Index<'_>, asked: &Asked, name: &str) -> Option<String> {
+fn lost(index: &Index<'_>, asked: &Asked, told: &Told) -> Option<String> {
+    let name = told.order.as_str();
     let Some(order) = index.order(name) else {
         return Some("it was answered to a client, and is not there".to_owned());
     };
     let created = index.events_of(name).iter().filter(|event| event.kind.as_ref() == "order_created").count();
     if created != 1 {
         return Some(format!("it was answered to a client, and was created {created} times"));
+    }
+    if *order.customer != *asked.customer {
+        return Some(format!("it is of {}, and was answered as one of {}", order.customer, asked.customer));
+    }
+    if told.total.is_some() && told.total != order.total {
+        return Some("it has another total than was answered".to_owned());
+    }
+    let version = told.etag.as_deref().and_then(|etag| etag::parse(etag).ok()).flatten();
+    if let Some(version) = version.filter(|version| *version > order.version) {
+        return Some(format!("it was answered at version {version}, and its last is {}", order.version));
     }
     let admits = |states: &[State]| states.contains(&order.state);
     let stands = match asked.method {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::judge;
 use super::planted::{NOW, sound};
-use crate::audit::evidence::{Carried, Evidence, Parked, Source};
+use crate::audit::evidence::{Carried, Evidence, Letter, Order, Parked, Source};
 use crate::audit::requests::Requests;
 use crate::audit::verdict::{Finding, Verdict};
 use crate::history::{Amount, Answer, Call, Line, Method, Record};
@@ -193,6 +193,20 @@ fn i9_a_consumer_without_versions_is_behind_where_an_order_still_reacts() {
 }
 
 #[test]
+fn i8_and_i9_whoever_is_not_told_of_at_all() {
+    for service in ["users", "products", "orders"] {
+        told("I8", service, "nothing is told of its source", |shop| {
+            shop.sources.retain(|source| source.service != service);
+        });
+        told("I8", service, "nothing is told of what is published", |shop| source(shop, service).stream.clear());
+    }
+    for (at, name) in [(0, "inventory"), (1, "notifications"), (2, "orders")] {
+        told("I9", name, "nothing is told", |shop| drop(shop.consumers.remove(at)));
+    }
+    told("I9", "notifications", "of users", |shop| shop.consumers[1].streams.retain(|stream| stream != "users"));
+}
+
+#[test]
 fn i9_effects_that_came_twice() {
     told("I9", "orders/a", "more than one order_confirmed", |shop| {
         source(shop, "orders").events[2].kind = "order_confirmed".into();
@@ -202,6 +216,8 @@ fn i9_effects_that_came_twice() {
             for at in [1, 2] {
                 source(shop, "orders").events[at].kind = "reservation_requested".into();
             }
+            // Nothing calls for the letter of its confirmation any more.
+            shop.letters.remove(0);
         }),
         ["I6"],
         "the inventory may be asked again and again"
@@ -267,12 +283,8 @@ fn i14_letters_that_are_missing_doubled_or_unsent() {
         });
     }
     let name = "notifications/a-order_shipped";
-    for (state, words) in [
-        (notification::State::Pending, "waits to be sent"),
-        (notification::State::Sending, "waits to be sent"),
-        (notification::State::Failed, "was given up"),
-    ] {
-        told("I14", name, words, |shop| {
+    for state in [notification::State::Pending, notification::State::Sending] {
+        told("I14", name, "waits to be sent", |shop| {
             let at = letter(shop, "order_shipped");
             shop.letters[at].state = state;
         });
@@ -294,18 +306,68 @@ fn i14_letters_that_are_missing_doubled_or_unsent() {
 }
 
 #[test]
-fn i14_nobody_writes_to_an_account_that_is_gone_nor_about_what_is_old() {
-    let gone = |shop: &mut Evidence| {
-        shop.letters[0].state = notification::State::Failed;
-        source(shop, "users").events[0].kind = "user_deleted".into();
-        source(shop, "users").carried[0].event.kind = "user_deleted".into();
+fn i14_a_letter_that_no_event_of_its_order_calls_for() {
+    for (event_id, template) in [
+        ("orders/a:1", "order_shipped"),
+        ("orders/a:4", "order_delivered"),
+        ("orders/a:2", "order_confirmed"),
+        ("orders/d:3", "order_confirmed"),
+        ("elsewhere", "order_shipped"),
+        ("orders/a:4", "order_lost"),
+    ] {
+        told("I14", "notifications/a-order_shipped", "does not call for it", |shop| {
+            let shipped = |letter: &&mut Letter| letter.name == "notifications/a-order_shipped";
+            let letter = shop.letters.iter_mut().find(shipped).unwrap();
+            (letter.event_id, letter.template) = (event_id.to_owned(), template.into());
+        });
+    }
+    told("I14", "notifications/a-order_shipped", "does not call for it", |shop| {
+        let shipped = |letter: &&mut Letter| letter.name == "notifications/a-order_shipped";
+        shop.letters.iter_mut().find(shipped).unwrap().about = "orders/x".into();
+    });
+    let of_an_earlier_release = |shop: &mut Evidence| {
+        shop.now += 2 * 60 * 60;
+        shop.letters[0].event_id = "orders/a:2".to_owned();
     };
-    assert_eq!(violated(gone), Vec::<&str>::new());
+    assert_eq!(violated(of_an_earlier_release), Vec::<&str>::new());
+}
+
+#[test]
+fn i14_letters_that_were_refused_are_counted_and_are_nobodys_fault() {
+    let verdicts = verdicts(|shop| shop.letters[0].state = notification::State::Failed);
+    let verdict = verdicts.iter().find(|verdict| verdict.id == "I14").unwrap();
+    assert_eq!(verdict.finding(), Finding::Holds, "{verdict:?}");
+    assert!(verdict.detail.starts_with("1 letters were given up; "), "{verdict:?}");
+}
+
+#[test]
+fn i14_no_letter_is_missed_that_may_have_been_removed_or_may_never_have_been_due() {
     let old = |shop: &mut Evidence| {
         shop.letters.clear();
-        shop.now += 2 * 24 * 60 * 60;
+        shop.now += 2 * 60 * 60;
     };
     assert_eq!(violated(old), Vec::<&str>::new());
+    // The notifications may have begun behind all that has happened.
+    assert_eq!(violated(|shop| shop.letters.clear()), Vec::<&str>::new());
+    let before = |shop: &mut Evidence| {
+        shop.letters.retain(|letter| *letter.about != *"orders/b");
+        for event in &mut source(shop, "orders").events {
+            event.time -= i64::from(*event.subject == *"orders/b");
+        }
+    };
+    assert_eq!(violated(before), Vec::<&str>::new());
+    told("I14", "orders/b", "there is no letter", |shop| {
+        before(shop);
+        let welcome = Letter {
+            name: "notifications/welcome".to_owned(),
+            about: "users/1".into(),
+            event_id: "users/1:1".to_owned(),
+            template: "welcome".into(),
+            ..shop.letters[0].clone()
+        };
+        shop.letters.push(welcome);
+        source(shop, "users").events[0].time -= 10;
+    });
 }
 
 #[test]
@@ -315,12 +377,13 @@ fn i15_what_waits_for_people() {
         shop.parked.push(Parked { place, subject, reason: "poison".to_owned() });
     });
     told("I15", "orders/d", "tombstone", |shop| shop.reservations[3].state = reservation::State::Tombstone);
+    told("I15", "orders p00", "fills position 2", |shop| source(shop, "orders").commits[1].tombstone = true);
 }
 
 /// A history of one order, answered with this name.
 fn history(order: &str, quantity: u32) -> Requests {
     let mut history = Requests::default();
-    asked(&mut history, "r", Method::CreateOrder, order, quantity, 1);
+    asked(&mut history, "r", Method::CreateOrder, order, quantity, quantity.into());
     history
 }
 
@@ -356,7 +419,9 @@ fn i4_answers_that_do_not_stand() {
     let verdict = told_of("I4", &history("orders/b", 2));
     assert_eq!((verdict.finding(), verdict.checked), (Finding::Holds, 1), "{verdict:?}");
     for (order, quantity, words) in [("orders/x", 2, "is not there"), ("orders/b", 3, "other lines")] {
-        let verdict = told_of("I4", &history(order, quantity));
+        let mut history = Requests::default();
+        asked(&mut history, "r", Method::CreateOrder, order, quantity, 2);
+        let verdict = told_of("I4", &history);
         assert_eq!(verdict.finding(), Finding::Violated);
         let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
         assert!(example.subject == order && example.problem.contains(words), "{verdict:?}");
@@ -370,18 +435,68 @@ fn i4_answers_that_do_not_stand() {
 
 #[test]
 fn i4_commands_whose_effect_is_gone() {
-    for (method, order, stands) in [
-        (Method::CancelOrder, "orders/c", true),
-        (Method::CancelOrder, "orders/d", false),
-        (Method::ShipOrder, "orders/a", true),
-        (Method::ShipOrder, "orders/d", false),
-        (Method::DeliverOrder, "orders/a", true),
-        (Method::DeliverOrder, "orders/d", false),
+    for (method, order, units, stands) in [
+        (Method::CancelOrder, "orders/c", 3, true),
+        (Method::CancelOrder, "orders/d", 4, false),
+        (Method::ShipOrder, "orders/a", 1, true),
+        (Method::ShipOrder, "orders/d", 4, false),
+        (Method::DeliverOrder, "orders/a", 1, true),
+        (Method::DeliverOrder, "orders/d", 4, false),
     ] {
         let mut history = Requests::default();
-        asked(&mut history, "r", method, order, 1, 1);
+        asked(&mut history, "r", method, order, 1, units);
         let verdict = told_of("I4", &history);
         assert_eq!(verdict.finding() == Finding::Holds, stands, "{verdict:?}");
+        assert!(stands || verdict.examples[0].problem.contains("was answered to a client, and it is"), "{verdict:?}");
+    }
+}
+
+/// Sees that an order was answered otherwise than it is, in such words.
+#[track_caller]
+fn answered_otherwise(words: &str, damage: impl FnOnce(&mut Evidence)) {
+    let mut evidence = sound();
+    damage(&mut evidence);
+    let verdict = judge(&evidence, Some(&history("orders/b", 2))).remove(3);
+    let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
+    assert!(example.subject == "orders/b" && example.problem.contains(words), "{verdict:?}");
+}
+
+#[test]
+fn i4_an_order_that_is_another_than_was_answered() {
+    fn order(shop: &mut Evidence) -> &mut Order {
+        shop.folded[1].order.as_mut().unwrap()
+    }
+    answered_otherwise("it is of users/2", |shop| order(shop).customer = "users/2".into());
+    answered_otherwise("another total", |shop| order(shop).total = None);
+    answered_otherwise("version 1, and its last is 0", |shop| order(shop).version = 0);
+}
+
+#[test]
+fn i4_an_order_of_a_request_of_which_every_try_was_refused() {
+    let judged = |answers: &[(&str, bool)], customer: &str| {
+        let mut history = Requests::default();
+        for (status, unknown) in answers {
+            let (call, time) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH);
+            let (method, customer) = (Method::CreateOrder, customer.to_owned());
+            let (request, lines) = ("by orders/b".to_owned(), Vec::new());
+            history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
+            let (status, unknown) = ((*status).to_owned(), *unknown);
+            let (order, state, etag, total) = (None, None, None, None);
+            history.add(Record::Answer(Answer { call, time, status, unknown, order, state, etag, total }));
+        }
+        told_of("I4", &history)
+    };
+    let (refused, unknown) = (("FAILED_PRECONDITION", false), ("UNAVAILABLE", true));
+    let verdict = judged(&[refused, refused], "users/1");
+    let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
+    assert!(example.subject == "orders/b" && example.problem.contains("every try"), "{verdict:?}");
+    for (answers, customer) in [
+        (&[unknown, refused][..], "users/1"),
+        (&[("OK", false), refused][..], "users/1"),
+        // Somebody else has sent a request of the same id.
+        (&[refused][..], "users/2"),
+    ] {
+        assert_eq!(judged(answers, customer).finding(), Finding::Holds, "{answers:?}");
     }
 }
 
@@ -415,7 +530,7 @@ fn i4_a_call_without_an_answer_may_have_been_carried_out_or_not() {
 #[test]
 fn i11_requests_that_were_answered_in_two_ways() {
     let mut same = history("orders/b", 2);
-    asked(&mut same, "r", Method::CreateOrder, "orders/b", 2, 1);
+    asked(&mut same, "r", Method::CreateOrder, "orders/b", 2, 2);
     assert_eq!(told_of("I11", &same).finding(), Finding::Holds);
     for (order, units, words) in [("orders/a", 1, "orders/a and orders/b"), ("orders/b", 9, "in 2 ways")] {
         let mut history = history("orders/b", 2);

@@ -1,7 +1,7 @@
 //! The store: embedded in SQLite, or in PostgreSQL, where many instances of the service share it.
 //!
-//! The statements are one text for both: `catalogue.rs`, `inventory.rs`, `moment.rs`, `reservations.rs`, `stock.rs` and
-//! `store.rs` are compiled once for each driver, below the modules that name it.
+//! The statements are one text for both: `audited.rs`, `catalogue.rs`, `inventory.rs`, `moment.rs`, `reservations.rs`,
+//! `stock.rs` and `store.rs` are compiled once for each driver, below the modules that name it.
 //!
 //! Pieces are moved by conditional updates: no decision rests on a number that was read before and may have changed. The
 //! checks of the tables guard the invariants once more, and no outcome is decided by them. Whoever locks rows locks them in
@@ -33,6 +33,7 @@ const SOURCE: &str = "products";
 #[path = "."]
 pub mod sqlite {
     meshwork_sql::dialect!(sqlite);
+    mod audited;
     mod catalogue;
     mod inventory;
     mod moment;
@@ -97,6 +98,7 @@ pub mod sqlite {
 #[path = "."]
 pub mod postgres {
     meshwork_sql::dialect!(postgres);
+    mod audited;
     mod catalogue;
     mod inventory;
     mod moment;
