@@ -38,7 +38,8 @@ pub enum ExecuteError<E> {
     /// The aggregate refuses it.
     #[error("the command is refused")]
     Refused(E),
-    /// The aggregate is at another version than the one that was asked for. Nothing was written.
+    /// The aggregate is at another version than the one that was asked for, or would begin behind events of its stream that have
+    /// begun none. Nothing was written.
     #[error("the stream is at version {actual}")]
     VersionMismatch {
         /// Its version.
@@ -215,16 +216,22 @@ impl<A: Aggregate> Repository<A> {
     }
 }
 
-/// What follows from a command on an aggregate, which has to be at the version `expected`, if any.
+/// What follows from a command on an aggregate, which has to be at the version `expected`, if any. Behind events that have begun
+/// none, nothing begins.
 fn decided<A: Aggregate>(
     before: &Loaded<A>,
     command: &A::Command,
     expected: Option<i64>,
 ) -> Result<Vec<A::Event>, ExecuteError<A::Error>> {
-    match expected {
-        Some(expected) if expected != before.version => Err(ExecuteError::VersionMismatch { actual: before.version }),
-        _ => A::decide(before.state.as_ref(), command).map_err(ExecuteError::Refused),
+    let elsewhere = || Err(ExecuteError::VersionMismatch { actual: before.version });
+    if expected.is_some_and(|expected| expected != before.version) {
+        return elsewhere();
     }
+    let events = A::decide(before.state.as_ref(), command).map_err(ExecuteError::Refused)?;
+    if before.state.is_none() && before.version > 0 && !events.is_empty() {
+        return elsewhere();
+    }
+    Ok(events)
 }
 
 /// The error about an event before which nothing has begun the aggregate.

@@ -44,6 +44,7 @@ use crate::adapters::catalogue::GrpcCatalogue;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::event_store::{EventOrderStore, is_public};
 use crate::adapters::grpc::OrderGrpc;
+use crate::adapters::parked;
 use crate::adapters::projections_grpc::ProjectionGrpc;
 use crate::adapters::projector::Lag;
 use crate::adapters::stock_events::{CONSUMER, STREAM, StockEvents};
@@ -127,8 +128,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::lag("projector", LAG, projected.clone()));
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
-    let projector = Projector::new(store, view, Arc::new(Lag(projected)));
+    let projector = Projector::new(store, view.clone(), Arc::new(Lag(projected)));
     background.spawn("projector", |stop| projector.run(stop));
+    background.spawn("parked claims", |stop| parked::run(view, orders, stop));
     let (interval, patience) = (config.watchdog_interval, config.reservation_timeout);
     background.spawn("watchdog", |stop| watchdog::run(app.clone(), interval, patience, stop));
 

@@ -139,7 +139,8 @@ pub trait Changes: Send {
 /// The orders' histories: the truth.
 #[async_trait]
 pub trait OrderStore: Send + Sync + 'static {
-    /// The events of an order with a version above `after`, in order; none for an order that doesn't exist.
+    /// The events of an order with a version above `after`, in order. An order that doesn't exist has none, but for the claim of
+    /// its name.
     ///
     /// # Errors
     /// When the store fails.
@@ -190,7 +191,35 @@ pub trait OrderStore: Send + Sync + 'static {
     /// [`ExecuteError::Reused`] when its id came with another payload; else when the store fails.
     async fn answered(&self, order: &OrderName, key: &CommandKey) -> Result<Option<Executed>, ExecuteError>;
 
-    /// What is known of a request's id.
+    /// Whether an order has this name, or none will ever have it since a request has claimed it
+    /// ([`claim_placement`](Self::claim_placement)).
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn is_taken(&self, order: &OrderName) -> Result<bool, StoreError>;
+
+    /// What is known of the id of a request that places an order of another name than `order`, which is named after the id. `key`
+    /// is that of the placement.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn look_up_placement(&self, order: &OrderName, key: &CommandKey) -> Result<Claim, StoreError>;
+
+    /// Claims the id of a request that places an order of another name than `order`, which is named after the id: from then on
+    /// no order has that name. `key` is that of the placement. A claim that the same request has made stands.
+    ///
+    /// # Errors
+    /// [`ExecuteError::Reused`] when the id has come with another body, such as one that has made the order of that name;
+    /// [`OrderError::Exists`] when the name is somebody else's; else when the store fails.
+    async fn claim_placement(
+        &self,
+        order: &OrderName,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<(), ExecuteError>;
+
+    /// What is known of a request's id: of one that changes an order, and of those that place one what earlier releases have
+    /// claimed.
     ///
     /// # Errors
     /// When the store fails.

@@ -75,6 +75,7 @@ pub async fn order_store_conformance(store: Arc<EventOrderStore>) {
     a_request_id_belongs_to_one_body(at).await;
     what_a_request_was_settled_at_stands(at).await;
     of_racing_bodies_one_claims_the_id(&store).await;
+    a_placement_claims_the_name_of_its_request(at).await;
     a_change_wakes_who_waits_for_it(at).await;
 }
 
@@ -223,6 +224,38 @@ async fn of_racing_bodies_one_claims_the_id(store: &Arc<EventOrderStore>) {
     let (ours, reused): (Vec<_>, Vec<_>) = racers.join_all().await.into_iter().partition(|(_, claim)| *claim == OURS);
     assert_eq!((ours.len(), reused.len()), (1, 15));
     assert_eq!(store.look_up(&ours[0].0).await.unwrap(), OURS);
+}
+
+async fn a_placement_claims_the_name_of_its_request(store: &dyn OrderStore) {
+    let name = order_name("claimed");
+    let (named, unnamed) = (key("create/users/anna/1", 1), key("create/users/anna/1", 2));
+    assert_eq!(store.look_up_placement(&name, &named).await.unwrap(), Claim::Free);
+    assert!(!store.is_taken(&name).await.unwrap());
+    for at in 1..=2 {
+        store.claim_placement(&name, &named, second(at)).await.unwrap();
+        assert_eq!(store.look_up_placement(&name, &named).await.unwrap(), OURS);
+        assert_eq!(store.look_up_placement(&name, &unnamed).await.unwrap(), Claim::Reused);
+    }
+    // There is no order, and none comes.
+    assert!(store.is_taken(&name).await.unwrap());
+    assert_eq!(store.load(&name).await.unwrap(), None);
+    assert_eq!(store.order_at(&name, 1).await.unwrap(), None);
+    let reused = store.create(&name, &create("anna"), &unnamed, second(3)).await;
+    assert!(matches!(reused, Err(ExecuteError::Reused)), "{reused:?}");
+    let taken = store.create(&name, &create("anna"), &key("another", 1), second(3)).await;
+    assert!(matches!(taken, Err(ExecuteError::Refused(OrderError::Exists))), "{taken:?}");
+    let absent = store.execute(&name, &Command::Confirm, None, &key("event", 1), second(3)).await;
+    assert!(matches!(absent, Err(ExecuteError::Refused(OrderError::Missing))), "{absent:?}");
+    assert_eq!(store.history(&name, 0).await.unwrap().len(), 1);
+    // The other way round.
+    let name = order_name("unclaimed");
+    store.create(&name, &create("anna"), &unnamed, second(4)).await.unwrap();
+    assert_eq!(store.look_up_placement(&name, &named).await.unwrap(), Claim::Reused);
+    let reused = store.claim_placement(&name, &named, second(5)).await;
+    assert!(matches!(reused, Err(ExecuteError::Reused)), "{reused:?}");
+    let taken = store.claim_placement(&name, &key("another", 1), second(5)).await;
+    assert!(matches!(taken, Err(ExecuteError::Refused(OrderError::Exists))), "{taken:?}");
+    assert_eq!(store.history(&name, 0).await.unwrap().len(), 1);
 }
 
 async fn a_change_wakes_who_waits_for_it(store: &EventOrderStore) {

@@ -1,5 +1,6 @@
 //! The order as an aggregate of an event store.
 
+use bytes::Bytes;
 use meshwork_api::OrderName;
 use meshwork_eventstore::{Aggregate, Event, EventType, NewEvent, Recorded, SnapshotState, written_version};
 
@@ -31,7 +32,9 @@ impl Aggregate for Order {
 
     /// What others hear of an event tells of the order too.
     fn encode_event(after: &Self, event: &Recorded<OrderEvent>) -> NewEvent {
-        let (event_type, data) = codec::encode(&codec::message(after, &event.event, event.at));
+        let message = codec::message(after, &event.event, event.at);
+        let (event_type, data) =
+            message.map_or((codec::REQUEST_CLAIMED, Bytes::new()), |message| codec::encode(&message));
         NewEvent { event_type, schema_version: written_version::<OrderEvent>(event_type), data }
     }
 }

@@ -11,6 +11,9 @@ use time::OffsetDateTime;
 use super::money::{money_from_proto, money_to_proto};
 use crate::domain::{Line, Order, OrderEvent};
 
+/// The type of a request's claim. It says nothing more, has no message in the contracts, and is not published.
+pub(super) const REQUEST_CLAIMED: &str = "request_claimed";
+
 /// The types of events, with what leads from the schemas of older releases to the newest.
 pub(super) const TYPES: &[EventType] = &[
     EventType::new("order_created"),
@@ -21,14 +24,16 @@ pub(super) const TYPES: &[EventType] = &[
     EventType::new("order_shipped"),
     EventType::new("order_delivered"),
     EventType::new("order_cancelled"),
+    EventType::new(REQUEST_CLAIMED),
 ];
 
-/// An event of `order` as the contracts have it.
-pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> Message {
+/// An event of `order` as the contracts have it; `None` for what is no event of an order.
+pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> Option<Message> {
     let (name, customer) = (order.name.to_string(), order.customer.to_string());
     let total = Some(money_to_proto(&order.total));
     let lines = || order.lines.iter().map(line_to_proto).collect();
-    match event {
+    Some(match event {
+        OrderEvent::RequestClaimed => return None,
         OrderEvent::Created { .. } => {
             let create_time = Some(timestamp(at));
             Message::OrderCreated(proto::OrderCreated { order: name, customer, lines: lines(), total, create_time })
@@ -55,7 +60,7 @@ pub(super) fn message(order: &Order, event: &OrderEvent, at: OffsetDateTime) -> 
                 confirmed,
             })
         }
-    }
+    })
 }
 
 /// The type and the bytes of an event.
@@ -77,6 +82,7 @@ pub(super) fn encode(message: &Message) -> (&'static str, Bytes) {
 pub(super) fn decode(event_type: &str, data: &[u8]) -> Result<OrderEvent, String> {
     let damaged = |error: prost::DecodeError| format!("{event_type} can't be decoded: {error}");
     Ok(match event_type {
+        REQUEST_CLAIMED => OrderEvent::RequestClaimed,
         "order_created" => {
             let event = proto::OrderCreated::decode(data).map_err(damaged)?;
             OrderEvent::Created {

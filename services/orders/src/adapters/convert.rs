@@ -56,6 +56,6 @@ pub(super) fn event_to_proto(order: &Order, recorded: &Recorded) -> proto::Order
     proto::OrderEvent {
         name: format!("{}/events/{}", order.name, recorded.version),
         create_time: Some(timestamp(recorded.at)),
-        event: Some(codec::message(order, &recorded.event, recorded.at)),
+        event: codec::message(order, &recorded.event, recorded.at),
     }
 }

@@ -15,13 +15,13 @@ use meshwork_eventstore::{
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::codec::REQUEST_CLAIMED;
 use crate::domain::{Command, Order, OrderError, OrderEvent};
 use crate::ports::{
     Changes, Claim, CommandKey, ExecuteError, Executed, OrderStore, Position, Recorded, Settled, StoreError,
 };
 
-/// The types of the events in a request's stream. They are ours alone: nothing is published of them.
-const REQUEST_CLAIMED: &str = "request_claimed";
+/// The type of the event that ends a request's stream. It is ours alone, as the claim is: nothing is published of them.
 const REQUEST_SETTLED: &str = "request_settled";
 /// The ids of the commands on a request's stream.
 const CLAIM: &str = "claim";
@@ -36,10 +36,14 @@ pub fn is_public(event_type: &str) -> bool {
 
 /// The orders' histories in an event store: a stream per order, by its name.
 ///
-/// A request's id is claimed in a stream of its own where the order's name doesn't come from it: the first commit keeps
-/// the hash of the request's body. So an id can't come with another body even where that would be about another order. A
-/// second commit follows when the request finds nothing left to do: it keeps the order's version, with which the request is
-/// answered from then on.
+/// The id of a request that changes an order is claimed in a stream of its own: the first commit keeps the hash of the request's
+/// body. So an id can't come with another body even where that would be about another order. A second commit follows when the
+/// request finds nothing left to do: it keeps the order's version, with which the request is answered from then on.
+///
+/// The id of a request that places an order is claimed in the stream of the order that is named after it: by that order's first
+/// commit or, where the request's caller has chosen another name, by a commit of the same command that holds the claim alone. So
+/// the two meet, and one of them is refused. Such a stream is no order's. Releases before have claimed those ids too in streams
+/// of their own, which are still looked at.
 pub struct EventOrderStore {
     store: Arc<dyn EventStore>,
     orders: Repository<Order>,
@@ -137,6 +141,20 @@ fn request_stream(request: &RequestKey) -> String {
     format!("requests/{}", Uuid::new_v5(&REQUEST_IDS, key.as_bytes()))
 }
 
+/// The commit that claims a request's id in a stream.
+fn claim_in(stream: String, id: CommandId, at: OffsetDateTime) -> Append {
+    Append {
+        stream,
+        expected: Expected::NoStream,
+        command_id: id.id,
+        command_hash: id.hash,
+        events: vec![NewEvent { event_type: REQUEST_CLAIMED, schema_version: 1, data: Bytes::new() }],
+        result: Bytes::new(),
+        at,
+        context: Context::current(),
+    }
+}
+
 /// The order's version that a request was settled at.
 fn settled_version(commit: &Commit) -> Result<i64, StoreError> {
     let version = std::str::from_utf8(&commit.result).ok().and_then(|text| text.parse().ok());
@@ -177,7 +195,42 @@ impl OrderStore for EventOrderStore {
     ) -> Result<Executed, ExecuteError> {
         let stream = order.to_string();
         let done = self.orders.create(&stream, command, command_id(key), at).await;
-        self.outcome(&stream, key, done).await
+        match self.outcome(&stream, key, done).await {
+            // A request has claimed the name.
+            Err(ExecuteError::VersionMismatch) => Err(ExecuteError::Refused(OrderError::Exists)),
+            outcome => outcome,
+        }
+    }
+
+    async fn is_taken(&self, order: &OrderName) -> Result<bool, StoreError> {
+        Ok(self.orders.load(&order.to_string()).await?.version > 0)
+    }
+
+    async fn look_up_placement(&self, order: &OrderName, key: &CommandKey) -> Result<Claim, StoreError> {
+        let found = self.store.find(&order.to_string(), &key.id).await?;
+        Ok(match found {
+            None => Claim::Free,
+            Some(commit) if commit.command_hash == key.hash => Claim::Ours { settled: None },
+            Some(_) => Claim::Reused,
+        })
+    }
+
+    async fn claim_placement(
+        &self,
+        order: &OrderName,
+        key: &CommandKey,
+        at: OffsetDateTime,
+    ) -> Result<(), ExecuteError> {
+        match self.store.append(claim_in(order.to_string(), command_id(key), at)).await {
+            Ok(_) => Ok(()),
+            Err(AppendError::CommandReused { .. }) => Err(ExecuteError::Reused),
+            // It is the name of somebody's order, or claimed by another request.
+            Err(AppendError::VersionConflict { .. }) => Err(ExecuteError::Refused(OrderError::Exists)),
+            Err(AppendError::Store(error)) => Err(StoreError::from(error).into()),
+            Err(error @ (AppendError::Size | AppendError::Unnamed)) => {
+                Err(StoreError::Damaged(error.to_string()).into())
+            }
+        }
     }
 
     async fn execute(
@@ -212,17 +265,8 @@ impl OrderStore for EventOrderStore {
     }
 
     async fn claim(&self, request: &RequestKey, at: OffsetDateTime) -> Result<Claim, StoreError> {
-        let claim = Append {
-            stream: request_stream(request),
-            expected: Expected::NoStream,
-            command_id: CLAIM.to_owned(),
-            command_hash: request.hash,
-            events: vec![NewEvent { event_type: REQUEST_CLAIMED, schema_version: 1, data: Bytes::new() }],
-            result: Bytes::new(),
-            at,
-            context: Context::current(),
-        };
-        match self.store.append(claim).await {
+        let id = CommandId { id: CLAIM.to_owned(), hash: request.hash };
+        match self.store.append(claim_in(request_stream(request), id, at)).await {
             Ok(_) => Ok(Claim::Ours { settled: None }),
             Err(AppendError::CommandReused { .. } | AppendError::VersionConflict { .. }) => Ok(Claim::Reused),
             Err(AppendError::Store(error)) => Err(error.into()),

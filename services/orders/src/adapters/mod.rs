@@ -8,6 +8,7 @@ pub mod errors;
 pub mod event_store;
 pub mod grpc;
 mod money;
+pub mod parked;
 #[cfg(feature = "ablation")]
 mod planted;
 pub mod projections_grpc;

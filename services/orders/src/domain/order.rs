@@ -157,6 +157,9 @@ pub enum Command {
 /// What has happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderEvent {
+    /// A request that has placed another order has claimed the name for its id: there is no order of this name, and never will
+    /// be one.
+    RequestClaimed,
     /// It was placed.
     Created {
         /// Who ordered.
@@ -319,7 +322,8 @@ fn total(lines: &[Line]) -> Result<Money, OrderError> {
 
 /// The order after an event that was recorded at `at`.
 ///
-/// Events of an order that doesn't exist, other than its creation, leave it so: they can't be in a sound history.
+/// Events of an order that doesn't exist, other than its creation, leave it so: but for the claim of its name, they can't be
+/// in a sound history.
 pub fn evolve(order: Option<Order>, name: &OrderName, event: &OrderEvent, at: OffsetDateTime) -> Option<Order> {
     if let OrderEvent::Created { customer, lines, total } = event {
         return Some(Order {
@@ -337,11 +341,14 @@ pub fn evolve(order: Option<Order>, name: &OrderName, event: &OrderEvent, at: Of
             updated_at: at,
         });
     }
+    if *event == OrderEvent::RequestClaimed {
+        return order;
+    }
     let mut order = order?;
     order.version += 1;
     order.updated_at = at;
     match event {
-        OrderEvent::Created { .. } => {}
+        OrderEvent::Created { .. } | OrderEvent::RequestClaimed => {}
         OrderEvent::Confirmed => order.state = State::Confirmed,
         OrderEvent::Rejected { reason } => {
             order.state = State::Rejected;

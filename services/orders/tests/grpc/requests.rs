@@ -1,5 +1,7 @@
 //! Repeatable requests (AIP-155): one request id, one effect, one answer.
 
+use std::collections::BTreeSet;
+
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
 use meshwork_chassis::request::{self, RequestKey};
 use prost::Message;
@@ -8,7 +10,7 @@ use tonic::{Code, Response, Status};
 
 use crate::catalogue::Mood;
 use crate::refusal::{because, reason_of};
-use crate::shop::{Shop, cancel, deliver, placement, ship, uuid};
+use crate::shop::{Shop, cancel, deliver, eventually, placement, ship, uuid};
 
 /// A request for pieces of tea.
 pub fn create(request_id: &str, pieces: i64) -> proto::CreateOrderRequest {
@@ -158,8 +160,78 @@ async fn of_many_identical_placements_at_once_one_makes_the_order() {
         assert_eq!(shop.get(&order.name).await, order);
         assert_eq!(shop.history(&order.name).await, ["order_created"]);
     }
-    let created = shop.commits().await.into_iter().filter(|commit| commit.stream.starts_with("orders/")).count();
-    assert_eq!(created, 2);
+    assert_eq!(created(&shop).await, 2);
+}
+
+/// How many orders have been created.
+async fn created(shop: &Shop) -> usize {
+    let commits = shop.commits().await;
+    commits.iter().flat_map(|commit| &commit.events).filter(|event| event.event_type == "order_created").count()
+}
+
+#[tokio::test]
+async fn of_a_placement_with_a_chosen_id_and_one_without_at_once_one_stands() {
+    const PAIRS: usize = 20;
+    let shop = Shop::open().await;
+    let (mut one, mut other) = (shop.customer("anna"), shop.customer("anna"));
+    for pair in 0..PAIRS {
+        let unnamed = create(&uuid(), 2);
+        let named = proto::CreateOrderRequest { order_id: uuid(), ..unnamed.clone() };
+        let (first, second) = if pair % 2 == 0 { (unnamed, named) } else { (named, unnamed) };
+        // Both times: a request that comes again is answered as it was.
+        for again in [false, true] {
+            let answers = tokio::join!(one.create_order(first.clone()), other.create_order(second.clone()));
+            let (placed, refused): (Vec<_>, Vec<_>) = <[_; 2]>::from(answers).into_iter().partition(Result::is_ok);
+            assert_eq!((placed.len(), refused.len()), (1, 1), "{pair}");
+            for placed in placed {
+                assert_eq!(answer(placed).1, again);
+            }
+            for refused in refused {
+                assert_eq!(reason_of(refused), reused());
+            }
+        }
+    }
+    assert_eq!(created(&shop).await, PAIRS);
+    let streams: BTreeSet<_> = shop.commits().await.into_iter().map(|commit| commit.stream).collect();
+    assert!(streams.iter().all(|stream| stream.starts_with("orders/")), "{streams:?}");
+}
+
+#[tokio::test]
+async fn a_name_that_a_request_has_claimed_is_no_orders() {
+    let shop = Shop::open().await;
+    let request = proto::CreateOrderRequest { order_id: uuid(), ..create(&uuid(), 2) };
+    let (mut anna, mut staff) = (shop.customer("anna"), shop.staff());
+    let order = anna.create_order(request.clone()).await.unwrap().into_inner().name;
+    let commits = shop.commits().await;
+    let claimed = commits.iter().find(|commit| commit.stream != order).unwrap().stream.clone();
+    assert_eq!(shop.history(&claimed).await, ["request_claimed"]);
+
+    let absent = because(Code::NotFound, "ORDER_NOT_FOUND");
+    let get = proto::GetOrderRequest { name: claimed.clone(), ..Default::default() };
+    let events = proto::ListOrderEventsRequest { parent: claimed.clone(), ..Default::default() };
+    assert_eq!(reason_of(staff.get_order(get.clone()).await), absent);
+    assert_eq!(reason_of(staff.list_order_events(events).await), absent);
+    assert_eq!(reason_of(staff.cancel_order(cancel(&claimed)).await), absent);
+    assert_eq!(reason_of(anna.get_order(get).await), because(Code::PermissionDenied, "NOT_ALLOWED"));
+    let id = claimed.replace("orders/", "");
+    for request_id in [String::new(), uuid()] {
+        let named = proto::CreateOrderRequest { order_id: id.clone(), ..create(&request_id, 2) };
+        assert_eq!(reason_of(anna.create_order(named).await), because(Code::AlreadyExists, "ORDER_ID_TAKEN"));
+    }
+    let named = proto::CreateOrderRequest { order_id: id, ..request };
+    assert_eq!(reason_of(anna.create_order(named).await), reused());
+    shop.inventory.reserves(&claimed).await;
+    shop.inventory.was_heard().await;
+    assert_eq!(shop.parked().await, []);
+    assert_eq!(shop.commits().await, commits);
+    let listed = async || staff_list(&shop).await == [order.clone()];
+    eventually("the order to be listed, alone", listed).await;
+}
+
+/// The names of all orders that are listed.
+async fn staff_list(shop: &Shop) -> Vec<String> {
+    let listed = shop.staff().list_orders(proto::ListOrdersRequest::default()).await.unwrap().into_inner();
+    listed.orders.into_iter().map(|order| order.name).collect()
 }
 
 #[tokio::test]
@@ -186,7 +258,7 @@ async fn of_two_bodies_that_were_both_placed_each_is_answered_with_its_own_order
     let unnamed = create(&id, 2);
     let named = proto::CreateOrderRequest { order_id: chosen.clone(), ..create(&id, 2) };
     let (first, _) = answer(anna.create_order(unnamed.clone()).await);
-    // It came at the same moment: neither has seen the other.
+    // It came to an earlier release at the same moment: neither has seen the other.
     let body = proto::CreateOrderRequest { request_id: String::new(), ..named.clone() };
     let (principal, hash) = ("users/anna".to_owned(), request::hash(&body));
     let key = RequestKey { principal, method: "CreateOrder", id: id.clone(), hash };

@@ -10,8 +10,9 @@ use meshwork_eventstore::projection::{
     Applied, ApplyMode, Phase, ProjectionError, ProjectionProgress, Retried, Taken, VersionState,
 };
 use meshwork_eventstore::{EventStore, partition_of};
+use meshwork_orders::adapters::parked;
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::OrderFilter;
+use meshwork_orders::ports::{CommandKey, OrderFilter, OrderStore as _};
 use meshwork_orders::testing::{append, created, folded, listed, order_name, second, shown};
 use tokio::sync::watch;
 
@@ -165,6 +166,49 @@ async fn es_7_a_parked_order_is_shown_as_it_was_and_can_be_retried() {
         assert!(matches!(projections.retry("orders/poor").await, Err(ProjectionError::StillParked(_))));
         assert_eq!(projections.status().await.unwrap().versions[0].parked.len(), 1);
         shutdown.cancel();
+    }
+}
+
+#[tokio::test]
+async fn claims_of_requests_are_no_orders_to_the_lists_and_what_was_parked_of_them_is_followed() {
+    for rooms in both(2).await {
+        let store = rooms.store.as_ref();
+        let key = CommandKey { id: "create/users/anna/1".to_owned(), hash: [1; 32], request: None };
+        store.claim_placement(&order_name("claimed"), &key, second(1)).await.unwrap();
+        append(store, "real", "a", &[created("anna")], second(1)).await.unwrap();
+        let shutdown = CancellationToken::new();
+        let _projector = rooms.project(&shutdown);
+        rooms.caught_up().await;
+        let projections = Arc::new(rooms.projections());
+        let are_parked = async || projections.status().await.unwrap().versions[0].parked.len();
+        assert_eq!(are_parked().await, 0);
+        rooms.assert_view_is_exact(&["real".to_owned()]).await;
+        let report = projections.rebuild(false, told()).await.unwrap();
+        assert_eq!((report.commits, report.rows, report.differing), (2, 1, 0));
+        assert_eq!(are_parked().await, 0);
+
+        // As the release before has it, which knows of no such event.
+        let live = rooms.live().await;
+        let park = |id: &str, reason: &str| {
+            run(
+                &rooms,
+                format!(
+                    "INSERT INTO parked_orders (view_version, id, n, reason) VALUES ({live}, '{id}', 1, '{reason}')"
+                ),
+            )
+        };
+        park("claimed", "version 1: request_claimed is no event that this release knows").await;
+        assert_eq!(are_parked().await, 1);
+        projections.retry("orders/claimed").await.unwrap();
+        assert_eq!(are_parked().await, 0);
+        // This one finds it by itself, and leaves the others to people.
+        park("claimed", "version 1: request_claimed is no event that this release knows").await;
+        park("real", "damaged").await;
+        let seen_to = tokio::spawn(parked::run(rooms.view.clone(), projections.clone(), shutdown.clone()));
+        until("the claim to be followed", async || are_parked().await == 1).await;
+        assert_eq!(projections.status().await.unwrap().versions[0].parked[0].stream, "orders/real");
+        shutdown.cancel();
+        tokio::time::timeout(PATIENCE, seen_to).await.unwrap().unwrap();
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) async fn batch(
     }
     let mut drafts: BTreeMap<OrderName, Draft> = BTreeMap::new();
     for commit in commits {
-        // The streams of requests are no orders, and tombstones are nothing's.
+        // The streams of requests are no orders, and tombstones are nothing's. Nor is a name an order's that a request has
+        // claimed, which comes out of `follow`.
         let Ok(name) = commit.stream.parse::<OrderName>() else { continue };
         #[cfg(feature = "ablation")]
         if crate::adapters::planted::is_skipped(commit) {
@@ -86,7 +87,7 @@ pub(super) async fn batch(
         }
         match follow(draft.order.clone(), &name, commit) {
             Ok(order) => {
-                draft.order = Some(order);
+                draft.order = order;
                 draft.changed = Some(commit.position.n);
             }
             Err(OrdersError::Damaged(reason)) => {
@@ -161,7 +162,7 @@ pub(super) async fn retry(
     for commit in history {
         n = commit.position.n;
         let followed = follow(order, &name, commit);
-        order = Some(followed.map_err(|error| Undo::Answer(Retried::Poisoned { reason: error.to_string() }))?);
+        order = followed.map_err(|error| Undo::Answer(Retried::Poisoned { reason: error.to_string() }))?;
     }
     if let Some(order) = order {
         put(connection, version, &order, n).await?;

@@ -4,7 +4,7 @@ use meshwork_api::OrderName;
 use meshwork_eventstore::Commit;
 
 use crate::adapters::event_store::recorded;
-use crate::domain::{Order, State, evolve};
+use crate::domain::{Order, OrderEvent, State, evolve};
 use crate::ports::StoreError;
 
 /// The words of waiting orders in the view, as their indexes have them.
@@ -16,9 +16,17 @@ pub(super) fn parse(body: &str) -> Result<Order, StoreError> {
     serde_json::from_str(body).map_err(|error| StoreError::Damaged(format!("an order of the view: {error}")))
 }
 
-/// The order after a commit; `None` when the commit doesn't follow what is there. The error says why it can't be followed.
-pub(super) fn follow(mut order: Option<Order>, name: &OrderName, commit: &Commit) -> Result<Order, StoreError> {
-    for recorded in recorded(commit)? {
+/// The order after a commit; `None` where a request has claimed the name and there is no order. The error says why the commit
+/// can't be followed.
+pub(super) fn follow(mut order: Option<Order>, name: &OrderName, commit: &Commit) -> Result<Option<Order>, StoreError> {
+    let recorded = recorded(commit)?;
+    if order.is_none()
+        && let [claim] = recorded.as_slice()
+        && claim.event == OrderEvent::RequestClaimed
+    {
+        return Ok(None);
+    }
+    for recorded in recorded {
         let seen = order.as_ref().map_or(0, |order| order.version);
         if recorded.version == seen + 1 {
             order = evolve(order, name, &recorded.event, recorded.at);
@@ -26,7 +34,7 @@ pub(super) fn follow(mut order: Option<Order>, name: &OrderName, commit: &Commit
             return Err(StoreError::Damaged(format!("{name} goes from version {seen} to {}", recorded.version)));
         }
     }
-    order.ok_or_else(|| StoreError::Damaged(format!("{name} doesn't begin with its creation")))
+    order.map(Some).ok_or_else(|| StoreError::Damaged(format!("{name} doesn't begin with its creation")))
 }
 
 /// A list goes on behind the order of this time, in microseconds since 1970, and id.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::command_key::{command_id, command_key};
 use crate::app::{App, AppError, Reply};
 use crate::domain::{Command, Line, Order, OrderError, decide};
-use crate::ports::CommandKey;
+use crate::ports::{Claim, CommandKey};
 
 /// The ids of orders that were made from request ids are in this space (UUIDv5).
 const ORDER_IDS: Uuid = Uuid::from_u128(0x8f1d_3c52_6a07_4b9e_9c64_21f0_5be7_d310);
@@ -41,9 +41,9 @@ impl App {
     /// Places an order, or finds that the same request has placed it.
     ///
     /// Where the order's name comes from the request, the order's stream is the request's claim: a body that comes again,
-    /// or another one, meets it. A request whose caller has chosen the order's id claims its own in a stream beside it. Each
-    /// of the two looks for the other before it writes. Only where one id comes both ways at the same moment, with two
-    /// bodies, may both be placed: then each is answered with its own order from then on, and any other body is refused.
+    /// or another one, meets it. A request whose caller has chosen the order's id claims its own in that same stream, so that
+    /// of several bodies that come at the same moment one stands. Earlier releases have let two be placed, and claimed ids in
+    /// streams of their own: each of the two is answered with its own order, and any other body is refused.
     ///
     /// # Errors
     /// See [`AppError`].
@@ -70,10 +70,10 @@ impl App {
         let create = Command::Create { customer: command.customer.clone(), lines };
         let at = self.clock.now();
         // A request that is refused leaves nothing behind, and may come again with another choice.
-        if let (Some(_), Some(request)) = (&command.name, request)
+        if let Some(named_after) = claimed(request, &name)
             && decide(None, &create).is_ok()
         {
-            self.claim(request, at).await?;
+            self.store.claim_placement(&named_after, &key, at).await?;
         }
         fail::fail_point!("orders::append");
         Ok(self.store.create(&name, &create, &key, at).await?.into())
@@ -89,30 +89,48 @@ impl App {
     ) -> Result<Option<Reply<Order>>, AppError> {
         match (&command.name, &command.request) {
             (None, None) => Ok(None),
-            // The id may have come with a chosen order, or to the first release, which claimed the ids of all requests.
+            // The id may have come to an earlier release, which claimed it elsewhere.
             (None, Some(request)) => match self.look_up(request).await {
                 Err(AppError::RequestReused) => self.own(name, key).await.map(Some),
                 looked_up => looked_up.map(|_| None),
             },
-            (Some(_), None) => match self.load(name).await? {
-                Some(_) => Err(OrderError::Exists.into()),
-                None => Ok(None),
+            (Some(_), None) => match self.is_taken(name).await? {
+                true => Err(OrderError::Exists.into()),
+                false => Ok(None),
             },
             (Some(_), Some(request)) => {
-                // The id may have come without a choice: then it has made the order that is named after it.
-                let named_after = order_name_of(request);
-                let known = tokio::try_join!(self.look_up(request), self.load(name), self.answered(&named_after, key));
-                let (_, order, placed) = match known {
+                let placement = self.look_up_placement(request, name, key);
+                let known = tokio::try_join!(self.look_up(request), self.is_taken(name), placement);
+                let (_, is_taken, ()) = match known {
                     Err(AppError::RequestReused) => return self.own(name, key).await.map(Some),
                     known => known?,
                 };
-                if placed.is_some() || order.is_none() {
-                    return Ok(placed);
+                if !is_taken {
+                    return Ok(None);
                 }
                 // The order that is there may be this request's own.
                 let own = self.answered(name, key).await?;
                 own.map(Some).ok_or_else(|| OrderError::Exists.into())
             }
+        }
+    }
+
+    async fn is_taken(&self, name: &OrderName) -> Result<bool, AppError> {
+        Ok(self.store.is_taken(name).await?)
+    }
+
+    /// Looks whether the id of a request whose caller has chosen the order's name has come with another body: without a choice,
+    /// it has made the order that is named after it; with another one, it has claimed that name.
+    async fn look_up_placement(
+        &self,
+        request: &RequestKey,
+        name: &OrderName,
+        key: &CommandKey,
+    ) -> Result<(), AppError> {
+        let Some(named_after) = claimed(Some(request), name) else { return Ok(()) };
+        match self.store.look_up_placement(&named_after, key).await? {
+            Claim::Reused => Err(AppError::RequestReused),
+            Claim::Free | Claim::Ours { .. } => Ok(()),
         }
     }
 
@@ -145,6 +163,11 @@ fn order_name(command: &CreateOrder) -> OrderName {
         (None, Some(request)) => order_name_of(request),
         (None, None) => OrderName::from_uuid(Uuid::new_v4()),
     }
+}
+
+/// The name that a request claims which makes the order `name`; none where that is its own.
+fn claimed(request: Option<&RequestKey>, name: &OrderName) -> Option<OrderName> {
+    request.map(order_name_of).filter(|named_after| named_after != name)
 }
 
 /// The name of the order that a request makes whose caller has chosen none.
