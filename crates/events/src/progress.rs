@@ -14,13 +14,15 @@ pub struct Progress(Arc<[Mutex<Partition>]>);
 struct Partition {
     done: Instant,
     problem: Option<String>,
+    /// Whether the problem doesn't pass by itself.
+    stopped: bool,
 }
 
 impl Progress {
     /// Nothing of what comes from now on is done.
     pub fn new(partitions: u16) -> Self {
         let done = Instant::now();
-        Self((0..partitions).map(|_| Mutex::new(Partition { done, problem: None })).collect())
+        Self((0..partitions).map(|_| Mutex::new(Partition { done, problem: None, stopped: false })).collect())
     }
 
     /// Everything that was there at the moment `asked` is done.
@@ -28,20 +30,42 @@ impl Progress {
         if let Some(partition) = self.0.get(usize::from(partition)) {
             let mut partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
             partition.done = asked.max(partition.done);
-            partition.problem = None;
+            (partition.problem, partition.stopped) = (None, false);
         }
     }
 
-    /// Something stands in a partition's way, until it comes further.
+    /// Something stands in a partition's way, until it comes further. It is tried again, and may pass by itself.
     pub fn failed(&self, partition: u16, problem: &str) {
+        self.stands_in_the_way(partition, problem, false);
+    }
+
+    /// As [`failed`](Self::failed), of something that doesn't pass by itself: somebody has to put it right.
+    pub fn stopped(&self, partition: u16, problem: &str) {
+        self.stands_in_the_way(partition, problem, true);
+    }
+
+    fn stands_in_the_way(&self, partition: u16, problem: &str, stopped: bool) {
         if let Some(partition) = self.0.get(usize::from(partition)) {
-            partition.lock().unwrap_or_else(PoisonError::into_inner).problem = Some(problem.to_owned());
+            let mut partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
+            (partition.problem, partition.stopped) = (Some(problem.to_owned()), stopped);
         }
     }
 
-    /// What stands in the way of a partition, such as of the first that has something in its way.
+    /// What stands in the way of a partition: of the first that doesn't go on by itself, else of the first that has something in
+    /// its way.
     pub fn problem(&self) -> Option<String> {
-        self.0.iter().find_map(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).problem.clone())
+        let first = |stopped: bool| {
+            self.0.iter().find_map(|partition| {
+                let partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
+                partition.problem.clone().filter(|_| partition.stopped == stopped)
+            })
+        };
+        first(true).or_else(|| first(false))
+    }
+
+    /// Whether a partition doesn't go on by itself ([`stopped`](Self::stopped)).
+    pub fn is_stopped(&self) -> bool {
+        self.0.iter().any(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).stopped)
     }
 
     /// What stands in the way of this partition.
@@ -104,6 +128,22 @@ mod tests {
         assert_eq!([0, 1, 2].map(|partition| progress.problem_of(partition).is_some()), [false, true, false]);
         progress.clone().caught_up(1, Instant::now());
         assert_eq!((progress.problem(), progress.problem_of(1)), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_by_itself_is_told_first() {
+        let progress = Progress::new(2);
+        progress.failed(0, "passing");
+        assert!(!progress.is_stopped());
+        progress.stopped(1, "lasting");
+        assert!(progress.is_stopped());
+        assert_eq!(progress.problem().as_deref(), Some("lasting"));
+        progress.caught_up(1, Instant::now());
+        assert_eq!((progress.is_stopped(), progress.problem().as_deref()), (false, Some("passing")));
+        // What is seen last counts.
+        progress.stopped(0, "lasting");
+        progress.failed(0, "passing");
+        assert!(!progress.is_stopped());
     }
 
     #[tokio::test(start_paused = true)]

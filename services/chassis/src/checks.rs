@@ -37,11 +37,14 @@ where
 }
 
 /// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`, or when
-/// something has kept it from going on for as long as it takes a check to fail. The check says what that is.
+/// something has kept it from going on for as long as it takes a check to fail; at once when that doesn't pass by itself. The
+/// check says what it is.
 pub fn lag(name: &str, limit: Duration, progress: Progress) -> Check {
-    Check::lag(name, limit.as_secs_f64(), move || {
+    let stopped = progress.clone();
+    let check = Check::lag(name, limit.as_secs_f64(), move || {
         std::future::ready(behind(progress.lag(), limit, progress.problem().as_deref()))
-    })
+    });
+    check.fails_at_once_if(move || stopped.is_stopped())
 }
 
 /// The lag in seconds, or a sentence about what it comes from.
@@ -101,6 +104,21 @@ mod tests {
         health.check(own("database", false, ping));
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert!(!health.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_by_itself_fails_a_check_at_its_next_look() {
+        let health = Health::new();
+        let (retried, stopped) = (Progress::new(1), Progress::new(1));
+        health.check(lag("retried", Duration::from_secs(30), retried.clone()));
+        health.check(lag("stopped", Duration::from_secs(30), stopped.clone()));
+        let states = || health.report().checks.into_iter().map(|check| check.state).collect::<Vec<_>>();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(states(), [CheckState::Passing, CheckState::Passing]);
+        retried.failed(0, "the bus is away");
+        stopped.stopped(0, "it has diverged");
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_eq!(states(), [CheckState::Passing, CheckState::Failed]);
     }
 
     #[test]

@@ -312,10 +312,11 @@ impl Follower<'_> {
             "relay_diverged: the bus holds an event that its source doesn't; nothing is published until the bus is emptied \
              or the source is restored"
         );
-        self.progress.failed(
+        self.progress.stopped(
             self.lane.partition,
             &format!(
-                "relay_diverged: the bus holds {} at position {}, which this service doesn't: is it the bus of another one?",
+                "relay_diverged: the bus holds {} at position {}, which this service doesn't: put the right store or bus in its \
+                 place, or empty the bus (a bus in a folder: stop the services, move it away); what is young is published anew",
                 tail.id, tail.position.n
             ),
         );

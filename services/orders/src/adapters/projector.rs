@@ -25,7 +25,7 @@ impl ProjectorHook for Lag {
 
     fn diverged(&self, partition: u16, problem: &str) {
         let rebuild = "`meshwork projections rebuild orders --accept-differences`";
-        self.0.failed(partition, &format!("{problem}: {rebuild}; until then the watchdog doesn't see its orders"));
+        self.0.stopped(partition, &format!("{problem}: {rebuild}; until then the watchdog doesn't see its orders"));
     }
 }
 

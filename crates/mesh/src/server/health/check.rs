@@ -19,6 +19,7 @@ const FIRST_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration:
 /// How many bytes of a probe's sentence are kept.
 const SENTENCE: usize = 512;
 
+type Lasting = Arc<dyn Fn() -> bool + Send + Sync>;
 type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<f64>, String>> + Send + Sync>;
 
 /// How many probes it takes to change a check's state.
@@ -43,6 +44,7 @@ pub struct Check {
     pub(super) hysteresis: Hysteresis,
     pub(super) limit: Option<f64>,
     probe: Probe,
+    lasting: Option<Lasting>,
     interval: Duration,
     timeout: Duration,
 }
@@ -92,6 +94,7 @@ impl Check {
             hysteresis: Hysteresis { failures: 3, over: Duration::from_secs(10), successes: 2 },
             limit,
             probe,
+            lasting: None,
             interval: Duration::from_secs(5),
             timeout: Duration::from_secs(2),
         }
@@ -149,6 +152,20 @@ impl Check {
         self
     }
 
+    /// When one probe that failed is enough, because what stands in the way doesn't pass by itself. It is asked after such a
+    /// probe. Default: never.
+    ///
+    /// ```
+    /// # use meshwork::server::health::Check;
+    /// # let check = Check::new("license", || async { Err::<(), _>("it has expired") });
+    /// let check = check.fails_at_once_if(|| true);
+    /// ```
+    #[must_use]
+    pub fn fails_at_once_if(mut self, lasting: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        self.lasting = Some(Arc::new(lasting));
+        self
+    }
+
     /// How many probes in a row must succeed before a check that failed passes again. Default: 2.
     ///
     /// ```
@@ -190,7 +207,8 @@ impl Check {
             Ok(Ok(Err(sentence))) => (None, Err(cut(sentence))),
             Ok(Ok(Ok(value))) => (value, self.within(value)),
         };
-        Finding { result, value, took: began.elapsed() }
+        let lasts = result.is_err() && self.lasting.as_ref().is_some_and(|lasting| lasting());
+        Finding { result, value, lasts, took: began.elapsed() }
     }
 
     fn within(&self, value: Option<f64>) -> Result<(), String> {

@@ -130,6 +130,8 @@ pub(super) struct Entry {
 pub(super) struct Finding {
     pub result: Result<(), String>,
     pub value: Option<f64>,
+    /// Whether what it found doesn't pass by itself.
+    pub lasts: bool,
     pub took: Duration,
 }
 
@@ -175,7 +177,11 @@ impl Entry {
                 let failing = now.saturating_duration_since(*self.failing_since.get_or_insert(now));
                 self.last_problem = Some(Problem { sentence, at: wall });
                 let enough = self.failures >= self.hysteresis.failures && failing >= self.hysteresis.over;
-                if self.state == CheckState::Passing && enough { CheckState::Failed } else { self.state }
+                if self.state == CheckState::Passing && (enough || finding.lasts) {
+                    CheckState::Failed
+                } else {
+                    self.state
+                }
             }
         };
         if state != self.state {
