@@ -14,7 +14,7 @@ use meshwork_testkit::Gateway;
 use meshwork_testkit::up::{Token, UNLIMITED, text, with};
 use serde_json::Value;
 
-use crate::processes::Processes;
+use crate::processes::{NAMES, Processes};
 use crate::shop::{add_product, eventually, get_order, order_request, settled_order, stock_at};
 
 /// Copies a database of SQLite whose process has ended, with what lies beside it.
@@ -282,4 +282,22 @@ async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuil
     expected.sort();
     assert_eq!(names, expected);
     eventually("the check to pass", async || check(&processes, "orders", "projector")["status"] == "passing").await;
+
+    // The bus is ahead too, and its relay says what to do.
+    eventually("the relay to say so", async || check(&processes, "orders", "relay")["status"] == "failed").await;
+    let said = check(&processes, "orders", "relay")["last_error"].as_str().unwrap().to_owned();
+    assert!(said.contains("relay_diverged") && said.contains("move it away"), "{said}");
+    for service in NAMES {
+        processes.kill(service);
+    }
+    let bus = processes.data().join("bus");
+    std::fs::rename(&bus, bus.with_file_name("bus-before")).unwrap();
+    processes.start_all();
+    for service in ["users.v1.UserService", "products.v1.InventoryService", "orders.v1.OrderService"] {
+        processes.wait_for_service("gateway", &format!("meshwork.{service}"));
+    }
+    let gateway = processes.gateway();
+    let staff = gateway.staff().await;
+    confirmed(&gateway, &staff, &customer, &product, 8).await;
+    eventually("the relay to pass", async || check(&processes, "orders", "relay")["status"] == "passing").await;
 }
