@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::judge;
 use super::planted::{NOW, sound};
-use crate::audit::evidence::{Carried, Evidence, Letter, Order, Parked, Source};
+use crate::audit::evidence::{Carried, Evidence, Letter, List, Order, Parked, Refused, Source, Term};
 use crate::audit::requests::Requests;
 use crate::audit::verdict::{Finding, Verdict};
 use crate::history::{Amount, Answer, Call, Line, Method, Record};
@@ -251,6 +251,64 @@ fn i10_orders_that_are_shown_otherwise() {
     told("I10", "orders/d", "can't be decoded", |shop| {
         shop.folded[3].problem = "version 2 can't be decoded".to_owned();
     });
+}
+
+/// The list of the orders in a state.
+fn list(shop: &mut Evidence, state: State) -> &mut List {
+    shop.lists.iter_mut().find(|list| list.term == Term::State(state)).unwrap()
+}
+
+#[test]
+fn i10_an_order_that_lists_have_and_that_is_not_shown_by_itself() {
+    told("I10", "orders/b", "can't be shown: there is no order orders/b (NotFound)", |shop| {
+        shop.asked.pop();
+        let answer = "there is no order orders/b (NotFound)".to_owned();
+        shop.refused.push(Refused { subject: "orders/b".into(), answer });
+    });
+}
+
+#[test]
+fn i10_rows_that_are_found_by_something_else_than_they_show() {
+    let moved = |shop: &mut Evidence| {
+        let row = list(shop, State::Confirmed).names.pop().unwrap();
+        list(shop, State::Pending).names.push(row);
+    };
+    told("I10", "orders/d", "is listed with state = PENDING, and it is CONFIRMED", moved);
+    told("I10", "orders/d", "is missing in the list with state = CONFIRMED", moved);
+    told("I10", "orders/b", "is missing in the list with customer = \"users/1\"", |shop| {
+        shop.lists.last_mut().unwrap().names.remove(1);
+    });
+    told("I10", "orders/b", "comes behind orders/c in lists", |shop| shop.listed.swap(1, 2));
+    told("I10", "orders/b", "in the list with customer", |shop| shop.lists.last_mut().unwrap().names.swap(1, 2));
+}
+
+#[test]
+fn i10_a_list_is_held_against_the_orders_as_far_as_it_was_looked_at() {
+    let cut = |shop: &mut Evidence| {
+        let list = shop.lists.last_mut().unwrap();
+        list.names.pop();
+        list.is_cut = true;
+    };
+    assert_eq!(violated(cut), Vec::<&str>::new());
+    told("I10", "orders/a", "is missing in the list", |shop| {
+        cut(shop);
+        shop.lists.last_mut().unwrap().names.remove(0);
+    });
+}
+
+#[test]
+fn lists_that_can_not_be_shown_are_damage_and_nothing_is_judged_by_them() {
+    for (subject, id, others) in [("reservations", "I6", &["I2", "I3"][..]), ("notifications", "I14", &[])] {
+        let damage = |shop: &mut Evidence| {
+            (shop.reservations.clear(), shop.letters.clear());
+            let answer = "something failed inside (Internal)".to_owned();
+            shop.unlisted.push(Refused { subject: subject.into(), answer });
+        };
+        told(id, subject, "can't be listed: something failed inside", damage);
+        for verdict in verdicts(damage).iter().filter(|verdict| others.contains(&verdict.id)) {
+            assert_eq!(verdict.finding(), Finding::NotJudged, "{verdict:?}");
+        }
+    }
 }
 
 #[test]
