@@ -20,6 +20,8 @@ mod saga;
 mod stock;
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod tests;
