@@ -188,6 +188,8 @@ pub struct Event {
     pub place: Place,
     /// When it happened, in seconds since 1970.
     pub time: i64,
+    /// And in which microsecond of that second: more is kept nowhere.
+    pub micros: i32,
     /// A hash of its content.
     pub content: u64,
     /// Its id, where that isn't made of aggregate and version as all are.

@@ -41,6 +41,7 @@ fn source(service: &'static str, prunes: bool, events: &[(String, i64, &str)]) -
         kind: (*kind).into(),
         place: (0, n, 0),
         time: THEN,
+        micros: 0,
         content: n.unsigned_abs(),
         odd_id: None,
     };
