@@ -158,6 +158,8 @@ async fn what_was_damaged_by_hand_is_named_by_the_invariant_that_it_breaks() {
     damage(&data.join("notifications/notifications.db"), inbox, &cancelled.name).await;
     let row = "UPDATE orders SET body = replace(body, 'TRACK-1', 'TRACK-2') WHERE id = ?";
     damage(&data.join("orders/view.db"), row, &id(&shipped)).await;
+    let column = "UPDATE orders SET state = 'DELIVERED' WHERE id = ?";
+    damage(&data.join("orders/view.db"), column, &id(&shipped)).await;
     let letter = "DELETE FROM notification WHERE about = ? AND template = 'order_rejected'";
     damage(&data.join("notifications/notifications.db"), letter, &rejected.name).await;
 
@@ -179,8 +181,11 @@ async fn what_was_damaged_by_hand_is_named_by_the_invariant_that_it_breaks() {
     for (id, subject) in wanted {
         let subjects: Vec<_> =
             verdict(&audit, id)["examples"].as_array().unwrap().iter().map(|example| &example["subject"]).collect();
-        assert_eq!(subjects, [subject], "{audit}");
+        assert!(!subjects.is_empty() && subjects.iter().all(|named| **named == subject), "{audit}");
     }
+    // Lists show it by its body, and are narrowed by its column.
+    let shown = verdict(&audit, "I10")["examples"].to_string();
+    assert!(shown.contains("another tracking_number") && shown.contains("listed with state = DELIVERED"), "{audit}");
     let invariants = audit["invariants"].as_array().unwrap().iter();
     let violated: BTreeSet<_> =
         invariants.filter(|of| of["verdict"] == "violated").map(|of| of["id"].as_str().unwrap()).collect();

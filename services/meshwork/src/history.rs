@@ -121,6 +121,10 @@ fn read_lines(mut lines: impl BufRead, shown: &str, mut each: impl FnMut(Record)
         if length.map_err(|error| unreadable(shown, &error))? == 0 {
             break;
         }
+        // As an editor leaves one at the end.
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
         let whole = line.ends_with(b"\n");
         match serde_json::from_slice(&line) {
             Ok(record) => each(record),
@@ -177,5 +181,13 @@ mod tests {
         let failure = read(&format!("{RUN}\n{torn}\n{OK}\n")).unwrap_err();
         assert!(failure.sentence().starts_with("line 2 of the history h is no record: "), "{failure}");
         read(&format!("{RUN}\n{torn}\n")).unwrap_err();
+    }
+
+    #[test]
+    fn blank_lines_hold_nothing() {
+        assert_eq!(read(&format!("{RUN}\n{CALL}\n\n")).unwrap().len(), 2);
+        assert_eq!(read(&format!("{RUN}\n \r\n{CALL}\n \n\t")).unwrap().len(), 2);
+        let failure = read(&format!("{RUN}\n\n{{}}\n")).unwrap_err();
+        assert!(failure.sentence().starts_with("line 3 "), "{failure}");
     }
 }

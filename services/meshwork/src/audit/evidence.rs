@@ -1,5 +1,6 @@
 //! What a shop tells of itself: all that the invariants are judged by.
 
+use std::fmt;
 use std::sync::Arc;
 
 use meshwork_api::meshwork::notifications::v1::notification;
@@ -29,6 +30,12 @@ pub struct Evidence {
     pub listed: Vec<Order>,
     /// Some orders as they are shown by themselves.
     pub asked: Vec<Order>,
+    /// Some of the lists that are narrowed by a filter.
+    pub lists: Vec<List>,
+    /// What was asked for of the orders and is definitely not shown.
+    pub refused: Vec<Refused>,
+    /// What can't be listed at all, as something in it is damaged.
+    pub unlisted: Vec<Refused>,
     /// The sources of events, each with what is published of it.
     pub sources: Vec<Source>,
     /// Who follows the events.
@@ -105,6 +112,55 @@ pub struct Line {
     pub content: u64,
 }
 
+/// Orders that have something in common, as they are listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct List {
+    /// What they have in common.
+    pub term: Term,
+    /// Their names, in the order of the list.
+    pub names: Vec<Name>,
+    /// Whether there are more behind these.
+    pub is_cut: bool,
+}
+
+/// What a list is narrowed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Term {
+    /// Orders in this state.
+    State(order::State),
+    /// Orders of this customer.
+    Customer(Name),
+}
+
+impl Term {
+    /// Whether an order belongs to it.
+    pub fn admits(&self, order: &Order) -> bool {
+        match self {
+            Self::State(state) => order.state == *state,
+            Self::Customer(customer) => order.customer == *customer,
+        }
+    }
+}
+
+impl fmt::Display for Term {
+    /// As the filter of a list.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(state) => write!(f, "state = {}", state.as_str_name().trim_start_matches("STATE_")),
+            Self::Customer(customer) => write!(f, "customer = \"{customer}\""),
+        }
+    }
+}
+
+/// Something that a service has definitely refused to show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What, such as `orders/…`.
+    pub subject: Name,
+    /// What was answered.
+    pub answer: String,
+}
+
 /// An order as its events make it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folded {
@@ -132,6 +188,8 @@ pub struct Event {
     pub place: Place,
     /// When it happened, in seconds since 1970.
     pub time: i64,
+    /// And in which microsecond of that second: more is kept nowhere.
+    pub micros: i32,
     /// A hash of its content.
     pub content: u64,
     /// Its id, where that isn't made of aggregate and version as all are.

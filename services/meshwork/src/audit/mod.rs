@@ -10,6 +10,7 @@ mod judge;
 mod print;
 mod requests;
 mod verdict;
+mod wait;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tonic::Code;
 
 use self::requests::Requests;
 use self::verdict::{Finding, Verdict};
+use self::wait::Wait;
 use crate::admin::{self, Admin, Unanswered};
 use crate::cli::{AdminArgs, AuditArgs};
 use crate::failure::Failure;
@@ -70,14 +72,16 @@ async fn settled(
     history: Option<&Requests>,
 ) -> Result<(Vec<Verdict>, Duration), Failure> {
     let begin = Instant::now();
-    let mut session: Option<(Admin, Instant)> = None;
+    let (mut session, mut wait): (Option<(Admin, Instant)>, _) = (None, Wait::default());
     loop {
         let is_last = begin.elapsed() >= settle;
-        match looked_at(at, &mut session, history).await {
+        let why = match looked_at(at, &mut session, history).await {
             Ok(verdicts) if is_last || violated(&verdicts) == 0 => return Ok((verdicts, begin.elapsed())),
             Err(unseen) if is_last || unseen.is_final => return Err(unseen.failure),
-            Ok(_) | Err(_) => {}
-        }
+            Ok(verdicts) => wait::violated(&verdicts),
+            Err(unseen) => wait::unseen(&unseen.failure),
+        };
+        wait.tell(why, settle.saturating_sub(begin.elapsed()));
         sleep(AGAIN).await;
     }
 }

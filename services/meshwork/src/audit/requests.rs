@@ -30,12 +30,18 @@ pub struct Asked {
     pub method: Method,
     /// Who asked, or whose order it is about.
     pub customer: String,
+    /// The order that it is about; none for a creation.
+    pub order: Option<String>,
     /// What was ordered.
     pub lines: Vec<Line>,
     /// How often it was sent.
     pub tries: u64,
     /// How many of them were answered that they weren't carried out.
     pub refused: u64,
+    /// How many of them were answered with OK, and without an order.
+    pub empty: u64,
+    /// How many of them were answered again, and otherwise.
+    pub answered_again: u64,
     /// The answers; different ones, each once.
     pub told: Vec<Told>,
 }
@@ -45,12 +51,19 @@ pub struct Asked {
 pub struct Requests {
     /// Each once, in the order in which they were first sent.
     pub asked: Vec<Asked>,
-    /// By id and method.
-    places: HashMap<(String, Method), usize>,
-    /// The calls that weren't answered yet, each with its request.
-    open: HashMap<Uuid, usize>,
-    /// How many answers belong to no call.
-    pub stray: u64,
+    /// By id, method and customer.
+    places: HashMap<(String, Method, String), usize>,
+    /// The calls, each with its request and how it was answered.
+    calls: HashMap<Uuid, (usize, Option<End>)>,
+    /// The answers that belong to no call before them, by the ids that they name.
+    pub stray: Vec<Uuid>,
+}
+
+/// How a call was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct End {
+    status: String,
+    told: Option<Told>,
 }
 
 impl Requests {
@@ -68,39 +81,45 @@ impl Requests {
     pub fn add(&mut self, record: Record) {
         match record {
             Record::Run { .. } => {}
-            Record::Call(Call { call, request, method, customer, lines, .. }) => {
+            Record::Call(Call { call, request, method, customer, order, lines, .. }) => {
                 let next = self.asked.len();
-                let place = *self.places.entry((request.clone(), method)).or_insert(next);
+                let place = *self.places.entry((request.clone(), method, customer.clone())).or_insert(next);
                 if place == next {
-                    let (tries, refused, told) = (0, 0, Vec::new());
-                    self.asked.push(Asked { request, method, customer, lines, tries, refused, told });
+                    let (tries, refused, empty, answered_again, told) = (0, 0, 0, 0, Vec::new());
+                    let asked =
+                        Asked { request, method, customer, order, lines, tries, refused, empty, answered_again, told };
+                    self.asked.push(asked);
                 }
                 if let Some(asked) = self.asked.get_mut(place) {
                     asked.tries += 1;
                 }
-                self.open.insert(call, place);
+                self.calls.insert(call, (place, None));
             }
             Record::Answer(answer) => self.answered(answer),
         }
     }
 
     fn answered(&mut self, answer: Answer) {
-        let Some(place) = self.open.remove(&answer.call) else {
-            self.stray += 1;
+        let Answer { call, status, unknown, order, state, etag, total, .. } = answer;
+        let Some((place, before)) = self.calls.get_mut(&call) else {
+            self.stray.push(call);
             return;
         };
-        let Some(asked) = self.asked.get_mut(place) else { return };
-        let Answer { status, unknown, order, state, etag, total, .. } = answer;
-        if unknown {
+        let Some(asked) = self.asked.get_mut(*place) else { return };
+        let told = order.map(|order| Told { order, state, etag, total });
+        let end = End { status, told };
+        // It may be said twice, if it is the same.
+        if before.as_ref() == Some(&end) {
             return;
         }
-        if status != "OK" {
-            asked.refused += 1;
-        } else if let Some(order) = order {
-            let told = Told { order, state, etag, total };
-            if !asked.told.contains(&told) {
-                asked.told.push(told);
-            }
+        let is_first = before.is_none();
+        asked.answered_again += u64::from(!is_first);
+        let is_ok = end.status == "OK";
+        if let Some(told) = end.told.as_ref().filter(|told| is_ok && !unknown && !asked.told.contains(told)) {
+            asked.told.push(told.clone());
         }
+        asked.empty += u64::from(is_ok && end.told.is_none());
+        asked.refused += u64::from(!is_ok && !unknown && is_first);
+        *before = Some(end);
     }
 }

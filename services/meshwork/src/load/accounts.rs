@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
-use meshwork_api::meshwork::users::v1::{CreateUserRequest, Role, User};
+use meshwork_api::meshwork::users::v1::{CreateUserRequest, GetUserRequest, Role, User};
 use tokio::time::{Instant, sleep};
 use tonic::{Code, Status};
 use uuid::Uuid;
@@ -119,6 +119,31 @@ impl Accounts<'_> {
     }
 }
 
+/// Sees that an account is of the staff. One of a service could sign in, and get along where all accounts are known already.
+///
+/// # Errors
+/// When it is another's, or the back end doesn't answer.
+pub async fn check_staff(channel: &Channel, session: &Session, email: &str) -> Result<(), Failure> {
+    let user = patiently(|| {
+        let mut client = UserServiceClient::new(channel.clone());
+        let request = session.with(GetUserRequest { name: session.user().to_owned() });
+        async move { client.get_user(request).await }
+    });
+    let user = user.await.map_err(|status| told(&status))?.into_inner();
+    of_staff(user.role(), email)
+}
+
+fn of_staff(role: Role, email: &str) -> Result<(), Failure> {
+    if role == Role::Staff {
+        return Ok(());
+    }
+    let role = role.as_str_name().trim_start_matches("ROLE_");
+    Err(Failure::new(
+        format!("the account {email} is not of the staff: its role is {role}"),
+        "name the file of a staff account with --staff-credentials; `meshwork up` prints where it is",
+    ))
+}
+
 /// Makes a call again while it is refused for the moment only: too many calls, or a service that isn't there yet.
 ///
 /// # Errors
@@ -137,5 +162,19 @@ where
             return answer;
         }
         sleep(PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_staff_make_a_load() {
+        of_staff(Role::Staff, "staff@example.com").unwrap();
+        for role in [Role::Customer, Role::Service, Role::Unspecified] {
+            let refused = of_staff(role, "orders@example.com").unwrap_err();
+            assert!(refused.sentence().contains("orders@example.com is not of the staff"), "{refused}");
+        }
     }
 }

@@ -41,7 +41,7 @@ use crate::state::{local_port, staff_credentials};
 /// Places orders and prints what became of them.
 ///
 /// # Errors
-/// When the run can't be made: that orders fail is part of what is printed.
+/// When the run can't be made, or not to its end, behind what is printed of it. That orders fail is part of that.
 pub async fn run(args: LoadArgs) -> Result<(), Failure> {
     let plan = Plan::of(&args)?;
     let target = args.admin.target.trim_end_matches('/');
@@ -52,14 +52,15 @@ pub async fn run(args: LoadArgs) -> Result<(), Failure> {
 
     let (email, password) = (credentials.email.as_str(), credentials.password.expose());
     let staff = Session::sign_in(&channel, email, password).await.map_err(|status| told(&status))?;
+    accounts::check_staff(&channel, &staff, email).await?;
     let tally = Tally::new()?;
     let calls = Calls::new(channel.clone(), journal.clone(), tally.clone());
     let shop = prepared(plan, &channel, &staff, calls, tally, (&keeper, &mut kept)).await?;
-    let report = watched(shop, channel, journal.as_ref()).await?;
+    let (report, outcome) = watched(shop, channel, journal.as_ref()).await?;
     let json = serde_json::to_value(&report)
         .map_err(|error| Failure::new(format!("the report can't be printed: {error}"), "take --output text"))?;
     admin::print(args.admin.output, &json, &report.text());
-    Ok(())
+    outcome
 }
 
 /// Signs everybody in and sees that there is something to order.
@@ -87,8 +88,13 @@ async fn prepared(
     Ok(Shop { plan, customers, staff: helpers, goods, calls, tally })
 }
 
-/// Makes the run, while sessions are kept alive, progress is shown and signals are listened for.
-async fn watched(shop: Shop, channel: Channel, journal: Option<&Journal>) -> Result<Report, Failure> {
+/// Makes the run, while sessions are kept alive, progress is shown and signals are listened for: what came of it, and whether
+/// the history has all of it.
+async fn watched(
+    shop: Shop,
+    channel: Channel,
+    journal: Option<&Journal>,
+) -> Result<(Report, Result<(), Failure>), Failure> {
     if let Some(journal) = journal {
         journal.begin(&shop.plan).await?;
     }
@@ -100,13 +106,13 @@ async fn watched(shop: Shop, channel: Channel, journal: Option<&Journal>) -> Res
     beside.spawn(session::keep(channel, sessions));
     beside.spawn(progress::show(shop.tally.clone()));
     beside.spawn(signals(stop.clone()));
-    let report = run::run(shop, stop).await;
+    let (report, mut outcome) = run::run(shop, stop).await;
     beside.shutdown().await;
     progress::clear();
     if let Some(journal) = journal {
-        journal.flush().await?;
+        outcome = outcome.and(journal.flush().await);
     }
-    report
+    Ok((report, outcome))
 }
 
 /// The first signal ends the placing of orders, the second one all.

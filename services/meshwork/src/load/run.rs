@@ -29,13 +29,28 @@ pub struct Stop {
     pub all: CancellationToken,
 }
 
-/// Places the orders of the shop's plan, and follows them to their end.
-///
-/// # Errors
-/// When the history can't be written.
-pub async fn run(shop: Arc<Shop>, stop: Stop) -> Result<Report, Failure> {
+/// Places the orders of the shop's plan, and follows them to their end: what came of them, and whether the history could be
+/// written of all.
+pub async fn run(shop: Arc<Shop>, stop: Stop) -> (Report, Result<(), Failure>) {
     let mut orders = JoinSet::new();
     let start = Instant::now();
+    let mut outcome = place(&shop, &mut orders, start, &stop).await;
+    let placed = start.elapsed();
+    if outcome.is_ok() {
+        outcome = drain(&mut orders, &stop).await;
+    }
+    // Those that are still under way have had their time.
+    orders.shutdown().await;
+    (Report::new(&shop.plan, placed, shop.tally.measured()), outcome)
+}
+
+/// Places the orders, each when it is due.
+async fn place(
+    shop: &Arc<Shop>,
+    orders: &mut JoinSet<Result<(), Failure>>,
+    start: Instant,
+    stop: &Stop,
+) -> Result<(), Failure> {
     for index in 0..shop.plan.orders() {
         let due = start + shop.plan.due(index);
         tokio::select! {
@@ -52,13 +67,9 @@ pub async fn run(shop: Arc<Shop>, stop: Stop) -> Result<Report, Failure> {
             continue;
         }
         let in_flight = shop.tally.begin();
-        orders.spawn(Arc::clone(&shop).order(index, due, in_flight));
+        orders.spawn(Arc::clone(shop).order(index, due, in_flight));
     }
-    let placed = start.elapsed();
-    drain(&mut orders, &stop).await?;
-    // Those that are still under way have had their time.
-    orders.shutdown().await;
-    Ok(Report::new(&shop.plan, placed, shop.tally.measured()))
+    Ok(())
 }
 
 /// Waits for the orders that are under way, within a bound.

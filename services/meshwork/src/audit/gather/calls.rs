@@ -21,6 +21,20 @@ const ADMITTED: Duration = Duration::from_secs(10 * 60);
 /// The pauses between two tries to be admitted.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// What a service has answered, where that tells of what it holds and would be answered again; the error where it doesn't.
+///
+/// # Errors
+/// When it tells nothing of what the service holds.
+pub fn definite(status: Status) -> Result<String, Status> {
+    let is_definite = match status.code() {
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange | Code::DataLoss => true,
+        // By the service and not on the way to it: services say what they can't read in these words.
+        Code::Internal => !status.details().is_empty(),
+        _ => false,
+    };
+    if is_definite { Ok(format!("{} ({:?})", status.message(), status.code())) } else { Err(status) }
+}
+
 /// Calls as somebody of the staff.
 pub struct Calls<'a> {
     admin: &'a Admin,
@@ -104,6 +118,21 @@ impl<'a> Calls<'a> {
                 Some(response) => take(response),
                 None => return Ok(()),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_does_not_hold_is_evidence_and_a_service_that_is_away_is_none() {
+        assert_eq!(definite(Status::not_found("there is no order")).unwrap(), "there is no order (NotFound)");
+        definite(Status::data_loss("it can't be understood")).unwrap();
+        definite(Status::with_details(Code::Internal, "something failed inside", "why".into())).unwrap();
+        for status in [Status::unavailable("away"), Status::internal("reset"), Status::permission_denied("who?")] {
+            definite(status).unwrap_err();
         }
     }
 }

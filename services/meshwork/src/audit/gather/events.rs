@@ -83,6 +83,7 @@ fn event_of(names: &Names, event: &pb::EventSummary) -> Event {
         kind: names.of(&event.r#type),
         place: (event.partition, event.position, event.index),
         time: event.time.as_ref().map_or(0, |time| time.seconds),
+        micros: event.time.as_ref().map_or(0, |time| time.nanos / 1000),
         content: event.content_hash,
         odd_id: (!is_usual).then(|| names.of(&event.id)),
     }

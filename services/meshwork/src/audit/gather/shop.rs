@@ -1,5 +1,7 @@
 //! What the services show of themselves: products, reservations, orders, letters, and what is parked.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt, TryStreamExt};
 use meshwork_api::meshwork::admin::v1 as admin_pb;
 use meshwork_api::meshwork::admin::v1::audit_service_client::AuditServiceClient;
@@ -8,15 +10,16 @@ use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServ
 use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
 use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, ListNotificationsResponse};
 use meshwork_api::meshwork::orders::v1 as orders_pb;
+use meshwork_api::meshwork::orders::v1::order::State;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::products::v1 as products_pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
 use meshwork_chassis::etag;
 use tonic::Status;
 
-use super::calls::Calls;
+use super::calls::{Calls, definite};
 use super::names::Names;
-use crate::audit::evidence::{Letter, Line, Order, Parked, Reservation, Stock};
+use crate::audit::evidence::{Letter, Line, List, Order, Parked, Refused, Reservation, Stock, Term};
 use crate::audit::fold::{amount, content};
 use crate::cli::Parking;
 
@@ -26,6 +29,12 @@ const PAGE: i32 = 200;
 const CALLS: usize = 32;
 /// How many orders are asked for by themselves: the gateway lets an account make a few calls a second.
 const ASKED: usize = 32;
+/// By how many customers orders are listed, and how many pages of each list that is narrowed are looked at.
+const CUSTOMERS: usize = 16;
+const PAGES: usize = 5;
+/// The states that orders are listed by.
+const STATES: [State; 6] =
+    [State::Pending, State::Confirmed, State::Rejected, State::Shipped, State::Delivered, State::Cancelled];
 /// How many parked events of a service are told.
 const PARKED: usize = 1000;
 
@@ -83,8 +92,9 @@ pub async fn orders(calls: &Calls<'_>, names: &Names) -> Result<Vec<Order>, Stat
     Ok(found)
 }
 
-/// Some of the orders, as they are shown by themselves: from all over the list.
-pub async fn asked(calls: &Calls<'_>, names: &Names, listed: &[Order]) -> Result<Vec<Order>, Status> {
+/// Some of the orders, as they are shown by themselves: from all over the list. Those that are definitely not shown are
+/// told too.
+pub async fn asked(calls: &Calls<'_>, names: &Names, listed: &[Order]) -> Result<(Vec<Order>, Vec<Refused>), Status> {
     let some = listed.iter().step_by(listed.len().div_ceil(ASKED).max(1)).map(|order| order.name.clone());
     let asked = some.map(|name| async move {
         let ask = || {
@@ -92,9 +102,61 @@ pub async fn asked(calls: &Calls<'_>, names: &Names, listed: &[Order]) -> Result
             let (mut client, request) = (OrderServiceClient::new(calls.channel()), calls.request(None, request));
             async move { client.get_order(request).await }
         };
-        calls.answer(ask).await.map(|order| shown(names, &order))
+        let answer = calls.answer(ask).await;
+        match answer {
+            Ok(order) => Ok(Ok(shown(names, &order))),
+            Err(status) => definite(status).map(|answer| Err(Refused { subject: name, answer })),
+        }
     });
-    futures_util::stream::iter(asked).buffer_unordered(CALLS).try_collect().await
+    let answers: Vec<Result<Order, Refused>> =
+        futures_util::stream::iter(asked).buffer_unordered(CALLS).try_collect().await?;
+    let (mut orders, mut refused) = (Vec::new(), Vec::new());
+    for answer in answers {
+        match answer {
+            Ok(order) => orders.push(order),
+            Err(answer) => refused.push(answer),
+        }
+    }
+    Ok((orders, refused))
+}
+
+/// Lists as users narrow them: to each state, and to some of the customers. Those that are definitely refused are told too.
+pub async fn lists(calls: &Calls<'_>, names: &Names, listed: &[Order]) -> Result<(Vec<List>, Vec<Refused>), Status> {
+    let mut known = HashSet::new();
+    let customers: Vec<&Order> = listed.iter().filter(|order| known.insert(order.customer.clone())).collect();
+    let some = customers.iter().step_by(customers.len().div_ceil(CUSTOMERS).max(1));
+    let terms: Vec<Term> =
+        STATES.into_iter().map(Term::State).chain(some.map(|order| Term::Customer(order.customer.clone()))).collect();
+    let (mut lists, mut refused) = (Vec::new(), Vec::new());
+    for term in terms {
+        let subject = format!("orders with {term}");
+        match narrowed(calls, names, term).await {
+            Ok(list) => lists.push(list),
+            Err(status) => refused.push(Refused { subject: names.of(&subject), answer: definite(status)? }),
+        }
+    }
+    Ok((lists, refused))
+}
+
+/// A list from its beginning, as far as it is looked at.
+async fn narrowed(calls: &Calls<'_>, names: &Names, term: Term) -> Result<List, Status> {
+    let filter = term.to_string();
+    let mut list = List { term, names: Vec::new(), is_cut: false };
+    let ask = |page_token| {
+        let filter = filter.clone();
+        let request = orders_pb::ListOrdersRequest { page_size: PAGE, page_token, filter };
+        let (mut client, request) = (OrderServiceClient::new(calls.channel()), calls.request(None, request));
+        async move { client.list_orders(request).await }
+    };
+    let mut pages = 0;
+    let take = |page: orders_pb::ListOrdersResponse| {
+        list.names.extend(page.orders.iter().map(|order| names.of(&order.name)));
+        pages += 1;
+        list.is_cut = pages == PAGES && !page.next_page_token.is_empty();
+        if list.is_cut { String::new() } else { page.next_page_token }
+    };
+    calls.pages(ask, take).await?;
+    Ok(list)
 }
 
 fn shown(names: &Names, order: &orders_pb::Order) -> Order {

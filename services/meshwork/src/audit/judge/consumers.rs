@@ -29,6 +29,9 @@ pub fn applied(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     for consumer in &evidence.consumers {
         let followed: Vec<&Source> =
             evidence.sources.iter().filter(|source| consumer.streams.contains(&source.stream)).collect();
+        for source in &followed {
+            not_ahead(consumer, source, &mut verdict);
+        }
         if consumer.versioned {
             versions(consumer, &followed, evidence.now, &mut verdict);
         } else {
@@ -42,6 +45,22 @@ pub fn applied(evidence: &Evidence, index: &Index<'_>) -> Verdict {
         verdict.check(repeated.is_empty(), name, || format!("it has more than one {}", repeated.join(", ")));
     }
     verdict
+}
+
+/// Nothing is noted as handled that isn't there yet: it would be passed over when it comes.
+fn not_ahead(consumer: &Consumer, source: &Source, verdict: &mut Verdict) {
+    let mut ends: HashMap<i32, i64> = source.heads.iter().copied().collect();
+    for commit in &source.commits {
+        let end = ends.entry(commit.place.0).or_default();
+        *end = commit.place.1.max(*end);
+    }
+    for (_, (partition, n, _)) in consumer.noted.iter().filter(|(stream, _)| *stream == source.stream) {
+        // Of one whose end isn't known nothing can be said.
+        if let Some(end) = ends.get(partition).filter(|end| **end >= 0 && n > *end) {
+            let problem = format!("{} notes position {n} as handled, and the last is {end}", consumer.name);
+            verdict.violated(format_args!("{} p{partition:02}", source.stream), problem);
+        }
+    }
 }
 
 /// Every aggregate is where its source has left it.

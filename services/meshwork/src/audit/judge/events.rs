@@ -115,6 +115,9 @@ pub fn published(evidence: &Evidence) -> Verdict {
                 Some(ours) if ours.content != event.content || ours.odd_id != event.odd_id => {
                     Some("is published with another content")
                 }
+                Some(ours) if (ours.time, ours.micros) != (event.time, event.micros) => {
+                    Some("is published with another time")
+                }
                 Some(ours) if ours.place != *place => Some("is published for another position"),
                 Some(_) if is_double => Some("is published twice"),
                 Some(_) => None,

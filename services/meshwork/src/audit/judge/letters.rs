@@ -19,7 +19,7 @@ const YOUNG: i64 = 60 * 60;
 pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     let mut verdict = Verdict::new("I14", "each letter is sent, and there is one");
     let registered = registered(evidence);
-    let mut reasons = HashSet::new();
+    let (mut reasons, mut told) = (HashSet::new(), HashMap::new());
     let mut written: HashMap<(&str, &str), &Letter> = HashMap::new();
     let mut given_up = 0_u64;
     // What was before the service began is not written about. It had begun by the first event that it has written about.
@@ -29,6 +29,16 @@ pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
         verdict.check(reasons.insert((event_id, template, recipient)), name, || {
             format!("it is the second letter {template} about {about} to {recipient} because of {event_id}")
         });
+        // Nothing happens to an order twice that a letter tells.
+        if about.starts_with("orders/") {
+            let first = *told.entry((template, about, recipient)).or_insert(event_id);
+            if first != event_id {
+                let problem = format!(
+                    "it is the second letter {template} about {about} to {recipient}: for {event_id}, and {first}"
+                );
+                verdict.violated(name, problem);
+            }
+        }
         // It was refused, or its recipient is gone: that is for people, and nothing was lost.
         given_up += u64::from(letter.state == notification::State::Failed);
         let problem = unsent(letter);

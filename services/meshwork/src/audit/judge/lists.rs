@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::index::Index;
-use crate::audit::evidence::{Evidence, Folded, Order};
+use crate::audit::evidence::{Evidence, Folded, List, Name, Order, Refused};
 use crate::audit::verdict::Verdict;
 
 /// I10.
@@ -35,11 +35,57 @@ pub fn shown(evidence: &Evidence, index: &Index<'_>) -> Verdict {
         };
         verdict.check(difference.is_none(), &shown.name, || format!("by itself {}", difference.unwrap_or_default()));
     }
-    let (asked, all) = (evidence.asked.len(), evidence.listed.len());
+    for Refused { subject, answer } in &evidence.refused {
+        verdict.check(false, subject, || format!("can't be shown: {answer}"));
+    }
+    in_order("lists", evidence.listed.iter().map(|row| &row.name), index, &mut verdict);
+    for list in &evidence.lists {
+        narrowed(list, evidence, index, &mut verdict);
+    }
+    let (asked, all) = (evidence.asked.len() + evidence.refused.len(), evidence.listed.len());
     if asked < all {
         verdict.detail = format!("{asked} of {all} orders were also asked for by themselves");
     }
     verdict
+}
+
+/// Where an order belongs in lists: they have the newest first, by the microsecond.
+fn place(order: &Order) -> (i64, i32, &str) {
+    let (seconds, nanos) = order.created.unwrap_or_default();
+    (seconds, nanos / 1000, order.name.as_ref())
+}
+
+/// Each order of a list is older than the one before.
+fn in_order<'n>(list: &str, names: impl Iterator<Item = &'n Name>, index: &Index<'_>, verdict: &mut Verdict) {
+    let mut before: Option<&Order> = None;
+    for order in names.filter_map(|name| index.order(name)) {
+        if let Some(before) = before
+            && place(before) < place(order)
+        {
+            verdict.violated(&order.name, format!("comes behind {} in {list}, which is older", before.name));
+        }
+        before = Some(order);
+    }
+}
+
+/// A list that is narrowed has all that belong to it, and no others, as far as it was looked at.
+fn narrowed(list: &List, evidence: &Evidence, index: &Index<'_>, verdict: &mut Verdict) {
+    let List { term, names, is_cut } = list;
+    let seen: HashSet<&str> = names.iter().map(AsRef::as_ref).collect();
+    for order in names.iter().filter_map(|name| index.order(name)).filter(|order| !term.admits(order)) {
+        let state = order.state.as_str_name().trim_start_matches("STATE_");
+        verdict.violated(&order.name, format!("is listed with {term}, and it is {state} and of {}", order.customer));
+    }
+    in_order(&format!("the list with {term}"), names.iter(), index, verdict);
+    // By two, so that one in a wrong place doesn't make others missing.
+    let last = names.iter().rev().take(2).filter_map(|name| index.order(name)).map(place).max();
+    let end = last.filter(|_| *is_cut);
+    let all = evidence.folded.iter().filter_map(|folded| folded.order.as_ref());
+    for order in all.filter(|order| term.admits(order) && !seen.contains(order.name.as_ref())) {
+        if end.is_none_or(|end| place(order) > end) {
+            verdict.violated(&order.name, format!("is missing in the list with {term}"));
+        }
+    }
 }
 
 /// In which fields an order is shown otherwise than its events make it.

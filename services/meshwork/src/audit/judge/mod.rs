@@ -20,19 +20,21 @@ mod saga;
 mod stock;
 
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod tests;
 
 use self::index::Index;
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Refused};
 use super::requests::Requests;
 use super::verdict::Verdict;
 
 /// The verdicts, in the order of the invariants. Without a history, what clients were told isn't judged.
 pub fn judge(evidence: &Evidence, history: Option<&Requests>) -> Vec<Verdict> {
     let index = Index::of(evidence);
-    vec![
+    let verdicts = vec![
         stock::identities(evidence),
         stock::sums(evidence),
         stock::oversell(evidence),
@@ -46,5 +48,26 @@ pub fn judge(evidence: &Evidence, history: Option<&Requests>) -> Vec<Verdict> {
         requests::once(evidence, history),
         letters::sent(evidence, &index),
         letters::nothing_waits(evidence, &index),
-    ]
+    ];
+    verdicts.into_iter().map(|verdict| unless_unlisted(verdict, evidence)).collect()
+}
+
+/// A verdict, unless it needs what can't be listed, as something in that is damaged.
+fn unless_unlisted(verdict: Verdict, evidence: &Evidence) -> Verdict {
+    let (needed, tells) = match verdict.id {
+        "I2" | "I3" => ("reservations", false),
+        "I6" => ("reservations", true),
+        "I14" => ("notifications", true),
+        _ => return verdict,
+    };
+    let Some(Refused { subject, answer }) = evidence.unlisted.iter().find(|refused| *refused.subject == *needed) else {
+        return verdict;
+    };
+    let problem = format!("can't be listed: {answer}");
+    if !tells {
+        return Verdict::not_judged(verdict.id, verdict.title, &format!("{subject} {problem}"));
+    }
+    let mut violated = Verdict::new(verdict.id, verdict.title);
+    violated.check(false, subject, || problem);
+    violated
 }

@@ -7,7 +7,8 @@ use meshwork_api::meshwork::orders::v1::order::State;
 use meshwork_api::meshwork::products::v1::reservation;
 
 use crate::audit::evidence::{
-    Carried, Commit, Consumer, Event, Evidence, Folded, Letter, Line, Name, Order, Reservation, Source, Stock,
+    Carried, Commit, Consumer, Event, Evidence, Folded, Letter, Line, List, Name, Order, Reservation, Source, Stock,
+    Term,
 };
 use crate::history::Amount;
 
@@ -40,6 +41,7 @@ fn source(service: &'static str, prunes: bool, events: &[(String, i64, &str)]) -
         kind: (*kind).into(),
         place: (0, n, 0),
         time: THEN,
+        micros: 0,
         content: n.unsigned_abs(),
         odd_id: None,
     };
@@ -93,7 +95,8 @@ fn order((id, kinds, state, _): &Way, quantity: i64) -> Order {
         tracking_number: String::new(),
         version: i64::try_from(kinds.len()).unwrap() + 1,
         allocated: kinds.contains(&"order_allocated").then_some((THEN, 0)),
-        created: Some((THEN, 0)),
+        // The first one is the newest.
+        created: Some((THEN, 1_000_000 - i32::try_from(quantity).unwrap() * 1_000)),
         updated: Some((THEN, 0)),
     }
 }
@@ -140,6 +143,14 @@ pub fn sound() -> Evidence {
         evidence.folded.push(Folded { order: Some(order), name, problem: String::new() });
     }
     evidence.asked = evidence.listed[..2].to_vec();
+    let states =
+        [State::Pending, State::Confirmed, State::Rejected, State::Shipped, State::Delivered, State::Cancelled];
+    let terms = states.into_iter().map(Term::State).chain([Term::Customer("users/1".into())]);
+    let list = |term: Term| {
+        let orders = evidence.listed.iter().filter(|order| term.admits(order));
+        List { names: orders.map(|order| order.name.clone()).collect(), term, is_cut: false }
+    };
+    evidence.lists = terms.map(list).collect();
     evidence.stocks =
         vec![Stock { product: "products/1".into(), available: 5, held: 0, allocated: 4, shipped: 1, received: 10 }];
     let users = source("users", true, &[("users/1".to_owned(), 1, "user_registered")]);

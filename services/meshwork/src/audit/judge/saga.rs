@@ -4,7 +4,7 @@ use meshwork_api::meshwork::orders::v1::order::State as OrderState;
 use meshwork_api::meshwork::products::v1::reservation::State;
 
 use super::index::Index;
-use crate::audit::evidence::{Evidence, Order};
+use crate::audit::evidence::{Evidence, Order, Reservation};
 use crate::audit::verdict::Verdict;
 
 /// I5.
@@ -53,6 +53,9 @@ pub fn reservations(evidence: &Evidence, index: &Index<'_>) -> Verdict {
         verdict.check(order.is_some(), &reservation.order, || {
             format!("it has a reservation {}, and there is no such order", short(reservation.state))
         });
+        if order.is_some_and(|order| !has_lines(reservation, order)) {
+            verdict.violated(&reservation.order, "its reservation has other lines than it");
+        }
     }
     for (name, events) in &index.events {
         let place = |wanted: &str| events.iter().position(|event| event.kind.as_ref() == wanted);
@@ -62,6 +65,16 @@ pub fn reservations(evidence: &Evidence, index: &Index<'_>) -> Verdict {
         });
     }
     verdict
+}
+
+/// Whether a reservation is about what was ordered. A tombstone knows nothing of it.
+fn has_lines(reservation: &Reservation, order: &Order) -> bool {
+    let mut reserved: Vec<(&str, i64)> =
+        reservation.lines.iter().map(|(product, quantity)| (product.as_ref(), *quantity)).collect();
+    let mut ordered: Vec<(&str, i64)> = order.lines.iter().map(|line| (line.product.as_ref(), line.quantity)).collect();
+    reserved.sort_unstable();
+    ordered.sort_unstable();
+    reservation.state == State::Tombstone || reserved == ordered
 }
 
 fn short(state: State) -> &'static str {

@@ -3,15 +3,11 @@
 use meshwork_api::meshwork::notifications::v1::notification;
 use meshwork_api::meshwork::orders::v1::order::State;
 use meshwork_api::meshwork::products::v1::reservation;
-use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::judge;
 use super::planted::{NOW, sound};
-use crate::audit::evidence::{Carried, Evidence, Letter, Order, Parked, Source};
-use crate::audit::requests::Requests;
+use crate::audit::evidence::{Carried, Evidence, Letter, List, Parked, Refused, Source, Term};
 use crate::audit::verdict::{Finding, Verdict};
-use crate::history::{Amount, Answer, Call, Line, Method, Record};
 
 /// The verdicts on a sound shop with this damage.
 fn verdicts(damage: impl FnOnce(&mut Evidence)) -> Vec<Verdict> {
@@ -71,7 +67,7 @@ fn i1_pieces_that_are_nowhere_or_less_than_none() {
 fn i2_stocks_that_reservations_do_not_explain() {
     told("I2", "products/1", "reservations have 0, 4, 1", |shop| shop.stocks[0].held = 1);
     told("I2", "products/1", "there is no stock", |shop| shop.stocks.clear());
-    assert_eq!(violated(|shop| shop.reservations[3].lines[0].1 = 5), ["I2"]);
+    told("I2", "products/1", "reservations have 0, 5, 1", |shop| shop.reservations[3].lines[0].1 = 5);
 }
 
 #[test]
@@ -98,6 +94,22 @@ fn i6_orders_and_reservations_that_disagree() {
     told("I6", "orders/d", "no reservation", |shop| drop(shop.reservations.pop()));
     told("I6", "orders/x", "there is no such order", |shop| shop.reservations[3].order = "orders/x".into());
     assert_eq!(violated(|shop| shop.reservations[2].state = Tombstone), Vec::<&str>::new(), "it was cancelled");
+}
+
+#[test]
+fn i6_a_reservation_of_something_else_than_was_ordered() {
+    // Nothing of it is in the stock any more.
+    let released = |shop: &mut Evidence| shop.reservations[2].lines[0].1 = 7;
+    assert_eq!(violated(released), ["I6"]);
+    told("I6", "orders/c", "other lines", released);
+    told("I6", "orders/b", "other lines", |shop| shop.reservations[1].lines.clear());
+    assert_eq!(
+        violated(|shop| {
+            shop.reservations[2].state = reservation::State::Tombstone;
+            shop.reservations[2].lines.clear();
+        }),
+        Vec::<&str>::new()
+    );
 }
 
 #[test]
@@ -142,6 +154,7 @@ fn i7_an_outbox_may_have_removed_its_beginning_and_a_history_may_not() {
 fn i8_what_is_published_is_not_what_was_appended() {
     told("I8", "orders/a", "version 2 is not published", |shop| drop(carried(shop).remove(1)));
     told("I8", "orders/a", "another content", |shop| carried(shop)[1].event.content = 77);
+    told("I8", "orders/a", "another time", |shop| carried(shop)[1].event.micros = 1);
     told("I8", "orders/a", "another position", |shop| carried(shop)[1].event.place.2 = 1);
     told("I8", "orders/x", "was not appended", |shop| carried(shop)[1].event.subject = "orders/x".into());
     told("I8", "orders/a", "version 2 is published twice", |shop| {
@@ -190,6 +203,24 @@ fn i9_a_consumer_without_versions_is_behind_where_an_order_still_reacts() {
         behind(shop);
         shop.folded[3].order.as_mut().unwrap().state = State::Pending;
     });
+}
+
+#[test]
+fn i9_a_consumer_that_would_pass_over_what_comes() {
+    told("I9", "products p00", "orders notes position 6 as handled, and the last is 5", |shop| {
+        shop.consumers[2].noted[0].1 = (0, 6, 0);
+    });
+    told("I9", "orders p00", "inventory notes position 99", |shop| {
+        shop.consumers[0].noted.push(("orders".to_owned(), (0, 99, 0)));
+    });
+    let unknown = |shop: &mut Evidence| {
+        let products = source(shop, "products");
+        products.heads[0].1 = -1;
+        products.commits.clear();
+        products.events.clear();
+        products.carried.clear();
+    };
+    assert_eq!(violated(unknown), Vec::<&str>::new());
 }
 
 #[test]
@@ -253,6 +284,65 @@ fn i10_orders_that_are_shown_otherwise() {
     });
 }
 
+/// The list of the orders in a state.
+fn list(shop: &mut Evidence, state: State) -> &mut List {
+    shop.lists.iter_mut().find(|list| list.term == Term::State(state)).unwrap()
+}
+
+#[test]
+fn i10_an_order_that_lists_have_and_that_is_not_shown_by_itself() {
+    told("I10", "orders/b", "can't be shown: there is no order orders/b (NotFound)", |shop| {
+        shop.asked.pop();
+        let answer = "there is no order orders/b (NotFound)".to_owned();
+        shop.refused.push(Refused { subject: "orders/b".into(), answer });
+    });
+}
+
+#[test]
+fn i10_rows_that_are_found_by_something_else_than_they_show() {
+    let moved = |shop: &mut Evidence| {
+        let row = list(shop, State::Confirmed).names.pop().unwrap();
+        list(shop, State::Pending).names.push(row);
+    };
+    told("I10", "orders/d", "is listed with state = PENDING, and it is CONFIRMED", moved);
+    told("I10", "orders/d", "is missing in the list with state = CONFIRMED", moved);
+    told("I10", "orders/b", "is missing in the list with customer = \"users/1\"", |shop| {
+        shop.lists.last_mut().unwrap().names.remove(1);
+    });
+    told("I10", "orders/b", "comes behind orders/c in lists", |shop| shop.listed.swap(1, 2));
+    told("I10", "orders/b", "in the list with customer", |shop| shop.lists.last_mut().unwrap().names.swap(1, 2));
+}
+
+#[test]
+fn i10_a_list_is_held_against_the_orders_as_far_as_it_was_looked_at() {
+    let cut = |shop: &mut Evidence| {
+        let list = shop.lists.last_mut().unwrap();
+        list.names.pop();
+        list.is_cut = true;
+    };
+    assert_eq!(violated(cut), Vec::<&str>::new());
+    told("I10", "orders/a", "is missing in the list", |shop| {
+        cut(shop);
+        shop.lists.last_mut().unwrap().names.remove(0);
+    });
+}
+
+#[test]
+fn lists_that_can_not_be_shown_are_damage_and_nothing_is_judged_by_them() {
+    for (subject, id, others) in [("reservations", "I6", &["I2", "I3"][..]), ("notifications", "I14", &[][..])] {
+        let damage = |shop: &mut Evidence| {
+            shop.reservations.clear();
+            shop.letters.clear();
+            let answer = "something failed inside (Internal)".to_owned();
+            shop.unlisted.push(Refused { subject: subject.into(), answer });
+        };
+        told(id, subject, "can't be listed: something failed inside", damage);
+        for verdict in verdicts(damage).iter().filter(|verdict| others.contains(&verdict.id)) {
+            assert_eq!(verdict.finding(), Finding::NotJudged, "{verdict:?}");
+        }
+    }
+}
+
 #[test]
 fn i11_a_command_that_has_had_two_effects() {
     told("I11", "orders/a", "two commits", |shop| {
@@ -303,6 +393,17 @@ fn i14_letters_that_are_missing_doubled_or_unsent() {
         again.name = "notifications/again".to_owned();
         shop.letters.push(again);
     });
+    told(
+        "I14",
+        "notifications/again",
+        "second letter order_shipped about orders/a to users/1: for orders/a:5",
+        |shop| {
+            let at = letter(shop, "order_shipped");
+            let mut again = shop.letters[at].clone();
+            (again.name, again.event_id) = ("notifications/again".to_owned(), "orders/a:5".to_owned());
+            shop.letters.push(again);
+        },
+    );
 }
 
 #[test]
@@ -354,6 +455,9 @@ fn i14_no_letter_is_missed_that_may_have_been_removed_or_may_never_have_been_due
         for event in &mut source(shop, "orders").events {
             event.time -= i64::from(*event.subject == *"orders/b");
         }
+        for Carried { event, .. } in carried(shop) {
+            event.time -= i64::from(*event.subject == *"orders/b");
+        }
     };
     assert_eq!(violated(before), Vec::<&str>::new());
     told("I14", "orders/b", "there is no letter", |shop| {
@@ -378,165 +482,4 @@ fn i15_what_waits_for_people() {
     });
     told("I15", "orders/d", "tombstone", |shop| shop.reservations[3].state = reservation::State::Tombstone);
     told("I15", "orders p00", "fills position 2", |shop| source(shop, "orders").commits[1].tombstone = true);
-}
-
-/// A history of one order, answered with this name.
-fn history(order: &str, quantity: u32) -> Requests {
-    let mut history = Requests::default();
-    asked(&mut history, "r", Method::CreateOrder, order, quantity, quantity.into());
-    history
-}
-
-/// Adds a call and its answer.
-fn asked(history: &mut Requests, request: &str, method: Method, order: &str, quantity: u32, units: i64) {
-    let (call, time) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH);
-    let lines = match method {
-        Method::CreateOrder => vec![Line { product: "products/1".to_owned(), quantity }],
-        _ => Vec::new(),
-    };
-    let (request, customer) = (request.to_owned(), "users/1".to_owned());
-    history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
-    history.add(Record::Answer(Answer {
-        call,
-        time,
-        status: "OK".to_owned(),
-        unknown: false,
-        order: Some(order.to_owned()),
-        state: Some("PENDING".to_owned()),
-        etag: Some("\"v1\"".to_owned()),
-        total: Some(Amount { currency_code: "EUR".to_owned(), units, nanos: 0 }),
-    }));
-}
-
-/// What is told of the invariant on a sound shop with this history.
-#[track_caller]
-fn told_of(id: &str, history: &Requests) -> Verdict {
-    judge(&sound(), Some(history)).into_iter().find(|verdict| verdict.id == id).unwrap()
-}
-
-#[test]
-fn i4_answers_that_do_not_stand() {
-    let verdict = told_of("I4", &history("orders/b", 2));
-    assert_eq!((verdict.finding(), verdict.checked), (Finding::Holds, 1), "{verdict:?}");
-    for (order, quantity, words) in [("orders/x", 2, "is not there"), ("orders/b", 3, "other lines")] {
-        let mut history = Requests::default();
-        asked(&mut history, "r", Method::CreateOrder, order, quantity, 2);
-        let verdict = told_of("I4", &history);
-        assert_eq!(verdict.finding(), Finding::Violated);
-        let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
-        assert!(example.subject == order && example.problem.contains(words), "{verdict:?}");
-    }
-    let mut evidence = sound();
-    let again = source(&mut evidence, "orders").events[0].clone();
-    source(&mut evidence, "orders").events.push(again);
-    let verdict = judge(&evidence, Some(&history("orders/a", 1))).remove(3);
-    assert!(verdict.examples[0].problem.contains("was created 2 times"), "{verdict:?}");
-}
-
-#[test]
-fn i4_commands_whose_effect_is_gone() {
-    for (method, order, units, stands) in [
-        (Method::CancelOrder, "orders/c", 3, true),
-        (Method::CancelOrder, "orders/d", 4, false),
-        (Method::ShipOrder, "orders/a", 1, true),
-        (Method::ShipOrder, "orders/d", 4, false),
-        (Method::DeliverOrder, "orders/a", 1, true),
-        (Method::DeliverOrder, "orders/d", 4, false),
-    ] {
-        let mut history = Requests::default();
-        asked(&mut history, "r", method, order, 1, units);
-        let verdict = told_of("I4", &history);
-        assert_eq!(verdict.finding() == Finding::Holds, stands, "{verdict:?}");
-        assert!(stands || verdict.examples[0].problem.contains("was answered to a client, and it is"), "{verdict:?}");
-    }
-}
-
-/// Sees that an order was answered otherwise than it is, in such words.
-#[track_caller]
-fn answered_otherwise(words: &str, damage: impl FnOnce(&mut Evidence)) {
-    let mut evidence = sound();
-    damage(&mut evidence);
-    let verdict = judge(&evidence, Some(&history("orders/b", 2))).remove(3);
-    let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
-    assert!(example.subject == "orders/b" && example.problem.contains(words), "{verdict:?}");
-}
-
-#[test]
-fn i4_an_order_that_is_another_than_was_answered() {
-    fn order(shop: &mut Evidence) -> &mut Order {
-        shop.folded[1].order.as_mut().unwrap()
-    }
-    answered_otherwise("it is of users/2", |shop| order(shop).customer = "users/2".into());
-    answered_otherwise("another total", |shop| order(shop).total = None);
-    answered_otherwise("version 1, and its last is 0", |shop| order(shop).version = 0);
-}
-
-#[test]
-fn i4_an_order_of_a_request_of_which_every_try_was_refused() {
-    let judged = |answers: &[(&str, bool)], customer: &str| {
-        let mut history = Requests::default();
-        for (status, unknown) in answers {
-            let (call, time) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH);
-            let (method, customer) = (Method::CreateOrder, customer.to_owned());
-            let (request, lines) = ("by orders/b".to_owned(), Vec::new());
-            history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
-            let (status, unknown) = ((*status).to_owned(), *unknown);
-            let (order, state, etag, total) = (None, None, None, None);
-            history.add(Record::Answer(Answer { call, time, status, unknown, order, state, etag, total }));
-        }
-        told_of("I4", &history)
-    };
-    let (refused, unknown) = (("FAILED_PRECONDITION", false), ("UNAVAILABLE", true));
-    let verdict = judged(&[refused, refused], "users/1");
-    let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
-    assert!(example.subject == "orders/b" && example.problem.contains("every try"), "{verdict:?}");
-    for (answers, customer) in [
-        (&[unknown, refused][..], "users/1"),
-        (&[("OK", false), refused][..], "users/1"),
-        // Somebody else has sent a request of the same id.
-        (&[refused][..], "users/2"),
-    ] {
-        assert_eq!(judged(answers, customer).finding(), Finding::Holds, "{answers:?}");
-    }
-}
-
-#[test]
-fn i4_a_call_without_an_answer_may_have_been_carried_out_or_not() {
-    let mut history = history("orders/b", 2);
-    let lines = vec![Line { product: "products/1".to_owned(), quantity: 1 }];
-    let (call, time, request) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH, "lost".to_owned());
-    let (method, customer) = (Method::CreateOrder, "users/1".to_owned());
-    history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
-    let unknown = Answer {
-        call,
-        time,
-        status: "UNAVAILABLE".to_owned(),
-        unknown: true,
-        order: None,
-        state: None,
-        etag: None,
-        total: None,
-    };
-    for id in ["I4", "I11"] {
-        assert_eq!(told_of(id, &history).finding(), Finding::Holds);
-    }
-    history.add(Record::Answer(unknown.clone()));
-    assert_eq!(told_of("I4", &history).detail, "");
-    // Its call was answered already.
-    history.add(Record::Answer(unknown));
-    assert_eq!(told_of("I4", &history).detail, "1 answers of the history belong to no call");
-}
-
-#[test]
-fn i11_requests_that_were_answered_in_two_ways() {
-    let mut same = history("orders/b", 2);
-    asked(&mut same, "r", Method::CreateOrder, "orders/b", 2, 2);
-    assert_eq!(told_of("I11", &same).finding(), Finding::Holds);
-    for (order, units, words) in [("orders/a", 1, "orders/a and orders/b"), ("orders/b", 9, "in 2 ways")] {
-        let mut history = history("orders/b", 2);
-        asked(&mut history, "r", Method::CreateOrder, order, 2, units);
-        let verdict = told_of("I11", &history);
-        let [example] = &verdict.examples[..] else { panic!("{verdict:?}") };
-        assert!(example.subject == "request r" && example.problem.contains(words), "{verdict:?}");
-    }
 }
