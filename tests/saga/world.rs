@@ -354,7 +354,7 @@ fn input(event: &OrderEvent) -> Option<Input> {
         OrderEvent::Confirmed => Some(Input::OrderConfirmed),
         OrderEvent::Rejected { .. } | OrderEvent::Cancelled { .. } => Some(Input::OrderCancelled),
         OrderEvent::Shipped { .. } => Some(Input::OrderShipped),
-        OrderEvent::Allocated | OrderEvent::Delivered => None,
+        OrderEvent::Allocated | OrderEvent::Delivered | OrderEvent::RequestClaimed => None,
     }
 }
 
@@ -382,6 +382,7 @@ fn event_word(event: &OrderEvent) -> &'static str {
         OrderEvent::Shipped { .. } => "shipped",
         OrderEvent::Delivered => "delivered",
         OrderEvent::Cancelled { .. } => "cancelled",
+        OrderEvent::RequestClaimed => "request claimed",
     }
 }
 
