@@ -14,9 +14,10 @@ const STILL: Duration = Duration::from_secs(2);
 
 /// Settings under which what waits is asked for within seconds.
 const SAGA: [(&str, &str); 5] = [
-    ("MESHWORK_ORDERS__RESERVATION_TIMEOUT", "5s"),
+    // Longer than pieces are held, as it should be: else what is only slow asks for more.
+    ("MESHWORK_ORDERS__RESERVATION_TIMEOUT", "20s"),
     ("MESHWORK_ORDERS__WATCHDOG_INTERVAL", "500ms"),
-    ("MESHWORK_PRODUCTS__RESERVATION_TTL", "10s"),
+    ("MESHWORK_PRODUCTS__RESERVATION_TTL", "15s"),
     ("MESHWORK_PRODUCTS__SWEEP_INTERVAL", "500ms"),
     // The shortest: what a kill has left is sent again after it.
     ("MESHWORK_NOTIFICATIONS__LEASE", "20s"),

@@ -32,6 +32,9 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How long and how many events may wait for their acknowledgement, which costs two writes.
 const ACKNOWLEDGE: Duration = Duration::from_millis(200);
 const UNACKNOWLEDGED: usize = BATCH;
+/// From which attempt on events are handed over one by one: each instance that ends, and each connection that breaks, has others
+/// in hand too.
+const ONE_BY_ONE: u32 = 3;
 /// How often an event is tried before it is parked.
 const ATTEMPTS: u32 = 8;
 /// How long the pause between two tries gets: all of them take about 20 s.
@@ -225,9 +228,9 @@ impl Consumer {
         worked: &mut Worked<'_>,
         shutdown: &CancellationToken,
     ) -> Result<bool, String> {
-        // What an instance had in hand when it ended comes one by one: what lies behind an event that ends this process too
-        // isn't blamed for it, and what lies before isn't handed over again.
-        let again = deliveries.first().is_some_and(|first| first.attempt > 1);
+        // What instances have had in hand when they ended comes one by one: what lies behind an event that ends this process
+        // too isn't blamed for it, and what lies before isn't handed over again.
+        let again = deliveries.first().is_some_and(|first| first.attempt >= ONE_BY_ONE);
         let done = match again {
             true => vec![false; deliveries.len()],
             false => self.work_at_once(deliveries, worked, shutdown).await,
