@@ -8,8 +8,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant, SystemTime};
 
-use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
-use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification, notification};
+use meshwork_api::meshwork::notifications::v1::notification;
 use meshwork_api::meshwork::orders::v1::order_event::Event;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{
@@ -23,7 +22,9 @@ use tokio::task::JoinSet;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
-use crate::shop::{eventually, get_order, order_request, settled, settled_order, stock, stocked_product};
+use crate::shop::{
+    eventually, get_order, notifications, order_request, settled, settled_order, stock, stocked_product,
+};
 
 /// The metadata that marks the answer to a repeated request.
 const REPLAY: &str = "idempotent-replay";
@@ -358,21 +359,6 @@ async fn list(up: &Up, token: &Token) -> Vec<Order> {
         page_token = page.next_page_token;
         if page_token.is_empty() {
             return orders;
-        }
-    }
-}
-
-/// All notifications that the token's owner may see.
-pub async fn notifications(channel: &Channel, token: &Token) -> Vec<Notification> {
-    let mut client = NotificationServiceClient::new(channel.clone());
-    let (mut all, mut page_token) = (Vec::new(), String::new());
-    loop {
-        let request = ListNotificationsRequest { page_size: 200, page_token, ..ListNotificationsRequest::default() };
-        let page = client.list_notifications(with(token, request)).await.unwrap().into_inner();
-        all.extend(page.notifications);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            return all;
         }
     }
 }

@@ -14,7 +14,6 @@ mod load;
 mod mesh;
 mod nats;
 mod nats_services;
-mod ordeal;
 mod planted;
 mod postgres;
 mod processes;
@@ -27,7 +26,6 @@ mod shop;
 mod stopping;
 mod stores;
 mod tail;
-mod victims;
 
 /// Whether the long runs were asked for: `cargo xtask test --full`.
 fn full() -> bool {

@@ -14,10 +14,10 @@ use tokio::task::JoinSet;
 use tonic::{Response, Status};
 use uuid::Uuid;
 
-use crate::crashes::{events, notifications, unfinished_at};
+use crate::crashes::{events, unfinished_at};
 use crate::nats::Shop;
 use crate::processes::Processes;
-use crate::shop::{PATIENCE, eventually, order_request};
+use crate::shop::{PATIENCE, eventually, notifications, order_request};
 
 /// The services that publish events or handle them, each with a method's service that the gateway has of it.
 /// Notifications come first: a letter that is under way at the kill is sent again 20 seconds later.

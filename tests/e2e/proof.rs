@@ -1,5 +1,7 @@
 //! The shop under load, and its judge: `meshwork load` and `meshwork audit` as processes.
 
+#![allow(dead_code, reason = "the ordeal uses it too")]
+
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};

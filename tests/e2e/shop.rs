@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use meshwork_api::google::r#type::Money;
+use meshwork_api::meshwork::notifications::v1::notification_service_client::NotificationServiceClient;
+use meshwork_api::meshwork::notifications::v1::{ListNotificationsRequest, Notification};
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::orders::v1::{CreateOrderRequest, GetOrderRequest, Order, order};
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
@@ -93,5 +95,20 @@ pub fn settled(order: &Order) -> bool {
         order::State::Confirmed => order.allocate_time.is_some(),
         order::State::Pending => false,
         _ => true,
+    }
+}
+
+/// All notifications that the token's owner may see.
+pub async fn notifications(channel: &Channel, token: &Token) -> Vec<Notification> {
+    let mut client = NotificationServiceClient::new(channel.clone());
+    let (mut all, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = ListNotificationsRequest { page_size: 200, page_token, ..ListNotificationsRequest::default() };
+        let page = client.list_notifications(with(token, request)).await.unwrap().into_inner();
+        all.extend(page.notifications);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return all;
+        }
     }
 }

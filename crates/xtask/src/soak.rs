@@ -27,7 +27,7 @@ pub fn run(minutes: u32) -> Result<()> {
     let tools = setup::run()?;
     let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
     cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
-    let test = cargo(&["test", "--workspace", "--locked", "--test", "e2e"]).args(FEATURES);
+    let test = cargo(&["test", "--workspace", "--locked", "--test", "ordeal"]).args(FEATURES);
     with_tools(test, &tools)
         .args(["--", "--exact", SOAK, "--ignored", "--nocapture"])
         .env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?)

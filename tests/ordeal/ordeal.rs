@@ -9,8 +9,7 @@ use meshwork_api::meshwork::orders::v1::{ListOrdersRequest, Order};
 use meshwork_testkit::up::{Token, with};
 use tonic::transport::Channel;
 
-use crate::crashes::notifications;
-use crate::shop::{eventually, settled};
+use crate::shop::{eventually, notifications, settled};
 use crate::victims::{Fault, VICTIMS, Victim, World};
 
 /// Orders a second.
@@ -101,7 +100,8 @@ async fn all_ended_in_time(world: &World, last_fault: SystemTime) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kills_and_freezes_of_everything_while_orders_flow_lose_and_double_nothing() {
-    let (orders, kills) = if crate::full() { (5_000_usize, 40_usize) } else { (1_000, 10) };
+    let (orders, kills) =
+        if std::env::var_os("MESHWORK_TEST_FULL").is_some() { (5_000_usize, 40_usize) } else { (1_000, 10) };
     let mut world = World::start().await;
     let mut load = world.load(RATE, SECONDS);
     let begin = Instant::now();
