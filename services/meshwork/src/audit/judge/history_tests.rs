@@ -109,10 +109,12 @@ fn i4_an_order_of_a_request_of_which_every_try_was_refused() {
         for (status, unknown) in answers {
             let (call, time) = (Uuid::new_v4(), OffsetDateTime::UNIX_EPOCH);
             let (method, customer) = (Method::CreateOrder, customer.to_owned());
-            let (request, lines) = ("by orders/b".to_owned(), Vec::new());
+            let lines = vec![Line { product: "products/1".to_owned(), quantity: 2 }];
+            let request = "by orders/b".to_owned();
             history.add(Record::Call(Call { call, request, time, method, customer, order: None, lines }));
             let (status, unknown) = ((*status).to_owned(), *unknown);
-            let (order, state, etag, total) = (None, None, None, None);
+            let order = (status == "OK").then(|| "orders/b".to_owned());
+            let (state, etag, total) = (None, None, None);
             history.add(Record::Answer(Answer { call, time, status, unknown, order, state, etag, total }));
         }
         told_of("I4", &history)
