@@ -62,6 +62,10 @@ impl ConsumerState for BestEffort {
         false
     }
 
+    fn concurrency(&self) -> usize {
+        self.inner.concurrency()
+    }
+
     async fn position(&self, stream: &str, partition: u16) -> Result<Option<Position>, Error> {
         // Asked whenever a partition begins, so that one that is there again counts at once.
         self.inner.position(stream, partition).await.inspect_err(|error| _ = self.is_out_of_reach(error))

@@ -24,9 +24,9 @@ use crate::{Envelope, Position, Progress, StreamReader};
 
 /// How many events are fetched at once.
 const BATCH: usize = 64;
-/// How many aggregates are worked at at once, over all lanes: their effects share a flush of the consumer's database. Whoever
-/// else uses it must still get a connection.
-const CONCURRENCY: usize = 8;
+/// How many aggregates of a lane are worked at at once: their effects share a flush of the consumer's database. What that bears
+/// bounds all lanes together ([`ConsumerState::concurrency`]).
+const CONCURRENCY: usize = 16;
 /// How long the first event is waited for.
 const WAIT: Duration = Duration::from_secs(1);
 /// How long and how many events may wait for their acknowledgement, which costs two writes.
@@ -136,8 +136,8 @@ impl Consumer {
     ) -> Self {
         let partitions = bus.lanes(stream).iter().map(|lane| lane.partition + 1).max().unwrap_or_default();
         let progress = Progress::new(partitions);
-        let deliverer = Arc::new(Deliverer::new(handler, state, None));
-        Self { bus, name, stream, deliverer, progress, places: Arc::new(Semaphore::new(CONCURRENCY)) }
+        let places = Arc::new(Semaphore::new(state.concurrency().clamp(1, Semaphore::MAX_PERMITS)));
+        Self { bus, name, stream, deliverer: Arc::new(Deliverer::new(handler, state, None)), progress, places }
     }
 
     /// Fetches missing events from `owner`. Without one, an aggregate that misses some is parked.

@@ -18,6 +18,9 @@ pub trait ConsumerState: Send + Sync + 'static {
         true
     }
 
+    /// How many events may be handled at once, so that whoever else uses the database still gets their turn.
+    fn concurrency(&self) -> usize;
+
     /// Up to where a partition of a stream was handled or parked; `None` when that was never noted.
     ///
     /// It is behind what the bus knows once the database was restored from an older copy: what came since is handled again.

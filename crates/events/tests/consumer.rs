@@ -155,17 +155,17 @@ async fn what_is_done_is_acknowledged_when_it_stops() {
 }
 
 #[tokio::test]
-async fn a_consumer_leaves_room_for_others_at_its_database() {
+async fn so_many_aggregates_of_a_lane_are_worked_at_at_once() {
     let world = World::open().await;
     let subjects: Vec<_> = (0..40).map(|number| format!("thing-{number}")).collect();
     let names: Vec<_> = subjects.iter().map(String::as_str).collect();
     let hands = Hands::blocking(&names);
     world.publish(&names.iter().map(|name| (*name, 1)).collect::<Vec<_>>()).await;
     let (stop, task) = world.consume(&hands);
-    eventually("several at once", async || hands.at_once.load(Ordering::SeqCst) == 8).await;
+    eventually("several at once", async || hands.at_once.load(Ordering::SeqCst) == 16).await;
     names.iter().for_each(|name| hands.release(name, 1));
     eventually("all of them", async || world.acknowledged().await == 40).await;
-    assert_eq!(hands.most_at_once.load(Ordering::SeqCst), 8);
+    assert_eq!(hands.most_at_once.load(Ordering::SeqCst), 16);
     stop.cancel();
     task.await.unwrap();
 }

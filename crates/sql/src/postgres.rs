@@ -174,6 +174,11 @@ impl Postgres {
         &self.pool
     }
 
+    /// How much background work may be under way at once: each takes a connection, and callers must get theirs.
+    pub fn concurrency(&self) -> usize {
+        usize::try_from(self.max * 3 / 5).unwrap_or(usize::MAX).max(1)
+    }
+
     /// The pool at this moment.
     pub fn stats(&self) -> PoolStats {
         let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);

@@ -87,6 +87,12 @@ impl Sqlite {
         &self.readers
     }
 
+    /// How much background work may be under way at once: what waits for the writer shares a flush, and half of one is left to
+    /// callers.
+    pub fn concurrency(&self) -> usize {
+        BATCH / 2
+    }
+
     /// A transaction whose reads all see the database at one moment.
     ///
     /// # Errors

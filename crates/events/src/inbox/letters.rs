@@ -163,6 +163,10 @@ impl ConsumerState for Inbox {
         self.consumer
     }
 
+    fn concurrency(&self) -> usize {
+        self.db.concurrency()
+    }
+
     async fn position(&self, stream: &str, partition: u16) -> Result<Option<Position>, Error> {
         let row = sqlx::query("SELECT n, i FROM inbox_position WHERE consumer = $1 AND stream = $2 AND partition = $3")
             .bind(self.consumer)
