@@ -132,7 +132,8 @@ impl Publisher for Unfenced {
 /// while of its last start.
 async fn ended_at_random(stream: &'static str, bug: Bug, within: Duration) -> Result<(), String> {
     let nats = shared();
-    let (shop, ledger) = (Shop::new().await, Ledger::slow(Duration::from_millis(3)).await);
+    // So slow that a batch takes about as long as a consumer lives, though several aggregates are worked at at once.
+    let (shop, ledger) = (Shop::new().await, Ledger::slow(Duration::from_millis(10)).await);
     let bus = bus(&nats.url()).await;
     let mut relaying = Running::default();
     relaying.relay(shop.relay(bus.clone(), stream));
