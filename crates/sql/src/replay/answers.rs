@@ -33,14 +33,7 @@ pub async fn find(connection: &mut Connection, request: &Request) -> Result<Know
 /// # Errors
 /// When the store fails; [`Kind::Conflict`](crate::Kind::Conflict) when another transaction has answered it meanwhile.
 pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]) -> Result<(), Error> {
-    let retention = i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
-    // What another transaction is at is left to it: to wait for each other crosswise would be a deadlock.
-    let prune = format!(
-        "WITH old AS MATERIALIZED (SELECT principal, method, request_id FROM replay \
-         WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED}) \
-         DELETE FROM replay WHERE (principal, method, request_id) IN (SELECT principal, method, request_id FROM old)"
-    );
-    sqlx::query(AssertSqlSafe(prune)).bind(retention).execute(&mut *connection).await?;
+    prune(connection).await?;
     let store = format!(
         "INSERT INTO replay (principal, method, request_id, hash, answer, stored_at) \
          VALUES ($1, $2, $3, $4, $5, {NOW} / 1000000)"
@@ -53,5 +46,48 @@ pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]
         .bind(answer)
         .execute(connection)
         .await?;
+    Ok(())
+}
+
+/// As [`store`], with the slot and the key of what the request is about: the answer goes where that goes. For a database with
+/// the columns of `PLACED`.
+///
+/// # Errors
+/// As [`store`].
+pub async fn store_placed(
+    connection: &mut Connection,
+    request: &Request,
+    answer: &[u8],
+    slot: i64,
+    key: &str,
+) -> Result<(), Error> {
+    prune(connection).await?;
+    let store = format!(
+        "INSERT INTO replay (principal, method, request_id, hash, answer, stored_at, slot, key) \
+         VALUES ($1, $2, $3, $4, $5, {NOW} / 1000000, $6, $7)"
+    );
+    sqlx::query(AssertSqlSafe(store))
+        .bind(&request.principal)
+        .bind(request.method)
+        .bind(&request.id)
+        .bind(request.hash.as_slice())
+        .bind(answer)
+        .bind(slot)
+        .bind(key)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Drops some answers past [`RETENTION`].
+async fn prune(connection: &mut Connection) -> Result<(), Error> {
+    let retention = i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
+    // What another transaction is at is left to it: to wait for each other crosswise would be a deadlock.
+    let prune = format!(
+        "WITH old AS MATERIALIZED (SELECT principal, method, request_id FROM replay \
+         WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED}) \
+         DELETE FROM replay WHERE (principal, method, request_id) IN (SELECT principal, method, request_id FROM old)"
+    );
+    sqlx::query(AssertSqlSafe(prune)).bind(retention).execute(connection).await?;
     Ok(())
 }

@@ -39,14 +39,17 @@ pub mod sqlite {
     crate::dialect!(sqlite);
     mod answers;
 
-    pub use answers::{find, store};
+    pub use answers::{find, store, store_placed};
 
     use crate::Component;
 
     static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/replay");
+    static PLACE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/replay_place");
 
     /// The table of answers.
     pub const COMPONENT: Component = Component { name: "replay", migrator: &MIGRATOR };
+    /// The columns by which answers go where goes what they are about ([`store_placed`]), behind [`COMPONENT`].
+    pub const PLACED: Component = Component { name: "replay_place", migrator: &PLACE };
 }
 
 /// In PostgreSQL.
@@ -55,12 +58,15 @@ pub mod postgres {
     crate::dialect!(postgres);
     mod answers;
 
-    pub use answers::{find, store};
+    pub use answers::{find, store, store_placed};
 
     use crate::Component;
 
     static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("migrations/replay-postgres");
+    static PLACE: sqlx::migrate::Migrator = sqlx::migrate!("migrations/replay_place-postgres");
 
     /// The table of answers.
     pub const COMPONENT: Component = Component { name: "replay", migrator: &MIGRATOR };
+    /// The columns by which answers go where goes what they are about ([`store_placed`]), behind [`COMPONENT`].
+    pub const PLACED: Component = Component { name: "replay_place", migrator: &PLACE };
 }
