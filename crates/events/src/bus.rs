@@ -1,14 +1,16 @@
 //! The port: what every event bus does.
 //!
-//! A stream's events lie in lanes, one for each partition of its source (and of each shard, where the source has shards). A
-//! lane is ordered; nothing is ordered across lanes. One [`Publisher`] writes a lane, whoever else tries; a consumer's lane has a
+//! A stream's events lie in lanes, one for each partition of its source. A source that has shards numbers its partitions
+//! through: shard s of outboxes has the partitions 4s to 4s + 3. A lane is ordered; nothing is ordered across lanes. One [`Publisher`] writes a lane, whoever else tries; a consumer's lane has a
 //! [`Subscription`], through which each event is handled once by one of the consumer's instances, and again only where it is
 //! not known whether it was.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use crate::outbox::PARTITIONS;
 use crate::{Envelope, Position};
 
 /// How many bytes an event may have on a bus, with its attributes.
@@ -19,19 +21,20 @@ pub const MAX_MESSAGE_BYTES: usize = 1024 * 1024;
 pub struct Lane {
     /// The stream, such as `orders`: lower-case letters, digits and hyphens.
     pub stream: String,
-    /// The shard of the source, where it has shards: each is a source of its own, with its own positions.
-    pub shard: Option<u16>,
-    /// The partition of the source.
+    /// The partition of the source, numbered through its shards where it has some.
     pub partition: u16,
 }
 
+/// The lanes of a stream, which are [`PARTITIONS`] unless `counts` has another number for it.
+pub(crate) fn lanes_of(stream: &str, counts: &HashMap<String, u16>) -> Vec<Lane> {
+    let count = counts.get(stream).copied().unwrap_or(PARTITIONS);
+    (0..count).map(|partition| Lane { stream: stream.to_owned(), partition }).collect()
+}
+
 impl std::fmt::Display for Lane {
-    /// Such as `orders.p03` or `users.s02-p07`.
+    /// Such as `orders.p03`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.shard {
-            Some(shard) => write!(f, "{}.s{shard:02}-p{:02}", self.stream, self.partition),
-            None => write!(f, "{}.p{:02}", self.stream, self.partition),
-        }
+        write!(f, "{}.p{:02}", self.stream, self.partition)
     }
 }
 
@@ -102,7 +105,7 @@ pub enum Scope {
 /// A durable log of events, by lanes.
 #[async_trait]
 pub trait Bus: Send + Sync + 'static {
-    /// The lanes of a stream.
+    /// The lanes of a stream, by partition from 0. What opens a bus says how many there are of a stream whose source has shards.
     fn lanes(&self, stream: &str) -> Vec<Lane>;
 
     /// Opens a lane for publishing, having read its tail from where it is decided. An earlier publisher of the lane is fenced

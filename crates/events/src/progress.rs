@@ -1,6 +1,7 @@
 //! How far behind a relay, a consumer or a projector is.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,11 @@ use tokio::time::Instant;
 
 /// Up to which moment each partition is done, and what stands in its way. Clones share it.
 #[derive(Clone)]
-pub struct Progress(Arc<[Mutex<Partition>]>);
+pub struct Progress {
+    /// The number of the first partition; those before it are others'.
+    first: u16,
+    partitions: Arc<[Mutex<Partition>]>,
+}
 
 struct Partition {
     done: Instant,
@@ -19,15 +24,25 @@ struct Partition {
 }
 
 impl Progress {
-    /// Nothing of what comes from now on is done.
+    /// Nothing of what comes from now on is done, in so many partitions from 0.
     pub fn new(partitions: u16) -> Self {
-        let done = Instant::now();
-        Self((0..partitions).map(|_| Mutex::new(Partition { done, problem: None, stopped: false })).collect())
+        Self::over(0..partitions)
+    }
+
+    /// As [`new`](Self::new), in these partitions: others don't count.
+    pub fn over(partitions: Range<u16>) -> Self {
+        let (first, done) = (partitions.start, Instant::now());
+        let partition = |_| Mutex::new(Partition { done, problem: None, stopped: false });
+        Self { first, partitions: partitions.map(partition).collect() }
+    }
+
+    fn partition(&self, partition: u16) -> Option<&Mutex<Partition>> {
+        self.partitions.get(usize::from(partition.checked_sub(self.first)?))
     }
 
     /// Everything that was there at the moment `asked` is done.
     pub fn caught_up(&self, partition: u16, asked: Instant) {
-        if let Some(partition) = self.0.get(usize::from(partition)) {
+        if let Some(partition) = self.partition(partition) {
             let mut partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
             partition.done = asked.max(partition.done);
             (partition.problem, partition.stopped) = (None, false);
@@ -45,7 +60,7 @@ impl Progress {
     }
 
     fn stands_in_the_way(&self, partition: u16, problem: &str, stopped: bool) {
-        if let Some(partition) = self.0.get(usize::from(partition)) {
+        if let Some(partition) = self.partition(partition) {
             let mut partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
             (partition.problem, partition.stopped) = (Some(problem.to_owned()), stopped);
         }
@@ -55,7 +70,7 @@ impl Progress {
     /// its way.
     pub fn problem(&self) -> Option<String> {
         let first = |stopped: bool| {
-            self.0.iter().find_map(|partition| {
+            self.partitions.iter().find_map(|partition| {
                 let partition = partition.lock().unwrap_or_else(PoisonError::into_inner);
                 partition.problem.clone().filter(|_| partition.stopped == stopped)
             })
@@ -65,12 +80,12 @@ impl Progress {
 
     /// Whether a partition doesn't go on by itself ([`stopped`](Self::stopped)).
     pub fn is_stopped(&self) -> bool {
-        self.0.iter().any(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).stopped)
+        self.partitions.iter().any(|partition| partition.lock().unwrap_or_else(PoisonError::into_inner).stopped)
     }
 
     /// What stands in the way of this partition.
     pub fn problem_of(&self, partition: u16) -> Option<String> {
-        self.0.get(usize::from(partition))?.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
+        self.partition(partition)?.lock().unwrap_or_else(PoisonError::into_inner).problem.clone()
     }
 
     /// Everything up to an event that happened `at` that time is done; there is more.
@@ -85,7 +100,7 @@ impl Progress {
     /// For how long the partition that is furthest behind has not been done. With nothing to do it is a second or so, since
     /// partitions are looked at that often; it grows while something is stuck, and also when nothing has come since.
     pub fn lag(&self) -> Duration {
-        let lags = self.0.iter().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner).done.elapsed());
+        let lags = self.partitions.iter().map(|it| it.lock().unwrap_or_else(PoisonError::into_inner).done.elapsed());
         lags.max().unwrap_or_default()
     }
 }
@@ -116,6 +131,23 @@ mod tests {
         progress.caught_up(2, Instant::now());
         assert_eq!(progress.lag(), MINUTE / 2);
         assert_eq!(Progress::new(0).lag(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn partitions_outside_its_range_are_others() {
+        let progress = Progress::over(4..6);
+        tokio::time::advance(MINUTE).await;
+        for other in [0, 3, 6] {
+            progress.caught_up(other, Instant::now());
+            progress.stopped(other, "theirs");
+        }
+        assert_eq!((progress.lag(), progress.problem(), progress.is_stopped()), (MINUTE, None, false));
+        progress.caught_up(4, Instant::now());
+        assert_eq!(progress.lag(), MINUTE);
+        progress.caught_up(5, Instant::now());
+        assert_eq!(progress.lag(), Duration::ZERO);
+        progress.failed(5, "ours");
+        assert_eq!([1, 4, 5].map(|partition| progress.problem_of(partition)), [None, None, Some("ours".to_owned())]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Where a relay's events come from.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -79,8 +80,9 @@ pub trait Source: Send + Sync + 'static {
     /// The service, such as `orders`.
     fn name(&self) -> &str;
 
-    /// How many partitions there are.
-    fn partitions(&self) -> u16;
+    /// The partitions, by their numbers in the stream: from 0, unless the source is one of several shards, which number their
+    /// partitions through. All methods take and tell these numbers.
+    fn partitions(&self) -> Range<u16>;
 
     /// The events of about `limit` commits of a partition, from the one at `n`, which may be missing yet.
     ///
@@ -216,8 +218,8 @@ impl Source for StoreSource {
         self.name
     }
 
-    fn partitions(&self) -> u16 {
-        self.store.partitions()
+    fn partitions(&self) -> Range<u16> {
+        0..self.store.partitions()
     }
 
     async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {

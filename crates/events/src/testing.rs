@@ -42,9 +42,9 @@ pub async fn conformance(bus: Arc<dyn Bus>) {
     );
 }
 
-/// A lane of a stream whose source has no shards.
+/// A lane of a stream.
 pub fn lane(stream: &str, partition: u16) -> Lane {
-    Lane { stream: stream.to_owned(), shard: None, partition }
+    Lane { stream: stream.to_owned(), partition }
 }
 
 /// An event of `subject` at `version`, in partition 3 at (`n`, `index`).

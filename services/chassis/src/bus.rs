@@ -1,32 +1,52 @@
 //! The event bus that the settings name: NATS, or a file in a folder.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use meshwork_events::jetstream::{InvalidOption, JetStreamBus};
+use meshwork_events::jetstream::{InvalidOption, JetStreamBus, JetStreamOptions};
 use meshwork_events::{Bus, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
 use crate::ServeError;
 use crate::config::NatsConfig;
 
+/// How many lanes each shard of a source has on the bus: shard s has the lanes 4s to 4s + 3.
+pub const LANES_PER_SHARD: u16 = 4;
+// As many as an outbox has partitions.
+const _: () = assert!(LANES_PER_SHARD == meshwork_events::outbox::PARTITIONS);
+
 /// Opens the bus of `service`: the one on NATS if that is set, else the one in `folder`, made when it is missing. The
 /// servers need not be there yet: the bus's health tells, and events wait for them.
 ///
+/// `shards` tells of how many shards the source of a stream has, its highest number and one; 1 where nothing is said.
+///
 /// # Errors
 /// When the bus in the folder can't be opened, or a setting of NATS can't be used.
-pub async fn open(service: &str, folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
-    open_as(&format!("meshwork {service}"), service, folder, nats).await
+pub async fn open(
+    service: &str,
+    folder: &Path,
+    nats: &NatsConfig,
+    shards: &[(&'static str, u16)],
+) -> Result<Arc<dyn Bus>, ServeError> {
+    open_as(&format!("meshwork {service}"), service, folder, nats, shards).await
 }
 
 /// As [`open`], by somebody else with the settings of `service`; `name` is what the servers list the connection as.
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_as(name: &str, service: &str, folder: &Path, nats: &NatsConfig) -> Result<Arc<dyn Bus>, ServeError> {
+pub async fn open_as(
+    name: &str,
+    service: &str,
+    folder: &Path,
+    nats: &NatsConfig,
+    shards: &[(&'static str, u16)],
+) -> Result<Arc<dyn Bus>, ServeError> {
+    let lanes = lanes(shards);
     let bus: Arc<dyn Bus> = match nats.options(name) {
         Some(options) => {
-            let bus = JetStreamBus::connect(options).await;
+            let bus = JetStreamBus::connect(JetStreamOptions { lanes, ..options }).await;
             bus.map_err(|InvalidOption { option, problem }| {
                 ServeError::new(
                     format!("{service}.nats.{option} {problem}"),
@@ -34,11 +54,19 @@ pub async fn open_as(name: &str, service: &str, folder: &Path, nats: &NatsConfig
                 )
             })?
         }
-        None => SqliteBus::open(folder).await.map_err(|error| folder_error(&error, folder))?,
+        None => SqliteBus::open_with(folder, &lanes).await.map_err(|error| folder_error(&error, folder))?,
     };
     #[cfg(feature = "ablation")]
     let bus = crate::ablation::planted_bus(bus);
     Ok(bus)
+}
+
+/// How many lanes streams have.
+fn lanes(shards: &[(&'static str, u16)]) -> HashMap<String, u16> {
+    let lanes = |(stream, shards): &(&'static str, u16)| {
+        ((*stream).to_owned(), (*shards).max(1).saturating_mul(LANES_PER_SHARD))
+    };
+    shards.iter().map(lanes).collect()
 }
 
 /// Brings the bus to this release without keeping it open; returns what it holds. On NATS there is nothing to be done:
@@ -79,9 +107,23 @@ mod tests {
         assert_eq!(place(&path, &nats), "NATS, 127.0.0.1:9");
 
         let none = NatsConfig::default();
-        open("orders", &path, &none).await.unwrap().ping().await.unwrap();
+        open("orders", &path, &none, &[]).await.unwrap().ping().await.unwrap();
         assert!(!migrate(&path, &none).await.unwrap().is_empty());
         assert_eq!(place(&path, &none), format!("SQLite, {}", path.display()));
+    }
+
+    #[tokio::test]
+    async fn each_shard_of_a_source_has_lanes_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ..NatsConfig::default() };
+        for nats in [NatsConfig::default(), nats] {
+            let bus = open("notifications", folder.path(), &nats, &[("users", 3)]).await.unwrap();
+            let partitions: Vec<_> = bus.lanes("users").into_iter().map(|lane| lane.partition).collect();
+            assert_eq!(partitions, (0..12).collect::<Vec<_>>());
+            assert_eq!(bus.lanes("orders").len(), 4);
+            let bus = open("orders", &folder.path().join("another"), &nats, &[("users", 0)]).await.unwrap();
+            assert_eq!(bus.lanes("users").len(), 4);
+        }
     }
 
     #[tokio::test]
@@ -91,7 +133,7 @@ mod tests {
         std::fs::write(&ca, "no certificate").unwrap();
         let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ca, ..NatsConfig::default() };
         nats.check("orders.nats").unwrap();
-        let Err(refused) = open("orders", folder.path(), &nats).await else { panic!("it is no certificate") };
+        let Err(refused) = open("orders", folder.path(), &nats, &[]).await else { panic!("it is no certificate") };
         assert!(refused.sentence.starts_with("orders.nats.ca "), "{refused}");
     }
 }

@@ -3,6 +3,7 @@
 mod smtp;
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::domain::Freshness;
 
 /// In seconds.
 const DAY: u64 = 24 * 60 * 60;
+/// How many shards the users service may have.
+const USERS_SHARDS: RangeInclusive<u16> = 1..=64;
 pub use self::smtp::SmtpConfig;
 
 /// The settings of the notifications service.
@@ -30,6 +33,8 @@ pub struct Config {
     pub bus: PathBuf,
     /// Where the event bus is, if not in the folder. What is not set here is as `nats` has it.
     pub nats: NatsConfig,
+    /// How many shards the users service has, its highest shard's number and one: its events come on so many times four lanes.
+    pub users_shards: u16,
     /// How callers are known, and the account with which this service asks for its recipients.
     pub auth: AuthConfig,
     /// How its port serves.
@@ -76,6 +81,7 @@ impl Default for Config {
             data: PathBuf::from("data/notifications"),
             bus: PathBuf::from("data/bus"),
             nats: NatsConfig::default(),
+            users_shards: 1,
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             client: ClientConfig::default(),
@@ -119,6 +125,16 @@ impl Config {
                 return Err(ServeError::new(format!("notifications.{key} is {shown}"), format!("it must be {right}")));
             }
         }
+        if !USERS_SHARDS.contains(&self.users_shards) {
+            return Err(ServeError::new(
+                format!("notifications.users_shards is {}", self.users_shards),
+                format!(
+                    "it must be the highest number of a shard of the users service and one: {} to {}",
+                    USERS_SHARDS.start(),
+                    USERS_SHARDS.end()
+                ),
+            ));
+        }
         self.nats.check("notifications.nats")?;
         self.smtp.check()?;
         self.postgres.check("notifications")
@@ -134,6 +150,17 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_shards_of_users_are_bounded() {
+        for (users_shards, is_right) in [(0, false), (1, true), (64, true), (65, false)] {
+            let checked = Config { users_shards, ..Config::default() }.check();
+            assert_eq!(checked.is_ok(), is_right, "{users_shards}");
+            if let Err(refused) = checked {
+                assert_eq!(refused.sentence, format!("notifications.users_shards is {users_shards}"));
+            }
+        }
+    }
 
     #[test]
     fn durations_are_bounded() {

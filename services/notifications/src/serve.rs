@@ -61,7 +61,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let orders = config.client.channel("notifications.orders", &config.orders)?;
     let mailer = mailer(&config, &health)?;
     let Stores { notifications, inbox, check, retention } = stores::open(&config).await?;
-    let bus = bus::open("notifications", &config.bus, &config.nats).await?;
+    let bus = bus::open("notifications", &config.bus, &config.nats, &[("users", config.users_shards)]).await?;
 
     health.check(check);
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));

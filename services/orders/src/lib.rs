@@ -82,7 +82,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     config.check()?;
     let listener = listen(&config.listen)?;
     let Stores { events: store, snapshots, lists, view, inbox } = stores::open(&config).await?;
-    let bus = bus::open("orders", &config.bus, &config.nats).await?;
+    let bus = bus::open("orders", &config.bus, &config.nats, &[]).await?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);

@@ -41,7 +41,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     let Stores { catalogue, inventory, stocks, inbox, events, history, check, pruning } =
         stores::open(&config, CONSUMER).await?;
-    let bus = bus::open("products", &config.bus, &config.nats).await?;
+    let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);

@@ -42,7 +42,7 @@ fn account(id: &str) -> Account {
 async fn events(store: &SqliteStore) -> Vec<Envelope> {
     let outbox = store.outbox();
     let mut events = Vec::new();
-    for partition in 0..outbox.partitions() {
+    for partition in outbox.partitions() {
         events.extend(outbox.read(partition, 1, 1000).await.unwrap().events);
     }
     events

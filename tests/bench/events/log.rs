@@ -1,5 +1,6 @@
 //! A log of events in memory, which costs the relay next to nothing to read.
 
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard};
 
 use async_trait::async_trait;
@@ -88,8 +89,8 @@ impl Source for Log {
         "bench"
     }
 
-    fn partitions(&self) -> u16 {
-        PARTITIONS
+    fn partitions(&self) -> Range<u16> {
+        0..PARTITIONS
     }
 
     async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {

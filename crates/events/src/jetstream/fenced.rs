@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_taken_over_is_left_for_a_while() {
         let fenced = Fenced::default();
-        let orders = Lane { stream: "orders".to_owned(), shard: None, partition: 3 };
+        let orders = Lane { stream: "orders".to_owned(), partition: 3 };
         let users = Lane { stream: "users".to_owned(), ..orders.clone() };
         assert!(fenced.may_take_over(&orders, "products-p03"));
         fenced.note(&orders, "products-p03");

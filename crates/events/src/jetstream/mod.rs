@@ -17,6 +17,7 @@ mod stored;
 mod stream;
 mod subscription;
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -34,7 +35,7 @@ use self::pull::Pull;
 use self::reader::JetStreamReader;
 use self::stream::Streams;
 use self::subscription::JetStreamSubscription;
-use crate::outbox::PARTITIONS;
+use crate::bus::lanes_of;
 use crate::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription};
 
 /// How often the connection is tried: three unanswered tries end it.
@@ -49,6 +50,8 @@ pub struct JetStreamBus {
     api: Api,
     streams: Arc<Streams>,
     fenced: Arc<Fenced>,
+    /// How many lanes streams have.
+    lanes: HashMap<String, u16>,
 }
 
 impl JetStreamBus {
@@ -83,6 +86,7 @@ impl JetStreamBus {
             api: Api::new(client, names, trouble),
             streams: Arc::new(Streams::new(options.replicas, options.retention, options.max_bytes)),
             fenced: Arc::default(),
+            lanes: options.lanes,
         }))
     }
 
@@ -119,7 +123,7 @@ impl JetStreamBus {
 #[async_trait]
 impl Bus for JetStreamBus {
     fn lanes(&self, stream: &str) -> Vec<Lane> {
-        (0..PARTITIONS).map(|partition| Lane { stream: stream.to_owned(), shard: None, partition }).collect()
+        lanes_of(stream, &self.lanes)
     }
 
     async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError> {

@@ -1,7 +1,6 @@
 //! The names of streams, subjects and consumers.
 //!
-//! A subject is `orders.v1.<type>.p03`, or `users.v1.<type>.s02-p07` where the source has shards; what is published
-//! beside the order has `orders-repair.v1`. The aggregate is no part of it: the fence of NT-2 looks at every subject
+//! A subject is `orders.v1.<type>.p03`; what is published beside the order has `orders-repair.v1`. The aggregate is no part of it: the fence of NT-2 looks at every subject
 //! that its filter matches.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -29,10 +28,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(lane: &Lane) -> Self {
         let (stream, prefix) = (lane.stream.to_uppercase(), lane.stream.clone());
-        let lane = match lane.shard {
-            Some(shard) => format!("s{shard:02}-p{:02}", lane.partition),
-            None => format!("p{:02}", lane.partition),
-        };
+        let lane = format!("p{:02}", lane.partition);
         let published = format!("{prefix}.v1.*.{lane}");
         Self { stream, published, repaired: format!("{prefix}-repair.v1.*.{lane}"), prefix, lane }
     }
@@ -73,21 +69,21 @@ pub(super) fn token(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn lane(shard: Option<u16>) -> Names {
-        Names::of(&Lane { stream: "order-lines".to_owned(), shard, partition: 7 })
+    fn names(partition: u16) -> Names {
+        Names::of(&Lane { stream: "order-lines".to_owned(), partition })
     }
 
     #[test]
     fn names_follow_the_lane() {
-        let names = lane(None);
+        let names = names(7);
         assert_eq!(names.stream, "ORDER-LINES");
         assert_eq!(names.published, "order-lines.v1.*.p07");
         assert_eq!(names.repaired, "order-lines-repair.v1.*.p07");
         assert_eq!(names.subject("order_created"), "order-lines.v1.order_created.p07");
         assert_eq!(names.repair_subject("a.b c>*"), "order-lines-repair.v1.a%2Eb%20c%3E%2A.p07");
         assert_eq!(names.subject(""), "order-lines.v1.%.p07");
-        assert_eq!(lane(Some(2)).published, "order-lines.v1.*.s02-p07");
-        assert_eq!(lane(Some(2)).consumer("products"), "products-s02-p07");
+        assert_eq!(names.consumer("products"), "products-p07");
+        assert_eq!(self::names(255).published, "order-lines.v1.*.p255");
     }
 
     #[test]

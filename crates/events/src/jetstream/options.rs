@@ -1,5 +1,6 @@
 //! How the bus reaches its servers, and what its streams are like.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 /// How long a stream may keep events at most: what can be counted in nanoseconds.
 const MAX_RETENTION: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+/// How many lanes a stream may have: each is followed by a relay, and by each consumer.
+const MAX_LANES: u16 = 1024;
 /// How long a stream keeps events at least: long enough for one that is being handled.
 const MIN_RETENTION: Duration = Duration::from_secs(1);
 
@@ -45,6 +48,8 @@ pub struct JetStreamOptions {
     pub retention: Duration,
     /// How many bytes each stream may have; then nothing is taken until events have aged. -1 for what the server has.
     pub max_bytes: i64,
+    /// How many lanes streams have, 1 to 1024, by their names; one that isn't named has as many as an outbox has partitions.
+    pub lanes: HashMap<String, u16>,
 }
 
 impl Default for JetStreamOptions {
@@ -61,6 +66,7 @@ impl Default for JetStreamOptions {
             replicas: 1,
             retention: Duration::from_secs(7 * 24 * 60 * 60),
             max_bytes: -1,
+            lanes: HashMap::new(),
         }
     }
 }
@@ -79,6 +85,7 @@ impl std::fmt::Debug for JetStreamOptions {
             .field("replicas", &self.replicas)
             .field("retention", &self.retention)
             .field("max_bytes", &self.max_bytes)
+            .field("lanes", &self.lanes)
             .finish()
     }
 }
@@ -116,6 +123,9 @@ impl JetStreamOptions {
                 "max_bytes",
                 format!("is {}; right is at least 1048576 (1 MiB), or -1 for no limit", self.max_bytes),
             ));
+        }
+        if let Some((stream, count)) = self.lanes.iter().find(|(_, count)| !(1..=MAX_LANES).contains(*count)) {
+            return Err(invalid("lanes", format!("has {count} for `{stream}`; right is 1 to {MAX_LANES}")));
         }
         Ok(())
     }

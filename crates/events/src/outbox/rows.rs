@@ -1,5 +1,6 @@
 //! The outbox's rows: written by the service, read by the relay and by consumers that miss some.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use meshwork_sql::{Error, bounded, from_micros, on_commit, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 
-use super::{Connection, Database, NOW, Row, SKIP_LOCKED};
+use super::{Connection, Database, Driver, NOW, Row, SKIP_LOCKED, history};
 use crate::outbox::{NewEvent, PARTITIONS};
 use crate::relay::Published;
 use crate::{Damaged, Envelope, Position, Source, SourceBatch, StreamReader};
@@ -21,13 +22,43 @@ const COLUMNS: &str = "partition, n, type, schema_version, subject, version, tim
 pub struct Outbox {
     db: Database,
     source: &'static str,
+    /// The number in the stream of the first partition. Rows have the number that counts from 0.
+    first: u16,
+    has_history: bool,
     pulse: Pulse,
 }
 
 impl Outbox {
     /// The outbox of `db`; `source` is the service's name.
     pub fn new(db: Database, source: &'static str) -> Self {
-        Self { db, source, pulse: Pulse::new(PARTITIONS) }
+        Self::numbered(db, source, 0)
+    }
+
+    /// The outbox of a shard, `db`: its partitions are numbered from `first` on in the stream of all shards, where no two may
+    /// have the same numbers.
+    pub fn numbered(db: Database, source: &'static str, first: u16) -> Self {
+        Self { db, source, first, has_history: false, pulse: Pulse::new(PARTITIONS) }
+    }
+
+    /// With the events of aggregates that have come from other shards: the database has the table of `HISTORY` too.
+    /// [`read_stream`](StreamReader::read_stream) answers with them, at the position 0 of the partition in which their aggregate
+    /// goes on: they have no place in what is published from here. [`prune`](Self::prune) removes them by their age.
+    #[must_use]
+    pub fn with_history(self) -> Self {
+        Self { has_history: true, ..self }
+    }
+
+    /// The number in the stream of a partition that the rows count from 0.
+    fn number(&self, local: u16) -> u16 {
+        self.first.saturating_add(local)
+    }
+
+    /// The number in the rows of one of the stream's partitions.
+    fn local(&self, partition: u16) -> Result<u16, String> {
+        partition.checked_sub(self.first).filter(|local| *local < PARTITIONS).ok_or_else(|| {
+            let ours = Source::partitions(self);
+            format!("the outbox of {} has the partitions {ours:?}, and was asked for {partition}", self.source)
+        })
     }
 
     /// Writes events, in the transaction of their cause, with the context that the task carries. Call it last there, once: it
@@ -74,8 +105,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Removes events that are older than `keep` and behind which others are published, at most `limit` of each partition;
-    /// returns how many. Keep them as long as the bus keeps its messages, so that consumers find here what they miss.
+    /// Removes events that are older than `keep` and behind which others are published, at most `limit` of each partition, and
+    /// of the history; returns how many. Keep them as long as the bus keeps its messages, so that consumers find here what they miss.
     ///
     /// # Errors
     /// When the store fails.
@@ -85,7 +116,7 @@ impl Outbox {
         let mut removed = 0;
         for partition in 0..PARTITIONS {
             // The last one that was published stays: the relay looks for it when it starts.
-            let Some(tail) = published.last(partition) else { continue };
+            let Some(tail) = published.last(self.number(partition)) else { continue };
             let input = (i64::from(partition), tail, keep, limit);
             removed += self
                 .db
@@ -105,12 +136,15 @@ impl Outbox {
                 })
                 .await?;
         }
+        if self.has_history {
+            removed += history::prune(&self.db, keep, limit).await?;
+        }
         Ok(removed)
     }
 
     fn envelope(&self, row: &Row) -> Result<Envelope, sqlx::Error> {
         let (subject, version) = (row.try_get::<String, _>("subject")?, row.try_get("version")?);
-        let partition = u16::try_from(row.try_get::<i64, _>("partition")?).unwrap_or_default();
+        let partition = self.number(u16::try_from(row.try_get::<i64, _>("partition")?).unwrap_or_default());
         Ok(Envelope {
             id: Envelope::id_of(&subject, version),
             source: self.source.to_owned(),
@@ -137,14 +171,14 @@ impl Source for Outbox {
         self.source
     }
 
-    fn partitions(&self) -> u16 {
-        PARTITIONS
+    fn partitions(&self) -> Range<u16> {
+        self.first..self.number(PARTITIONS)
     }
 
     async fn read(&self, partition: u16, n: i64, limit: usize) -> Result<SourceBatch, String> {
         let sql = format!("SELECT {COLUMNS} FROM outbox WHERE partition = $1 AND n >= $2 ORDER BY n LIMIT $3");
         let rows = sqlx::query(AssertSqlSafe(sql))
-            .bind(i64::from(partition))
+            .bind(i64::from(self.local(partition)?))
             .bind(n)
             .bind(i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
@@ -161,7 +195,8 @@ impl Source for Outbox {
     }
 
     async fn head(&self, partition: u16) -> Result<Option<i64>, String> {
-        let head = sqlx::query("SELECT n FROM outbox_head WHERE partition = $1").bind(i64::from(partition));
+        let partition = i64::from(self.local(partition)?);
+        let head = sqlx::query("SELECT n FROM outbox_head WHERE partition = $1").bind(partition);
         let head = bounded(head.fetch_optional(self.db.reader())).await.map_err(|error| error.to_string())?;
         let n = head.map_or(Ok(0), |row| row.try_get(0));
         n.map(Some).map_err(|error| format!("the end of the outbox can't be read: {error}"))
@@ -177,15 +212,17 @@ impl Source for Outbox {
     }
 
     async fn go_on_behind(&self, tail: &Envelope, common: i64) -> Result<bool, String> {
-        let moved = self.db.write::<_, (), Error, _>((tail.clone(), common), |connection, (tail, common)| {
-            Box::pin(go_on_behind(connection, tail, *common))
+        let input = (i64::from(self.local(tail.position.partition)?), tail.clone(), common);
+        let moved = self.db.write::<_, (), Error, _>(input, |connection, (partition, tail, common)| {
+            Box::pin(go_on_behind(connection, *partition, tail, *common))
         });
         moved.await.map_err(|error| error.to_string())?;
         Ok(true)
     }
 
     fn beats(&self, partition: u16) -> Beats {
-        self.pulse.beats(partition)
+        // Nothing beats for a partition of others.
+        self.pulse.beats(self.local(partition).unwrap_or(PARTITIONS))
     }
 }
 
@@ -205,8 +242,7 @@ const ASIDE: i64 = 1 << 60;
 
 /// Moves a partition's rows from behind `common` to behind `tail`, and puts a copy of that at its place, where the relay looks
 /// for it.
-async fn go_on_behind(connection: &mut Connection, tail: &Envelope, common: i64) -> Result<(), Error> {
-    let partition = i64::from(tail.position.partition);
+async fn go_on_behind(connection: &mut Connection, partition: i64, tail: &Envelope, common: i64) -> Result<(), Error> {
     // Nobody appends meanwhile.
     sqlx::query(
         "INSERT INTO outbox_head (partition, n) VALUES ($1, 0) ON CONFLICT (partition) DO UPDATE SET n = outbox_head.n",
@@ -271,9 +307,15 @@ async fn go_on_behind(connection: &mut Connection, tail: &Envelope, common: i64)
 #[async_trait]
 impl StreamReader for Outbox {
     async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
-        let sql = format!("SELECT {COLUMNS} FROM outbox WHERE subject = $1 AND version > $2 ORDER BY version LIMIT $3");
-        let rows =
-            sqlx::query(AssertSqlSafe(sql)).bind(subject).bind(after).bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = if self.has_history {
+            let partition = i64::from(partition_of(subject, PARTITIONS));
+            sqlx::query::<Driver>(history::READ).bind(subject).bind(after).bind(limit).bind(partition)
+        } else {
+            let sql =
+                format!("SELECT {COLUMNS} FROM outbox WHERE subject = $1 AND version > $2 ORDER BY version LIMIT $3");
+            sqlx::query::<Driver>(AssertSqlSafe(sql)).bind(subject).bind(after).bind(limit)
+        };
         let rows = bounded(rows.fetch_all(self.db.reader())).await.map_err(|error| error.to_string())?;
         self.envelopes(&rows)
     }

@@ -25,7 +25,8 @@ pub(super) async fn common(source: &dyn Source, bus: &dyn Bus, lane: &Lane, tail
 /// Whether the source has published to the stream at all: the first event that it holds of some partition is there too. Else it
 /// is no older copy of what has, but another source.
 pub(super) async fn has_published(source: &dyn Source, bus: &dyn Bus, stream: &str) -> Result<bool, String> {
-    for lane in bus.lanes(stream).iter().filter(|lane| lane.partition < source.partitions()) {
+    let partitions = source.partitions();
+    for lane in bus.lanes(stream).iter().filter(|lane| partitions.contains(&lane.partition)) {
         let batch = read(source, lane.partition, 1, 1).await?;
         let Some(event) = batch.events.first() else { continue };
         if event_at(bus, lane, event.position).await?.is_some_and(|published| source.is_same(event, &published)) {

@@ -45,7 +45,7 @@ pub struct Relay {
 impl Relay {
     /// A relay from `source` to `stream`.
     pub fn new(source: Arc<dyn Source>, bus: Arc<dyn Bus>, stream: &'static str) -> Self {
-        let (progress, published) = (Progress::new(source.partitions()), Published::new(source.partitions()));
+        let (progress, published) = (Progress::over(source.partitions()), Published::over(source.partitions()));
         Self { source, bus, stream, checkpoint: None, parking: None, redriver: None, progress, published }
     }
 
@@ -83,20 +83,23 @@ impl Relay {
     /// Publishes until `shutdown`, and then what the source holds by that time. Failures are tried again for ever, with
     /// pauses: no event is left out.
     ///
-    /// Returns at once, having said so, when the source has more partitions than the bus: consumers would not see them.
+    /// Lanes of partitions that aren't the source's are left alone: another relay publishes them. Returns at once, having said
+    /// so, when the source has a partition for which the bus has no lane: consumers would not see it.
     pub async fn run(&self, shutdown: CancellationToken) {
         let lanes = self.bus.lanes(self.stream);
         let partitions = self.source.partitions();
-        if usize::from(partitions) > lanes.len() {
+        let has_lane = |partition: u16| lanes.iter().any(|lane| lane.partition == partition);
+        if !partitions.clone().all(has_lane) {
             tracing::error!(
                 stream = self.stream,
-                partitions,
+                ?partitions,
                 lanes = lanes.len(),
-                "the source has more partitions than the bus"
+                "the source has partitions for which the bus has no lanes: open the bus with as many lanes of the stream as all \
+                 its shards have partitions"
             );
             return;
         }
-        let lanes = lanes.iter().filter(|lane| lane.partition < partitions);
+        let lanes = lanes.iter().filter(|lane| partitions.contains(&lane.partition));
         let run = |lane| join(self.run_lane(lane, &shutdown), self.audit(lane, &shutdown));
         join(join_all(lanes.map(run)), self.redrive(&shutdown)).await;
     }

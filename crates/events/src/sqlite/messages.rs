@@ -6,7 +6,6 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::bus::{BusError, Lane};
-use crate::outbox::PARTITIONS;
 use crate::{Envelope, Position};
 
 /// The columns that [`envelope`] reads.
@@ -131,19 +130,15 @@ pub(super) async fn insert(
     Ok(())
 }
 
-/// Where each partition of a stream ends, and what was published beside it.
-pub(super) async fn heads_of(
-    connection: &mut SqliteConnection,
-    stream: &str,
-) -> Result<Vec<(u16, (i64, i64))>, sqlx::Error> {
-    let rows = sqlx::query(
-        "WITH RECURSIVE partitions (p) AS (SELECT 0 UNION ALL SELECT p + 1 FROM partitions WHERE p + 1 < ?1) \
-         SELECT p, (SELECT coalesce(max(n), 0) FROM messages WHERE stream = ?2 AND partition = p), \
-         (SELECT coalesce(max(seq), 0) FROM repaired WHERE stream = ?2 AND partition = p) FROM partitions",
+/// Where a lane ends, and what was published beside it last.
+pub(super) async fn head_of(connection: &mut SqliteConnection, lane: &Lane) -> Result<(i64, i64), sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT (SELECT coalesce(max(n), 0) FROM messages WHERE stream = ?1 AND partition = ?2), \
+         (SELECT coalesce(max(seq), 0) FROM repaired WHERE stream = ?1 AND partition = ?2)",
     )
-    .bind(PARTITIONS)
-    .bind(stream)
-    .fetch_all(connection)
+    .bind(&lane.stream)
+    .bind(lane.partition)
+    .fetch_one(connection)
     .await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, (row.try_get(1)?, row.try_get(2)?)))).collect()
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }

@@ -13,7 +13,7 @@ mod sweep;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, RwLock, Weak};
+use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -24,7 +24,7 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
-use crate::bus::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription};
+use crate::bus::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription, lanes_of};
 use crate::outbox::PARTITIONS;
 
 static BUS: Migrator = sqlx::migrate!("migrations/bus");
@@ -39,8 +39,8 @@ const WATCH: Duration = Duration::from_millis(200);
 /// The buses that are open in this process, by their file.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
 
-/// What wakes the readers of each stream.
-type Pulses = Arc<RwLock<HashMap<String, Pulse>>>;
+/// What wakes the readers of each lane: a pulse of one partition.
+type Pulses = Arc<RwLock<HashMap<Lane, Pulse>>>;
 
 /// An event bus in a file. Clones share it.
 #[derive(Clone)]
@@ -52,20 +52,20 @@ struct Log {
 }
 
 impl Log {
-    fn pulse(&self, stream: &str) -> Pulse {
-        if let Some(pulse) = self.pulses.read().ok().and_then(|pulses| pulses.get(stream).cloned()) {
+    fn pulse(&self, lane: &Lane) -> Pulse {
+        if let Some(pulse) = self.pulses.read().ok().and_then(|pulses| pulses.get(lane).cloned()) {
             return pulse;
         }
         match self.pulses.write() {
-            Ok(mut pulses) => pulses.entry(stream.to_owned()).or_insert_with(|| Pulse::new(PARTITIONS)).clone(),
+            Ok(mut pulses) => pulses.entry(lane.clone()).or_insert_with(|| Pulse::new(1)).clone(),
             // Nothing panics while it holds the lock; without pulses readers would still poll.
-            Err(_) => Pulse::new(PARTITIONS),
+            Err(_) => Pulse::new(1),
         }
     }
 
     /// Hints that a lane has new events; subscribe before reading.
     fn beats(&self, lane: &Lane) -> Beats {
-        self.pulse(&lane.stream).beats(lane.partition)
+        self.pulse(lane).beats(0)
     }
 
     /// Counts a publication; returns whether it is time to sweep.
@@ -78,6 +78,8 @@ impl Log {
 pub struct SqliteBus {
     log: Log,
     folder: PathBuf,
+    /// How many lanes streams have, as far as who has opened it in this process knows.
+    lanes: RwLock<HashMap<String, u16>>,
 }
 
 fn file(folder: &Path) -> PathBuf {
@@ -85,11 +87,33 @@ fn file(folder: &Path) -> PathBuf {
 }
 
 impl SqliteBus {
-    /// Opens the bus in `folder`, making it when missing. Opening it again in one process shares it.
+    /// Opens the bus in `folder`, making it when missing. Opening it again in one process shares it. Streams have as many
+    /// lanes as an outbox has partitions.
     ///
     /// # Errors
     /// When its file can't be opened or migrated.
     pub async fn open(folder: &Path) -> Result<Arc<Self>, Error> {
+        Self::open_with(folder, &HashMap::new()).await
+    }
+
+    /// As [`open`](Self::open), with the number of lanes that streams have, by their names. Who shares a bus knows the most
+    /// lanes of a stream that anybody has opened it with, from then on.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn open_with(folder: &Path, lanes: &HashMap<String, u16>) -> Result<Arc<Self>, Error> {
+        let bus = Self::shared(folder).await?;
+        // Nothing panics while it holds the lock.
+        let mut known = bus.lanes.write().unwrap_or_else(PoisonError::into_inner);
+        for (stream, count) in lanes {
+            let most = known.entry(stream.clone()).or_insert(PARTITIONS);
+            *most = (*count).max(*most);
+        }
+        drop(known);
+        Ok(bus)
+    }
+
+    async fn shared(folder: &Path) -> Result<Arc<Self>, Error> {
         let mut open = OPEN.lock().await;
         open.retain(|_, bus| bus.strong_count() > 0);
         let path = std::path::absolute(file(folder)).unwrap_or_else(|_| file(folder));
@@ -105,7 +129,7 @@ impl SqliteBus {
             }
         });
         let log = Log { db, pulses, publications: Arc::default() };
-        let bus = Arc::new(Self { log, folder: folder.to_owned() });
+        let bus = Arc::new(Self { log, folder: folder.to_owned(), lanes: RwLock::default() });
         let connection = bus.log.db.reader().acquire().await?.detach();
         tokio::spawn(watch(Arc::downgrade(&bus), connection));
         open.insert(path, Arc::downgrade(&bus));
@@ -135,11 +159,10 @@ async fn watch(bus: Weak<SqliteBus>, mut connection: SqliteConnection) {
             continue;
         }
         let pulses: Vec<_> = bus.log.pulses.read().map(|it| it.clone().into_iter().collect()).unwrap_or_default();
-        for (stream, pulse) in pulses {
-            for (partition, head) in messages::heads_of(&mut connection, &stream).await.unwrap_or_default() {
-                if heads.insert((stream.clone(), partition), head).is_some_and(|known| known != head) {
-                    pulse.beat(partition, "");
-                }
+        for (lane, pulse) in pulses {
+            let Ok(head) = messages::head_of(&mut connection, &lane).await else { continue };
+            if heads.insert(lane, head).is_some_and(|known| known != head) {
+                pulse.beat(0, "");
             }
         }
     }
@@ -148,8 +171,7 @@ async fn watch(bus: Weak<SqliteBus>, mut connection: SqliteConnection) {
 #[async_trait]
 impl Bus for SqliteBus {
     fn lanes(&self, stream: &str) -> Vec<Lane> {
-        let lane = |partition| Lane { stream: stream.to_owned(), shard: None, partition };
-        (0..PARTITIONS).map(lane).collect()
+        lanes_of(stream, &self.lanes.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError> {

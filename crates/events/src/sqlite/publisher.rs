@@ -32,7 +32,7 @@ impl SqlitePublisher {
         expected: Option<Option<Position>>,
         events: Vec<Envelope>,
     ) -> Result<(), BusError> {
-        let (lane, pulse) = (self.lane.clone(), self.log.pulse(&self.lane.stream));
+        let (lane, pulse) = (self.lane.clone(), self.log.pulse(&self.lane));
         let is_time_to_sweep = self.log.counted();
         self.log
             .db
@@ -48,7 +48,7 @@ impl SqlitePublisher {
                     if is_time_to_sweep {
                         sweep::sweep(connection, &lane, now).await.map_err(Error::from)?;
                     }
-                    pulse.note(lane.partition, "");
+                    pulse.note(0, "");
                     fail::fail_point!("bus::inserted");
                     Ok(())
                 })

@@ -16,7 +16,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub const PARTITION: u16 = 3;
 
 pub fn lane() -> Lane {
-    Lane { stream: "orders".to_owned(), shard: None, partition: PARTITION }
+    Lane { stream: "orders".to_owned(), partition: PARTITION }
 }
 
 /// The first event of the commit `n`, each of an aggregate of its own.

@@ -180,6 +180,8 @@ async fn wrong_options_are_refused_at_once() {
         ("replicas", JetStreamOptions { replicas: 2, ..base() }),
         ("retention", JetStreamOptions { retention: Duration::ZERO, ..base() }),
         ("max_bytes", JetStreamOptions { max_bytes: 0, ..base() }),
+        ("lanes", JetStreamOptions { lanes: [("users".to_owned(), 0)].into(), ..base() }),
+        ("lanes", JetStreamOptions { lanes: [("users".to_owned(), 1025)].into(), ..base() }),
     ] {
         match JetStreamBus::connect(options).await.err() {
             Some(error) => assert_eq!(error.option, option, "{error}"),
@@ -198,7 +200,7 @@ async fn wrong_options_are_refused_at_once() {
 async fn a_stream_has_a_plain_name() {
     let nats = Nats::start();
     let bus = nats.bus().await;
-    let odd = Lane { stream: "Orders.*".to_owned(), shard: None, partition: 0 };
+    let odd = Lane { stream: "Orders.*".to_owned(), partition: 0 };
     match bus.publisher(&odd).await.err() {
         Some(BusError::Unavailable(problem)) => assert!(problem.contains("lower-case"), "{problem}"),
         other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! The settings of NATS.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::fs::File;
 use std::io;
@@ -218,6 +218,7 @@ impl NatsConfig {
                 bytes => i64::try_from(bytes).unwrap_or(i64::MAX),
             },
             url: self.servers().collect::<Vec<_>>().join(","),
+            lanes: HashMap::new(),
         })
     }
 }

@@ -48,6 +48,9 @@ const LATER: time::Duration = time::Duration::MINUTE;
 /// The bus, and the stream that is published to.
 type Published = (Arc<dyn Bus>, &'static str);
 
+/// The sources of a stream: one, or one for each shard.
+type Sources = Vec<Arc<dyn Source>>;
+
 /// A service's stocks, for an audit.
 #[async_trait]
 pub trait StockReader: Send + Sync + 'static {
@@ -62,7 +65,8 @@ pub trait StockReader: Send + Sync + 'static {
 /// Tells what a service has appended, published and applied.
 pub struct AuditGrpc {
     bus: Arc<dyn Bus>,
-    source: Option<(Arc<dyn Source>, &'static str)>,
+    sources: Sources,
+    stream: Option<&'static str>,
     consumers: Vec<Consumer>,
     stocks: Option<Arc<dyn StockReader>>,
     turns: Arc<Semaphore>,
@@ -82,13 +86,15 @@ impl AuditGrpc {
     /// Tells of a service on this bus that has nothing yet; `domain` is that of the service's errors.
     pub fn new(bus: Arc<dyn Bus>, domain: &'static str) -> Self {
         let turns = Arc::new(Semaphore::new(TURNS));
-        Self { bus, source: None, consumers: Vec::new(), stocks: None, turns, domain }
+        Self { bus, sources: Vec::new(), stream: None, consumers: Vec::new(), stocks: None, turns, domain }
     }
 
-    /// Tells of this source, whose events are published to `stream`.
+    /// Tells of this source, whose events are published to `stream`. A service with shards has one for each, all of one stream,
+    /// in which their partitions have numbers of their own.
     #[must_use]
-    pub fn source(self, source: Arc<dyn Source>, stream: &'static str) -> Self {
-        Self { source: Some((source, stream)), ..self }
+    pub fn source(mut self, source: Arc<dyn Source>, stream: &'static str) -> Self {
+        self.sources.push(source);
+        Self { stream: Some(stream), ..self }
     }
 
     /// Tells of a consumer of these streams, by the state that it keeps. `versioned` is one whose effects are gated by its
@@ -183,14 +189,9 @@ impl AuditService for AuditGrpc {
         &self,
         request: Request<pb::ReadSourceRequest>,
     ) -> Result<Response<Self::ReadSourceStream>, Status> {
-        let (source, with_data) = (self.source.clone(), request.get_ref().include_data);
+        let (sources, with_data) = (self.sources.clone(), request.get_ref().include_data);
         let turn = self.turn().await?;
-        Ok(self.told(turn, move |pages| async move {
-            match source {
-                Some((source, _)) => tell_source(source.as_ref(), with_data, &pages).await,
-                None => Ok(()),
-            }
-        }))
+        Ok(self.told(turn, move |pages| async move { tell_sources(&sources, with_data, &pages).await }))
     }
 
     type ReadPublishedStream = Told<pb::ReadPublishedResponse>;
@@ -199,7 +200,7 @@ impl AuditService for AuditGrpc {
         &self,
         _: Request<pb::ReadPublishedRequest>,
     ) -> Result<Response<Self::ReadPublishedStream>, Status> {
-        let published = self.source.as_ref().map(|(_, stream)| (self.bus.clone(), *stream));
+        let published = self.stream.map(|stream| (self.bus.clone(), stream));
         let turn = self.turn().await?;
         Ok(self.told(turn, move |pages| async move {
             match published {
@@ -239,23 +240,23 @@ impl AuditService for AuditGrpc {
     }
 }
 
-async fn tell_source(
-    source: &dyn Source,
+async fn tell_sources(
+    sources: &[Arc<dyn Source>],
     with_data: bool,
     pages: &Pages<pb::ReadSourceResponse>,
 ) -> Result<(), String> {
-    let mut heads = Vec::new();
-    for partition in 0..source.partitions() {
-        heads.push((partition, step(source.head(partition)).await?));
+    let Some(first) = sources.first() else { return Ok(()) };
+    let (mut heads, mut partitions) = (Vec::new(), Vec::new());
+    for source in sources {
+        for partition in source.partitions() {
+            let head = step(source.head(partition)).await?;
+            partitions.push(pb::SourcePartition { partition: i32::from(partition), head: head.unwrap_or(-1) });
+            heads.push((source, partition, head));
+        }
     }
-    let partition = |(partition, head): &(u16, Option<i64>)| pb::SourcePartition {
-        partition: i32::from(*partition),
-        head: head.unwrap_or(-1),
-    };
-    let partitions = heads.iter().map(partition).collect();
-    pages.tell(pb::ReadSourceResponse { source: source.name().to_owned(), partitions, ..Default::default() }).await?;
+    pages.tell(pb::ReadSourceResponse { source: first.name().to_owned(), partitions, ..Default::default() }).await?;
     let (mut limit, ..) = COMMITS;
-    for (partition, head) in heads {
+    for (source, partition, head) in heads {
         let mut n = 1;
         while head.is_none_or(|head| n <= head) {
             let commits = step(source.commits(partition, n, limit)).await?;

@@ -24,10 +24,33 @@ const FILTER_FIELDS: &[&str] = &["consumer", "subject"];
 /// Who hands the parked events of a stream, or of all streams, over again.
 type Redrives = (Option<&'static str>, Redriver);
 
-/// Who hands over the letters of a stream.
-fn redriver_of(redrivers: &[Redrives], stream: &str) -> Option<Redriver> {
-    let of_stream = redrivers.iter().find(|(of, _)| of.is_none_or(|of| of == stream));
-    of_stream.map(|(_, redriver)| redriver.clone())
+/// Who hands over the letters of a stream: several, where each has a shard's.
+fn redrivers_of(redrivers: &[Redrives], stream: &str) -> Vec<Redriver> {
+    let of_stream = redrivers.iter().filter(|(of, _)| of.is_none_or(|of| of == stream));
+    of_stream.map(|(_, redriver)| redriver.clone()).collect()
+}
+
+/// Has an aggregate's parked events handed over by whose database holds them, of those who hand over what came on its stream.
+async fn redrive(redrivers: &[Redriver], subject: &str) -> Result<Redriven, Error> {
+    let mut redriven = Redriven { handled: 0, left: None };
+    let (mut of, mut failed) = (Vec::new(), None);
+    for redriver in redrivers {
+        match redriver.state().first_of(subject).await {
+            Ok(Some(_)) => of.push(redriver),
+            Ok(None) => {}
+            Err(error) => failed = Some(error),
+        }
+    }
+    // One that can't be asked matters only where nobody else has them.
+    if let (true, Some(error)) = (of.is_empty(), failed) {
+        return Err(error);
+    }
+    for redriver in of {
+        let Redriven { handled, left } = redriver.redrive(subject).await?;
+        redriven.handled += handled;
+        redriven.left = redriven.left.or(left);
+    }
+    Ok(redriven)
 }
 
 /// Shows, redrives and discards what is parked in the database of a consumer.
@@ -44,7 +67,7 @@ impl DeadLetterGrpc {
     /// The parked events of `service`, in `state`; `domain` is that of the service's errors.
     ///
     /// `redrivers` hand them over again, each those of a stream, or of all streams: who has parked an event knows what to do with
-    /// it. The first that is for a letter's stream gets it.
+    /// it. Of several that are for a letter's stream, that one gets it in whose database its aggregate is parked.
     pub fn new(
         state: Arc<dyn ConsumerState>,
         redrivers: Vec<Redrives>,
@@ -55,9 +78,12 @@ impl DeadLetterGrpc {
     }
 
     /// Who hands over the letters of a stream.
-    fn redriver(&self, stream: &str) -> Result<Redriver, Status> {
-        redriver_of(&self.redrivers, stream)
-            .ok_or_else(|| internal(self.domain, &format!("nobody redrives what came on the stream {stream:?}")))
+    fn redrivers(&self, stream: &str) -> Result<Vec<Redriver>, Status> {
+        let redrivers = redrivers_of(&self.redrivers, stream);
+        if redrivers.is_empty() {
+            return Err(internal(self.domain, &format!("nobody redrives what came on the stream {stream:?}")));
+        }
+        Ok(redrivers)
     }
 
     fn failed(&self, error: &Error) -> Status {
@@ -205,8 +231,8 @@ impl DeadLetterService for DeadLetterGrpc {
     ) -> Result<Response<pb::RedriveDeadLetterResponse>, Status> {
         let name = request.into_inner().name;
         let letter = self.find(&name).await?;
-        let (redriver, subject) = (self.redriver(&letter.stream)?, letter.event.subject);
-        let work = async move { redriver.redrive(&subject).await.map(Some) };
+        let (redrivers, subject) = (self.redrivers(&letter.stream)?, letter.event.subject);
+        let work = async move { redrive(&redrivers, &subject).await.map(Some) };
         let (handled_events, left) = self.work(work, &name).await?;
         Ok(Response::new(pb::RedriveDeadLetterResponse { handled_events, left }))
     }
@@ -217,12 +243,18 @@ impl DeadLetterService for DeadLetterGrpc {
     ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
         let redrivers = self.redrivers.clone();
         let work = async move {
-            let (mut handled, mut left) = (0, 0);
+            let (mut handled, mut left, mut failed) = (0, 0, None);
             for (stream, redriver) in redrivers.iter() {
-                let of_stream = redriver.redrive_all(*stream, false).await?;
-                (handled, left) = (handled + of_stream.0, left + of_stream.1);
+                // What others hold is handed over though one can't be asked.
+                match redriver.redrive_all(*stream, false).await {
+                    Ok(of_stream) => (handled, left) = (handled + of_stream.0, left + of_stream.1),
+                    Err(error) => failed = failed.or(Some(error)),
+                }
             }
-            Ok::<_, Error>((handled, left))
+            match failed {
+                Some(error) => Err(error),
+                None => Ok::<_, Error>((handled, left)),
+            }
         };
         let (handled, left) = self.in_time(work).await?;
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -247,10 +279,11 @@ impl DeadLetterService for DeadLetterGrpc {
             let Some(left) = state.first_of(&subject).await? else {
                 return Ok(Some(Redriven { handled: 0, left: None }));
             };
-            match redriver_of(&redrivers, &left.stream) {
-                Some(redriver) => redriver.redrive(&subject).await.map(Some),
-                None => Ok(Some(Redriven { handled: 0, left: Some(left) })),
+            let redrivers = redrivers_of(&redrivers, &left.stream);
+            if redrivers.is_empty() {
+                return Ok(Some(Redriven { handled: 0, left: Some(left) }));
             }
+            redrive(&redrivers, &subject).await.map(Some)
         };
         let (handled_events, left) = self.work(work, &name).await?;
         Ok(Response::new(pb::DiscardDeadLetterResponse { handled_events, left }))

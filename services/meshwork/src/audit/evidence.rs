@@ -1,11 +1,13 @@
 //! What a shop tells of itself: all that the invariants are judged by.
 
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use meshwork_api::meshwork::notifications::v1::notification;
 use meshwork_api::meshwork::orders::v1::order;
 use meshwork_api::meshwork::products::v1::reservation;
+use meshwork_chassis::bus::LANES_PER_SHARD;
 
 use crate::history::Amount;
 
@@ -234,6 +236,36 @@ pub struct Source {
     pub retention: i64,
     /// What the bus has of them, each lane in its order.
     pub carried: Vec<Carried>,
+}
+
+impl Source {
+    /// Its events, those of an aggregate in the order in which they were appended. One that has moved between shards has some in
+    /// several partitions: each goes on where another has stopped.
+    pub fn in_order(&self) -> Vec<&Event> {
+        if self.heads.len() <= usize::from(LANES_PER_SHARD) {
+            return self.events.iter().collect();
+        }
+        let mut aggregates: BTreeMap<&Name, BTreeMap<i32, VecDeque<&Event>>> = BTreeMap::new();
+        for event in &self.events {
+            let of = aggregates.entry(&event.subject).or_default();
+            of.entry(event.place.0).or_default().push_back(event);
+        }
+        let mut events = Vec::with_capacity(self.events.len());
+        for mut partitions in aggregates.into_values() {
+            let next = |queue: &&mut VecDeque<&Event>| queue.front().map(|event| event.version);
+            while let Some(first) = partitions.values_mut().filter(|queue| !queue.is_empty()).min_by_key(next) {
+                events.extend(first.pop_front());
+            }
+        }
+        events
+    }
+
+    /// Whether the events of an aggregate may begin later than they did: what was appended first may have been removed from the
+    /// partition of this one, or of the shard that had it before.
+    pub fn may_be_cut(&self, first: &HashMap<i32, i64>, event: &Event) -> bool {
+        let shards = i32::from(LANES_PER_SHARD);
+        first.iter().any(|(partition, n)| partition % shards == event.place.0 % shards && *n > 1)
+    }
 }
 
 /// An event as the bus has it.

@@ -32,10 +32,11 @@ pub async fn run(args: EventsArgs) -> Result<(), Failure> {
     let EventsCommand::Tail(args) = args.command;
     let (settings, _) = load(&args.settings, &Flags::new())?;
     let streams = args.stream.map_or_else(|| StreamName::ALL.to_vec(), |stream| vec![stream]);
+    let shards = [(StreamName::Users.as_str(), settings.users.shards.count())];
     let mut opened = Vec::new();
     let mut lanes = Vec::new();
     for stream in streams {
-        let bus = open(&mut opened, stream, place_of(&settings, stream)).await?;
+        let bus = open(&mut opened, stream, place_of(&settings, stream), &shards).await?;
         lanes.extend(bus.lanes(stream.as_str()).into_iter().map(|lane| (bus.clone(), lane)));
     }
     let places = opened.iter().map(|((folder, nats), _)| bus::place(folder, nats));
@@ -81,6 +82,7 @@ async fn open<'a>(
     opened: &mut Vec<(Place<'a>, Arc<dyn Bus>)>,
     stream: StreamName,
     (folder, nats): Place<'a>,
+    shards: &[(&'static str, u16)],
 ) -> Result<Arc<dyn Bus>, Failure> {
     let is_same = |other: &Place<'_>| other.1 == nats && (nats.is_set() || other.0 == folder);
     if let Some((_, bus)) = opened.iter().find(|(place, _)| is_same(place)) {
@@ -93,7 +95,7 @@ async fn open<'a>(
             "name the folder of a `meshwork up` with --data, or the NATS server with --nats",
         ));
     }
-    let bus = bus::open_as("meshwork events tail", stream.as_str(), folder, nats).await?;
+    let bus = bus::open_as("meshwork events tail", stream.as_str(), folder, nats, shards).await?;
     opened.push(((folder, nats), bus.clone()));
     Ok(bus)
 }

@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn lanes_that_fail_together_are_told_of_once() {
-        let lane = |partition| Lane { stream: "orders".to_owned(), shard: None, partition };
+        let lane = |partition| Lane { stream: "orders".to_owned(), partition };
         let status = ReadingStatus::new(2, "NATS, a:4222".to_owned());
         assert_eq!(
             status.after_failing(&lane(0), &"it is down").unwrap(),

@@ -187,7 +187,7 @@ impl Stores {
     /// All that was announced, by partition and position.
     pub async fn all_told(&self) -> Vec<Envelope> {
         let mut told = Vec::new();
-        for partition in 0..self.events.partitions() {
+        for partition in self.events.partitions() {
             told.extend(self.events.read(partition, 1, usize::MAX).await.unwrap().events);
         }
         told

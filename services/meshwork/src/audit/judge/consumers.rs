@@ -70,7 +70,7 @@ fn versions(consumer: &Consumer, followed: &[&Source], now: i64, verdict: &mut V
     let mut complete = HashSet::new();
     for source in followed {
         let mut last: HashMap<&str, &Event> = HashMap::new();
-        for event in &source.events {
+        for event in source.in_order() {
             last.insert(&event.subject, event);
         }
         if !source.prunes {

@@ -28,13 +28,12 @@ pub fn sound(evidence: &Evidence) -> Verdict {
             }
         }
         let mut last: HashMap<&Name, i64> = HashMap::new();
-        for event in &source.events {
+        for event in source.in_order() {
             let Event { subject, version, place, .. } = event;
-            // What comes before may have been removed long ago.
-            let is_cut = first.get(&place.0).is_some_and(|first| *first > 1);
             let expected = match last.get(subject) {
                 Some(last) => Some(last + 1),
-                None if is_cut => None,
+                // What comes before may have been removed long ago.
+                None if source.may_be_cut(&first, event) => None,
                 None => Some(1),
             };
             verdict.check(expected.is_none_or(|expected| expected == *version), subject, || {

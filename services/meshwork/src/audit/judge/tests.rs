@@ -150,6 +150,52 @@ fn i7_an_outbox_may_have_removed_its_beginning_and_a_history_may_not() {
     told("I7", "orders p00", "position 2 comes where 1 should", |shop| cut(source(shop, "orders")));
 }
 
+/// The users lie in two shards. One's first and third events are in the second, since it has moved there and back.
+fn moved(shop: &mut Evidence) {
+    let users = source(shop, "users");
+    let template = (users.events[0].clone(), users.commits[0].clone(), users.carried[0].clone());
+    (users.events, users.commits, users.carried) = (Vec::new(), Vec::new(), Vec::new());
+    users.heads = (0..8).map(|partition| (partition, 0)).collect();
+    for (version, partition, n) in [(2, 1, 1), (1, 5, 1), (3, 5, 2)] {
+        let (mut event, mut commit, mut carried) = template.clone();
+        (event.version, event.place) = (version, (partition, n, 0));
+        commit.place = (partition, n);
+        (carried.event, carried.lane) = (event.clone(), format!("users.p{partition:02}").into());
+        users.events.push(event);
+        users.commits.push(commit);
+        users.carried.push(carried);
+        users.heads[usize::try_from(partition).unwrap()].1 = n;
+    }
+    let user = users.events[0].subject.clone();
+    let known = shop.consumers[1].applied.iter_mut().find(|(subject, _)| *subject == user).unwrap();
+    known.1 = 3;
+}
+
+#[test]
+fn i7_and_i9_what_has_moved_between_shards_goes_on_where_it_was() {
+    assert_eq!(violated(moved), Vec::<&str>::new());
+    told("I7", "users/1", "version 3 comes where 2 should", |shop| {
+        moved(shop);
+        source(shop, "users").events.remove(0);
+    });
+    told("I7", "users/1", "version 2 comes where 1 should", |shop| {
+        moved(shop);
+        source(shop, "users").events.remove(1);
+    });
+    told("I9", "users/1", "notifications has applied version 3, and the last is 4", |shop| {
+        moved(shop);
+        source(shop, "users").events[2].version = 4;
+    });
+    // What its first shard had of it has aged there.
+    let aged = |shop: &mut Evidence| {
+        moved(shop);
+        let users = source(shop, "users");
+        users.events.remove(1);
+        users.commits.remove(1);
+    };
+    assert_eq!(violated(aged), Vec::<&str>::new());
+}
+
 #[test]
 fn i8_what_is_published_is_not_what_was_appended() {
     told("I8", "orders/a", "version 2 is not published", |shop| drop(carried(shop).remove(1)));
