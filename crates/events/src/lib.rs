@@ -12,6 +12,9 @@
 //! the events' owner ([`StreamReader`]); what can't be handled waits as a [`DeadLetter`] in the consumer's database until a
 //! [`Redriver`] hands it over again, or somebody gives it up.
 //!
+//! A source may lie in several databases: each shard has an outbox ([`outbox`]), a relay and lanes of its own in one stream.
+//! [`ShardedState`] is what all of them have parked.
+//!
 //! [`SqliteBus`] is the embedded bus: a durable log in a file. `jetstream` (a feature) is the one on NATS. `testing` (a
 //! feature) is the suite that every bus passes.
 

@@ -38,6 +38,7 @@ pub async fn conformance(bus: Arc<dyn Bus>) {
         an_older_database_gets_again_what_it_lacks(bus),
         nt_4_repaired_events_reach_consumers_beside_the_lane(bus),
         readers_read_what_they_ask_for(bus),
+        the_lanes_of_further_shards_are_lanes_like_the_first(bus),
         a_waiting_subscription_is_woken(bus),
     );
 }
@@ -398,6 +399,27 @@ async fn readers_read_what_they_ask_for(bus: &dyn Bus) {
     assert_eq!(now.next(10, PATIENCE).await.unwrap(), [event("a", 6, 12, 0)]);
     // An empty lane ends at once.
     assert_eq!(read(bus, &self::lane("read", 1), ReadFrom::Start, Scope::All).await, []);
+}
+
+async fn the_lanes_of_further_shards_are_lanes_like_the_first(bus: &dyn Bus) {
+    let event_in = |partition, n| {
+        let event = event("a", n, n, 0);
+        Envelope { position: Position { partition, ..event.position }, ..event }
+    };
+    let lanes = [1, 9, 109].map(|partition| lane("sharded", partition));
+    for lane in &lanes {
+        publish(bus, lane, vec![event_in(lane.partition, 1)]).await;
+    }
+    for lane in &lanes {
+        let mut subscription = bus.subscribe("reader", lane, Resume::FromStart).await.unwrap();
+        publish(bus, lane, vec![event_in(lane.partition, 2)]).await;
+        let expected = [event_in(lane.partition, 1), event_in(lane.partition, 2)];
+        let taken = take(subscription.as_mut(), 2).await;
+        assert_eq!(events_of(&taken), expected);
+        subscription.done_through(taken[1].place).await.unwrap();
+        nothing_more(subscription.as_mut()).await;
+        assert_eq!(read_all(bus, lane).await, expected);
+    }
 }
 
 async fn a_waiting_subscription_is_woken(bus: &dyn Bus) {

@@ -120,6 +120,29 @@ async fn every_commit_is_told_in_order_of_position_page_by_page() {
 }
 
 #[tokio::test]
+async fn the_sources_of_shards_are_told_as_one_by_the_numbers_of_their_partitions() {
+    let (first, second) = (World::new().await, World::new().await);
+    first.append(9).await;
+    second.append(5).await;
+    let shard = Outbox::numbered(second.db.clone(), STREAM, PARTITIONS);
+    let audit = first.audit().source(Arc::new(shard), STREAM);
+    let pages = all(audit.read_source(Request::new(pb::ReadSourceRequest { include_data: false })).await).await;
+    let (head, rest) = pages.split_first().unwrap();
+    let partitions: Vec<_> = head.partitions.iter().map(|of| of.partition).collect();
+    assert_eq!((head.source.as_str(), partitions), (STREAM, (0..8).collect::<Vec<_>>()));
+    assert!(rest.iter().all(|page| page.source.is_empty() && page.partitions.is_empty()));
+    let places: Vec<_> =
+        rest.iter().flat_map(|page| &page.commits).map(|commit| (commit.partition, commit.position)).collect();
+    let expected = head.partitions.iter().flat_map(|of| (1..=of.head).map(move |n| (of.partition, n)));
+    assert_eq!(places, expected.collect::<Vec<_>>());
+    let of_second = places.iter().filter(|(partition, _)| *partition >= i32::from(PARTITIONS)).count();
+    assert_eq!((places.len(), of_second), (14, 5));
+    for event in events_of(&pages) {
+        assert!(places.contains(&(event.partition, event.position)), "{}", event.id);
+    }
+}
+
+#[tokio::test]
 async fn what_events_say_comes_where_it_is_asked_for_and_pages_stay_small() {
     let world = World::new().await;
     world.append(EVENTS).await;

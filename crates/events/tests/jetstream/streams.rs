@@ -197,6 +197,17 @@ async fn wrong_options_are_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_stream_has_as_many_lanes_as_it_is_opened_with() {
+    let nats = Nats::start();
+    let options = JetStreamOptions { lanes: [("users".to_owned(), 12)].into(), ..nats.options() };
+    let bus = JetStreamBus::connect(options).await.unwrap();
+    assert_eq!((bus.lanes("users").len(), bus.lanes("orders").len()), (12, 4));
+    let last = bus.lanes("users").pop().unwrap();
+    assert_eq!(last.to_string(), "users.p11");
+    assert_eq!(bus.publisher(&last).await.unwrap().tail(), None);
+}
+
+#[tokio::test]
 async fn a_stream_has_a_plain_name() {
     let nats = Nats::start();
     let bus = nats.bus().await;

@@ -25,6 +25,8 @@ mod sqlite {
     mod parking;
     mod pruning;
     mod restored;
+    mod shards;
+    mod states;
     mod unreached;
 }
 
@@ -45,5 +47,7 @@ mod postgres {
     mod planted;
     mod pruning;
     mod restored;
+    mod shards;
+    mod states;
     mod unreached;
 }

@@ -89,6 +89,23 @@ async fn two_at_once_have_one_effect_and_one_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_with_a_place_is_found_like_one_without() {
+    let world = World::new();
+    let components = [tables::ALL.as_slice(), &[replay::COMPONENT, replay::PLACED]].concat();
+    let db = world.open_with(&components).await.unwrap();
+    let placed = db.write(request("anna", "a", 1), |connection, request| {
+        Box::pin(async move { replay::store_placed(connection, request, b"1", 7, "users/anna").await })
+    });
+    placed.await.unwrap();
+    assert_eq!(send(&db, request("anna", "a", 1)).await, Answer::Done(b"1".to_vec()));
+    assert_eq!(send(&db, request("anna", "a", 2)).await, Answer::Reused);
+    // Whoever knows of no place stores none.
+    send(&db, request("bert", "b", 1)).await;
+    assert_eq!(count(&db, "SELECT count(*) FROM replay WHERE slot = 7 AND key = 'users/anna'").await, 1);
+    assert_eq!(count(&db, "SELECT count(*) FROM replay WHERE slot = 0 AND key = ''").await, 1);
+}
+
+#[tokio::test]
 async fn answers_past_their_retention_go_with_the_next() {
     let world = World::new();
     let db = open(&world).await;
