@@ -180,7 +180,7 @@ mod tests {
         };
         let selected = ReplicaStats { is_selected: true, ..replica("a:1", None) };
         assert_eq!(all_are_read(&[]), Ok(()));
-        assert_eq!(all_are_read(&[selected.clone()]), Ok(()));
+        assert_eq!(all_are_read(std::slice::from_ref(&selected)), Ok(()));
         let told = all_are_read(&[selected, replica("b:2", Some("it is out of reach")), replica("c:3", None)]);
         assert_eq!(
             told.unwrap_err(),

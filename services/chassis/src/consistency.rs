@@ -13,9 +13,11 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use meshwork_sql::{Freshness, WalPosition};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response};
+
+/// How fresh a read must be, and a place in a database's log: for ports, which don't know of databases.
+pub use meshwork_sql::{Freshness, WalPosition};
 
 use crate::config::Reads;
 use crate::validate::Violations;
