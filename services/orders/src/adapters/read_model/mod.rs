@@ -96,6 +96,7 @@ pub mod postgres {
 
     use std::sync::Arc;
 
+    use meshwork_chassis::checks::{self, Check};
     use meshwork_events::ConsumerState;
     use meshwork_events::inbox::postgres as inbox;
     use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions};
@@ -139,6 +140,11 @@ pub mod postgres {
         /// As [`PostgresReadModel::open`].
         pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, SqlError> {
             Database::migrate(options, &COMPONENTS).await
+        }
+
+        /// A check of whether its replicas are read from, if it has any.
+        pub fn replicas(&self) -> Option<Check> {
+            (!self.db.replicas().is_empty()).then(|| checks::replicas("replicas", self.db.clone()))
         }
 
         /// Where the consumer of this name stands, and what it has parked.
