@@ -86,8 +86,8 @@ pub fn replicas(name: &str, db: Postgres) -> Check {
 
 /// A sentence about the replicas that aren't read from, if there are any.
 fn all_are_read(replicas: &[ReplicaStats]) -> Result<(), String> {
-    let left_out = replicas.iter().filter(|replica| !replica.is_selected);
-    let told: Vec<_> = left_out.map(|replica| format!("{} ({})", replica.server, why_not(replica))).collect();
+    let left_out = replicas.iter().filter(|replica| !replica.selected);
+    let told: Vec<_> = left_out.map(|replica| format!("{} ({})", replica.name, why_not(replica))).collect();
     if told.is_empty() {
         return Ok(());
     }
@@ -170,15 +170,15 @@ mod tests {
 
     #[test]
     fn replicas_that_are_not_read_from_are_named_with_the_reason() {
-        let replica = |server: &str, problem: Option<&str>| ReplicaStats {
-            server: server.to_owned(),
-            is_selected: false,
+        let replica = |name: &str, problem: Option<&str>| ReplicaStats {
+            name: name.to_owned(),
+            selected: false,
             lag_bytes: Some(99),
             lag: Some(Duration::from_secs(5)),
             problem: problem.map(str::to_owned),
             reads: 0,
         };
-        let selected = ReplicaStats { is_selected: true, ..replica("a:1", None) };
+        let selected = ReplicaStats { selected: true, ..replica("a:1", None) };
         assert_eq!(all_are_read(&[]), Ok(()));
         assert_eq!(all_are_read(std::slice::from_ref(&selected)), Ok(()));
         let told = all_are_read(&[selected, replica("b:2", Some("it is out of reach")), replica("c:3", None)]);

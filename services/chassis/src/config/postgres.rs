@@ -46,9 +46,9 @@ pub struct PostgresConfig {
     /// The database, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`; `sslmode` and `sslrootcert` are parameters of it. Empty:
     /// what would be there lies in the folder of the service.
     pub url: Secret,
-    /// Read replicas of the database, each as `url`, with an account that may read. Lists are read from those that are close
-    /// enough to the primary, and whatever names by its consistency token what it must have seen; all else, and everything when
-    /// no replica is, from the primary.
+    /// Read replicas of the database, each as `url`. Lists of users, products and orders are read from those that are close enough
+    /// to the primary, and so is what names by a consistency token what it must have seen; all else, and everything while no
+    /// replica is close enough, from the primary. One that is promoted is written to from then on.
     pub replicas: Vec<Secret>,
     /// How far behind the primary a replica may be that is read from, in time.
     #[serde(with = "humantime_serde")]
@@ -56,8 +56,8 @@ pub struct PostgresConfig {
     pub max_lag: Duration,
     /// How far behind the primary a replica may be that is read from, in bytes of the primary's log.
     pub max_lag_bytes: u64,
-    /// What a Get without a consistency token may be answered from: `primary`, or `bounded` for replicas within `max_lag` and
-    /// `max_lag_bytes` as well.
+    /// What a Get of a user, product or stock without a consistency token may be answered from: `primary`, or `bounded` for
+    /// replicas within `max_lag` and `max_lag_bytes` as well.
     pub reads: Reads,
     /// How many connections there are at most, to each of the servers.
     pub max_connections: u32,

@@ -90,7 +90,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     let (lists, view, inbox): View = match config.postgres.options() {
         Some(options) => {
             let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(config, &error))?;
-            replicas = view.replicas();
+            replicas = view.replicas_check();
             let view = Arc::new(view);
             (view.clone(), view.clone(), view.inbox(CONSUMER))
         }

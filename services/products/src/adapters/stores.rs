@@ -90,7 +90,7 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
             refuse_to_leave_behind(config, &store).await?;
             config.postgres.note_in(&config.data);
             // All instances share the server: none would be better than another without it.
-            let replicas = store.replicas();
+            let replicas = store.replicas_check();
             parts!(store, consumer, checks::shared, replicas)
         }
         None => {

@@ -115,7 +115,7 @@ pub mod postgres {
     use meshwork_events::inbox::postgres as inbox;
     use meshwork_events::outbox::postgres as outbox;
     use meshwork_sql::replay::postgres as replay;
-    use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions};
+    use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions, ReplicaStats};
     use sqlx::migrate::Migrator;
 
     static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -148,9 +148,14 @@ pub mod postgres {
             Database::migrate(options, &COMPONENTS).await
         }
 
+        /// Its replicas as they are.
+        pub fn replicas(&self) -> Vec<ReplicaStats> {
+            self.db.replicas()
+        }
+
         /// A check of whether its replicas are read from, if it has any.
-        pub fn replicas(&self) -> Option<Check> {
-            (!self.db.replicas().is_empty()).then(|| checks::replicas("replicas", self.db.clone()))
+        pub fn replicas_check(&self) -> Option<Check> {
+            (!self.replicas().is_empty()).then(|| checks::replicas("replicas", self.db.clone()))
         }
 
         /// Whether there has never been a product: deleted ones leave their rows.
