@@ -270,8 +270,8 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused() {
-        let events = |n: i64| [&[EVENTS, 10, 0, 1][..], &n.to_be_bytes()].concat();
-        let wal = [&[WAL, 20][..], &[1; 20]].concat();
+        let events = |n: i64| [&[EVENTS, 10, 0, 1][..], &n.to_be_bytes()[..]].concat();
+        let wal = [&[WAL, 20][..], &[1; 20][..]].concat();
         let parts = |parts: &[&[u8]]| [&[FORM][..], &parts.concat()[..]].concat();
         assert!(encoded(&parts(&[&events(7), &wal])).parse::<ConsistencyToken>().is_ok());
         for bytes in [

@@ -340,8 +340,8 @@ async fn lists_are_filtered_and_newest_first(store: &EventOrderStore, view: &dyn
     let customer = |name: &str| Some(format!("users/{name}").parse().unwrap());
     let before = ["followed", "waited-for-latest", "waited-for-bounded"];
     let filters = [
-        (OrderFilter::default(), [&["anna-2", "bert-1", "anna-1"][..], &before].concat()),
-        (OrderFilter { customer: customer("anna"), state: None }, [&["anna-2", "anna-1"][..], &before].concat()),
+        (OrderFilter::default(), [&["anna-2", "bert-1", "anna-1"][..], &before[..]].concat()),
+        (OrderFilter { customer: customer("anna"), state: None }, [&["anna-2", "anna-1"][..], &before[..]].concat()),
         (OrderFilter { customer: None, state: Some(State::Pending) }, vec!["bert-1", "anna-1"]),
         (OrderFilter { customer: customer("anna"), state: Some(State::Pending) }, vec!["anna-1"]),
         (OrderFilter { customer: customer("carl"), state: None }, vec![]),

@@ -61,9 +61,9 @@ pub struct PostgresConfig {
     pub reads: Reads,
     /// How many connections there are at most, to each of the servers.
     pub max_connections: u32,
-    /// How many connections are kept open to each of the servers.
+    /// How many connections are kept open to the primary.
     pub min_connections: u32,
-    /// How long to wait for a free connection, a new one's making included.
+    /// How long to wait for a free connection, a new one's making included; for one to a replica at most half a second.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub acquire_timeout: Duration,

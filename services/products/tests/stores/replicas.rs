@@ -253,16 +253,23 @@ async fn rr_a_token_of_another_database_leads_to_the_primary() {
     assert_eq!(reads(&store), answered, "no replica can know that it has seen that");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rr_no_read_fails_when_replicas_die() {
-    let mut cluster = tokio::task::spawn_blocking(|| Postgres::with_replicas(2, false)).await.unwrap();
+/// A cluster whose servers may be killed, with a store that has a lamp, and what a read must have seen to show it.
+async fn mortal() -> (Cluster, PostgresStore, Freshness) {
+    let cluster = tokio::task::spawn_blocking(|| Postgres::with_replicas(2, false)).await.unwrap();
     let url = cluster.database();
-    let options = PostgresOptions { replicas: cluster.replica_urls(&url), ..options(&url, None) };
+    let (replicas, acquire_timeout) = (cluster.replica_urls(&url), Duration::from_millis(500));
+    let options = PostgresOptions { replicas, acquire_timeout, ..options(&url, None) };
     let store = PostgresStore::open(&options).await.unwrap();
     store.create(lamp("lamp"), None).await.unwrap();
+    let written = Freshness::AtLeast(Catalogue::position(&store).await.unwrap());
     (0..2).for_each(|replica| cluster.wait_for_replay(replica));
     until("both replicas are read from", async || store.replicas().iter().all(|replica| replica.selected)).await;
-    let written = Freshness::AtLeast(Catalogue::position(&store).await.unwrap());
+    (cluster, store, written)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_no_read_fails_when_replicas_die() {
+    let (mut cluster, store, written) = mortal().await;
     for replica in 0..2 {
         let reading = tokio::spawn({
             let store = store.clone();
@@ -278,11 +285,27 @@ async fn rr_no_read_fails_when_replicas_die() {
                 }
             }
         });
-        cluster.kill_replica(replica);
+        cluster.replica_mut(replica).kill();
         tokio::time::timeout(PATIENCE, reading).await.expect("the dead replica is let go of").unwrap();
     }
     let problems: Vec<_> = store.replicas().into_iter().map(|replica| replica.problem).collect();
     assert!(problems.iter().all(Option::is_some), "{problems:?}");
     let check = store.replicas_check();
     assert!(check.is_some(), "people are told of them");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_replicas_answer_while_the_primary_is_gone() {
+    let (mut cluster, store, written) = mortal().await;
+    cluster.primary_mut().kill();
+    let page = PageRequest { size: 10, after: None };
+    for _ in 0..20 {
+        assert_eq!(store.list(&page, Freshness::Bounded).await.unwrap().items.len(), 1);
+        assert_eq!(store.get(&[product("lamp")], written).await.unwrap().len(), 1);
+    }
+    // What must be as the primary has it isn't made of what a replica has.
+    let latest = store.get(&[product("lamp")], Freshness::Latest).await;
+    assert!(matches!(latest, Err(StoreError::Unavailable(_))), "{latest:?}");
+    cluster.primary_mut().restart();
+    until("the primary is back", async || store.get(&[product("lamp")], Freshness::Latest).await.is_ok()).await;
 }
