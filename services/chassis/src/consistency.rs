@@ -247,7 +247,7 @@ mod tests {
             let text = token.to_string();
             prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_'), "{}", text);
             prop_assert!(text.len() <= MAX_TOKEN);
-            prop_assert_eq!(text.parse(), Ok(token));
+            prop_assert_eq!(text.parse::<ConsistencyToken>(), Ok(token));
         }
 
         #[test]
