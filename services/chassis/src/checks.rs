@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub use meshwork::server::health::Check;
 use meshwork_events::{ConsumerState, Progress};
+use meshwork_sql::{Postgres, ReplicaStats};
 
 use crate::echo::bounded;
 
@@ -77,6 +78,40 @@ pub fn dead_letters(state: Arc<dyn ConsumerState>) -> Check {
     })
 }
 
+/// A check of a database's replicas: the service is degraded while one of them isn't read from, and the check says why. Reads
+/// go to the others or to the primary meanwhile, so that nothing fails.
+pub fn replicas(name: &str, db: Postgres) -> Check {
+    shared(name, db, |db: Postgres| std::future::ready(all_are_read(&db.replicas())))
+}
+
+/// A sentence about the replicas that aren't read from, if there are any.
+fn all_are_read(replicas: &[ReplicaStats]) -> Result<(), String> {
+    let left_out = replicas.iter().filter(|replica| !replica.selected);
+    let told: Vec<_> = left_out.map(|replica| format!("{} ({})", replica.name, why_not(replica))).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    let (count, all) = (told.len(), replicas.len());
+    Err(bounded(
+        format_args!(
+            "{count} of {all} replicas are not read from, and the others or the primary are instead: {}",
+            told.join(", ")
+        ),
+        MAX_SENTENCE,
+    ))
+}
+
+/// Why a replica isn't read from.
+fn why_not(replica: &ReplicaStats) -> String {
+    match (&replica.problem, replica.lag, replica.lag_bytes) {
+        (Some(problem), _, _) => problem.clone(),
+        (None, Some(lag), Some(bytes)) => format!("it is {} ms and {bytes} bytes behind", lag.as_millis()),
+        (None, Some(lag), None) => format!("it is {} ms behind", lag.as_millis()),
+        (None, None, Some(bytes)) => format!("it is {bytes} bytes behind"),
+        (None, None, None) => "it has not been looked at yet".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use meshwork::server::health::{CheckState, Health, Overall};
@@ -131,5 +166,28 @@ mod tests {
             assert_eq!(told, format!("it is {seconds} s behind, and may be 30 s at most: the stream is full"));
         }
         assert!(behind(second, limit, Some(&"ü".repeat(10_000))).unwrap_err().len() <= MAX_SENTENCE);
+    }
+
+    #[test]
+    fn replicas_that_are_not_read_from_are_named_with_the_reason() {
+        let replica = |name: &str, problem: Option<&str>| ReplicaStats {
+            name: name.to_owned(),
+            selected: false,
+            lag_bytes: Some(99),
+            lag: Some(Duration::from_secs(5)),
+            problem: problem.map(str::to_owned),
+            reads: 0,
+        };
+        let selected = ReplicaStats { selected: true, ..replica("a:1", None) };
+        assert_eq!(all_are_read(&[]), Ok(()));
+        assert_eq!(all_are_read(std::slice::from_ref(&selected)), Ok(()));
+        let told = all_are_read(&[selected, replica("b:2", Some("it is out of reach")), replica("c:3", None)]);
+        assert_eq!(
+            told.unwrap_err(),
+            "2 of 3 replicas are not read from, and the others or the primary are instead: b:2 (it is out of reach), c:3 (it is \
+             5000 ms and 99 bytes behind)"
+        );
+        let many = vec![replica("b:2", Some(&"ü".repeat(10_000))); 16];
+        assert!(all_are_read(&many).unwrap_err().len() <= MAX_SENTENCE);
     }
 }

@@ -3,10 +3,12 @@
 mod nats;
 mod postgres;
 mod retention;
+mod shards;
 
 pub use nats::NatsConfig;
-pub use postgres::PostgresConfig;
+pub use postgres::{PostgresConfig, Reads};
 pub use retention::RetentionConfig;
+pub use shards::{ShardConfig, ShardsConfig, StrategyConfig};
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};

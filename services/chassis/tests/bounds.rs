@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use meshwork_api::ProductName;
-use meshwork_chassis::consistency::ConsistencyToken;
+use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace};
 use meshwork_chassis::echo::echo;
 use meshwork_chassis::errors::{DEPENDENCY_UNAVAILABLE, MAX_MESSAGE};
 use meshwork_chassis::validate::{MAX_VIOLATIONS, Violations};
 use meshwork_chassis::{etag, filter, mask, page};
+use meshwork_sql::WalPosition;
 use meshwork_testkit::assert_small;
 use proptest::prelude::*;
 use prost_types::FieldMask;
@@ -158,7 +159,9 @@ fn filters_and_tokens_that_are_too_long_are_not_read() {
     let longest = format!("\"v{}\"", i64::MAX);
     assert_eq!(etag::parse(&longest), Ok(Some(i64::MAX)));
     assert!(etag::parse(&format!("\"v{}7\"", "0".repeat(4 << 20))).is_err());
-    let longest = ConsistencyToken { partition: u16::MAX, n: i64::MAX };
+    let events = EventsPlace { partition: u16::MAX, n: i64::MAX };
+    let wal = WalPosition { system: u64::MAX, timeline: u32::MAX, lsn: u64::MAX };
+    let longest = ConsistencyToken { events: Some(events), wal: Some(wal) };
     assert_eq!(longest.to_string().parse(), Ok(longest));
     assert!("MS4x".repeat(1 << 20).parse::<ConsistencyToken>().is_err());
 }

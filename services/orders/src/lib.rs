@@ -81,7 +81,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
-    let Stores { events: store, snapshots, lists, view, inbox } = stores::open(&config).await?;
+    let Stores { events: store, snapshots, lists, view, inbox, replicas } = stores::open(&config).await?;
     let bus = bus::open("orders", &config.bus, &config.nats, &[]).await?;
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
@@ -102,6 +102,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::shared("event store", store.clone(), ping).required(!on_mongo));
     let ping = |view: Arc<dyn ProjectionStore>| async move { view.ping().await };
     health.check(checks::shared("read model", view.clone(), ping).required(!on_postgres));
+    if let Some(check) = replicas {
+        health.check(check);
+    }
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
 
     let orders: Arc<dyn Projection> = Arc::new(Projections::new(store.clone(), view.clone()));

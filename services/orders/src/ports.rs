@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName, UserName};
 pub use meshwork_chassis::Clock;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 pub use meshwork_eventstore::Position;
@@ -258,6 +259,17 @@ pub struct ViewPage {
     pub page: Page<Order>,
     /// Whether the view knows of an order of this list that it can't follow: it may be missing, or shown as it was.
     pub incomplete: bool,
+    /// Whether the list may lack what was waited for: the view has not come there in time.
+    pub behind: bool,
+}
+
+/// What a list must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Awaited {
+    /// Everything up to this, of its partition.
+    pub position: Position,
+    /// How long the list may wait for that.
+    pub at_most: Duration,
 }
 
 /// An order that waits for the inventory, as the view shows it.
@@ -272,17 +284,18 @@ pub struct Waiting {
 /// The orders as lists show them: follows the store with a short delay.
 #[async_trait]
 pub trait OrderReadModel: Send + Sync + 'static {
-    /// A page of orders, newest first.
+    /// A page of orders, newest first, of a server as fresh as `freshness`. It shows what is awaited, or comes as it is and says
+    /// so.
     ///
     /// # Errors
     /// [`StoreError::Cursor`] for a cursor of another form; else when the store fails.
-    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<ViewPage, StoreError>;
-
-    /// Waits until lists show everything up to `position` of its partition, for at most `at_most`. Returns whether they do.
-    ///
-    /// # Errors
-    /// When the store fails.
-    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError>;
+    async fn list(
+        &self,
+        filter: &OrderFilter,
+        page: &PageRequest,
+        freshness: Freshness,
+        awaited: Option<Awaited>,
+    ) -> Result<ViewPage, StoreError>;
 
     /// At most `limit` orders that wait for the inventory and haven't changed since `before`: those that did so least
     /// recently, `after` being the one to go on behind. Orders whose history can't be followed are left out.

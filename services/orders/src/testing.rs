@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::OrderName;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use meshwork_chassis::request::RequestKey;
 use meshwork_eventstore::{AppendError, Appended, CommandId};
@@ -15,8 +16,8 @@ use tokio::task::JoinSet;
 use crate::adapters::event_store::EventOrderStore;
 use crate::domain::{Command, Line, Money, Order, OrderError, OrderEvent, State, fold};
 use crate::ports::{
-    Claim, CommandKey, ExecuteError, Executed, OrderFilter, OrderReadModel, OrderStore, Position, Recorded, Settled,
-    StoreError, Waiting,
+    Awaited, Claim, CommandKey, ExecuteError, Executed, OrderFilter, OrderReadModel, OrderStore, Position, Recorded,
+    Settled, StoreError, Waiting,
 };
 
 /// The longest that the suites wait for something that must come.
@@ -278,7 +279,7 @@ pub async fn read_model_conformance(store: Arc<EventOrderStore>, read_model: Arc
 
 /// Everything that passes a filter.
 pub async fn listed(view: &dyn OrderReadModel, filter: &OrderFilter) -> Vec<Order> {
-    view.list(filter, &PageRequest { size: 10_000, after: None }).await.unwrap().page.items
+    view.list(filter, &PageRequest { size: 10_000, after: None }, Freshness::Latest, None).await.unwrap().page.items
 }
 
 /// Waits until the view shows an order as its history makes it.
@@ -313,12 +314,20 @@ async fn who_waits_for_a_position_sees_it(store: &EventOrderStore, view: &dyn Or
     let cancelled = [created("anna"), OrderEvent::Cancelled { reason: "enough".to_owned() }];
     let order = folded(store, &order_name("followed")).await.unwrap();
     let (_, Position { partition, n }) = store.order_at(&order.name, order.version).await.unwrap().unwrap();
-    assert!(view.wait_for(Position { partition, n }, Duration::ZERO).await.unwrap(), "what is shown is waited for");
-    assert!(!view.wait_for(Position { partition, n: n + 1000 }, Duration::from_millis(20)).await.unwrap());
-    let next = append(store, "waited-for", "a", &cancelled, second(9)).await.unwrap();
-    assert!(view.wait_for(next.commit.position, PATIENCE).await.unwrap());
-    let seen = listed(view, &OrderFilter::default()).await;
-    assert!(seen.iter().any(|order| order.name == order_name("waited-for")), "{seen:?}");
+    for freshness in [Freshness::Latest, Freshness::Bounded] {
+        let list = async |position, at_most| {
+            let (all, page) = (OrderFilter::default(), PageRequest { size: 10_000, after: None });
+            view.list(&all, &page, freshness, Some(Awaited { position, at_most })).await.unwrap()
+        };
+        let shown = list(Position { partition, n }, Duration::ZERO).await;
+        assert!(!shown.behind && shown.page.items.contains(&order), "what is shown is waited for: {shown:?}");
+        let ahead = list(Position { partition, n: n + 1000 }, Duration::from_millis(20)).await;
+        assert!(ahead.behind && ahead.page.items.contains(&order), "it comes as it is: {ahead:?}");
+        let id = format!("waited-for-{freshness:?}").to_lowercase();
+        let next = append(store, &id, "a", &cancelled, second(9)).await.unwrap();
+        let seen = list(next.commit.position, PATIENCE).await;
+        assert!(!seen.behind && seen.page.items.iter().any(|order| order.name == order_name(&id)), "{seen:?}");
+    }
 }
 
 async fn lists_are_filtered_and_newest_first(store: &EventOrderStore, view: &dyn OrderReadModel) {
@@ -329,9 +338,10 @@ async fn lists_are_filtered_and_newest_first(store: &EventOrderStore, view: &dyn
         shown(store, view, id).await;
     }
     let customer = |name: &str| Some(format!("users/{name}").parse().unwrap());
+    let before = ["followed", "waited-for-latest", "waited-for-bounded"];
     let filters = [
-        (OrderFilter::default(), vec!["anna-2", "bert-1", "anna-1", "followed", "waited-for"]),
-        (OrderFilter { customer: customer("anna"), state: None }, vec!["anna-2", "anna-1", "followed", "waited-for"]),
+        (OrderFilter::default(), [&["anna-2", "bert-1", "anna-1"][..], &before[..]].concat()),
+        (OrderFilter { customer: customer("anna"), state: None }, [&["anna-2", "anna-1"][..], &before[..]].concat()),
         (OrderFilter { customer: None, state: Some(State::Pending) }, vec!["bert-1", "anna-1"]),
         (OrderFilter { customer: customer("anna"), state: Some(State::Pending) }, vec!["anna-1"]),
         (OrderFilter { customer: customer("carl"), state: None }, vec![]),
@@ -351,7 +361,7 @@ async fn pages_have_no_gap_and_no_repeat(store: &EventOrderStore, view: &dyn Ord
     }
     let (mut seen, mut after) = (Vec::new(), None);
     for newer in ["newer-1", "newer-2", "newer-3", "newer-4"] {
-        let page = view.list(&filter, &PageRequest { size: 1, after }).await.unwrap().page;
+        let page = view.list(&filter, &PageRequest { size: 1, after }, Freshness::Latest, None).await.unwrap().page;
         seen.extend(page.items.iter().map(|order| order.name.id().to_owned()));
         after = page.next;
         if after.is_none() {
@@ -366,7 +376,7 @@ async fn pages_have_no_gap_and_no_repeat(store: &EventOrderStore, view: &dyn Ord
 async fn cursors_of_another_form_are_refused(view: &dyn OrderReadModel) {
     for cursor in ["", "/", "here", "1", "one/page-1", "1/NO ID", "1/page-1/2"] {
         let page = PageRequest { size: 1, after: Some(cursor.to_owned()) };
-        let listed = view.list(&OrderFilter::default(), &page).await;
+        let listed = view.list(&OrderFilter::default(), &page, Freshness::Latest, None).await;
         assert!(matches!(listed, Err(StoreError::Cursor)), "{cursor}: {listed:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
+use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 
@@ -40,6 +41,15 @@ pub struct Answer<T> {
     pub replayed: bool,
 }
 
+/// What a command has done, and where the store's log stands since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written<T> {
+    /// What it has done.
+    pub value: T,
+    /// What a read must have seen to show it; `None` where every read does.
+    pub position: Option<WalPosition>,
+}
+
 /// Keeps the products. What it changes, it announces: each change and its event are written together. All times are by its
 /// own clock.
 #[async_trait]
@@ -71,13 +81,16 @@ pub trait Catalogue: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refusal::ProductNotFound`] for the first that there isn't, or no longer; see [`StoreError`].
-    async fn get(&self, names: &[ProductName]) -> Result<Vec<Product>, StoreError>;
+    async fn get(&self, names: &[ProductName], freshness: Freshness) -> Result<Vec<Product>, StoreError>;
 
     /// Products that are for sale, oldest first.
     ///
     /// # Errors
     /// See [`StoreError`].
-    async fn list(&self, page: &PageRequest) -> Result<Page<Product>, StoreError>;
+    async fn list(&self, page: &PageRequest, freshness: Freshness) -> Result<Page<Product>, StoreError>;
+
+    /// What a read must have seen to show every change that was answered before this call; `None` where every read does.
+    async fn position(&self) -> Option<WalPosition>;
 }
 
 /// Something that has happened to an order.
@@ -132,7 +145,7 @@ pub trait Inventory: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refusal::ProductNotFound`]; see [`StoreError`].
-    async fn stock(&self, product: &ProductName) -> Result<Stock, StoreError>;
+    async fn stock(&self, product: &ProductName, freshness: Freshness) -> Result<Stock, StoreError>;
 
     /// Changes a stock.
     ///
@@ -171,5 +184,9 @@ pub trait Inventory: Send + Sync + 'static {
         &self,
         filter: &ReservationFilter,
         page: &PageRequest,
+        freshness: Freshness,
     ) -> Result<Page<Reservation>, StoreError>;
+
+    /// As [`Catalogue::position`], of stocks and reservations.
+    async fn position(&self) -> Option<WalPosition>;
 }

@@ -39,15 +39,19 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
-    let Stores { catalogue, inventory, stocks, inbox, events, history, check, pruning } =
+    let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning } =
         stores::open(&config, CONSUMER).await?;
     let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);
     let app = App { catalogue, inventory, reservation_ttl };
+    let reads = config.postgres.reads;
 
     health.check(check);
+    if let Some(check) = replicas {
+        health.check(check);
+    }
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
     let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(events.clone(), PUBLISHED);
@@ -64,8 +68,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let retention = pruning(relay.published(), &config.retention);
 
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
-        .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone()))))
-        .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone()))))
+        .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone(), reads))))
+        .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone(), reads))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
         .add_service(compressed!(AuditServiceServer::new(audit)))
         .add_service(compressed!(DeadLetterServiceServer::new(letters)));

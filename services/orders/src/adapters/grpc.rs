@@ -6,7 +6,7 @@ use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderService;
 use meshwork_api::{OrderName, ProductName, UserName};
 use meshwork_chassis::clock::from_timestamp;
-use meshwork_chassis::consistency::{ConsistencyToken, mark_stale};
+use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace, mark_stale};
 use meshwork_chassis::echo::echo;
 use meshwork_chassis::request::{RequestKey, mark_replay};
 use meshwork_chassis::validate::Violations;
@@ -53,7 +53,7 @@ impl OrderGrpc {
 fn respond(reply: Reply<Order>) -> Response<proto::Order> {
     let mut response = Response::new(order_to_proto(&reply.answer));
     if let Some(Position { partition, n }) = reply.position {
-        ConsistencyToken { partition, n }.attach(&mut response);
+        ConsistencyToken::from(EventsPlace { partition, n }).attach(&mut response);
     }
     if reply.replayed {
         mark_replay(&mut response);
@@ -216,8 +216,9 @@ impl OrderService for OrderGrpc {
     ) -> Result<Response<proto::ListOrdersResponse>, Status> {
         let principal = Principal::of(&request);
         let mut violations = Violations::new();
-        let seen = ConsistencyToken::of(&request, &mut violations);
-        let seen = seen.map(|ConsistencyToken { partition, n }| Position { partition, n });
+        // What a caller has written to other services' databases doesn't concern the lists of orders.
+        let seen = ConsistencyToken::of(&request, &mut violations).and_then(|token| token.events);
+        let seen = seen.map(|EventsPlace { partition, n }| Position { partition, n });
         let request = request.into_inner();
         let terms = filter::parse(&request.filter, &["customer", "state"], &mut violations);
         let customer = terms.get("customer").and_then(|name| violations.name(name, "filter"));

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
+use meshwork_chassis::checks::Check;
 use meshwork_events::ConsumerState;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::projection::ProjectionStore;
@@ -27,6 +28,8 @@ pub struct Stores {
     pub view: Arc<dyn ProjectionStore>,
     /// Where the consumer of the inventory's events stands.
     pub inbox: Arc<dyn ConsumerState>,
+    /// Whether the replicas of the lists are read from, if there are any.
+    pub replicas: Option<Check>,
 }
 
 fn events_file(data: &Path) -> PathBuf {
@@ -83,9 +86,11 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     #[cfg(feature = "ablation")]
     let events = super::planted::store(events);
     type View = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>);
+    let mut replicas = None;
     let (lists, view, inbox): View = match config.postgres.options() {
         Some(options) => {
             let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(config, &error))?;
+            replicas = view.replicas_check();
             let view = Arc::new(view);
             (view.clone(), view.clone(), view.inbox(CONSUMER))
         }
@@ -95,7 +100,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (view.clone(), view.clone(), view.inbox(CONSUMER))
         }
     };
-    Ok(Stores { events, snapshots, lists, view, inbox })
+    Ok(Stores { events, snapshots, lists, view, inbox, replicas })
 }
 
 /// Brings the stores to this release.

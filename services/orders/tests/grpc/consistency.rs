@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::{self as proto, Order};
-use meshwork_chassis::consistency::{ConsistencyToken, STALE, TOKEN};
+use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace, STALE, TOKEN, WalPosition};
 use meshwork_chassis::request::REPLAY;
 use tonic::{Request, Response};
 
@@ -88,13 +88,14 @@ async fn a_command_with_nothing_left_to_do_answers_with_the_place_of_what_was_do
 async fn a_list_that_cant_be_fresh_comes_all_the_same_and_says_so() {
     let shop = Shop::open().await;
     let created = shop.customer("anna").create_order(placement(&[("tea", 2)])).await.unwrap();
-    let place: ConsistencyToken = token(&created).parse().unwrap();
+    let place = token(&created).parse::<ConsistencyToken>().unwrap().events.unwrap();
     let mut anna = shop.customer("anna");
     for ahead in [
-        ConsistencyToken { n: place.n + 1_000_000, ..place },
+        EventsPlace { n: place.n + 1_000_000, ..place },
         // A partition that the store doesn't have.
-        ConsistencyToken { partition: u16::MAX, n: 1 },
+        EventsPlace { partition: u16::MAX, n: 1 },
     ] {
+        let ahead = ConsistencyToken::from(ahead);
         let listed = tokio::time::timeout(PATIENCE, anna.list_orders(list(&ahead.to_string()))).await;
         let listed = listed.expect("a list waits for a moment only").unwrap();
         assert_eq!(listed.metadata().get(STALE).unwrap(), "true");
@@ -103,6 +104,24 @@ async fn a_list_that_cant_be_fresh_comes_all_the_same_and_says_so() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     let listed = anna.list_orders(proto::ListOrdersRequest::default()).await.unwrap();
     assert!(!listed.metadata().contains_key(STALE));
+}
+
+#[tokio::test]
+async fn what_other_services_have_told_is_passed_over() {
+    let shop = Shop::open().await;
+    let mut anna = shop.customer("anna");
+    let created = anna.create_order(placement(&[("tea", 2)])).await.unwrap();
+    let own: ConsistencyToken = token(&created).parse().unwrap();
+    let foreign: ConsistencyToken = WalPosition { system: 7, timeline: 1, lsn: 99 }.into();
+    let listed = anna.list_orders(list(&foreign.to_string())).await.unwrap();
+    assert!(!listed.metadata().contains_key(STALE), "it tells of no order");
+    // A client that keeps one token of all its commands.
+    let listed = anna.list_orders(list(&own.merge(foreign).to_string())).await.unwrap();
+    let is_stale = listed.metadata().contains_key(STALE);
+    assert!(is_stale || listed.get_ref().orders.contains(created.get_ref()), "{listed:?}");
+    let ahead = EventsPlace { n: own.events.unwrap().n + 1_000_000, ..own.events.unwrap() };
+    let listed = anna.list_orders(list(&foreign.merge(ahead.into()).to_string())).await.unwrap();
+    assert!(listed.metadata().contains_key(STALE), "the place of events counts beside another part");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod ahead;
 mod projections;
+mod replicas;
 mod rooms;
 mod view;
 mod waiting;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use meshwork_chassis::CancellationToken;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use meshwork_eventstore::projection::{
     Applied, ApplyMode, Phase, ProjectionError, ProjectionProgress, Retried, Taken, VersionState,
@@ -215,7 +216,7 @@ async fn claims_of_requests_are_no_orders_to_the_lists_and_what_was_parked_of_th
 /// Whether a list says that it may lack an order.
 async fn incomplete(rooms: &Rooms, customer: Option<&str>) -> bool {
     let filter = OrderFilter { customer: customer.map(|name| name.parse().unwrap()), state: None };
-    rooms.lists.list(&filter, &PageRequest { size: 10, after: None }).await.unwrap().incomplete
+    rooms.lists.list(&filter, &PageRequest { size: 10, after: None }, Freshness::Latest, None).await.unwrap().incomplete
 }
 
 #[tokio::test]
@@ -261,7 +262,11 @@ async fn a_row_that_cannot_be_read_is_left_out_of_lists_that_say_so() {
         run(&rooms, "UPDATE orders SET body = '{' WHERE id = 'many-0001'".to_owned()).await;
         let (mut seen, mut after) = (Vec::new(), None);
         loop {
-            let listed = rooms.lists.list(&OrderFilter::default(), &PageRequest { size: 1, after }).await.unwrap();
+            let listed = rooms
+                .lists
+                .list(&OrderFilter::default(), &PageRequest { size: 1, after }, Freshness::Latest, None)
+                .await
+                .unwrap();
             assert_eq!(listed.incomplete, listed.page.items.is_empty());
             seen.extend(listed.page.items.iter().map(|order| order.name.id().to_owned()));
             after = listed.page.next;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use meshwork_chassis::CancellationToken;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use meshwork_events::Progress;
 use meshwork_eventstore::projection::{Applied, ApplyMode};
@@ -197,7 +198,8 @@ async fn a_page_is_cut_at_its_size_and_names_the_next_in(rooms: Rooms) {
     }
     let filter = OrderFilter { customer: None, state: Some(State::Confirmed) };
     for (size, items, more) in [(1, 1, true), (2, 2, true), (3, 3, false), (4, 3, false)] {
-        let page = rooms.lists.list(&filter, &PageRequest { size, after: None }).await.unwrap().page;
+        let page =
+            rooms.lists.list(&filter, &PageRequest { size, after: None }, Freshness::Latest, None).await.unwrap().page;
         assert_eq!((page.items.len(), page.next.is_some()), (items, more), "{size}");
     }
 }

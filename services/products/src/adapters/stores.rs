@@ -37,13 +37,15 @@ pub struct Stores {
     pub history: Arc<dyn StreamReader>,
     /// Whether the store does its work.
     pub check: Check,
+    /// Whether its replicas are read from, if it has any.
+    pub replicas: Option<Check>,
     /// What removes what has done its work.
     pub pruning: Pruning,
 }
 
 /// The parts of a store, whatever its driver.
 macro_rules! parts {
-    ($store:expr, $consumer:expr, $check:path) => {{
+    ($store:expr, $consumer:expr, $check:path, $replicas:expr) => {{
         let store = $store;
         #[cfg(feature = "ablation")]
         let store = match crate::adapters::store::Planted::chosen() {
@@ -60,6 +62,7 @@ macro_rules! parts {
             events: Arc::new(outbox.clone()),
             history: Arc::new(outbox),
             check: $check("database", store, |store| async move { store.ping().await }),
+            replicas: $replicas,
             pruning: Box::new(move |published, retention| {
                 let (keep_events, keep_inbox) = (retention.outbox, retention.inbox);
                 Retention::new()
@@ -87,12 +90,13 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
             refuse_to_leave_behind(config, &store).await?;
             config.postgres.note_in(&config.data);
             // All instances share the server: none would be better than another without it.
-            parts!(store, consumer, checks::shared)
+            let replicas = store.replicas_check();
+            parts!(store, consumer, checks::shared, replicas)
         }
         None => {
             PostgresConfig::refuse_note_in(&config.data, "products")?;
             let store = SqliteStore::open(&config.data).await.map_err(|error| folder_error(&error))?;
-            parts!(store, consumer, checks::own)
+            parts!(store, consumer, checks::own, None)
         }
     })
 }

@@ -1,6 +1,7 @@
 //! What every catalogue must do.
 
 use meshwork_api::meshwork::events::v1::{ProductCreated, ProductDeleted, ProductUpdated};
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use prost::Message;
 use time::{Duration, OffsetDateTime};
@@ -40,11 +41,11 @@ async fn a_product_is_read_back_as_it_was_added(stores: Stores) {
     assert_eq!(added.value, expected);
     // The store's clock is a clock.
     assert!((added.value.created_at - before).abs() < Duration::HOUR);
-    assert_eq!(stores.catalogue.get(&[product("lamp")]).await.unwrap(), [expected]);
-    assert_eq!(stores.catalogue.get(&[]).await.unwrap(), []);
-    let stock = stores.inventory.stock(&product("lamp")).await.unwrap();
+    assert_eq!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap(), [expected]);
+    assert_eq!(stores.catalogue.get(&[], Freshness::Latest).await.unwrap(), []);
+    let stock = stores.inventory.stock(&product("lamp"), Freshness::Latest).await.unwrap();
     assert_eq!(stock, crate::domain::Stock::new(product("lamp"), added.value.created_at));
-    let missing = refusal(stores.catalogue.get(&[product("none")]).await);
+    let missing = refusal(stores.catalogue.get(&[product("none")], Freshness::Latest).await);
     assert_eq!(missing, Refusal::ProductNotFound { product: product("none") });
 }
 
@@ -53,10 +54,10 @@ async fn an_id_stays_taken(stores: Stores) {
     let taken = Refusal::ProductIdTaken { product: product("lamp") };
     let other = NewProduct { display_name: "Other".to_owned(), ..lamp("lamp") };
     assert_eq!(refusal(stores.catalogue.create(other.clone(), None).await), taken);
-    assert_eq!(stores.catalogue.get(&[product("lamp")]).await.unwrap(), [added]);
+    assert_eq!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap(), [added]);
     stores.catalogue.delete(product("lamp"), None).await.unwrap();
     assert_eq!(refusal(stores.catalogue.create(other, None).await), taken);
-    assert!(stores.catalogue.get(&[product("lamp")]).await.is_err());
+    assert!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.is_err());
 }
 
 async fn a_change_needs_the_version_that_was_read(stores: Stores) {
@@ -70,11 +71,11 @@ async fn a_change_needs_the_version_that_was_read(stores: Stores) {
     assert_eq!((changed.version, changed.created_at), (2, added.created_at));
     assert!(changed.updated_at >= added.updated_at);
     assert_eq!((changed.display_name.as_str(), changed.description.as_str()), ("Lamp", ""));
-    assert_eq!(stores.catalogue.get(&[product("lamp")]).await.unwrap()[0], changed);
+    assert_eq!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap()[0], changed);
     let stale = Refusal::ProductChanged { product: product("lamp") };
     assert_eq!(refusal(stores.catalogue.update(product("lamp"), renamed("A"), Some(1)).await), stale);
     assert_eq!(refusal(stores.catalogue.delete(product("lamp"), Some(1)).await), stale);
-    assert_eq!(stores.catalogue.get(&[product("lamp")]).await.unwrap(), [changed]);
+    assert_eq!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap(), [changed]);
     assert_eq!(stores.catalogue.update(product("lamp"), renamed("B"), None).await.unwrap().version, 3);
     let missing = refusal(stores.catalogue.update(product("none"), renamed("C"), None).await);
     assert_eq!(missing, Refusal::ProductNotFound { product: product("none") });
@@ -87,7 +88,7 @@ async fn a_product_with_reserved_pieces_can_not_be_deleted(stores: Stores) {
     assert_eq!(refusal(stores.catalogue.delete(product("lamp"), None).await), reserved);
     stores.hear("o1", 2, crate::domain::Input::OrderConfirmed).await;
     assert_eq!(refusal(stores.catalogue.delete(product("lamp"), None).await), reserved);
-    assert_eq!(stores.catalogue.get(&[product("lamp")]).await.unwrap()[0].version, 1);
+    assert_eq!(stores.catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap()[0].version, 1);
     stores.hear("o1", 3, crate::domain::Input::OrderShipped).await;
     stores.catalogue.delete(product("lamp"), None).await.unwrap();
     assert_eq!(stores.told("products/lamp").await.len(), 2);
@@ -98,13 +99,13 @@ async fn a_deleted_product_is_absent(stores: Stores) {
     stores.stocked("torch", 5).await;
     stores.catalogue.delete(product("lamp"), Some(1)).await.unwrap();
     let gone = Refusal::ProductNotFound { product: product("lamp") };
-    assert_eq!(refusal(stores.catalogue.get(&[product("torch"), product("lamp")]).await), gone);
+    assert_eq!(refusal(stores.catalogue.get(&[product("torch"), product("lamp")], Freshness::Latest).await), gone);
     assert_eq!(refusal(stores.catalogue.update(product("lamp"), renamed("A"), None).await), gone);
     assert_eq!(refusal(stores.catalogue.delete(product("lamp"), None).await), gone);
-    assert_eq!(refusal(stores.inventory.stock(&product("lamp")).await), gone);
+    assert_eq!(refusal(stores.inventory.stock(&product("lamp"), Freshness::Latest).await), gone);
     let receive = crate::domain::StockChange::Receive { quantity: 1 };
     assert_eq!(refusal(stores.inventory.change_stock(product("lamp"), receive, None).await), gone);
-    let listed = stores.catalogue.list(&page(10)).await.unwrap();
+    let listed = stores.catalogue.list(&page(10), Freshness::Latest).await.unwrap();
     assert_eq!(listed.items.iter().map(|found| found.name.id()).collect::<Vec<_>>(), ["torch"]);
 }
 
@@ -113,9 +114,9 @@ async fn a_batch_is_in_order_and_all_or_none(stores: Stores) {
         stores.catalogue.create(lamp(id), None).await.unwrap();
     }
     let names = ["three", "one", "two", "one"].map(product);
-    let found = stores.catalogue.get(&names).await.unwrap();
+    let found = stores.catalogue.get(&names, Freshness::Latest).await.unwrap();
     assert_eq!(found.iter().map(|product| product.name.clone()).collect::<Vec<_>>(), names);
-    let missing = stores.catalogue.get(&["one", "four", "five"].map(product)).await;
+    let missing = stores.catalogue.get(&["one", "four", "five"].map(product), Freshness::Latest).await;
     assert_eq!(refusal(missing), Refusal::ProductNotFound { product: product("four") });
 }
 
@@ -133,7 +134,7 @@ async fn pages_show_every_product_once_oldest_first(stores: Stores) {
         let mut seen = Vec::new();
         let mut wanted = page(size);
         loop {
-            let found = stores.catalogue.list(&wanted).await.unwrap();
+            let found = stores.catalogue.list(&wanted, Freshness::Latest).await.unwrap();
             assert!(found.items.len() <= size);
             seen.extend(found.items);
             let Some(next) = found.next else { break };
@@ -142,7 +143,8 @@ async fn pages_show_every_product_once_oldest_first(stores: Stores) {
         assert_eq!(seen, expected, "pages of {size}");
     }
     for forged in ["", "lamp1", "x:lamp1", "99999999999999999999:lamp1"] {
-        let refused = stores.catalogue.list(&PageRequest { size: 1, after: Some(forged.to_owned()) }).await;
+        let refused =
+            stores.catalogue.list(&PageRequest { size: 1, after: Some(forged.to_owned()) }, Freshness::Latest).await;
         assert!(matches!(refused, Err(StoreError::BadCursor)), "{forged:?}: {refused:?}");
     }
 }
@@ -167,7 +169,7 @@ async fn a_repeated_request_gets_its_first_answer(stores: Stores) {
     assert!(matches!(reused, Err(StoreError::RequestReused)), "{reused:?}");
     let others = stores.catalogue.create(lamp("bens"), request("ben", "CreateProduct", "r1", 2)).await.unwrap();
     assert!(!others.replayed);
-    assert!(stores.catalogue.get(&[product("other")]).await.is_err());
+    assert!(stores.catalogue.get(&[product("other")], Freshness::Latest).await.is_err());
 }
 
 async fn each_change_is_announced_once(stores: Stores) {

@@ -1,5 +1,6 @@
 //! What every inventory must do for staff, and how its reservations are listed.
 
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 
 use super::{Stores, created, order, product, refusal, request};
@@ -27,7 +28,7 @@ fn adjust(delta: i64) -> StockChange {
 
 async fn changes_of_a_stock_are_counted(stores: Stores) {
     stores.stocked("lamp", 0).await;
-    let empty = stores.inventory.stock(&product("lamp")).await.unwrap();
+    let empty = stores.inventory.stock(&product("lamp"), Freshness::Latest).await.unwrap();
     let received = stores.inventory.change_stock(product("lamp"), receive(10), None).await.unwrap();
     let updated_at = received.value.updated_at;
     assert!(updated_at >= empty.updated_at);
@@ -37,20 +38,20 @@ async fn changes_of_a_stock_are_counted(stores: Stores) {
     assert_eq!((counted.value.available, counted.value.received), (6, 6));
     let found = stores.inventory.change_stock(product("lamp"), adjust(1), None).await.unwrap();
     assert_eq!((found.value.available, found.value.received), (7, 7));
-    assert_eq!(stores.inventory.stock(&product("lamp")).await.unwrap(), found.value);
+    assert_eq!(stores.inventory.stock(&product("lamp"), Freshness::Latest).await.unwrap(), found.value);
 }
 
 async fn a_refused_change_changes_nothing(stores: Stores) {
     stores.stocked("lamp", 5).await;
     stores.hear("o1", 1, created(&[("lamp", 2)])).await;
-    let before = stores.inventory.stock(&product("lamp")).await.unwrap();
+    let before = stores.inventory.stock(&product("lamp"), Freshness::Latest).await.unwrap();
     let change = |change| stores.inventory.change_stock(product("lamp"), change, None);
     let low = Refusal::StockTooLow { product: product("lamp"), available: 3 };
     assert_eq!(refusal(change(adjust(-4)).await), low);
     let overflow = Refusal::StockOverflow { product: product("lamp") };
     assert_eq!(refusal(change(receive(MAX_PIECES - 4)).await), overflow);
     assert_eq!(refusal(change(adjust(MAX_PIECES)).await), overflow);
-    assert_eq!(stores.inventory.stock(&product("lamp")).await.unwrap(), before);
+    assert_eq!(stores.inventory.stock(&product("lamp"), Freshness::Latest).await.unwrap(), before);
     change(receive(MAX_PIECES - 5)).await.unwrap();
     assert_eq!(refusal(change(receive(1)).await), overflow);
     let missing = stores.inventory.change_stock(product("none"), receive(1), None).await;
@@ -106,7 +107,7 @@ async fn reservations_are_listed_newest_first_in_pages(stores: Stores) {
         let mut seen = Vec::new();
         let mut wanted = PageRequest { size, after: None };
         loop {
-            let found = stores.inventory.reservations(filter, &wanted).await.unwrap();
+            let found = stores.inventory.reservations(filter, &wanted, Freshness::Latest).await.unwrap();
             assert!(found.items.len() <= size);
             seen.extend(found.items.iter().map(|found| found.order.id().to_owned()));
             let Some(next) = found.next else { break };
@@ -115,7 +116,7 @@ async fn reservations_are_listed_newest_first_in_pages(stores: Stores) {
         assert_eq!(seen, expected, "{filter:?} in pages of {size}");
     }
     let forged = PageRequest { size: 1, after: Some("nowhere".to_owned()) };
-    let refused = stores.inventory.reservations(&ReservationFilter::default(), &forged).await;
+    let refused = stores.inventory.reservations(&ReservationFilter::default(), &forged, Freshness::Latest).await;
     assert!(matches!(refused, Err(StoreError::BadCursor)), "{refused:?}");
 }
 
@@ -128,7 +129,7 @@ async fn reservations_are_filtered(stores: Stores) {
     stores.hear("o4", 1, Input::OrderCancelled).await;
     let filtered = async |filter: ReservationFilter| {
         let page = PageRequest { size: 10, after: None };
-        let found = stores.inventory.reservations(&filter, &page).await.unwrap().items;
+        let found = stores.inventory.reservations(&filter, &page, Freshness::Latest).await.unwrap().items;
         let mut ids: Vec<_> = found.iter().map(|found| found.order.id().to_owned()).collect();
         ids.sort();
         ids.join(" ")

@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::{Envelope, Source};
@@ -155,14 +156,19 @@ impl Stores {
 
     /// A product's pieces: available, held, allocated, shipped.
     pub async fn pieces(&self, id: &str) -> [i64; 4] {
-        let Stock { available, held, allocated, shipped, .. } = self.inventory.stock(&product(id)).await.unwrap();
+        let Stock { available, held, allocated, shipped, .. } =
+            self.inventory.stock(&product(id), Freshness::Latest).await.unwrap();
         [available, held, allocated, shipped]
     }
 
     /// An order's reservation.
     pub async fn reservation(&self, id: &str) -> Option<Reservation> {
         let filter = ReservationFilter { order: Some(order(id)), ..ReservationFilter::default() };
-        let page = self.inventory.reservations(&filter, &PageRequest { size: 10, after: None }).await.unwrap();
+        let page = self
+            .inventory
+            .reservations(&filter, &PageRequest { size: 10, after: None }, Freshness::Latest)
+            .await
+            .unwrap();
         page.items.into_iter().next()
     }
 
@@ -199,7 +205,8 @@ impl Stores {
         let mut after = None;
         loop {
             let request = PageRequest { size: 100, after };
-            let Page { items, next } = self.inventory.reservations(&Default::default(), &request).await.unwrap();
+            let Page { items, next } =
+                self.inventory.reservations(&Default::default(), &request, Freshness::Latest).await.unwrap();
             found.extend(items);
             match next {
                 Some(next) => after = Some(next),
@@ -214,7 +221,7 @@ impl Stores {
         assert_eq!(self.audit.violations().await, Vec::<String>::new());
         let reservations = self.all_reservations().await;
         for id in products {
-            let stock = self.inventory.stock(&product(id)).await.unwrap();
+            let stock = self.inventory.stock(&product(id), Freshness::Latest).await.unwrap();
             assert!(stock.is_sound(), "I1: {stock:?}");
             let sum = |state| -> i64 {
                 let lines = reservations.iter().filter(|found| found.state == state).flat_map(|found| &found.lines);

@@ -2,6 +2,7 @@
 
 use meshwork_api::meshwork::events::v1 as pb;
 use meshwork_chassis::clock::timestamp;
+use meshwork_chassis::consistency::Freshness;
 use prost::Message;
 use time::Duration;
 
@@ -100,7 +101,7 @@ async fn what_was_deleted_is_not_sold(stores: Stores) {
 async fn seen(stores: &Stores, products: &[&str]) -> String {
     let mut seen = format!("{:?} {:?}", stores.all_told().await, stores.all_reservations().await);
     for id in products {
-        seen += &format!(" {:?}", stores.inventory.stock(&product(id)).await.unwrap());
+        seen += &format!(" {:?}", stores.inventory.stock(&product(id), Freshness::Latest).await.unwrap());
     }
     seen
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use time::Duration;
 
@@ -145,7 +146,7 @@ async fn e5_a_product_is_deleted_or_held(both: [Stores; 2]) {
     for of in 0..PRODUCTS {
         let filter = ReservationFilter { product: Some(product(&format!("p{of}"))), ..ReservationFilter::default() };
         let page = PageRequest { size: 10, after: None };
-        let orders = both[0].inventory.reservations(&filter, &page).await.unwrap().items;
+        let orders = both[0].inventory.reservations(&filter, &page, Freshness::Latest).await.unwrap().items;
         let held = orders.iter().filter(|found| found.state == State::Held).count();
         let deleted = match &outcomes[if of % 2 == 0 { of * 3 } else { of * 3 + 2 }] {
             Ok(()) => true,
@@ -180,7 +181,7 @@ async fn no_change_of_a_product_is_lost(both: [Stores; 2]) {
         assert_eq!(after.description, *change.description.as_ref().unwrap_or(&before.description));
         assert_eq!(after.price, *change.price.as_ref().unwrap_or(&before.price));
     }
-    assert_eq!(both[0].catalogue.get(&[product("lamp")]).await.unwrap()[0], made[19].1);
+    assert_eq!(both[0].catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap()[0], made[19].1);
     both[0].assert_sound(&["lamp"]).await;
 }
 
@@ -196,7 +197,7 @@ async fn e5_of_racing_changes_of_one_version_exactly_one_is_made(both: [Stores; 
     for refused in refused {
         assert_eq!(super::refusal(refused), Refusal::ProductChanged { product: product("lamp") });
     }
-    assert_eq!(both[0].catalogue.get(&[product("lamp")]).await.unwrap()[0].version, 2);
+    assert_eq!(both[0].catalogue.get(&[product("lamp")], Freshness::Latest).await.unwrap()[0].version, 2);
 }
 
 async fn racing_receipts_are_all_counted(both: [Stores; 2]) {

@@ -7,4 +7,5 @@ mod bounds;
 mod catalogue;
 mod inventory;
 mod orders;
+mod replicas;
 mod shop;

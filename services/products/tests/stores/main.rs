@@ -6,6 +6,7 @@ mod conforms;
 mod embedded;
 mod moved;
 mod planted;
+mod replicas;
 mod rooms;
 mod sweeps;
 mod tables;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use meshwork_products::app::App;
 use meshwork_products::app::commands::AdjustStock;
@@ -102,7 +103,7 @@ async fn the_tables_refuse_pieces_from_nowhere() {
 async fn listed(stores: &Stores, size: usize) -> Vec<String> {
     let (mut ids, mut after) = (Vec::new(), None);
     loop {
-        let page = stores.catalogue.list(&PageRequest { size, after }).await.unwrap();
+        let page = stores.catalogue.list(&PageRequest { size, after }, Freshness::Latest).await.unwrap();
         ids.extend(page.items.iter().map(|product| product.name.id().to_owned()));
         match page.next {
             Some(next) => after = Some(next),
@@ -116,7 +117,8 @@ async fn reserved(stores: &Stores, size: usize) -> Vec<String> {
     let (mut ids, mut after) = (Vec::new(), None);
     loop {
         let wanted = PageRequest { size, after };
-        let page = stores.inventory.reservations(&ReservationFilter::default(), &wanted).await.unwrap();
+        let page =
+            stores.inventory.reservations(&ReservationFilter::default(), &wanted, Freshness::Latest).await.unwrap();
         ids.extend(page.items.iter().map(|reservation| reservation.order.id().to_owned()));
         match page.next {
             Some(next) => after = Some(next),
@@ -166,7 +168,7 @@ async fn d14_a_product_that_can_not_be_read_is_an_error_of_who_asks_for_it() {
     }
     room.ask("UPDATE product SET price = 'much' WHERE id = 'lamp'").await.unwrap();
     assert_eq!(listed(&stores, 10).await, ["torch"]);
-    let unreadable = stores.catalogue.get(&[product("lamp")]).await;
+    let unreadable = stores.catalogue.get(&[product("lamp")], Freshness::Latest).await;
     assert!(matches!(unreadable, Err(StoreError::Damaged(_))), "{unreadable:?}");
-    assert_eq!(stores.catalogue.get(&[product("torch")]).await.unwrap().len(), 1);
+    assert_eq!(stores.catalogue.get(&[product("torch")], Freshness::Latest).await.unwrap().len(), 1);
 }

@@ -1,18 +1,19 @@
 //! What queries read: the live version. Which one that is, is asked in the statement itself, so that a switch is seen by
-//! all at once.
+//! all at once. Lists may be read from a replica; what decides, as the search for orders that wait, from the primary.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_sql::{Error as SqlError, from_micros, to_micros};
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use time::OffsetDateTime;
 
 use super::super::order_row::{cursor, parse, parse_cursor};
-use super::{Driver, ReadModel, Row, index_hint};
+use super::{Connection, Driver, ReadModel, Row, index_hint};
 use crate::domain::Order;
-use crate::ports::{OrderFilter, OrderReadModel, Position, StoreError, ViewPage, Waiting};
+use crate::ports::{Awaited, OrderFilter, OrderReadModel, Position, StoreError, ViewPage, Waiting};
 
 /// How often a query that waits for the view looks how far it has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
@@ -45,64 +46,102 @@ pub(crate) fn waiting() -> String {
     )
 }
 
+/// Which rows of the view are wanted.
+#[derive(Clone)]
+struct Wanted {
+    filter: OrderFilter,
+    /// The time and the id behind which the page begins.
+    after: Option<(i64, String)>,
+    size: usize,
+}
+
+impl Wanted {
+    fn new(filter: &OrderFilter, page: &PageRequest) -> Result<Self, StoreError> {
+        let after = page.after.as_deref().map(|cursor| parse_cursor(cursor).ok_or(StoreError::Cursor)).transpose()?;
+        Ok(Self { filter: filter.clone(), after, size: page.size })
+    }
+}
+
+/// The page, with an order that isn't followed any more for a sign that it is incomplete.
+async fn read(connection: &mut Connection, wanted: &Wanted) -> Result<ViewPage, SqlError> {
+    let Wanted { filter, after, size } = wanted;
+    // Before the rows: one that is parked no more may be shown, and not the other way round. Of one that was parked at
+    // its creation the view doesn't know whose it is.
+    let mut sql = QueryBuilder::<Driver>::new(
+        "SELECT 1 FROM parked_orders p JOIN view_versions v ON v.version = p.view_version AND v.state = 'live' \
+         LEFT JOIN orders o ON o.view_version = p.view_version AND o.id = p.id",
+    );
+    if let Some(customer) = &filter.customer {
+        sql.push(" WHERE o.customer IS NULL OR o.customer = ").push_bind(customer.to_string());
+    }
+    sql.push(" LIMIT 1");
+    let parked = sql.build().fetch_optional(&mut *connection).await?.is_some();
+
+    let mut sql = QueryBuilder::<Driver>::new(
+        "SELECT id, created_at, body FROM orders WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live')",
+    );
+    if let Some(customer) = &filter.customer {
+        sql.push(" AND customer = ").push_bind(customer.to_string());
+    }
+    if let Some(state) = filter.state {
+        sql.push(" AND state = ").push_bind(state.as_str());
+    }
+    if let Some((at, id)) = after {
+        sql.push(" AND (created_at, id) < (").push_bind(*at).push(", ").push_bind(id.clone()).push(")");
+    }
+    let limit = i64::try_from(size + 1).unwrap_or(i64::MAX);
+    sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
+    let rows = sql.build().fetch_all(connection).await?;
+    let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+    let Page { items, next } = Page::cut(rows, *size, |(cursor, _)| cursor.clone());
+    let all = items.len();
+    let items: Vec<_> = items.into_iter().filter_map(|(_, order)| order).collect();
+    Ok(ViewPage { incomplete: parked || items.len() < all, page: Page { items, next }, behind: false })
+}
+
+/// Whether the live version has applied everything up to `position` of its partition.
+async fn is_reached(connection: &mut Connection, position: Position) -> Result<bool, SqlError> {
+    let reached = sqlx::query(
+        "SELECT 1 FROM checkpoints WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live') \
+         AND partition = $1 AND n >= $2",
+    )
+    .bind(i64::from(position.partition))
+    .bind(position.n)
+    .fetch_optional(connection)
+    .await?;
+    Ok(reached.is_some())
+}
+
+/// The page, if it shows everything up to `position`: both are asked of one server, of which the rows are asked last.
+async fn read_if_reached(
+    connection: &mut Connection,
+    wanted: &Wanted,
+    position: Position,
+) -> Result<Option<ViewPage>, SqlError> {
+    if is_reached(connection, position).await? { read(connection, wanted).await.map(Some) } else { Ok(None) }
+}
+
 #[async_trait]
 impl OrderReadModel for ReadModel {
-    async fn list(&self, filter: &OrderFilter, page: &PageRequest) -> Result<ViewPage, StoreError> {
-        // Before the rows: one that is parked no more may be shown, and not the other way round. Of one that was parked at
-        // its creation the view doesn't know whose it is.
-        let mut sql = QueryBuilder::<Driver>::new(
-            "SELECT 1 FROM parked_orders p JOIN view_versions v ON v.version = p.view_version AND v.state = 'live' \
-             LEFT JOIN orders o ON o.view_version = p.view_version AND o.id = p.id",
-        );
-        if let Some(customer) = &filter.customer {
-            sql.push(" WHERE o.customer IS NULL OR o.customer = ").push_bind(customer.to_string());
+    async fn list(
+        &self,
+        filter: &OrderFilter,
+        page: &PageRequest,
+        freshness: Freshness,
+        awaited: Option<Awaited>,
+    ) -> Result<ViewPage, StoreError> {
+        let wanted = Wanted::new(filter, page)?;
+        let Some(Awaited { position, at_most }) = awaited else { return self.read(freshness, wanted).await };
+        let input = (wanted.clone(), position);
+        let found = self.db.read::<_, _, SqlError, _>(freshness, input, |connection, (wanted, position)| {
+            Box::pin(read_if_reached(connection, wanted, *position))
+        });
+        if let Some(page) = found.await? {
+            return Ok(page);
         }
-        sql.push(" LIMIT 1");
-        let parked = sql.build().fetch_optional(self.db.reader()).await.map_err(unavailable)?.is_some();
-
-        let mut sql = QueryBuilder::<Driver>::new(
-            "SELECT id, created_at, body FROM orders WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live')",
-        );
-        if let Some(customer) = &filter.customer {
-            sql.push(" AND customer = ").push_bind(customer.to_string());
-        }
-        if let Some(state) = filter.state {
-            sql.push(" AND state = ").push_bind(state.as_str());
-        }
-        if let Some(cursor) = &page.after {
-            let (at, id) = parse_cursor(cursor).ok_or(StoreError::Cursor)?;
-            sql.push(" AND (created_at, id) < (").push_bind(at).push(", ").push_bind(id).push(")");
-        }
-        let limit = i64::try_from(page.size + 1).unwrap_or(i64::MAX);
-        sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
-        let rows = sql.build().fetch_all(self.db.reader()).await.map_err(unavailable)?;
-        let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>().map_err(unavailable)?;
-        let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
-        let all = items.len();
-        let items: Vec<_> = items.into_iter().filter_map(|(_, order)| order).collect();
-        Ok(ViewPage { incomplete: parked || items.len() < all, page: Page { items, next } })
-    }
-
-    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {
-        let deadline = tokio::time::Instant::now() + at_most;
-        loop {
-            let reached = sqlx::query(
-                "SELECT 1 FROM checkpoints WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live') \
-                 AND partition = $1 AND n >= $2",
-            )
-            .bind(i64::from(position.partition))
-            .bind(position.n)
-            .fetch_optional(self.db.reader())
-            .await
-            .map_err(unavailable)?;
-            if reached.is_some() {
-                return Ok(true);
-            }
-            if tokio::time::Instant::now() >= deadline {
-                return Ok(false);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+        // A replica may have been behind; where it is waited for, it is asked of the primary alone.
+        let behind = !self.wait_for(position, at_most).await?;
+        Ok(ViewPage { behind, ..self.read(Freshness::Latest, wanted).await? })
     }
 
     async fn waiting(
@@ -124,5 +163,32 @@ impl OrderReadModel for ReadModel {
             Ok(Waiting { id: row.try_get("id")?, updated_at: from_micros(row.try_get("updated_at")?) })
         };
         rows.iter().map(waiting).collect::<Result<_, _>>().map_err(unavailable)
+    }
+}
+
+impl ReadModel {
+    async fn read(&self, freshness: Freshness, wanted: Wanted) -> Result<ViewPage, StoreError> {
+        let found = self
+            .db
+            .read::<_, _, SqlError, _>(freshness, wanted, |connection, wanted| Box::pin(read(connection, wanted)));
+        Ok(found.await?)
+    }
+
+    /// Waits until the primary shows everything up to `position` of its partition, for at most `at_most`; returns whether it
+    /// does.
+    async fn wait_for(&self, position: Position, at_most: Duration) -> Result<bool, StoreError> {
+        let deadline = tokio::time::Instant::now() + at_most;
+        loop {
+            let reached = self.db.read::<_, _, SqlError, _>(Freshness::Latest, position, |connection, position| {
+                Box::pin(is_reached(connection, *position))
+            });
+            if reached.await? {
+                return Ok(true);
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Ok(false);
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
     }
 }

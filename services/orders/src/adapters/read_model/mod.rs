@@ -96,9 +96,10 @@ pub mod postgres {
 
     use std::sync::Arc;
 
+    use meshwork_chassis::checks::{self, Check};
     use meshwork_events::ConsumerState;
     use meshwork_events::inbox::postgres as inbox;
-    use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions};
+    use meshwork_sql::{AppliedMigration, Component, Error as SqlError, PostgresOptions, ReplicaStats};
     use sqlx::migrate::Migrator;
 
     static VIEW: Migrator = sqlx::migrate!("migrations/view-postgres");
@@ -139,6 +140,16 @@ pub mod postgres {
         /// As [`PostgresReadModel::open`].
         pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, SqlError> {
             Database::migrate(options, &COMPONENTS).await
+        }
+
+        /// Its replicas as they are.
+        pub fn replicas(&self) -> Vec<ReplicaStats> {
+            self.db.replicas()
+        }
+
+        /// A check of whether its replicas are read from, if it has any.
+        pub fn replicas_check(&self) -> Option<Check> {
+            (!self.replicas().is_empty()).then(|| checks::replicas("replicas", self.db.clone()))
         }
 
         /// Where the consumer of this name stands, and what it has parked.

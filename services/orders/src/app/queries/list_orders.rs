@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use meshwork_chassis::Principal;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::{App, AppError};
 use crate::domain::Order;
-use crate::ports::{OrderFilter, Position, ViewPage};
+use crate::ports::{Awaited, OrderFilter, Position, ViewPage};
 
 /// How long a list waits to show what its caller has done.
 const FRESH_WITHIN: Duration = Duration::from_millis(300);
@@ -41,14 +42,14 @@ impl App {
             }
             filter.customer = Some(user.clone());
         }
-        let behind = match seen {
-            Some(position) => {
-                self.following.stands_still(position.partition)
-                    || !self.read_model.wait_for(position, FRESH_WITHIN).await?
-            }
-            None => false,
+        // It isn't waited for in vain; most of it is in the list that nobody copies.
+        let stands_still = seen.is_some_and(|position| self.following.stands_still(position.partition));
+        let (freshness, awaited) = if stands_still {
+            (Freshness::Latest, None)
+        } else {
+            (Freshness::Bounded, seen.map(|position| Awaited { position, at_most: FRESH_WITHIN }))
         };
-        let ViewPage { page, incomplete } = self.read_model.list(&filter, page).await?;
-        Ok(Listed { page, stale: behind || incomplete })
+        let ViewPage { page, incomplete, behind } = self.read_model.list(&filter, page, freshness, awaited).await?;
+        Ok(Listed { page, stale: stands_still || behind || incomplete })
     }
 }

@@ -7,12 +7,14 @@ use meshwork_api::meshwork::products::v1::{
     AdjustStockRequest, GetStockRequest, ListReservationsRequest, ListReservationsResponse, ReceiveStockRequest, Stock,
 };
 use meshwork_api::{ProductName, StockName};
+use meshwork_chassis::config::Reads;
+use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
 use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, filter, page};
 use tonic::{Request, Response, Status};
 
-use super::{respond, unchecked};
+use super::{freshness_of_list, respond, unchecked};
 use crate::adapters::convert;
 use crate::adapters::errors::{DOMAIN, status};
 use crate::app::App;
@@ -25,12 +27,15 @@ const MAX_QUANTITY: i64 = 1_000_000_000;
 const MAX_REASON: usize = 200;
 
 /// The methods of InventoryService.
-pub struct InventoryGrpc(App);
+pub struct InventoryGrpc {
+    app: App,
+    reads: Reads,
+}
 
 impl InventoryGrpc {
-    /// The methods, over these use cases.
-    pub fn new(app: App) -> Self {
-        Self(app)
+    /// The methods, over these use cases; `reads` is what a stock may be read from.
+    pub fn new(app: App, reads: Reads) -> Self {
+        Self { app, reads }
     }
 }
 
@@ -38,37 +43,40 @@ impl InventoryGrpc {
 impl InventoryService for InventoryGrpc {
     async fn get_stock(&self, request: Request<GetStockRequest>) -> Result<Response<Stock>, Status> {
         let mut violations = Violations::new();
+        let token = ConsistencyToken::of(&request, &mut violations);
         let product = product(&mut violations, &request.get_ref().name);
         violations.finish(DOMAIN)?;
-        let stock = self.0.get_stock(&product.ok_or_else(unchecked)?).await.map_err(status)?;
+        let freshness = ConsistencyToken::freshness_of_get(token, self.reads);
+        let stock = self.app.get_stock(&product.ok_or_else(unchecked)?, freshness).await.map_err(status)?;
         Ok(Response::new(convert::stock(&stock)))
     }
 
     async fn receive_stock(&self, request: Request<ReceiveStockRequest>) -> Result<Response<Stock>, Status> {
         let principal = Principal::of(&request);
         let command = receipt(&principal, request.into_inner())?;
-        let answer = self.0.receive_stock(command).await.map_err(status)?;
-        Ok(respond(&answer, convert::stock))
+        let written = self.app.receive_stock(command).await.map_err(status)?;
+        Ok(respond(&written, convert::stock))
     }
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Stock>, Status> {
         let principal = Principal::of(&request);
         let command = adjustment(&principal, request.into_inner())?;
-        let answer = self.0.adjust_stock(command).await.map_err(status)?;
-        Ok(respond(&answer, convert::stock))
+        let written = self.app.adjust_stock(command).await.map_err(status)?;
+        Ok(respond(&written, convert::stock))
     }
 
     async fn list_reservations(
         &self,
         request: Request<ListReservationsRequest>,
     ) -> Result<Response<ListReservationsResponse>, Status> {
-        let ListReservationsRequest { page_size, page_token, filter } = request.into_inner();
         let mut violations = Violations::new();
+        let freshness = freshness_of_list(&request, &mut violations);
+        let ListReservationsRequest { page_size, page_token, filter } = request.into_inner();
         let arguments = [filter.as_str()];
         let wanted = page::read(page_size, &page_token, &arguments, &mut violations);
         let chosen = chosen(&mut violations, &filter);
         violations.finish(DOMAIN)?;
-        let found = self.0.list_reservations(&chosen, &wanted).await.map_err(status)?;
+        let found = self.app.list_reservations(&chosen, &wanted, freshness).await.map_err(status)?;
         Ok(Response::new(ListReservationsResponse {
             reservations: found.items.iter().map(convert::reservation).collect(),
             next_page_token: page::token(found.next.as_deref(), &arguments),

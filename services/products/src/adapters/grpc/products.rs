@@ -7,13 +7,15 @@ use meshwork_api::meshwork::products::v1::{
     BatchGetProductsRequest, BatchGetProductsResponse, CreateProductRequest, DeleteProductRequest, GetProductRequest,
     ListProductsRequest, ListProductsResponse, Product, UpdateProductRequest,
 };
+use meshwork_chassis::config::Reads;
+use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
 use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, etag, mask, page};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::{respond, unchecked};
+use super::{freshness_of_list, respond, respond_written, unchecked};
 use crate::adapters::convert;
 use crate::adapters::errors::{DOMAIN, status};
 use crate::app::App;
@@ -30,12 +32,15 @@ const MAX_DESCRIPTION: usize = 4000;
 const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "etag"];
 
 /// The methods of ProductService.
-pub struct ProductsGrpc(App);
+pub struct ProductsGrpc {
+    app: App,
+    reads: Reads,
+}
 
 impl ProductsGrpc {
-    /// The methods, over these use cases.
-    pub fn new(app: App) -> Self {
-        Self(app)
+    /// The methods, over these use cases; `reads` is what a product may be read from.
+    pub fn new(app: App, reads: Reads) -> Self {
+        Self { app, reads }
     }
 }
 
@@ -44,13 +49,17 @@ impl ProductService for ProductsGrpc {
     async fn create_product(&self, request: Request<CreateProductRequest>) -> Result<Response<Product>, Status> {
         let principal = Principal::of(&request);
         let command = creation(&principal, request.into_inner())?;
-        let answer = self.0.create_product(command).await.map_err(status)?;
-        Ok(respond(&answer, convert::product))
+        let written = self.app.create_product(command).await.map_err(status)?;
+        Ok(respond(&written, convert::product))
     }
 
     async fn get_product(&self, request: Request<GetProductRequest>) -> Result<Response<Product>, Status> {
-        let name = named(&request.get_ref().name)?;
-        let product = self.0.get_product(name).await.map_err(status)?;
+        let mut violations = Violations::new();
+        let token = ConsistencyToken::of(&request, &mut violations);
+        let name = violations.name(&request.get_ref().name, "name");
+        violations.finish(DOMAIN)?;
+        let freshness = ConsistencyToken::freshness_of_get(token, self.reads);
+        let product = self.app.get_product(name.ok_or_else(unchecked)?, freshness).await.map_err(status)?;
         Ok(Response::new(convert::product(&product)))
     }
 
@@ -58,8 +67,8 @@ impl ProductService for ProductsGrpc {
         &self,
         request: Request<BatchGetProductsRequest>,
     ) -> Result<Response<BatchGetProductsResponse>, Status> {
-        let names = batch(&request.get_ref().names)?;
-        let products = self.0.batch_get_products(&names).await.map_err(status)?;
+        let names = batch(&request)?;
+        let products = self.app.batch_get_products(&names).await.map_err(status)?;
         Ok(Response::new(BatchGetProductsResponse { products: products.iter().map(convert::product).collect() }))
     }
 
@@ -67,11 +76,12 @@ impl ProductService for ProductsGrpc {
         &self,
         request: Request<ListProductsRequest>,
     ) -> Result<Response<ListProductsResponse>, Status> {
-        let ListProductsRequest { page_size, page_token } = request.into_inner();
         let mut violations = Violations::new();
+        let freshness = freshness_of_list(&request, &mut violations);
+        let ListProductsRequest { page_size, page_token } = request.into_inner();
         let wanted = page::read(page_size, &page_token, &[], &mut violations);
         violations.finish(DOMAIN)?;
-        let found = self.0.list_products(&wanted).await.map_err(status)?;
+        let found = self.app.list_products(&wanted, freshness).await.map_err(status)?;
         Ok(Response::new(ListProductsResponse {
             products: found.items.iter().map(convert::product).collect(),
             next_page_token: page::token(found.next.as_deref(), &[]),
@@ -80,14 +90,14 @@ impl ProductService for ProductsGrpc {
 
     async fn update_product(&self, request: Request<UpdateProductRequest>) -> Result<Response<Product>, Status> {
         let command = change(request.into_inner())?;
-        let product = self.0.update_product(command).await.map_err(status)?;
-        Ok(Response::new(convert::product(&product)))
+        let written = self.app.update_product(command).await.map_err(status)?;
+        Ok(respond_written(&written, convert::product))
     }
 
     async fn delete_product(&self, request: Request<DeleteProductRequest>) -> Result<Response<()>, Status> {
         let command = removal(&request.into_inner())?;
-        self.0.delete_product(command).await.map_err(status)?;
-        Ok(Response::new(()))
+        let written = self.app.delete_product(command).await.map_err(status)?;
+        Ok(respond_written(&written, |()| ()))
     }
 }
 
@@ -141,15 +151,11 @@ fn removal(request: &DeleteProductRequest) -> Result<DeleteProduct, Status> {
     Ok(DeleteProduct { name, expected })
 }
 
-fn named(name: &str) -> Result<ProductName, Status> {
+fn batch(request: &Request<BatchGetProductsRequest>) -> Result<Vec<ProductName>, Status> {
     let mut violations = Violations::new();
-    let name = violations.name(name, "name");
-    violations.finish(DOMAIN)?;
-    name.ok_or_else(unchecked)
-}
-
-fn batch(names: &[String]) -> Result<Vec<ProductName>, Status> {
-    let mut violations = Violations::new();
+    // One that is right asks for no more than there is: a batch shows every write.
+    ConsistencyToken::of(request, &mut violations);
+    let names = &request.get_ref().names;
     let fits = (1..=MAX_BATCH).contains(&names.len());
     violations.check(fits, "names", format_args!("must be 1 to {MAX_BATCH} names"));
     // A list that is too long is not looked at.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use meshwork_api::ProductName;
+use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use sqlx::{AssertSqlSafe, FromRow as _, QueryBuilder, Row as _};
@@ -45,38 +46,52 @@ impl Catalogue for Store {
         Ok(deleted.await?)
     }
 
-    async fn get(&self, names: &[ProductName]) -> Result<Vec<Product>, StoreError> {
+    async fn get(&self, names: &[ProductName], freshness: Freshness) -> Result<Vec<Product>, StoreError> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut sql = QueryBuilder::<Driver>::new("SELECT * FROM product WHERE deleted_at IS NULL AND id IN (");
-        let mut ids = sql.separated(", ");
-        for name in names {
-            ids.push_bind(name.id());
-        }
-        sql.push(")");
-        let rows: Vec<ProductRow> = sql.build_query_as().fetch_all(self.db.reader()).await?;
-        let found = rows.into_iter().map(Product::try_from).collect::<Result<Vec<_>, _>>()?;
-        let of_name = |name: &ProductName| found.iter().find(|product| product.name == *name).cloned();
-        names.iter().map(|name| of_name(name).ok_or_else(|| not_found(name).into())).collect()
+        let found = self.db.read(freshness, names.to_vec(), |connection, names| Box::pin(find(connection, names)));
+        Ok(found.await?)
     }
 
-    async fn list(&self, page: &PageRequest) -> Result<Page<Product>, StoreError> {
-        // Nothing is older than the beginning of time, and no id is less than an empty one.
-        let (created_at, id) = place(page)?.unwrap_or((i64::MIN, ""));
-        let rows = sqlx::query(
-            "SELECT * FROM product WHERE deleted_at IS NULL AND (created_at, id) > ($1, $2) \
-             ORDER BY created_at, id LIMIT $3",
-        )
-        .bind(created_at)
-        .bind(id)
-        .bind(limit(page))
-        .fetch_all(self.db.reader())
-        .await?;
-        let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-        let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
-        Ok(Page { items: items.into_iter().filter_map(|(_, product)| product).collect(), next })
+    async fn list(&self, page: &PageRequest, freshness: Freshness) -> Result<Page<Product>, StoreError> {
+        let found = self.db.read(freshness, page.clone(), |connection, page| Box::pin(list(connection, page)));
+        Ok(found.await?)
     }
+
+    async fn position(&self) -> Option<WalPosition> {
+        self.db.position().await
+    }
+}
+
+async fn find(connection: &mut Connection, names: &[ProductName]) -> Result<Vec<Product>, Undo> {
+    let mut sql = QueryBuilder::<Driver>::new("SELECT * FROM product WHERE deleted_at IS NULL AND id IN (");
+    let mut ids = sql.separated(", ");
+    for name in names {
+        ids.push_bind(name.id());
+    }
+    sql.push(")");
+    let rows: Vec<ProductRow> = sql.build_query_as().fetch_all(connection).await?;
+    let found = rows.into_iter().map(Product::try_from).collect::<Result<Vec<_>, _>>()?;
+    let of_name = |name: &ProductName| found.iter().find(|product| product.name == *name).cloned();
+    names.iter().map(|name| of_name(name).ok_or_else(|| not_found(name).into())).collect()
+}
+
+async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Page<Product>, Undo> {
+    // Nothing is older than the beginning of time, and no id is less than an empty one.
+    let (created_at, id) = place(page)?.unwrap_or((i64::MIN, ""));
+    let rows = sqlx::query(
+        "SELECT * FROM product WHERE deleted_at IS NULL AND (created_at, id) > ($1, $2) \
+         ORDER BY created_at, id LIMIT $3",
+    )
+    .bind(created_at)
+    .bind(id)
+    .bind(limit(page))
+    .fetch_all(connection)
+    .await?;
+    let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+    let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
+    Ok(Page { items: items.into_iter().filter_map(|(_, product)| product).collect(), next })
 }
 
 /// Where a list goes on behind a row, and its product, unless that can't be read.

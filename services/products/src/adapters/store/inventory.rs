@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use meshwork_api::{OrderName, ProductName};
+use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use sqlx::{FromRow as _, QueryBuilder, Row as _};
@@ -13,15 +14,16 @@ use super::super::rows::{LineRow, ReservationRow, cursor, limit, place};
 use super::super::undo::Undo;
 use super::reservations::{self, Carried};
 use super::store::Store;
-use super::{Driver, NOW, Row, SKIP_LOCKED, index_hint, stock};
+use super::{Connection, Driver, NOW, Row, SKIP_LOCKED, index_hint, stock};
 use crate::domain::{Input, Line, Refusal, Reservation, Stock, StockChange};
 use crate::ports::{Answer, Applied, Inventory, OrderEvent, ReservationFilter, StoreError};
 
 #[async_trait]
 impl Inventory for Store {
-    async fn stock(&self, product: &ProductName) -> Result<Stock, StoreError> {
-        let stock = stock::find(self.db.reader(), product).await?;
-        stock.ok_or_else(|| Refusal::ProductNotFound { product: product.clone() }.into())
+    async fn stock(&self, product: &ProductName, freshness: Freshness) -> Result<Stock, StoreError> {
+        let found =
+            self.db.read(freshness, product.clone(), |connection, product| Box::pin(stock::find(connection, product)));
+        found.await?.ok_or_else(|| Refusal::ProductNotFound { product: product.clone() }.into())
     }
 
     async fn change_stock(
@@ -75,22 +77,38 @@ impl Inventory for Store {
         &self,
         filter: &ReservationFilter,
         page: &PageRequest,
+        freshness: Freshness,
     ) -> Result<Page<Reservation>, StoreError> {
-        let mut sql = QueryBuilder::new("");
-        select(&mut sql, filter, page)?;
-        let rows = sql.build().fetch_all(self.db.reader()).await?.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-        let Page { items, next } = Page::cut(rows, page.size, |(id, created_at, _)| cursor(*created_at, id));
-        let mut lines = self.lines(&items).await?;
-        let readable = items.into_iter().filter_map(|(id, _, row)| {
-            let of_order = lines.remove(&id).unwrap_or_else(|| Ok(Vec::new()));
-            let found = row.and_then(|row| row.with(of_order?));
-            if let Err(error) = &found {
-                tracing::error!(order = id, %error, "a reservation can't be read; lists leave it out");
-            }
-            found.ok()
+        let found = self.db.read(freshness, (filter.clone(), page.clone()), |connection, (filter, page)| {
+            Box::pin(list(connection, filter, page))
         });
-        Ok(Page { items: readable.collect(), next })
+        Ok(found.await?)
     }
+
+    async fn position(&self) -> Option<WalPosition> {
+        self.db.position().await
+    }
+}
+
+async fn list(
+    connection: &mut Connection,
+    filter: &ReservationFilter,
+    page: &PageRequest,
+) -> Result<Page<Reservation>, Undo> {
+    let mut sql = QueryBuilder::new("");
+    select(&mut sql, filter, page)?;
+    let rows = sql.build().fetch_all(&mut *connection).await?.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
+    let Page { items, next } = Page::cut(rows, page.size, |(id, created_at, _)| cursor(*created_at, id));
+    let mut lines = lines_of(connection, &items).await?;
+    let readable = items.into_iter().filter_map(|(id, _, row)| {
+        let of_order = lines.remove(&id).unwrap_or_else(|| Ok(Vec::new()));
+        let found = row.and_then(|row| row.with(of_order?));
+        if let Err(error) = &found {
+            tracing::error!(order = id, %error, "a reservation can't be read; lists leave it out");
+        }
+        found.ok()
+    });
+    Ok(Page { items: readable.collect(), next })
 }
 
 /// A row of a list: its order, when the reservation was made, and what else there is, unless that can't be read.
@@ -131,36 +149,36 @@ pub(super) fn select(
     Ok(())
 }
 
-impl Store {
-    /// The lines of reservations, by order; an error where one of them can't be read. Lines never change, so they may be
-    /// read after their reservations.
-    async fn lines(
-        &self,
-        reservations: &[Listed],
-    ) -> Result<HashMap<String, Result<Vec<Line>, StoreError>>, StoreError> {
-        let mut lines: HashMap<String, Result<Vec<Line>, StoreError>> = HashMap::new();
-        if reservations.is_empty() {
-            return Ok(lines);
-        }
-        let mut sql =
-            QueryBuilder::<Driver>::new("SELECT order_id, product, quantity FROM reservation_line WHERE order_id IN (");
-        let mut ids = sql.separated(", ");
-        for (id, ..) in reservations {
-            ids.push_bind(id.as_str());
-        }
-        sql.push(") ORDER BY order_id, product");
-        for row in sql.build().fetch_all(self.db.reader()).await? {
-            let of_order = lines.entry(row.try_get("order_id")?).or_insert_with(|| Ok(Vec::new()));
-            let line = LineRow::from_row(&row).map_err(StoreError::from).and_then(Line::try_from);
-            match (of_order, line) {
-                (Ok(read), Ok(line)) => read.push(line),
-                (of_order, Err(error)) => *of_order = Err(error),
-                (Err(_), Ok(_)) => {}
-            }
-        }
-        Ok(lines)
+/// The lines of reservations, by order; an error where one of them can't be read. Lines never change, so they may be read after
+/// their reservations.
+async fn lines_of(
+    connection: &mut Connection,
+    reservations: &[Listed],
+) -> Result<HashMap<String, Result<Vec<Line>, StoreError>>, sqlx::Error> {
+    let mut lines: HashMap<String, Result<Vec<Line>, StoreError>> = HashMap::new();
+    if reservations.is_empty() {
+        return Ok(lines);
     }
+    let mut sql =
+        QueryBuilder::<Driver>::new("SELECT order_id, product, quantity FROM reservation_line WHERE order_id IN (");
+    let mut ids = sql.separated(", ");
+    for (id, ..) in reservations {
+        ids.push_bind(id.as_str());
+    }
+    sql.push(") ORDER BY order_id, product");
+    for row in sql.build().fetch_all(connection).await? {
+        let of_order = lines.entry(row.try_get("order_id")?).or_insert_with(|| Ok(Vec::new()));
+        let line = LineRow::from_row(&row).map_err(StoreError::from).and_then(Line::try_from);
+        match (of_order, line) {
+            (Ok(read), Ok(line)) => read.push(line),
+            (of_order, Err(error)) => *of_order = Err(error),
+            (Err(_), Ok(_)) => {}
+        }
+    }
+    Ok(lines)
+}
 
+impl Store {
     /// The time by which holds are over: a subquery, so that it is asked for once and can be looked up in an index, which
     /// PostgreSQL doesn't do with a clock that goes on.
     #[allow(clippy::unused_self, reason = "a planted bug has another")]

@@ -10,6 +10,9 @@
 //!
 //! Reservations with their lines, the ledger and the corrections of stocks are the books of the shop: they are kept for good,
 //! on purpose. What the inbox, the outbox and the answers to requests hold has a retention.
+//!
+//! What only looks may be read from a replica, as fresh as its caller wants. Whatever decides is read from the primary, in the
+//! transaction that it decides in: requests, versions, stocks, and what is due.
 
 #[cfg(feature = "ablation")]
 mod planted;
@@ -108,10 +111,11 @@ pub mod postgres {
 
     pub use store::Store;
 
+    use meshwork_chassis::checks::{self, Check};
     use meshwork_events::inbox::postgres as inbox;
     use meshwork_events::outbox::postgres as outbox;
     use meshwork_sql::replay::postgres as replay;
-    use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions};
+    use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions, ReplicaStats};
     use sqlx::migrate::Migrator;
 
     static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
@@ -142,6 +146,16 @@ pub mod postgres {
         /// As [`Store::open`].
         pub async fn migrate(options: &PostgresOptions) -> Result<Vec<AppliedMigration>, Error> {
             Database::migrate(options, &COMPONENTS).await
+        }
+
+        /// Its replicas as they are.
+        pub fn replicas(&self) -> Vec<ReplicaStats> {
+            self.db.replicas()
+        }
+
+        /// A check of whether its replicas are read from, if it has any.
+        pub fn replicas_check(&self) -> Option<Check> {
+            (!self.replicas().is_empty()).then(|| checks::replicas("replicas", self.db.clone()))
         }
 
         /// Whether there has never been a product: deleted ones leave their rows.

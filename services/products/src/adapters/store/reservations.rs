@@ -154,7 +154,7 @@ async fn move_pieces(
         if stock::shift_of_order(connection, store, product, movement.delta(*quantity)).await? {
             continue;
         }
-        let available = stock::find(&mut *connection, product).await?.map_or(0, |stock| stock.available);
+        let available = stock::find(connection, product).await?.map_or(0, |stock| stock.available);
         if movement.takes_available() && available >= *quantity {
             // Somebody has brought some since.
             return Err(Undo::conflict(product));

@@ -3,26 +3,23 @@
 use meshwork_api::ProductName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::to_micros;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 
 use super::super::rows::StockRow;
 use super::super::undo::Undo;
 use super::store::{Store, answer_before, keep_answer};
-use super::{Connection, Driver, FOR_UPDATE, NOW};
+use super::{Connection, FOR_UPDATE, NOW};
 use crate::domain::{Delta, MAX_PIECES, Refusal, Stock, StockChange};
 use crate::ports::Answer;
 
 /// The stock of a product that is for sale.
-pub(super) async fn find<'c>(
-    executor: impl Executor<'c, Database = Driver>,
-    product: &ProductName,
-) -> Result<Option<Stock>, Undo> {
+pub(super) async fn find(connection: &mut Connection, product: &ProductName) -> Result<Option<Stock>, Undo> {
     let row: Option<StockRow> = sqlx::query_as(
         "SELECT s.* FROM stock s JOIN product p ON p.id = s.product WHERE s.product = $1 AND p.deleted_at IS NULL",
     )
     .bind(product.id())
-    .fetch_optional(executor)
+    .fetch_optional(connection)
     .await?;
     Ok(row.map(Stock::try_from).transpose()?)
 }
@@ -120,7 +117,7 @@ pub(super) async fn change(
         return Ok(Answer { value: row.try_into()?, replayed: true });
     }
     let not_found = || Refusal::ProductNotFound { product: product.clone() };
-    let stock = find(&mut *connection, product).await?.ok_or_else(not_found)?;
+    let stock = find(connection, product).await?.ok_or_else(not_found)?;
     if !shifted {
         return match stock.changed(change.delta(), stock.updated_at) {
             Err(refusal) => Err(refusal.into()),
@@ -145,7 +142,7 @@ pub(super) async fn change(
 /// As [`shift`], with a bug: the stock may have changed between the two statements.
 #[cfg(feature = "ablation")]
 async fn read_then_write(connection: &mut Connection, product: &ProductName, delta: Delta) -> Result<bool, Undo> {
-    let Some(stock) = find(&mut *connection, product).await? else { return Ok(false) };
+    let Some(stock) = find(connection, product).await? else { return Ok(false) };
     let Ok(after) = stock.changed(delta, stock.updated_at) else { return Ok(false) };
     sqlx::query(
         "UPDATE stock SET available = $2, held = $3, allocated = $4, shipped = $5, received = $6 WHERE product = $1",

@@ -51,6 +51,17 @@ impl WorkError for Undo {
     fn is_conflict(&self) -> bool {
         matches!(self, Undo::Conflict(_))
     }
+
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            Undo::Conflict(_) => Some(Kind::Conflict),
+            Undo::Store(StoreError::Unavailable(_)) => Some(Kind::Unavailable),
+            Undo::Store(StoreError::OutcomeUnknown(_)) => Some(Kind::OutcomeUnknown),
+            Undo::Store(StoreError::Damaged(_)) => Some(Kind::Damaged),
+            // Refusals and answers are no failures of the store.
+            Undo::Store(_) | Undo::Answer(_) => None,
+        }
+    }
 }
 
 impl From<Undo> for StoreError {
@@ -101,6 +112,16 @@ mod tests {
         assert_eq!(kind(Error::OutcomeUnknown("the disk is gone".to_owned()).into()), Kind::OutcomeUnknown);
         // A conflict that is left over after the tries may pass.
         assert_eq!(kind(Undo::conflict("products/lamp").into()), Kind::Unavailable);
+    }
+
+    #[test]
+    fn what_a_replica_has_failed_at_is_told_apart_from_what_was_refused() {
+        assert_eq!(Undo::from(sqlx::Error::PoolTimedOut).kind(), Some(Kind::Unavailable));
+        assert_eq!(Undo::conflict("products/lamp").kind(), Some(Kind::Conflict));
+        assert_eq!(Undo::from(Error::Panicked).kind(), Some(Kind::Damaged));
+        assert_eq!(Undo::from(Error::OutcomeUnknown(String::new())).kind(), Some(Kind::OutcomeUnknown));
+        assert_eq!(Undo::from(StoreError::BadCursor).kind(), None);
+        assert_eq!(Undo::Answer(Applied::Before).kind(), None);
     }
 
     #[test]

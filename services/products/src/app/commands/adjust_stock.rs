@@ -5,7 +5,7 @@ use meshwork_chassis::request::RequestKey;
 
 use crate::app::App;
 use crate::domain::{Stock, StockChange};
-use crate::ports::{Answer, StoreError};
+use crate::ports::{Answer, StoreError, Written};
 
 /// A correction.
 #[derive(Clone, Debug)]
@@ -27,9 +27,10 @@ impl App {
     ///
     /// # Errors
     /// As [`Inventory::change_stock`](crate::ports::Inventory::change_stock).
-    pub async fn adjust_stock(&self, command: AdjustStock) -> Result<Answer<Stock>, StoreError> {
+    pub async fn adjust_stock(&self, command: AdjustStock) -> Result<Written<Answer<Stock>>, StoreError> {
         let AdjustStock { product, delta, reason, actor, request } = command;
         let change = StockChange::Adjust { delta, reason, actor };
-        self.inventory.change_stock(product, change, request).await
+        let value = self.inventory.change_stock(product, change, request).await?;
+        Ok(Written { value, position: self.inventory.position().await })
     }
 }

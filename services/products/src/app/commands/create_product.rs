@@ -4,7 +4,7 @@ use meshwork_chassis::request::RequestKey;
 
 use crate::app::App;
 use crate::domain::{NewProduct, Product};
-use crate::ports::{Answer, StoreError};
+use crate::ports::{Answer, StoreError, Written};
 
 /// A product to add, with no stock.
 #[derive(Clone, Debug)]
@@ -20,7 +20,8 @@ impl App {
     ///
     /// # Errors
     /// As [`Catalogue::create`](crate::ports::Catalogue::create).
-    pub async fn create_product(&self, command: CreateProduct) -> Result<Answer<Product>, StoreError> {
-        self.catalogue.create(command.product, command.request).await
+    pub async fn create_product(&self, command: CreateProduct) -> Result<Written<Answer<Product>>, StoreError> {
+        let value = self.catalogue.create(command.product, command.request).await?;
+        Ok(Written { value, position: self.catalogue.position().await })
     }
 }

@@ -3,7 +3,7 @@
 use meshwork_api::ProductName;
 
 use crate::app::App;
-use crate::ports::StoreError;
+use crate::ports::{StoreError, Written};
 
 /// A product to remove from sale. Its id stays taken.
 #[derive(Clone, Debug)]
@@ -19,7 +19,8 @@ impl App {
     ///
     /// # Errors
     /// As [`Catalogue::delete`](crate::ports::Catalogue::delete).
-    pub async fn delete_product(&self, command: DeleteProduct) -> Result<(), StoreError> {
-        self.catalogue.delete(command.name, command.expected).await
+    pub async fn delete_product(&self, command: DeleteProduct) -> Result<Written<()>, StoreError> {
+        self.catalogue.delete(command.name, command.expected).await?;
+        Ok(Written { value: (), position: self.catalogue.position().await })
     }
 }

@@ -5,7 +5,7 @@ use meshwork_chassis::request::RequestKey;
 
 use crate::app::App;
 use crate::domain::{Stock, StockChange};
-use crate::ports::{Answer, StoreError};
+use crate::ports::{Answer, StoreError, Written};
 
 /// Pieces that have come.
 #[derive(Clone, Debug)]
@@ -23,8 +23,9 @@ impl App {
     ///
     /// # Errors
     /// As [`Inventory::change_stock`](crate::ports::Inventory::change_stock).
-    pub async fn receive_stock(&self, command: ReceiveStock) -> Result<Answer<Stock>, StoreError> {
+    pub async fn receive_stock(&self, command: ReceiveStock) -> Result<Written<Answer<Stock>>, StoreError> {
         let change = StockChange::Receive { quantity: command.quantity };
-        self.inventory.change_stock(command.product, change, command.request).await
+        let value = self.inventory.change_stock(command.product, change, command.request).await?;
+        Ok(Written { value, position: self.inventory.position().await })
     }
 }

@@ -4,7 +4,7 @@ use meshwork_api::ProductName;
 
 use crate::app::App;
 use crate::domain::{Product, ProductChange};
-use crate::ports::StoreError;
+use crate::ports::{StoreError, Written};
 
 /// A change of a product. Orders keep the price at which they were placed.
 #[derive(Clone, Debug)]
@@ -22,7 +22,8 @@ impl App {
     ///
     /// # Errors
     /// As [`Catalogue::update`](crate::ports::Catalogue::update).
-    pub async fn update_product(&self, command: UpdateProduct) -> Result<Product, StoreError> {
-        self.catalogue.update(command.name, command.change, command.expected).await
+    pub async fn update_product(&self, command: UpdateProduct) -> Result<Written<Product>, StoreError> {
+        let value = self.catalogue.update(command.name, command.change, command.expected).await?;
+        Ok(Written { value, position: self.catalogue.position().await })
     }
 }

@@ -1,6 +1,7 @@
 //! Looks at a stock.
 
 use meshwork_api::ProductName;
+use meshwork_chassis::consistency::Freshness;
 
 use crate::app::App;
 use crate::domain::Stock;
@@ -12,7 +13,7 @@ impl App {
     /// # Errors
     /// [`Refusal::ProductNotFound`](crate::domain::Refusal::ProductNotFound) when there is no such product, or no
     /// longer; else when the store fails.
-    pub async fn get_stock(&self, product: &ProductName) -> Result<Stock, StoreError> {
-        self.inventory.stock(product).await
+    pub async fn get_stock(&self, product: &ProductName, freshness: Freshness) -> Result<Stock, StoreError> {
+        self.inventory.stock(product, freshness).await
     }
 }

@@ -1,5 +1,6 @@
 //! Lists products.
 
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::App;
@@ -11,7 +12,7 @@ impl App {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn list_products(&self, page: &PageRequest) -> Result<Page<Product>, StoreError> {
-        self.catalogue.list(page).await
+    pub async fn list_products(&self, page: &PageRequest, freshness: Freshness) -> Result<Page<Product>, StoreError> {
+        self.catalogue.list(page, freshness).await
     }
 }

@@ -1,5 +1,6 @@
 //! Lists reservations.
 
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::App;
@@ -15,7 +16,8 @@ impl App {
         &self,
         filter: &ReservationFilter,
         page: &PageRequest,
+        freshness: Freshness,
     ) -> Result<Page<Reservation>, StoreError> {
-        self.inventory.reservations(filter, page).await
+        self.inventory.reservations(filter, page, freshness).await
     }
 }
