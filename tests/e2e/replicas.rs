@@ -96,11 +96,11 @@ async fn a_replica_that_is_gone_is_named_by_the_health_and_fails_no_call() {
     cluster.wait_for_replay(0);
     cluster.wait_for_replay(1);
     reads(50).await;
-    cluster.kill_replica(0);
+    cluster.replica_mut(0).kill();
     reads(200).await;
     let place = replicas[0].split('@').next_back().unwrap().split('/').next().unwrap().to_owned();
     eventually("the health names the replica", async || health(&up).await.contains(&place)).await;
-    cluster.kill_replica(1);
+    cluster.replica_mut(1).kill();
     reads(200).await;
 }
 

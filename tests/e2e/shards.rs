@@ -223,7 +223,7 @@ async fn a_replica_dies_and_slots_move_while_the_shop_serves_and_no_call_fails()
     let mut load = Load::start(folder.path(), &target, &credentials, ORDERS, &["--cancel", "5", "--ship", "10"]);
     load.has_answers(20);
     let people = People::start(&shop.up, 3);
-    cluster.kill_replica(0);
+    cluster.replica_mut(0).kill();
     let users = shop.slots("east", "users");
     let moved = shop.told(&["move", "--space", "users", "--slots", &first(&users, 24), "--to", "north"]);
     assert_eq!(moved["moves"].as_array().map(Vec::len), Some(1), "{moved}");

@@ -41,7 +41,7 @@ pub struct ShardsLookArgs {
 
 // No doc comment, for the same reason.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("what").required(true).args(["slots", "range", "planned", "resume"])))]
+#[command(group(ArgGroup::new("what").required(true).args(["slots", "range", "planned", "resume", "abandon"])))]
 pub struct MoveArgs {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -55,7 +55,7 @@ pub struct MoveArgs {
     #[arg(long, value_name = "ID", requires = "to")]
     pub range: Option<String>,
     /// The database that gets them, by its name in the settings
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["planned", "resume"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["planned", "resume", "abandon"])]
     pub to: Option<String>,
     /// All that `meshwork shards plan` proposes, one move after the other
     #[arg(long)]
@@ -63,6 +63,9 @@ pub struct MoveArgs {
     /// The moves that were begun and are not done
     #[arg(long)]
     pub resume: bool,
+    /// Give up the move that was begun from this database and is not done: it keeps what it has
+    #[arg(long, value_name = "NAME")]
+    pub abandon: Option<String>,
     /// How to print what was moved
     #[arg(long, value_enum, default_value_t = Output::Text)]
     pub output: Output,
@@ -142,6 +145,7 @@ mod tests {
             &["--range", "", "--to", "b", "--data", "d"],
             &["--planned"],
             &["--resume", "--config", "shop.toml"],
+            &["--abandon", "north"],
         ] {
             parsed(good).unwrap();
         }
@@ -154,6 +158,8 @@ mod tests {
             &["--planned", "--resume"],
             &["--planned", "--to", "b"],
             &["--resume", "--to", "b"],
+            &["--abandon", "a", "--resume"],
+            &["--abandon"],
             &["--space", "orders", "--slots", "1", "--to", "b"],
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");

@@ -74,11 +74,16 @@ async fn moved(settings: &Settings, args: MoveArgs) -> Result<(), Failure> {
     logs::start(settings).map_err(not_begun)?;
     let output = args.output;
     let work = moves::chosen(settings, args).await.map_err(not_begun)?;
+    let abandoned = if let moves::Work::Abandon(from) = &work { Some(from.clone()) } else { None };
     let names = moves::Names::of(&settings.users);
     let (reports, end) = moves::carry_out(settings, work).await;
     // What is done is told, however it ends.
     if end.is_ok() || !reports.is_empty() {
-        print(output, &moves::json(&reports, &names), &moves::text(&reports, &names));
+        let text = match abandoned {
+            Some(from) => format!("the move from {from} is given up\n"),
+            None => moves::text(&reports, &names),
+        };
+        print(output, &moves::json(&reports, &names), &text);
     }
     end
 }

@@ -30,6 +30,8 @@ pub enum Work {
     Moves(Vec<MoveRequest>),
     /// Those that were begun and are not done.
     Resume,
+    /// None: the one that was begun from the database of this name is given up.
+    Abandon(String),
 }
 
 /// What the flags ask for.
@@ -37,7 +39,7 @@ pub enum Work {
 /// # Errors
 /// When they don't fit how accounts are spread, or the databases can't be asked for a plan.
 pub async fn chosen(settings: &Settings, args: MoveArgs) -> Result<Work, Failure> {
-    let MoveArgs { space, slots, range, to, planned, resume, .. } = args;
+    let MoveArgs { space, slots, range, to, planned, resume, abandon, .. } = args;
     let space = match space {
         SpaceName::Users => Space::Users,
         SpaceName::Emails => Space::Emails,
@@ -45,6 +47,9 @@ pub async fn chosen(settings: &Settings, args: MoveArgs) -> Result<Work, Failure
     let to = to.unwrap_or_default();
     if resume {
         return Ok(Work::Resume);
+    }
+    if let Some(from) = abandon {
+        return Ok(Work::Abandon(from));
     }
     if planned {
         let plan = shards::plan(&settings.users).await?;
@@ -102,6 +107,7 @@ pub async fn carry_out(settings: &Settings, work: Work) -> (Vec<MoveReport>, Res
         let mut tell = |progress: &shards::MoveProgress| lines.tell(progress);
         let all = async {
             match work {
+                Work::Abandon(from) => shards::abandon(&settings.users, &from).await?,
                 Work::Resume => done.extend(shards::resume(&settings.users, &mut tell).await?),
                 Work::Moves(requests) => {
                     for request in requests {

@@ -36,7 +36,8 @@ pub fn text(plan: &Plan) -> String {
     for hot in &plan.hot {
         let (low, high) = (plain(&hot.low), hot.high.as_deref().map_or_else(|| "the end".to_owned(), plain));
         let low = if low.is_empty() { "the beginning".to_owned() } else { low };
-        writeln!(text, "hot: from {low} to {high}: {}", plain(&hot.reason)).ok();
+        let percent = hot.share * 100.0;
+        writeln!(text, "hot: from {low} to {high}, {percent:.0} % of the newest ids: {}", hot.reason).ok();
     }
     text
 }
@@ -52,7 +53,10 @@ pub fn json(plan: &Plan) -> Value {
             "to": planned.to,
         })
     });
-    let hot = plan.hot.iter().map(|hot| json!({ "low": hot.low, "high": hot.high, "reason": hot.reason }));
+    let hot = plan
+        .hot
+        .iter()
+        .map(|hot| json!({ "low": hot.low, "high": hot.high, "share": hot.share, "reason": hot.reason }));
     json!({ "moves": moves.collect::<Vec<_>>(), "splits": plan.splits, "hot": hot.collect::<Vec<_>>() })
 }
 
@@ -70,11 +74,14 @@ mod tests {
             from: "north".to_owned(),
             to: "south".to_owned(),
         };
-        let hot = HotRange { low: "m".to_owned(), high: None, reason: "it grows at its end".to_owned() };
+        let hot = HotRange { low: "m".to_owned(), high: None, share: 0.75, reason: "it grows at its end" };
         let plan = Plan { moves: vec![planned], splits: vec!["m".to_owned()], hot: vec![hot] };
         let told = text(&plan);
         assert!(told.contains("users, north → south: 0-2,9 of 4") && told.contains("move --planned"), "{told}");
-        assert!(told.contains("begin at: m") && told.contains("from m to the end: it grows"), "{told}");
+        assert!(
+            told.contains("begin at: m") && told.contains("from m to the end, 75 % of the newest ids: it grows"),
+            "{told}"
+        );
         assert_eq!(json(&plan)["moves"][0]["pieces"], "0-2,9");
         assert!(text(&Plan::default()).contains("nothing to move"));
     }
