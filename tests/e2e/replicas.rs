@@ -9,6 +9,7 @@ use meshwork_testkit::{Postgres, Up};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Request, Response};
 
+use crate::proof::{Audit, Load};
 use crate::shop::{eventually, stocked_product};
 
 /// The metadata by which a caller sees what it has written.
@@ -102,6 +103,30 @@ async fn a_replica_that_is_gone_is_named_by_the_health_and_fails_no_call() {
     eventually("the health names the replica", async || health(&up).await.contains(&place)).await;
     cluster.replica_mut(1).kill();
     reads(200).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promotion_under_load_loses_nothing_that_was_answered() {
+    let (mut cluster, folder) = (Postgres::with_replicas(2, true), tempfile::tempdir().unwrap());
+    let database = cluster.database();
+    let up = up(folder.path(), &database, &cluster.replica_urls(&database));
+    let target = format!("http://{}", up.address("gateway"));
+    let credentials = up.data().join("credentials/staff.json");
+    let mut load = Load::start(folder.path(), &target, &credentials, (10, 40), &["--cancel", "5"]);
+    load.has_answers(40);
+    cluster.primary_mut().kill();
+    let next = cluster.most_advanced();
+    cluster.promote(next);
+    cluster.follow(1 - next, next);
+    let before = load.answered();
+    load.has_answers(before + 60);
+    let history = load.history().to_owned();
+    load.report();
+    Audit::of_up(&up, Some(&history), "60s").holds();
+    let (name, customer) = up.customer("afterwards").await;
+    let request = with(&customer, GetUserRequest { name: name.clone() });
+    let found = UserServiceClient::new(up.channel()).get_user(request).await.unwrap().into_inner();
+    assert_eq!(found.name, name);
 }
 
 /// What the ops port says of the health.
