@@ -218,6 +218,26 @@ fn a_nats_is_one_setting_for_all_services_and_leaves_no_folder() {
 }
 
 #[test]
+fn a_replica_is_one_setting_of_the_services_that_read_from_it_and_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let replicas = ["--replica", "postgres://anna:hidden@a/shop", "--replica", "postgres://anna:hidden@b/shop"];
+    let mut config = command(folder.path());
+    config.args(["config", "--postgres", "postgres://h/shop"]).args(replicas).current_dir(folder.path());
+    let output = config.output().unwrap();
+    let printed = text(&output.stdout);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lines = printed.lines().filter(|line| line.starts_with("replicas = [") && line.ends_with("# flag --replica"));
+    assert_eq!(lines.count(), 3, "users, products, orders: {printed}");
+    assert_eq!(printed.matches("# flag --postgres").count(), 4, "{printed}");
+    assert!(!printed.contains("hidden"), "{printed}");
+
+    let alone = refused(&["config", "--replica", "postgres://anna:hidden@a/shop"], &[]);
+    assert!(alone.contains("--postgres") && !alone.contains("hidden"), "{alone}");
+    let wrong = refused(&["config", "--postgres", "postgres://h/shop", "--replica", "mysql://anna:hidden@a/shop"], &[]);
+    assert!(wrong.contains("postgres.replicas") && !wrong.contains("hidden"), "{wrong}");
+}
+
+#[test]
 fn up_takes_the_ports_that_are_set_and_refuses_targets() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let users = free();
@@ -309,6 +329,7 @@ fn help_and_completions_read_well() {
         "deadletters",
         "events",
         "audit",
+        "shards",
         "config",
         "migrate",
         "healthcheck",
@@ -318,6 +339,10 @@ fn help_and_completions_read_well() {
     }
     assert!(said(&["up", "--help"]).contains("--ops-port"));
     assert!(said(&["events", "tail", "--help"]).contains("--nats"));
+    for command in ["status", "plan", "move", "split"] {
+        let help = said(&["shards", command, "--help"]);
+        assert!(help.contains("--config") && !help.starts_with("Where settings"), "{command}: {help}");
+    }
     let of_a_target = ["demo", "load", "projections", "deadletters", "audit", "healthcheck"];
     for command in ["up", "serve", "config", "migrate"].into_iter().chain(of_a_target) {
         let help = said(&[command, "--help"]);

@@ -2,6 +2,8 @@
 
 use meshwork_api::meshwork::orders::v1::order;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
+use meshwork_api::meshwork::users::v1::GetUserRequest;
+use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_testkit::up::{UNLIMITED, text, with};
 use meshwork_testkit::{Postgres, Smtp, Up, smtp};
 use serde_json::Value;
@@ -21,7 +23,7 @@ fn the_demo_runs_on_postgres_and_its_mail_arrives() {
     let up = Up::try_start_with(folder.path(), &["--postgres", &database, "--smtp", &server], &[]);
     let up = up.unwrap_or_else(|problem| panic!("{problem}"));
     let places: Vec<_> = up.output().lines().filter(|line| line.contains("PostgreSQL, ")).collect();
-    assert_eq!(places.len(), 3, "{}", up.output());
+    assert_eq!(places.len(), 4, "{}", up.output());
     let demo = up.run(["demo", "--output", "json", "--target", &format!("http://{}", up.address("gateway"))]);
     assert!(demo.status.success(), "{}\n{}", text(&demo.stderr), up.log());
     let outcome: Value = serde_json::from_slice(&demo.stdout).unwrap();
@@ -30,9 +32,39 @@ fn the_demo_runs_on_postgres_and_its_mail_arrives() {
     let mails = smtp.mails();
     assert_eq!(mails.iter().filter(|mail| mail.raw.contains(&id)).count(), 1, "one mail tells of {id}: {mails:#?}");
     // They are there, and only there.
-    for file in ["products/products.db", "notifications/notifications.db", "notifications/mail", "orders/view.db"] {
+    for file in [
+        "users/users.db",
+        "products/products.db",
+        "notifications/notifications.db",
+        "notifications/mail",
+        "orders/view.db",
+    ] {
         assert!(!up.data().join(file).exists(), "{file}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_of_a_folder_stay_there_when_a_server_is_named() {
+    let (postgres, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let database = postgres.database();
+    // What --postgres has set in the release before.
+    let on_postgres = [
+        ("MESHWORK_PRODUCTS__POSTGRES__URL", database.as_str()),
+        ("MESHWORK_ORDERS__POSTGRES__URL", database.as_str()),
+        ("MESHWORK_NOTIFICATIONS__POSTGRES__URL", database.as_str()),
+    ];
+    let mut up = Up::start(folder.path(), &on_postgres);
+    let customer = up.sign_up("settled").await;
+    assert!(up.stop().success(), "{}", up.log());
+
+    let up = Up::try_start_with(folder.path(), &["--postgres", &database], &[]);
+    let up = up.unwrap_or_else(|problem| panic!("{problem}"));
+    assert!(up.output().lines().any(|line| line.starts_with("users ") && line.contains("SQLite")), "{}", up.output());
+    assert!(up.log().contains("the accounts stay in this folder"), "{}", up.log());
+    let staff = up.staff().await;
+    let request = with(&staff, GetUserRequest { name: customer.clone() });
+    let found = UserServiceClient::new(up.channel()).get_user(request).await.unwrap().into_inner();
+    assert_eq!(found.name, customer);
 }
 
 #[tokio::test(flavor = "multi_thread")]

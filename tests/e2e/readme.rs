@@ -1,10 +1,10 @@
-//! Every `grpcurl` line of the README, as printed.
+//! Every `grpcurl` line of the README, as printed, and the lines of its sections on replicas and shards.
 
 use std::process::Command;
 
 use meshwork_api::meshwork::options::v1::Caller;
-use meshwork_testkit::Up;
 use meshwork_testkit::up::text;
+use meshwork_testkit::{Postgres, Up};
 use prost_reflect::{DescriptorPool, Value};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
@@ -32,18 +32,28 @@ fn grpcurl_lines(readme: &str) -> Vec<String> {
     lines
 }
 
-#[test]
-fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
-    let readme = std::fs::read_to_string(README).unwrap();
-    let lines = grpcurl_lines(&readme);
-    let folder = tempfile::tempdir().unwrap();
-    let up = Up::start(folder.path(), &[]);
-    let gateway = up.address("gateway").to_string();
+/// The lines between the fences of the blocks of a language, in the section with a heading.
+fn blocks(readme: &str, heading: &str, language: &str) -> Vec<String> {
+    let (mut is_here, mut is_block, mut lines) = (false, false, Vec::new());
+    for line in readme.lines() {
+        if let Some(fence) = line.strip_prefix("```") {
+            is_block = is_here && fence == language;
+        } else if line.starts_with("## ") && !is_block {
+            is_here = line == format!("## {heading}");
+        } else if is_block {
+            lines.push(line.to_owned());
+        }
+    }
+    assert!(!lines.is_empty(), "the README has no block of {language} in the section {heading:?}");
+    lines
+}
 
-    // One shell runs all lines, since later ones use what earlier ones have set.
+/// Runs all lines in one shell, since later ones use what earlier ones have set.
+fn run_grpcurl(up: &Up, lines: &[String]) {
+    let gateway = up.address("gateway").to_string();
     let data = format!("{}/", up.data().display());
     let mut script = String::from("set -eu -o pipefail\n");
-    for line in &lines {
+    for line in lines {
         assert!(line.contains(ADDRESS), "{line}");
         let line = line.replace(ADDRESS, &gateway).replace(DATA, &data);
         // The shell says which line it is at, so that a failure names it.
@@ -67,10 +77,62 @@ fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
         text(&output.stdout),
         text(&output.stderr)
     );
+}
 
+#[test]
+fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let lines = grpcurl_lines(&readme);
+    let folder = tempfile::tempdir().unwrap();
+    run_grpcurl(&Up::start(folder.path(), &[]), &lines);
     let missing: Vec<_> =
         methods().into_iter().filter(|method| !lines.iter().any(|line| line.contains(method))).collect();
     assert_eq!(missing, Vec::<String>::new(), "methods without a line");
+}
+
+#[test]
+fn every_grpcurl_line_works_on_replicas_by_the_command_of_the_readme() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let (cluster, folder) = (Postgres::with_replicas(2, false), tempfile::tempdir().unwrap());
+    let database = cluster.database();
+    let replicas = cluster.replica_urls(&database);
+    let [up] = <[String; 1]>::try_from(blocks(&readme, "On PostgreSQL: replicas", "sh")).unwrap();
+    let up = up
+        .replace("postgres://USER@PRIMARY/shop", &database)
+        .replace("postgres://USER@REPLICA-1/shop", &replicas[0])
+        .replace("postgres://USER@REPLICA-2/shop", &replicas[1]);
+    let args: Vec<_> = up.strip_prefix("meshwork up ").unwrap().split_whitespace().collect();
+    assert!(!up.contains("USER@") && args.len() == 6, "{up}");
+    let up = Up::try_start_with(folder.path(), &args, &[]).unwrap_or_else(|problem| panic!("{problem}"));
+    run_grpcurl(&up, &grpcurl_lines(&readme));
+}
+
+#[test]
+fn the_commands_of_the_readme_on_shards_work_by_its_settings() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let (cluster, folder) = (Postgres::with_replicas(1, false), tempfile::tempdir().unwrap());
+    let (north, south) = (cluster.database(), cluster.database());
+    let settings = blocks(&readme, "Shards", "toml").join("\n");
+    let settings = settings
+        .replace("postgres://USER@NORTH/users", &north)
+        .replace("postgres://USER@SOUTH/users", &south)
+        .replace("postgres://USER@SOUTH-REPLICA/users", &cluster.replica_urls(&south)[0]);
+    assert!(!settings.contains("USER@"), "{settings}");
+    let config = folder.path().join("shop.toml");
+    std::fs::write(&config, settings).unwrap();
+    let config = config.to_str().unwrap();
+    let up = Up::try_start_with(folder.path(), &["--config", config], &[]);
+    let up = up.unwrap_or_else(|problem| panic!("{problem}"));
+    let data = up.data();
+    let lines = blocks(&readme, "Shards", "sh");
+    assert!(lines.len() >= 4, "{lines:?}");
+    for line in &lines {
+        let words = line.strip_prefix("meshwork ").unwrap().split_whitespace();
+        let words = words.map(|word| if word == "shop.toml" { config } else { word });
+        let output = up.run(words.chain(["--data", data.to_str().unwrap()]));
+        assert!(output.status.success(), "{line}: {}\n{}", text(&output.stderr), up.log());
+        assert!(!output.stdout.is_empty(), "{line}");
+    }
 }
 
 /// All methods of the contracts, as `grpcurl` names them, but those that only services may call.

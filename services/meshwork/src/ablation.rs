@@ -51,9 +51,32 @@ pub const POINTS: [&str; 33] = [
     "postgres::committed",
 ];
 
-/// Crash points that the life of an order doesn't lead to: it has some ten events, and a snapshot is of a hundred. A test of
-/// the crate meets it, crates/eventstore/tests/aggregate/killed.rs.
-pub const ELSEWHERE: [&str; 1] = ["snapshot::saved"];
+/// Crash points that the life of an order doesn't lead to. It has some ten events, and a snapshot is of a hundred: a test of
+/// crates/eventstore meets it. Accounts in several databases, and moving them, are met by tests of the users service, of
+/// crates/sql, and of `meshwork shards`.
+pub const ELSEWHERE: [&str; 21] = [
+    "snapshot::saved",
+    "users::claimed",
+    "users::created",
+    "users::confirmed",
+    "users::released",
+    "moving::journaled",
+    "moving::cleaned",
+    "moving::prepared",
+    "moving::chunk",
+    "moving::copied",
+    "moving::brought",
+    "moving::followed",
+    "moving::fenced",
+    "moving::rested",
+    "moving::compared",
+    "moving::drained",
+    "moving::given",
+    "moving::installed",
+    "moving::deleting",
+    "moving::deleted",
+    "moving::unlogged",
+];
 
 /// Arms what the environment asks for. False when it has asked for the names of the crash points alone, which are printed.
 ///

@@ -1,5 +1,9 @@
 //! The command line.
 
+mod output;
+mod settings;
+mod shards;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,39 +11,16 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use serde::Serialize;
 
+pub use output::Output;
+pub use settings::SettingsArgs;
+pub use shards::{MoveArgs, ShardsArgs, ShardsCommand, ShardsLookArgs, Slots, SpaceName, SplitArgs};
+
 /// The Meshwork back end: a shop of five gRPC services in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "meshwork", version, max_term_width = 100, disable_help_subcommand = true)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
-}
-
-// No doc comment: it would take the place of the commands' own help.
-// Where settings come from. Defaults are overridden by the file, the file by MESHWORK_… variables, those by flags.
-#[derive(Clone, Debug, Default, Args)]
-pub struct SettingsArgs {
-    /// A TOML file with settings; `meshwork config` lists the keys
-    #[arg(long, value_name = "FILE", env = "MESHWORK_CONFIG")]
-    pub config: Option<PathBuf>,
-    /// The folder of all databases, keys and mails [default: meshwork-data]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Keep the orders' events on this MongoDB, mongodb://… (a password is better set by MESHWORK_ORDERS__MONGO__URI)
-    #[arg(long, value_name = "URL")]
-    pub mongo: Option<String>,
-    /// Keep products and their stock, the lists of orders, and notifications on this PostgreSQL, postgres://… (a password is
-    /// better set by MESHWORK_PRODUCTS__POSTGRES__URL, MESHWORK_ORDERS__POSTGRES__URL, MESHWORK_NOTIFICATIONS__POSTGRES__URL)
-    #[arg(long, value_name = "URL")]
-    pub postgres: Option<String>,
-    /// Have events go over this NATS server or cluster with JetStream, nats://… or tls://…, several servers with commas (a
-    /// login is set by MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
-    #[arg(long, value_name = "URL")]
-    pub nats: Option<String>,
-    /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by
-    /// MESHWORK_NOTIFICATIONS__SMTP__URL)
-    #[arg(long, value_name = "URL")]
-    pub smtp: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -67,6 +48,8 @@ pub enum Command {
     /// Check a running shop that is at rest: no order is lost or doubled, and all that is kept of them agrees; the exit code is
     /// 1 when that isn't so, and 2 when it can't be told
     Audit(AuditArgs),
+    /// See how accounts are spread over databases, and move them while the shop serves
+    Shards(ShardsArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
     /// Bring all databases to this release; running it again changes nothing
@@ -361,14 +344,6 @@ impl Parking {
             Self::Notifications => "notifications",
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
-    /// For people
-    Text,
-    /// One JSON object at the end
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]

@@ -22,6 +22,7 @@ mod migrate;
 mod projections;
 mod run;
 mod serve;
+mod shards;
 mod state;
 mod terminal;
 mod up;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::DeadLetters(args) => deadletters::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Audit(args) => audit::run(args).await,
+            Command::Shards(args) => shards::run(args).await,
             Command::Config(settings) => config::print(&settings),
             Command::Migrate(settings) => migrate::run(&settings).await,
             Command::Healthcheck { address, service } => health::command(&address, &service).await,

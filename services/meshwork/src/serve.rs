@@ -7,7 +7,7 @@ use meshwork_chassis::Health;
 use meshwork_chassis::config::Listen;
 
 use crate::cli::{ServiceName, SettingsArgs};
-use crate::config::{Flags, Settings, load};
+use crate::config::{Flags, Settings, left_accounts, load};
 use crate::failure::Failure;
 use crate::lock::{DataLock, Share};
 use crate::logs;
@@ -20,6 +20,9 @@ use crate::run::Running;
 pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failure> {
     let (settings, _) = load(args, &Flags::new())?;
     logs::start(&settings)?;
+    if service == ServiceName::Users {
+        tell_left_accounts(args, &settings);
+    }
     let (listen, folder) = place(&settings, service);
     // Services of one data folder run beside each other, but not beside an `up`, and each only once that keeps something
     // there.
@@ -53,11 +56,22 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     }
 }
 
+/// Says that accounts stay in the folder though a PostgreSQL is named, where that is so.
+pub fn tell_left_accounts(args: &SettingsArgs, settings: &Settings) {
+    if left_accounts(args, settings) {
+        tracing::info!(
+            folder = %settings.users.data.display(),
+            "the accounts stay in this folder, where they lie: they are not copied to the PostgreSQL that --postgres names; \
+             whoever wants new ones there moves users.db away"
+        );
+    }
+}
+
 /// Where a service listens, and its own folder, unless all that it keeps is on servers: then it may run several times.
 fn place(settings: &Settings, service: ServiceName) -> (Listen, Option<&Path>) {
     let Settings { users, products, orders, notifications, .. } = settings;
     let (listen, folder, on_servers) = match service {
-        ServiceName::Users => (&users.listen, Some(&users.data), false),
+        ServiceName::Users => (&users.listen, Some(&users.data), users.is_on_servers()),
         ServiceName::Products => (&products.listen, Some(&products.data), products.is_on_servers()),
         ServiceName::Orders => (&orders.listen, Some(&orders.data), orders.is_on_servers()),
         ServiceName::Notifications => (&notifications.listen, Some(&notifications.data), notifications.is_on_servers()),

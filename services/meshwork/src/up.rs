@@ -15,7 +15,7 @@ use crate::failure::Failure;
 use crate::lock::DataLock;
 use crate::logs;
 use crate::run::Running;
-use crate::serve::reachable;
+use crate::serve::{reachable, tell_left_accounts};
 use crate::state::Note;
 
 /// Runs the five services until a signal.
@@ -29,6 +29,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let ops_port = up.ops_port.map(|port| ("ops", loopback(port)));
     let (mut settings, origins) = load(&up.settings, &gateway.into_iter().chain(ops_port).collect())?;
     logs::start(&settings)?;
+    tell_left_accounts(&up.settings, &settings);
     refuse_targets(&settings)?;
     refuse_several_buses(&settings)?;
     let _locks = DataLock::take_all(&settings)?;
@@ -47,7 +48,10 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
     let credentials = settings.users.credentials.join("staff.json");
     let data = settings.data.clone();
-    let mut places = vec![("products", meshwork_products::place(&settings.products))];
+    let mut places = vec![
+        ("users", meshwork_users::place(&settings.users)),
+        ("products", meshwork_products::place(&settings.products)),
+    ];
     places.extend(meshwork_orders::places(&settings.orders));
     for (folder, nats) in settings.buses() {
         let bus = ("event bus", bus::place(folder, nats));

@@ -8,7 +8,9 @@ use figment::{Figment, Metadata, Profile, Provider};
 
 use meshwork_chassis::ServeError;
 
+use super::flag::Flag;
 use super::refusal::refuse;
+use super::servers;
 use super::settings::{ON_THE_BUS, Settings};
 use crate::cli::SettingsArgs;
 use crate::failure::Failure;
@@ -24,17 +26,10 @@ const SHARED: &str = "nats";
 /// Its keys, which need one `_` only: MESHWORK_NATS_URL. Kubernetes makes no variable of these names.
 const SHARED_KEYS: [&str; 10] =
     ["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "retention", "max_bytes"];
+/// How many shards of users have their events read by notifications.
+const USERS_SHARDS: &str = "notifications.users_shards";
 /// The origin of what nobody has set.
 const DEFAULT: &str = "default";
-
-/// What `--mongo` sets.
-const MONGO: &[&str] = &["orders.mongo.uri"];
-/// What `--postgres` sets.
-const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "notifications.postgres.url"];
-/// What `--nats` sets.
-const NATS: &[&str] = &["nats.url", "users.nats.url", "products.nats.url", "orders.nats.url", "notifications.nats.url"];
-/// What `--smtp` sets.
-const SMTP: &[&str] = &["notifications.smtp.url"];
 
 /// Flags of one command that override settings, each with its key.
 pub type Flags = Vec<(&'static str, String)>;
@@ -46,11 +41,7 @@ pub type Flags = Vec<(&'static str, String)>;
 /// the value and what would be right.
 pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), Failure> {
     let over = overrides(args, flags)?;
-    // Where the folders lie depends on one setting.
-    let data = match over.find_value("data") {
-        Ok(_) => over.extract_inner::<PathBuf>("data").map_err(|error| refuse(&error, &over))?,
-        Err(_) => PathBuf::from(DATA),
-    };
+    let data = data_folder(&over)?;
     let defaults = Figment::from(Serialized::defaults(Settings::in_folder(&data)));
     let all = match over.find_value(SHARED) {
         Ok(Value::Dict(_, shared)) => ON_THE_BUS
@@ -59,9 +50,33 @@ pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), F
         _ => defaults,
     };
     let all = all.merge(over);
-    let settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
+    let mut settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
+    take_over_shards(&mut settings, &all)?;
     check(&settings)?;
     Ok((settings, all))
+}
+
+/// The folder in which others lie unless they are set.
+fn data_folder(over: &Figment) -> Result<PathBuf, Failure> {
+    match over.find_value("data") {
+        Ok(_) => over.extract_inner::<PathBuf>("data").map_err(|error| refuse(&error, over)),
+        Err(_) => Ok(PathBuf::from(DATA)),
+    }
+}
+
+/// Notifications read the events of as many shards as users have, unless told otherwise.
+fn take_over_shards(settings: &mut Settings, all: &Figment) -> Result<(), Failure> {
+    let shards = settings.users.shards.count();
+    let read = &mut settings.notifications.users_shards;
+    if !is_set(all, USERS_SHARDS) {
+        *read = shards;
+    } else if *read < shards {
+        return Err(Failure::new(
+            format!("the setting {USERS_SHARDS} is {read}, but users.shards needs {shards}: events would not be read"),
+            format!("set it to {shards} or more, or take it out"),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the values of all services make sense.
@@ -92,21 +107,13 @@ fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
     }
     layers = layers.merge(environment());
     if let Some(data) = &args.data {
-        layers = layers.merge(Flag { key: "data", flag: "--data", value: path_text(data)? });
+        layers = layers.merge(Flag::new("data", "--data", path_text(data)?));
     }
-    let servers = [
-        (MONGO, "--mongo", &args.mongo),
-        (POSTGRES, "--postgres", &args.postgres),
-        (NATS, "--nats", &args.nats),
-        (SMTP, "--smtp", &args.smtp),
-    ];
-    for (keys, flag, value) in servers {
-        let Some(value) = value else { continue };
-        layers = keys.iter().fold(layers, |layers, key| layers.merge(Flag { key, flag, value: value.clone() }));
-    }
+    let data = data_folder(&layers)?;
+    layers = servers::merge(layers, args, &data)?;
     for (key, value) in flags {
         let flag = if *key == "ops" { "--ops-port" } else { "--port" };
-        layers = layers.merge(Flag { key, flag, value: value.clone() });
+        layers = layers.merge(Flag::new(key, flag, value.clone()));
     }
     Ok(layers)
 }
@@ -162,23 +169,6 @@ impl Provider for Shared {
     }
 }
 
-/// A setting by a flag.
-struct Flag {
-    key: &'static str,
-    flag: &'static str,
-    value: String,
-}
-
-impl Provider for Flag {
-    fn metadata(&self) -> Metadata {
-        Metadata::named(format!("flag {}", self.flag))
-    }
-
-    fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
-        Serialized::default(self.key, &self.value).data()
-    }
-}
-
 /// Whether somebody has set `key`, though it be to the default.
 pub fn is_set(settings: &Figment, key: &str) -> bool {
     settings.find_metadata(key).is_some_and(|metadata| origin(metadata) != DEFAULT)
@@ -200,20 +190,6 @@ pub fn origin(metadata: &Metadata) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_flag_of_a_server_sets_all_its_keys() {
-        let url = |flag: &str| Some(format!("{flag}://example"));
-        let (mongo, postgres, nats, smtp) = (url("mongo"), url("postgres"), url("nats"), url("smtp"));
-        let args = SettingsArgs { mongo, postgres, nats, smtp, ..SettingsArgs::default() };
-        let layers = overrides(&args, &Flags::new()).unwrap();
-        for (keys, flag) in [(MONGO, "mongo"), (POSTGRES, "postgres"), (NATS, "nats"), (SMTP, "smtp")] {
-            for key in keys {
-                assert_eq!(layers.extract_inner::<String>(key).ok(), url(flag), "{key}");
-                assert_eq!(origin(layers.find_metadata(key).unwrap()), format!("flag --{flag}"), "{key}");
-            }
-        }
-    }
 
     #[test]
     #[allow(clippy::result_large_err, reason = "the error is figment's")]
@@ -243,6 +219,30 @@ mod tests {
             jail.set_env("MESHWORK_NATS__REPLICAS", "2");
             let refused = load(&args, &Flags::new()).unwrap_err().to_string();
             assert!(refused.contains("the setting nats.replicas is 2"), "{refused}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn notifications_read_the_events_of_all_shards_of_users() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            let none = Flags::new();
+            let shards = |args: &SettingsArgs| load(args, &none).unwrap().0.notifications.users_shards;
+            assert_eq!(shards(&SettingsArgs::default()), 1);
+            let database = |id: u16| {
+                format!("[[users.shards.databases]]\nid = {id}\nname = \"s{id}\"\nurl = \"postgres://h/s{id}\"\n")
+            };
+            jail.create_file("shop.toml", &(database(0) + &database(5)))?;
+            let args = SettingsArgs { config: Some("shop.toml".into()), ..SettingsArgs::default() };
+            // By their highest number: each has its lanes by its own.
+            assert_eq!(shards(&args), 6);
+            jail.set_env("MESHWORK_NOTIFICATIONS__USERS_SHARDS", "8");
+            assert_eq!(shards(&args), 8);
+            jail.set_env("MESHWORK_NOTIFICATIONS__USERS_SHARDS", "2");
+            let refused = load(&args, &none).unwrap_err().to_string();
+            assert!(refused.contains("notifications.users_shards is 2, but users.shards needs 6"), "{refused}");
             Ok(())
         });
     }

@@ -29,42 +29,68 @@ fn render(settings: &Settings, figment: &Figment) -> Result<String, Failure> {
     let schema = serde_json::to_value(schemars::schema_for!(Settings)).map_err(internal)?;
     let mut out = String::new();
     if let Value::Object(values) = &values {
-        table(&mut out, &[], values, &schema, &schema, figment);
+        table(&mut out, &[], values, &schema, &schema, &|path: &str| found(figment, path));
     }
     Ok(out)
 }
 
-/// Writes a table: first its values, then the tables in it.
+/// Where the setting at a path comes from.
+fn found(figment: &Figment, path: &str) -> String {
+    figment.find_metadata(path).map_or_else(|| "default".to_owned(), origin)
+}
+
+/// Writes a table: first its values, then the tables in it. `from` says where the value of a path comes from.
 fn table(
     out: &mut String,
     path: &[&str],
     values: &Map<String, Value>,
     schema: &Value,
     root: &Value,
-    figment: &Figment,
+    from: &dyn Fn(&str) -> String,
 ) {
     let properties = properties(schema, root);
     let at = |key: &str| [path, &[key]].concat().join(".");
-    for (key, value) in values.iter().filter(|(_, value)| !value.is_object()) {
+    for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
-        for line in documentation(property, root).lines() {
-            out.push_str(&format!("# {line}\n"));
-        }
-        let from = figment.find_metadata(&at(key)).map_or_else(|| "default".to_owned(), origin);
+        document(out, property, root);
         let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
-        out.push_str(&format!("{key} = {value} # {from}\n"));
+        out.push_str(&format!("{key} = {value} # {}\n", from(&at(key))));
     }
-    for (key, value) in values {
-        let Value::Object(inner) = value else { continue };
+    for (key, value) in values.iter().filter(|(_, value)| is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
-        out.push('\n');
-        for line in documentation(property, root).lines() {
-            out.push_str(&format!("# {line}\n"));
-        }
-        out.push_str(&format!("[{}]\n", at(key)));
         let schema = property.unwrap_or(&Value::Null);
-        table(out, &[path, &[key.as_str()]].concat(), inner, schema, root, figment);
+        let inner = [path, &[key.as_str()]].concat();
+        out.push('\n');
+        document(out, property, root);
+        match value {
+            Value::Array(tables) => {
+                let schema = resolve(schema, root).get("items").unwrap_or(&Value::Null);
+                // The list comes from one place as a whole.
+                let of_list = from(&at(key));
+                for values in tables.iter().filter_map(Value::as_object) {
+                    out.push_str(&format!("[[{}]]\n", at(key)));
+                    table(out, &inner, values, schema, root, &|_: &str| of_list.clone());
+                }
+            }
+            Value::Object(values) => {
+                out.push_str(&format!("[{}]\n", at(key)));
+                table(out, &inner, values, schema, root, from);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a value is a table or a list of tables, which stand behind all plain values.
+fn is_of_tables(value: &Value) -> bool {
+    value.is_object() || value.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object))
+}
+
+/// Writes the doc comment of a setting.
+fn document(out: &mut String, property: Option<&Value>, root: &Value) {
+    for line in documentation(property, root).lines() {
+        out.push_str(&format!("# {line}\n"));
     }
 }
 
@@ -85,4 +111,28 @@ fn documentation<'s>(property: Option<&'s Value>, root: &'s Value) -> &'s str {
     let Some(property) = property else { return "" };
     let text = |schema: &'s Value| schema.get("description").and_then(Value::as_str);
     text(property).or_else(|| text(resolve(property, root))).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use figment::providers::{Format, Toml};
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_tables_is_printed_as_it_is_read() {
+        let text = "[[users.shards.databases]]\nid = 0\nname = \"a\"\nurl = \"postgres://u:hidden@h/a\"\n\n\
+                    [[users.shards.databases]]\nid = 3\nname = \"b\"\nurl = \"postgres://h/b\"\n";
+        let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
+        let read = |text: &str| defaults().merge(Toml::string(text));
+        let settings: Settings = read(text).extract().unwrap();
+        let printed = render(&settings, &read(text)).unwrap();
+        assert_eq!(printed.matches("[[users.shards.databases]]").count(), 2, "{printed}");
+        assert!(!printed.contains("hidden"), "{printed}");
+        let again: Settings = read(&printed).extract().unwrap();
+        let databases: Vec<_> = again.users.shards.databases.iter().map(|it| (it.id, it.name.as_str())).collect();
+        assert_eq!(databases, [(0, "a"), (3, "b")]);
+    }
 }

@@ -1,0 +1,182 @@
+//! Several instances of the users service, with accounts on PostgreSQL: sessions that go from one to the other, and addresses
+//! that two people want at once while instances are killed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
+use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
+use meshwork_api::meshwork::users::v1::{CreateUserRequest, RefreshSessionRequest, SignInRequest, User};
+use meshwork_sql::shards::slot_of;
+use meshwork_testkit::Postgres;
+use meshwork_testkit::up::{UNLIMITED, text};
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use uuid::Uuid;
+
+use crate::processes::Processes;
+use crate::shop::{PATIENCE, eventually};
+
+/// The instances.
+const INSTANCES: [&str; 2] = ["users", "users-2"];
+/// How long after the calls an instance is killed at most: hashing a password takes most of it.
+const LATEST: Duration = Duration::from_millis(400);
+
+fn channel(processes: &Processes, label: &str) -> Channel {
+    Endpoint::from_shared(format!("http://{}", processes.address(label))).unwrap().connect_lazy()
+}
+
+/// Somebody who wants an address.
+#[derive(Clone)]
+struct Person {
+    id: String,
+    email: String,
+    password: String,
+    request: String,
+}
+
+impl Person {
+    fn new(id: &str, email: &str) -> Self {
+        let password = format!("the password of {id}");
+        Self { id: id.to_owned(), email: email.to_owned(), password, request: Uuid::new_v4().to_string() }
+    }
+
+    async fn sign_up(&self, channel: Channel) -> Result<String, Status> {
+        let user = User {
+            email: self.email.clone(),
+            display_name: "One of two".to_owned(),
+            password: self.password.clone(),
+            ..User::default()
+        };
+        let request =
+            CreateUserRequest { user: Some(user), user_id: self.id.clone(), request_id: self.request.clone() };
+        Ok(UserServiceClient::new(channel).create_user(request).await?.into_inner().name)
+    }
+
+    /// Asks again until it is decided: true when the account is there.
+    async fn is_decided(&self, channel: Channel) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.sign_up(channel.clone()).await {
+                Ok(name) => {
+                    assert_eq!(name, format!("users/{}", self.id));
+                    return true;
+                }
+                Err(status) if status.code() == Code::AlreadyExists => return false,
+                Err(status) => assert!(Instant::now() < deadline, "{} was never decided: {status}", self.id),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Signs in; gives the refresh token.
+    async fn sign_in(&self, channel: Channel) -> Result<String, Status> {
+        let request = SignInRequest { email: self.email.clone(), password: self.password.clone() };
+        Ok(AuthServiceClient::new(channel).sign_in(request).await?.into_inner().refresh_token)
+    }
+}
+
+/// Renews a session.
+async fn renewed(channel: Channel, refresh_token: &str) -> Result<String, Status> {
+    let request = RefreshSessionRequest { refresh_token: refresh_token.to_owned() };
+    Ok(AuthServiceClient::new(channel).refresh_session(request).await?.into_inner().refresh_token)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_instances_of_users_share_their_accounts_and_sessions() {
+    let (postgres, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let database = postgres.database();
+    let on_postgres = [("MESHWORK_USERS__POSTGRES__URL", database.as_str())];
+    let settings: Vec<_> = UNLIMITED.iter().copied().chain(on_postgres).collect();
+    let mut processes = Processes::several(folder.path(), &[("users", 2)], &settings);
+    // The first makes the keys that both sign with.
+    processes.start("users");
+    processes.wait_for("users");
+    processes.start_all_but(&["users"]);
+    let demo = processes.demo();
+    assert!(demo.status.success(), "{}", text(&demo.stderr));
+    assert!(!processes.data().join("users/users.db").exists());
+
+    let [one, two] = INSTANCES.map(|label| channel(&processes, label));
+    let person = Person::new("shared", "shared@example.com");
+    person.sign_up(one.clone()).await.unwrap();
+    for _ in 0..8 {
+        let token = person.sign_in(two.clone()).await.unwrap();
+        let token = renewed(one.clone(), &token).await.unwrap();
+        // Of two who renew one session at the same moment, one does.
+        let both = tokio::join!(renewed(one.clone(), &token), renewed(two.clone(), &token));
+        assert!(both.0.is_ok() != both.1.is_ok(), "{both:?}");
+    }
+    processes.kill("users");
+    let gateway = channel(&processes, "gateway");
+    eventually("the other instance is called", async || person.sign_in(gateway.clone()).await.is_ok()).await;
+    for _ in 0..8 {
+        person.sign_in(gateway.clone()).await.unwrap();
+    }
+    processes.start("users");
+    processes.wait_for("users");
+    processes.audit();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_of_two_gets_an_address_though_an_instance_is_killed() {
+    let rounds = if crate::full() { 20 } else { 3 };
+    let (postgres, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+    let databases = [postgres.database(), postgres.database()];
+    let [north, south] = &databases;
+    let shards = format!("[{{id=0,name=\"north\",url=\"{north}\"}},{{id=1,name=\"south\",url=\"{south}\"}}]");
+    let settings = [("MESHWORK_USERS__SHARDS__DATABASES", shards.as_str())];
+    let mut processes = Processes::several(folder.path(), &[("users", 2)], &settings);
+    for label in INSTANCES {
+        processes.start(label);
+        processes.wait_for(label);
+    }
+    let names = databases.each_ref().map(|url| url.rsplit('/').next().unwrap().to_owned());
+    let owned = postgres.sql(&names[0], "SELECT slot FROM users.shard_owned WHERE space = 0");
+    let in_north: BTreeSet<u16> = owned.lines().map(|slot| slot.parse().unwrap()).collect();
+    let mut ids = (0..).map(|number| format!("racer-{number}"));
+    let mut next = |is_in_north: bool| ids.find(|id| in_north.contains(&slot_of(id)) == is_in_north).unwrap();
+
+    let seed = std::env::var("MESHWORK_TEST_SEED").ok().map_or_else(|| fastrand::u64(..), |it| it.parse().unwrap());
+    println!("MESHWORK_TEST_SEED={seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    for round in 0..rounds {
+        let email = format!("wanted-{round}@example.com");
+        let people = [Person::new(&next(true), &email), Person::new(&next(false), &email)];
+        let calls = [0, 1].map(|at: usize| {
+            let (person, channel) = (people[at].clone(), channel(&processes, INSTANCES[at]));
+            tokio::spawn(async move { person.sign_up(channel).await })
+        });
+        let victim = INSTANCES[random.usize(..INSTANCES.len())];
+        tokio::time::sleep(LATEST.mul_f64(random.f64())).await;
+        processes.kill(victim);
+        let mut answers = Vec::new();
+        for call in calls {
+            answers.push(call.await.unwrap());
+        }
+        processes.start(victim);
+        processes.wait_for(victim);
+
+        let mut winners = Vec::new();
+        for ((person, answer), label) in people.iter().zip(&answers).zip(INSTANCES) {
+            let is_there = person.is_decided(channel(&processes, label)).await;
+            assert!(is_there || answer.is_err(), "{} was answered and is lost", person.id);
+            if is_there {
+                winners.push(person);
+            }
+        }
+        assert_eq!(winners.len(), 1, "round {round}: {answers:?}");
+        let count = format!("SELECT count(*) FROM users.users WHERE email_key = '{email}'");
+        let counts = names.each_ref().map(|name| postgres.sql(name, &count).parse::<u64>().unwrap());
+        assert_eq!(counts.iter().sum::<u64>(), 1, "round {round}: {counts:?}");
+        for person in &people {
+            for label in INSTANCES {
+                let answer = person.sign_in(channel(&processes, label)).await;
+                let has_won = winners[0].id == person.id;
+                let is_refused = matches!(&answer, Err(status) if status.code() == Code::Unauthenticated);
+                assert!(if has_won { answer.is_ok() } else { is_refused }, "{} at {label}: {answer:?}", person.id);
+            }
+        }
+    }
+}
