@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Error;
 
 /// How long a read may take. Servers bound their statements; this is for one that hangs, or is gone without a word.
-const READ: Duration = Duration::from_secs(30);
+pub(crate) const READ: Duration = Duration::from_secs(30);
 
 /// What a read gives, within 30 s: nothing waits for ever for a server that is gone without a word.
 ///
@@ -14,6 +14,11 @@ const READ: Duration = Duration::from_secs(30);
 pub async fn bounded<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Error> {
     match tokio::time::timeout(READ, read).await {
         Ok(read) => Ok(read?),
-        Err(_) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+        Err(_) => Err(timed_out()),
     }
+}
+
+/// A read that has taken too long.
+pub(crate) fn timed_out() -> Error {
+    Error::Database(sqlx::Error::PoolTimedOut)
 }

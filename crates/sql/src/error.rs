@@ -134,15 +134,26 @@ fn kind_of_sqlstate(code: &str) -> Kind {
     }
 }
 
-/// The error of a transaction's work, as far as [`write`](crate::Postgres::write) must know it.
+/// The error of a transaction's or a read's work, as far as [`write`](crate::Postgres::write) and [`read`](crate::Postgres::read)
+/// must know it.
 pub trait WorkError: From<Error> + Send + 'static {
     /// Whether another transaction was in the way, so that the work may be done again at once.
     fn is_conflict(&self) -> bool;
+
+    /// What the failure of the store means; `None`, as by default, where the work itself has refused. A
+    /// [`read`](crate::Postgres::read) that has met [`Kind::Unavailable`] or [`Kind::Conflict`] on a replica is done again elsewhere.
+    fn kind(&self) -> Option<Kind> {
+        None
+    }
 }
 
 impl WorkError for Error {
     fn is_conflict(&self) -> bool {
         self.kind() == Kind::Conflict
+    }
+
+    fn kind(&self) -> Option<Kind> {
+        Some(Error::kind(self))
     }
 }
 

@@ -5,6 +5,8 @@
 //!
 //! [`Component`] is a set of tables with its migrations; a store is the sum of its components. [`Error::kind`] says what a
 //! failure means, whatever the driver. [`replay`] makes a write repeatable by a request id.
+//!
+//! [`Postgres::read`] takes what only reads to a read replica that is as fresh as its [`Freshness`] asks.
 
 mod bounded;
 mod carried;
@@ -15,7 +17,9 @@ mod micros;
 mod migrate;
 mod observer;
 mod postgres;
+mod postgres_options;
 pub mod replay;
+mod replicas;
 mod sqlite;
 
 pub use bounded::bounded;
@@ -25,7 +29,9 @@ pub use error::{Error, Kind, WorkError};
 pub use micros::{from_micros, to_micros};
 pub use migrate::{AppliedMigration, Component};
 pub use observer::{Observer, PoolStats, TransactionEnd};
-pub use postgres::{Postgres, PostgresOptions};
+pub use postgres::Postgres;
+pub use postgres_options::PostgresOptions;
+pub use replicas::{Freshness, InvalidPosition, ReplicaStats, WalPosition};
 pub use sqlite::Sqlite;
 
 /// Compiles the code of the README.

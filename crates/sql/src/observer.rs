@@ -25,6 +25,11 @@ pub trait Observer: Send + Sync + 'static {
         _ = (waited, acquired);
     }
 
+    /// A read begins at the server `HOST:PORT`: at a replica or at the primary, and `again` when a replica has failed it before.
+    fn read(&self, server: &str, replica: bool, again: bool) {
+        _ = (server, replica, again);
+    }
+
     /// A transaction has ended, `took` after it was asked for. Its work was done `attempts` times: more than once when other
     /// transactions were in the way.
     fn transaction(&self, took: Duration, attempts: u32, end: TransactionEnd) {

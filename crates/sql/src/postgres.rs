@@ -1,24 +1,26 @@
 //! PostgreSQL: a pool of connections to a server.
 
-use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Transaction};
 use tokio::time::Instant;
 
+use crate::bounded::READ;
 use crate::commit::Callbacks;
 use crate::observer::{Observer, PoolStats, TransactionEnd};
+use crate::postgres_options::{PostgresOptions, server_name};
+use crate::replicas::answer::Answer;
+use crate::replicas::discover::{self, Found};
+use crate::replicas::group::Group;
+use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
 use crate::{AppliedMigration, Component, Error, Kind, WorkError};
 
-/// How old a connection becomes: balancers and servers forget older ones.
-const LIFE: Duration = Duration::from_secs(30 * 60);
 /// How often the work of a transaction is done at most while others are in its way.
 const ATTEMPTS: u32 = 8;
 /// The pause before work is done again, shortened at random by up to a half; each is twice the one before.
@@ -28,77 +30,15 @@ const STATEMENTS: u32 = 3;
 /// The longest pause between two tries to reach a server that was out of reach at the start.
 const REACH_AGAIN: Duration = Duration::from_secs(15);
 
-/// How to reach a PostgreSQL.
-#[derive(Clone)]
-pub struct PostgresOptions {
-    /// `postgres://user:password@host:port/database`; `sslmode` (`prefer` by default; `verify-full` checks who answers) and
-    /// `sslrootcert` are parameters of it.
-    pub url: String,
-    /// The schema of the tables, made when missing, so that several services share a database and none of its tables. `None`
-    /// by default: that of the account, mostly `public`.
-    pub schema: Option<&'static str>,
-    /// How many connections there are at most. 20 by default.
-    pub max_connections: u32,
-    /// How many are kept open. 1 by default.
-    pub min_connections: u32,
-    /// How long to wait for a free connection, a new one's making included. 2 s by default.
-    pub acquire_timeout: Duration,
-    /// How long a connection may be idle before it is closed. 30 s by default.
-    pub idle_timeout: Duration,
-    /// How long a statement may take, a wait for a lock included, and how long a transaction may be idle. 10 s by default. Of
-    /// a migration it bounds the waits for locks alone.
-    pub statement_timeout: Duration,
-    /// Who is told of acquired connections and ended transactions. Nobody by default.
-    pub observer: Option<Arc<dyn Observer>>,
-}
-
-impl PostgresOptions {
-    /// The defaults, for the database at `url`.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            schema: None,
-            max_connections: 20,
-            min_connections: 1,
-            acquire_timeout: Duration::from_secs(2),
-            idle_timeout: Duration::from_secs(30),
-            statement_timeout: Duration::from_secs(10),
-            observer: None,
-        }
-    }
-
-    /// The server and the database, `HOST:PORT/DATABASE`, without what is secret; `None` when the URL is none.
-    pub fn place(&self) -> Option<String> {
-        let options = PgConnectOptions::from_str(&self.url).ok()?;
-        let database = options.get_database().unwrap_or_default();
-        Some(format!("{}:{}/{database}", options.get_host(), options.get_port()))
-    }
-
-    fn connect_options(&self) -> Result<PgConnectOptions, Error> {
-        let options = PgConnectOptions::from_str(&self.url)?;
-        let options = match self.schema {
-            Some(schema) => options.options([("search_path", schema)]),
-            None => options,
-        };
-        let timeout = self.statement_timeout.as_millis().to_string();
-        // A client that is gone must not hold locks for long.
-        Ok(options
-            .application_name("meshwork")
-            .options([("statement_timeout", timeout.clone()), ("idle_in_transaction_session_timeout", timeout)]))
-    }
-}
-
-impl fmt::Debug for PostgresOptions {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresOptions").field("max_connections", &self.max_connections).finish_non_exhaustive()
-    }
-}
-
 /// An open PostgreSQL database. Clones share its pool.
 #[derive(Clone, Debug)]
 pub struct Postgres {
+    /// Connections to the primary.
     pool: PgPool,
+    /// `HOST:PORT` of the URL.
+    server: Arc<str>,
+    /// The servers, when there are replicas.
+    group: Option<Arc<Group>>,
     max: u32,
     /// How long one try of a transaction may take.
     bound: Duration,
@@ -106,13 +46,17 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and migrates `components`.
+    /// Connects, and migrates `components`. With replicas, the primary is looked for among all servers.
     ///
     /// # Errors
-    /// When the server can't be reached or a migration fails.
+    /// When the server can't be reached, none of several is the primary, or a migration fails.
     pub async fn open(options: &PostgresOptions, components: &[Component]) -> Result<Self, Error> {
-        Self::migrate(options, components).await?;
-        Self::pooled(options)
+        let (_, primary) = migrate_primary(options, components).await?;
+        let opened = Self::pooled(options)?;
+        if let (Some(group), Some((server, answer))) = (&opened.group, primary) {
+            group.found(server, answer);
+        }
+        Ok(opened)
     }
 
     /// As [`Postgres::open`], for a store that isn't needed for everything: a server that is out of reach doesn't stop the
@@ -136,15 +80,18 @@ impl Postgres {
     }
 
     fn pooled(options: &PostgresOptions) -> Result<Self, Error> {
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections)
-            .min_connections(options.min_connections.min(options.max_connections))
-            .acquire_timeout(options.acquire_timeout)
-            .idle_timeout(options.idle_timeout)
-            .max_lifetime(LIFE)
-            .connect_lazy_with(options.connect_options()?);
+        let servers = options.connect_options()?;
+        let first = options.own_connect_options()?;
+        let server = server_name(&first).into();
+        let (pool, group) = if options.replicas.is_empty() {
+            (options.pool_options().connect_lazy_with(first), None)
+        } else {
+            let group = Arc::new(Group::new(options, servers, first));
+            probe::watch(&group);
+            (group.primary().clone(), Some(group))
+        };
         let bound = options.acquire_timeout + options.statement_timeout * STATEMENTS;
-        Ok(Self { pool, max: options.max_connections, bound, observer: options.observer.clone() })
+        Ok(Self { pool, server, group, max: options.max_connections, bound, observer: options.observer.clone() })
     }
 
     /// Migrates the database without keeping it open.
@@ -152,24 +99,10 @@ impl Postgres {
     /// # Errors
     /// As [`Postgres::open`].
     pub async fn migrate(options: &PostgresOptions, components: &[Component]) -> Result<Vec<AppliedMigration>, Error> {
-        let connect_options = options.connect_options()?;
-        let connect = PgConnection::connect_with(&connect_options);
-        let mut connection = match tokio::time::timeout(options.acquire_timeout, connect).await {
-            Ok(connection) => connection?,
-            Err(_) => return Err(Error::Database(sqlx::Error::PoolTimedOut)),
-        };
-        if let Some(schema) = options.schema {
-            make_schema(&mut connection, schema).await?;
-        }
-        let mut applied = Vec::new();
-        for component in components {
-            applied.extend(component.migrate_postgres(&mut connection).await?);
-        }
-        connection.close().await?;
-        Ok(applied)
+        Ok(migrate_primary(options, components).await?.0)
     }
 
-    /// Connections for single statements.
+    /// Connections to the primary, for single statements.
     pub fn reader(&self) -> &PgPool {
         &self.pool
     }
@@ -179,13 +112,13 @@ impl Postgres {
         usize::try_from(self.max * 3 / 5).unwrap_or(usize::MAX).max(1)
     }
 
-    /// The pool at this moment.
+    /// The pool of the primary at this moment.
     pub fn stats(&self) -> PoolStats {
         let idle = u32::try_from(self.pool.num_idle()).unwrap_or(u32::MAX);
         PoolStats { connections: self.pool.size(), idle, max: self.max }
     }
 
-    /// A transaction whose reads all see the database at one moment.
+    /// A transaction on the primary whose reads all see the database at one moment.
     ///
     /// # Errors
     /// When there is no connection.
@@ -193,7 +126,49 @@ impl Postgres {
         Ok(self.pool.begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?)
     }
 
-    /// Whether the server answers, for a check.
+    /// Runs what only reads, on a replica that is fresh enough or on the primary, within 30 s.
+    ///
+    /// With [`Freshness::Bounded`] the replicas take turns that are up and within the bounds of lag; with [`Freshness::AtLeast`] those
+    /// of them that have replayed so far, by their last word or when they are asked. What fails on a replica because it is gone,
+    /// hangs or cancels it for its replay is done again: once on another one, then on the primary. So `work` changes nothing
+    /// outside, and it only reads: a replica refuses what writes. Statements see one moment only in a transaction that `work`
+    /// begins itself (`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`).
+    ///
+    /// While the primary is out of reach, its last position counts for the lag of the replicas.
+    ///
+    /// # Errors
+    /// What `work` returns ([`WorkError::kind`] says whether it is done again); else what the servers met.
+    pub async fn read<I, T, E, W>(&self, freshness: Freshness, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        let observer = self.observer.as_deref();
+        if let Some(group) = &self.group {
+            return read::read(group, observer, freshness, &input, &work).await;
+        }
+        if let Some(observer) = observer {
+            observer.read(&self.server, false, false);
+        }
+        read::on_primary(&self.pool, Instant::now() + READ, false, &input, &work).await
+    }
+
+    /// The position that covers every write that was committed before this call, for [`Freshness::AtLeast`]; `None` without
+    /// replicas, since nobody needs it then. It is taken after the commit was answered: one that was taken before would not cover it.
+    ///
+    /// A primary that doesn't tell it within a second gives [`WalPosition::UNKNOWN`], with which reads go to the primary.
+    pub async fn position(&self) -> Option<WalPosition> {
+        Some(self.group.as_ref()?.position().await)
+    }
+
+    /// The servers but the one that is written to, for checks and metrics.
+    pub fn replicas(&self) -> Vec<ReplicaStats> {
+        self.group.as_ref().map(|group| group.stats()).unwrap_or_default()
+    }
+
+    /// Whether the primary answers, for a check.
     ///
     /// # Errors
     /// When it doesn't.
@@ -330,6 +305,34 @@ fn is_refused_commit(error: &Error) -> bool {
     let Error::Database(sqlx::Error::Database(cause)) = error else { return false };
     let inside = cause.code().is_some_and(|code| code.starts_with("XX"));
     !inside && matches!(error.kind(), Kind::Conflict | Kind::Damaged)
+}
+
+/// Migrates the primary; which of several servers that is.
+async fn migrate_primary(
+    options: &PostgresOptions,
+    components: &[Component],
+) -> Result<(Vec<AppliedMigration>, Option<(usize, Answer)>), Error> {
+    let (mut connection, primary) = if options.replicas.is_empty() {
+        let connect_options = options.own_connect_options()?;
+        let connect = PgConnection::connect_with(&connect_options);
+        match tokio::time::timeout(options.acquire_timeout, connect).await {
+            Ok(connection) => (connection?, None),
+            Err(_) => return Err(Error::Database(sqlx::Error::PoolTimedOut)),
+        }
+    } else {
+        let servers = options.connect_options()?;
+        let Found { server, answer, connection } = discover::find(servers, options.acquire_timeout).await?;
+        (connection, Some((server, answer)))
+    };
+    if let Some(schema) = options.schema {
+        make_schema(&mut connection, schema).await?;
+    }
+    let mut applied = Vec::new();
+    for component in components {
+        applied.extend(component.migrate_postgres(&mut connection).await?);
+    }
+    connection.close().await?;
+    Ok((applied, primary))
 }
 
 /// Makes a schema unless it is there: an account that may use it needn't be one that may make it.

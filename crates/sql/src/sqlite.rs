@@ -19,8 +19,10 @@ use sqlx::{ConnectOptions, Connection, Transaction};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::bounded::{READ, timed_out};
 use crate::carried::{capture, restored};
 use crate::commit::Callbacks;
+use crate::replicas::{Freshness, WalPosition};
 use crate::{AppliedMigration, Component, Error, WorkError};
 
 /// How many callers may wait for the writer; more wait to be queued.
@@ -85,6 +87,34 @@ impl Sqlite {
     /// Connections for reading. Each statement sees what was committed when it began.
     pub fn reader(&self) -> &SqlitePool {
         &self.readers
+    }
+
+    /// Runs what only reads, within 30 s: as [`Postgres::read`](crate::Postgres::read), for one text of both. The file is as fresh
+    /// as can be, whatever is asked.
+    ///
+    /// # Errors
+    /// What `work` returns, or that no connection was free.
+    pub async fn read<I, T, E, W>(&self, freshness: Freshness, input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut SqliteConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        _ = freshness;
+        let deadline = Instant::now() + READ;
+        let mut connection = match tokio::time::timeout_at(deadline, self.readers.acquire()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return Err(E::from(Error::from(error))),
+            Err(_) => return Err(E::from(timed_out())),
+        };
+        let worked = tokio::time::timeout_at(deadline, work(&mut connection, &input)).await;
+        worked.unwrap_or_else(|_| Err(E::from(timed_out())))
+    }
+
+    /// `None`: there are no replicas that could be behind.
+    pub async fn position(&self) -> Option<WalPosition> {
+        None
     }
 
     /// How much background work may be under way at once: what waits for the writer shares a flush, and half of one is left to

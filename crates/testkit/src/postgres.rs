@@ -1,5 +1,7 @@
 //! A real PostgreSQL: the one that `MESHWORK_TEST_POSTGRES_URL` names, or a private one in a folder of the test's.
 
+mod cluster;
+
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +13,8 @@ use tempfile::TempDir;
 
 use crate::certificate::certify;
 use crate::process::{free_port, freeze, gets_ready, kill_all, signal};
+
+pub use cluster::Cluster;
 
 /// Who owns the private servers.
 const USER: &str = "meshwork";
@@ -36,6 +40,8 @@ struct Private {
 struct Mode {
     fsync: bool,
     tls: bool,
+    /// Whether it is one of several that replicate.
+    replication: bool,
 }
 
 impl Postgres {
@@ -77,8 +83,14 @@ impl Postgres {
     }
 
     fn run(mode: Mode) -> Self {
+        Self::run_prepared(mode, |_| {})
+    }
+
+    /// A private server on a folder of data that was prepared.
+    fn run_prepared(mode: Mode, prepare: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::Builder::new().prefix("meshwork-postgres-").tempdir().unwrap();
         copy(&template(), &folder.path().join("data"));
+        prepare(&folder.path().join("data"));
         if mode.tls {
             certify_server(folder.path());
         }
@@ -287,6 +299,10 @@ fn spawn(folder: &Path, port: u16, mode: Mode) -> Child {
     if mode.tls {
         // Both lie in the folder of the data.
         command.args(["-c", "ssl=on", "-c", "ssl_cert_file=tls.crt", "-c", "ssl_key_file=tls.key"]);
+    }
+    if mode.replication {
+        // A replica that has lost its primary soon asks again, and the primary keeps what it has missed meanwhile.
+        command.args(["-c", "wal_retrieve_retry_interval=100ms", "-c", "wal_keep_size=512MB"]);
     }
     command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }

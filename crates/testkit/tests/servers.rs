@@ -19,6 +19,30 @@ fn a_private_postgres_has_databases_and_keeps_them_when_it_is_killed() {
     assert_eq!(postgres.sql(&name, "SELECT x FROM t"), "7");
 }
 
+#[test]
+fn replicas_replay_what_the_primary_writes_unless_they_are_paused_and_can_be_promoted() {
+    let mut cluster = Postgres::with_replicas(2, true);
+    let url = cluster.database();
+    let name = url.rsplit('/').next().unwrap().to_owned();
+    assert!(cluster.replica_urls(&url).iter().all(|replica| replica.ends_with(&name) && *replica != url));
+    cluster.primary().sql(&name, "CREATE TABLE t (x int); INSERT INTO t VALUES (1)");
+    cluster.wait_for_replay(0);
+    cluster.pause_replay(0);
+    cluster.primary().sql(&name, "INSERT INTO t VALUES (2)");
+    cluster.wait_for_replay(1);
+    let count = "SELECT count(*) FROM t";
+    assert_eq!((cluster.replica(0).sql(&name, count), cluster.replica(1).sql(&name, count)), ("1".into(), "2".into()));
+    cluster.resume_replay(0);
+    cluster.wait_for_replay(0);
+    assert_eq!(cluster.replica(0).sql(&name, count), "2");
+    cluster.primary_mut().kill();
+    let promoted = cluster.most_advanced();
+    cluster.promote(promoted);
+    cluster.follow(1 - promoted, promoted);
+    cluster.replica(promoted).sql(&name, "INSERT INTO t VALUES (3)");
+    assert_eq!(cluster.replica(promoted).sql(&name, count), "3");
+}
+
 #[tokio::test]
 async fn a_private_mongo_enforces_unique_indexes_and_keeps_what_it_acknowledged() {
     let mut mongo = Mongo::private();

@@ -41,7 +41,8 @@ fn the_defaults_are_as_documented() {
     assert_eq!((options.max_connections, options.min_connections), (20, 1));
     assert_eq!((options.acquire_timeout, options.idle_timeout), (Duration::from_secs(2), Duration::from_secs(30)));
     assert_eq!(options.statement_timeout, Duration::from_secs(10));
-    assert!(options.observer.is_none());
+    assert_eq!((options.max_lag, options.max_lag_bytes), (Duration::from_secs(2), 16 << 20));
+    assert!(options.replicas.is_empty() && options.observer.is_none());
     assert!(!format!("{options:?}").contains("secret"));
 }
 

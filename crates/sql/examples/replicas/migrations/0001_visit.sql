@@ -1,0 +1,4 @@
+CREATE TABLE visit (
+    n BIGINT NOT NULL PRIMARY KEY,
+    visited_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);

@@ -1,0 +1,12 @@
+//! Read replicas, by real streaming replication: the rules RR-.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod bounded;
+mod embedded;
+mod example;
+mod faults;
+mod promotion;
+mod retries;
+mod tokens;
+mod worlds;
