@@ -16,6 +16,7 @@ mod migrate;
 mod observer;
 mod postgres;
 pub mod replay;
+pub mod shards;
 mod sqlite;
 
 pub use bounded::bounded;
@@ -26,6 +27,7 @@ pub use micros::{from_micros, to_micros};
 pub use migrate::{AppliedMigration, Component};
 pub use observer::{Observer, PoolStats, TransactionEnd};
 pub use postgres::{Postgres, PostgresOptions};
+pub use shards::{Place, ShardId};
 pub use sqlite::Sqlite;
 
 /// Compiles the code of the README.

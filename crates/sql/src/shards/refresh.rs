@@ -1,0 +1,185 @@
+//! Bringing the maps together: those of all databases are read and merged, and who is behind gets the newer one.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use sqlx::postgres::PgConnection;
+use tokio::time::Instant;
+
+use super::cluster::{Inner, Refreshed, Shard, Shards, Standing};
+use super::map::ShardMap;
+use super::store::{self, StoredMap};
+use crate::Error;
+
+/// How close together two refreshes that calls have asked for may lie.
+const APART: Duration = Duration::from_millis(10);
+
+impl<T: Send + Sync + 'static> Shards<T> {
+    /// Reads the maps of all shards in reach, merges them, and installs the newer one in those that are behind. Of several who ask
+    /// at once, one does it for all.
+    ///
+    /// # Errors
+    /// [`Error::Unreached`] when no shard is in reach.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let asked = Instant::now();
+        self.refresh_unless(|last| last.began >= asked).await
+    }
+
+    /// As [`Shards::refresh`], for a call that has met a map that is behind: what was read when it asked, or just before, will do.
+    pub(super) async fn refresh_soon(&self) -> Result<(), Error> {
+        let asked = Instant::now();
+        self.refresh_unless(|last| last.ended + APART >= asked).await
+    }
+
+    async fn refresh_unless(&self, is_enough: impl Fn(&Refreshed) -> bool) -> Result<(), Error> {
+        let mut refreshed = self.inner.refreshed.lock().await;
+        if let Some(last) = refreshed.as_ref().filter(|last| is_enough(last)) {
+            return if last.succeeded { Ok(()) } else { Err(self.none_reached()) };
+        }
+        let began = Instant::now();
+        let succeeded = renew(&self.inner).await;
+        *refreshed = Some(Refreshed { began, ended: Instant::now(), succeeded });
+        if succeeded { Ok(()) } else { Err(self.none_reached()) }
+    }
+
+    fn none_reached(&self) -> Error {
+        let names: Vec<&str> = self.shards().iter().map(|shard| shard.name.as_str()).collect();
+        Error::Unreached(names.join(", nor of "))
+    }
+}
+
+/// Refreshes from time to time, until all clones are gone.
+pub(super) async fn keep_fresh<T: Send + Sync + 'static>(inner: Weak<Inner<T>>) {
+    loop {
+        let Some(pause) = inner.upgrade().map(|inner| pause(&inner)) else { return };
+        // Instances that have started together needn't ask together.
+        tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        let Some(inner) = inner.upgrade() else { return };
+        // Each shard that is out of reach was told of when it went.
+        if let Err(error) = (Shards { inner }).refresh().await {
+            tracing::debug!(%error, "no shard map could be read");
+        }
+    }
+}
+
+fn pause<T>(inner: &Inner<T>) -> Duration {
+    let is_awaited = |shard: &Arc<Shard<T>>| **shard.standing.load() == Standing::Unknown;
+    if inner.shards.iter().any(is_awaited) { inner.times.refresh / 5 } else { inner.times.refresh }
+}
+
+/// Does it, under the lock of `refreshed`; returns whether any shard was in reach.
+async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>) -> bool {
+    let bound = inner.times.read;
+    let reads = inner.shards.iter().cloned().map(move |shard| async move {
+        let stored = read_from(&shard, bound).await;
+        (shard, stored)
+    });
+    let reads: Vec<_> = join_all(reads.collect::<Vec<_>>()).await;
+    let mut map = ShardMap::clone(&inner.map.load());
+    let mut reached = Vec::new();
+    for (shard, stored) in reads {
+        if let Some(stored) = judge(&shard, stored) {
+            if let Some(stored) = &stored {
+                for sentence in map.reconcile(&stored.map).disagreements {
+                    tracing::error!(
+                        shard = shard.name,
+                        "two shard maps disagree ({sentence}); look whether a database was put back to an older copy, or belongs \
+                         to another system"
+                    );
+                }
+            }
+            reached.push((shard, stored));
+        }
+    }
+    let map = Arc::new(map);
+    inner.map.store(map.clone());
+    let any = !reached.is_empty();
+    let installs = reached.into_iter().map(|(shard, stored)| bring(shard, stored, map.clone(), bound));
+    join_all(installs.collect::<Vec<_>>()).await;
+    any
+}
+
+/// What the answer of a database says of its standing; the map, if there is one, when it may be used.
+fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Option<Option<StoredMap>> {
+    let identity = match &stored {
+        Ok(Some(stored)) => store::check_identity(stored, shard.id, &shard.name),
+        Ok(None) => Ok(()),
+        Err(Error::Shards(sentence)) => Err(Error::Shards(sentence.clone())),
+        Err(error) => {
+            if shard.answers.swap(false, Ordering::Relaxed) {
+                tracing::warn!(shard = shard.name, %error, "a shard doesn't answer");
+            } else {
+                tracing::debug!(shard = shard.name, %error, "a shard doesn't answer");
+            }
+            return None;
+        }
+    };
+    shard.answers.store(true, Ordering::Relaxed);
+    if let Err(error) = identity {
+        refuse(shard, error);
+        return None;
+    }
+    let stored = stored.ok()?;
+    if stored.is_some() {
+        approve(shard);
+    }
+    Some(stored)
+}
+
+fn approve<T>(shard: &Shard<T>) {
+    if **shard.standing.load() != Standing::Known {
+        tracing::info!(shard = shard.name, "a shard is there");
+        shard.standing.store(Arc::new(Standing::Known));
+    }
+}
+
+fn refuse<T>(shard: &Shard<T>, error: Error) {
+    let sentence = match error {
+        Error::Shards(sentence) => sentence,
+        error => error.to_string(),
+    };
+    let standing = Standing::Refused(sentence);
+    if **shard.standing.load() != standing {
+        tracing::error!(shard = shard.name, ?standing, "the database of a shard can't be used");
+        shard.standing.store(Arc::new(standing));
+    }
+}
+
+/// Installs the map in a database that is behind. One that can't at this moment gets it the next time.
+async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<ShardMap>, bound: Duration) {
+    match stored {
+        Some(mut stored) => {
+            if !stored.map.merge(&map) {
+                return;
+            }
+        }
+        None => tracing::info!(shard = shard.name, "the database of a shard has no map yet; it is taken for a new one"),
+    }
+    let install = async {
+        let mut connection = shard.db.reader().acquire().await?;
+        store::install(&mut connection, shard.id, &shard.name, &map).await
+    };
+    match within(bound, install).await {
+        Ok(_) => approve(&shard),
+        Err(error @ Error::Shards(_)) => refuse(&shard, error),
+        Err(error) => tracing::warn!(shard = shard.name, %error, "a newer shard map can't be installed yet"),
+    }
+}
+
+async fn read_from<T>(shard: &Shard<T>, bound: Duration) -> Result<Option<StoredMap>, Error> {
+    let read = async {
+        let mut connection = shard.db.reader().acquire().await?;
+        let connection: &mut PgConnection = &mut connection;
+        store::read(connection).await
+    };
+    within(bound, read).await
+}
+
+async fn within<R>(bound: Duration, asked: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
+    match tokio::time::timeout(bound, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+    }
+}
