@@ -101,7 +101,7 @@ impl Error {
     /// What a piece's entering was refused by, if that is what `error` is (SQLSTATE MW001 and MW002 of `shard_enter`).
     pub(crate) fn of_entering(error: &sqlx::Error) -> Option<Self> {
         let error = error.as_database_error()?;
-        match error.code()?.as_ref() {
+        match &*error.code()? {
             "MW001" => Some(Error::StaleMap(error.message().to_owned())),
             "MW002" => Some(Error::Moving(error.message().to_owned())),
             _ => None,

@@ -15,7 +15,7 @@ pub enum GatherError<E> {
     #[error("the shard has not answered in time, or its database can't be used")]
     Unreachable,
     /// The work has failed.
-    #[error(transparent)]
+    #[error("{0}")]
     Failed(E),
 }
 

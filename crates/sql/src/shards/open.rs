@@ -131,7 +131,7 @@ async fn assemble(
             Ok(None) | Err(_) => continue,
         };
         store::check_identity(stored, member.id, &member.name)?;
-        match &mut known {
+        match known.as_mut() {
             // The refresh that follows logs what they disagree on.
             Some(known) => _ = known.merge(&stored.map),
             None => known = Some(stored.map.clone()),
@@ -184,7 +184,7 @@ fn all_reached(members: &[Member]) -> Result<&Member, Error> {
     let away: Vec<&str> =
         members.iter().filter(|member| member.stored.is_err()).map(|member| member.name.as_str()).collect();
     if !away.is_empty() {
-        return Err(Error::Unreached(away.join(", nor of ")));
+        return Err(Error::Unreached(away.join(", ")));
     }
     members.first().ok_or_else(|| refused(MapError::Shards("there is none; name at least one".to_owned())))
 }

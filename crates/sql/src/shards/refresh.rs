@@ -46,7 +46,7 @@ impl<T: Send + Sync + 'static> Shards<T> {
 
     fn none_reached(&self) -> Error {
         let names: Vec<&str> = self.shards().iter().map(|shard| shard.name.as_str()).collect();
-        Error::Unreached(names.join(", nor of "))
+        Error::Unreached(names.join(", "))
     }
 }
 
@@ -105,7 +105,13 @@ async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>) -> bool {
 fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Option<Option<StoredMap>> {
     let identity = match &stored {
         Ok(Some(stored)) => store::check_identity(stored, shard.id, &shard.name),
-        Ok(None) => Ok(()),
+        Ok(None) if **shard.standing.load() == Standing::Unknown => Ok(()),
+        Ok(None) => {
+            let name = &shard.name;
+            Err(Error::Shards(format!(
+                "the database of the shard {name:?} has lost its map, and so its rows; put its backup back"
+            )))
+        }
         Err(Error::Shards(sentence)) => Err(Error::Shards(sentence.clone())),
         Err(error) => {
             if shard.answers.swap(false, Ordering::Relaxed) {
