@@ -24,22 +24,22 @@ impl<T: Send + Sync + 'static> Shards<T> {
     /// [`Error::Unreached`] when no shard is in reach.
     pub async fn refresh(&self) -> Result<(), Error> {
         let asked = Instant::now();
-        self.refresh_unless(|last| last.began >= asked).await
+        self.refresh_unless(true, |last| last.began >= asked).await
     }
 
     /// As [`Shards::refresh`], for a call that has met a map that is behind: what was read when it asked, or just before, will do.
     pub(super) async fn refresh_soon(&self) -> Result<(), Error> {
         let asked = Instant::now();
-        self.refresh_unless(|last| last.ended + APART >= asked).await
+        self.refresh_unless(false, |last| last.ended + APART >= asked).await
     }
 
-    async fn refresh_unless(&self, is_enough: impl Fn(&Refreshed) -> bool) -> Result<(), Error> {
+    async fn refresh_unless(&self, patiently: bool, is_enough: impl Fn(&Refreshed) -> bool) -> Result<(), Error> {
         let mut refreshed = self.inner.refreshed.lock().await;
         if let Some(last) = refreshed.as_ref().filter(|last| is_enough(last)) {
             return if last.succeeded { Ok(()) } else { Err(self.none_reached()) };
         }
         let began = Instant::now();
-        let succeeded = renew(&self.inner).await;
+        let succeeded = renew(&self.inner, patiently).await;
         *refreshed = Some(Refreshed { began, ended: Instant::now(), succeeded });
         if succeeded { Ok(()) } else { Err(self.none_reached()) }
     }
@@ -69,10 +69,12 @@ fn pause<T>(inner: &Inner<T>) -> Duration {
     if inner.shards.iter().any(is_awaited) { inner.times.refresh / 5 } else { inner.times.refresh }
 }
 
-/// Does it, under the lock of `refreshed`; returns whether any shard was in reach.
-async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>) -> bool {
+/// Does it, under the lock of `refreshed`; returns whether any shard was in reach. Where a call waits, a shard that has not
+/// answered before isn't waited for as long.
+async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> bool {
     let bound = inner.times.read;
     let reads = inner.shards.iter().cloned().map(move |shard| async move {
+        let bound = if patiently || shard.is_reached() { bound } else { bound / 10 };
         let stored = read_from(&shard, bound).await;
         (shard, stored)
     });
