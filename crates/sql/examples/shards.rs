@@ -39,7 +39,7 @@ async fn list(shard: Arc<Shard<()>>) -> Result<Vec<(String, i64)>, meshwork_sql:
     let owned = not_foreign("c.slot", "c.name", COUNTERS);
     let sql = format!("SELECT c.name, c.n FROM counter c WHERE {owned} ORDER BY c.name LIMIT 100");
     let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(shard.db.reader()).await?;
-    rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
+    rows.iter().map(|row| Ok::<_, meshwork_sql::Error>((row.try_get(0)?, row.try_get(1)?))).collect()
 }
 
 #[tokio::main]

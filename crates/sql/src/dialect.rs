@@ -139,7 +139,7 @@ pub mod postgres {
     }
 
     /// Whether a row doesn't lie here only because its piece is being moved: a condition for lists, over the row's columns of
-    /// slot and key (`u.slot`, `u.id`), which are texts of the caller's program.
+    /// slot and key (`u.slot`, `u.id`), which are texts of the caller's program; the key's is `TEXT COLLATE "C"`.
     pub fn not_foreign(slot: &str, key: &str, space: i16) -> String {
         format!(
             "NOT EXISTS (SELECT 1 FROM shard_foreign f WHERE f.space = {space} AND (f.slot = {slot} OR (f.slot IS NULL AND \

@@ -1,6 +1,6 @@
 -- What this database knows of who owns which keys.
 CREATE TABLE shard_map (
-    only  BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (only),
+    one   BOOLEAN PRIMARY KEY DEFAULT TRUE CHECK (one), -- there is one row
     shard BIGINT NOT NULL, -- the shard that this database is
     name  TEXT   NOT NULL,
     epoch BIGINT NOT NULL, -- the sum of all versions, for people
@@ -34,15 +34,15 @@ CREATE TABLE shard_foreign (
 -- statement sees what was committed before it: the look comes after the lock.
 CREATE FUNCTION shard_enter(in_space INTEGER, in_piece INTEGER, in_version BIGINT) RETURNS VOID LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-    owned RECORD;
+    here RECORD;
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(19799 + in_space, in_piece);
-    SELECT o.version, o.fenced_until INTO owned FROM shard_owned o WHERE o.space = in_space AND o.piece = in_piece;
-    IF NOT FOUND OR owned.version <> in_version THEN
+    SELECT o.version, o.fenced_until INTO here FROM shard_owned o WHERE o.space = in_space AND o.piece = in_piece;
+    IF NOT FOUND OR here.version <> in_version THEN
         RAISE EXCEPTION 'piece % of space % is not owned here at version %', in_piece, in_space, in_version
             USING ERRCODE = 'MW001', DETAIL = format('the epoch here is %s', (SELECT m.epoch FROM shard_map m));
     END IF;
-    IF owned.fenced_until > CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) THEN
+    IF here.fenced_until > CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) THEN
         RAISE EXCEPTION 'piece % of space % is being moved', in_piece, in_space USING ERRCODE = 'MW002';
     END IF;
 END

@@ -15,7 +15,8 @@
 //! A database that is put back to an older copy believes to own what it has given away since: the others know better, and the
 //! next refresh makes it lose those pieces. Of pieces that it was given since, its copy has no rows, and nobody can tell: those
 //! rows are gone from where they came from as well. So who moves pieces takes backups of both databases afterwards, and who puts
-//! one back puts back what was moved to it too.
+//! one back puts back what was moved to it too. A replica that is promoted without the last commits is an older copy as well: where
+//! pieces move, replication is synchronous.
 //!
 //! [`Postgres::write_at`]: crate::Postgres::write_at
 //! [`Error::StaleMap`]: crate::Error::StaleMap

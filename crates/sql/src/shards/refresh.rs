@@ -5,11 +5,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::cluster::{Inner, Refreshed, Shard, Shards, Standing};
 use super::map::ShardMap;
+use super::place::ShardId;
 use super::store::{self, StoredMap};
 use crate::Error;
 
@@ -108,12 +108,7 @@ fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Optio
     let identity = match &stored {
         Ok(Some(stored)) => store::check_identity(stored, shard.id, &shard.name),
         Ok(None) if **shard.standing.load() == Standing::Unknown => Ok(()),
-        Ok(None) => {
-            let name = &shard.name;
-            Err(Error::Shards(format!(
-                "the database of the shard {name:?} has lost its map, and so its rows; put its backup back"
-            )))
-        }
+        Ok(None) => Err(lost(&shard.name)),
         Err(Error::Shards(sentence)) => Err(Error::Shards(sentence.clone())),
         Err(error) => {
             if shard.answers.swap(false, Ordering::Relaxed) {
@@ -134,6 +129,11 @@ fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Optio
         approve(shard);
     }
     Some(stored)
+}
+
+/// A database that had a map and has none any more is an empty one.
+fn lost(name: &str) -> Error {
+    Error::Shards(format!("the database of the shard {name:?} has lost its map, and so its rows; put its backup back"))
 }
 
 fn approve<T>(shard: &Shard<T>) {
@@ -163,6 +163,8 @@ async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<Shar
                 return;
             }
         }
+        // It owns what it was given once, so that it had a map.
+        None if was_given(&map, shard.id) => return refuse(&shard, lost(&shard.name)),
         None => tracing::info!(shard = shard.name, "the database of a shard has no map yet; it is taken for a new one"),
     }
     let install = async {
@@ -176,11 +178,15 @@ async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<Shar
     }
 }
 
+/// Whether a shard owns anything that it didn't own from the first map on.
+fn was_given(map: &ShardMap, shard: ShardId) -> bool {
+    map.spaces().any(|(space, _)| map.pieces(space).any(|info| info.shard == shard && info.version > 1))
+}
+
 async fn read_from<T>(shard: &Shard<T>, bound: Duration) -> Result<Option<StoredMap>, Error> {
     let read = async {
         let mut connection = shard.db.reader().acquire().await?;
-        let connection: &mut PgConnection = &mut connection;
-        store::read(connection).await
+        store::read(&mut connection).await
     };
     within(bound, read).await
 }

@@ -142,8 +142,8 @@ async fn settle(
         )));
     }
     own(connection, shard, map).await?;
-    let write = "INSERT INTO shard_map (only, shard, name, epoch, mark, map) VALUES (TRUE, $1, $2, $3, $4, $5::jsonb) \
-         ON CONFLICT (only) DO UPDATE SET epoch = EXCLUDED.epoch, mark = EXCLUDED.mark, map = EXCLUDED.map";
+    let write = "INSERT INTO shard_map (one, shard, name, epoch, mark, map) VALUES (TRUE, $1, $2, $3, $4, $5::jsonb) \
+         ON CONFLICT (one) DO UPDATE SET epoch = EXCLUDED.epoch, mark = EXCLUDED.mark, map = EXCLUDED.map";
     sqlx::query(write)
         .bind(i64::from(shard))
         .bind(name)
@@ -163,7 +163,7 @@ async fn own(connection: &mut PgConnection, shard: ShardId, map: &ShardMap) -> R
         wanted.extend(owned.map(|info| ((space, info.piece), info)));
     }
     let owned = read_pieces(connection, "shard_owned", "version").await?;
-    // By value, bounds and version included: the upper half of a range that was split has a row of its own.
+    // By version and bounds: a range that was split keeps its number.
     let outdated = without(&owned, &wanted, |one, other| one.version == other.version && one.range == other.range);
     // In the order in which writes enter them. Who has entered one is waited for, and who comes then finds the new version.
     for (space, piece) in outdated.keys() {

@@ -87,7 +87,10 @@ proptest! {
 
     /// Whoever has given a piece away knows it, and whoever owns it by all that is known is the only one who may think so.
     #[test]
-    fn sh_no_two_databases_own_a_key(acts in proptest::collection::vec(act(), 0..60), keys in proptest::collection::vec("[a-z]{1,3}", 1..20)) {
+    fn sh_no_two_databases_own_a_key(
+        acts in proptest::collection::vec(act(), 0..60),
+        keys in proptest::collection::vec("[a-z]{1,3}", 1..20),
+    ) {
         let maps = after(&acts);
         let all = maps.iter().skip(1).fold(maps[0].clone(), |all, map| merged(&all, map));
         for key in &keys {

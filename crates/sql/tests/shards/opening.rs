@@ -216,6 +216,20 @@ async fn a_database_that_has_lost_its_map_is_not_taken_for_a_new_one() {
 }
 
 #[tokio::test]
+async fn an_empty_database_in_the_place_of_one_that_was_given_something_is_refused() {
+    let mut world = World::new(hash(), 2);
+    let shards = world.open().await;
+    let to = 1 - shards.locate(KEYS, "key-05").unwrap().0.id;
+    hand_over(&shards, "key-05", to).await;
+    let empty = World::new(hash(), 1).options.remove(0).postgres;
+    let right = std::mem::replace(&mut world.options[usize::from(to)].postgres, empty);
+    let says = refusal(&world).await;
+    assert!(says.contains(&format!("\"shard-{to}\"")) && says.contains("lost its map"), "{says}");
+    world.options[usize::from(to)].postgres = right;
+    world.try_open().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_tables_are_made_without_opening() {
     let world = World::new(hash(), 2);
     let applied = Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();

@@ -192,5 +192,6 @@ fn a_sample_names_a_hot_tail_and_a_crowd() {
     );
 
     assert_eq!(sample(&[], 4).splits, Vec::<String>::new());
-    assert_eq!(sample(&vec!["same".to_owned(); 100], 4).splits, ["same"]);
+    let same: Vec<String> = (0..100).map(|_| "same".to_owned()).collect();
+    assert_eq!(sample(&same, 4).splits, ["same"]);
 }
