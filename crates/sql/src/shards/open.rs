@@ -149,11 +149,11 @@ async fn assemble(
     for shard in &options {
         map = map.with_shard(shard.id, &shard.name).map_err(refused)?;
     }
-    let before: Vec<i16> = map.spaces().map(|(id, _)| id).collect();
+    let before = map.spaces().count();
     for space in spaces {
         map = map.with_space(space).map_err(refused)?;
     }
-    if map.spaces().count() > before.len() {
+    if map.spaces().count() > before {
         // A space that is new to the databases: as for the first map, the first of them decides.
         let first = all_reached(&members)?;
         let mut connection = first.db.reader().acquire().await?;
