@@ -26,16 +26,22 @@
 use std::borrow::Cow;
 
 /// Brings a driver's items into a module: `Database`, `Driver`, `Connection`, `Row`, `NOW`, `FOR_UPDATE`, `SKIP_LOCKED` and
-/// `index_hint`. See [the module](crate::dialect).
+/// `index_hint`; of a database that may be a shard, `owned`, `check_owned`, `not_foreign` and `map_mark`. See [the module](crate::dialect).
 #[macro_export]
 macro_rules! dialect {
     (sqlite) => {
         #[allow(unused_imports, reason = "the text takes what it needs")]
-        use $crate::dialect::sqlite::{Connection, Database, Driver, FOR_UPDATE, NOW, Row, SKIP_LOCKED, index_hint};
+        use $crate::dialect::sqlite::{
+            Connection, Database, Driver, FOR_UPDATE, NOW, Row, SKIP_LOCKED, check_owned, index_hint, map_mark,
+            not_foreign, owned,
+        };
     };
     (postgres) => {
         #[allow(unused_imports, reason = "the text takes what it needs")]
-        use $crate::dialect::postgres::{Connection, Database, Driver, FOR_UPDATE, NOW, Row, SKIP_LOCKED, index_hint};
+        use $crate::dialect::postgres::{
+            Connection, Database, Driver, FOR_UPDATE, NOW, Row, SKIP_LOCKED, check_owned, index_hint, map_mark,
+            not_foreign, owned,
+        };
     };
 }
 
@@ -49,7 +55,9 @@ pub mod sqlite {
     pub use sqlx::Sqlite as Driver;
     pub use sqlx::sqlite::{SqliteConnection as Connection, SqliteRow as Row};
 
+    use crate::Error;
     pub use crate::Sqlite as Database;
+    use crate::shards::place::Place;
 
     /// The time by the database's clock, in microseconds since 1970.
     pub const NOW: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
@@ -62,6 +70,37 @@ pub mod sqlite {
     pub fn index_hint(index: &str) -> String {
         format!(" INDEXED BY {index}")
     }
+
+    /// Whether the database owns a piece: a condition over three parameters, `$first` and the next ones, bound as `i64`: the
+    /// space, the piece and the version. One file holds everything, so that it is always true.
+    pub fn owned(first: usize) -> String {
+        format!("(${first} IS NOT NULL AND ${} IS NOT NULL AND ${} IS NOT NULL)", first + 1, first + 2)
+    }
+
+    /// Whether a row doesn't lie here only because its piece is being moved: a condition for lists, over the row's columns of
+    /// slot and key. Always true.
+    pub fn not_foreign(slot: &str, key: &str, space: i16) -> String {
+        _ = (slot, key, space);
+        "TRUE".to_owned()
+    }
+
+    /// Whether the database owns a piece, asked after a read by [`owned`] that has found nothing. Always.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn check_owned(connection: &mut Connection, place: Place) -> Result<(), Error> {
+        _ = (connection, place);
+        Ok(())
+    }
+
+    /// A number that is equal where the shard maps are. One file has none, and so always the same.
+    ///
+    /// # Errors
+    /// None.
+    pub async fn map_mark(connection: &mut Connection) -> Result<i64, Error> {
+        _ = connection;
+        Ok(0)
+    }
 }
 
 /// PostgreSQL.
@@ -69,7 +108,11 @@ pub mod postgres {
     pub use sqlx::Postgres as Driver;
     pub use sqlx::postgres::{PgConnection as Connection, PgRow as Row};
 
+    use sqlx::Row as _;
+
+    use crate::Error;
     pub use crate::Postgres as Database;
+    use crate::shards::place::Place;
 
     /// The time by the database's clock, in microseconds since 1970: that of the statement, not of the transaction's
     /// beginning, since a transaction may have waited. What is compared with a column that has an index is
@@ -84,5 +127,48 @@ pub mod postgres {
     /// Nothing: the planner knows the tables.
     pub fn index_hint(_index: &str) -> String {
         String::new()
+    }
+
+    /// Whether the database owns a piece: a condition over three parameters, `$first` and the next ones, bound as `i64`: the
+    /// space, the piece and the version. What is fenced is owned, and read.
+    pub fn owned(first: usize) -> String {
+        let (piece, version) = (first + 1, first + 2);
+        format!(
+            "EXISTS (SELECT 1 FROM shard_owned o WHERE o.space = ${first} AND o.piece = ${piece} AND o.version = ${version})"
+        )
+    }
+
+    /// Whether a row doesn't lie here only because its piece is being moved: a condition for lists, over the row's columns of
+    /// slot and key (`u.slot`, `u.id`), which are texts of the caller's program; the key's is `TEXT COLLATE "C"`.
+    pub fn not_foreign(slot: &str, key: &str, space: i16) -> String {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM shard_foreign f WHERE f.space = {space} AND (f.slot = {slot} OR (f.slot IS NULL AND \
+             {key} >= f.low AND (f.high IS NULL OR {key} < f.high))))"
+        )
+    }
+
+    /// Whether the database owns a piece, asked after a read by [`owned`] that has found nothing.
+    ///
+    /// # Errors
+    /// [`Error::StaleMap`] when it doesn't; what the read met.
+    pub async fn check_owned(connection: &mut Connection, place: Place) -> Result<(), Error> {
+        let sql = "SELECT version FROM shard_owned WHERE space = $1 AND piece = $2";
+        let found = sqlx::query(sql).bind(place.space).bind(place.piece).fetch_optional(connection).await?;
+        let version = found.map(|row| row.try_get::<i64, _>(0)).transpose()?;
+        if version == Some(place.version) {
+            return Ok(());
+        }
+        let Place { space, piece, version } = place;
+        Err(Error::StaleMap(format!("piece {piece} of space {space} is not owned here at version {version}")))
+    }
+
+    /// A number that is equal where the shard maps of databases are: read it in the snapshot of what it is to vouch for, or
+    /// before and after. 0 before there is a map.
+    ///
+    /// # Errors
+    /// What the read met.
+    pub async fn map_mark(connection: &mut Connection) -> Result<i64, Error> {
+        let found = sqlx::query("SELECT mark FROM shard_map").fetch_optional(connection).await?;
+        Ok(found.map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 }

@@ -42,6 +42,20 @@ pub enum Error {
     /// The transaction could not begin or the store is closing; nothing was written.
     #[error("nothing was written: the transaction could not begin, or the database is being closed; try again")]
     NotWritten,
+    /// The database doesn't own the keys at the version that the caller's shard map names; nothing was done.
+    #[error(
+        "nothing was done: the shard map in use is behind, or ahead of the database ({0}); refresh it and try again"
+    )]
+    StaleMap(String),
+    /// The keys are about to move to another database; nothing was done.
+    #[error("nothing was done: these keys are being moved to another database ({0}); try again in a moment")]
+    Moving(String),
+    /// The shards, their map and the configuration don't fit each other.
+    #[error("the shards don't fit their configuration: {0}")]
+    Shards(String),
+    /// The database of a shard can't be reached, or has not been since the start, so that it isn't known to be the right one.
+    #[error("the database of the shard {0} can't be reached; look whether it runs, and try again")]
+    Unreached(String),
 }
 
 /// What a failure means for who has met it, whatever the driver.
@@ -63,16 +77,34 @@ impl Error {
     /// What the failure means.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Open { .. } | Error::NotWritten => Kind::Unavailable,
+            Error::Open { .. } | Error::NotWritten | Error::StaleMap(_) | Error::Moving(_) | Error::Unreached(_) => {
+                Kind::Unavailable
+            }
             Error::OutcomeUnknown(_) => Kind::OutcomeUnknown,
             Error::Locked { .. } => Kind::Conflict,
-            Error::Panicked => Kind::Damaged,
+            Error::Panicked | Error::Shards(_) => Kind::Damaged,
             Error::Migrate { source, .. } => match source {
                 sqlx::migrate::MigrateError::Execute(source)
                 | sqlx::migrate::MigrateError::ExecuteMigration(source, _) => kind_of(source),
                 _ => Kind::Damaged,
             },
             Error::Database(source) => kind_of(source),
+        }
+    }
+
+    /// Whether the keys aren't owned, or not to be written, where they were looked for: with a newer shard map, or in a moment, it
+    /// may be done.
+    pub fn is_misplaced(&self) -> bool {
+        matches!(self, Error::StaleMap(_) | Error::Moving(_))
+    }
+
+    /// What a piece's entering was refused by, if that is what `error` is (SQLSTATE MW001 and MW002 of `shard_enter`).
+    pub(crate) fn of_entering(error: &sqlx::Error) -> Option<Self> {
+        let error = error.as_database_error()?;
+        match &*error.code()? {
+            "MW001" => Some(Error::StaleMap(error.message().to_owned())),
+            "MW002" => Some(Error::Moving(error.message().to_owned())),
+            _ => None,
         }
     }
 
@@ -200,6 +232,10 @@ mod tests {
             (Error::NotWritten, Kind::Unavailable),
             (Error::Panicked, Kind::Damaged),
             (Error::OutcomeUnknown(String::new()), Kind::OutcomeUnknown),
+            (Error::StaleMap(String::new()), Kind::Unavailable),
+            (Error::Moving(String::new()), Kind::Unavailable),
+            (Error::Unreached(String::new()), Kind::Unavailable),
+            (Error::Shards(String::new()), Kind::Damaged),
             (sqlx::Error::PoolTimedOut.into(), Kind::Unavailable),
             (sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into(), Kind::Unavailable),
             (sqlx::Error::ColumnNotFound(String::new()).into(), Kind::Damaged),

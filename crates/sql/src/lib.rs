@@ -20,6 +20,7 @@ mod postgres;
 mod postgres_options;
 pub mod replay;
 mod replicas;
+pub mod shards;
 mod sqlite;
 
 pub use bounded::bounded;
@@ -32,6 +33,7 @@ pub use observer::{Observer, PoolStats, TransactionEnd};
 pub use postgres::Postgres;
 pub use postgres_options::PostgresOptions;
 pub use replicas::{Freshness, InvalidPosition, ReplicaStats, WalPosition};
+pub use shards::{Place, ShardId};
 pub use sqlite::Sqlite;
 
 /// Compiles the code of the README.

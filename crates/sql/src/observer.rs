@@ -14,6 +14,8 @@ pub enum TransactionEnd {
     Conflict,
     /// It could not begin.
     NotBegun,
+    /// It was refused at its beginning: its database doesn't own what it writes, or not any more.
+    Misplaced,
     /// Its commit has failed or was not answered; what it wrote may stand.
     OutcomeUnknown,
 }

@@ -1,5 +1,6 @@
 //! PostgreSQL: a pool of connections to a server.
 
+use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{Connection, Transaction};
+use sqlx::{AssertSqlSafe, Connection, Transaction};
 use tokio::time::Instant;
 
 use crate::bounded::READ;
@@ -19,6 +20,7 @@ use crate::replicas::answer::Answer;
 use crate::replicas::discover::{self, Found};
 use crate::replicas::group::Group;
 use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
+use crate::shards::place::{Place, in_order};
 use crate::{AppliedMigration, Component, Error, Kind, WorkError};
 
 /// How often the work of a transaction is done at most while others are in its way.
@@ -192,11 +194,36 @@ impl Postgres {
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        self.transaction(&Cow::Borrowed("BEGIN READ WRITE"), input, work).await
+    }
+
+    /// As [`Postgres::write`], for keys that are spread over several databases: it begins by entering `places`, in the same round
+    /// to the server, and nobody takes them away before its end. Without places it is [`Postgres::write`].
+    ///
+    /// # Errors
+    /// As [`Postgres::write`]; at once [`Error::StaleMap`] when this database doesn't own them all at these versions, and
+    /// [`Error::Moving`] while they are fenced (SH-).
+    pub async fn write_at<I, T, E, W>(&self, places: &[Place], input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        self.transaction(&begin_at(places), input, work).await
+    }
+
+    /// A transaction that begins by `begin`, done again while others are in its way.
+    async fn transaction<I, T, E, W>(&self, begin: &Cow<'static, str>, input: I, work: W) -> Result<T, E>
+    where
+        E: WorkError,
+        W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
+    {
         let began = Instant::now();
         let (mut attempts, mut pause) = (0, PAUSE);
         loop {
             attempts += 1;
-            let (end, result) = self.attempt(&input, &work).await;
+            let (end, result) = self.attempt(begin, &input, &work).await;
             if end != TransactionEnd::Conflict || attempts >= ATTEMPTS {
                 if let Some(observer) = &self.observer {
                     observer.transaction(began.elapsed(), attempts, end);
@@ -209,7 +236,12 @@ impl Postgres {
     }
 
     /// One try, on a connection of its own, within its bound.
-    async fn attempt<I, T, E, W>(&self, input: &I, work: &W) -> (TransactionEnd, Result<T, E>)
+    async fn attempt<I, T, E, W>(
+        &self,
+        begin: &Cow<'static, str>,
+        input: &I,
+        work: &W,
+    ) -> (TransactionEnd, Result<T, E>)
     where
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
@@ -224,7 +256,7 @@ impl Postgres {
             Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
         };
         let committing = AtomicBool::new(false);
-        let transaction = transact(&mut connection, input, work, &committing);
+        let transaction = transact(&mut connection, begin, input, work, &committing);
         let Ok(done) = tokio::time::timeout(self.bound, transaction).await else {
             // The server bounds each statement, unless it hangs or is gone without a word. The connection is not used again.
             connection.close_on_drop();
@@ -240,13 +272,32 @@ impl Postgres {
             // It may be to a server that isn't the primary any more: the next one is made anew.
             connection.close_on_drop();
         }
+        if done.0 == TransactionEnd::Misplaced {
+            // Callers come often while keys move: the connection is kept, if its failed transaction can be ended.
+            let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+            if !matches!(tokio::time::timeout(self.bound, undo).await, Ok(Ok(_))) {
+                connection.close_on_drop();
+            }
+        }
         done
     }
+}
+
+/// The beginning of a transaction that enters `places`. The look at a piece must come after its lock, which it wouldn't in a
+/// transaction of one snapshot.
+fn begin_at(places: &[Place]) -> Cow<'static, str> {
+    if places.is_empty() {
+        return Cow::Borrowed("BEGIN READ WRITE");
+    }
+    let enter = |place: Place| format!("; SELECT shard_enter({}, {}, {})", place.space, place.piece, place.version);
+    let enters: String = in_order(places).into_iter().map(enter).collect();
+    Cow::Owned(format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE{enters}"))
 }
 
 /// A transaction from its beginning to its end; `committing` is set before its commit.
 async fn transact<I, T, E, W>(
     connection: &mut PgConnection,
+    begin: &Cow<'static, str>,
     input: &I,
     work: &W,
     committing: &AtomicBool,
@@ -256,9 +307,12 @@ where
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
     // Dropped without a commit, it is rolled back. A server that has become a replica refuses it here, before any work.
-    let mut transaction = match connection.begin_with("BEGIN READ WRITE").await {
+    let mut transaction = match connection.begin_with(AssertSqlSafe(begin.clone())).await {
         Ok(transaction) => transaction,
         Err(error) => {
+            if let Some(misplaced) = Error::of_entering(&error) {
+                return (TransactionEnd::Misplaced, Err(E::from(misplaced)));
+            }
             tracing::warn!(%error, "a transaction could not begin");
             return (TransactionEnd::NotBegun, Err(E::from(Error::NotWritten)));
         }
@@ -339,7 +393,7 @@ async fn migrate_primary(
 async fn make_schema(connection: &mut PgConnection, schema: &str) -> Result<(), Error> {
     let found = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1").bind(schema);
     if found.fetch_optional(&mut *connection).await?.is_none() {
-        let make = sqlx::AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
+        let make = AssertSqlSafe(format!("CREATE SCHEMA IF NOT EXISTS {schema}"));
         match sqlx::query(make).execute(connection).await.map_err(Error::from) {
             // Two that come at once may both find none.
             Err(error) if error.is_unique_violation() => {}

@@ -23,6 +23,7 @@ use crate::bounded::{READ, timed_out};
 use crate::carried::{capture, restored};
 use crate::commit::Callbacks;
 use crate::replicas::{Freshness, WalPosition};
+use crate::shards::place::Place;
 use crate::{AppliedMigration, Component, Error, WorkError};
 
 /// How many callers may wait for the writer; more wait to be queued.
@@ -163,6 +164,21 @@ impl Sqlite {
         W: for<'c> Fn(&'c mut SqliteConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         self.write_once(move |connection| Box::pin(async move { work(connection, &input).await })).await
+    }
+
+    /// As [`Sqlite::write`]: this database holds everything, so that `places` are always owned.
+    ///
+    /// # Errors
+    /// As [`Sqlite::write_once`].
+    pub async fn write_at<I, T, E, W>(&self, places: &[Place], input: I, work: W) -> Result<T, E>
+    where
+        I: Send + Sync + 'static,
+        T: Send + 'static,
+        E: WorkError,
+        W: for<'c> Fn(&'c mut SqliteConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
+    {
+        _ = places;
+        self.write(input, work).await
     }
 
     /// Runs `work` in a transaction and returns once it is on the disk.

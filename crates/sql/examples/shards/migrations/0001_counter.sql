@@ -1,0 +1,5 @@
+CREATE TABLE counter (
+    name TEXT COLLATE "C" PRIMARY KEY,
+    slot INTEGER NOT NULL,
+    n    BIGINT  NOT NULL
+);

@@ -1,0 +1,199 @@
+//! Bringing the maps together: those of all databases are read and merged, and who is behind gets the newer one.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::cluster::{Inner, Refreshed, Shard, Shards, Standing};
+use super::map::ShardMap;
+use super::place::ShardId;
+use super::store::{self, StoredMap};
+use crate::Error;
+
+/// How close together two refreshes that calls have asked for may lie.
+const APART: Duration = Duration::from_millis(10);
+
+impl<T: Send + Sync + 'static> Shards<T> {
+    /// Reads the maps of all shards in reach, merges them, and installs the newer one in those that are behind. Of several who ask
+    /// at once, one does it for all.
+    ///
+    /// # Errors
+    /// [`Error::Unreached`] when no shard is in reach.
+    pub async fn refresh(&self) -> Result<(), Error> {
+        let asked = Instant::now();
+        self.refresh_unless(true, |last| last.began >= asked).await
+    }
+
+    /// As [`Shards::refresh`], for a call that has met a map that is behind: what was read when it asked, or just before, will do.
+    pub(super) async fn refresh_soon(&self) -> Result<(), Error> {
+        let asked = Instant::now();
+        self.refresh_unless(false, |last| last.ended + APART >= asked).await
+    }
+
+    async fn refresh_unless(&self, patiently: bool, is_enough: impl Fn(&Refreshed) -> bool) -> Result<(), Error> {
+        let mut refreshed = self.inner.refreshed.lock().await;
+        if let Some(last) = refreshed.as_ref().filter(|last| is_enough(last)) {
+            return if last.succeeded { Ok(()) } else { Err(self.none_reached()) };
+        }
+        let began = Instant::now();
+        let succeeded = renew(&self.inner, patiently).await;
+        *refreshed = Some(Refreshed { began, ended: Instant::now(), succeeded });
+        if succeeded { Ok(()) } else { Err(self.none_reached()) }
+    }
+
+    fn none_reached(&self) -> Error {
+        let names: Vec<&str> = self.shards().iter().map(|shard| shard.name.as_str()).collect();
+        Error::Unreached(names.join(", "))
+    }
+}
+
+/// Refreshes from time to time, until all clones are gone.
+pub(super) async fn keep_fresh<T: Send + Sync + 'static>(inner: Weak<Inner<T>>) {
+    loop {
+        let Some(pause) = inner.upgrade().map(|inner| pause(&inner)) else { return };
+        // Instances that have started together needn't ask together.
+        tokio::time::sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+        let Some(inner) = inner.upgrade() else { return };
+        // Each shard that is out of reach was told of when it went.
+        if let Err(error) = (Shards { inner }).refresh().await {
+            tracing::debug!(%error, "no shard map could be read");
+        }
+    }
+}
+
+fn pause<T>(inner: &Inner<T>) -> Duration {
+    let is_awaited = |shard: &Arc<Shard<T>>| **shard.standing.load() == Standing::Unknown;
+    if inner.shards.iter().any(is_awaited) { inner.times.refresh / 5 } else { inner.times.refresh }
+}
+
+/// Does it, under the lock of `refreshed`; returns whether any shard was in reach. Where a call waits, a shard that has not
+/// answered before isn't waited for as long.
+async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> bool {
+    let bound = inner.times.read;
+    let reads = inner.shards.iter().cloned().map(move |shard| async move {
+        let bound = if patiently || shard.is_reached() { bound } else { bound / 10 };
+        let stored = read_from(&shard, bound).await;
+        (shard, stored)
+    });
+    let reads: Vec<_> = join_all(reads.collect::<Vec<_>>()).await;
+    let mut map = ShardMap::clone(&inner.map.load());
+    let mut reached = Vec::new();
+    for (shard, stored) in reads {
+        if let Some(stored) = judge(&shard, stored) {
+            if let Some(stored) = &stored {
+                for sentence in map.reconcile(&stored.map).disagreements {
+                    tracing::error!(
+                        shard = shard.name,
+                        "two shard maps disagree ({sentence}); look whether a database was put back to an older copy, or belongs \
+                         to another system"
+                    );
+                }
+            }
+            reached.push((shard, stored));
+        }
+    }
+    let map = Arc::new(map);
+    inner.map.store(map.clone());
+    let any = !reached.is_empty();
+    let installs = reached.into_iter().map(|(shard, stored)| bring(shard, stored, map.clone(), bound));
+    join_all(installs.collect::<Vec<_>>()).await;
+    any
+}
+
+/// What the answer of a database says of its standing; the map, if there is one, when it may be used.
+fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Option<Option<StoredMap>> {
+    let identity = match &stored {
+        Ok(Some(stored)) => store::check_identity(stored, shard.id, &shard.name),
+        Ok(None) if **shard.standing.load() == Standing::Unknown => Ok(()),
+        Ok(None) => Err(lost(&shard.name)),
+        Err(Error::Shards(sentence)) => Err(Error::Shards(sentence.clone())),
+        Err(error) => {
+            if shard.answers.swap(false, Ordering::Relaxed) {
+                tracing::warn!(shard = shard.name, %error, "a shard doesn't answer");
+            } else {
+                tracing::debug!(shard = shard.name, %error, "a shard doesn't answer");
+            }
+            return None;
+        }
+    };
+    shard.answers.store(true, Ordering::Relaxed);
+    if let Err(error) = identity {
+        refuse(shard, error);
+        return None;
+    }
+    let stored = stored.ok()?;
+    if stored.is_some() {
+        approve(shard);
+    }
+    Some(stored)
+}
+
+/// A database that had a map and has none any more is an empty one.
+fn lost(name: &str) -> Error {
+    Error::Shards(format!("the database of the shard {name:?} has lost its map, and so its rows; put its backup back"))
+}
+
+fn approve<T>(shard: &Shard<T>) {
+    if **shard.standing.load() != Standing::Known {
+        tracing::info!(shard = shard.name, "a shard is there");
+        shard.standing.store(Arc::new(Standing::Known));
+    }
+}
+
+fn refuse<T>(shard: &Shard<T>, error: Error) {
+    let sentence = match error {
+        Error::Shards(sentence) => sentence,
+        error => error.to_string(),
+    };
+    let standing = Standing::Refused(sentence);
+    if **shard.standing.load() != standing {
+        tracing::error!(shard = shard.name, ?standing, "the database of a shard can't be used");
+        shard.standing.store(Arc::new(standing));
+    }
+}
+
+/// Installs the map in a database that is behind. One that can't at this moment gets it the next time.
+async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<ShardMap>, bound: Duration) {
+    match stored {
+        Some(mut stored) => {
+            if !stored.map.merge(&map) {
+                return;
+            }
+        }
+        // It owns what it was given once, so that it had a map.
+        None if was_given(&map, shard.id) => return refuse(&shard, lost(&shard.name)),
+        None => tracing::info!(shard = shard.name, "the database of a shard has no map yet; it is taken for a new one"),
+    }
+    let install = async {
+        let mut connection = shard.db.reader().acquire().await?;
+        store::install(&mut connection, shard.id, &shard.name, &map).await
+    };
+    match within(bound, install).await {
+        Ok(_) => approve(&shard),
+        Err(error @ Error::Shards(_)) => refuse(&shard, error),
+        Err(error) => tracing::warn!(shard = shard.name, %error, "a newer shard map can't be installed yet"),
+    }
+}
+
+/// Whether a shard owns anything that it didn't own from the first map on.
+fn was_given(map: &ShardMap, shard: ShardId) -> bool {
+    map.spaces().any(|(space, _)| map.pieces(space).any(|info| info.shard == shard && info.version > 1))
+}
+
+async fn read_from<T>(shard: &Shard<T>, bound: Duration) -> Result<Option<StoredMap>, Error> {
+    let read = async {
+        let mut connection = shard.db.reader().acquire().await?;
+        store::read(&mut connection).await
+    };
+    within(bound, read).await
+}
+
+async fn within<R>(bound: Duration, asked: impl Future<Output = Result<R, Error>>) -> Result<R, Error> {
+    match tokio::time::timeout(bound, asked).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+    }
+}

@@ -1,0 +1,256 @@
+//! The first map, and who comes when.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_sql::shards::{ShardTimes, Shards, SpaceSpec, Strategy};
+use meshwork_sql::{Error, Kind};
+use meshwork_testkit::Postgres as TestServer;
+
+use crate::worlds::{
+    ALL, KEYS, OTHERS, World, count, eventually, execute, hand_over, hash, keys, options, put, range, stored,
+};
+
+/// The sentence by which the shards are refused.
+async fn refusal(world: &World) -> String {
+    match world.try_open().await.unwrap_err() {
+        error @ Error::Shards(_) => {
+            assert_eq!(error.kind(), Kind::Damaged);
+            error.to_string()
+        }
+        error => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn sh_four_that_start_at_once_make_one_map() {
+    for strategy in [hash(), range()] {
+        let world = World::new(strategy, 3);
+        let other = world.backwards();
+        let (a, b, c, d) = tokio::join!(world.try_open(), other.try_open(), world.try_open(), other.try_open());
+        let opened = [a, b, c, d].map(Result::unwrap);
+        let map = opened[0].map();
+        for shards in &opened {
+            assert_eq!(shards.map(), map);
+        }
+        for shard in opened[0].shards() {
+            eventually("the map", async || stored(shard).await.is_some_and(|stored| stored == *map)).await;
+        }
+        assert!(map.pieces(KEYS).chain(map.pieces(OTHERS)).all(|info| info.version == 1), "{map:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_first_map_that_was_cut_off_is_finished() {
+    let world = World::new(hash(), 3);
+    let first = world.open().await;
+    for shard in &first.shards()[1..] {
+        for table in ["shard_map", "shard_owned"] {
+            execute(shard, &format!("DELETE FROM {table}")).await;
+        }
+    }
+    let again = world.open().await;
+    assert_eq!(again.map(), first.map());
+    for key in keys() {
+        put(&again, &key).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn sh_one_that_is_down_stops_nobody_else_and_comes_back_with_the_newest_map() {
+    let mut server = TestServer::private();
+    let mut world = World::new(hash(), 2);
+    world.options.push(options(2, server.database()));
+    drop(world.open().await);
+    server.kill();
+
+    let shards =
+        world.open_with(ShardTimes { refresh: Duration::from_millis(500), ..ShardTimes::default() }).await.unwrap();
+    let (mut served, mut refused) = (0, Vec::new());
+    for key in keys() {
+        match put(&shards, &key).await {
+            Ok(id) => {
+                assert_ne!(id, 2);
+                served += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), Kind::Unavailable, "{error}");
+                assert_eq!(shards.map().locate(KEYS, &key).unwrap().shard, 2);
+                refused.push(key);
+            }
+        }
+    }
+    assert!(served > 0 && !refused.is_empty());
+    assert!(!shards.shard(2).unwrap().is_reached() && shards.shard(0).unwrap().is_reached());
+    // Something moves meanwhile between the others.
+    let moved = keys().into_iter().find(|key| shards.map().locate(KEYS, key).unwrap().shard == 0).unwrap();
+    hand_over(&shards, &moved, 1).await;
+    assert_eq!(put(&shards, &moved).await.unwrap(), 1);
+
+    server.restart();
+    eventually("the shard", async || put(&shards, &refused[0]).await.is_ok()).await;
+    let back = shards.shard(2).unwrap();
+    eventually("the newest map", async || stored(back).await.is_some_and(|map| map == *shards.map())).await;
+    assert_eq!(count(back, &refused[0]).await, 1);
+}
+
+#[tokio::test]
+async fn sh_a_shard_that_dies_under_us_stops_nobody_else() {
+    let mut server = TestServer::private();
+    let mut world = World::new(hash(), 1);
+    world.options.push(options(1, server.database()));
+    let shards = world.open().await;
+    let of = |id: u16| keys().into_iter().find(|key| shards.map().locate(KEYS, key).unwrap().shard == id).unwrap();
+    let (ours, theirs) = (of(0), of(1));
+    put(&shards, &theirs).await.unwrap();
+    server.kill();
+    assert_eq!(put(&shards, &theirs).await.unwrap_err().kind(), Kind::Unavailable);
+    put(&shards, &ours).await.unwrap();
+    shards.refresh().await.unwrap();
+    server.restart();
+    eventually("the shard", async || put(&shards, &theirs).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn the_first_map_needs_all() {
+    let mut server = TestServer::private();
+    let mut world = World::new(hash(), 1);
+    world.options.push(options(1, server.database()));
+    server.kill();
+    let refused = world.try_open().await.unwrap_err();
+    assert!(matches!(refused, Error::Unreached(_)) && refused.to_string().contains("shard-1"), "{refused}");
+    assert_eq!(refused.kind(), Kind::Unavailable);
+    server.restart();
+    world.try_open().await.unwrap();
+}
+
+#[tokio::test]
+async fn sh_another_database_behind_a_name_is_refused() {
+    let mut world = World::new(hash(), 2);
+    drop(world.open().await);
+    let [one, other] = [0, 1].map(|at| world.options[at].postgres.clone());
+    world.options[0].postgres = other;
+    world.options[1].postgres = one;
+    let says = refusal(&world).await;
+    assert!(says.contains("\"shard-0\"") && says.contains("\"shard-1\""), "{says}");
+}
+
+#[tokio::test]
+async fn a_shard_keeps_its_name_and_a_space_its_strategy() {
+    let mut world = World::new(hash(), 2);
+    drop(world.open().await);
+    world.options[1].name = "renamed".to_owned();
+    let says = refusal(&world).await;
+    assert!(says.contains("\"renamed\"") && says.contains("\"shard-1\""), "{says}");
+    world.options[1].name = "shard-1".to_owned();
+    world.spaces[0].strategy = range();
+    let says = refusal(&world).await;
+    assert!(says.contains("by hash in the databases"), "{says}");
+    world.spaces[0].strategy = hash();
+    world.try_open().await.unwrap();
+}
+
+#[tokio::test]
+async fn sh_an_owner_that_is_not_configured_is_refused() {
+    let mut world = World::new(hash(), 3);
+    drop(world.open().await);
+    let left_out = world.options.pop().unwrap();
+    let says = refusal(&world).await;
+    assert!(says.contains("\"shard-2\"") && says.contains("add it to the configuration"), "{says}");
+    world.options.push(left_out);
+    world.try_open().await.unwrap();
+}
+
+#[tokio::test]
+async fn sh_a_new_shard_owns_nothing_until_it_is_given_something() {
+    let mut world = World::new(hash(), 3);
+    let third = world.options.pop().unwrap();
+    let old = world.open().await;
+    world.options.push(third.clone());
+    let new = world.open().await;
+    assert_eq!(new.map().shards().len(), 3);
+    assert!(new.map().pieces(KEYS).all(|info| info.shard != 2));
+    // Who doesn't know it yet goes on, until it owns something.
+    world.options.pop();
+    drop(world.open().await);
+    let key = "key-05";
+    hand_over(&new, key, 2).await;
+    assert_eq!(put(&new, key).await.unwrap(), 2);
+    let unknown = put(&old, key).await.unwrap_err();
+    assert!(unknown.to_string().contains("add it to the configuration"), "{unknown}");
+    let other = keys().into_iter().find(|key| new.map().locate(KEYS, key).unwrap().shard != 2).unwrap();
+    put(&old, &other).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_space_is_made_as_the_first_ones_were() {
+    let mut world = World::new(hash(), 2);
+    let old = world.open().await;
+    hand_over(&old, "key-05", 1 - old.locate(KEYS, "key-05").unwrap().0.id).await;
+    world.spaces.push(SpaceSpec { id: 5, name: "new", strategy: Strategy::Hash });
+    let (one, other) = tokio::join!(world.open(), world.open());
+    assert_eq!(one.map(), other.map());
+    assert_eq!(one.map().pieces(5).count(), 1024);
+    assert_eq!(one.map().locate(KEYS, "key-05").unwrap().place.version, 2, "what was there stays");
+    for shard in one.shards() {
+        assert_eq!(stored(shard).await.unwrap(), *one.map());
+    }
+    // A release that doesn't know the space goes on.
+    old.refresh().await.unwrap();
+    put(&old, "key-05").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_has_lost_its_map_is_not_taken_for_a_new_one() {
+    let world = World::new(hash(), 2);
+    let shards = world.open().await;
+    let (shard, _) = shards.locate(KEYS, "key-05").unwrap();
+    execute(&shard, "DELETE FROM shard_map").await;
+    execute(&shard, "DELETE FROM shard_owned").await;
+    for _ in 0..2 {
+        shards.refresh().await.unwrap();
+        let refused = put(&shards, "key-05").await.unwrap_err();
+        assert!(matches!(refused, Error::Shards(_)) && refused.to_string().contains("lost its map"), "{refused}");
+    }
+    assert_eq!(stored(&shard).await, None);
+}
+
+#[tokio::test]
+async fn an_empty_database_in_the_place_of_one_that_was_given_something_is_refused() {
+    let mut world = World::new(hash(), 2);
+    let shards = world.open().await;
+    let to = 1 - shards.locate(KEYS, "key-05").unwrap().0.id;
+    hand_over(&shards, "key-05", to).await;
+    let empty = World::new(hash(), 1).options.remove(0).postgres;
+    let right = std::mem::replace(&mut world.options[usize::from(to)].postgres, empty);
+    let says = refusal(&world).await;
+    assert!(says.contains(&format!("\"shard-{to}\"")) && says.contains("lost its map"), "{says}");
+    world.options[usize::from(to)].postgres = right;
+    world.try_open().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_tables_are_made_without_opening() {
+    let world = World::new(hash(), 2);
+    let applied = Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();
+    assert_eq!(applied.iter().map(|it| it.component).collect::<Vec<_>>(), ["shards", "notes"]);
+    let opened = world.open().await;
+    assert_eq!(opened.map().epoch(), 2048);
+    let without: &[meshwork_sql::Component] = &[];
+    let refused = Shards::<()>::open(&world.options, without, &world.spaces, |_, _| ()).await.unwrap_err();
+    assert!(refused.to_string().contains("COMPONENT"), "{refused}");
+}
+
+#[tokio::test]
+async fn maps_are_read_again_until_nobody_uses_them() {
+    let world = World::new(hash(), 2);
+    let mover = world.open().await;
+    let looks =
+        world.open_with(ShardTimes { refresh: Duration::from_millis(50), ..ShardTimes::default() }).await.unwrap();
+    let from = mover.locate(KEYS, "key-05").unwrap().0.id;
+    hand_over(&mover, "key-05", 1 - from).await;
+    eventually("the new map", async || looks.map() == mover.map()).await;
+    let shard = looks.shards()[0].clone();
+    drop(looks);
+    eventually("the end of the reading", async || Arc::strong_count(&shard) == 1).await;
+}
