@@ -1,6 +1,5 @@
 //! PostgreSQL: a pool of connections to a server.
 
-use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,7 +8,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, Connection, Transaction};
+use sqlx::{AssertSqlSafe, Connection, SqlSafeStr as _, SqlStr, Transaction};
 use tokio::time::Instant;
 
 use crate::bounded::READ;
@@ -23,6 +22,8 @@ use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
 use crate::shards::place::{Place, in_order};
 use crate::{AppliedMigration, Component, Error, Kind, WorkError};
 
+/// How a transaction that writes begins. A server that has become a replica refuses it, before any work.
+const BEGIN: &str = "BEGIN READ WRITE";
 /// How often the work of a transaction is done at most while others are in its way.
 const ATTEMPTS: u32 = 8;
 /// The pause before work is done again, shortened at random by up to a half; each is twice the one before.
@@ -194,7 +195,7 @@ impl Postgres {
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        self.transaction(&Cow::Borrowed("BEGIN READ WRITE"), input, work).await
+        self.transaction(BEGIN.into_sql_str(), input, work).await
     }
 
     /// As [`Postgres::write`], for keys that are spread over several databases: it begins by entering `places`, in the same round
@@ -210,11 +211,11 @@ impl Postgres {
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        self.transaction(&begin_at(places), input, work).await
+        self.transaction(begin_at(places), input, work).await
     }
 
     /// A transaction that begins by `begin`, done again while others are in its way.
-    async fn transaction<I, T, E, W>(&self, begin: &Cow<'static, str>, input: I, work: W) -> Result<T, E>
+    async fn transaction<I, T, E, W>(&self, begin: SqlStr, input: I, work: W) -> Result<T, E>
     where
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
@@ -223,7 +224,7 @@ impl Postgres {
         let (mut attempts, mut pause) = (0, PAUSE);
         loop {
             attempts += 1;
-            let (end, result) = self.attempt(begin, &input, &work).await;
+            let (end, result) = self.attempt(begin.clone(), &input, &work).await;
             if end != TransactionEnd::Conflict || attempts >= ATTEMPTS {
                 if let Some(observer) = &self.observer {
                     observer.transaction(began.elapsed(), attempts, end);
@@ -236,12 +237,7 @@ impl Postgres {
     }
 
     /// One try, on a connection of its own, within its bound.
-    async fn attempt<I, T, E, W>(
-        &self,
-        begin: &Cow<'static, str>,
-        input: &I,
-        work: &W,
-    ) -> (TransactionEnd, Result<T, E>)
+    async fn attempt<I, T, E, W>(&self, begin: SqlStr, input: &I, work: &W) -> (TransactionEnd, Result<T, E>)
     where
         E: WorkError,
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
@@ -285,19 +281,19 @@ impl Postgres {
 
 /// The beginning of a transaction that enters `places`. The look at a piece must come after its lock, which it wouldn't in a
 /// transaction of one snapshot.
-fn begin_at(places: &[Place]) -> Cow<'static, str> {
+fn begin_at(places: &[Place]) -> SqlStr {
     if places.is_empty() {
-        return Cow::Borrowed("BEGIN READ WRITE");
+        return BEGIN.into_sql_str();
     }
     let enter = |place: Place| format!("; SELECT shard_enter({}, {}, {})", place.space, place.piece, place.version);
     let enters: String = in_order(places).into_iter().map(enter).collect();
-    Cow::Owned(format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE{enters}"))
+    AssertSqlSafe(format!("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE{enters}")).into_sql_str()
 }
 
 /// A transaction from its beginning to its end; `committing` is set before its commit.
 async fn transact<I, T, E, W>(
     connection: &mut PgConnection,
-    begin: &Cow<'static, str>,
+    begin: SqlStr,
     input: &I,
     work: &W,
     committing: &AtomicBool,
@@ -306,8 +302,8 @@ where
     E: WorkError,
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
-    // Dropped without a commit, it is rolled back. A server that has become a replica refuses it here, before any work.
-    let mut transaction = match connection.begin_with(AssertSqlSafe(begin.clone())).await {
+    // Dropped without a commit, it is rolled back.
+    let mut transaction = match connection.begin_with(begin).await {
         Ok(transaction) => transaction,
         Err(error) => {
             if let Some(misplaced) = Error::of_entering(&error) {

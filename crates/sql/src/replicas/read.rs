@@ -215,9 +215,17 @@ where
         }
     };
     let kind = error.kind();
-    if matches!(kind, Some(Kind::Damaged | Kind::OutcomeUnknown)) {
-        held.keep = true;
-        return Attempt::Done(Err(error));
+    match kind {
+        // It may not have replayed a migration yet: then it lacks a table or a column that the primary has.
+        Some(Kind::Damaged) => {
+            held.keep = true;
+            return Attempt::Failed { is_alive: true };
+        }
+        Some(Kind::OutcomeUnknown) => {
+            held.keep = true;
+            return Attempt::Done(Err(error));
+        }
+        _ => {}
     }
     let is_alive = matches!(timeout(ALIVE, held.connection.ping()).await, Ok(Ok(())));
     held.keep = is_alive;

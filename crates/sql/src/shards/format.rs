@@ -21,17 +21,20 @@ struct Written {
     spaces: Vec<WrittenSpace>,
 }
 
+/// First and last slot, shard and version.
+type SlotsRow = (u16, u16, ShardId, i64);
+/// First key, end, shard and version.
+type RangeRow = (String, Option<String>, ShardId, i64);
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WrittenSpace {
     id: i16,
     name: String,
-    /// First and last slot, shard and version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    slots: Option<Vec<(u16, u16, ShardId, i64)>>,
-    /// First key, end, shard and version.
+    slots: Option<Vec<SlotsRow>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    ranges: Option<Vec<(String, Option<String>, ShardId, i64)>>,
+    ranges: Option<Vec<RangeRow>>,
 }
 
 impl ShardMap {
