@@ -22,6 +22,7 @@ mod follow;
 mod give;
 mod journal;
 mod mover;
+mod owned;
 mod pieces;
 mod prepare;
 mod progress;
@@ -32,6 +33,7 @@ mod split;
 mod status;
 mod tables;
 mod triggers;
+mod work;
 
 pub use error::MoveError;
 pub use mover::Mover;
