@@ -17,7 +17,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long a statement may take outside of a fence.
 pub(super) const STATEMENT: Duration = Duration::from_secs(30);
 /// How long it is waited for the locks of a mover that has just ended: its server notices it a moment later.
-const ENDING: Duration = Duration::from_secs(3);
+const ENDING: Duration = Duration::from_secs(5);
 /// The pause between two tries for the locks.
 const AGAIN: Duration = Duration::from_millis(50);
 /// Advisory locks (two numbers, beside those of maps and pieces): the mover from a database.
