@@ -121,6 +121,20 @@ async fn moves_that_can_not_be_made_are_refused_and_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_a_move_whose_changes_were_not_all_logged_copies_again() {
+    let world = World::new(hash()).await;
+    let mut accounts = fill(&world, 4).await;
+    let spec = world.spec(&keys(), 0, 1);
+    assert!(world.kill_at(&spec, Step::Follow).await);
+    let copied = world.mover(&Drained::new(true)).pending().await[0].copied;
+    world.sql(0, "DROP TRIGGER shard_log_sessions ON sessions");
+    touch(&world, &mut accounts).await;
+    let report = world.run(&spec).await.unwrap();
+    assert!(report.copied > copied, "{report:?} after {copied}");
+    check(&world, &accounts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_status_tells_what_each_shard_owns_and_what_moves() {
     let world = World::new(hash()).await;
     let accounts = fill(&world, 1).await;

@@ -37,8 +37,9 @@ pub(super) async fn raise(
     lock(&mut transaction, &parts).await?;
     let since = Instant::now();
     let sql = format!(
-        "UPDATE shard_owned AS o SET fenced_until = f.until FROM (SELECT {NOW} + $4 AS until) AS f, \
-         unnest($2::int[], $3::bigint[]) AS p(piece, version) \
+        // One time for all of them: inlined, the clock would be read for each.
+        "WITH f AS MATERIALIZED (SELECT {NOW} + $4 AS until) \
+         UPDATE shard_owned AS o SET fenced_until = f.until FROM f, unnest($2::int[], $3::bigint[]) AS p(piece, version) \
          WHERE o.space = $1 AND o.piece = p.piece AND o.version = p.version RETURNING f.until"
     );
     let update = statement(sql).bind(parts.space).bind(parts.pieces()).bind(parts.versions());

@@ -22,7 +22,7 @@ pub(super) async fn prepare(work: &mut Work<'_>) -> Result<(), MoveError> {
     if let Some(piece) = hidden {
         return Err(owned(destination, piece));
     }
-    clean(work, 0).await?;
+    clean(work).await?;
     fail::fail_point!("moving::cleaned", |_| Err(MoveError::Stopped));
 
     work.journal.generation += 1;
@@ -42,13 +42,13 @@ pub(super) async fn prepare(work: &mut Work<'_>) -> Result<(), MoveError> {
     Ok(())
 }
 
-/// Deletes the rows of the pieces at the new owner, in the tables from the number `from` on.
-pub(super) async fn clean(work: &mut Work<'_>, from: usize) -> Result<(), MoveError> {
+/// Deletes the rows of the pieces at the new owner.
+pub(super) async fn clean(work: &mut Work<'_>) -> Result<(), MoveError> {
     let Work { sessions, journal, tables, options, .. } = work;
     let destination = &mut sessions.destination;
     // The rows of a history are in a table of the list too, and what is in the table that they come from is the new owner's own,
     // of a time when it owned the pieces before.
-    for table in tables.iter().skip(from).rev().filter(|table| !table.is_history) {
+    for table in tables.iter().rev().filter(|table| !table.is_history) {
         loop {
             let delete = delete_some(&mut destination.connection, table, &journal.parts, options.chunk.max(1));
             match delete.await.map_err(MoveError::at(&destination.name))? {
@@ -63,7 +63,7 @@ pub(super) async fn clean(work: &mut Work<'_>, from: usize) -> Result<(), MoveEr
 
 /// Leaves no trace of the pieces at the new owner, for a move that is given up.
 pub(super) async fn withdraw(work: &mut Work<'_>) -> Result<(), MoveError> {
-    clean(work, 0).await?;
+    clean(work).await?;
     let Work { sessions, journal, .. } = work;
     let destination = &mut sessions.destination;
     let dropped = drop_foreign(&mut destination.connection, &journal.parts).await;

@@ -11,7 +11,7 @@ use super::error::MoveError;
 use super::fence::{Fence, lower, raise};
 use super::follow::{follow, rest};
 use super::give::{give, install};
-use super::journal::{Cursor, Phase, prune};
+use super::journal::{Cursor, Phase, prune, unfinished};
 use super::owned::drop_foreign;
 use super::prepare::{clean, prepare};
 use super::progress::Step;
@@ -68,7 +68,11 @@ async fn bring_over<T: Send + Sync + 'static>(
         take_down(work).await;
         work.journal.phase = Phase::Follow;
     }
-    if work.journal.is_overrun() {
+    if work.journal.phase != Phase::Prepare && (work.journal.is_overrun() || !is_logged(work).await?) {
+        tracing::warn!(
+            id = work.journal.id,
+            "not all changes were logged since a move was broken off; it copies again"
+        );
         work.journal.phase = Phase::Prepare;
     }
     loop {
@@ -89,6 +93,19 @@ async fn bring_over<T: Send + Sync + 'static>(
             ended => ended?,
         }
     }
+}
+
+/// Whether the changes of all tables are logged: a newer release may have more of them than the one that has begun the move.
+async fn is_logged(work: &mut Work<'_>) -> Result<bool, MoveError> {
+    let Work { sessions, tables, .. } = work;
+    let source = &mut sessions.source;
+    for table in tables.iter() {
+        let installed = triggers::is_installed(&mut source.connection, table).await;
+        if !installed.map_err(MoveError::at(&source.name))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// One fence, and all that must happen under it.
@@ -201,12 +218,18 @@ async fn hand<T: Send + Sync + 'static>(
             Ok(())
         }
         Ok(None) => again(work, tries, "the fence came down before the pieces were given".to_owned()).await,
-        Err(error) if error.is_passing() => {
-            take_down(work).await;
-            again(work, tries, format!("the change of the shard map: {error}")).await
-        }
         Err(error) => {
+            // The commit may stand though its answer was lost. Then nothing more may be written at the new owner.
+            let source = &mut work.sessions.source;
+            let known = unfinished(&mut source.connection).await.map_err(MoveError::at(&source.name))?;
+            if known.is_some_and(|known| known.phase == Phase::Given) {
+                work.journal.phase = Phase::Given;
+                return bring_map(shards, work).await;
+            }
             take_down(work).await;
+            if error.is_passing() {
+                return again(work, tries, format!("the change of the shard map: {error}")).await;
+            }
             Err(error)
         }
     }
@@ -243,7 +266,7 @@ async fn copy_again(work: &mut Work<'_>, difference: Difference, tries: &mut Tri
     work.journal.phase = Phase::Copy;
     work.journal.cursor = Cursor::default();
     work.save().await?;
-    clean(work, 0).await
+    clean(work).await
 }
 
 /// Takes the fence down, as well as it can be done: it comes down by itself.

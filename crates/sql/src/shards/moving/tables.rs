@@ -33,6 +33,8 @@ pub(super) struct Table {
     updated: Vec<String>,
     /// Whether `t` lies in the pieces.
     condition: String,
+    /// Whether its rows are found by other rows.
+    is_through: bool,
     /// The number of the parameter after those of the condition.
     next: usize,
 }
@@ -119,6 +121,7 @@ async fn resolve(
         updated: columns.iter().filter(may_be_set).map(|column| quoted(column)).collect(),
         columns: columns.iter().map(|column| quoted(column)).collect(),
         condition,
+        is_through: matches!(table.rows, Rows::Through { .. }),
         next: parts.parameters() + 1,
     })
 }
@@ -181,8 +184,11 @@ impl Table {
             String::new()
         } else {
             let last = listed("l", self.primary_key);
+            // Rows that are found by others come one by one by their primary keys: to compare these with the last one as well
+            // would have the server walk through the index for each.
+            let form = if self.is_through { " IS TRUE" } else { "" };
             format!(
-                " AND ({keys}) > (SELECT {last} FROM jsonb_populate_record(NULL::{name}, ${}::jsonb) AS l)",
+                " AND (({keys}) > (SELECT {last} FROM jsonb_populate_record(NULL::{name}, ${}::jsonb) AS l)){form}",
                 next + 1
             )
         };

@@ -32,6 +32,15 @@ pub(super) async fn install(connection: &mut PgConnection, table: &Table, genera
     with_lock(connection, &sql).await
 }
 
+/// Whether the changes of a table are logged.
+pub(super) async fn is_installed(connection: &mut PgConnection, table: &Table) -> Result<bool, Error> {
+    let found = statement(
+        "SELECT 1 FROM pg_trigger WHERE tgrelid = CAST(CAST($1 AS TEXT) AS REGCLASS) AND tgname = $2 AND tgenabled <> 'D'",
+    );
+    let found = found.bind(quoted(table.name)).bind(trigger_of(table.name)).fetch_optional(connection).await?;
+    Ok(found.is_some())
+}
+
 /// Ends the logging of a table's changes.
 pub(super) async fn remove(connection: &mut PgConnection, table: &str) -> Result<(), Error> {
     let sql = format!("DROP TRIGGER IF EXISTS {} ON {}", quoted(&trigger_of(table)), quoted(table));
