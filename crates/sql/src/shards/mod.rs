@@ -27,6 +27,7 @@ mod format;
 mod gather;
 mod map;
 mod merge;
+pub mod moving;
 mod open;
 mod options;
 pub(crate) mod place;
