@@ -20,6 +20,7 @@ pub mod app;
 mod config;
 pub mod domain;
 pub mod ports;
+pub mod shards;
 #[cfg(feature = "testing")]
 pub mod testing;
 
