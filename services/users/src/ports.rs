@@ -9,7 +9,7 @@ pub use meshwork_chassis::Clock;
 use meshwork_chassis::config::{Credentials, Secret};
 use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
-use meshwork_sql::{Freshness, WalPosition};
+use meshwork_sql::{Freshness, WalPosition, to_micros};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -100,8 +100,19 @@ pub struct UserFilter {
     pub show_deleted: bool,
 }
 
+impl UserFilter {
+    /// Whether a list that goes on `after` a place holds an account.
+    pub fn holds(&self, user: &User, after: Option<&UserCursor>) -> bool {
+        let place = (to_micros(user.create_time), user.name.id());
+        self.email.as_ref().is_none_or(|email| email.key() == user.email.key())
+            && self.role.is_none_or(|role| role == user.role)
+            && (self.show_deleted || !user.is_deleted())
+            && after.is_none_or(|after| place > (after.micros, after.id.as_str()))
+    }
+}
+
 /// A place in a list: after the account with this id among those made at that time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserCursor {
     /// When the account was made, in microseconds since 1970.
     pub micros: i64,

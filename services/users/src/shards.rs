@@ -8,7 +8,8 @@ use std::str::FromStr;
 
 use meshwork_chassis::ServeError;
 use meshwork_sql::shards::moving::{self, MoveError, Mover};
-use meshwork_sql::shards::{ShardId, Shards, Strategy};
+use meshwork_sql::shards::plan::{self, HotCause};
+use meshwork_sql::shards::{ShardId, Shards};
 use serde::Serialize;
 
 pub use meshwork_sql::shards::moving::{MoveProgress, MoveReport, MoveSpec, PendingMove, ShardsStatus};
@@ -117,8 +118,22 @@ pub struct HotRange {
     pub low: String,
     /// The first id behind it; `None` for the last range.
     pub high: Option<String>,
+    /// Its part of the newest quarter of the sample, from 0 to 1.
+    pub share: f64,
     /// Why, in words for people.
-    pub reason: String,
+    pub reason: &'static str,
+}
+
+impl From<plan::HotRange> for HotRange {
+    fn from(hot: plan::HotRange) -> Self {
+        let reason = match hot.cause {
+            HotCause::Tail => {
+                "new ids come behind all others: no split helps; give accounts ids that vary from their beginning"
+            }
+            HotCause::Crowd => "new ids crowd together here: split the range there again",
+        };
+        Self { low: hot.low, high: hot.high, share: hot.share, reason }
+    }
 }
 
 /// How the shards are: their pieces, about how many rows they have, and what is being moved.
@@ -155,24 +170,26 @@ pub async fn plan(config: &Config) -> Result<Plan, ServeError> {
     for planned in &mut moves {
         planned.pieces.sort_unstable();
     }
-    let mut plan = Plan { moves, ..Plan::default() };
-    if matches!(config.shards.strategy(), Strategy::Range { .. }) {
-        let mut ids = Vec::new();
+    let mut proposal = Plan { moves, ..Plan::default() };
+    if map.is_hashed(USERS) == Some(false) {
+        let mut sampled = Vec::new();
         for shard in shards.shards() {
-            let sample = shard.part.sample_ids(SAMPLE).await;
-            ids.extend(sample.map_err(|error| {
+            let sample = shard.part.sample(SAMPLE).await;
+            sampled.extend(sample.map_err(|error| {
                 ServeError::new(
                     format!("the shard {} can't be asked for a sample of its ids: {error}", shard.name),
                     "see that its server runs and is in reach, and try again",
                 )
             })?);
         }
-        let proposed = meshwork_sql::shards::plan::sample(&ids, target.len());
-        plan.splits = proposed.splits;
-        plan.hot =
-            proposed.hot.into_iter().map(|hot| HotRange { low: hot.low, high: hot.high, reason: hot.reason }).collect();
+        // As they were made, the oldest first.
+        sampled.sort_unstable();
+        let ids: Vec<_> = sampled.into_iter().map(|(_, id)| id).collect();
+        let proposed = plan::sample(&ids, target.len());
+        proposal.splits = proposed.splits;
+        proposal.hot = proposed.hot.into_iter().map(HotRange::from).collect();
     }
-    Ok(plan)
+    Ok(proposal)
 }
 
 /// Moves pieces, while the service serves: one move for each shard that has some of them, one after another. Pieces that the shard has
@@ -257,7 +274,13 @@ pub async fn split(config: &Config, at: &str) -> Result<(), ServeError> {
 /// When the databases can't be reached.
 pub async fn piece_of(config: &Config, space: Space, key: &str) -> Result<i32, ServeError> {
     let shards = stores::open_shards(config).await?;
-    Ok(shards.map().locate(space.number(), key).place.piece)
+    let located = shards.map().locate(space.number(), key).ok_or_else(|| {
+        ServeError::new(
+            format!("the shard map knows nothing of {space}"),
+            "run `meshwork migrate`, or start the service once",
+        )
+    })?;
+    Ok(located.place.piece)
 }
 
 async fn carry_through(
