@@ -12,7 +12,9 @@ use meshwork_sql::shards::plan::{self, HotCause};
 use meshwork_sql::shards::{ShardId, Shards};
 use serde::Serialize;
 
-pub use meshwork_sql::shards::moving::{MoveProgress, MoveReport, MoveSpec, PendingMove, ShardsStatus};
+pub use meshwork_sql::shards::moving::{
+    MoveProgress, MoveReport, MoveSpec, PendingMove, PiecesOwned, RowsEstimate, ShardStatus, Step,
+};
 
 use crate::Config;
 use crate::adapters::handover::DrainedOutbox;
@@ -136,18 +138,14 @@ impl From<plan::HotRange> for HotRange {
     }
 }
 
-/// How the shards are: their pieces, about how many rows they have, and what is being moved.
+/// How the shards are, sorted by number: their pieces, about how many rows they have, and what is being moved. One that can't be asked
+/// says so in its `problem`.
 ///
 /// # Errors
-/// When the settings name no database, or none of them can be reached.
-pub async fn status(config: &Config) -> Result<ShardsStatus, ServeError> {
+/// When the settings name no database, or those that they name can't be used.
+pub async fn status(config: &Config) -> Result<Vec<ShardStatus>, ServeError> {
     let shards = stores::open_shards(config).await?;
-    moving::status(&shards).await.map_err(|error| {
-        ServeError::new(
-            format!("the shards can't be asked how they are: {error}"),
-            "see that their servers run and are in reach, and try again",
-        )
-    })
+    Ok(moving::status(&shards, MOVED).await)
 }
 
 /// What would even out the shards that are configured.
@@ -204,14 +202,7 @@ pub async fn run_move(
     progress: &mut (dyn FnMut(&MoveProgress) + Send),
 ) -> Result<Vec<MoveReport>, ServeError> {
     let shards = stores::open_shards(config).await?;
-    let Some(to) = shards.shards().iter().find(|shard| shard.name == request.to) else {
-        let names: Vec<_> = shards.shards().iter().map(|shard| shard.name.as_str()).collect();
-        return Err(ServeError::new(
-            format!("there is no shard {:?}", request.to),
-            format!("name one of {}, or add it to `users.shards.databases`", names.join(", ")),
-        ));
-    };
-    let to = to.id;
+    let to = by_name(&shards, &request.to)?;
     let mut specs: Vec<MoveSpec> = Vec::new();
     for info in shards.map().pieces(request.space.number()).filter(|info| request.pieces.contains(&info.piece)) {
         if info.shard == to {
@@ -251,12 +242,24 @@ pub async fn resume(
 ) -> Result<Vec<MoveReport>, ServeError> {
     let shards = stores::open_shards(config).await?;
     let handover = DrainedOutbox::open(config, &shards).await?;
-    let pending = Mover::new(&shards, MOVED, &handover).pending().await.map_err(|error| failed_move(&error))?;
+    let mover = Mover::new(&shards, MOVED, &handover);
     let mut reports = Vec::new();
-    for PendingMove { spec, .. } in pending {
-        reports.push(carry_through(&shards, &handover, spec, progress).await?);
+    for PendingMove { from, .. } in mover.pending().await {
+        reports.push(mover.resume(from, progress).await.map_err(|error| failed_move(&error))?);
     }
     Ok(reports)
+}
+
+/// Gives up the move from a shard, by its name, that isn't at its end: the shard keeps the pieces.
+///
+/// # Errors
+/// When there is no such move, or it has given the pieces already and can only be resumed.
+pub async fn abandon(config: &Config, from: &str) -> Result<(), ServeError> {
+    let shards = stores::open_shards(config).await?;
+    let from = by_name(&shards, from)?;
+    let handover = DrainedOutbox::open(config, &shards).await?;
+    let abandoned = Mover::new(&shards, MOVED, &handover).abandon(from).await;
+    abandoned.map_err(|error| failed_move(&error))
 }
 
 /// Splits the range of accounts that holds the id `at` there: both halves stay where they are.
@@ -292,10 +295,28 @@ async fn carry_through(
     Mover::new(shards, MOVED, handover).run(spec, progress).await.map_err(|error| failed_move(&error))
 }
 
+/// The number of the shard with this name.
+fn by_name(shards: &Shards<PostgresStore>, name: &str) -> Result<ShardId, ServeError> {
+    let named = shards.shards().iter().find(|shard| shard.name == name);
+    named.map(|shard| shard.id).ok_or_else(|| {
+        let names: Vec<_> = shards.shards().iter().map(|shard| shard.name.as_str()).collect();
+        ServeError::new(
+            format!("there is no shard {name:?}"),
+            format!("name one of {}, or add it to `users.shards.databases`", names.join(", ")),
+        )
+    })
+}
+
 fn name_of(shards: &Shards<PostgresStore>, id: ShardId) -> String {
     shards.shard(id).map_or_else(|| format!("shard {id}"), |shard| shard.name.clone())
 }
 
 fn failed_move(error: &MoveError) -> ServeError {
-    ServeError::new(error, "what was begun is kept: `meshwork shards move --resume` goes on with it")
+    let hint = match error {
+        MoveError::Refused(_) | MoveError::Running(_) => {
+            "nothing was changed; `meshwork shards status` shows how the shards are"
+        }
+        _ => "what was begun is kept: `meshwork shards move --resume` goes on with it",
+    };
+    ServeError::new(error, hint)
 }
