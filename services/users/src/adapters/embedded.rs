@@ -32,9 +32,11 @@ impl UserStore for SqliteStore {
         let new = NewAccount { account, claim, request };
         match SqliteStore::create(self, &[HERE], new, Claiming::Here).await? {
             Creating::Answer(creation) => Ok(creation),
-            // Whoever has both is told of the id, as where there are no claims.
-            Creating::Held(_) if self.account(HERE, name.clone()).await?.is_some() => Ok(Creation::IdTaken),
-            Creating::Held(_) => Ok(Creation::EmailTaken),
+            Creating::Held(_) => {
+                // Whoever has both is told of the id, as where there are no claims.
+                let has_id = self.account(HERE, name).await?.is_some();
+                Ok(if has_id { Creation::IdTaken } else { Creation::EmailTaken })
+            }
             Creating::Voided => Err(StoreError::damaged("a claim was declared void that nobody else has seen")),
         }
     }

@@ -131,9 +131,9 @@ pub async fn open_shards(config: &Config) -> Result<Shards<PostgresStore>, Serve
             "set `users.postgres.url`, or `users.shards.databases`",
         ));
     }
-    let opened = Shards::open(&options, &postgres::COMPONENTS, &spaces(config), |shard, db| {
-        PostgresStore::over(db, shard * PARTITIONS)
-    });
+    let spaces = spaces(config);
+    let opened =
+        Shards::open(&options, &postgres::COMPONENTS, &spaces, |shard, db| PostgresStore::over(db, shard * PARTITIONS));
     opened.await.map_err(|error| postgres_error(config, &error))
 }
 

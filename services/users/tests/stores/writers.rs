@@ -105,8 +105,8 @@ async fn no_session_outlives_a_new_password_however_close_they_come() {
                 // Its session is of the password that is being changed, or of the new one.
                 other.sessions.open(session("anna", n)).await.unwrap()
             };
-            let changing = stores.users.change(&name("anna"), crate::people::to_password(new));
-            let (_, changed) = tokio::join!(opening, changing);
+            let anna = name("anna");
+            let (_, changed) = tokio::join!(opening, stores.users.change(&anna, crate::people::to_password(new)));
             changed.unwrap();
             let renewal = stores.sessions.renew(presented("anna", n), token(200), NOW).await.unwrap();
             let is_current = n % 2 == 1;

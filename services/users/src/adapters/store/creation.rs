@@ -45,7 +45,7 @@ impl Store {
             Box::pin(create(connection, store, new, *claiming))
         });
         match created.await {
-            Err(Undo::Creating(outcome)) => Ok(outcome),
+            Err(Undo::Creating(outcome)) => Ok(*outcome),
             created => Ok(created?),
         }
     }
@@ -96,10 +96,12 @@ async fn create(
         };
         let answer = match known {
             Some(known) => known,
-            None if is_taken(connection, user.name.id()).await? => Creation::IdTaken,
-            None => Creation::EmailTaken,
+            None => {
+                let has_id = is_taken(connection, user.name.id()).await?;
+                if has_id { Creation::IdTaken } else { Creation::EmailTaken }
+            }
         };
-        return Err(Undo::Creating(Creating::Answer(answer)));
+        return Err(Undo::Creating(Box::new(Creating::Answer(answer))));
     }
     if let Some(request) = &request {
         let answer = StoredAnswer { user: user.clone(), password: password.clone() };

@@ -99,8 +99,10 @@ async fn e5_a_token_that_two_have_read_renews_once_and_then_ends_the_session() {
 async fn sh_a_claim_that_was_declared_void_is_of_no_use_however_late() {
     let (_folder, store, _) = store_with_account().await;
     let ben = new_account("ben");
-    let taking = store.claim(HERE, ben.claim.clone(), "ben".to_owned()).await.unwrap();
-    let Taking::Taken(claim) = taking else { panic!("nobody else has it: {taking:?}") };
+    let claim = match store.claim(HERE, ben.claim.clone(), "ben".to_owned()).await.unwrap() {
+        Taking::Taken(claim) => claim,
+        held => panic!("nobody else has it: {held:?}"),
+    };
     let end = async || store.claim_end(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap();
     assert_eq!(end().await, ClaimEnd::Open);
     assert!(store.void(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap());

@@ -14,7 +14,7 @@ pub(super) enum Undo {
     /// Another transaction was in the way: the work may be done again at once.
     Conflict(String),
     /// Nothing is to be written: this has become of a creation.
-    Creating(Creating),
+    Creating(Box<Creating>),
     /// Nothing is to be written: the account has the claim that was to be made void.
     Claimed,
 }

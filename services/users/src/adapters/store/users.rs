@@ -48,7 +48,7 @@ impl Store {
     /// When the store fails; [`StoreError::Misplaced`] when it isn't.
     pub async fn check(&self, place: Place) -> Result<(), StoreError> {
         let read = self.db.read(Freshness::Latest, place, |connection, place| {
-            Box::pin(async move { Ok::<_, Undo>(check_owned(connection, *place).await?) })
+            Box::pin(async move { check_owned(connection, *place).await.map_err(Undo::from) })
         });
         Ok(read.await?)
     }
