@@ -45,13 +45,12 @@ async fn rr_what_was_written_is_shown_to_who_brings_its_token_and_credentials_ho
     };
     let config = Config { postgres, ..config_in(folder.path()) };
     let world = World::start_as(folder, config).await;
+    let on_each = |change: &dyn Fn(usize)| tokio::task::block_in_place(|| (0..2).for_each(change));
+    // The first accounts are read from replicas too.
+    on_each(&|replica| cluster.wait_for_replay(replica));
     let (staff, anna) = (world.staff().await, world.customer().await);
-    tokio::task::block_in_place(|| {
-        for replica in 0..2 {
-            cluster.wait_for_replay(replica);
-            cluster.pause_replay(replica);
-        }
-    });
+    on_each(&|replica| cluster.wait_for_replay(replica));
+    on_each(&|replica| cluster.pause_replay(replica));
 
     let mut users = world.users.clone();
     let new = User {

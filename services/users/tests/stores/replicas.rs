@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use meshwork_chassis::config::Secret;
 use meshwork_sql::Freshness;
-use meshwork_testkit::{Cluster, Postgres};
+use meshwork_testkit::Postgres;
+use meshwork_testkit::postgres::Cluster;
 use meshwork_users::adapters::stores::Stores;
 use meshwork_users::domain::PasswordHash;
 use meshwork_users::ports::{Creation, Renewal, UserFilter};

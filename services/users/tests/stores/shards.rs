@@ -19,13 +19,13 @@ async fn sh_rows_lie_where_the_map_says_and_nowhere_else() {
         let room = Room::three(&server, strategy).await;
         let store = room.sharded().await;
         let ids: Vec<_> = ["anna", "bert", "cleo", "nora", "otto", "zoe"].to_vec();
-        for (n, id) in (1..).zip(&ids) {
+        for (n, id) in (1..).zip(ids.iter().copied()) {
             store.create(account(id), None).await.unwrap();
             assert!(store.open(session(id, n)).await.unwrap());
         }
         let urls = room.urls();
         let mut shards = BTreeSet::new();
-        for id in &ids {
+        for id in ids.iter().copied() {
             let at = |space, key: &str| usize::from(store.shards().locate(space, key).unwrap().0.id);
             let (user, claim) = (at(USERS, id), at(CLAIMS, &format!("{id}@example.com")));
             shards.insert(user);
