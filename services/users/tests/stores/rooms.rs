@@ -37,7 +37,7 @@ pub(crate) async fn database(server: &Arc<Postgres>) -> String {
 
 /// Few connections, since the tests' server has few, and patience for them.
 fn pool() -> PostgresConfig {
-    PostgresConfig { max_connections: 8, acquire_timeout: PATIENCE, ..PostgresConfig::default() }
+    PostgresConfig { max_connections: 4, acquire_timeout: PATIENCE, ..PostgresConfig::default() }
 }
 
 /// The settings of three shards at these URLs.
