@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, RetentionConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig, ShardsConfig};
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where the gRPC port listens.
     pub listen: Listen,
-    /// The folder of this service: its database and the keys that sign access tokens. Keep it private and back it up.
+    /// The folder of this service: its database, unless that is on a server, and the keys that sign access tokens. Keep it private
+    /// and back it up. Instances that share a database share these keys too.
     pub data: PathBuf,
     /// The folder of the event bus, when it is not on NATS.
     pub bus: PathBuf,
@@ -27,6 +28,10 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How its port serves.
     pub server: ServerConfig,
+    /// Where the accounts are, if not in the folder.
+    pub postgres: PostgresConfig,
+    /// The databases that hold the accounts together, if there are several.
+    pub shards: ShardsConfig,
     /// For how long it keeps what has done its work.
     pub retention: RetentionConfig,
     /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
@@ -49,6 +54,8 @@ impl Default for Config {
             credentials: "data/credentials".into(),
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
+            postgres: PostgresConfig::default(),
+            shards: ShardsConfig::default(),
             retention: RetentionConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
@@ -59,9 +66,9 @@ impl Default for Config {
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Config {
-    /// The file of the database.
-    pub(crate) fn database(&self) -> PathBuf {
-        self.data.join("users.db")
+    /// Whether all accounts and sessions are on servers, so that the service may run several times, with the same signing keys.
+    pub fn is_on_servers(&self) -> bool {
+        self.shards.is_set() || !self.postgres.url.expose().is_empty()
     }
 
     /// Whether the values make sense.
@@ -82,6 +89,8 @@ impl Config {
             }
         }
         self.nats.check("users.nats")?;
+        self.postgres.check("users")?;
+        self.shards.check("users")?;
         self.retention.check("users", &self.nats)
     }
 }
@@ -96,6 +105,18 @@ mod tests {
         let wrong = Config { access_token_ttl: Duration::ZERO, ..Config::default() };
         assert_eq!(wrong.check().unwrap_err().to_string(), "users.access_token_ttl is 0s");
         assert!(Config { refresh_token_ttl: DAY * 401, ..Config::default() }.check().is_err());
+    }
+
+    #[test]
+    fn accounts_are_on_servers_by_one_url_or_by_shards() {
+        assert!(!Config::default().is_on_servers());
+        let one: Config = serde_json::from_str(r#"{"postgres": {"url": "postgres://db/shop"}}"#).unwrap();
+        let shard = r#"{"shards": {"databases": [{"id": 3, "name": "c", "url": "postgres://c/shop"}]}}"#;
+        let shards: Config = serde_json::from_str(shard).unwrap();
+        assert!(one.is_on_servers() && shards.is_on_servers());
+        assert!(one.check().is_ok() && shards.check().is_ok());
+        let wrong: Config = serde_json::from_str(r#"{"shards": {"splits": ["m"]}}"#).unwrap();
+        assert!(wrong.check().unwrap_err().to_string().starts_with("users.shards.splits "));
     }
 
     #[test]

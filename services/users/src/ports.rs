@@ -1,6 +1,5 @@
 //! What the use cases need of the world.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -10,20 +9,34 @@ pub use meshwork_chassis::Clock;
 use meshwork_chassis::config::{Credentials, Secret};
 use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
+use meshwork_sql::{Freshness, WalPosition, to_micros};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::{Changed, Email, FirstAccount, PasswordHash, Role, TokenDigest, User, UserError};
 
-/// A store has failed. Callers can do nothing about it; the cause is for the log.
+/// A store has not done what it was asked for.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct StoreError(Box<dyn Error + Send + Sync>);
+pub enum StoreError {
+    /// The store can't be reached at this moment. Nothing was changed; another try may succeed.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What was asked for is kept elsewhere by now, or is being moved there. Nothing was changed; another try may succeed.
+    #[error("what was asked for is being moved: {0}")]
+    Misplaced(String),
+    /// The store broke off while it kept the change, which may have been kept. Another try is safe where it is known as
+    /// the same, by its request id or its version.
+    #[error("whether the change was kept is unknown: {0}")]
+    OutcomeUnknown(String),
+    /// The store holds something that can't be, or can't carry out what it must. Another try fails as well.
+    #[error("the store is damaged: {0}")]
+    Damaged(String),
+}
 
 impl StoreError {
-    /// An error with its cause.
-    pub fn new(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self(cause.into())
+    /// The store holds something that can't be.
+    pub fn damaged(what: impl Display) -> Self {
+        StoreError::Damaged(what.to_string())
     }
 }
 
@@ -39,8 +52,9 @@ pub struct Account {
 /// What came of an attempt to create an account, or of the lookup of an earlier one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
-    /// It was created.
-    Created,
+    /// It was created, as this account: by the id that the same request has begun with, when it has come before and was not
+    /// carried through.
+    Created(User),
     /// The same request created this account before; it is given as it was then, with its password of then.
     Replayed(Account),
     /// The request's id came with another body.
@@ -86,8 +100,19 @@ pub struct UserFilter {
     pub show_deleted: bool,
 }
 
+impl UserFilter {
+    /// Whether a list that goes on `after` a place holds an account.
+    pub fn holds(&self, user: &User, after: Option<&UserCursor>) -> bool {
+        let place = (to_micros(user.create_time), user.name.id());
+        self.email.as_ref().is_none_or(|email| email.key() == user.email.key())
+            && self.role.is_none_or(|role| role == user.role)
+            && (self.show_deleted || !user.is_deleted())
+            && after.is_none_or(|after| place > (after.micros, after.id.as_str()))
+    }
+}
+
 /// A place in a list: after the account with this id among those made at that time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UserCursor {
     /// When the account was made, in microseconds since 1970.
     pub micros: i64,
@@ -111,7 +136,16 @@ impl FromStr for UserCursor {
     }
 }
 
-/// The accounts. Each change is stored together with its event.
+/// A page of accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserPage {
+    /// The accounts that could be read.
+    pub page: Page<User>,
+    /// The parts of the store that could not be asked in time, by their names: accounts of theirs are not in the page.
+    pub unreachable: Vec<String>,
+}
+
+/// The accounts. Each change is stored together with its event. What is read without a [`Freshness`] is what was written last.
 #[async_trait]
 pub trait UserStore: Send + Sync + 'static {
     /// What a request has come to before; `None` when it hasn't come.
@@ -127,11 +161,11 @@ pub trait UserStore: Send + Sync + 'static {
     /// When the store fails.
     async fn create(&self, account: Account, request: Option<RequestKey>) -> Result<Creation, StoreError>;
 
-    /// An account, a deleted one too.
+    /// An account, a deleted one too; how fresh it must be is up to the caller (RR-).
     ///
     /// # Errors
     /// When the store fails.
-    async fn get(&self, name: &UserName) -> Result<Option<User>, StoreError>;
+    async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError>;
 
     /// The account with an address, a deleted one too.
     ///
@@ -139,16 +173,17 @@ pub trait UserStore: Send + Sync + 'static {
     /// When the store fails.
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError>;
 
-    /// Up to `size` accounts, the oldest first.
+    /// Up to `size` accounts, the oldest first. What can't be read is left out and logged.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails: not when only parts of it can't be reached.
     async fn list(
         &self,
         filter: &UserFilter,
         size: usize,
         after: Option<&UserCursor>,
-    ) -> Result<Page<User>, StoreError>;
+        freshness: Freshness,
+    ) -> Result<UserPage, StoreError>;
 
     /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction, and only in place of
     /// the version that was read. When the change ends the account's sessions, it ends them in that transaction too.
@@ -157,6 +192,10 @@ pub trait UserStore: Send + Sync + 'static {
     /// When there is no such account, the decision is an error, another account has the new address, others have changed
     /// the account meanwhile, or the store fails. Nothing is stored then.
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
+
+    /// The place that whoever reads from must have reached to see all that was written of this account before this call (RR-);
+    /// `None` where everybody always sees it.
+    async fn position(&self, name: &UserName) -> Option<WalPosition>;
 }
 
 /// A session to be.
@@ -179,6 +218,15 @@ pub struct NewToken {
     pub digest: TokenDigest,
     /// When it ceases to be good.
     pub expire_time: OffsetDateTime,
+}
+
+/// A refresh token that was presented.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedToken {
+    /// Whose it says it is, which nothing but the digest proves. `None` for those of earlier releases, which don't say.
+    pub user: Option<UserName>,
+    /// What would be kept of it.
+    pub digest: TokenDigest,
 }
 
 /// What came of a refresh token that was presented.
@@ -211,19 +259,24 @@ pub trait SessionStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// When the store fails.
-    async fn renew(&self, presented: TokenDigest, next: NewToken, now: OffsetDateTime) -> Result<Renewal, StoreError>;
+    async fn renew(
+        &self,
+        presented: PresentedToken,
+        next: NewToken,
+        now: OffsetDateTime,
+    ) -> Result<Renewal, StoreError>;
 
     /// Ends the session of a token, a used one too. An unknown token changes nothing.
     ///
     /// # Errors
     /// When the store fails.
-    async fn end(&self, presented: TokenDigest) -> Result<(), StoreError>;
+    async fn end(&self, presented: PresentedToken) -> Result<(), StoreError>;
 
-    /// Drops up to `limit` sessions and up to `limit` tokens that had expired at `now`. Returns whether there may be
-    /// more.
+    /// Drops up to `limit` sessions and up to `limit` tokens that had expired at `now`, and as much of what else has had its
+    /// time. Returns whether there may be more.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, if only a part of it; the others are seen to all the same.
     async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError>;
 }
 

@@ -8,10 +8,11 @@ mod users;
 use std::sync::Arc;
 
 use meshwork_chassis::request::RequestKey;
+use meshwork_sql::Freshness;
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
-use crate::ports::{Account, Creation, NewSession, NewToken, SessionStore, UserStore};
+use crate::ports::{Account, Creation, NewSession, NewToken, PresentedToken, SessionStore, UserStore};
 
 /// Runs the suite; `make` gives an empty store each time.
 pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Arc<S>) {
@@ -22,10 +23,13 @@ pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Ar
     users::a_change_is_stored_as_it_was_decided(&*make().await).await;
     users::a_refused_change_leaves_everything(&*make().await).await;
     users::lists_are_filtered_and_cut_into_pages(&*make().await).await;
+    users::an_address_goes_from_one_account_to_another_and_back(&*make().await).await;
     users::of_racing_creations_one_wins(make().await).await;
+    users::of_racing_changes_to_one_address_one_is_made(make().await).await;
     users::of_racing_changes_each_sees_the_one_before(make().await).await;
     sessions::a_session_opens_for_the_password_that_was_verified(&*make().await).await;
     sessions::a_token_is_good_once_and_its_copy_ends_the_session(&*make().await).await;
+    sessions::a_token_is_only_its_owners(&*make().await).await;
     sessions::an_expired_token_is_refused(&*make().await).await;
     sessions::a_session_is_ended_by_any_of_its_tokens(&*make().await).await;
     sessions::a_new_password_and_a_deletion_end_the_sessions_of_one_account(&*make().await).await;
@@ -47,10 +51,20 @@ fn account(id: &str) -> Account {
     Account { user: User::register(new, NOW), password: PasswordHash::new(format!("$hash of {id}")) }
 }
 
+/// That an account was created as it was asked for.
+fn created(account: &Account) -> Creation {
+    Creation::Created(account.user.clone())
+}
+
+/// An account as it was written last.
+async fn get(store: &impl UserStore, name: &str) -> Option<User> {
+    store.get(&name.parse().unwrap(), Freshness::Latest).await.unwrap()
+}
+
 /// Stores [`account`].
 async fn create(store: &impl UserStore, id: &str) -> Account {
     let account = account(id);
-    assert_eq!(store.create(account.clone(), None).await.unwrap(), Creation::Created);
+    assert_eq!(store.create(account.clone(), None).await.unwrap(), created(&account));
     account
 }
 
@@ -74,6 +88,11 @@ fn request(principal: &str, id: &str, body: u8) -> RequestKey {
 /// A token that is good for some seconds from [`NOW`] on.
 fn token(n: u8, seconds: i64) -> NewToken {
     NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::seconds(seconds) }
+}
+
+/// A [`token`] as somebody presents it who says that it is this account's.
+fn presented(account: &Account, n: u8) -> PresentedToken {
+    PresentedToken { user: Some(account.user.name.clone()), digest: token(n, 0).digest }
 }
 
 /// Opens a session of an account.

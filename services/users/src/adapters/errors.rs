@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use meshwork_chassis::errors::{COMMON, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
+use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
 use meshwork_chassis::etag;
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 
 use crate::app::AppError;
 use crate::domain::UserError;
-use crate::ports::HashError;
+use crate::ports::{HashError, StoreError};
 
 /// The domain of this service's errors.
 pub const DOMAIN: &str = "users.meshwork.dev";
@@ -109,6 +109,11 @@ pub(super) fn status(error: AppError) -> Status {
         AppError::BadCredentials => BAD_CREDENTIALS.status(DOMAIN, &error, &[]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
+        AppError::Store(StoreError::Unavailable(_) | StoreError::Misplaced(_)) => {
+            tracing::warn!(%error, "a call could not be carried out");
+            let sentence = "the accounts can't be reached at this moment, and nothing was changed; try again";
+            DEPENDENCY_UNAVAILABLE.status(DOMAIN, sentence, &[])
+        }
         AppError::Hash(HashError::Failed(_)) | AppError::Sign(_) | AppError::Store(_) | AppError::Credentials(_) => {
             internal(DOMAIN, &error)
         }
@@ -121,7 +126,6 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
-    use crate::ports::StoreError;
 
     #[test]
     fn the_table_has_no_faults() {
@@ -131,11 +135,27 @@ mod tests {
 
     #[test]
     fn causes_inside_are_not_told() {
-        let status = status(AppError::Store(StoreError::new("disk I/O error in /secret/place")));
-        assert_eq!(status.code(), Code::Internal);
-        let info = status.get_details_error_info().unwrap();
-        assert!(info.metadata.contains_key("trace_id"), "{info:?}");
-        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        let place = || "disk I/O error in /secret/place".to_owned();
+        for error in [StoreError::Damaged(place()), StoreError::OutcomeUnknown(place())] {
+            let status = status(AppError::Store(error));
+            assert_eq!(status.code(), Code::Internal);
+            let info = status.get_details_error_info().unwrap();
+            assert!(info.metadata.contains_key("trace_id"), "{info:?}");
+            assert!(status.get_details_retry_info().is_none());
+            assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        }
+    }
+
+    #[test]
+    fn e8_what_can_not_be_reached_may_be_tried_again() {
+        let place = || "db.secret.example is away".to_owned();
+        for error in [StoreError::Unavailable(place()), StoreError::Misplaced(place())] {
+            let status = status(AppError::Store(error));
+            assert_eq!(status.code(), Code::Unavailable);
+            assert_eq!(status.get_details_error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
+            assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
+            assert!(!format!("{status:?}").contains("secret"), "{status:?}");
+        }
     }
 
     #[test]

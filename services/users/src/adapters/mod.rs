@@ -3,18 +3,21 @@
 mod access;
 mod convert;
 mod credentials;
+mod embedded;
 pub mod errors;
 mod events;
 pub mod grpc;
+pub mod handover;
 mod passwords;
 mod private_file;
+pub mod sharded;
 mod signing_key;
-mod sqlite;
+pub mod store;
+pub mod stores;
 mod tokens;
 
 pub use credentials::CredentialsFolder;
 pub use passwords::{Argon2id, BoundedHasher, HashFunction};
 pub use private_file::create_folder as create_private_folder;
 pub use signing_key::{KeyError, SigningKeys, load_or_create as load_signing_keys};
-pub use sqlite::{COMPONENTS, SOURCE, SqliteStore};
 pub use tokens::{Ed25519Issuer, LocalKeys};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{NOW, change, create, delete, open, token};
+use super::{NOW, change, create, delete, open, presented, token};
 use crate::domain::{Change, PasswordHash};
-use crate::ports::{NewSession, Renewal, SessionStore, UserStore};
+use crate::ports::{NewSession, PresentedToken, Renewal, SessionStore, UserStore};
 
 pub(super) async fn a_session_opens_for_the_password_that_was_verified(store: &(impl UserStore + SessionStore)) {
     let mut anna = create(store, "anna").await;
@@ -22,11 +22,11 @@ pub(super) async fn a_session_opens_for_the_password_that_was_verified(store: &(
     let unknown = NewSession { user: "users/nobody".parse().unwrap(), ..attempt(4, &anna.password) };
     assert!(store.open(right).await.unwrap());
     for refused in [wrong, unknown] {
-        let digest = refused.token.digest;
+        let presented = PresentedToken { user: Some(refused.user.clone()), digest: refused.token.digest };
         assert!(!store.open(refused).await.unwrap());
-        assert_eq!(store.renew(digest, token(9, 60), NOW).await.unwrap(), Renewal::Unknown);
+        assert_eq!(store.renew(presented, token(9, 60), NOW).await.unwrap(), Renewal::Unknown);
     }
-    assert_eq!(store.renew(token(1, 0).digest, token(5, 60), NOW).await.unwrap(), Renewal::Renewed(anna.user.clone()));
+    assert_eq!(store.renew(presented(&anna, 1), token(5, 60), NOW).await.unwrap(), Renewal::Renewed(anna.user.clone()));
     anna.user = change(store, &anna, Change { password: Some(PasswordHash::new("$new")), ..Change::default() }).await;
     delete(store, &anna).await;
     assert!(!store.open(late).await.unwrap(), "a deleted account can't sign in");
@@ -37,37 +37,52 @@ pub(super) async fn a_token_is_good_once_and_its_copy_ends_the_session(store: &(
     open(store, &anna, token(1, 60)).await;
     open(store, &anna, token(10, 60)).await;
     let renewed = Renewal::Renewed(anna.user.clone());
-    assert_eq!(store.renew(token(1, 0).digest, token(2, 60), NOW).await.unwrap(), renewed);
-    assert_eq!(store.renew(token(2, 0).digest, token(3, 60), NOW).await.unwrap(), renewed);
+    assert_eq!(store.renew(presented(&anna, 1), token(2, 60), NOW).await.unwrap(), renewed);
+    assert_eq!(store.renew(presented(&anna, 2), token(3, 60), NOW).await.unwrap(), renewed);
     let reused = Renewal::Reused(anna.user.clone());
-    assert_eq!(store.renew(token(1, 0).digest, token(4, 60), NOW).await.unwrap(), reused);
+    assert_eq!(store.renew(presented(&anna, 1), token(4, 60), NOW).await.unwrap(), reused);
     // The last token and the one that the copy would have got are as good as unknown.
     for n in [1, 2, 3, 4] {
-        assert_eq!(store.renew(token(n, 0).digest, token(5, 60), NOW).await.unwrap(), Renewal::Unknown, "{n}");
+        assert_eq!(store.renew(presented(&anna, n), token(5, 60), NOW).await.unwrap(), Renewal::Unknown, "{n}");
     }
     // Another session of the account goes on.
-    assert_eq!(store.renew(token(10, 0).digest, token(11, 60), NOW).await.unwrap(), renewed);
+    assert_eq!(store.renew(presented(&anna, 10), token(11, 60), NOW).await.unwrap(), renewed);
+}
+
+pub(super) async fn a_token_is_only_its_owners(store: &(impl UserStore + SessionStore)) {
+    let (anna, bert) = (create(store, "anna").await, create(store, "bert").await);
+    open(store, &anna, token(1, 60)).await;
+    open(store, &bert, token(2, 60)).await;
+    // What nobody was given is unknown, whoever is said to have it.
+    for owner in [Some(anna.user.name.clone()), Some("users/nobody".parse().unwrap()), None] {
+        let unknown = PresentedToken { user: owner, digest: token(9, 0).digest };
+        store.end(unknown.clone()).await.unwrap();
+        assert_eq!(store.renew(unknown, token(10, 60), NOW).await.unwrap(), Renewal::Unknown);
+    }
+    store.end(presented(&anna, 1)).await.unwrap();
+    assert_eq!(store.renew(presented(&anna, 1), token(3, 60), NOW).await.unwrap(), Renewal::Unknown);
+    assert_eq!(store.renew(presented(&bert, 2), token(4, 60), NOW).await.unwrap(), Renewal::Renewed(bert.user));
 }
 
 pub(super) async fn an_expired_token_is_refused(store: &(impl UserStore + SessionStore)) {
     let anna = create(store, "anna").await;
     open(store, &anna, token(1, 60)).await;
     let late = NOW + Duration::seconds(60);
-    assert_eq!(store.renew(token(1, 0).digest, token(2, 120), late).await.unwrap(), Renewal::Expired);
+    assert_eq!(store.renew(presented(&anna, 1), token(2, 120), late).await.unwrap(), Renewal::Expired);
     let just = late - Duration::microseconds(1);
-    assert_eq!(store.renew(token(1, 0).digest, token(2, 120), just).await.unwrap(), Renewal::Renewed(anna.user));
+    assert_eq!(store.renew(presented(&anna, 1), token(2, 120), just).await.unwrap(), Renewal::Renewed(anna.user));
 }
 
 pub(super) async fn a_session_is_ended_by_any_of_its_tokens(store: &(impl UserStore + SessionStore)) {
     let anna = create(store, "anna").await;
     open(store, &anna, token(1, 60)).await;
     open(store, &anna, token(10, 60)).await;
-    store.renew(token(1, 0).digest, token(2, 60), NOW).await.unwrap();
+    store.renew(presented(&anna, 1), token(2, 60), NOW).await.unwrap();
     for _ in 0..2 {
-        store.end(token(1, 0).digest).await.unwrap();
-        assert_eq!(store.renew(token(2, 0).digest, token(3, 60), NOW).await.unwrap(), Renewal::Unknown);
+        store.end(presented(&anna, 1)).await.unwrap();
+        assert_eq!(store.renew(presented(&anna, 2), token(3, 60), NOW).await.unwrap(), Renewal::Unknown);
     }
-    let other = store.renew(token(10, 0).digest, token(11, 60), NOW).await.unwrap();
+    let other = store.renew(presented(&anna, 10), token(11, 60), NOW).await.unwrap();
     assert_eq!(other, Renewal::Renewed(anna.user));
 }
 
@@ -79,16 +94,16 @@ pub(super) async fn a_new_password_and_a_deletion_end_the_sessions_of_one_accoun
     open(store, &anna, token(2, 600)).await;
     open(store, &bert, token(3, 600)).await;
     change(store, &anna, Change { display_name: Some("New".parse().unwrap()), ..Change::default() }).await;
-    assert!(matches!(store.renew(token(2, 0).digest, token(4, 600), NOW).await.unwrap(), Renewal::Renewed(_)));
+    assert!(matches!(store.renew(presented(&anna, 2), token(4, 600), NOW).await.unwrap(), Renewal::Renewed(_)));
     anna.password = PasswordHash::new("$new");
     change(store, &anna, Change { password: Some(anna.password.clone()), ..Change::default() }).await;
     for n in [1, 4] {
-        assert_eq!(store.renew(token(n, 0).digest, token(9, 600), NOW).await.unwrap(), Renewal::Unknown, "{n}");
+        assert_eq!(store.renew(presented(&anna, n), token(9, 600), NOW).await.unwrap(), Renewal::Unknown, "{n}");
     }
     open(store, &anna, token(5, 600)).await;
     delete(store, &anna).await;
-    assert_eq!(store.renew(token(5, 0).digest, token(9, 600), NOW).await.unwrap(), Renewal::Unknown);
-    let other = store.renew(token(3, 0).digest, token(6, 600), NOW).await.unwrap();
+    assert_eq!(store.renew(presented(&anna, 5), token(9, 600), NOW).await.unwrap(), Renewal::Unknown);
+    let other = store.renew(presented(&bert, 3), token(6, 600), NOW).await.unwrap();
     assert_eq!(other, Renewal::Renewed(bert.user));
 }
 
@@ -98,7 +113,7 @@ pub(super) async fn what_has_expired_is_dropped_in_bounded_steps(store: &(impl U
         open(store, &anna, token(n, 60)).await;
     }
     open(store, &anna, token(10, 60)).await;
-    store.renew(token(10, 0).digest, token(11, 600), NOW).await.unwrap();
+    store.renew(presented(&anna, 10), token(11, 600), NOW).await.unwrap();
     assert!(!store.prune(NOW, 2).await.unwrap(), "nothing has expired yet");
     let late = NOW + Duration::seconds(60);
     let mut steps = 1;
@@ -108,11 +123,11 @@ pub(super) async fn what_has_expired_is_dropped_in_bounded_steps(store: &(impl U
     }
     assert!(steps >= 3, "{steps} steps of two can't drop five sessions");
     for n in 1..=5 {
-        assert_eq!(store.renew(token(n, 0).digest, token(20, 600), NOW).await.unwrap(), Renewal::Unknown, "{n}");
+        assert_eq!(store.renew(presented(&anna, n), token(20, 600), NOW).await.unwrap(), Renewal::Unknown, "{n}");
     }
     // A used token that has expired is forgotten; its session goes on.
-    assert_eq!(store.renew(token(10, 0).digest, token(20, 600), NOW).await.unwrap(), Renewal::Unknown);
-    let live = store.renew(token(11, 0).digest, token(12, 600), late).await.unwrap();
+    assert_eq!(store.renew(presented(&anna, 10), token(20, 600), NOW).await.unwrap(), Renewal::Unknown);
+    let live = store.renew(presented(&anna, 11), token(12, 600), late).await.unwrap();
     assert_eq!(live, Renewal::Renewed(anna.user));
 }
 
@@ -122,7 +137,8 @@ pub(super) async fn of_racing_renewals_one_wins_and_the_session_ends<S: UserStor
     let racers: Vec<_> = (100..120)
         .map(|n| {
             let store = store.clone();
-            tokio::spawn(async move { store.renew(token(1, 0).digest, token(n, 60), NOW).await.unwrap() })
+            let presented = presented(&anna, 1);
+            tokio::spawn(async move { store.renew(presented, token(n, 60), NOW).await.unwrap() })
         })
         .collect();
     let mut renewals = Vec::new();
@@ -134,6 +150,6 @@ pub(super) async fn of_racing_renewals_one_wins_and_the_session_ends<S: UserStor
     assert_eq!(count(&|renewal| matches!(renewal, Renewal::Reused(_))), 1);
     assert_eq!(count(&|renewal| matches!(renewal, Renewal::Unknown)), 18);
     for n in 100..120 {
-        assert_eq!(store.renew(token(n, 0).digest, token(99, 60), NOW).await.unwrap(), Renewal::Unknown, "{n}");
+        assert_eq!(store.renew(presented(&anna, n), token(99, 60), NOW).await.unwrap(), Renewal::Unknown, "{n}");
     }
 }

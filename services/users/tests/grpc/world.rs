@@ -84,6 +84,11 @@ impl World {
     /// Starts a service on what is in `folder`, and waits until it serves.
     pub async fn start_in(folder: TempDir) -> Self {
         let config = config_in(folder.path());
+        Self::start_as(folder, config).await
+    }
+
+    /// Starts a service with settings whose folders are in `folder`, and waits until it serves.
+    pub async fn start_as(folder: TempDir, config: Config) -> Self {
         let shutdown = CancellationToken::new();
         let served = tokio::spawn(serve(config.clone(), Health::new(), shutdown.clone()));
         let channel = Channel::connect_lazy(&format!("http://{}", config.listen.address())).unwrap();

@@ -16,7 +16,7 @@ use crate::domain::MAX_PASSWORD;
 
 /// The name of the only key set.
 const KEY_SET: &str = "jsonWebKeySet";
-/// The most characters of a text that may be a refresh token; ours have 43.
+/// The most characters of a text that may be a refresh token; ours have 128 at most.
 const MAX_TOKEN: usize = 256;
 
 /// `AuthService` over the use cases.

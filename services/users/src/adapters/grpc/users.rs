@@ -5,7 +5,8 @@ use std::sync::Arc;
 use meshwork_api::UserName;
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::user_service_server::UserService;
-use meshwork_chassis::config::Secret;
+use meshwork_chassis::config::{Reads, Secret};
+use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::{RequestKey, mark_replay};
 use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, etag, filter, mask, page};
@@ -16,19 +17,30 @@ use crate::adapters::{access, convert};
 use crate::app::App;
 use crate::app::commands::{CreateUser, DeleteUser, UpdateUser};
 use crate::app::queries::ListUsers;
-use crate::domain::{Email, check_password, is_reserved_email, is_reserved_id};
-use crate::ports::UserFilter;
+use crate::domain::{Email, User, check_password, is_reserved_email, is_reserved_id};
+use crate::ports::{UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
 const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "delete_time", "etag"];
 
 /// `UserService` over the use cases.
-pub struct UserGrpc(Arc<App>);
+pub struct UserGrpc {
+    app: Arc<App>,
+    reads: Reads,
+}
 
 impl UserGrpc {
-    /// Serves these use cases.
-    pub fn new(app: Arc<App>) -> Self {
-        Self(app)
+    /// Serves these use cases; `reads` is what an account may be read from whose reader doesn't say what they must see.
+    pub fn new(app: Arc<App>, reads: Reads) -> Self {
+        Self { app, reads }
+    }
+
+    /// An account that was written, with what its caller needs to read it so.
+    async fn written(&self, user: &User) -> Response<proto::User> {
+        let mut response = Response::new(convert::user(user));
+        let token = ConsistencyToken { wal: self.app.position(&user.name).await, ..ConsistencyToken::default() };
+        token.attach(&mut response);
+        response
     }
 }
 
@@ -37,8 +49,8 @@ impl UserService for UserGrpc {
     async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
         let command = create_command(&principal, request.into_inner())?;
-        let answer = self.0.create_user(command).await.map_err(status)?;
-        let mut response = Response::new(convert::user(&answer.value));
+        let answer = self.app.create_user(command).await.map_err(status)?;
+        let mut response = self.written(&answer.value).await;
         if answer.replayed {
             mark_replay(&mut response);
         }
@@ -49,9 +61,13 @@ impl UserService for UserGrpc {
         let principal = Principal::of(&request);
         let name = only_name(&request.get_ref().name)?;
         access::may_see(&principal, &name)?;
+        let mut violations = Violations::new();
+        let token = ConsistencyToken::of(&request, &mut violations);
+        violations.finish(DOMAIN)?;
+        let freshness = ConsistencyToken::freshness_of_get(token, self.reads);
         // Who only owns the account sees it while it lives; their token may outlive it by a few minutes.
         let show_deleted = principal.role().is_some_and(|role| role != meshwork_chassis::Role::Customer);
-        let user = self.0.get_user(name, show_deleted).await.map_err(status)?;
+        let user = self.app.get_user(name, show_deleted, freshness).await.map_err(status)?;
         Ok(Response::new(convert::user(&user)))
     }
 
@@ -59,25 +75,29 @@ impl UserService for UserGrpc {
         &self,
         request: Request<proto::ListUsersRequest>,
     ) -> Result<Response<proto::ListUsersResponse>, Status> {
-        let proto::ListUsersRequest { page_size, page_token, filter, show_deleted } = request.into_inner();
         let mut violations = Violations::new();
+        let token = ConsistencyToken::of(&request, &mut violations);
+        let proto::ListUsersRequest { page_size, page_token, filter, show_deleted } = request.into_inner();
         let arguments = [filter.as_str(), if show_deleted { "show_deleted" } else { "" }];
         let page = page::read(page_size, &page_token, &arguments, &mut violations);
         let after = page.after.as_deref().and_then(|cursor| violations.name(cursor, "page_token"));
         let filter = user_filter(&filter, show_deleted, &mut violations);
         violations.finish(DOMAIN)?;
-        let users = self.0.list_users(ListUsers { filter, size: page.size, after }).await.map_err(status)?;
+        let freshness = ConsistencyToken::freshness_of_list(token);
+        let query = ListUsers { filter, size: page.size, after, freshness };
+        let UserPage { page, unreachable } = self.app.list_users(query).await.map_err(status)?;
         Ok(Response::new(proto::ListUsersResponse {
-            users: users.items.iter().map(convert::user).collect(),
-            next_page_token: page::token(users.next.as_deref(), &arguments),
+            users: page.items.iter().map(convert::user).collect(),
+            next_page_token: page::token(page.next.as_deref(), &arguments),
+            unreachable,
         }))
     }
 
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
         let command = update_command(&principal, request.into_inner())?;
-        let user = self.0.update_user(command).await.map_err(status)?;
-        Ok(Response::new(convert::user(&user)))
+        let user = self.app.update_user(command).await.map_err(status)?;
+        Ok(self.written(&user).await)
     }
 
     async fn delete_user(&self, request: Request<proto::DeleteUserRequest>) -> Result<Response<proto::User>, Status> {
@@ -88,8 +108,8 @@ impl UserService for UserGrpc {
         let mut violations = Violations::new();
         let expected = version(&etag, "etag", &mut violations);
         violations.finish(DOMAIN)?;
-        let user = self.0.delete_user(DeleteUser { name, expected }).await.map_err(status)?;
-        Ok(Response::new(convert::user(&user)))
+        let user = self.app.delete_user(DeleteUser { name, expected }).await.map_err(status)?;
+        Ok(self.written(&user).await)
     }
 }
 

@@ -3,6 +3,7 @@
 use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
 use meshwork_chassis::request::RequestKey;
+use meshwork_sql::Freshness;
 use uuid::Uuid;
 
 use crate::app::{Answer, App, AppError};
@@ -39,7 +40,7 @@ impl App {
         if let Some(request) = &request
             && let Some(creation) = self.users.find_creation(request).await?
         {
-            return self.answer(creation, None, &password).await;
+            return self.answer(creation, name, &password).await;
         }
         if let Some(error) = taken {
             // Known now, before a hash was spent on it.
@@ -48,18 +49,17 @@ impl App {
         let hash = self.hasher.hash(&password).await?;
         let name = match name {
             Some(name) => name,
-            None => UserName::new(Uuid::new_v4().to_string()).map_err(|error| StoreError::new(error.to_string()))?,
+            None => UserName::new(Uuid::new_v4().to_string()).map_err(StoreError::damaged)?,
         };
-        let user = User::register(NewUser { name, email, display_name, role }, self.clock.now());
-        let account = Account { user: user.clone(), password: hash };
-        let creation = self.users.create(account, request).await?;
-        self.answer(creation, Some(user), &password).await
+        let user = User::register(NewUser { name: name.clone(), email, display_name, role }, self.clock.now());
+        let creation = self.users.create(Account { user, password: hash }, request).await?;
+        self.answer(creation, Some(name), &password).await
     }
 
     /// The error for an id or an address in use.
     async fn taken(&self, name: Option<&UserName>, email: &Email) -> Result<Option<AppError>, AppError> {
         if let Some(name) = name
-            && self.users.get(name).await?.is_some()
+            && self.users.get(name, Freshness::Latest).await?.is_some()
         {
             return Ok(Some(AppError::IdTaken(name.clone())));
         }
@@ -69,11 +69,11 @@ impl App {
     async fn answer(
         &self,
         creation: Creation,
-        created: Option<User>,
+        name: Option<UserName>,
         password: &Secret,
     ) -> Result<Answer<User>, AppError> {
-        match (creation, created) {
-            (Creation::Created, Some(user)) => Ok(Answer { value: user, replayed: false }),
+        match (creation, name) {
+            (Creation::Created(user), _) => Ok(Answer { value: user, replayed: false }),
             (Creation::Replayed(account), _) => {
                 if self.hasher.verify(password, Some(&account.password)).await? {
                     Ok(Answer { value: account.user, replayed: true })
@@ -82,10 +82,11 @@ impl App {
                 }
             }
             (Creation::RequestReused, _) => Err(AppError::RequestReused),
-            (Creation::IdTaken, Some(user)) => Err(AppError::IdTaken(user.name)),
+            (Creation::IdTaken, Some(name)) => Err(AppError::IdTaken(name)),
             (Creation::EmailTaken, _) => Err(AppError::EmailTaken),
-            (Creation::Created | Creation::IdTaken, None) => {
-                Err(StoreError::new("a lookup of a request has answered as if it had created an account").into())
+            (Creation::IdTaken, None) => {
+                Err(StoreError::damaged("a lookup of a request has answered that an id is taken which it doesn't name")
+                    .into())
             }
         }
     }

@@ -14,8 +14,9 @@ impl App {
     /// its session.
     pub async fn refresh_session(&self, presented: Secret) -> Result<Tokens, AppError> {
         let now = self.clock.now();
-        let (token, next) = self.next_refresh_token(now);
-        match self.sessions.renew(refresh_token::digest(&presented), next, now).await? {
+        let presented = refresh_token::presented(&presented);
+        let (token, next) = self.next_refresh_token(presented.user.as_ref(), now);
+        match self.sessions.renew(presented, next, now).await? {
             Renewal::Renewed(user) => Ok(self.tokens_for(&user, token, next.expire_time, now)?),
             Renewal::Unknown | Renewal::Expired => Err(AppError::SessionEnded),
             Renewal::Reused(user) => {

@@ -2,6 +2,7 @@
 
 use futures_util::future::try_join_all;
 use meshwork_api::UserName;
+use meshwork_sql::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{DisplayName, Email, FirstAccount, NewUser, User, check_password, first_accounts};
@@ -25,7 +26,7 @@ impl App {
             CredentialsError(format!("the {what} of the account for {} {problem}", first.label))
         };
         let name = UserName::new(&*first.id).map_err(|error| wrong("id", error.to_string()))?;
-        if self.users.get(&name).await?.is_some() {
+        if self.users.get(&name, Freshness::Latest).await?.is_some() {
             return Ok(());
         }
         // The file is on the disk before the account is: a crash between them leaves no account without a password.
@@ -39,7 +40,7 @@ impl App {
             User::register(NewUser { name: name.clone(), email, display_name, role: first.role }, self.clock.now());
         match self.users.create(Account { user, password }, None).await? {
             // Another instance may have been faster.
-            _ if self.users.get(&name).await?.is_some() => {
+            _ if self.users.get(&name, Freshness::Latest).await?.is_some() => {
                 tracing::info!(user = %name, "first account ready");
                 Ok(())
             }

@@ -45,16 +45,16 @@ impl App {
         let account = account.filter(|account| verified && !account.user.is_deleted());
         let account = account.ok_or(AppError::BadCredentials)?;
         let now = self.clock.now();
-        let (refresh_token, token) = self.next_refresh_token(now);
+        let (refresh_token, token) = self.next_refresh_token(Some(&account.user.name), now);
         let session =
             NewSession { id: Uuid::new_v4(), user: account.user.name.clone(), verified: account.password, token };
         let tokens = self.tokens_for(&account.user, refresh_token, token.expire_time, now)?;
         if self.sessions.open(session).await? { Ok(tokens) } else { Err(AppError::BadCredentials) }
     }
 
-    /// A new refresh token, and what is kept of it.
-    pub(super) fn next_refresh_token(&self, now: OffsetDateTime) -> (Secret, NewToken) {
-        let token = refresh_token::generate();
+    /// A new refresh token, which says whose it is if that is known, and what is kept of it.
+    pub(super) fn next_refresh_token(&self, user: Option<&UserName>, now: OffsetDateTime) -> (Secret, NewToken) {
+        let token = refresh_token::generate(user);
         let kept = NewToken { digest: refresh_token::digest(&token), expire_time: now + self.lifetimes.refresh_token };
         (token, kept)
     }

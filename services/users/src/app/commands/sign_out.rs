@@ -10,6 +10,6 @@ impl App {
     /// # Errors
     /// When the store fails.
     pub async fn sign_out(&self, presented: Secret) -> Result<(), AppError> {
-        Ok(self.sessions.end(refresh_token::digest(&presented)).await?)
+        Ok(self.sessions.end(refresh_token::presented(&presented)).await?)
     }
 }

@@ -2,6 +2,7 @@
 
 use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
+use meshwork_sql::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{Change, DisplayName, Email, User};
@@ -31,7 +32,8 @@ impl App {
         let password = match password {
             Some(password) => {
                 // The transaction decides; this only spares a hash on what it would refuse.
-                let user = self.users.get(&name).await?.ok_or_else(|| AppError::NotFound(name.clone()))?;
+                let user = self.users.get(&name, Freshness::Latest).await?;
+                let user = user.ok_or_else(|| AppError::NotFound(name.clone()))?;
                 user.admit(expected)?;
                 Some(self.hasher.hash(&password).await?)
             }

@@ -1,10 +1,9 @@
 //! Listing accounts.
 
-use meshwork_chassis::page::Page;
+use meshwork_sql::Freshness;
 
 use crate::app::{App, AppError};
-use crate::domain::User;
-use crate::ports::{UserCursor, UserFilter};
+use crate::ports::{UserCursor, UserFilter, UserPage};
 
 /// A page of accounts, the oldest first.
 #[derive(Clone, Debug)]
@@ -15,14 +14,16 @@ pub struct ListUsers {
     pub size: usize,
     /// Where the page before ended.
     pub after: Option<UserCursor>,
+    /// How fresh it must be.
+    pub freshness: Freshness,
 }
 
 impl App {
-    /// A page of accounts.
+    /// A page of accounts, and what of them could not be reached.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn list_users(&self, query: ListUsers) -> Result<Page<User>, AppError> {
-        Ok(self.users.list(&query.filter, query.size, query.after.as_ref()).await?)
+    pub async fn list_users(&self, query: ListUsers) -> Result<UserPage, AppError> {
+        Ok(self.users.list(&query.filter, query.size, query.after.as_ref(), query.freshness).await?)
     }
 }

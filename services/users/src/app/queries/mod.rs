@@ -2,6 +2,7 @@
 
 mod get_user;
 mod list_users;
+mod position;
 mod public_keys;
 
 pub use list_users::ListUsers;

@@ -5,17 +5,17 @@ use std::str::FromStr;
 
 use meshwork_api::UserName;
 use meshwork_sql::from_micros;
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
+use sqlx::Row as _;
 
+use super::Row;
 use crate::domain::{PasswordHash, User};
 use crate::ports::{Account, StoreError};
 
 /// The account in a row of `users`.
-pub(super) fn user(row: &SqliteRow) -> Result<User, StoreError> {
+pub(super) fn user(row: &Row) -> Result<User, StoreError> {
     let id: String = row.try_get("id")?;
     let damaged = |column: &str, problem: &dyn Display| {
-        StoreError::new(format!("the row of the user {id} is damaged: its {column} {problem}"))
+        StoreError::damaged(format_args!("the row of the user {id} is damaged: its {column} {problem}"))
     };
     Ok(User {
         name: UserName::new(&*id).map_err(|problem| damaged("id", &problem))?,
@@ -30,7 +30,7 @@ pub(super) fn user(row: &SqliteRow) -> Result<User, StoreError> {
 }
 
 fn parse<T: FromStr<Err: Display>>(
-    row: &SqliteRow,
+    row: &Row,
     column: &str,
     damaged: &dyn Fn(&str, &dyn Display) -> StoreError,
 ) -> Result<T, StoreError> {
@@ -38,6 +38,6 @@ fn parse<T: FromStr<Err: Display>>(
 }
 
 /// The account in a row of `users`, with its password's hash.
-pub(super) fn account(row: &SqliteRow) -> Result<Account, StoreError> {
+pub(super) fn account(row: &Row) -> Result<Account, StoreError> {
     Ok(Account { user: user(row)?, password: PasswordHash::new(row.try_get::<String, _>("password_hash")?) })
 }

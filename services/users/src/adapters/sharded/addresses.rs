@@ -1,0 +1,124 @@
+//! The addresses: claimed, confirmed, let go; and what a claim that somebody else has comes to.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::store::ShardedStore;
+use crate::adapters::store::outcome::{Claim, ClaimEnd, HeldClaim, Taking};
+use crate::ports::StoreError;
+
+/// How old a claim is, in microseconds, that is declared void when it hasn't ended.
+const GRACE: i64 = 2_000_000;
+/// How often a claim that hasn't ended is looked at, longer by up to a half at random.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What a claim that somebody has comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// An account has the address.
+    Taken,
+    /// Nobody has it: the claim is gone.
+    Gone,
+    /// It isn't known yet.
+    Open,
+}
+
+impl ShardedStore {
+    /// Claims an address for an account-to-be, or for one that changes its address; `None` when another account has it.
+    pub(super) async fn claim(&self, key: &str, user: &str, deadline: Instant) -> Result<Option<Claim>, StoreError> {
+        loop {
+            match self.try_claim(key, user).await? {
+                Taking::Taken(claim) => return Ok(Some(claim)),
+                Taking::Held(held) => match self.settle(&held).await? {
+                    Settled::Taken => return Ok(None),
+                    Settled::Gone => {}
+                    Settled::Open => wait(deadline).await?,
+                },
+            }
+        }
+    }
+
+    /// Claims an address, unless there is a claim on it.
+    pub(super) async fn try_claim(&self, key: &str, user: &str) -> Result<Taking, StoreError> {
+        let claim = Claim::new(key);
+        let taking = self.at_claim(key, |store, place| {
+            let (claim, user) = (claim.clone(), user.to_owned());
+            Box::pin(async move { store.claim(place, claim, user).await })
+        });
+        taking.await
+    }
+
+    /// What a claim comes to. One that nobody has ended in time is ended here.
+    pub(super) async fn settle(&self, held: &HeldClaim) -> Result<Settled, StoreError> {
+        let HeldClaim { claim, user, confirmed, age } = held;
+        let end = self.at_user(user, |store, _, place| {
+            let (claim, user) = (claim.id.clone(), user.clone());
+            Box::pin(async move { store.claim_end(place, claim, user).await })
+        });
+        match end.await? {
+            ClaimEnd::Held => {
+                if !confirmed {
+                    self.confirm(claim).await;
+                }
+                Ok(Settled::Taken)
+            }
+            ClaimEnd::Open if !confirmed && *age < GRACE => Ok(Settled::Open),
+            ClaimEnd::Open if !confirmed && !self.void(claim, user).await? => Ok(Settled::Open),
+            // Confirmed, it was used; so long ago that this is forgotten. In any case the account has another claim now.
+            ClaimEnd::Open | ClaimEnd::Used | ClaimEnd::Void => {
+                self.let_go(claim).await?;
+                Ok(Settled::Gone)
+            }
+        }
+    }
+
+    /// Declares a claim void where its account is; returns whether it was.
+    async fn void(&self, claim: &Claim, user: &str) -> Result<bool, StoreError> {
+        let voided = self.at_user(user, |store, _, place| {
+            let (claim, user) = (claim.id.clone(), user.to_owned());
+            Box::pin(async move { store.void(place, claim, user).await })
+        });
+        voided.await
+    }
+
+    /// Notes that a claim was used. Whoever meets the claim finds it out otherwise: that it can't be noted is no failure.
+    pub(super) async fn confirm(&self, claim: &Claim) {
+        let confirmed = self.at_claim(&claim.key, |store, place| {
+            let claim = claim.clone();
+            Box::pin(async move { store.confirm(place, claim).await })
+        });
+        if let Err(error) = confirmed.await {
+            tracing::debug!(%error, "a claim can't be confirmed; whoever meets it will");
+        }
+    }
+
+    /// Lets an address go that is held by this claim. Whoever meets the claim lets it go otherwise: that it can't be done is no
+    /// failure.
+    pub(super) async fn release(&self, claim: &Claim) {
+        if let Err(error) = self.let_go(claim).await {
+            tracing::debug!(%error, "a claim can't be let go; whoever meets it will");
+        }
+    }
+
+    async fn let_go(&self, claim: &Claim) -> Result<(), StoreError> {
+        let released = self.at_claim(&claim.key, |store, place| {
+            let claim = claim.clone();
+            Box::pin(async move { store.release(place, claim).await })
+        });
+        released.await
+    }
+}
+
+/// The pause before a claim that hasn't ended is looked at again.
+///
+/// # Errors
+/// When the deadline is over.
+pub(super) async fn wait(deadline: Instant) -> Result<(), StoreError> {
+    if Instant::now() >= deadline {
+        let sentence = "the address is being claimed by somebody whose claim doesn't end; try again";
+        return Err(StoreError::Unavailable(sentence.to_owned()));
+    }
+    sleep(LOOK.mul_f64(1.0 + rand::random::<f64>() / 2.0)).await;
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The ports over the databases of the shards (SH-).
+//!
+//! An account lies, with all that belongs to it, in the shard of its id; the claim on its address in the shard of the address; what
+//! leads a repeated request to its account in the shard of the request. Where an account and its address share a shard, one
+//! transaction writes both. Else an address is claimed first, the account uses the claim second, and what comes then may be left
+//! to others:
+//!
+//! | it ends behind | what is left | who meets it |
+//! |---|---|---|
+//! | the claim | a claim that hasn't ended | waits a moment, declares it void where its account would be, and lets the address go |
+//! | the account | a claim that isn't confirmed | finds that it was used, and confirms it |
+//! | the confirmation of a new address | the claim on the old one | finds that the account has another, and lets the address go |
+//!
+//! That a claim is void stands where its account would be written, and the account's own transaction writes that it was used in the
+//! same place: of the two, one wins, however late it comes.
+
+mod addresses;
+mod creation;
+mod history;
+mod lists;
+mod sessions;
+mod store;
+mod users;
+
+pub use history::ShardedHistory;
+pub use store::ShardedStore;

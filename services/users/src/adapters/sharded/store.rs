@@ -1,0 +1,48 @@
+//! The shards, and how one of them is asked.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use meshwork_sql::shards::{Place, ShardId, Shards};
+
+use crate::adapters::store::{CLAIMS, PostgresStore, USERS};
+use crate::ports::StoreError;
+
+/// For how long an attempt to change something that others are at is made again.
+pub(super) const BOUND: Duration = Duration::from_secs(5);
+
+/// Accounts and sessions in the databases of the shards. Clones share them.
+#[derive(Clone)]
+pub struct ShardedStore {
+    pub(super) shards: Shards<PostgresStore>,
+}
+
+impl ShardedStore {
+    /// The store over these shards.
+    pub fn over(shards: Shards<PostgresStore>) -> Self {
+        Self { shards }
+    }
+
+    /// The shards.
+    pub fn shards(&self) -> &Shards<PostgresStore> {
+        &self.shards
+    }
+
+    /// Does something where an account is, by its id.
+    pub(super) async fn at_user<'a, R: Send + 'a>(
+        &self,
+        id: &str,
+        work: impl Fn(PostgresStore, ShardId, Place) -> BoxFuture<'a, Result<R, StoreError>> + Send + Sync,
+    ) -> Result<R, StoreError> {
+        self.shards.route(USERS, id, |shard, place| work(shard.part.clone(), shard.id, place)).await
+    }
+
+    /// Does something where an address or a request is claimed, by its key.
+    pub(super) async fn at_claim<'a, R: Send + 'a>(
+        &self,
+        key: &str,
+        work: impl Fn(PostgresStore, Place) -> BoxFuture<'a, Result<R, StoreError>> + Send + Sync,
+    ) -> Result<R, StoreError> {
+        self.shards.route(CLAIMS, key, |shard, place| work(shard.part.clone(), place)).await
+    }
+}

@@ -1,0 +1,134 @@
+//! The accounts.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use meshwork_api::UserName;
+use meshwork_chassis::request::RequestKey;
+use meshwork_sql::{Freshness, WalPosition};
+use tokio::time::Instant;
+
+use super::store::{BOUND, ShardedStore};
+use crate::adapters::store::USERS;
+use crate::adapters::store::outcome::{Changing, Found, Rekey};
+use crate::domain::{Email, User};
+use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
+
+#[async_trait]
+impl UserStore for ShardedStore {
+    async fn find_creation(&self, request: &RequestKey) -> Result<Option<Creation>, StoreError> {
+        self.creation_of(request).await
+    }
+
+    async fn create(&self, account: Account, request: Option<RequestKey>) -> Result<Creation, StoreError> {
+        self.make(account, request).await
+    }
+
+    async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError> {
+        let user = self.at_user(name.id(), |store, _, place| {
+            let name = name.clone();
+            Box::pin(async move {
+                match store.get(place, name.clone(), freshness).await {
+                    // A replica may not have heard yet that the account has come here; the primary knows.
+                    Err(StoreError::Misplaced(_)) if freshness != Freshness::Latest => {
+                        store.get(place, name, Freshness::Latest).await
+                    }
+                    user => user,
+                }
+            })
+        });
+        user.await
+    }
+
+    async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
+        let key = email.key();
+        let found = self.at_claim(&key, |store, place| {
+            let key = key.clone();
+            Box::pin(async move { store.find_by_email(place, key).await })
+        });
+        let id = match found.await? {
+            Found::Account(account) => return Ok(Some(account)),
+            Found::Nobody => return Ok(None),
+            Found::Elsewhere(id) => UserName::new(id).map_err(StoreError::damaged)?,
+        };
+        let account = self.at_user(id.id(), |store, _, place| {
+            let id = id.clone();
+            Box::pin(async move { store.account(place, id).await })
+        });
+        // A claim may be older or younger than the account's address.
+        Ok(account.await?.filter(|account| account.user.email.key() == key))
+    }
+
+    async fn list(
+        &self,
+        filter: &UserFilter,
+        size: usize,
+        after: Option<&UserCursor>,
+        freshness: Freshness,
+    ) -> Result<UserPage, StoreError> {
+        self.page(filter, size, after, freshness).await
+    }
+
+    async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
+        let decide = Arc::new(decide);
+        let deadline = Instant::now() + BOUND;
+        let mut rekey = Rekey::Unchanged;
+        loop {
+            let changed = self.at_user(name.id(), |store, _, place| {
+                let (name, decide, rekey) = (name.clone(), decide.clone(), rekey.clone());
+                Box::pin(async move { store.change(place, name, decide, rekey).await })
+            });
+            // Where it isn't known what has come of it, a new claim stays: whoever meets it finds out.
+            let changed = changed.await?;
+            fail::fail_point!("users::created", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
+            let claim = match rekey {
+                Rekey::With(claim) => Some(claim),
+                Rekey::Unchanged | Rekey::Here => None,
+            };
+            if let Changing::Done { user, before: Some(before) } = changed {
+                if let Some(claim) = &claim {
+                    self.confirm(claim).await;
+                }
+                fail::fail_point!("users::confirmed", |_| Err(
+                    StoreError::Unavailable("a crash point".to_owned()).into()
+                ));
+                self.release(&before).await;
+                return Ok(user);
+            }
+            if let Some(claim) = &claim {
+                // It wasn't used.
+                self.release(claim).await;
+                fail::fail_point!("users::released", |_| Err(
+                    StoreError::Unavailable("a crash point".to_owned()).into()
+                ));
+            }
+            let key = match (changed, claim) {
+                (Changing::Done { user, .. }, _) => return Ok(user),
+                (Changing::NotFound, _) => return Err(ChangeError::NotFound),
+                (Changing::Refused(refused), _) => return Err(ChangeError::Refused(refused)),
+                (Changing::EmailTaken, _) => return Err(ChangeError::EmailTaken),
+                (Changing::Conflict, _) => return Err(ChangeError::Conflict),
+                (Changing::Rekeyed(key), _) => key,
+                // It was claimed too slowly.
+                (Changing::Voided, Some(claim)) => claim.key,
+                (Changing::Voided, None) => {
+                    return Err(StoreError::damaged("a claim was declared void that isn't made").into());
+                }
+            };
+            if Instant::now() >= deadline {
+                return Err(ChangeError::Conflict);
+            }
+            let claim = self.claim(&key, name.id(), deadline).await?;
+            fail::fail_point!("users::claimed", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
+            rekey = Rekey::With(claim.ok_or(ChangeError::EmailTaken)?);
+        }
+    }
+
+    async fn position(&self, name: &UserName) -> Option<WalPosition> {
+        match self.shards.locate(USERS, name.id()) {
+            Ok((shard, _)) => shard.part.position().await,
+            // The primary will know.
+            Err(_) => Some(WalPosition::UNKNOWN),
+        }
+    }
+}

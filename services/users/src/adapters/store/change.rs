@@ -1,0 +1,118 @@
+//! Changing accounts.
+
+use std::sync::Arc;
+
+use meshwork_api::UserName;
+use meshwork_sql::shards::Place;
+use meshwork_sql::to_micros;
+use sqlx::{AssertSqlSafe, Row as _};
+
+use super::super::outcome::{Changing, Claim, Rekey, Taking};
+use super::super::undo::Undo;
+use super::store::Store;
+use super::{Connection, FOR_UPDATE, claims, rows};
+use crate::adapters::events;
+use crate::domain::{Changed, PasswordHash};
+use crate::ports::{Decide, StoreError};
+
+impl Store {
+    /// Reads an account, whose piece is `place`, has `decide` decide and stores what it decided, all in one transaction.
+    ///
+    /// # Errors
+    /// When the store fails, or the account doesn't belong here.
+    pub async fn change(
+        &self,
+        place: Place,
+        name: UserName,
+        decide: Arc<Decide>,
+        rekey: Rekey,
+    ) -> Result<Changing, StoreError> {
+        let input = (self.clone(), name, decide, rekey);
+        let places = [place];
+        let changed = self.db.write_at(&places, input, |connection, (store, name, decide, rekey)| {
+            Box::pin(change(connection, store, name, decide, rekey))
+        });
+        match changed.await {
+            Err(Undo::Conflict(_)) => Ok(Changing::Conflict),
+            changed => Ok(changed?),
+        }
+    }
+}
+
+async fn change(
+    connection: &mut Connection,
+    store: &Store,
+    name: &UserName,
+    decide: &Decide,
+    rekey: &Rekey,
+) -> Result<Changing, Undo> {
+    let sql = format!("SELECT * FROM users WHERE id = $1{FOR_UPDATE}");
+    let row = sqlx::query(AssertSqlSafe(sql)).bind(name.id()).fetch_optional(&mut *connection).await?;
+    let Some(row) = row else { return Ok(Changing::NotFound) };
+    let (user, claim): (_, String) = (rows::user(&row)?, row.try_get("claim")?);
+    let changed = match decide(&user) {
+        Ok(Some(changed)) => changed,
+        Ok(None) => return Ok(Changing::Done { user, before: None }),
+        Err(refused) => return Ok(Changing::Refused(refused)),
+    };
+    let (was, becomes) = (user.email.key(), changed.user.email.key());
+    let (mut own, mut before) = (claim.clone(), None);
+    if was != becomes {
+        let old = Claim { key: was, id: claim, at: 0 };
+        match rekey {
+            Rekey::With(new) if new.key == becomes => {
+                if !claims::use_up(connection, new, name.id()).await? {
+                    return Ok(Changing::Voided);
+                }
+                own = new.id.clone();
+            }
+            Rekey::Unchanged | Rekey::With(_) => return Ok(Changing::Rekeyed(becomes)),
+            Rekey::Here => {
+                let new = Claim::new(becomes);
+                if let Taking::Held(_) = claims::take(connection, &new, name.id(), true).await? {
+                    return Ok(Changing::EmailTaken);
+                }
+                claims::release(connection, &old).await?;
+                own = new.id;
+            }
+        }
+        before = Some(old);
+    }
+    if !update(connection, user.version, &changed, &own).await? {
+        return Err(Undo::conflict(name));
+    }
+    if changed.ends_sessions() {
+        sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(name.id()).execute(&mut *connection).await?;
+    }
+    let event = events::encode(&changed.user, &changed.event);
+    store.outbox.append(connection, changed.user.update_time, &[event]).await?;
+    Ok(Changing::Done { user: changed.user, before })
+}
+
+/// Stores what an account has become, in place of the version that was read and only of it; returns whether it was still that.
+pub(super) async fn update(
+    connection: &mut Connection,
+    read: i64,
+    changed: &Changed,
+    claim: &str,
+) -> Result<bool, Undo> {
+    let user = &changed.user;
+    let stored = sqlx::query(
+        "UPDATE users SET email = $1, email_key = $2, display_name = $3, \
+         password_hash = COALESCE($4, password_hash), update_time = $5, delete_time = $6, version = $7, claim = $8 \
+         WHERE id = $9 AND version = $10",
+    )
+    .bind(user.email.as_str())
+    .bind(user.email.key())
+    .bind(user.display_name.as_str())
+    .bind(changed.password.as_ref().map(PasswordHash::as_str))
+    .bind(to_micros(user.update_time))
+    .bind(user.delete_time.map(to_micros))
+    .bind(user.version)
+    .bind(claim)
+    .bind(user.name.id())
+    .bind(read)
+    .execute(connection)
+    .await?;
+    Ok(stored.rows_affected() == 1)
+}

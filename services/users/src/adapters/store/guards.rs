@@ -1,0 +1,131 @@
+//! What the statements themselves refuse: to write upon what has changed since it was read. SQLite's one writer never gets
+//! there, so that here one transaction reads for two.
+
+use meshwork_api::UserName;
+use meshwork_sql::Freshness;
+use meshwork_sql::shards::Place;
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::super::outcome::{Claim, ClaimEnd, Claiming, Creating, NewAccount, Taking};
+use super::super::undo::Undo;
+use super::store::Store;
+use super::{change, sessions};
+use crate::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
+use crate::ports::{Account, Creation, NewSession, NewToken, Renewal};
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+const HERE: Place = Place::WHOLE;
+
+fn account(id: &str) -> Account {
+    let new = NewUser {
+        name: UserName::new(id).unwrap(),
+        email: format!("{id}@example.com").parse().unwrap(),
+        display_name: "Anna".parse().unwrap(),
+        role: Role::Customer,
+    };
+    Account { user: User::register(new, NOW), password: PasswordHash::new("$hash") }
+}
+
+fn new_account(id: &str) -> NewAccount {
+    let account = account(id);
+    NewAccount { claim: Claim::new(account.user.email.key()), account, request: None }
+}
+
+/// A store with an account, and its folder.
+async fn store_with_account() -> (TempDir, Store, Account) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
+    let anna = new_account("anna");
+    let created = store.create(&[HERE], anna.clone(), Claiming::Here).await.unwrap();
+    assert_eq!(created, Creating::Answer(Creation::Created(anna.account.user.clone())));
+    (folder, store, anna.account)
+}
+
+fn token(n: u8) -> NewToken {
+    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::HOUR }
+}
+
+#[tokio::test]
+async fn e5_a_change_of_a_version_that_is_past_is_not_written() {
+    let (_folder, store, anna) = store_with_account().await;
+    let renamed = |name: &str| {
+        let change = Change { display_name: Some(name.parse().unwrap()), ..Change::default() };
+        anna.user.change(change, None, NOW).unwrap().unwrap()
+    };
+    let input = (anna.user.version, renamed("First"), renamed("Second"));
+    let written = store.db.write(input, |connection, (read, first, second)| {
+        Box::pin(async move {
+            let made = change::update(connection, *read, first, "").await?;
+            Ok::<_, Undo>([made, change::update(connection, *read, second, "").await?])
+        })
+    });
+    assert_eq!(written.await.unwrap(), [true, false]);
+    let stored = store.get(HERE, anna.user.name.clone(), Freshness::Latest).await.unwrap();
+    assert_eq!(stored, Some(renamed("First").user));
+}
+
+#[tokio::test]
+async fn e5_a_token_that_two_have_read_renews_once_and_then_ends_the_session() {
+    let (_folder, store, anna) = store_with_account().await;
+    let (user, verified) = (anna.user.name.clone(), anna.password.clone());
+    assert!(store.open_session(HERE, NewSession { id: Uuid::nil(), user, verified, token: token(1) }).await.unwrap());
+    let renewals = store.db.write((), |connection, ()| {
+        Box::pin(async move {
+            let digest = token(1).digest;
+            let one = sessions::find(connection, digest).await?.unwrap();
+            let other = sessions::find(connection, digest).await?.unwrap();
+            let third = sessions::find(connection, digest).await?.unwrap();
+            Ok::<_, Undo>([
+                sessions::renew(connection, one, token(2), NOW).await?,
+                sessions::renew(connection, other, token(3), NOW).await?,
+                sessions::renew(connection, third, token(4), NOW).await?,
+            ])
+        })
+    });
+    // The second one is that of a copy; for the third there is no session any more.
+    assert_eq!(
+        renewals.await.unwrap(),
+        [Renewal::Renewed(anna.user.clone()), Renewal::Reused(anna.user), Renewal::Unknown]
+    );
+    for n in 1..=4 {
+        let renewal = store.renew_session(HERE, token(n).digest, token(9), NOW).await.unwrap();
+        assert_eq!(renewal, Renewal::Unknown, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn sh_a_claim_that_was_declared_void_is_of_no_use_however_late() {
+    let (_folder, store, _) = store_with_account().await;
+    let ben = new_account("ben");
+    let claim = match store.claim(HERE, ben.claim.clone(), "ben".to_owned()).await.unwrap() {
+        Taking::Taken(claim) => claim,
+        held => panic!("nobody else has it: {held:?}"),
+    };
+    let end = async || store.claim_end(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap();
+    assert_eq!(end().await, ClaimEnd::Open);
+    assert!(store.void(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap());
+    assert_eq!(end().await, ClaimEnd::Void);
+    let late = NewAccount { claim: claim.clone(), ..ben };
+    assert_eq!(store.create(&[HERE], late, Claiming::Before).await.unwrap(), Creating::Voided);
+    let stored = store.get(HERE, UserName::new("ben").unwrap(), Freshness::Latest).await.unwrap();
+    assert_eq!(stored, None);
+}
+
+#[tokio::test]
+async fn sh_a_claim_that_was_used_can_not_be_declared_void() {
+    let (_folder, store, _) = store_with_account().await;
+    let ben = new_account("ben");
+    let Taking::Taken(claim) = store.claim(HERE, ben.claim.clone(), "ben".to_owned()).await.unwrap() else {
+        panic!("nobody else has it")
+    };
+    let ben = NewAccount { claim: claim.clone(), ..ben };
+    let created = store.create(&[HERE], ben.clone(), Claiming::Before).await.unwrap();
+    assert_eq!(created, Creating::Answer(Creation::Created(ben.account.user.clone())));
+    assert!(!store.void(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap());
+    assert_eq!(store.claim_end(HERE, claim.id.clone(), "ben".to_owned()).await.unwrap(), ClaimEnd::Held);
+    // What was claimed too long ago is not used either: its end may be forgotten.
+    let old = NewAccount { claim: Claim { at: 0, ..Claim::new("cleo@example.com") }, ..new_account("cleo") };
+    assert_eq!(store.create(&[HERE], old, Claiming::Before).await.unwrap(), Creating::Voided);
+}

@@ -1,0 +1,215 @@
+//! The sessions.
+
+use meshwork_api::UserName;
+use meshwork_sql::shards::Place;
+use meshwork_sql::{from_micros, to_micros};
+use sqlx::{AssertSqlSafe, Row as _};
+use time::OffsetDateTime;
+
+use super::super::undo::Undo;
+use super::super::{USERS, slot};
+use super::store::Store;
+use super::{Connection, FOR_UPDATE, SKIP_LOCKED, not_foreign, rows};
+use crate::domain::{Presented, RefreshToken, TokenDigest, User};
+use crate::ports::{NewSession, NewToken, Renewal, StoreError};
+
+impl Store {
+    /// Opens a session if the account, whose piece is `place`, lives and still has the password that was verified.
+    ///
+    /// # Errors
+    /// When the store fails, or the account doesn't belong here.
+    pub async fn open_session(&self, place: Place, session: NewSession) -> Result<bool, StoreError> {
+        let places = [place];
+        let opened = self.db.write_at(&places, session, |connection, session| Box::pin(open(connection, session)));
+        Ok(opened.await?)
+    }
+
+    /// Uses a token up and puts the next in its place.
+    ///
+    /// # Errors
+    /// As [`Store::open_session`].
+    pub async fn renew_session(
+        &self,
+        place: Place,
+        presented: TokenDigest,
+        next: NewToken,
+        now: OffsetDateTime,
+    ) -> Result<Renewal, StoreError> {
+        let places = [place];
+        let renewed = self.db.write_at(&places, (presented, next, now), |connection, (presented, next, now)| {
+            Box::pin(async move {
+                match find(connection, *presented).await? {
+                    Some(known) => renew(connection, known, *next, *now).await,
+                    None => Ok(Renewal::Unknown),
+                }
+            })
+        });
+        Ok(renewed.await?)
+    }
+
+    /// Ends the session of a token.
+    ///
+    /// # Errors
+    /// As [`Store::open_session`].
+    pub async fn end_session(&self, place: Place, presented: TokenDigest) -> Result<(), StoreError> {
+        let places = [place];
+        let ended = self.db.write_at(&places, presented, |connection, presented| {
+            Box::pin(async move {
+                let sql = "DELETE FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = $1)";
+                sqlx::query(sql).bind(presented.0.as_slice()).execute(connection).await?;
+                Ok::<_, Undo>(())
+            })
+        });
+        Ok(ended.await?)
+    }
+
+    /// Drops up to `limit` sessions and up to `limit` tokens that had expired at `now`. Returns whether there may be more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn prune_sessions(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {
+        let input = (to_micros(now), i64::from(limit));
+        let sessions = self
+            .db
+            .write(input, |connection, (now, limit)| Box::pin(prune(connection, "sessions", "id", *now, *limit)));
+        let sessions = sessions.await?;
+        // A transaction of its own: who ends a session locks it first and its tokens then.
+        let tokens = self.db.write(input, |connection, (now, limit)| {
+            Box::pin(prune(connection, "refresh_tokens", "digest", *now, *limit))
+        });
+        let full = |dropped: u64| dropped >= u64::from(limit);
+        Ok(full(sessions) || full(tokens.await?))
+    }
+}
+
+/// Drops rows that had expired at `now`, but for those that others are at, and those that are only being moved here.
+async fn prune(
+    connection: &mut Connection,
+    table: &'static str,
+    key: &'static str,
+    now: i64,
+    limit: i64,
+) -> Result<u64, Undo> {
+    let own = not_foreign(&format!("{table}.slot"), &format!("{table}.user_id"), USERS);
+    let sql = format!(
+        "WITH old AS MATERIALIZED (SELECT {key} FROM {table} WHERE expire_time <= $1 AND {own} \
+         ORDER BY expire_time LIMIT $2{SKIP_LOCKED}) DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM old)"
+    );
+    let dropped = sqlx::query(AssertSqlSafe(sql)).bind(now).bind(limit).execute(connection).await?;
+    Ok(dropped.rows_affected())
+}
+
+async fn open(connection: &mut Connection, session: &NewSession) -> Result<bool, Undo> {
+    // Locked, so that a change of the password that has begun is waited for, and ends the sessions that it finds.
+    let sql = format!("SELECT id FROM users WHERE id = $1 AND password_hash = $2 AND delete_time IS NULL{FOR_UPDATE}");
+    let account = sqlx::query(AssertSqlSafe(sql))
+        .bind(session.user.id())
+        .bind(session.verified.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    if account.is_none() {
+        return Ok(false);
+    }
+    let id = session.id.to_string();
+    sqlx::query("INSERT INTO sessions (id, user_id, expire_time, slot) VALUES ($1, $2, $3, $4)")
+        .bind(&id)
+        .bind(session.user.id())
+        .bind(to_micros(session.token.expire_time))
+        .bind(slot(session.user.id()))
+        .execute(&mut *connection)
+        .await?;
+    insert_token(connection, &id, &session.user, session.token).await?;
+    Ok(true)
+}
+
+/// A token that is known.
+pub(super) struct Known {
+    digest: TokenDigest,
+    token: RefreshToken,
+    session: String,
+    user: User,
+}
+
+/// What is known of a token, whose session nobody else changes until the transaction's end.
+pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) -> Result<Option<Known>, Undo> {
+    // By a statement of its own: what is read of the token next is what those have left who had the session before.
+    let sql = format!(
+        "SELECT id FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = $1){FOR_UPDATE}"
+    );
+    let session = sqlx::query(AssertSqlSafe(sql)).bind(presented.0.as_slice()).fetch_optional(&mut *connection).await?;
+    if session.is_none() {
+        return Ok(None);
+    }
+    let row = sqlx::query(
+        "SELECT users.*, refresh_tokens.session_id, refresh_tokens.expire_time, refresh_tokens.used \
+         FROM refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session_id \
+         JOIN users ON users.id = sessions.user_id WHERE refresh_tokens.digest = $1",
+    )
+    .bind(presented.0.as_slice())
+    .fetch_optional(connection)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let token = RefreshToken { expire_time: from_micros(row.try_get("expire_time")?), used: row.try_get("used")? };
+    Ok(Some(Known { digest: presented, token, session: row.try_get("session_id")?, user: rows::user(&row)? }))
+}
+
+/// Does what a token calls for.
+pub(super) async fn renew(
+    connection: &mut Connection,
+    known: Known,
+    next: NewToken,
+    now: OffsetDateTime,
+) -> Result<Renewal, Undo> {
+    match known.token.present(now) {
+        Presented::Expired => return Ok(Renewal::Expired),
+        Presented::Reused => return end_reused(connection, known).await,
+        Presented::Renew => {}
+    }
+    if !use_up(connection, known.digest).await? {
+        // It came another time since it was read, and that one was first.
+        return end_reused(connection, known).await;
+    }
+    sqlx::query("UPDATE sessions SET expire_time = $1 WHERE id = $2")
+        .bind(to_micros(next.expire_time))
+        .bind(&known.session)
+        .execute(&mut *connection)
+        .await?;
+    insert_token(connection, &known.session, &known.user.name, next).await?;
+    Ok(Renewal::Renewed(known.user))
+}
+
+/// Uses a token up; returns whether it was still to be used.
+async fn use_up(connection: &mut Connection, digest: TokenDigest) -> Result<bool, Undo> {
+    let used = sqlx::query("UPDATE refresh_tokens SET used = TRUE WHERE digest = $1 AND used = FALSE")
+        .bind(digest.0.as_slice())
+        .execute(connection)
+        .await?;
+    Ok(used.rows_affected() == 1)
+}
+
+async fn insert_token(
+    connection: &mut Connection,
+    session: &str,
+    user: &UserName,
+    token: NewToken,
+) -> Result<(), Undo> {
+    sqlx::query(
+        "INSERT INTO refresh_tokens (digest, session_id, expire_time, used, user_id, slot) \
+         VALUES ($1, $2, $3, FALSE, $4, $5)",
+    )
+    .bind(token.digest.0.as_slice())
+    .bind(session)
+    .bind(to_micros(token.expire_time))
+    .bind(user.id())
+    .bind(slot(user.id()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends the session of a token that has been used before; its tokens go with it. If it has ended meanwhile, the token is as
+/// good as unknown.
+async fn end_reused(connection: &mut Connection, known: Known) -> Result<Renewal, Undo> {
+    let ended = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&known.session).execute(connection).await?;
+    Ok(if ended.rows_affected() == 1 { Renewal::Reused(known.user) } else { Renewal::Unknown })
+}

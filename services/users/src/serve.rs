@@ -1,0 +1,174 @@
+//! Puts the service together and runs it.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
+use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
+use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
+use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
+use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
+use meshwork_chassis::auth::Verifier;
+use meshwork_chassis::background::Background;
+use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
+use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
+use meshwork_events::{Bus, ConsumerState, Relay, ShardedState};
+use meshwork_sql::AppliedMigration;
+
+use crate::Config;
+use crate::adapters::errors::DOMAIN;
+use crate::adapters::grpc::{AuthGrpc, UserGrpc};
+use crate::adapters::store::SOURCE;
+use crate::adapters::stores::{self, Announcing, Stores};
+use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
+use crate::app::{App, AppError, Lifetimes};
+use crate::ports::{StoreError, TokenIssuer};
+
+/// How far behind events may be before the service is degraded.
+const LAG: Duration = Duration::from_secs(30);
+/// How often expired sessions are dropped.
+const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How often it is tried again to make the first accounts, while the database of one of them is away.
+const SEED_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Runs the service until `shutdown`; when it returns, its background work has ended too. `health` tells how it is.
+///
+/// # Errors
+/// When a setting is wrong, or a store, the signing key, the credentials or the port can't be used.
+pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
+    config.check()?;
+    let listener = listen(&config.listen)?;
+    create_folder(&config)?;
+    let Stores { users, sessions, history, announcing, checks: own } = stores::open(&config).await?;
+    let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
+    own.into_iter().for_each(|check| health.check(check));
+    health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
+
+    // The background work outlives the calls, whose events it publishes.
+    let mut background = Background::new();
+    let mut audit = AuditGrpc::new(bus.clone(), DOMAIN);
+    let (mut redrivers, mut states) = (Vec::new(), Vec::new());
+    for Announcing { name, events, inbox, pruning } in announcing {
+        let partitions = events.partitions();
+        audit = audit.source(events.clone(), SOURCE);
+        let relay = Relay::new(events, bus.clone(), SOURCE).checkpoint(inbox.clone()).parking(inbox.clone());
+        redrivers.extend(relay.redriver().map(|redriver| (None, redriver)));
+        states.push((partitions, inbox));
+        let check = name.map_or_else(|| "relay".to_owned(), |name| format!("relay {name}"));
+        health.check(checks::lag(&check, LAG, relay.progress()));
+        let retention = pruning(relay.published(), &config.retention);
+        background.spawn("relay", |stop| async move { relay.run(stop).await });
+        background.spawn("retention", |stop| async move { retention.run(stop).await });
+    }
+    let state = parked(states);
+    health.check(checks::dead_letters(state.clone()));
+    let letters = DeadLetterGrpc::new(state, redrivers, SOURCE, DOMAIN);
+
+    let tokens = token_issuer(&config)?;
+    let keys = Arc::new(LocalKeys::new(tokens.clone()));
+    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
+    let app = Arc::new(App {
+        users,
+        sessions,
+        hasher: Arc::new(BoundedHasher::new(Argon2id)),
+        tokens,
+        credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
+        clock: Arc::new(SystemClock) as Arc<dyn Clock>,
+        lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
+    });
+    match app.seed_accounts().await {
+        // The others are served meanwhile.
+        Err(AppError::Store(error @ (StoreError::Unavailable(_) | StoreError::Misplaced(_))))
+            if config.is_on_servers() =>
+        {
+            tracing::warn!(%error, "not all of the first accounts can be made or looked up now; it is tried again");
+            background.spawn("first accounts", |stop| seed_later(app.clone(), stop));
+        }
+        seeded => seeded.map_err(|error| seed_error(&error, &config.credentials))?,
+    }
+
+    background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+        .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), config.postgres.reads))))
+        .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
+        .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
+        .add_service(compressed!(AuditServiceServer::new(audit)))
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
+    background.spawn("keys", server::require_keys(verifier, &health));
+    background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
+}
+
+/// What is parked in the databases, as one.
+fn parked(mut states: Vec<(std::ops::Range<u16>, Arc<dyn ConsumerState>)>) -> Arc<dyn ConsumerState> {
+    if states.len() == 1
+        && let Some((_, only)) = states.pop()
+    {
+        return only;
+    }
+    Arc::new(ShardedState::new(states))
+}
+
+/// Brings the service's tables, and those of the bus, to the version of this program.
+///
+/// # Errors
+/// When a store can't be opened or a migration fails.
+pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
+    create_folder(config)?;
+    let mut applied = stores::migrate(config).await?;
+    applied.extend(bus::migrate(&config.bus, &config.nats).await?);
+    Ok(applied)
+}
+
+fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
+    let hint = "restore the file, or remove it: a new key is made then, and everybody has to sign in again";
+    let keys = adapters::load_signing_keys(&config.data).map_err(|error| ServeError::new(error, hint))?;
+    let issuer = Ed25519Issuer::new(&keys.current, &config.auth.issuer, &config.auth.audience)
+        .map_err(|error| ServeError::new(format!("the signing key can't be used: {error}"), hint))?;
+    // Until this start a key that is retired now may have signed.
+    Ok(Arc::new(issuer.with_retired(&keys.retired, config.access_token_ttl)))
+}
+
+/// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.
+fn create_folder(config: &Config) -> Result<(), ServeError> {
+    adapters::create_private_folder(&config.data).map_err(|error| {
+        let folder = config.data.display();
+        ServeError::new(error, format!("see that the folder {folder} can be written to and has room"))
+    })
+}
+
+fn seed_error(error: &dyn Display, credentials: &Path) -> ServeError {
+    ServeError::new(
+        format!("the first accounts can't be made: {error}"),
+        format!("look into the folder of credentials, {}", credentials.display()),
+    )
+}
+
+/// Makes the first accounts once their databases are there.
+async fn seed_later(app: Arc<App>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(SEED_INTERVAL)).await.is_some() {
+        match app.seed_accounts().await {
+            Ok(()) => {
+                tracing::info!("the first accounts are there");
+                break;
+            }
+            Err(error) => tracing::warn!(%error, "not all of the first accounts can be made or looked up now"),
+        }
+    }
+    // A background task that ends by itself would end the service.
+    stop.cancelled().await;
+}
+
+/// Drops expired sessions now and then.
+async fn prune_sessions(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        if let Err(error) = app.prune_sessions().await {
+            tracing::warn!(%error, "expired sessions can't be dropped at this moment");
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_none() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The stores against the conformance suite, and what is their own: in a file, in one database, and over shards.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod claims;
+mod conforms;
+mod earlier;
+mod events;
+mod moving;
+mod people;
+mod races;
+mod replicas;
+mod rooms;
+mod shards;
+mod writers;

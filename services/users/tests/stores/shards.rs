@@ -1,0 +1,151 @@
+//! Over shards: where things lie, and what one that is away costs (SH-).
+
+use std::collections::BTreeSet;
+
+use meshwork_chassis::config::StrategyConfig;
+use meshwork_sql::Freshness;
+use meshwork_testkit::Postgres;
+use meshwork_users::adapters::store::{CLAIMS, USERS};
+use meshwork_users::ports::{Creation, Renewal, SessionStore, StoreError, UserFilter, UserStore};
+use meshwork_users::shards::{Space, piece_of, plan, split, status};
+
+use crate::people::{NOW, account, name, presented, session, to_name, token};
+use crate::rooms::{NAMES, Room, database, eventually, execute_at, server, shards_at};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_rows_lie_where_the_map_says_and_nowhere_else() {
+    let server = server().await;
+    for strategy in [StrategyConfig::Hash, StrategyConfig::Range] {
+        let room = Room::three(&server, strategy).await;
+        let store = room.sharded().await;
+        let ids: Vec<_> = ["anna", "bert", "cleo", "nora", "otto", "zoe"].to_vec();
+        for (n, id) in (1..).zip(ids.iter().copied()) {
+            store.create(account(id), None).await.unwrap();
+            assert!(store.open(session(id, n)).await.unwrap());
+        }
+        let urls = room.urls();
+        let mut shards = BTreeSet::new();
+        for id in ids.iter().copied() {
+            let at = |space, key: &str| usize::from(store.shards().locate(space, key).unwrap().0.id);
+            let (user, claim) = (at(USERS, id), at(CLAIMS, &format!("{id}@example.com")));
+            shards.insert(user);
+            for (shard, url) in urls.iter().enumerate() {
+                // An UPDATE that changes nothing counts rows.
+                let count = async |table: &str, column: &str, value: &str| {
+                    let sql = format!("UPDATE users.{table} SET slot = slot WHERE {column} = '{value}'");
+                    execute_at(url, &sql).await
+                };
+                for table in ["users", "sessions", "refresh_tokens"] {
+                    let column = if table == "users" { "id" } else { "user_id" };
+                    assert_eq!(count(table, column, id).await, u64::from(shard == user), "{id} in {table} of {shard}");
+                }
+                let email = format!("{id}@example.com");
+                assert_eq!(count("email_claims", "email_key", &email).await, u64::from(shard == claim), "{email}");
+            }
+        }
+        assert!(shards.len() > 1, "{shards:?}");
+        if strategy == StrategyConfig::Range {
+            // Neighbours stay together: a below b, c below o, the rest.
+            assert_eq!(shards.len(), 3);
+        }
+    }
+}
+
+/// Three shards, the last of them on a server of its own, which can be killed.
+async fn with_one_to_kill() -> (Room, Postgres) {
+    let server = server().await;
+    let own = tokio::task::spawn_blocking(Postgres::private).await.unwrap();
+    let urls = [database(&server).await, database(&server).await, own.database()];
+    let room = Room::of(Some(&server), |config| {
+        config.shards = shards_at(&urls, StrategyConfig::Range);
+        config.postgres.acquire_timeout = std::time::Duration::from_secs(2);
+    });
+    (room, own)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_while_a_shard_is_down_accounts_elsewhere_are_served_and_lists_name_it() {
+    let (room, mut own) = with_one_to_kill().await;
+    let store = room.sharded().await;
+    // The ranges begin with "", "b" and "o".
+    let in_last = |key: &str| store.shards().locate(CLAIMS, key).unwrap().0.name == NAMES[2];
+    let elsewhere = (0..).map(|n| format!("a-{n}")).find(|id| !in_last(&format!("{id}@example.com"))).unwrap();
+    for id in [elsewhere.as_str(), "zoe"] {
+        assert!(matches!(store.create(account(id), None).await.unwrap(), Creation::Created(_)));
+    }
+    tokio::task::block_in_place(|| own.kill());
+
+    store.change(&name(&elsewhere), to_name("New")).await.unwrap();
+    assert!(store.open(session(&elsewhere, 1)).await.unwrap());
+    let renewed = store.renew(presented(&elsewhere, 1), token(2), NOW).await.unwrap();
+    assert!(matches!(renewed, Renewal::Renewed(_)), "{renewed:?}");
+    let listed = store.list(&UserFilter::default(), 10, None, Freshness::Latest).await.unwrap();
+    assert_eq!(listed.unreachable, [NAMES[2]]);
+    let ids: Vec<_> = listed.page.items.iter().map(|user| user.name.id()).collect();
+    assert_eq!(ids, [elsewhere.as_str()]);
+    let away = store.get(&name("zoe"), Freshness::Latest).await;
+    assert!(matches!(away, Err(StoreError::Unavailable(_))), "{away:?}");
+    store.prune(NOW, 10).await.unwrap_err();
+    // One that starts now begins without it.
+    let later = room.sharded().await;
+    assert!(later.get(&name(&elsewhere), Freshness::Latest).await.unwrap().is_some());
+
+    tokio::task::block_in_place(|| own.restart());
+    for store in [store, later] {
+        let back = async || matches!(store.get(&name("zoe"), Freshness::Latest).await, Ok(Some(_)));
+        eventually("the shard that came back", back).await;
+        let listed = store.list(&UserFilter::default(), 10, None, Freshness::Latest).await.unwrap();
+        assert_eq!((listed.page.items.len(), listed.unreachable), (2, Vec::new()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_people_are_told_how_the_shards_are_and_split_a_range() {
+    let room = Room::three(&server().await, StrategyConfig::Range).await;
+    let store = room.sharded().await;
+    for id in ["anna", "cleo", "zoe"] {
+        store.create(account(id), None).await.unwrap();
+    }
+    let shards = status(&room.config).await.unwrap();
+    let names: Vec<_> = shards.iter().map(|shard| (shard.name.as_str(), shard.problem.clone())).collect();
+    assert_eq!(names, NAMES.map(|name| (name, None)));
+    // As many slots in each shard as can be, and one range.
+    for shard in &shards {
+        let counts: Vec<_> = shard.pieces.iter().map(|owned| (owned.space, owned.count)).collect();
+        assert!(matches!(counts.as_slice(), [(USERS, 1), (CLAIMS, 341..=342)]), "{counts:?}");
+    }
+    let (cleo, nora) = ("cleo", "nora");
+    let of = async |id: &str| piece_of(&room.config, Space::Users, id).await.unwrap();
+    assert_eq!(of(cleo).await, of(nora).await);
+    split(&room.config, "m").await.unwrap();
+    assert_ne!(of(cleo).await, of(nora).await);
+    let again = split(&room.config, "m").await.unwrap_err();
+    assert!(again.to_string().contains('m'), "{again}");
+    // What knows the map of before goes on.
+    store.create(account(nora), None).await.unwrap();
+    assert!(store.get(&name(cleo), Freshness::Latest).await.unwrap().is_some());
+    let proposed = plan(&room.config).await.unwrap();
+    assert_eq!(proposed.splits.len(), 2, "{proposed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn accounts_of_a_folder_are_not_left_behind_for_empty_databases() {
+    let server = server().await;
+    let room = Room::three(&server, StrategyConfig::Hash).await;
+    let begun = room.open().await;
+    let file = meshwork_users::adapters::store::SqliteStore::open(&room.config.data).await.unwrap();
+    drop(file);
+    let refused = meshwork_users::adapters::stores::open(&room.config).await.err().unwrap();
+    assert!(refused.sentence.contains("holds the accounts"), "{refused}");
+    assert!(refused.hint.contains("users.db"), "{}", refused.hint);
+    // Where there are accounts, it has moved before.
+    begun.users.create(account("anna"), None).await.unwrap();
+    let stores = room.open().await;
+    assert_eq!(stores.announcing.len(), 3);
+    let place = meshwork_users::place(&room.config);
+    assert!(NAMES.iter().all(|name| place.contains(&format!("{name} at "))), "{place}");
+    // And whoever leaves the databases out once doesn't begin anew.
+    let config = meshwork_users::Config { data: room.config.data.clone(), ..Default::default() };
+    let refused = meshwork_users::adapters::stores::open(&config).await.err().unwrap();
+    assert!(refused.sentence.contains("no URL is set"), "{refused}");
+}
