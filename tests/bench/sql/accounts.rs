@@ -97,7 +97,8 @@ pub(crate) async fn update(shards: &Shards<()>, id: &str) -> Result<(), Error> {
     let updated = shards.route(SPACE, id, |shard, place| {
         let id = id.to_owned();
         Box::pin(async move {
-            let updated = shard.db.write_at(&[place], id, |connection, id| {
+            let places = [place];
+            let updated = shard.db.write_at(&places, id, |connection, id| {
                 Box::pin(async move {
                     sqlx::query(UPDATE).bind(id.as_str()).execute(connection).await?;
                     Ok::<(), Error>(())

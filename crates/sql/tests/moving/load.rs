@@ -149,7 +149,7 @@ impl Load {
                 while !stop.load(Ordering::SeqCst) {
                     step(&shards, &key, &mut account, &mut random).await;
                     written.fetch_add(1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(random.u64(0..30))).await;
+                    tokio::time::sleep(Duration::from_millis(random.u64(20..200))).await;
                 }
                 (key, account)
             })

@@ -83,7 +83,7 @@ impl World {
 
     /// A mover whose chunks are small.
     pub(crate) fn mover<'a>(&'a self, handover: &'a dyn Handover) -> Mover<'a, ()> {
-        let options = MoveOptions { chunk: 7, fence: Duration::from_secs(3), ..MoveOptions::default() };
+        let options = MoveOptions { chunk: 40, fence: Duration::from_secs(3), ..MoveOptions::default() };
         Mover::new(&self.shards, &TABLES, handover).options(options)
     }
 

@@ -27,10 +27,10 @@ async fn race(store: Arc<ShardedStore>, round: u32) -> Result<(), String> {
         tokio::spawn(async move { store.create(account, None).await })
     };
     let racers = [sign_up(&ids[0]), sign_up(&ids[1])];
-    if round % 4 != 0 {
+    if !round.is_multiple_of(4) {
         // Somewhere between the first statement and the last.
         tokio::time::sleep(Duration::from_micros(rand::random_range(0..20_000))).await;
-        racers[usize::from(round % 2 == 0)].abort();
+        racers[usize::from(round.is_multiple_of(2))].abort();
     }
     let mut created = 0;
     for racer in racers {

@@ -13,6 +13,9 @@ use super::tables::{Table, json_list, read_chunk};
 use super::work::Work;
 use crate::Error;
 
+/// How many rows of a history are compared at once: callers wait, and each round costs them.
+const CHUNK: i64 = 2_000;
+
 /// A table whose rows differ.
 #[derive(Clone, Debug)]
 pub(super) struct Difference {
@@ -24,12 +27,12 @@ pub(super) struct Difference {
 
 /// The first table whose rows differ.
 pub(super) async fn compare(work: &mut Work<'_>, end: Instant) -> Result<Option<Difference>, MoveError> {
-    let Work { sessions, journal, tables, options, .. } = work;
+    let Work { sessions, journal, tables, .. } = work;
     for (number, table) in tables.iter().enumerate() {
         let left = end.saturating_duration_since(Instant::now());
         // What gets the rows of several tables has more than any of them.
         let found = if table.is_history || table.is_shared {
-            contained(sessions, table, &journal.parts, options.chunk.max(1), end).await?
+            contained(sessions, table, &journal.parts, end).await?
         } else {
             equal(sessions, table, &journal.parts, left).await?
         };
@@ -82,14 +85,13 @@ async fn contained(
     sessions: &mut Sessions,
     table: &Table,
     parts: &Parts,
-    chunk: i64,
     end: Instant,
 ) -> Result<Option<String>, MoveError> {
     let Sessions { source, destination } = sessions;
     let mut after = None;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        let read = chunk_of(&mut source.connection, table, parts, after.as_deref(), chunk, left);
+        let read = chunk_of(&mut source.connection, table, parts, after.as_deref(), left);
         let chunk = read.await.map_err(MoveError::at(&source.name))?;
         let Some(last) = chunk.last else { return Ok(None) };
         let absent = absent(&mut destination.connection, table, &chunk.rows, left);
@@ -106,11 +108,10 @@ async fn chunk_of(
     table: &Table,
     parts: &Parts,
     after: Option<&str>,
-    chunk: i64,
     bound: Duration,
 ) -> Result<super::tables::Chunk, Error> {
     let mut snapshot = snapshot(connection, bound).await?;
-    let chunk = read_chunk(&mut snapshot, table, parts, after, chunk).await?;
+    let chunk = read_chunk(&mut snapshot, table, parts, after, CHUNK).await?;
     snapshot.commit().await?;
     Ok(chunk)
 }

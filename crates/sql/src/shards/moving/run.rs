@@ -157,6 +157,8 @@ async fn hand_over<T: Send + Sync + 'static>(
             Err(error)
         }
         Err(_) => {
+            // What was broken off in its BEGIN has left its transaction open.
+            work.sessions.end_transactions(LOWER).await?;
             take_down(work).await;
             again(work, tries, what).await
         }

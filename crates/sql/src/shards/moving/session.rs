@@ -115,3 +115,21 @@ pub(super) struct Sessions {
     pub source: Session,
     pub destination: Session,
 }
+
+impl Sessions {
+    /// Ends the transactions that are open: a future that was dropped at its BEGIN doesn't.
+    ///
+    /// # Errors
+    /// When a side doesn't answer within `bound`.
+    pub async fn end_transactions(&mut self, bound: Duration) -> Result<(), MoveError> {
+        for session in [&mut self.source, &mut self.destination] {
+            let rollback = sqlx::raw_sql("ROLLBACK").execute(&mut session.connection);
+            let ended = match tokio::time::timeout(bound, rollback).await {
+                Ok(ended) => ended.map(drop),
+                Err(_) => Err(sqlx::Error::PoolTimedOut),
+            };
+            ended.map_err(MoveError::at(&session.name))?;
+        }
+        Ok(())
+    }
+}

@@ -192,10 +192,11 @@ impl Table {
                 next + 1
             )
         };
+        // The rows are chosen before they are made into JSON.
         format!(
             "SELECT moved, pk FROM (SELECT moved, pk, n, sum(octet_length(moved)) OVER (ORDER BY n) AS bytes FROM (\
              SELECT {}::text AS moved, {}::text AS pk, row_number() OVER (ORDER BY {keys}) AS n \
-             FROM {name} AS t WHERE {condition}{after} ORDER BY {keys} LIMIT ${next}) AS chunk) AS sized \
+             FROM (SELECT t.* FROM {name} AS t WHERE {condition}{after} ORDER BY {keys} LIMIT ${next}) AS t) AS chunk) AS sized \
              WHERE n = 1 OR bytes <= {BATCH} ORDER BY n",
             self.row(),
             keyed("t", self.primary_key)
@@ -288,12 +289,14 @@ impl Table {
             let columns: Vec<_> = self.columns.iter().map(|column| format!("{alias}.{column}")).collect();
             format!("(SELECT to_jsonb(r) FROM (SELECT {}) AS r)", columns.join(", "))
         };
+        // Asked row by row, by its primary key: the server may know nothing yet of a table that was just filled, and would compare
+        // each row with each.
         format!(
-            "SELECT count(*) FROM jsonb_populate_recordset(NULL::{into}, $1::jsonb) AS w WHERE NOT EXISTS \
-             (SELECT 1 FROM {into} AS h WHERE ({}) = ({}) AND {} = {})",
+            "SELECT count(*) FROM jsonb_populate_recordset(NULL::{into}, $1::jsonb) AS w \
+             WHERE (SELECT {} FROM {into} AS h WHERE ({}) = ({})) IS DISTINCT FROM {}",
+            of("h"),
             listed("h", self.into_key),
             listed("w", self.into_key),
-            of("h"),
             of("w")
         )
     }
