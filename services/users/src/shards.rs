@@ -24,6 +24,9 @@ use crate::adapters::stores;
 /// How many ids of each shard a plan is made from at most.
 const SAMPLE: i64 = 10_000;
 
+/// How many pieces one move takes at most.
+const AT_ONCE: usize = 32;
+
 /// A space of keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -190,8 +193,8 @@ pub async fn plan(config: &Config) -> Result<Plan, ServeError> {
     Ok(proposal)
 }
 
-/// Moves pieces, while the service serves: one move for each shard that has some of them, one after another. Pieces that the shard has
-/// already are left where they are.
+/// Moves pieces, while the service serves: some of each shard that has them at a time, so that writes wait only for the copy and
+/// the comparison of few. Pieces that the shard has already are left where they are.
 ///
 /// # Errors
 /// When there is no such shard or piece, or a move can't be carried through: the sentence says what to do; it is resumed by
@@ -208,7 +211,7 @@ pub async fn run_move(
         if info.shard == to {
             continue;
         }
-        match specs.iter_mut().find(|spec| spec.from == info.shard) {
+        match specs.iter_mut().find(|spec| spec.from == info.shard && spec.pieces.len() < AT_ONCE) {
             Some(spec) => spec.pieces.push(info.piece),
             None => {
                 specs.push(MoveSpec { space: request.space.number(), pieces: vec![info.piece], from: info.shard, to })
