@@ -84,7 +84,8 @@ impl Shop {
         let status = self.told(&["status"]);
         let shard = status["shards"].as_array().unwrap().iter().find(|it| it["name"] == shard).unwrap();
         let spaces = shard["spaces"].as_array().unwrap();
-        let space = spaces.iter().find(|it| it["space"] == space).unwrap();
+        // A shard that owns nothing of a space doesn't speak of it.
+        let Some(space) = spaces.iter().find(|it| it["space"] == space) else { return BTreeSet::new() };
         space["pieces"].as_str().unwrap().split(',').filter(|part| !part.is_empty()).flat_map(numbers).collect()
     }
 

@@ -17,11 +17,13 @@ const POSTGRES: &[&str] = &["products.postgres.url", "orders.postgres.url", "not
 const ACCOUNTS: &str = "users.postgres.url";
 /// The databases of accounts that are spread over several.
 const SHARDS: &str = "users.shards.databases";
-/// What `--replica` sets, each beside the URL of its primary.
-const REPLICAS: [(&str, &str); 3] = [
+/// What `--replica` sets, each beside the URL of its primary. Notifications read nothing from a replica: it is theirs to follow a
+/// promotion.
+const REPLICAS: [(&str, &str); 4] = [
     (ACCOUNTS, "users.postgres.replicas"),
     ("products.postgres.url", "products.postgres.replicas"),
     ("orders.postgres.url", "orders.postgres.replicas"),
+    ("notifications.postgres.url", "notifications.postgres.replicas"),
 ];
 /// What `--nats` sets.
 const NATS: &[&str] = &["nats.url", "users.nats.url", "products.nats.url", "orders.nats.url", "notifications.nats.url"];

@@ -159,7 +159,8 @@ fn moved(shop: &mut Evidence) {
     for (version, partition, n) in [(2, 1, 1), (1, 5, 1), (3, 5, 2)] {
         let (mut event, mut commit, mut carried) = template.clone();
         (event.version, event.place) = (version, (partition, n, 0));
-        commit.place = (partition, n);
+        // An outbox doesn't keep what command made a commit.
+        (commit.place, commit.command) = ((partition, n), None);
         (carried.event, carried.lane) = (event.clone(), format!("users.p{partition:02}").into());
         users.events.push(event);
         users.commits.push(commit);
