@@ -111,6 +111,11 @@ impl Processes {
 
     /// Starts a process.
     pub fn start(&mut self, label: &str) {
+        self.start_with(label, &[]);
+    }
+
+    /// Starts a process with settings, as environment variables, that it has for this time alone.
+    pub fn start_with(&mut self, label: &str, more: &[(&str, &str)]) {
         let data = self.data();
         let instance = self.instances.iter_mut().find(|instance| instance.label == label).unwrap();
         let binary = instance.binary.clone().unwrap_or_else(binary);
@@ -122,6 +127,7 @@ impl Processes {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
         command.envs(settings).env("MESHWORK_OPS", instance.ops.to_string());
         command.env(format!("MESHWORK_{}__LISTEN", instance.service.to_uppercase()), instance.address.to_string());
+        command.envs(more.iter().copied());
         command.args(["serve", instance.service, "--data"]).arg(data).stderr(log);
         instance.running = Some(command.spawn().unwrap());
     }

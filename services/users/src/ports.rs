@@ -173,6 +173,15 @@ pub trait UserStore: Send + Sync + 'static {
     /// When the store fails.
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError>;
 
+    /// The account with an address, for who shows its password: as [`find_by_email`](UserStore::find_by_email), but a living account
+    /// may also be found while it can't be told who may have the address. That nobody has it is told only when it is known.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn find_to_sign_in(&self, email: &Email) -> Result<Option<Account>, StoreError> {
+        self.find_by_email(email).await
+    }
+
     /// Up to `size` accounts, the oldest first. What can't be read is left out and logged.
     ///
     /// # Errors

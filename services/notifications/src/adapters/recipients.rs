@@ -5,7 +5,8 @@ use meshwork_api::UserName;
 use meshwork_api::meshwork::users::v1::GetUserRequest;
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_chassis::auth::WithToken;
-use tonic::Code;
+use meshwork_chassis::consistency::{ConsistencyToken, TOKEN, WalPosition};
+use tonic::{Code, Request};
 
 use crate::ports::{LookupError, Recipient, Recipients};
 
@@ -22,7 +23,12 @@ impl GrpcRecipients {
 #[async_trait]
 impl Recipients for GrpcRecipients {
     async fn find(&self, user: &UserName) -> Result<Option<Recipient>, LookupError> {
-        match self.0.clone().get_user(GetUserRequest { name: user.to_string() }).await {
+        let mut request = Request::new(GetUserRequest { name: user.to_string() });
+        // No replica answers: it may not have heard of the address that the account has by now, or of its end.
+        let token = ConsistencyToken::from(WalPosition::UNKNOWN).to_string();
+        let token = token.parse().map_err(|_| LookupError(format!("{token} can't be sent as {TOKEN}")))?;
+        request.metadata_mut().insert(TOKEN, token);
+        match self.0.clone().get_user(request).await {
             Ok(response) => {
                 let user = response.into_inner();
                 let recipient = Recipient { email: user.email, display_name: user.display_name };

@@ -13,6 +13,7 @@ use meshwork_api::meshwork::users::v1::{
 };
 use meshwork_chassis::Role;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
+use meshwork_chassis::consistency::{ConsistencyToken, WalPosition};
 use meshwork_testkit::Issuer;
 use meshwork_testkit::issuer::{AUDIENCE, ISSUER};
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// Answers GetUser, to services only, and passes the methods of sessions and keys on to an [`Issuer`].
+/// Answers GetUser, to services only and only where the primary is asked for, and passes the methods of sessions and keys on to an [`Issuer`].
 #[derive(Clone)]
 pub struct Users {
     pub issuer: Arc<Issuer>,
@@ -99,6 +100,9 @@ impl UserService for Users {
         let caller =
             self.verifier.verify(token.unwrap_or_default()).await.map_err(|_| Status::unauthenticated("token"))?;
         assert_eq!(caller.role(), Some(Role::Service));
+        // A replica must not answer.
+        let token = ConsistencyToken::answered(request.metadata());
+        assert_eq!(token.and_then(|token| token.wal), Some(WalPosition::UNKNOWN));
         let name = request.into_inner().name;
         self.held.subscribe().wait_for(|held| !held.contains(&name)).await.unwrap();
         let account = self.accounts.lock().unwrap().get(&name).cloned();

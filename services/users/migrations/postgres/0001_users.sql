@@ -18,6 +18,8 @@ CREATE TABLE users (
 CREATE INDEX users_by_age ON users (create_time, id);
 CREATE INDEX users_by_role ON users (role, create_time, id);
 CREATE INDEX users_by_slot ON users (slot, id);
+-- Who signs in while the shard of their address is away is looked for by it.
+CREATE INDEX users_by_email ON users (email_key);
 
 -- A session that has ended is gone, and its tokens with it.
 CREATE TABLE sessions (
@@ -67,11 +69,12 @@ CREATE INDEX claim_ends_by_slot ON claim_ends (slot);
 
 -- Which account a request that may come again is to make; the answer is where that account is.
 CREATE TABLE request_homes (
-    key       TEXT   COLLATE "C" NOT NULL PRIMARY KEY, -- SHA-256 of the principal, the method and the request's id, in hex
-    hash      BYTEA  NOT NULL,                         -- of the request without its id
-    user_id   TEXT   COLLATE "C" NOT NULL,
-    stored_at BIGINT NOT NULL,
-    slot      INT    NOT NULL
+    key       TEXT    COLLATE "C" NOT NULL PRIMARY KEY, -- SHA-256 of the principal, the method and the request's id, in hex
+    hash      BYTEA   NOT NULL,                         -- of the request without its id
+    user_id   TEXT    COLLATE "C" NOT NULL,
+    stored_at BIGINT  NOT NULL,                         -- when the request came last
+    refused   BOOLEAN NOT NULL,                         -- the last try was answered, and has made no account
+    slot      INT     NOT NULL
 );
 CREATE INDEX request_homes_by_age ON request_homes (stored_at);
 CREATE INDEX request_homes_by_slot ON request_homes (slot);

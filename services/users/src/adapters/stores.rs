@@ -232,10 +232,15 @@ fn folder_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
     let key = if config.shards.is_set() { "users.shards.databases" } else { "users.postgres.url" };
-    ServeError::new(
-        format!("the accounts at {}: {error}", places(config)),
-        format!(
+    let hint = match error {
+        // What the databases and the settings say of each other doesn't fit.
+        meshwork_sql::Error::Shards(_) => format!(
+            "correct `users.shards`: a database keeps the id and the name that it began with, and all keep the strategy; one that \
+             began by `users.postgres.url` alone has `id = 0` and `name = \"{ONLY}\"`, and accounts that are spread by hash"
+        ),
+        _ => format!(
             "look whether `{key}` names what is there, whose server runs, admits this account and lets it make a schema and tables"
         ),
-    )
+    };
+    ServeError::new(format!("the accounts at {}: {error}", places(config)), hint)
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use meshwork_chassis::config::StrategyConfig;
 use meshwork_chassis::{CancellationToken, bus};
-use meshwork_events::{Bus, Relay};
+use meshwork_events::{Bus, DeadLetter, Relay};
 use meshwork_sql::Freshness;
+use meshwork_sql::shards::moving::Handover as _;
 use meshwork_users::Config;
+use meshwork_users::adapters::handover::DrainedOutbox;
 use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::USERS;
 use meshwork_users::adapters::stores::Stores;
@@ -18,14 +20,19 @@ use meshwork_users::shards::{MoveRequest, Space, piece_of, run_move};
 use tokio::task::JoinHandle;
 
 use crate::people::{NOW, account, name, presented, session, to_name, to_password, token};
-use crate::rooms::{NAMES, Room, execute_at, server};
+use crate::rooms::{NAMES, Room, eventually, execute_at, execute_in, server};
 
 /// The relays of a service, which end with this.
-struct Relays(CancellationToken, Vec<JoinHandle<()>>);
+pub(crate) struct Relays(CancellationToken, Vec<JoinHandle<()>>);
+
+/// The event bus of a room, with lanes for three shards.
+async fn bus_of(config: &Config) -> Arc<dyn Bus> {
+    bus::open("users", &config.bus, &config.nats, &[("users", 3)]).await.unwrap()
+}
 
 impl Relays {
-    async fn run(config: &Config, stores: Stores) -> Self {
-        let bus: Arc<dyn Bus> = bus::open("users", &config.bus, &config.nats, &[("users", 3)]).await.unwrap();
+    pub(crate) async fn run(config: &Config, stores: Stores) -> Self {
+        let bus = bus_of(config).await;
         let stop = CancellationToken::new();
         let run = |announcing: meshwork_users::adapters::stores::Announcing| {
             let relay = Relay::new(announcing.events, bus.clone(), "users").checkpoint(announcing.inbox);
@@ -36,7 +43,7 @@ impl Relays {
         Self(stop, running)
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.0.cancel();
         for relay in self.1 {
             relay.await.unwrap();
@@ -50,7 +57,7 @@ fn shards_of(store: &ShardedStore, id: &str) -> (usize, &'static str) {
     (from, NAMES[(from + 1) % NAMES.len()])
 }
 
-async fn move_account(room: &Room, id: &str, to: &str) {
+pub(crate) async fn move_account(room: &Room, id: &str, to: &str) {
     let pieces = vec![piece_of(&room.config, Space::Users, id).await.unwrap()];
     let request = MoveRequest { space: Space::Users, pieces, to: to.to_owned() };
     let reports = run_move(&room.config, request, &mut |_| {}).await.unwrap();
@@ -167,4 +174,58 @@ async fn sh_accounts_that_are_changed_while_they_move_lose_nothing_and_lists_are
         assert_eq!(told, (1..=version).collect::<Vec<_>>(), "{id}");
     }
     relays.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_an_account_moves_though_all_events_have_aged_on_the_bus() {
+    let room = Room::three(&server().await, StrategyConfig::Hash).await;
+    let relays = Relays::run(&room.config, room.open().await).await;
+    let store = room.sharded().await;
+    store.create(account("anna"), None).await.unwrap();
+    let (from, to) = shards_of(&store, "anna");
+    let from = u16::try_from(from).unwrap();
+    let drained = DrainedOutbox::over(store.shards().clone(), bus_of(&room.config).await);
+    eventually("her event to be published", async || drained.is_drained(from).await.unwrap()).await;
+    // How far they have come is noted at their end, at the latest.
+    relays.end().await;
+    assert_eq!(execute_in(&room.config.bus.join("bus.db"), "DELETE FROM messages").await, 1);
+    assert_eq!(drained.is_drained(from).await, Ok(true));
+    move_account(&room, "anna", to).await;
+    assert_eq!(store.get(&name("anna"), Freshness::Latest).await.unwrap().map(|user| user.version), Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_an_account_moves_though_the_last_events_of_its_shard_are_parked() {
+    let room = Room::three(&server().await, StrategyConfig::Hash).await;
+    let (stores, bus) = (room.open().await, bus_of(&room.config).await);
+    let store = room.sharded().await;
+    let drained = DrainedOutbox::over(store.shards().clone(), bus.clone());
+    // Nobody relays: what has happened to an event is what happens here.
+    for (id, is_given_up) in [("anna", true), ("bert", false)] {
+        store.create(account(id), None).await.unwrap();
+        let (from, to) = shards_of(&store, id);
+        let announcing = &stores.announcing[from];
+        let from = u16::try_from(from).unwrap();
+        assert_eq!(drained.is_drained(from).await, Ok(false), "{id}");
+        let mut own = Vec::new();
+        for partition in announcing.events.partitions() {
+            own.extend(announcing.events.read(partition, 1, 10).await.unwrap().events);
+        }
+        own.retain(|event| event.subject == name(id).to_string());
+        let [event] = own.as_slice() else { panic!("{own:?}") };
+        announcing.inbox.park("users", event, "as a test has it").await.unwrap();
+        assert_eq!(drained.is_drained(from).await, Ok(true), "{id} is parked");
+        if is_given_up {
+            let letter = DeadLetter::id_of("users", &event.subject, event.version);
+            assert_eq!(announcing.inbox.discard(letter).await.unwrap().as_ref(), Some(&event.subject));
+        } else {
+            announcing.inbox.remove(&event.subject, event.version).await.unwrap();
+            assert_eq!(drained.is_drained(from).await, Ok(false), "{id} is on its way");
+            let lane = meshwork_events::Lane { stream: "users".to_owned(), partition: event.position.partition };
+            bus.publisher(&lane).await.unwrap().repair(std::slice::from_ref(event)).await.unwrap();
+        }
+        assert_eq!(drained.is_drained(from).await, Ok(true), "{id} is done with");
+        move_account(&room, id, to).await;
+        assert!(store.get(&name(id), Freshness::Latest).await.unwrap().is_some(), "{id}");
+    }
 }

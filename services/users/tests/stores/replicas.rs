@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshwork_chassis::config::Secret;
+use meshwork_chassis::config::{Secret, StrategyConfig};
 use meshwork_sql::Freshness;
 use meshwork_testkit::Postgres;
 use meshwork_testkit::postgres::Cluster;
@@ -10,8 +10,9 @@ use meshwork_users::adapters::stores::Stores;
 use meshwork_users::domain::PasswordHash;
 use meshwork_users::ports::{Creation, Renewal, UserFilter};
 
+use crate::moving::{Relays, move_account};
 use crate::people::{NOW, account, name, presented, session, to_email, to_name, to_password, token};
-use crate::rooms::{Room, eventually};
+use crate::rooms::{NAMES, Room, database, eventually, server, shards_at};
 
 /// A primary with two replicas, which count as close whatever they lack, and a store on them.
 async fn on_replicas() -> (Cluster, Room, Stores) {
@@ -92,4 +93,42 @@ async fn rr_a_new_password_an_ended_session_and_a_claimed_address_hold_at_once_w
     let bert = account("bert");
     stores.users.create(bert.clone(), Some(request.clone())).await.unwrap();
     assert_eq!(stores.users.find_creation(&request).await.unwrap(), Some(Creation::Replayed(bert)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_an_account_that_has_moved_to_where_a_replica_is_behind_is_in_every_list() {
+    let (server, cluster) = (server().await, tokio::task::spawn_blocking(|| Postgres::with_replicas(1, false)));
+    let cluster = cluster.await.unwrap();
+    let last = tokio::task::block_in_place(|| cluster.database());
+    let urls = [database(&server).await, database(&server).await, last.clone()];
+    let room = Room::of(Some(&server), |config| {
+        config.shards = shards_at(&urls, StrategyConfig::Range);
+        config.shards.databases[2].replicas = cluster.replica_urls(&last).into_iter().map(Secret::new).collect();
+        config.postgres.max_lag = Duration::from_secs(60);
+        config.postgres.max_lag_bytes = 1 << 30;
+    });
+    let stores = room.open().await;
+    let users = stores.users.clone();
+    let relays = Relays::run(&room.config, stores).await;
+    // The ranges begin with "", "b" and "o".
+    for id in ["anna", "zoe"] {
+        users.create(account(id), None).await.unwrap();
+    }
+    tokio::task::block_in_place(|| {
+        cluster.wait_for_replay(0);
+        cluster.pause_replay(0);
+    });
+    users.change(&name("zoe"), to_name("Changed")).await.unwrap();
+    eventually("the replica to be read from", async || {
+        let seen = users.get(&name("zoe"), Freshness::Bounded).await.unwrap();
+        seen.is_some_and(|user| user.version == 1)
+    })
+    .await;
+    move_account(&room, "anna", NAMES[2]).await;
+    for _ in 0..10 {
+        let listed = users.list(&UserFilter::default(), 10, None, Freshness::Bounded).await.unwrap();
+        let ids: Vec<_> = listed.page.items.iter().map(|user| user.name.id()).collect();
+        assert_eq!(ids, ["anna", "zoe"]);
+    }
+    relays.end().await;
 }

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use meshwork_chassis::config::StrategyConfig;
+use meshwork_chassis::config::{Secret, StrategyConfig};
 use meshwork_sql::Freshness;
 use meshwork_testkit::Postgres;
+use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::{CLAIMS, USERS};
 use meshwork_users::ports::{Creation, Renewal, SessionStore, StoreError, UserFilter, UserStore};
 use meshwork_users::shards::{Space, piece_of, plan, split, status};
 
-use crate::people::{NOW, account, name, presented, session, to_name, token};
+use crate::people::{NOW, account, name, presented, session, to_name, token, with_email};
 use crate::rooms::{NAMES, Room, database, eventually, execute_at, server, shards_at};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,13 +64,18 @@ async fn with_one_to_kill() -> (Room, Postgres) {
     (room, own)
 }
 
+/// Whether the last shard has the claim on an address.
+fn lies_in_last(store: &ShardedStore, email: &str) -> bool {
+    store.shards().locate(CLAIMS, email).unwrap().0.name == NAMES[2]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_while_a_shard_is_down_accounts_elsewhere_are_served_and_lists_name_it() {
     let (room, mut own) = with_one_to_kill().await;
     let store = room.sharded().await;
     // The ranges begin with "", "b" and "o".
-    let in_last = |key: &str| store.shards().locate(CLAIMS, key).unwrap().0.name == NAMES[2];
-    let elsewhere = (0..).map(|n| format!("a-{n}")).find(|id| !in_last(&format!("{id}@example.com"))).unwrap();
+    let mut ids = (0..).map(|n| format!("a-{n}"));
+    let elsewhere = ids.find(|id| !lies_in_last(&store, &format!("{id}@example.com"))).unwrap();
     for id in [elsewhere.as_str(), "zoe"] {
         assert!(matches!(store.create(account(id), None).await.unwrap(), Creation::Created(_)));
     }
@@ -100,6 +106,34 @@ async fn sh_while_a_shard_is_down_accounts_elsewhere_are_served_and_lists_name_i
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_who_lies_elsewhere_signs_in_while_the_shard_of_their_address_is_down() {
+    let (room, mut own) = with_one_to_kill().await;
+    let store = room.sharded().await;
+    let email = |id: &str| format!("{id}@example.com");
+    let ids: Vec<_> = (0..).map(|n| format!("a-{n}")).filter(|id| lies_in_last(&store, &email(id))).take(3).collect();
+    let [anna, deleted, nobody] = ids.as_slice() else { panic!("{ids:?}") };
+    for id in [anna, deleted] {
+        assert!(matches!(store.create(account(id), None).await.unwrap(), Creation::Created(_)));
+    }
+    store.change(&name(deleted), Box::new(|user| user.delete(None, NOW).map(Some))).await.unwrap();
+    tokio::task::block_in_place(|| own.kill());
+
+    let found = store.find_to_sign_in(&email(anna).parse().unwrap()).await.unwrap();
+    assert_eq!(found, Some(account(anna)));
+    assert!(store.open(session(anna, 1)).await.unwrap());
+    // Who isn't found may be where nobody answers.
+    for id in [deleted, nobody] {
+        let found = store.find_to_sign_in(&email(id).parse().unwrap()).await;
+        assert!(matches!(found, Err(StoreError::Unavailable(_))), "{id}: {found:?}");
+    }
+    // Nothing else is decided by it.
+    let found = store.find_by_email(&email(anna).parse().unwrap()).await;
+    assert!(matches!(found, Err(StoreError::Unavailable(_))), "{found:?}");
+    let created = store.create(with_email("bert", &email(nobody)), None).await;
+    assert!(matches!(created, Err(StoreError::Unavailable(_))), "{created:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_people_are_told_how_the_shards_are_and_split_a_range() {
     let room = Room::three(&server().await, StrategyConfig::Range).await;
     let store = room.sharded().await;
@@ -126,6 +160,23 @@ async fn sh_people_are_told_how_the_shards_are_and_split_a_range() {
     assert!(store.get(&name(cleo), Freshness::Latest).await.unwrap().is_some());
     let proposed = plan(&room.config).await.unwrap();
     assert_eq!(proposed.splits.len(), 2, "{proposed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_a_database_that_was_the_only_one_becomes_the_first_of_several() {
+    let server = server().await;
+    let mut room = Room::one(&server).await;
+    room.open().await.users.create(account("anna"), None).await.unwrap();
+    let urls = [room.urls().remove(0), database(&server).await];
+    room.config.postgres.url = Secret::new("");
+    room.config.shards = shards_at(&urls, StrategyConfig::Hash);
+    let refused = meshwork_users::adapters::stores::open(&room.config).await.err().unwrap();
+    assert!(refused.hint.contains("\"main\"") && refused.hint.contains("users.shards"), "{refused}, {}", refused.hint);
+    "main".clone_into(&mut room.config.shards.databases[0].name);
+    let stores = room.open().await;
+    assert!(stores.users.get(&name("anna"), Freshness::Latest).await.unwrap().is_some());
+    let planned = plan(&room.config).await.unwrap().moves;
+    assert!(!planned.is_empty() && planned.iter().all(|planned| planned.from == "main" && planned.to == NAMES[1]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
+use meshwork_api::UserName;
 use tokio::time::{Instant, sleep};
 
-use super::store::ShardedStore;
-use crate::adapters::store::outcome::{Claim, ClaimEnd, HeldClaim, Taking};
-use crate::ports::StoreError;
+use super::store::{GRACE, ShardedStore};
+use crate::adapters::store::outcome::{Claim, ClaimEnd, Found, HeldClaim, Taking};
+use crate::ports::{Account, StoreError};
 
-/// How old a claim is, in microseconds, that is declared void when it hasn't ended.
-const GRACE: i64 = 2_000_000;
 /// How often a claim that hasn't ended is looked at, longer by up to a half at random.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -25,6 +24,30 @@ pub(super) enum Settled {
 }
 
 impl ShardedStore {
+    /// What an address leads to, by its claim.
+    pub(super) async fn claimed(&self, key: &str) -> Result<Found, StoreError> {
+        let found = self.at_claim(key, |store, place| {
+            let key = key.to_owned();
+            Box::pin(async move { store.find_by_email(place, key).await })
+        });
+        found.await
+    }
+
+    /// The account that a claim leads to, if it has the address.
+    pub(super) async fn account_of(&self, found: Found, key: &str) -> Result<Option<Account>, StoreError> {
+        let id = match found {
+            Found::Account(account) => return Ok(Some(account)),
+            Found::Nobody => return Ok(None),
+            Found::Elsewhere(id) => UserName::new(id).map_err(StoreError::damaged)?,
+        };
+        let account = self.at_user(id.id(), |store, _, place| {
+            let id = id.clone();
+            Box::pin(async move { store.account(place, id).await })
+        });
+        // A claim may be older or younger than the account's address.
+        Ok(account.await?.filter(|account| account.user.email.key() == key))
+    }
+
     /// Claims an address for an account-to-be, or for one that changes its address; `None` when another account has it.
     pub(super) async fn claim(&self, key: &str, user: &str, deadline: Instant) -> Result<Option<Claim>, StoreError> {
         loop {

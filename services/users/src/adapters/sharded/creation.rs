@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
 use super::addresses::{Settled, wait};
-use super::store::{BOUND, ShardedStore};
+use super::store::{BOUND, GRACE, ShardedStore};
 use crate::adapters::store::CLAIMS;
-use crate::adapters::store::outcome::{Claim, Claiming, Creating, Home, NewAccount, Taking};
+use crate::adapters::store::outcome::{Assigned, Claim, Claiming, Creating, Home, NewAccount, Taking};
 use crate::ports::{Account, Creation, StoreError};
 
 impl ShardedStore {
@@ -56,6 +56,9 @@ impl ShardedStore {
         {
             return Ok(known);
         }
+        if let Some(request) = &request {
+            self.refuse_home(id.id(), request).await;
+        }
         // Whoever has both is told of the id.
         let has_id = self.at_user(id.id(), |store, _, place| {
             let id = id.clone();
@@ -78,14 +81,18 @@ impl ShardedStore {
                 let (key, new) = (key.clone(), new.clone());
                 Box::pin(async move { store.assign(place, key, new).await })
             });
-            let home = assigned.await?;
+            let Assigned { home, age, is_refused } = assigned.await?;
             if home.hash == new.hash {
                 account.user.name = UserName::new(home.user).map_err(StoreError::damaged)?;
                 return Ok(Ok(account));
             }
-            // Another body came with this id. If it has made an account, this one is refused; else it takes its place.
+            // Another body came with this id. If it has made an account, or may still make one, this one is refused; else it
+            // takes its place.
             if let Some(known) = self.answer_at(&home, request).await? {
                 return Ok(Err(known));
+            }
+            if !is_refused && age < GRACE {
+                return Ok(Err(Creation::RequestReused));
             }
             let reassigned = self.at_claim(&key, |store, place| {
                 let (key, home, new) = (key.clone(), home.clone(), new.clone());
@@ -95,6 +102,19 @@ impl ShardedStore {
                 let sentence = "others send the same request id with other bodies all the time; try again";
                 return Err(StoreError::Unavailable(sentence.to_owned()));
             }
+        }
+    }
+
+    /// Notes that a request was answered and has made no account, so that its id may come with another body at once. Else that
+    /// may come a little later: that it can't be noted is no failure.
+    async fn refuse_home(&self, user: &str, request: &RequestKey) {
+        let (key, home) = (key_of(request), Home { user: user.to_owned(), hash: request.hash.to_vec() });
+        let refused = self.at_claim(&key, |store, place| {
+            let (key, home) = (key.clone(), home.clone());
+            Box::pin(async move { store.refuse(place, key, home).await })
+        });
+        if let Err(error) = refused.await {
+            tracing::debug!(%error, "it can't be noted that a request has made no account");
         }
     }
 

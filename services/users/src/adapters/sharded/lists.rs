@@ -37,7 +37,7 @@ impl ShardedStore {
             return Ok(UserPage { page: Page { items, next: None }, unreachable: Vec::new() });
         }
         let limit = size.saturating_add(1);
-        let mut attempt = 1;
+        let (mut attempt, mut freshness) = (1, freshness);
         let (parts, unreachable) = loop {
             let (parts, unreachable) = self.parts(filter, limit, after, freshness).await?;
             // One that moved between two reads may have been seen by neither.
@@ -45,6 +45,8 @@ impl ShardedStore {
                 break (parts, unreachable);
             }
             attempt += 1;
+            // Replicas may be behind the move by as much as they are behind at all; the primaries are not.
+            freshness = Freshness::Latest;
             if let Err(error) = self.shards.refresh().await {
                 tracing::debug!(%error, "the shard maps can't be brought to one state at this moment");
             }

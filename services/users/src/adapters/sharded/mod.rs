@@ -13,11 +13,15 @@
 //!
 //! That a claim is void stands where its account would be written, and the account's own transaction writes that it was used in the
 //! same place: of the two, one wins, however late it comes.
+//!
+//! A request that comes with another body takes the home of the first once that was refused, or has been silent for a moment: until
+//! then the first may still make its account. Who signs in while the shard of the address is away is looked for in the others.
 
 mod addresses;
 mod creation;
 mod history;
 mod lists;
+mod search;
 mod sessions;
 mod store;
 mod users;

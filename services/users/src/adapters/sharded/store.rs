@@ -1,26 +1,35 @@
 //! The shards, and how one of them is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use meshwork_sql::shards::{Place, ShardId, Shards};
+use tokio::sync::Semaphore;
 
 use crate::adapters::store::{CLAIMS, PostgresStore, USERS};
 use crate::ports::StoreError;
 
 /// For how long an attempt to change something that others are at is made again.
 pub(super) const BOUND: Duration = Duration::from_secs(5);
+/// How old a claim or a request is, in microseconds, that hasn't ended and is taken for one whose process has.
+pub(super) const GRACE: i64 = 2_000_000;
+/// How many searches for addresses may be under way in this process: each asks all shards, and anybody can have addresses looked
+/// for that nobody has.
+const SEARCHES: usize = 8;
 
 /// Accounts and sessions in the databases of the shards. Clones share them.
 #[derive(Clone)]
 pub struct ShardedStore {
     pub(super) shards: Shards<PostgresStore>,
+    /// Held by who looks for an address in all shards.
+    pub(super) searches: Arc<Semaphore>,
 }
 
 impl ShardedStore {
     /// The store over these shards.
     pub fn over(shards: Shards<PostgresStore>) -> Self {
-        Self { shards }
+        Self { shards, searches: Arc::new(Semaphore::new(SEARCHES)) }
     }
 
     /// The shards.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::store::{BOUND, ShardedStore};
 use crate::adapters::store::USERS;
-use crate::adapters::store::outcome::{Changing, Found, Rekey};
+use crate::adapters::store::outcome::{Changing, Rekey};
 use crate::domain::{Email, User};
 use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
 
@@ -42,21 +42,17 @@ impl UserStore for ShardedStore {
 
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         let key = email.key();
-        let found = self.at_claim(&key, |store, place| {
-            let key = key.clone();
-            Box::pin(async move { store.find_by_email(place, key).await })
-        });
-        let id = match found.await? {
-            Found::Account(account) => return Ok(Some(account)),
-            Found::Nobody => return Ok(None),
-            Found::Elsewhere(id) => UserName::new(id).map_err(StoreError::damaged)?,
-        };
-        let account = self.at_user(id.id(), |store, _, place| {
-            let id = id.clone();
-            Box::pin(async move { store.account(place, id).await })
-        });
-        // A claim may be older or younger than the account's address.
-        Ok(account.await?.filter(|account| account.user.email.key() == key))
+        let found = self.claimed(&key).await?;
+        self.account_of(found, &key).await
+    }
+
+    async fn find_to_sign_in(&self, email: &Email) -> Result<Option<Account>, StoreError> {
+        let key = email.key();
+        match self.claimed(&key).await {
+            Ok(found) => self.account_of(found, &key).await,
+            Err(StoreError::Unavailable(problem)) => self.search(&key, problem).await.map(Some),
+            Err(error) => Err(error),
+        }
     }
 
     async fn list(

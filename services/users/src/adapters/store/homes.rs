@@ -4,7 +4,7 @@ use meshwork_sql::Freshness;
 use meshwork_sql::shards::Place;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::super::outcome::Home;
+use super::super::outcome::{Assigned, Home};
 use super::super::undo::Undo;
 use super::super::{CLAIMS, slot};
 use super::store::Store;
@@ -31,17 +31,20 @@ impl Store {
         Ok(read.await?)
     }
 
-    /// Gives a request this home unless it has one; returns the one that it has.
+    /// Gives a request this home unless it has one; returns the one that it has. Only the body that has it keeps it young.
     ///
     /// # Errors
     /// As [`Store::home`].
-    pub async fn assign(&self, place: Place, key: String, new: Home) -> Result<Home, StoreError> {
+    pub async fn assign(&self, place: Place, key: String, new: Home) -> Result<Assigned, StoreError> {
         let places = [place];
         let assigned = self.db.write_at(&places, (key, new), |connection, (key, new)| {
             Box::pin(async move {
                 let sql = format!(
-                    "INSERT INTO request_homes (key, hash, user_id, stored_at, slot) VALUES ($1, $2, $3, {NOW}, $4) \
-                     ON CONFLICT (key) DO UPDATE SET stored_at = {NOW} RETURNING user_id, hash"
+                    "INSERT INTO request_homes AS h (key, hash, user_id, stored_at, refused, slot) \
+                     VALUES ($1, $2, $3, {NOW}, FALSE, $4) ON CONFLICT (key) DO UPDATE SET \
+                     stored_at = CASE WHEN h.hash = excluded.hash THEN {NOW} ELSE h.stored_at END, \
+                     refused = h.refused AND h.hash <> excluded.hash \
+                     RETURNING user_id, hash, refused, {NOW} - stored_at AS age"
                 );
                 let row = sqlx::query(AssertSqlSafe(sql))
                     .bind(key)
@@ -50,7 +53,8 @@ impl Store {
                     .bind(slot(key))
                     .fetch_one(connection)
                     .await?;
-                Ok::<_, Undo>(home(&row)?)
+                let (age, is_refused) = (row.try_get("age")?, row.try_get("refused")?);
+                Ok::<_, Undo>(Assigned { home: home(&row)?, age, is_refused })
             })
         });
         Ok(assigned.await?)
@@ -65,7 +69,7 @@ impl Store {
         let assigned = self.db.write_at(&places, (key, old, new), |connection, (key, old, new)| {
             Box::pin(async move {
                 let sql = format!(
-                    "UPDATE request_homes SET hash = $1, user_id = $2, stored_at = {NOW} \
+                    "UPDATE request_homes SET hash = $1, user_id = $2, stored_at = {NOW}, refused = FALSE \
                      WHERE key = $3 AND hash = $4 AND user_id = $5"
                 );
                 let assigned = sqlx::query(AssertSqlSafe(sql))
@@ -80,6 +84,22 @@ impl Store {
             })
         });
         Ok(assigned.await?)
+    }
+
+    /// Notes that a request was answered and has made no account, if it has this home.
+    ///
+    /// # Errors
+    /// As [`Store::home`].
+    pub async fn refuse(&self, place: Place, key: String, home: Home) -> Result<(), StoreError> {
+        let places = [place];
+        let refused = self.db.write_at(&places, (key, home), |connection, (key, home)| {
+            Box::pin(async move {
+                let sql = "UPDATE request_homes SET refused = TRUE WHERE key = $1 AND hash = $2 AND user_id = $3";
+                sqlx::query(sql).bind(key).bind(home.hash.as_slice()).bind(&home.user).execute(connection).await?;
+                Ok::<_, Undo>(())
+            })
+        });
+        Ok(refused.await?)
     }
 
     /// Forgets up to `limit` homes of requests that nobody sends again. Returns whether there may be more.

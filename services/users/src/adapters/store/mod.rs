@@ -109,6 +109,7 @@ pub mod postgres {
     mod creation;
     mod homes;
     mod rows;
+    mod search;
     mod sessions;
     mod store;
     mod users;

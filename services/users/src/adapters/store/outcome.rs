@@ -165,3 +165,14 @@ pub struct Home {
     /// The hash of the request without its id.
     pub hash: Vec<u8>,
 }
+
+/// The home that a request has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assigned {
+    /// The home.
+    pub home: Home,
+    /// How long ago the request came last that it was given to, in microseconds, by the clock of its database.
+    pub age: i64,
+    /// Whether that was answered, and has made no account: another may take its place.
+    pub is_refused: bool,
+}
