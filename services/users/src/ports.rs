@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 pub use meshwork_chassis::Clock;
 use meshwork_chassis::config::{Credentials, Secret};
+use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
-use meshwork_sql::{Freshness, WalPosition, to_micros};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -103,11 +103,10 @@ pub struct UserFilter {
 impl UserFilter {
     /// Whether a list that goes on `after` a place holds an account.
     pub fn holds(&self, user: &User, after: Option<&UserCursor>) -> bool {
-        let place = (to_micros(user.create_time), user.name.id());
         self.email.as_ref().is_none_or(|email| email.key() == user.email.key())
             && self.role.is_none_or(|role| role == user.role)
             && (self.show_deleted || !user.is_deleted())
-            && after.is_none_or(|after| place > (after.micros, after.id.as_str()))
+            && after.is_none_or(|after| UserCursor::of(user) > *after)
     }
 }
 
@@ -118,6 +117,14 @@ pub struct UserCursor {
     pub micros: i64,
     /// Its id.
     pub id: String,
+}
+
+impl UserCursor {
+    /// The place of an account.
+    pub fn of(user: &User) -> Self {
+        let micros = i64::try_from(user.create_time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
+        Self { micros, id: user.name.id().to_owned() }
+    }
 }
 
 impl Display for UserCursor {

@@ -2,8 +2,8 @@
 
 use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::request::RequestKey;
-use meshwork_sql::Freshness;
 use uuid::Uuid;
 
 use crate::app::{Answer, App, AppError};

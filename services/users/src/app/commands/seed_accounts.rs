@@ -2,7 +2,7 @@
 
 use futures_util::future::try_join_all;
 use meshwork_api::UserName;
-use meshwork_sql::Freshness;
+use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{DisplayName, Email, FirstAccount, NewUser, User, check_password, first_accounts};

@@ -2,7 +2,7 @@
 
 use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
-use meshwork_sql::Freshness;
+use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{Change, DisplayName, Email, User};

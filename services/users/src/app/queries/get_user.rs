@@ -1,7 +1,7 @@
 //! Reading an account.
 
 use meshwork_api::UserName;
-use meshwork_sql::Freshness;
+use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::User;

@@ -1,6 +1,6 @@
 //! Listing accounts.
 
-use meshwork_sql::Freshness;
+use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::ports::{UserCursor, UserFilter, UserPage};

@@ -1,7 +1,7 @@
 //! Where what was written can be read.
 
 use meshwork_api::UserName;
-use meshwork_sql::WalPosition;
+use meshwork_chassis::consistency::WalPosition;
 
 use crate::app::App;
 
