@@ -8,10 +8,14 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::Error;
+use crate::lease;
 use crate::observer::Observer;
 
 /// How old a connection becomes: balancers and servers forget older ones.
 const LIFE: Duration = Duration::from_secs(30 * 60);
+/// How often a server looks, during a statement, whether its client is still there: what was cancelled neither waits for a lock nor
+/// holds one for much longer.
+const LOOK_FOR_CLIENT: Duration = Duration::from_secs(1);
 
 /// How to reach a PostgreSQL.
 #[derive(Clone)]
@@ -87,9 +91,11 @@ impl PostgresOptions {
         };
         let timeout = self.statement_timeout.as_millis().to_string();
         // A client that is gone must not hold locks for long.
-        Ok(options
-            .application_name("meshwork")
-            .options([("statement_timeout", timeout.clone()), ("idle_in_transaction_session_timeout", timeout)]))
+        Ok(options.application_name("meshwork").options([
+            ("statement_timeout", timeout.clone()),
+            ("idle_in_transaction_session_timeout", timeout),
+            ("client_connection_check_interval", LOOK_FOR_CLIENT.as_millis().to_string()),
+        ]))
     }
 
     /// A pool to one server, as far as it is the same for all.
@@ -100,6 +106,7 @@ impl PostgresOptions {
             .acquire_timeout(self.acquire_timeout)
             .idle_timeout(self.idle_timeout)
             .max_lifetime(LIFE)
+            .after_release(|connection, _| Box::pin(lease::may_return(connection)))
     }
 }
 
