@@ -1,5 +1,6 @@
 //! Connections of a pool: how they are taken, and that none goes back in the middle of something.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -21,12 +22,77 @@ tokio::task_local! {
     static ENDED: ();
 }
 
+/// A connection of a pool. When it is dropped it goes back within a bound, or is closed.
+pub(crate) struct Lease {
+    connection: PoolConnection<sqlx::Postgres>,
+    end: End,
+}
+
+/// What is known of a connection that goes back.
+enum End {
+    /// Nothing: whoever had it may have been cancelled.
+    Unknown,
+    /// Its work has ended, and its transaction too.
+    Ended,
+    /// It isn't to be used again.
+    Closed,
+}
+
+impl Lease {
+    pub fn new(connection: PoolConnection<sqlx::Postgres>) -> Self {
+        Self { connection, end: End::Unknown }
+    }
+
+    /// Notes that the work has ended: the pool needn't ask the server for it.
+    pub fn ended(&mut self) {
+        self.end = End::Ended;
+    }
+
+    /// Notes that it isn't to be used again, whatever comes.
+    pub fn close_on_drop(&mut self) {
+        self.end = End::Closed;
+    }
+}
+
+impl Deref for Lease {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.connection
+    }
+}
+
+impl DerefMut for Lease {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        match self.end {
+            // In the background, and within seconds.
+            End::Closed => self.connection.close_on_drop(),
+            End::Ended => go_back(ENDED.scope((), self.connection.return_to_pool()), GO_BACK),
+            // First what was under way, then the way back.
+            End::Unknown => go_back(self.connection.return_to_pool(), GO_BACK * 2),
+        }
+    }
+}
+
+/// Has a connection return without anybody waiting for it; cut off, it is closed.
+fn go_back(returning: impl Future<Output = ()> + Send + 'static, within: Duration) {
+    tokio::spawn(async move {
+        _ = timeout(within, returning).await;
+    });
+}
+
 /// A connection of a pool.
 ///
 /// # Errors
 /// When there is none in time, with a sentence that says why and what to do.
-pub(crate) async fn acquire(pool: &PgPool) -> Result<PoolConnection<sqlx::Postgres>, Error> {
-    pool.acquire().await.map_err(|error| explained(pool, error))
+pub(crate) async fn acquire(pool: &PgPool) -> Result<Lease, Error> {
+    pool.acquire().await.map(Lease::new).map_err(|error| explained(pool, error))
 }
 
 /// What a failure to get a connection of a pool means.
@@ -48,17 +114,8 @@ pub(crate) fn explained(pool: &PgPool, error: sqlx::Error) -> Error {
     })
 }
 
-/// Gives back a connection whose work has ended. The caller doesn't wait for it, and the pool not for ever.
-pub(crate) fn release(mut connection: PoolConnection<sqlx::Postgres>) {
-    let returning = ENDED.scope((), connection.return_to_pool());
-    // It ends within its bound; cut off, it closes the connection.
-    tokio::spawn(async move {
-        _ = timeout(GO_BACK, returning).await;
-    });
-}
-
-/// Whether a connection that was let go may be used again. Unless its work has [ended](release), whoever had it may have been cancelled
-/// at any point: at a BEGIN too, after which the driver knows of no transaction, but the server does.
+/// Whether a connection that was let go may be used again. Unless its work is known to have ended, whoever had it may have been
+/// cancelled at any point: at a BEGIN too, after which the driver knows of no transaction, but the server does.
 ///
 /// # Errors
 /// When the server's answer can't be read.

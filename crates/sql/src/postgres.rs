@@ -143,7 +143,7 @@ impl Postgres {
     /// outside, and it only reads: a replica refuses what writes. Statements see one moment only in a transaction that `work`
     /// begins itself (`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`).
     ///
-    /// While the primary is out of reach, its last position counts for the lag of the replicas.
+    /// While this process can't reach the primary, its last position counts for the lag of the replicas, which then is no bound.
     ///
     /// # Errors
     /// What `work` returns ([`WorkError::kind`] says whether it is done again); else what the servers met.
@@ -290,12 +290,12 @@ impl Postgres {
                 let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
                 let undone = timeout(GO_BACK, undo).await;
                 if matches!(undone, Ok(Ok(_))) {
-                    lease::release(connection);
+                    connection.ended();
                 } else {
                     connection.close_on_drop();
                 }
             }
-            TransactionEnd::Committed | TransactionEnd::Undone | TransactionEnd::Conflict => lease::release(connection),
+            TransactionEnd::Committed | TransactionEnd::Undone | TransactionEnd::Conflict => connection.ended(),
             TransactionEnd::OutcomeUnknown => {}
         }
         done

@@ -26,7 +26,8 @@ pub struct PostgresOptions {
     /// The other servers of the database: its streaming replicas, each a URL as `url` is. None by default. All are one group:
     /// when one of them is promoted, writes go to it (see [`Postgres::read`](crate::Postgres::read)).
     pub replicas: Vec<String>,
-    /// How long a replica may be behind the primary and still be read from; 2 s by default.
+    /// How long a replica may be behind the primary and still be read from; 2 s by default. Of a primary that this process can't
+    /// reach, what it told last counts: then this is no bound.
     pub max_lag: Duration,
     /// How many bytes of the write-ahead log a replica may be behind and still be read from; 16 MiB by default.
     pub max_lag_bytes: u64,
@@ -35,7 +36,7 @@ pub struct PostgresOptions {
     pub schema: Option<&'static str>,
     /// How many connections there are at most, to each server. 20 by default.
     pub max_connections: u32,
-    /// How many are kept open to the primary. 1 by default.
+    /// How many are kept open. 1 by default; none with replicas, since the primary may change.
     pub min_connections: u32,
     /// How long to wait for a free connection, a new one's making included. 2 s by default; for one to a replica at most half a
     /// second, since there are others.

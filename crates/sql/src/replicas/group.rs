@@ -15,7 +15,7 @@ use super::answer::{self, Answer};
 use super::freshness::{Choice, Freshness};
 use super::position::WalPosition;
 use super::table::Table;
-use crate::lease;
+use crate::lease::Lease;
 use crate::postgres_options::{PostgresOptions, server_name};
 
 /// The longest wait for a connection to a replica: there are others.
@@ -187,14 +187,14 @@ impl Group {
     async fn written(&self) -> Result<WalPosition, sqlx::Error> {
         let deadline = Instant::now() + TELL;
         let mut connection = match timeout_at(deadline, self.primary.acquire()).await {
-            Ok(acquired) => acquired?,
+            Ok(acquired) => Lease::new(acquired?),
             Err(_) => return Err(sqlx::Error::PoolTimedOut),
         };
         let system = self.table.system();
         match timeout_at(deadline, answer::written(&mut connection, system)).await {
             Ok(told) => {
                 if told.is_ok() {
-                    lease::release(connection);
+                    connection.ended();
                 }
                 told
             }
@@ -237,6 +237,9 @@ fn primary_pool(options: &PostgresOptions, table: &Arc<Table>, first: PgConnectO
     let (connected, acquired) = (table.clone(), table.clone());
     options
         .pool_options()
+        // The pool takes its time to make those that it keeps: at a server that hangs it would be minutes, and after a promotion
+        // still the old one.
+        .min_connections(0)
         .after_connect(move |connection, _| {
             let table = connected.clone();
             Box::pin(async move {

@@ -15,7 +15,7 @@ use super::group::Group;
 use super::position::WalPosition;
 use crate::bounded::{READ, timed_out};
 use crate::error::{Error, Kind, WorkError};
-use crate::lease;
+use crate::lease::{self, Lease};
 use crate::observer::Observer;
 
 /// After this time a read on a replica looks whether the replica has gone silent, and then again and again.
@@ -129,7 +129,7 @@ where
     match read {
         Ok(result) => {
             if result.is_ok() && !refuse_writes {
-                lease::release(connection);
+                connection.ended();
             }
             result
         }
@@ -197,7 +197,7 @@ where
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
     let mut connection = match group.replica(server).acquire().await {
-        Ok(connection) => connection,
+        Ok(connection) => Lease::new(connection),
         Err(error) => {
             // That there was none in time may be due to this process, or to a network that is slow: the probes know better.
             if !matches!(error, sqlx::Error::PoolTimedOut) {
@@ -218,12 +218,12 @@ where
     let worked = worked.await;
     let error = match worked {
         Some(Ok(Some(Ok(value)))) => {
-            lease::release(connection);
+            connection.ended();
             group.count(server);
             return Attempt::Done(Ok(value));
         }
         Some(Ok(None)) => {
-            lease::release(connection);
+            connection.ended();
             return Attempt::Behind;
         }
         Some(Ok(Some(Err(error)))) => error,
