@@ -20,5 +20,8 @@ pub async fn bounded<T>(read: impl Future<Output = Result<T, sqlx::Error>>) -> R
 
 /// A read that has taken too long.
 pub(crate) fn timed_out() -> Error {
-    Error::Database(sqlx::Error::PoolTimedOut)
+    let sentence = format!(
+        "the database has not answered within {READ:?}; look whether it runs and what keeps it busy, and try again"
+    );
+    Error::Database(sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, sentence)))
 }

@@ -42,6 +42,9 @@ pub enum Error {
     /// The transaction could not begin or the store is closing; nothing was written.
     #[error("nothing was written: the transaction could not begin, or the database is being closed; try again")]
     NotWritten,
+    /// There was no connection in time; nothing was done. The sentence says why, and what to do.
+    #[error("nothing was done: {0}")]
+    NoConnection(String),
     /// The database doesn't own the keys at the version that the caller's shard map names; nothing was done.
     #[error(
         "nothing was done: the shard map in use is behind, or ahead of the database ({0}); refresh it and try again"
@@ -77,9 +80,12 @@ impl Error {
     /// What the failure means.
     pub fn kind(&self) -> Kind {
         match self {
-            Error::Open { .. } | Error::NotWritten | Error::StaleMap(_) | Error::Moving(_) | Error::Unreached(_) => {
-                Kind::Unavailable
-            }
+            Error::Open { .. }
+            | Error::NotWritten
+            | Error::NoConnection(_)
+            | Error::StaleMap(_)
+            | Error::Moving(_)
+            | Error::Unreached(_) => Kind::Unavailable,
             Error::OutcomeUnknown(_) => Kind::OutcomeUnknown,
             Error::Locked { .. } => Kind::Conflict,
             Error::Panicked | Error::Shards(_) => Kind::Damaged,
@@ -177,6 +183,12 @@ pub trait WorkError: From<Error> + Send + 'static {
     fn kind(&self) -> Option<Kind> {
         None
     }
+
+    /// Whether a replica may have refused a statement because it writes: then the primary refuses what writes too, on a connection of
+    /// its own. By default whatever is [`Kind::Unavailable`] may be that.
+    fn is_refused_write(&self) -> bool {
+        self.kind() == Some(Kind::Unavailable)
+    }
 }
 
 impl WorkError for Error {
@@ -186,6 +198,11 @@ impl WorkError for Error {
 
     fn kind(&self) -> Option<Kind> {
         Some(Error::kind(self))
+    }
+
+    fn is_refused_write(&self) -> bool {
+        let Error::Database(error) = self else { return false };
+        error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("25006"))
     }
 }
 
@@ -230,6 +247,7 @@ mod tests {
     fn failures_without_a_code_have_their_kind() {
         for (error, kind) in [
             (Error::NotWritten, Kind::Unavailable),
+            (Error::NoConnection(String::new()), Kind::Unavailable),
             (Error::Panicked, Kind::Damaged),
             (Error::OutcomeUnknown(String::new()), Kind::OutcomeUnknown),
             (Error::StaleMap(String::new()), Kind::Unavailable),

@@ -13,6 +13,7 @@ mod carried;
 mod commit;
 pub mod dialect;
 mod error;
+mod lease;
 mod micros;
 mod migrate;
 mod observer;

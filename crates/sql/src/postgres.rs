@@ -9,10 +9,11 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection, SqlSafeStr as _, SqlStr, Transaction};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::bounded::READ;
+use crate::bounded::{READ, timed_out};
 use crate::commit::Callbacks;
+use crate::lease::{self, GO_BACK};
 use crate::observer::{Observer, PoolStats, TransactionEnd};
 use crate::postgres_options::{PostgresOptions, server_name};
 use crate::replicas::answer::Answer;
@@ -105,7 +106,8 @@ impl Postgres {
         Ok(migrate_primary(options, components).await?.0)
     }
 
-    /// Connections to the primary, for single statements.
+    /// Connections to the primary, for single statements. One that was let go in a transaction, or that doesn't answer within a
+    /// second then, is closed.
     pub fn reader(&self) -> &PgPool {
         &self.pool
     }
@@ -124,9 +126,13 @@ impl Postgres {
     /// A transaction on the primary whose reads all see the database at one moment.
     ///
     /// # Errors
-    /// When there is no connection.
+    /// When there is no connection, or the server doesn't answer.
     pub async fn snapshot(&self) -> Result<Transaction<'static, sqlx::Postgres>, Error> {
-        Ok(self.pool.begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?)
+        let begin = self.pool.begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        match timeout(READ, begin).await {
+            Ok(begun) => begun.map_err(|error| lease::explained(&self.pool, error)),
+            Err(_) => Err(timed_out()),
+        }
     }
 
     /// Runs what only reads, on a replica that is fresh enough or on the primary, within 30 s.
@@ -137,7 +143,7 @@ impl Postgres {
     /// outside, and it only reads: a replica refuses what writes. Statements see one moment only in a transaction that `work`
     /// begins itself (`BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY`).
     ///
-    /// While the primary is out of reach, its last position counts for the lag of the replicas.
+    /// While this process can't reach the primary, its last position counts for the lag of the replicas, which then is no bound.
     ///
     /// # Errors
     /// What `work` returns ([`WorkError::kind`] says whether it is done again); else what the servers met.
@@ -155,7 +161,7 @@ impl Postgres {
         if let Some(observer) = observer {
             observer.read(&self.server, false, false);
         }
-        read::on_primary(&self.pool, Instant::now() + READ, false, &input, &work).await
+        read::on_primary(&self.pool, None, Instant::now() + READ, false, &input, &work).await
     }
 
     /// The position that covers every write that was committed before this call, for [`Freshness::AtLeast`]; `None` without
@@ -176,15 +182,16 @@ impl Postgres {
     /// # Errors
     /// When it doesn't.
     pub async fn ping(&self) -> Result<(), Error> {
-        sqlx::query("SELECT 1").execute(&self.pool).await?;
-        Ok(())
+        let asked = sqlx::query("SELECT 1").execute(&self.pool).await;
+        asked.map(drop).map_err(|error| lease::explained(&self.pool, error))
     }
 
     /// Runs `work` on `input` in a transaction and returns once it is committed.
     ///
     /// When `work` returns an error or panics, all that it wrote is undone. When another transaction was in its way
     /// ([`WorkError::is_conflict`]) it is done again, a few times, after a short pause: it must not change anything outside
-    /// of the transaction. What it needs comes as `input`, so that it can be done again.
+    /// of the transaction. What it needs comes as `input`, so that it can be done again. When a replica is promoted, what is under
+    /// way at the old primary ends.
     ///
     /// # Errors
     /// What `work` returns; else what the transaction met, as [`Error`].
@@ -243,37 +250,53 @@ impl Postgres {
         W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
     {
         let asked = Instant::now();
-        let acquired = self.pool.acquire().await;
+        let acquired = lease::acquire(&self.pool).await;
         if let Some(observer) = &self.observer {
             observer.connection(asked.elapsed(), acquired.is_ok());
         }
         let mut connection = match acquired {
             Ok(connection) => connection,
-            Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error.into()))),
+            Err(error) => return (TransactionEnd::NotBegun, Err(E::from(error))),
         };
+        let switched = read::switched(self.group.as_deref());
         let committing = AtomicBool::new(false);
+        // A caller that is cancelled in here lets the connection go as it is: its pool looks at it.
         let transaction = transact(&mut connection, begin, input, work, &committing);
-        let Ok(done) = tokio::time::timeout(self.bound, transaction).await else {
-            // The server bounds each statement, unless it hangs or is gone without a word. The connection is not used again.
-            connection.close_on_drop();
-            let sentence = format!("the server has not answered within {:?}", self.bound);
-            return if committing.into_inner() {
-                (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(sentence))))
-            } else {
-                tracing::warn!("a transaction was given up: {sentence}");
-                (TransactionEnd::Undone, Err(E::from(Error::NotWritten)))
-            };
-        };
-        if done.0 == TransactionEnd::NotBegun {
-            // It may be to a server that isn't the primary any more: the next one is made anew.
-            connection.close_on_drop();
-        }
-        if done.0 == TransactionEnd::Misplaced {
-            // Callers come often while keys move: the connection is kept, if its failed transaction can be ended.
-            let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
-            if !matches!(tokio::time::timeout(self.bound, undo).await, Ok(Ok(_))) {
-                connection.close_on_drop();
+        let ended = tokio::select! {
+            biased;
+            done = timeout(self.bound, transaction) => {
+                done.map_err(|_| format!("the server has not answered within {:?}", self.bound))
             }
+            () = switched => Err("the server is not the primary any more".to_owned()),
+        };
+        let done = match ended {
+            Ok(done) => done,
+            Err(sentence) => {
+                // The server bounds each statement, unless it hangs or is gone without a word. The connection is not used again.
+                connection.close_on_drop();
+                return if committing.into_inner() {
+                    (TransactionEnd::OutcomeUnknown, Err(E::from(Error::OutcomeUnknown(sentence))))
+                } else {
+                    tracing::warn!("a transaction was given up: {sentence}");
+                    (TransactionEnd::Undone, Err(E::from(Error::NotWritten)))
+                };
+            }
+        };
+        match done.0 {
+            // It may be to a server that isn't the primary any more: the next one is made anew.
+            TransactionEnd::NotBegun => connection.close_on_drop(),
+            TransactionEnd::Misplaced => {
+                // Callers come often while keys move: the connection is kept, if its failed transaction can be ended.
+                let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+                let undone = timeout(GO_BACK, undo).await;
+                if matches!(undone, Ok(Ok(_))) {
+                    connection.ended();
+                } else {
+                    connection.close_on_drop();
+                }
+            }
+            TransactionEnd::Committed | TransactionEnd::Undone | TransactionEnd::Conflict => connection.ended(),
+            TransactionEnd::OutcomeUnknown => {}
         }
         done
     }
@@ -365,7 +388,7 @@ async fn migrate_primary(
     let (mut connection, primary) = if options.replicas.is_empty() {
         let connect_options = options.own_connect_options()?;
         let connect = PgConnection::connect_with(&connect_options);
-        match tokio::time::timeout(options.acquire_timeout, connect).await {
+        match timeout(options.acquire_timeout, connect).await {
             Ok(connection) => (connection?, None),
             Err(_) => return Err(Error::Database(sqlx::Error::PoolTimedOut)),
         }

@@ -8,10 +8,14 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::Error;
+use crate::lease;
 use crate::observer::Observer;
 
 /// How old a connection becomes: balancers and servers forget older ones.
 const LIFE: Duration = Duration::from_secs(30 * 60);
+/// How often a server looks, during a statement, whether its client is still there: what was cancelled neither waits for a lock nor
+/// holds one for much longer.
+const LOOK_FOR_CLIENT: Duration = Duration::from_secs(1);
 
 /// How to reach a PostgreSQL.
 #[derive(Clone)]
@@ -22,7 +26,8 @@ pub struct PostgresOptions {
     /// The other servers of the database: its streaming replicas, each a URL as `url` is. None by default. All are one group:
     /// when one of them is promoted, writes go to it (see [`Postgres::read`](crate::Postgres::read)).
     pub replicas: Vec<String>,
-    /// How long a replica may be behind the primary and still be read from; 2 s by default.
+    /// How long a replica may be behind the primary and still be read from; 2 s by default. Of a primary that this process can't
+    /// reach, what it told last counts: then this is no bound.
     pub max_lag: Duration,
     /// How many bytes of the write-ahead log a replica may be behind and still be read from; 16 MiB by default.
     pub max_lag_bytes: u64,
@@ -31,7 +36,7 @@ pub struct PostgresOptions {
     pub schema: Option<&'static str>,
     /// How many connections there are at most, to each server. 20 by default.
     pub max_connections: u32,
-    /// How many are kept open to the primary. 1 by default.
+    /// How many are kept open. 1 by default; none with replicas, since the primary may change.
     pub min_connections: u32,
     /// How long to wait for a free connection, a new one's making included. 2 s by default; for one to a replica at most half a
     /// second, since there are others.
@@ -87,9 +92,11 @@ impl PostgresOptions {
         };
         let timeout = self.statement_timeout.as_millis().to_string();
         // A client that is gone must not hold locks for long.
-        Ok(options
-            .application_name("meshwork")
-            .options([("statement_timeout", timeout.clone()), ("idle_in_transaction_session_timeout", timeout)]))
+        Ok(options.application_name("meshwork").options([
+            ("statement_timeout", timeout.clone()),
+            ("idle_in_transaction_session_timeout", timeout),
+            ("client_connection_check_interval", LOOK_FOR_CLIENT.as_millis().to_string()),
+        ]))
     }
 
     /// A pool to one server, as far as it is the same for all.
@@ -100,6 +107,7 @@ impl PostgresOptions {
             .acquire_timeout(self.acquire_timeout)
             .idle_timeout(self.idle_timeout)
             .max_lifetime(LIFE)
+            .after_release(|connection, _| Box::pin(lease::may_return(connection)))
     }
 }
 

@@ -81,7 +81,7 @@ fn timeline_of(file: &str) -> Option<u32> {
 }
 
 fn unexpected(what: &str) -> sqlx::Error {
-    sqlx::Error::Protocol(format!("the server has told no {what}; check that it is a PostgreSQL from 13 on"))
+    sqlx::Error::Protocol(format!("the server has told no {what}; check that it is a PostgreSQL from 14 on"))
 }
 
 #[cfg(test)]

@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::answer::{self, Answer};
 use super::freshness::{Choice, Freshness};
 use super::position::WalPosition;
 use super::table::Table;
+use crate::lease::Lease;
 use crate::postgres_options::{PostgresOptions, server_name};
 
 /// The longest wait for a connection to a replica: there are others.
@@ -48,6 +50,8 @@ pub(crate) struct Group {
     statement: Duration,
     turn: AtomicUsize,
     noting: Mutex<()>,
+    /// How often writes were sent elsewhere.
+    switches: watch::Sender<u64>,
 }
 
 struct Server {
@@ -77,6 +81,7 @@ impl Group {
             statement: options.statement_timeout,
             turn: AtomicUsize::new(0),
             noting: Mutex::new(()),
+            switches: watch::Sender::new(0),
         }
     }
 
@@ -125,11 +130,22 @@ impl Group {
     pub fn answered(&self, server: usize, answer: Answer) {
         // One at a time, so that the pool and the table agree on the server.
         let _noting = self.noting.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = self.table.switched();
         if self.table.answered(server, answer, Instant::now()) {
             let options = self.connect_options(server).clone();
             self.primary.set_connect_options(options);
             tracing::warn!(server = self.name(server), timeline = answer.position.timeline, "writes go to this server");
         }
+        // After the pool knows where to connect to: whoever is ended by it may come back at once.
+        if self.table.switched() != before {
+            self.switches.send_modify(|switches| *switches += 1);
+        }
+    }
+
+    /// Changes when writes are sent elsewhere after this call, or are not to be sent to the old primary any more: what is under way
+    /// there may wait in vain.
+    pub fn switches(&self) -> watch::Receiver<u64> {
+        self.switches.subscribe()
     }
 
     /// Notes that a server is out of reach, or hangs.
@@ -171,12 +187,17 @@ impl Group {
     async fn written(&self) -> Result<WalPosition, sqlx::Error> {
         let deadline = Instant::now() + TELL;
         let mut connection = match timeout_at(deadline, self.primary.acquire()).await {
-            Ok(acquired) => acquired?,
+            Ok(acquired) => Lease::new(acquired?),
             Err(_) => return Err(sqlx::Error::PoolTimedOut),
         };
         let system = self.table.system();
         match timeout_at(deadline, answer::written(&mut connection, system)).await {
-            Ok(told) => told,
+            Ok(told) => {
+                if told.is_ok() {
+                    connection.ended();
+                }
+                told
+            }
             Err(_) => {
                 // What hangs isn't used again.
                 connection.close_on_drop();
@@ -216,6 +237,9 @@ fn primary_pool(options: &PostgresOptions, table: &Arc<Table>, first: PgConnectO
     let (connected, acquired) = (table.clone(), table.clone());
     options
         .pool_options()
+        // The pool takes its time to make those that it keeps: at a server that hangs it would be minutes, and after a promotion
+        // still the old one.
+        .min_connections(0)
         .after_connect(move |connection, _| {
             let table = connected.clone();
             Box::pin(async move {
@@ -226,8 +250,12 @@ fn primary_pool(options: &PostgresOptions, table: &Arc<Table>, first: PgConnectO
         // The hook asks itself: a connection to an old primary that hangs is closed without waiting for it.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
-            let is_outdated = acquired.is_outdated(meta.age, Instant::now());
-            Box::pin(async move { Ok(!is_outdated && connection.ping().await.is_ok()) })
+            let (table, now) = (acquired.clone(), Instant::now());
+            Box::pin(async move {
+                let is_outdated = || table.is_outdated(meta.age, now);
+                // Again afterwards: a replica may have been promoted meanwhile.
+                Ok(!is_outdated() && connection.ping().await.is_ok() && !is_outdated())
+            })
         })
         .connect_lazy_with(first)
 }

@@ -1,11 +1,11 @@
 //! Takes a read to a server that is fresh enough, and elsewhere when that one fails.
 
+use std::future::pending;
 use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::Connection as _;
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -15,6 +15,7 @@ use super::group::Group;
 use super::position::WalPosition;
 use crate::bounded::{READ, timed_out};
 use crate::error::{Error, Kind, WorkError};
+use crate::lease::{self, Lease};
 use crate::observer::Observer;
 
 /// After this time a read on a replica looks whether the replica has gone silent, and then again and again.
@@ -32,7 +33,8 @@ enum Outcome<R> {
     Left {
         /// Whether a replica has failed it.
         again: bool,
-        /// Whether that replica lives: then it may have refused a statement that writes, and the primary must as well.
+        /// Whether that replica may have refused a statement that writes, or lacked what it needs: then the primary refuses writes
+        /// as well.
         refuse_writes: bool,
     },
 }
@@ -43,7 +45,8 @@ enum Attempt<R> {
     /// The replica has not replayed far enough.
     Behind,
     Failed {
-        is_alive: bool,
+        /// Whether it may have refused a statement that writes.
+        refuse_writes: bool,
     },
 }
 
@@ -72,12 +75,26 @@ where
     if let Some(observer) = observer {
         observer.read(group.primary_name(), false, again);
     }
-    on_primary(group.primary(), deadline, refuse_writes, input, work).await
+    on_primary(group.primary(), Some(group), deadline, refuse_writes, input, work).await
 }
 
-/// Reads on a connection to the primary.
+/// Ends when a group sends its writes elsewhere after this call; never without a group.
+pub(crate) fn switched(group: Option<&Group>) -> impl Future<Output = ()> + Send + use<> {
+    let switches = group.map(Group::switches);
+    async move {
+        if let Some(mut switches) = switches
+            && switches.changed().await.is_ok()
+        {
+            return;
+        }
+        pending().await
+    }
+}
+
+/// Reads on a connection to the primary: of `group`, if there are several servers.
 pub(crate) async fn on_primary<I, T, E, W>(
     pool: &PgPool,
+    group: Option<&Group>,
     deadline: Instant,
     refuse_writes: bool,
     input: &I,
@@ -87,29 +104,47 @@ where
     E: WorkError,
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
-    let mut connection = match timeout_at(deadline, pool.acquire()).await {
+    let mut connection = match timeout_at(deadline, lease::acquire(pool)).await {
         Ok(Ok(connection)) => connection,
-        Ok(Err(error)) => return Err(E::from(Error::from(error))),
+        Ok(Err(error)) => return Err(E::from(error)),
         Err(_) => return Err(E::from(timed_out())),
     };
+    let switched = switched(group);
     if refuse_writes {
-        // It is left as it is then: others write by it.
+        // Others must not get it as it is then, whenever this is cancelled: they write by it.
         connection.close_on_drop();
-        let set = sqlx::raw_sql("SET default_transaction_read_only = on");
-        match timeout_at(deadline, set.execute(&mut *connection)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => return Err(E::from(Error::from(error))),
-            Err(_) => return Err(E::from(timed_out())),
-        }
     }
-    match timeout_at(deadline, work(&mut connection, input)).await {
-        Ok(result) => result,
-        Err(_) => {
+    let reading = async {
+        if refuse_writes {
+            let set = sqlx::raw_sql("SET default_transaction_read_only = on");
+            set.execute(&mut *connection).await.map_err(Error::from)?;
+        }
+        work(&mut connection, input).await
+    };
+    let read = tokio::select! {
+        biased;
+        read = timeout_at(deadline, reading) => read.map_err(|_| timed_out()),
+        () = switched => Err(overtaken()),
+    };
+    match read {
+        Ok(result) => {
+            if result.is_ok() && !refuse_writes {
+                connection.ended();
+            }
+            result
+        }
+        Err(error) => {
             // What hangs isn't used again.
             connection.close_on_drop();
-            Err(E::from(timed_out()))
+            Err(E::from(error))
         }
     }
+}
+
+/// A read at a primary that is one no more.
+fn overtaken() -> Error {
+    let sentence = "the server that was read from is not the primary any more; try again";
+    Error::Database(sqlx::Error::Io(std::io::Error::other(sentence)))
 }
 
 /// Reads on a replica, and once more on another when that one fails.
@@ -138,8 +173,8 @@ where
         match attempt(group, server, asked, input, work).await {
             Attempt::Done(result) => return Outcome::Done(result),
             Attempt::Behind => break,
-            Attempt::Failed { is_alive } => {
-                refuse_writes |= is_alive;
+            Attempt::Failed { refuse_writes: here } => {
+                refuse_writes |= here;
                 if tried.replace(server).is_some() {
                     break;
                 }
@@ -147,21 +182,6 @@ where
         }
     }
     Outcome::Left { again: tried.is_some(), refuse_writes }
-}
-
-/// A connection to a replica that is closed when it isn't kept: one on which an answer may still come waits for it before it is used
-/// again, for ever when the replica is gone without a word.
-struct Held {
-    connection: PoolConnection<sqlx::Postgres>,
-    keep: bool,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if !self.keep {
-            self.connection.close_on_drop();
-        }
-    }
 }
 
 /// Reads on one replica, after it has said that it has replayed up to `asked`.
@@ -176,70 +196,65 @@ where
     E: WorkError,
     W: for<'c> Fn(&'c mut PgConnection, &'c I) -> BoxFuture<'c, Result<T, E>>,
 {
-    let pool = group.replica(server);
-    let connection = match pool.acquire().await {
-        Ok(connection) => connection,
+    let mut connection = match group.replica(server).acquire().await {
+        Ok(connection) => Lease::new(connection),
         Err(error) => {
-            // That all connections are in use is nothing that the replica could do anything about.
-            if pool.num_idle() > 0 || pool.size() < pool.options().get_max_connections() {
+            // That there was none in time may be due to this process, or to a network that is slow: the probes know better.
+            if !matches!(error, sqlx::Error::PoolTimedOut) {
                 group.failed(server, &error);
             }
-            return Attempt::Failed { is_alive: false };
+            return Attempt::Failed { refuse_writes: false };
         }
     };
-    let mut held = Held { connection, keep: false };
     let began = Instant::now();
     let worked = unless_silent(group, server, async {
         if let Some(asked) = asked
-            && answer::replayed(&mut held.connection).await.map_err(Error::from)? < asked.lsn
+            && answer::replayed(&mut connection).await.map_err(Error::from)? < asked.lsn
         {
             return Ok(None);
         }
-        Ok::<_, Error>(Some(work(&mut held.connection, input).await))
+        Ok::<_, Error>(Some(work(&mut connection, input).await))
     });
-    let error = match worked.await {
+    let worked = worked.await;
+    let error = match worked {
         Some(Ok(Some(Ok(value)))) => {
-            held.keep = true;
+            connection.ended();
             group.count(server);
             return Attempt::Done(Ok(value));
         }
         Some(Ok(None)) => {
-            held.keep = true;
+            connection.ended();
             return Attempt::Behind;
         }
         Some(Ok(Some(Err(error)))) => error,
         Some(Err(error)) => E::from(error),
         None => {
+            connection.close_on_drop();
             group.failed(server, &"it hangs");
-            return Attempt::Failed { is_alive: false };
+            return Attempt::Failed { refuse_writes: false };
         }
     };
     let kind = error.kind();
     match kind {
         // It may not have replayed a migration yet: then it lacks a table or a column that the primary has.
-        Some(Kind::Damaged) => {
-            held.keep = true;
-            return Attempt::Failed { is_alive: true };
-        }
-        Some(Kind::OutcomeUnknown) => {
-            held.keep = true;
-            return Attempt::Done(Err(error));
-        }
+        Some(Kind::Damaged) => return Attempt::Failed { refuse_writes: true },
+        Some(Kind::OutcomeUnknown) => return Attempt::Done(Err(error)),
         _ => {}
     }
-    let is_alive = matches!(timeout(ALIVE, held.connection.ping()).await, Ok(Ok(())));
-    held.keep = is_alive;
-    if !is_alive {
+    if !matches!(timeout(ALIVE, connection.ping()).await, Ok(Ok(()))) {
+        connection.close_on_drop();
         // A recovery conflict may end the session too.
         if kind != Some(Kind::Conflict) {
             group.failed(server, &"a connection to it has broken");
         }
-        return Attempt::Failed { is_alive };
+        return Attempt::Failed { refuse_writes: false };
     }
     match kind {
-        Some(Kind::Conflict) => Attempt::Failed { is_alive },
+        Some(Kind::Conflict) => Attempt::Failed { refuse_writes: false },
         // What has taken as long as a statement may would take as long elsewhere.
-        Some(Kind::Unavailable) if began.elapsed() < group.statement_timeout() => Attempt::Failed { is_alive },
+        Some(Kind::Unavailable) if began.elapsed() < group.statement_timeout() => {
+            Attempt::Failed { refuse_writes: error.is_refused_write() }
+        }
         _ => Attempt::Done(Err(error)),
     }
 }

@@ -183,6 +183,11 @@ impl Table {
         }
     }
 
+    /// When writes were sent elsewhere last: connections that are older are not written to.
+    pub fn switched(&self) -> Option<Instant> {
+        self.known().switched
+    }
+
     /// The server that is written to.
     pub fn primary(&self) -> usize {
         self.known().primary

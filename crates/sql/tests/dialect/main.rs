@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cancelled;
 mod example;
 mod faults;
+mod load;
 mod pool;
 mod tables;
 mod tls;

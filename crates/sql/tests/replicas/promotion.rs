@@ -1,14 +1,17 @@
 //! A replica becomes the primary.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshwork_sql::{Error, Freshness, Kind, Postgres, PostgresOptions};
 use tokio::task::JoinHandle;
 
-use crate::worlds::{TABLES, World, eventually, find, insert, numbers, port, selected};
+use crate::worlds::{LONG, TABLES, World, eventually, find, insert, numbers, port, selected};
+
+/// How often each of several callers was answered.
+type Progress = Arc<Mutex<BTreeMap<usize, u64>>>;
 
 /// Writes numbers without end, and notes those that were acknowledged.
 struct Writer {
@@ -137,6 +140,72 @@ async fn rr_connections_to_an_old_primary_that_goes_on_are_not_written_to() {
     }
     assert_eq!(numbers(&db).await.len(), 50);
     assert_eq!(world.cluster.primary().sql(world.database(), "SELECT count(*) FROM numbers"), "0");
+}
+
+/// As a host that hangs for good, amid the work of as many as there are connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_what_is_under_way_at_a_primary_that_hangs_ends_when_a_replica_is_promoted() {
+    let mut world = World::new(1, false);
+    // No bound of a statement ends it.
+    world.options.statement_timeout = LONG;
+    let db = world.open().await;
+    let (stopped, next, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicI64::new(1)), Progress::default());
+    let callers: Vec<_> = (0..20_usize)
+        .map(|caller| {
+            let (db, stopped, next, done) = (db.clone(), stopped.clone(), next.clone(), done.clone());
+            tokio::spawn(async move {
+                while !stopped.load(Ordering::Relaxed) {
+                    // Every fourth one reads.
+                    let result = match caller % 4 {
+                        0 => find(&db, Freshness::Latest, 0).await.map(drop),
+                        _ => insert(&db, next.fetch_add(1, Ordering::Relaxed)).await,
+                    };
+                    match result {
+                        Ok(()) => {
+                            _ = done.lock().unwrap().entry(caller).and_modify(|times| *times += 1).or_insert(1_u64);
+                        }
+                        Err(error) if matches!(error.kind(), Kind::Unavailable | Kind::OutcomeUnknown) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    let all_go_on = async |callers: &[JoinHandle<()>]| {
+        let before = done.lock().unwrap().clone();
+        let have_gone_on = || {
+            let now = done.lock().unwrap().clone();
+            (0..callers.len())
+                .all(|caller| callers[caller].is_finished() || now.get(&caller).copied() > before.get(&caller).copied())
+        };
+        eventually("what each of them does next", async || have_gone_on()).await;
+    };
+    all_go_on(callers.as_slice()).await;
+    world.cluster.primary().freeze();
+    // Some have given up before, at whatever they were.
+    callers.iter().take(5).for_each(JoinHandle::abort);
+    world.cluster.promote(0);
+    all_go_on(callers.as_slice()).await;
+    stopped.store(true, Ordering::Relaxed);
+    for (caller, task) in callers.into_iter().enumerate() {
+        match task.await {
+            Ok(()) => {}
+            Err(error) => assert!(error.is_cancelled() && caller < 5, "{caller}: {error}"),
+        }
+    }
+    assert_eq!(port(&db, Freshness::Latest).await, world.replica_port(0));
+    // The old primary still hangs, and keeps none of the connections.
+    eventually("twenty connections at once", async || {
+        let mut held = Vec::new();
+        while let Ok(connection) = db.reader().acquire().await {
+            held.push(connection);
+            if held.len() == 20 {
+                return true;
+            }
+        }
+        false
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

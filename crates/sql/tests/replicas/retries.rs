@@ -1,8 +1,11 @@
 //! What fails on a replica is done again elsewhere.
 
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use meshwork_sql::{Error, Freshness, Kind, Observer, WorkError};
+use meshwork_testkit::FaultProxy;
 
 use crate::worlds::{World, eventually, port, selected};
 
@@ -97,6 +100,63 @@ async fn rr_what_a_replica_lacks_is_asked_of_the_primary() {
     let asked: Vec<_> = notes.0.lock().unwrap().iter().map(|(_, replica, again)| (*replica, *again)).collect();
     assert_eq!(asked, [(true, false), (false, true)]);
     assert_eq!(selected(&db), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_what_a_replica_fails_without_refusing_a_write_costs_the_primary_no_connection() {
+    let mut world = World::new(1, false);
+    world.options.max_connections = 1;
+    let db = world.open().await;
+    let session = async |freshness: Freshness, misplaced: bool| {
+        let answered = db.read(freshness, misplaced, |connection, misplaced| {
+            Box::pin(async move {
+                let sql = "SELECT pg_is_in_recovery(), pg_backend_pid()";
+                let (standby, session): (bool, i32) = sqlx::query_as(sql).fetch_one(connection).await?;
+                match (standby, *misplaced) {
+                    (false, _) => Ok(session),
+                    // A replica that has not replayed the newest map.
+                    (true, true) => Err(Error::StaleMap("planted".to_owned())),
+                    (true, false) => Err(Error::Database(sqlx::Error::PoolTimedOut)),
+                }
+            })
+        });
+        answered.await.unwrap()
+    };
+    let conflicting = async || {
+        let answered = db.read(Freshness::Bounded, (), |connection, ()| {
+            Box::pin(async move {
+                let sql = "SELECT pg_is_in_recovery(), pg_backend_pid()";
+                let (standby, session): (bool, i32) =
+                    sqlx::query_as(sql).fetch_one(connection).await.map_err(Error::from)?;
+                if standby { Err(Refusal::Conflict) } else { Ok(session) }
+            })
+        });
+        answered.await.unwrap()
+    };
+    let first = session(Freshness::Latest, false).await;
+    for _ in 0..5 {
+        assert_eq!(session(Freshness::Bounded, true).await, first);
+        assert_eq!(session(Freshness::Bounded, false).await, first);
+        assert_eq!(conflicting().await, first);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rr_a_replica_to_which_connecting_takes_too_long_is_judged_by_its_answers() {
+    let mut world = World::new(1, false);
+    let real = world.replica_port(0);
+    let proxy = FaultProxy::start((Ipv4Addr::LOCALHOST, u16::try_from(real).unwrap()).into()).await;
+    let url = world.options.replicas[0].replace(&format!(":{real}/"), &format!(":{}/", proxy.addr().port()));
+    world.options.replicas = vec![url];
+    let db = world.open().await;
+    // A question is answered within a second, and a connection, which takes several rounds, isn't made within half a second.
+    proxy.latency(Duration::from_millis(100), Duration::ZERO);
+    for _ in 0..3 {
+        assert_eq!(port(&db, Freshness::Bounded).await, world.primary_port());
+        assert_eq!(selected(&db), 1, "{:?}", db.replicas());
+    }
+    proxy.latency(Duration::ZERO, Duration::ZERO);
+    eventually("reads on the replica", async || port(&db, Freshness::Bounded).await == real).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
