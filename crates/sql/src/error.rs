@@ -59,6 +59,9 @@ pub enum Error {
     /// The database of a shard can't be reached, or has not been since the start, so that it isn't known to be the right one.
     #[error("the database of the shard {0} can't be reached; look whether it runs, and try again")]
     Unreached(String),
+    /// The shard map names an owner of keys that this process doesn't know: it was added after this process had started.
+    #[error("the shard {0} owns keys and isn't configured here; add it to the configuration")]
+    Unconfigured(String),
 }
 
 /// What a failure means for who has met it, whatever the driver.
@@ -85,7 +88,8 @@ impl Error {
             | Error::NoConnection(_)
             | Error::StaleMap(_)
             | Error::Moving(_)
-            | Error::Unreached(_) => Kind::Unavailable,
+            | Error::Unreached(_)
+            | Error::Unconfigured(_) => Kind::Unavailable,
             Error::OutcomeUnknown(_) => Kind::OutcomeUnknown,
             Error::Locked { .. } => Kind::Conflict,
             Error::Panicked | Error::Shards(_) => Kind::Damaged,
@@ -253,6 +257,7 @@ mod tests {
             (Error::StaleMap(String::new()), Kind::Unavailable),
             (Error::Moving(String::new()), Kind::Unavailable),
             (Error::Unreached(String::new()), Kind::Unavailable),
+            (Error::Unconfigured(String::new()), Kind::Unavailable),
             (Error::Shards(String::new()), Kind::Damaged),
             (sqlx::Error::PoolTimedOut.into(), Kind::Unavailable),
             (sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()).into(), Kind::Unavailable),

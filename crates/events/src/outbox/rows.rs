@@ -24,7 +24,8 @@ pub struct Outbox {
     source: &'static str,
     /// The number in the stream of the first partition. Rows have the number that counts from 0.
     first: u16,
-    has_history: bool,
+    /// The space of keys by which the history's rows are placed, if there is a history.
+    history: Option<i16>,
     pulse: Pulse,
 }
 
@@ -37,15 +38,17 @@ impl Outbox {
     /// The outbox of a shard, `db`: its partitions are numbered from `first` on in the stream of all shards, where no two may
     /// have the same numbers.
     pub fn numbered(db: Database, source: &'static str, first: u16) -> Self {
-        Self { db, source, first, has_history: false, pulse: Pulse::new(PARTITIONS) }
+        Self { db, source, first, history: None, pulse: Pulse::new(PARTITIONS) }
     }
 
-    /// With the events of aggregates that have come from other shards: the database has the table of `HISTORY` too.
+    /// With the events of aggregates that have come from other shards: the database has the table of `HISTORY` too, and in
+    /// PostgreSQL those of a shard ([`meshwork_sql::shards::COMPONENT`]). The aggregates are placed by their keys in `space`.
     /// [`read_stream`](StreamReader::read_stream) answers with them, at the position 0 of the partition in which their aggregate
-    /// goes on: they have no place in what is published from here. [`prune`](Self::prune) removes them by their age.
+    /// goes on: they have no place in what is published from here. [`prune`](Self::prune) removes them by their age, but for those
+    /// that are still being moved here.
     #[must_use]
-    pub fn with_history(self) -> Self {
-        Self { has_history: true, ..self }
+    pub fn with_history(self, space: i16) -> Self {
+        Self { history: Some(space), ..self }
     }
 
     /// The number in the stream of a partition that the rows count from 0.
@@ -136,8 +139,8 @@ impl Outbox {
                 })
                 .await?;
         }
-        if self.has_history {
-            removed += history::prune(&self.db, keep, limit).await?;
+        if let Some(space) = self.history {
+            removed += history::prune(&self.db, space, keep, limit).await?;
         }
         Ok(removed)
     }
@@ -308,7 +311,7 @@ async fn go_on_behind(connection: &mut Connection, partition: i64, tail: &Envelo
 impl StreamReader for Outbox {
     async fn read_stream(&self, subject: &str, after: i64, limit: usize) -> Result<Vec<Envelope>, String> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let rows = if self.has_history {
+        let rows = if self.history.is_some() {
             let partition = i64::from(partition_of(subject, PARTITIONS));
             sqlx::query::<Driver>(history::READ).bind(subject).bind(after).bind(limit).bind(partition)
         } else {

@@ -14,6 +14,9 @@ mod sqlite {
 
     use crate::worlds::Embedded as World;
 
+    /// The tables by which a database knows which rows it owns: one file owns all.
+    const PLACES: &[meshwork_sql::Component] = &[];
+
     meshwork_sql::dialect!(sqlite);
     mod appends;
     mod contexts;
@@ -35,6 +38,8 @@ mod postgres {
     use meshwork_events::{inbox::postgres as inbox, outbox::postgres as outbox};
 
     use crate::worlds::Server as World;
+
+    const PLACES: &[meshwork_sql::Component] = &[meshwork_sql::shards::COMPONENT];
 
     meshwork_sql::dialect!(postgres);
     mod appends;

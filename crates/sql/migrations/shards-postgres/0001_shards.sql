@@ -8,6 +8,11 @@ CREATE TABLE shard_map (
     map   JSONB  NOT NULL
 );
 
+-- The shards whose databases are known to have had a map: one of them that has none any more is not a new one.
+CREATE TABLE shard_installed (
+    shard BIGINT NOT NULL PRIMARY KEY
+);
+
 -- The pieces that this database owns: what each write looks at.
 CREATE TABLE shard_owned (
     space        SMALLINT NOT NULL,

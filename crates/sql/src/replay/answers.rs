@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::{Connection, NOW, SKIP_LOCKED};
+use super::{Connection, NOW, SKIP_LOCKED, not_foreign};
 use crate::Error;
 use crate::replay::{Known, RETENTION, Request};
 
@@ -33,7 +33,7 @@ pub async fn find(connection: &mut Connection, request: &Request) -> Result<Know
 /// # Errors
 /// When the store fails; [`Kind::Conflict`](crate::Kind::Conflict) when another transaction has answered it meanwhile.
 pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]) -> Result<(), Error> {
-    prune(connection).await?;
+    prune(connection, "TRUE").await?;
     let store = format!(
         "INSERT INTO replay (principal, method, request_id, hash, answer, stored_at) \
          VALUES ($1, $2, $3, $4, $5, {NOW} / 1000000)"
@@ -49,8 +49,9 @@ pub async fn store(connection: &mut Connection, request: &Request, answer: &[u8]
     Ok(())
 }
 
-/// As [`store`], with the slot and the key of what the request is about: the answer goes where that goes. For a database with
-/// the columns of `PLACED`.
+/// As [`store`], with the space, the slot and the key of what the request is about: the answer goes where that goes. For a database
+/// with the columns of `PLACED`, which in PostgreSQL is a [shard](crate::shards::COMPONENT). Answers that lie there only because they
+/// are being moved aren't dropped: their owner does that.
 ///
 /// # Errors
 /// As [`store`].
@@ -58,10 +59,11 @@ pub async fn store_placed(
     connection: &mut Connection,
     request: &Request,
     answer: &[u8],
+    space: i16,
     slot: i64,
     key: &str,
 ) -> Result<(), Error> {
-    prune(connection).await?;
+    prune(connection, &not_foreign("replay.slot", "replay.key", space)).await?;
     let store = format!(
         "INSERT INTO replay (principal, method, request_id, hash, answer, stored_at, slot, key) \
          VALUES ($1, $2, $3, $4, $5, {NOW} / 1000000, $6, $7)"
@@ -79,13 +81,13 @@ pub async fn store_placed(
     Ok(())
 }
 
-/// Drops some answers past [`RETENTION`].
-async fn prune(connection: &mut Connection) -> Result<(), Error> {
+/// Drops some answers past [`RETENTION`], of those that a condition holds for.
+async fn prune(connection: &mut Connection, condition: &str) -> Result<(), Error> {
     let retention = i64::try_from(RETENTION.as_secs()).unwrap_or(i64::MAX);
     // What another transaction is at is left to it: to wait for each other crosswise would be a deadlock.
     let prune = format!(
         "WITH old AS MATERIALIZED (SELECT principal, method, request_id FROM replay \
-         WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 LIMIT {PRUNE}{SKIP_LOCKED}) \
+         WHERE stored_at < (SELECT {NOW}) / 1000000 - $1 AND {condition} LIMIT {PRUNE}{SKIP_LOCKED}) \
          DELETE FROM replay WHERE (principal, method, request_id) IN (SELECT principal, method, request_id FROM old)"
     );
     sqlx::query(AssertSqlSafe(prune)).bind(retention).execute(connection).await?;

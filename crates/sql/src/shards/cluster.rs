@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::map::{MapError, ShardMap};
+use super::map::{MapError, ShardMap, ShardName};
 use super::options::ShardTimes;
 use super::place::{Place, ShardId};
 use crate::{Error, Postgres};
@@ -111,23 +111,28 @@ impl<T> Shards<T> {
     /// The shard that owns a key by the map as it is known here, and the key's place.
     ///
     /// # Errors
-    /// [`Error::Shards`] when there is no such space, the shard isn't configured, or its database is another one;
-    /// [`Error::Unreached`] when that has not been reached since the start.
+    /// [`Error::Shards`] when there is no such space, or its database is another one; [`Error::Unreached`] when that has not been
+    /// reached since the start; [`Error::Unconfigured`] when the shard came to the map after this process had started.
     pub fn locate(&self, space: i16, key: &str) -> Result<(Arc<Shard<T>>, Place), Error> {
         let located = self.inner.map.load().locate(space, key);
         let located = located.ok_or_else(|| Error::Shards(MapError::UnknownSpace(space).to_string()))?;
-        let shard = self.shard(located.shard).ok_or_else(|| self.unconfigured(located.shard))?;
+        let shard = self.shard(located.shard).ok_or_else(|| Error::Unconfigured(self.described(located.shard)))?;
         shard.check()?;
         Ok((shard.clone(), located.place))
     }
 
-    /// Why a shard of the map can't be used.
-    pub(super) fn unconfigured(&self, id: ShardId) -> Error {
+    /// The shards that own keys by the map as it is known here, and aren't configured.
+    pub(super) fn unconfigured(&self) -> Vec<ShardName> {
+        let map = self.inner.map.load();
+        let is_unknown = |shard: &&ShardName| self.shard(shard.id).is_none() && map.is_owner(shard.id);
+        map.shards().iter().filter(is_unknown).cloned().collect()
+    }
+
+    /// A shard of the map, by its number and its name there.
+    fn described(&self, id: ShardId) -> String {
         let map = self.inner.map.load();
         let name = map.shards().iter().find(|shard| shard.id == id).map_or("", |shard| shard.name.as_str());
-        Error::Shards(format!(
-            "the shard {id}, {name:?}, owns keys and isn't configured here; add it to the configuration"
-        ))
+        format!("{id}, {name:?},")
     }
 }
 

@@ -11,8 +11,8 @@ use super::place::ShardId;
 /// Why a shard has given nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum GatherError<E> {
-    /// It has not answered in time, or its database can't be used.
-    #[error("the shard has not answered in time, or its database can't be used")]
+    /// It has not answered in time, its database can't be used, or it isn't configured in this process.
+    #[error("the shard has not answered in time, its database can't be used, or it isn't configured here")]
     Unreachable,
     /// The work has failed.
     #[error("{0}")]
@@ -21,7 +21,8 @@ pub enum GatherError<E> {
 
 impl<T: Send + Sync + 'static> Shards<T> {
     /// Runs `work` on all shards at once, and returns what each has given, in the order of their numbers. Each has the time
-    /// `within`: one that is away costs no more, and the others' answers come all the same.
+    /// `within`: one that is away costs no more, and the others' answers come all the same. One that owns keys by the map and
+    /// isn't configured here is among them, by its name in the map, as [`GatherError::Unreachable`].
     ///
     /// While keys move from one shard to another, a list of both may have them twice or, read from the one after and from the other
     /// before, not at all. So `work` also reads [`map_mark`](crate::dialect::postgres::map_mark) in the snapshot of its list, and
@@ -37,7 +38,12 @@ impl<T: Send + Sync + 'static> Shards<T> {
             let doing = shard.check().is_ok().then(|| work(shard.clone()));
             asked.push(ask(shard.id, shard.name.clone(), doing, within));
         }
-        join_all(asked).await
+        let mut answers = join_all(asked).await;
+        // By the map as it is after the work: a key may have come to such a shard meanwhile.
+        let unknown = self.unconfigured().into_iter();
+        answers.extend(unknown.map(|shard| (shard.id, shard.name, Err(GatherError::Unreachable))));
+        answers.sort_by_key(|(id, _, _)| *id);
+        answers
     }
 }
 

@@ -326,6 +326,11 @@ impl ShardMap {
         Ok(())
     }
 
+    /// Whether a shard owns anything.
+    pub(super) fn is_owner(&self, shard: ShardId) -> bool {
+        self.spaces().any(|(space, _)| self.pieces(space).any(|info| info.shard == shard))
+    }
+
     pub(super) fn knows(&self, shard: ShardId) -> bool {
         self.shards.binary_search_by_key(&shard, |known| known.id).is_ok()
     }

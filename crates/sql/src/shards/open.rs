@@ -71,7 +71,8 @@ impl<T: Send + Sync + 'static> Shards<T> {
         Ok(opened)
     }
 
-    /// Migrates all databases, and makes their first map, without keeping them open.
+    /// Migrates all databases, and makes their first map, without keeping them open. Returns what was applied: the migrations of
+    /// each database behind those of the one before, in the order of `options`.
     ///
     /// # Errors
     /// As [`Shards::open`], and when one is out of reach.
@@ -82,7 +83,7 @@ impl<T: Send + Sync + 'static> Shards<T> {
     ) -> Result<Vec<AppliedMigration>, Error> {
         let mut applied = Vec::new();
         for shard in options {
-            applied = Postgres::migrate(&shard.postgres, components).await?;
+            applied.extend(Postgres::migrate(&shard.postgres, components).await?);
         }
         let opened = Shards::<()>::open(options, components, spaces, |_, _| ()).await?;
         for shard in opened.shards() {
@@ -93,13 +94,13 @@ impl<T: Send + Sync + 'static> Shards<T> {
 
     /// Whoever owns keys must be configured.
     fn check_owners(&self) -> Result<(), Error> {
-        let map = self.map();
-        for (space, _) in map.spaces() {
-            if let Some(info) = map.pieces(space).find(|info| self.shard(info.shard).is_none()) {
-                return Err(self.unconfigured(info.shard));
-            }
+        match self.unconfigured().first() {
+            Some(shard) => Err(Error::Shards(format!(
+                "the shard {}, {:?}, owns keys and isn't configured here; add it to the configuration",
+                shard.id, shard.name
+            ))),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

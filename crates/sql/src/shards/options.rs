@@ -19,7 +19,8 @@ pub struct ShardOptions {
 /// How long things take at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShardTimes {
-    /// How long a call is routed again and again while its map is behind or its piece is moving. 5 s by default.
+    /// How long a call is routed again and again while its map is behind or its piece is moving. 8 s by default: longer than a
+    /// move waits for open transactions and its fence stands ([`MoveOptions::fence`](super::moving::MoveOptions)).
     pub route: Duration,
     /// How long one shard is waited for when its map is read or renewed. 1 s by default.
     pub read: Duration,
@@ -29,6 +30,6 @@ pub struct ShardTimes {
 
 impl Default for ShardTimes {
     fn default() -> Self {
-        Self { route: Duration::from_secs(5), read: Duration::from_secs(1), refresh: Duration::from_secs(5) }
+        Self { route: Duration::from_secs(8), read: Duration::from_secs(1), refresh: Duration::from_secs(5) }
     }
 }

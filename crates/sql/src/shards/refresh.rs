@@ -1,5 +1,6 @@
 //! Bringing the maps together: those of all databases are read and merged, and who is behind gets the newer one.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -73,17 +74,24 @@ fn pause<T>(inner: &Inner<T>) -> Duration {
 /// answered before isn't waited for as long.
 async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> bool {
     let bound = inner.times.read;
-    let reads = inner.shards.iter().cloned().map(move |shard| async move {
-        let bound = if patiently || shard.is_reached() { bound } else { bound / 10 };
-        let stored = read_from(&shard, bound).await;
-        (shard, stored)
+    let known = inner.map.load_full();
+    let asked = known.clone();
+    let reads = inner.shards.iter().cloned().map(move |shard| {
+        let known = asked.clone();
+        async move {
+            let bound = if patiently || shard.is_reached() { bound } else { bound / 10 };
+            let stored = read_from(&shard, &known, bound).await;
+            (shard, stored)
+        }
     });
     let reads: Vec<_> = join_all(reads.collect::<Vec<_>>()).await;
-    let mut map = ShardMap::clone(&inner.map.load());
-    let mut reached = Vec::new();
+    let mut map = ShardMap::clone(&known);
+    let (mut reached, mut installed) = (Vec::new(), BTreeSet::new());
     for (shard, stored) in reads {
         if let Some(stored) = judge(&shard, stored) {
             if let Some(stored) = &stored {
+                installed.insert(shard.id);
+                installed.extend(&stored.installed);
                 for sentence in map.reconcile(&stored.map).disagreements {
                     tracing::error!(
                         shard = shard.name,
@@ -98,8 +106,15 @@ async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> b
     let map = Arc::new(map);
     inner.map.store(map.clone());
     let any = !reached.is_empty();
-    let installs = reached.into_iter().map(|(shard, stored)| bring(shard, stored, map.clone(), bound));
-    join_all(installs.collect::<Vec<_>>()).await;
+    let had_map = Arc::new(installed);
+    let installs = reached.into_iter().map(|(shard, stored)| bring(shard, stored, map.clone(), had_map.clone(), bound));
+    let brought: Vec<_> = join_all(installs.collect::<Vec<_>>()).await.into_iter().flatten().collect();
+    let mut installed = (*had_map).clone();
+    installed.extend(brought.iter().map(|(shard, _)| shard.id));
+    let installed = Arc::new(installed);
+    let behind = brought.into_iter().filter(|(_, noted)| !noted.is_superset(&installed));
+    let notes = behind.map(|(shard, _)| note(shard, installed.clone(), bound));
+    join_all(notes.collect::<Vec<_>>()).await;
     any
 }
 
@@ -155,16 +170,37 @@ fn refuse<T>(shard: &Shard<T>, error: Error) {
     }
 }
 
-/// Installs the map in a database that is behind. One that can't at this moment gets it the next time.
-async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<ShardMap>, bound: Duration) {
+/// Installs the map in a database that is behind. One that can't at this moment gets it the next time. Returns the shard, with
+/// those that it knows to have had a map, when it has one now.
+async fn bring<T>(
+    shard: Arc<Shard<T>>,
+    stored: Option<StoredMap>,
+    map: Arc<ShardMap>,
+    had_map: Arc<BTreeSet<ShardId>>,
+    bound: Duration,
+) -> Option<(Arc<Shard<T>>, BTreeSet<ShardId>)> {
+    let mut noted = BTreeSet::new();
     match stored {
         Some(mut stored) => {
+            noted = stored.installed;
             if !stored.map.merge(&map) {
-                return;
+                return Some((shard, noted));
             }
         }
-        // It owns what it was given once, so that it had a map.
-        None if was_given(&map, shard.id) => return refuse(&shard, lost(&shard.name)),
+        None if was_given(&map, shard.id) || (had_map.contains(&shard.id) && map.is_owner(shard.id)) => {
+            // Another process may have made its first map since it was read.
+            match read_from(&shard, &map, bound).await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    refuse(&shard, lost(&shard.name));
+                    return None;
+                }
+                Err(error) => {
+                    tracing::warn!(shard = shard.name, %error, "whether a shard has lost its map can't be read yet");
+                    return None;
+                }
+            }
+        }
         None => tracing::info!(shard = shard.name, "the database of a shard has no map yet; it is taken for a new one"),
     }
     let install = async {
@@ -172,21 +208,36 @@ async fn bring<T>(shard: Arc<Shard<T>>, stored: Option<StoredMap>, map: Arc<Shar
         store::install(&mut connection, shard.id, &shard.name, &map).await
     };
     match within(bound, install).await {
-        Ok(_) => approve(&shard),
+        Ok(_) => {
+            approve(&shard);
+            return Some((shard, noted));
+        }
         Err(error @ Error::Shards(_)) => refuse(&shard, error),
         Err(error) => tracing::warn!(shard = shard.name, %error, "a newer shard map can't be installed yet"),
     }
+    None
 }
 
-/// Whether a shard owns anything that it didn't own from the first map on.
+/// Has a database know which others have a map. One that can't at this moment hears of it the next time.
+async fn note<T>(shard: Arc<Shard<T>>, installed: Arc<BTreeSet<ShardId>>, bound: Duration) {
+    let noting = async {
+        let mut connection = shard.db.reader().acquire().await?;
+        store::note_installed(&mut connection, &installed).await
+    };
+    if let Err(error) = within(bound, noting).await {
+        tracing::warn!(shard = shard.name, %error, "which shards have a map can't be noted in a database yet");
+    }
+}
+
+/// Whether a shard owns anything that it didn't own from the first map on: then it had a map.
 fn was_given(map: &ShardMap, shard: ShardId) -> bool {
     map.spaces().any(|(space, _)| map.pieces(space).any(|info| info.shard == shard && info.version > 1))
 }
 
-async fn read_from<T>(shard: &Shard<T>, bound: Duration) -> Result<Option<StoredMap>, Error> {
+async fn read_from<T>(shard: &Shard<T>, known: &ShardMap, bound: Duration) -> Result<Option<StoredMap>, Error> {
     let read = async {
         let mut connection = shard.db.reader().acquire().await?;
-        store::read(&mut connection).await
+        store::read_unless(&mut connection, known).await
     };
     within(bound, read).await
 }

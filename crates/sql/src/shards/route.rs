@@ -20,17 +20,28 @@ pub trait Misplaced: From<Error> {
     /// Whether the keys weren't owned, or not to be written, where they were looked for ([`Error::is_misplaced`]). Then nothing
     /// was done.
     fn is_misplaced(&self) -> bool;
+
+    /// Whether it was misplaced because the piece is being moved ([`Error::Moving`]): then the map isn't behind, and reading it
+    /// again would change nothing. False by default: who can't tell has the maps looked at each time.
+    fn is_moving(&self) -> bool {
+        false
+    }
 }
 
 impl Misplaced for Error {
     fn is_misplaced(&self) -> bool {
         Error::is_misplaced(self)
     }
+
+    fn is_moving(&self) -> bool {
+        matches!(self, Error::Moving(_))
+    }
 }
 
 impl<T: Send + Sync + 'static> Shards<T> {
-    /// Runs `work` where the key lives. When it says that the map is behind or the piece is moving, the maps are read again and it
-    /// is run again, where the key lives then; it waits so for 5 s ([`ShardTimes::route`](super::ShardTimes)).
+    /// Runs `work` where the key lives. When it says that the map is behind, the maps are read again; then, or after a short pause
+    /// when the piece is moving, it is run again, where the key lives then. It goes on so for 8 s
+    /// ([`ShardTimes::route`](super::ShardTimes)).
     ///
     /// # Errors
     /// What `work` returns, also that it was misplaced when the time is over; what [`Shards::locate`] returns.
@@ -53,9 +64,12 @@ impl<T: Send + Sync + 'static> Shards<T> {
             if !is_misplaced || Instant::now() + pause >= deadline {
                 return result;
             }
+            let is_moving = matches!(&result, Err(error) if error.is_moving());
             drop(result);
-            // Without an answer the map stays as it is, and so does what the next try meets.
-            tokio::time::timeout_at(deadline, self.refresh_soon()).await.ok();
+            if !is_moving {
+                // Without an answer the map stays as it is, and so does what the next try meets.
+                tokio::time::timeout_at(deadline, self.refresh_soon()).await.ok();
+            }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
             pause = (pause * 2).min(LONGEST);
         }

@@ -1,8 +1,8 @@
 //! The map as one database keeps it, and what follows from it there: which pieces it owns, and which rows lie there for others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection as _, Row as _};
 
 use super::map::{MapError, PieceInfo, PieceRange, ShardMap};
@@ -23,6 +23,8 @@ pub struct StoredMap {
     pub name: String,
     /// The map that it knows.
     pub map: ShardMap,
+    /// The shards of which it knows that their databases have had a map.
+    pub installed: BTreeSet<ShardId>,
 }
 
 /// A piece's key in the tables, and what stands there.
@@ -33,13 +35,41 @@ type Pieces = BTreeMap<(i16, i32), PieceInfo>;
 /// # Errors
 /// [`Error::Shards`] when its map can't be read; what the read met.
 pub async fn read(connection: &mut PgConnection) -> Result<Option<StoredMap>, Error> {
-    let row = sqlx::query("SELECT shard, name, map::text FROM shard_map").fetch_optional(connection).await?;
+    let sql = "SELECT shard, name, ARRAY(SELECT i.shard FROM shard_installed i), map::text FROM shard_map";
+    stored(sqlx::query(sql).fetch_optional(connection).await?, None)
+}
+
+/// As [`read`], for who has a map: one that is equal, by its mark, is not sent.
+pub(super) async fn read_unless(connection: &mut PgConnection, known: &ShardMap) -> Result<Option<StoredMap>, Error> {
+    let sql = "SELECT shard, name, ARRAY(SELECT i.shard FROM shard_installed i), \
+               CASE WHEN mark <> $1 THEN map::text END FROM shard_map";
+    stored(sqlx::query(sql).bind(known.mark()).fetch_optional(connection).await?, Some(known))
+}
+
+/// What a row says; where it has no map, that is `known`.
+fn stored(row: Option<PgRow>, known: Option<&ShardMap>) -> Result<Option<StoredMap>, Error> {
     let Some(row) = row else { return Ok(None) };
-    let shard: i64 = row.try_get(0)?;
     let name: String = row.try_get(1)?;
-    let shard = ShardId::try_from(shard).map_err(|_| Error::Shards(format!("{shard} is no number of a shard")))?;
-    let map = ShardMap::from_json(row.try_get(2)?).map_err(|error| unreadable(&name, &error))?;
-    Ok(Some(StoredMap { shard, name, map }))
+    let shard = number(row.try_get(0)?)?;
+    let installed = row.try_get::<Vec<i64>, _>(2)?.into_iter().map(number).collect::<Result<_, _>>()?;
+    let map = match (row.try_get::<Option<&str>, _>(3)?, known) {
+        (None, Some(known)) => known.clone(),
+        (text, _) => ShardMap::from_json(text.unwrap_or_default()).map_err(|error| unreadable(&name, &error))?,
+    };
+    Ok(Some(StoredMap { shard, name, map, installed }))
+}
+
+fn number(shard: i64) -> Result<ShardId, Error> {
+    ShardId::try_from(shard).map_err(|_| Error::Shards(format!("{shard} is no number of a shard")))
+}
+
+/// Notes shards whose databases have a map. In the order of their numbers, so that no two who do it wait for each other.
+pub(super) async fn note_installed(connection: &mut PgConnection, shards: &BTreeSet<ShardId>) -> Result<(), Error> {
+    let shards: Vec<i64> = shards.iter().copied().map(i64::from).collect();
+    let note =
+        "INSERT INTO shard_installed (shard) SELECT s FROM UNNEST($1::bigint[]) AS s ORDER BY s ON CONFLICT DO NOTHING";
+    sqlx::query(note).bind(shards).execute(connection).await?;
+    Ok(())
 }
 
 /// Stores `map` as the first one, if there is none, and returns what is there then. Of several who come at once, one wins.

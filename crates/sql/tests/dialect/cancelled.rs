@@ -53,7 +53,8 @@ async fn writes_that_are_cancelled_while_they_enter_a_piece_leave_no_lock_and_no
     let write = |n: i64| {
         let db = db.clone();
         tokio::spawn(async move {
-            let written = db.write_at(&[place], n, |connection, n| {
+            let places = [place];
+            let written = db.write_at(&places, n, |connection, n| {
                 Box::pin(async move {
                     sqlx::query("INSERT INTO numbers (n) VALUES ($1)").bind(*n).execute(connection).await?;
                     Ok::<_, Error>(())

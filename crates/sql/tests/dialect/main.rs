@@ -15,6 +15,9 @@ mod worlds;
 mod sqlite {
     use meshwork_sql::replay::sqlite as replay;
 
+    /// The tables by which a database knows which rows it owns: one file owns all.
+    const PLACES: &[meshwork_sql::Component] = &[];
+
     use crate::worlds::Embedded as World;
 
     meshwork_sql::dialect!(sqlite);
@@ -26,6 +29,8 @@ mod sqlite {
 #[path = "."]
 mod postgres {
     use meshwork_sql::replay::postgres as replay;
+
+    const PLACES: &[meshwork_sql::Component] = &[meshwork_sql::shards::COMPONENT];
 
     use crate::worlds::Server as World;
 

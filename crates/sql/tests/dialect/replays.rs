@@ -7,7 +7,7 @@ use meshwork_sql::replay::{Known, Request};
 use sqlx::Row as _;
 use tokio::sync::Barrier;
 
-use super::{Connection, Database, World, replay};
+use super::{Connection, Database, PLACES, World, replay};
 use crate::tables;
 
 fn request(principal: &str, id: &str, hash: u8) -> Request {
@@ -91,10 +91,10 @@ async fn two_at_once_have_one_effect_and_one_answer() {
 #[tokio::test]
 async fn an_answer_with_a_place_is_found_like_one_without() {
     let world = World::new();
-    let components = [tables::ALL.as_slice(), &[replay::COMPONENT, replay::PLACED]].concat();
+    let components = [tables::ALL.as_slice(), &[replay::COMPONENT, replay::PLACED], PLACES].concat();
     let db = world.open_with(&components).await.unwrap();
     let placed = db.write(request("anna", "a", 1), |connection, request| {
-        Box::pin(async move { replay::store_placed(connection, request, b"1", 7, "users/anna").await })
+        Box::pin(async move { replay::store_placed(connection, request, b"1", 0, 7, "users/anna").await })
     });
     placed.await.unwrap();
     assert_eq!(send(&db, request("anna", "a", 1)).await, Answer::Done(b"1".to_vec()));

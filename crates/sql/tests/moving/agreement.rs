@@ -7,19 +7,31 @@ use meshwork_sql::shards::moving::{MoveError, NothingToDrain, Step};
 use crate::load::{Load, check, fill, keys, touch};
 use crate::worlds::{World, hash, ranges};
 
-/// Changes a row at the new owner, such as nobody should.
-const TAMPER: [&str; 4] = [
-    "UPDATE accounts SET name = name || '!' WHERE id = (SELECT min(id) FROM accounts JOIN shard_foreign f USING (slot))",
-    "DELETE FROM notes WHERE session = (SELECT min(s.id) FROM sessions s JOIN shard_foreign f USING (slot))",
-    "INSERT INTO sessions (id, account, slot) SELECT 'odd', min(a.id), min(a.slot) FROM accounts a \
+/// Changes a row at the new owner, such as nobody should, when a move comes to a step: of a history, before its long part is compared.
+const TAMPER: [(Step, &str); 4] = [
+    (
+        Step::Fence,
+        "UPDATE accounts SET name = name || '!' WHERE id = (SELECT min(id) FROM accounts JOIN shard_foreign f USING (slot))",
+    ),
+    (
+        Step::Fence,
+        "DELETE FROM notes WHERE session = (SELECT min(s.id) FROM sessions s JOIN shard_foreign f USING (slot))",
+    ),
+    (
+        Step::Fence,
+        "INSERT INTO sessions (id, account, slot) SELECT 'odd', min(a.id), min(a.slot) FROM accounts a \
      JOIN shard_foreign f USING (slot) HAVING min(a.id) IS NOT NULL",
-    "UPDATE events_history SET data = '\\x00' WHERE (account, version) = (SELECT account, version FROM events_history \
+    ),
+    (
+        Step::Follow,
+        "UPDATE events_history SET data = '\\x00' WHERE (account, version) = (SELECT account, version FROM events_history \
      JOIN shard_foreign f USING (slot) ORDER BY account, version LIMIT 1)",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_a_row_that_was_tampered_with_is_found_and_copied_again() {
-    for tamper in TAMPER {
+    for (step, tamper) in TAMPER {
         let world = World::new(hash()).await;
         let accounts = fill(&world, 8).await;
         let spec = world.spec(&keys(), 0, 1);
@@ -29,7 +41,7 @@ async fn sh_a_row_that_was_tampered_with_is_found_and_copied_again() {
                 world.sql(1, tamper);
             }
         };
-        let report = world.run_with(&spec, Step::Fence, once).await.unwrap();
+        let report = world.run_with(&spec, step, once).await.unwrap();
         assert!(report.fences >= 2, "it was not found: {tamper}: {report:?}");
         check(&world, &accounts).await;
     }
@@ -40,7 +52,7 @@ async fn sh_sides_that_never_agree_leave_the_pieces_with_their_owner() {
     let world = World::new(hash()).await;
     let mut accounts = fill(&world, 8).await;
     let spec = world.spec(&keys(), 0, 1);
-    let always = |world: &World| _ = world.sql(1, TAMPER[1]);
+    let always = |world: &World| _ = world.sql(1, TAMPER[1].1);
     let error = world.run_with(&spec, Step::Fence, always).await.unwrap_err();
     let MoveError::Differs { table, .. } = &error else { panic!("{error}") };
     assert_eq!(table, "notes");

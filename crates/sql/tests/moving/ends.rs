@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use meshwork_sql::shards::moving::{MoveError, MoveOptions, MoveSpec, MovedTable, Mover, Rows, Step, Target, status};
+use meshwork_sql::shards::moving::{
+    MoveError, MoveOptions, MoveProgress, MoveSpec, MovedTable, Mover, Rows, Step, Target, status,
+};
 
 use crate::load::{check, fill, keys, touch};
 use crate::tables::{ACCOUNTS, TABLES};
@@ -76,6 +78,32 @@ async fn sh_the_fence_of_a_mover_that_is_gone_comes_down_by_itself() {
     touch(&world, &mut accounts).await;
     assert_eq!(world.spec(&keys(), 0, 1), spec);
     world.mover(&Drained::new(true)).resume(0, &mut |_| {}).await.unwrap();
+    check(&world, &accounts).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_no_lock_stays_while_a_move_pauses_after_a_fence_that_came_down() {
+    let world = World::new(hash()).await;
+    let accounts = fill(&world, 4).await;
+    let spec = world.spec(&keys(), 0, 1);
+    let drained = Drained::new(true);
+    let mover = Mover::new(&world.shards, &TABLES, &drained).options(options(5));
+    let locks = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database \
+                 WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.classid = 19799";
+    let (mut gives, mut held) = (0, Vec::new());
+    let mut progress = |progress: &MoveProgress| match progress.step {
+        Step::Give => {
+            gives += 1;
+            if gives == 1 {
+                world.sql(0, "UPDATE shard_owned SET fenced_until = NULL");
+            }
+        }
+        // It has paused, and sent nothing since.
+        Step::Follow if gives == 1 && held.is_empty() => held.push(world.number(0, locks)),
+        _ => {}
+    };
+    mover.run(spec, &mut progress).await.unwrap();
+    assert_eq!((gives, held), (2, vec![0]));
     check(&world, &accounts).await;
 }
 

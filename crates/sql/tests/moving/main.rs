@@ -4,6 +4,7 @@
 
 mod agreement;
 mod ends;
+mod histories;
 mod kills;
 mod load;
 mod ranges;

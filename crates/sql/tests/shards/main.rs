@@ -8,5 +8,6 @@ mod maps;
 mod opening;
 mod ownership;
 mod plans;
+mod retention;
 mod routing;
 mod worlds;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use meshwork_sql::shards::{ShardTimes, Shards, SpaceSpec, Strategy};
+use meshwork_sql::shards::{GatherError, ShardTimes, Shards, SpaceSpec, Strategy};
 use meshwork_sql::{Error, Kind};
 use meshwork_testkit::Postgres as TestServer;
 
@@ -44,8 +44,10 @@ async fn sh_four_that_start_at_once_make_one_map() {
 async fn a_first_map_that_was_cut_off_is_finished() {
     let world = World::new(hash(), 3);
     let first = world.open().await;
+    // Nobody knew yet that the others had one.
+    execute(&first.shards()[0], "DELETE FROM shard_installed").await;
     for shard in &first.shards()[1..] {
-        for table in ["shard_map", "shard_owned"] {
+        for table in ["shard_map", "shard_owned", "shard_installed"] {
             execute(shard, &format!("DELETE FROM {table}")).await;
         }
     }
@@ -177,7 +179,14 @@ async fn sh_a_new_shard_owns_nothing_until_it_is_given_something() {
     hand_over(&new, key, 2).await;
     assert_eq!(put(&new, key).await.unwrap(), 2);
     let unknown = put(&old, key).await.unwrap_err();
-    assert!(unknown.to_string().contains("add it to the configuration"), "{unknown}");
+    assert!(matches!(unknown, Error::Unconfigured(_)), "{unknown}");
+    assert_eq!(unknown.kind(), Kind::Unavailable);
+    assert!(unknown.to_string().contains("\"shard-2\"") && unknown.to_string().contains("add it to the configuration"));
+    // Lists name it.
+    let answers = old.gather(Duration::from_secs(10), |shard| Box::pin(async move { Ok::<_, Error>(shard.id) })).await;
+    let names: Vec<_> = answers.iter().map(|(id, name, answer)| (*id, name.as_str(), answer.is_ok())).collect();
+    assert_eq!(names, [(0, "shard-0", true), (1, "shard-1", true), (2, "shard-2", false)]);
+    assert!(matches!(answers[2].2, Err(GatherError::Unreachable)));
     let other = keys().into_iter().find(|key| new.map().locate(KEYS, key).unwrap().shard != 2).unwrap();
     put(&old, &other).await.unwrap();
 }
@@ -230,10 +239,51 @@ async fn an_empty_database_in_the_place_of_one_that_was_given_something_is_refus
 }
 
 #[tokio::test]
+async fn an_empty_database_in_the_place_of_a_first_owner_is_refused_at_the_start() {
+    let mut world = World::new(hash(), 2);
+    let map = world.open().await.map();
+    assert!(map.pieces(KEYS).all(|info| info.version == 1));
+    for at in [0, 1] {
+        let empty = World::new(hash(), 1).options.remove(0).postgres;
+        let right = std::mem::replace(&mut world.options[at].postgres, empty);
+        for _ in 0..2 {
+            let says = refusal(&world).await;
+            assert!(says.contains(&format!("\"shard-{at}\"")) && says.contains("lost its map"), "{says}");
+        }
+        world.options[at].postgres = right;
+    }
+    assert_eq!(world.open().await.map(), map);
+}
+
+#[tokio::test]
+async fn an_empty_database_in_the_place_of_a_first_owner_is_refused_when_it_comes_later() {
+    let mut server = TestServer::private();
+    let mut world = World::new(hash(), 1);
+    world.options.push(options(1, server.database()));
+    let first = world.open().await;
+    for table in ["shard_map", "shard_owned", "shard_installed"] {
+        execute(&first.shards()[1], &format!("DELETE FROM {table}")).await;
+    }
+    let theirs = keys().into_iter().find(|key| first.map().locate(KEYS, key).unwrap().shard == 1).unwrap();
+    drop(first);
+    server.kill();
+    // It is away at the start, so that nothing is known of it here.
+    let times = ShardTimes { refresh: Duration::from_millis(500), ..ShardTimes::default() };
+    let shards = world.open_with(times).await.unwrap();
+    server.restart();
+    eventually("the refusal", async || {
+        let refused = put(&shards, &theirs).await.unwrap_err();
+        refused.to_string().contains("lost its map")
+    })
+    .await;
+    assert_eq!(stored(shards.shard(1).unwrap()).await, None, "it was taken for a new one");
+}
+
+#[tokio::test]
 async fn the_tables_are_made_without_opening() {
     let world = World::new(hash(), 2);
     let applied = Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();
-    assert_eq!(applied.iter().map(|it| it.component).collect::<Vec<_>>(), ["shards", "notes"]);
+    assert_eq!(applied.iter().map(|it| it.component).collect::<Vec<_>>(), ["shards", "notes", "shards", "notes"]);
     let opened = world.open().await;
     assert_eq!(opened.map().epoch(), 2048);
     let without: &[meshwork_sql::Component] = &[];

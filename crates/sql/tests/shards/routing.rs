@@ -35,6 +35,7 @@ both!(
     sh_writes_land_where_the_map_says,
     sh_a_stale_map_is_refused_and_renewed,
     sh_what_is_fenced_waits_until_it_is_free,
+    sh_what_is_fenced_has_no_maps_read,
     sh_what_stays_fenced_is_given_up,
     sh_a_handover_that_was_cut_off_is_finished_by_who_comes,
     sh_one_owner_at_a_time_while_it_changes_under_load,
@@ -93,6 +94,39 @@ async fn sh_what_is_fenced_waits_until_it_is_free(strategy: Strategy) {
          CAST(extract(epoch FROM n.at) * 1000000 AS BIGINT)";
     assert_eq!(number(&shard, early).await, 0, "nothing was written while the fence was up");
     assert_eq!(count(&shard, key).await, 1);
+}
+
+async fn sh_what_is_fenced_has_no_maps_read(strategy: Strategy) {
+    let world = World::new(strategy, 3);
+    let (mover, caller) = (world.open().await, world.open().await);
+    let key = "key-05";
+    let (shard, place) = caller.locate(KEYS, key).unwrap();
+    // Something else moves, of which a caller hears who reads the maps.
+    let elsewhere = keys().into_iter().find(|key| mover.locate(KEYS, key).unwrap().0.id != shard.id).unwrap();
+    let owner = mover.locate(KEYS, &elsewhere).unwrap().0.id;
+    hand_over(&mover, &elsewhere, 3 - shard.id - owner).await;
+    let before = caller.map();
+    assert_ne!(before, mover.map());
+
+    fence(&shard, place, 3_600_000_000).await;
+    let tries = Arc::new(AtomicU32::new(0));
+    let waiting = tokio::spawn({
+        let (caller, tries) = (caller.clone(), tries.clone());
+        async move {
+            let written = caller.route(KEYS, key, |shard, place| {
+                tries.fetch_add(1, Ordering::Relaxed);
+                Box::pin(async move { write(&shard, place, key).await })
+            });
+            written.await
+        }
+    });
+    eventually("some tries", async || tries.load(Ordering::Relaxed) >= 5).await;
+    fence(&shard, place, 0).await;
+    waiting.await.unwrap().unwrap();
+    assert_eq!(caller.map(), before, "the maps were read while the map was not behind");
+    // A map that is behind is renewed.
+    put(&caller, &elsewhere).await.unwrap();
+    assert_eq!(caller.map(), mover.map());
 }
 
 async fn sh_what_stays_fenced_is_given_up(strategy: Strategy) {

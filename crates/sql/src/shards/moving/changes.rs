@@ -9,7 +9,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::pieces::{Parts, statement};
-use super::tables::{Table, json_list};
+use super::tables::{Row, Table, json_list, read_present};
 use crate::Error;
 
 /// The beginning of the log and the rows that it names.
@@ -28,8 +28,10 @@ struct Change {
     table: usize,
     /// The primary keys in the log.
     keys: Vec<String>,
-    /// The rows with them.
+    /// The rows with them,
     present: Vec<String>,
+    /// and which of the primary keys these are.
+    written: Vec<String>,
     /// The primary keys that no row has.
     missing: Vec<String>,
 }
@@ -70,14 +72,14 @@ impl Changes {
         let mut changes = Self { logged, is_whole, tables: Vec::new() };
         for (table, keys) in keys.into_iter().enumerate().filter(|(_, keys)| !keys.is_empty()) {
             let keys: Vec<String> = keys.into_iter().collect();
-            let list = json_list(&keys);
-            let present = texts(snapshot, tables[table].present(), parts, &list).await?;
+            let rows = read_present(snapshot, &tables[table], parts, &keys).await?;
+            let (present, written) = rows.into_iter().map(|Row { row, key }| (row, key)).unzip();
             let missing = if tables[table].is_history {
                 Vec::new()
             } else {
-                texts(snapshot, tables[table].missing(), parts, &list).await?
+                texts(snapshot, tables[table].missing(), parts, &json_list(&keys)).await?
             };
-            changes.tables.push(Change { table, keys, present, missing });
+            changes.tables.push(Change { table, keys, present, written, missing });
         }
         Ok(changes)
     }
@@ -85,6 +87,11 @@ impl Changes {
     /// Whether there is nothing to do at the new owner.
     pub fn are_none(&self) -> bool {
         self.tables.iter().all(|change| change.present.is_empty() && change.missing.is_empty())
+    }
+
+    /// The rows of the pieces that were written: the table's place in the list, and their primary keys.
+    pub fn written(&self) -> impl Iterator<Item = (usize, &[String])> {
+        self.tables.iter().map(|change| (change.table, change.written.as_slice()))
     }
 
     /// Does them at the new owner, in a transaction.

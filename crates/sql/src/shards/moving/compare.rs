@@ -1,20 +1,28 @@
 //! Compares both sides by the number and the hashes of their rows, under a fence.
+//!
+//! Of a history the new owner must have each row, and it may be long. So its rows are compared before the fence, all of them once,
+//! then those that were written since. Under the fence the few are left that the log has named last: the time that callers wait
+//! doesn't depend on the length of the history.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
+use super::cursor::AllRows;
 use super::error::MoveError;
 use super::pieces::{Parts, statement};
-use super::session::{Sessions, snapshot};
-use super::tables::{Table, json_list, read_chunk};
+use super::session::{STATEMENT, Sessions, snapshot};
+use super::tables::{Row, Table, json_list, read_present};
 use super::work::Work;
 use crate::Error;
 
-/// How many rows of a history are compared at once: callers wait, and each round costs them.
-const CHUNK: i64 = 2_000;
+/// How many rows of a history are compared at once by their keys.
+const CHUNK: usize = 2_000;
+/// More rows that aren't at the new owner are no rest of the log: they were lost there.
+const MOST: usize = 200_000;
 
 /// A table whose rows differ.
 #[derive(Clone, Debug)]
@@ -25,15 +33,44 @@ pub(super) struct Difference {
     pub found: String,
 }
 
-/// The first table whose rows differ.
-pub(super) async fn compare(work: &mut Work<'_>, end: Instant) -> Result<Option<Difference>, MoveError> {
-    let Work { sessions, journal, tables, .. } = work;
+/// Compares what is left of the histories, outside of any fence. A table if far too much of it isn't at the new owner; rows that
+/// were written lately needn't be.
+pub(super) async fn settle(work: &mut Work<'_>) -> Result<Option<Difference>, MoveError> {
+    let Work { sessions, journal, tables, unsettled, .. } = work;
+    let mut left = BTreeMap::new();
     for (number, table) in tables.iter().enumerate() {
-        let left = end.saturating_duration_since(Instant::now());
-        // What gets the rows of several tables has more than any of them.
-        let found = if table.is_history || table.is_shared {
-            contained(sessions, table, &journal.parts, end).await?
+        if !table.is_contained() {
+            continue;
+        }
+        let absent = if unsettled.is_listed() {
+            absent_of(sessions, table, &journal.parts, &unsettled.of(number), None).await?
         } else {
+            absent_of_all(sessions, table, &journal.parts).await?
+        };
+        if absent.len() > MOST {
+            let found = format!("more than {MOST} rows are not at the new owner as they are");
+            return Ok(Some(Difference { table: number, found }));
+        }
+        left.insert(number, absent);
+    }
+    unsettled.settle(left);
+    Ok(None)
+}
+
+/// The first table whose rows differ, under a fence that is up until `end`.
+pub(super) async fn compare(work: &mut Work<'_>, end: Instant) -> Result<Option<Difference>, MoveError> {
+    if !work.unsettled.is_listed()
+        && let Some(difference) = settle(work).await?
+    {
+        return Ok(Some(difference));
+    }
+    let Work { sessions, journal, tables, unsettled, .. } = work;
+    for (number, table) in tables.iter().enumerate() {
+        let found = if table.is_contained() {
+            let absent = absent_of(sessions, table, &journal.parts, &unsettled.of(number), Some(end)).await?;
+            (!absent.is_empty()).then(|| format!("{} rows are not at the new owner as they are", absent.len()))
+        } else {
+            let left = end.saturating_duration_since(Instant::now());
             equal(sessions, table, &journal.parts, left).await?
         };
         if let Some(found) = found {
@@ -80,45 +117,77 @@ async fn sums(
     Ok(sums)
 }
 
-/// Whether the new owner has each row of the old one.
-async fn contained(
+/// Of all rows of a history, the primary keys of those that the new owner doesn't have as they are: one pass over them, in one
+/// snapshot.
+async fn absent_of_all(sessions: &mut Sessions, table: &Table, parts: &Parts) -> Result<BTreeSet<String>, MoveError> {
+    let Sessions { source, destination } = sessions;
+    let mut snapshot = snapshot(&mut source.connection, STATEMENT).await.map_err(MoveError::at(&source.name))?;
+    let mut all = AllRows::open(&mut snapshot, table, parts).await.map_err(MoveError::at(&source.name))?;
+    let mut absent = BTreeSet::new();
+    loop {
+        let rows = all.next(&mut snapshot).await.map_err(MoveError::at(&source.name))?;
+        if rows.is_empty() || absent.len() > MOST {
+            break;
+        }
+        let there = absent_at(&mut destination.connection, table, rows, STATEMENT).await;
+        absent.extend(there.map_err(MoveError::at(&destination.name))?);
+    }
+    // The cursor ends with it.
+    snapshot.rollback().await.map_err(MoveError::at(&source.name))?;
+    Ok(absent)
+}
+
+/// Of the rows with these primary keys, those of the rows that the old owner has in the pieces and the new one not as they are.
+async fn absent_of(
     sessions: &mut Sessions,
     table: &Table,
     parts: &Parts,
-    end: Instant,
-) -> Result<Option<String>, MoveError> {
+    keys: &[String],
+    end: Option<Instant>,
+) -> Result<BTreeSet<String>, MoveError> {
     let Sessions { source, destination } = sessions;
-    let mut after = None;
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        let read = chunk_of(&mut source.connection, table, parts, after.as_deref(), left);
-        let chunk = read.await.map_err(MoveError::at(&source.name))?;
-        let Some(last) = chunk.last else { return Ok(None) };
-        let absent = absent(&mut destination.connection, table, &chunk.rows, left);
-        let absent = absent.await.map_err(MoveError::at(&destination.name))?;
-        if absent > 0 {
-            return Ok(Some(format!("{absent} of {} rows are not at the new owner as they are", chunk.rows.len())));
-        }
-        after = Some(last);
+    let mut absent = BTreeSet::new();
+    for keys in keys.chunks(CHUNK) {
+        let left = end.map_or(STATEMENT, |end| end.saturating_duration_since(Instant::now()));
+        let rows = present_at(&mut source.connection, table, parts, keys, left).await;
+        let rows = rows.map_err(MoveError::at(&source.name))?;
+        let there = absent_at(&mut destination.connection, table, rows, left).await;
+        absent.extend(there.map_err(MoveError::at(&destination.name))?);
     }
+    Ok(absent)
 }
 
-async fn chunk_of(
+async fn present_at(
     connection: &mut PgConnection,
     table: &Table,
     parts: &Parts,
-    after: Option<&str>,
+    keys: &[String],
     bound: Duration,
-) -> Result<super::tables::Chunk, Error> {
+) -> Result<Vec<Row>, Error> {
     let mut snapshot = snapshot(connection, bound).await?;
-    let chunk = read_chunk(&mut snapshot, table, parts, after, CHUNK).await?;
+    let rows = read_present(&mut snapshot, table, parts, keys).await?;
     snapshot.commit().await?;
-    Ok(chunk)
+    Ok(rows)
 }
 
-async fn absent(connection: &mut PgConnection, table: &Table, rows: &[String], bound: Duration) -> Result<i64, Error> {
+/// The primary keys of those of these rows that aren't there as they are.
+async fn absent_at(
+    connection: &mut PgConnection,
+    table: &Table,
+    rows: Vec<Row>,
+    bound: Duration,
+) -> Result<Vec<String>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list: Vec<&str> = rows.iter().map(|row| row.row.as_str()).collect();
+    let list = json_list(&list);
     let mut snapshot = snapshot(connection, bound).await?;
-    let absent = statement(table.absent()).bind(json_list(rows)).fetch_one(&mut *snapshot).await?.try_get(0)?;
+    let mut absent = Vec::new();
+    for found in statement(table.absent()).bind(list).fetch_all(&mut *snapshot).await? {
+        let at = usize::try_from(found.try_get::<i64, _>(0)?).unwrap_or_default();
+        absent.extend(at.checked_sub(1).and_then(|at| rows.get(at)).map(|row| row.key.clone()));
+    }
     snapshot.commit().await?;
     Ok(absent)
 }

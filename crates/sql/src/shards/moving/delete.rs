@@ -28,6 +28,7 @@ pub(super) async fn delete_some(
     let mut transaction = transaction(connection, STATEMENT).await?;
     lock(&mut transaction, parts).await?;
     if let Some(piece) = any_owned(&mut transaction, parts).await? {
+        transaction.rollback().await?;
         return Ok(Deleted::Owned(piece));
     }
     let delete = parts.bind(statement(table.delete_some())).bind(chunk);

@@ -45,7 +45,10 @@ pub(super) async fn raise(
     let update = statement(sql).bind(parts.space).bind(parts.pieces()).bind(parts.versions());
     let length_micros = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
     let rows = update.bind(length_micros).fetch_all(&mut *transaction).await?;
-    let Some(first) = rows.first().filter(|_| rows.len() as u64 == parts.count()) else { return Ok(None) };
+    let Some(first) = rows.first().filter(|_| rows.len() as u64 == parts.count()) else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
     let fence = Fence { until: first.try_get(0)?, since, end: since + length };
     journal.fences += 1;
     journal.phase = Phase::Fence;
@@ -74,4 +77,17 @@ pub(super) async fn stands(connection: &mut PgConnection, parts: &Parts, fence: 
     let count = statement(sql).bind(parts.space).bind(parts.pieces()).bind(parts.versions()).bind(fence.until);
     let count: i64 = count.fetch_one(connection).await?.try_get(0)?;
     Ok(u64::try_from(count).is_ok_and(|count| count == parts.count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::spec::MoveOptions;
+    use super::*;
+    use crate::shards::ShardTimes;
+
+    #[test]
+    fn a_call_is_routed_for_longer_than_a_fence_holds_it_up() {
+        let longest = OPEN + MoveOptions::default().fence;
+        assert!(longest + Duration::from_secs(2) <= ShardTimes::default().route, "{longest:?}");
+    }
 }

@@ -10,6 +10,7 @@ use sqlx::postgres::PgConnection;
 use tokio::time::Instant;
 
 use super::changes::{Changes, Order, write};
+use super::cursor::Keys;
 use super::error::MoveError;
 use super::journal::{Cursor, Journal, is_overrun};
 use super::owned::any_owned;
@@ -66,10 +67,10 @@ pub(super) async fn rest(work: &mut Work<'_>, end: Instant) -> Result<(), MoveEr
 pub(super) async fn round(work: &mut Work<'_>, is_copying: bool, bound: Duration) -> Result<Round, MoveError> {
     let mut limit = LOGGED.max(work.options.chunk);
     loop {
-        let Work { sessions, journal, tables, options, .. } = &mut *work;
+        let Work { sessions, journal, tables, options, keys, .. } = &mut *work;
         let source = &mut sessions.source;
         let asked = Asked { tables, journal, is_copying, limit, chunk: options.chunk.max(1), bound };
-        let read = read(&mut source.connection, &asked).await.map_err(MoveError::at(&source.name))?;
+        let read = read(&mut source.connection, &asked, keys.as_mut()).await.map_err(MoveError::at(&source.name))?;
         let Some(Read { changes, chunk }) = read else { return Err(MoveError::Overrun) };
         if let Err(problem) = bring(work, &changes, chunk.as_ref(), bound).await? {
             if changes.is_whole || limit >= MOST_LOGGED {
@@ -77,6 +78,12 @@ pub(super) async fn round(work: &mut Work<'_>, is_copying: bool, bound: Duration
             }
             limit *= 4;
             continue;
+        }
+        // Before the log forgets them, wherever this is broken off.
+        for (table, keys) in changes.written() {
+            if work.tables.get(table).is_some_and(Table::is_contained) {
+                work.unsettled.written(table, keys);
+            }
         }
         fail::fail_point!("moving::brought", |_| Err(MoveError::Stopped));
         note(work, &changes, chunk).await?;
@@ -100,20 +107,26 @@ struct Read {
 }
 
 /// Reads the changes and the next rows to copy; `None` when the log has an end that isn't that of the changes.
-async fn read(connection: &mut PgConnection, asked: &Asked<'_>) -> Result<Option<Read>, Error> {
+async fn read(
+    connection: &mut PgConnection,
+    asked: &Asked<'_>,
+    keys: Option<&mut Keys>,
+) -> Result<Option<Read>, Error> {
     let Asked { tables, journal, is_copying, limit, chunk, bound } = *asked;
     let (parts, cursor) = (&journal.parts, &journal.cursor);
     let mut snapshot = snapshot(connection, bound).await?;
     if is_overrun(&mut snapshot, journal).await? {
+        snapshot.rollback().await?;
         return Ok(None);
     }
     let upto = if is_copying { (cursor.table + 1).min(tables.len()) } else { tables.len() };
     let changes = Changes::read(&mut snapshot, tables, parts, upto, limit).await?;
     // With the whole log, the rows to which those of the chunk refer are there, or come along.
     let chunk = match tables.get(cursor.table) {
-        Some(table) if is_copying && changes.is_whole => {
-            Some(read_chunk(&mut snapshot, table, parts, cursor.after.as_deref(), chunk).await?)
-        }
+        Some(table) if is_copying && changes.is_whole => Some(match keys.filter(|keys| keys.table == cursor.table) {
+            Some(keys) => keys.read_chunk(&mut snapshot, table, parts, chunk).await?,
+            None => read_chunk(&mut snapshot, table, parts, cursor.after.as_deref(), chunk).await?,
+        }),
         _ => None,
     };
     snapshot.commit().await?;
@@ -167,6 +180,7 @@ async fn apply(
 ) -> Result<Option<i32>, Error> {
     let mut transaction = transaction(connection, bound).await?;
     if let Some(piece) = any_owned(&mut transaction, parts).await? {
+        transaction.rollback().await?;
         return Ok(Some(piece));
     }
     changes.apply(&mut transaction, tables, parts, order).await?;
@@ -185,11 +199,13 @@ fn is_broken_rule(error: &Error) -> bool {
 
 /// Takes what was done out of the log, and moves the cursor.
 async fn note(work: &mut Work<'_>, changes: &Changes, chunk: Option<Chunk>) -> Result<(), MoveError> {
-    let Work { sessions, journal, .. } = work;
+    let Work { sessions, journal, keys, .. } = work;
     if changes.logged.is_empty() && chunk.is_none() {
         return Ok(());
     }
     journal.followed += i64::try_from(changes.logged.len()).unwrap_or(i64::MAX);
+    let copied = chunk.as_ref().and_then(|chunk| chunk.last.clone());
+    let keys = keys.as_mut().filter(|keys| keys.table == journal.cursor.table);
     if let Some(Chunk { rows, last }) = chunk {
         journal.copied += i64::try_from(rows.len()).unwrap_or(i64::MAX);
         journal.cursor = match last {
@@ -198,7 +214,11 @@ async fn note(work: &mut Work<'_>, changes: &Changes, chunk: Option<Chunk>) -> R
         };
     }
     let source = &mut sessions.source;
-    save(&mut source.connection, journal, &changes.logged).await.map_err(MoveError::at(&source.name))
+    save(&mut source.connection, journal, &changes.logged).await.map_err(MoveError::at(&source.name))?;
+    if let (Some(keys), Some(last)) = (keys, copied) {
+        keys.done(&last);
+    }
+    Ok(())
 }
 
 async fn save(connection: &mut PgConnection, journal: &Journal, logged: &[i64]) -> Result<(), Error> {

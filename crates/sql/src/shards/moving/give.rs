@@ -36,9 +36,12 @@ pub(super) async fn give(
     // Held to the commit, they keep writers out even when the fence ends meanwhile.
     lock(&mut transaction, &parts).await?;
     if !stands(&mut transaction, &parts, fence).await? {
+        // At once: the move pauses before its next fence, and writers wait for the locks.
+        transaction.rollback().await?;
         return Ok(None);
     }
     let Some(stored) = store::read(&mut transaction).await? else {
+        transaction.rollback().await?;
         return Err(Error::Shards("the old owner has no shard map any more; put its database back".to_owned()));
     };
     let unusable = |error: MapError| Error::Shards(format!("the new shard map can't be made: {error}"));
@@ -87,7 +90,8 @@ pub(super) async fn install<T: Send + Sync + 'static>(
         }
     }
     fail::fail_point!("moving::installed", |_| Err(MoveError::Stopped));
-    for shard in shards.shards().iter().filter(|shard| shard.id != journal.to) {
+    // A database that isn't known to be the right one may be an empty one in its place.
+    for shard in shards.shards().iter().filter(|shard| shard.id != journal.to && shard.check().is_ok()) {
         match tokio::time::timeout(OTHERS, install_at(shard, map)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

@@ -1,10 +1,11 @@
 //! Moves pieces of a space of keys from one database to another while both serve (SH-).
 //!
 //! A [`Mover`] copies the rows of the pieces, follows what is written meanwhile through a log that triggers write in each
-//! write's transaction, puts up a fence at the old owner (writes wait, transactions that have begun end), copies the rest,
-//! compares both sides by row hash, waits until the old owner's events are out, gives the pieces to the new owner in one
-//! transaction of the old one, and deletes the rows there. A fence ends by itself after some seconds, whatever becomes of the
-//! mover. At no moment do two databases own a piece: the old one stops first.
+//! write's transaction, compares histories, puts up a fence at the old owner (writes wait, transactions that have begun end),
+//! copies the rest, compares both sides by row hash (of histories, which may be long, what was written since), waits until the old
+//! owner's events are out, gives the pieces to the new owner in one transaction of the old one, and deletes the rows there. A fence
+//! ends by itself after some seconds, whatever becomes of the mover. At no moment do two databases own a piece: the old one stops
+//! first.
 //!
 //! Where a move is stands in the old owner's journal, so that whoever comes later resumes it, however it was ended. A session
 //! lock in each of the two databases sees to it that there is one mover at a time; it is held by the connections that do the
@@ -15,6 +16,7 @@
 mod changes;
 mod compare;
 mod copy;
+mod cursor;
 mod delete;
 mod error;
 mod fence;
@@ -33,6 +35,7 @@ mod split;
 mod status;
 mod tables;
 mod triggers;
+mod unsettled;
 mod work;
 
 pub use error::MoveError;

@@ -123,7 +123,7 @@ impl<'a, T: Send + Sync + 'static> Mover<'a, T> {
         }
         let tables = tables::of(&mut sessions, self.tables, &journal.parts).await?;
         let mut ignore = |_: &MoveProgress| {};
-        let mut work = Work { sessions, journal, tables, options: self.options, fenced: None, listener: &mut ignore };
+        let mut work = Work::new(sessions, journal, tables, self.options, &mut ignore);
         take_down(&mut work).await;
         remove_triggers(&mut work).await?;
         withdraw(&mut work).await?;
@@ -187,7 +187,7 @@ impl<'a, T: Send + Sync + 'static> Mover<'a, T> {
         listener: Listener<'_>,
     ) -> Result<MoveReport, MoveError> {
         let tables = tables::of(&mut sessions, self.tables, &journal.parts).await?;
-        let mut work = Work { sessions, journal, tables, options: self.options, fenced: None, listener };
+        let mut work = Work::new(sessions, journal, tables, self.options, listener);
         run(self.shards, &mut work, self.handover).await?;
         let Work { sessions, journal, fenced, .. } = work;
         Ok(MoveReport {
@@ -231,6 +231,8 @@ async fn begin(source: &mut Session, journal: &Journal) -> Result<(), MoveError>
         if is_owned {
             journal.insert(&mut transaction).await?;
             transaction.commit().await?;
+        } else {
+            transaction.rollback().await?;
         }
         Ok::<_, Error>(is_owned)
     };

@@ -88,6 +88,7 @@ async fn hide(destination: &mut Session, parts: &Parts) -> Result<Option<i32>, E
     let mut transaction = transaction(&mut destination.connection, STATEMENT).await?;
     lock(&mut transaction, parts).await?;
     if let Some(piece) = any_owned(&mut transaction, parts).await? {
+        transaction.rollback().await?;
         return Ok(Some(piece));
     }
     add_foreign(&mut transaction, parts).await?;

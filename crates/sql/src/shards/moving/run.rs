@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::compare::{Difference, compare};
+use super::compare::{Difference, compare, settle};
 use super::copy::copy;
 use super::delete::{Deleted, delete_some};
 use super::error::MoveError;
@@ -115,7 +115,14 @@ async fn hand_over<T: Send + Sync + 'static>(
     handover: &dyn Handover,
     tries: &mut Tries,
 ) -> Result<(), MoveError> {
-    follow(work).await?;
+    // Histories may be long, and callers wait under the fence: what can be compared before is. First all of it, then what was
+    // written meanwhile.
+    for _ in 0..2 {
+        follow(work).await?;
+        if let Some(difference) = settle(work).await? {
+            return copy_again(work, difference, tries).await;
+        }
+    }
     fail::fail_point!("moving::followed", |_| Err(MoveError::Stopped));
     work.tell(Step::Fence);
     tries.fences += 1;

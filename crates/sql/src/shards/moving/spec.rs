@@ -38,7 +38,8 @@ pub enum Rows {
     /// By other rows, to which a foreign key binds these.
     Through {
         /// A condition over the table's alias `t`, in which `{piece}` stands for the condition on the piece, such as
-        /// `EXISTS (SELECT 1 FROM session s WHERE s.id = t.session AND {piece})`.
+        /// `t.session IN (SELECT s.id FROM session s WHERE {piece})`. It should be served by an index on the columns of `t` in it:
+        /// rows that are looked for from `t` on have the server walk through those of all other pieces too.
         condition: &'static str,
         /// The expression of the slot in it, such as `s.slot`.
         slot: &'static str,
@@ -82,7 +83,9 @@ pub struct MoveSpec {
 pub struct MoveOptions {
     /// How many rows are moved at once. 500 by default.
     pub chunk: i64,
-    /// How long a fence stands at most, and with it how long writes to what moves wait. 4 s by default, at least 1 s.
+    /// How long a fence stands at most, and with it how long writes to what moves wait: beside it up to 2 s while
+    /// transactions that have begun before are waited for. 2.5 s by default, at least 1 s; both together must be less than
+    /// [`ShardTimes::route`](crate::shards::ShardTimes).
     pub fence: Duration,
     /// How many fences are tried before the move gives up, to be resumed. 5 by default.
     pub attempts: u32,
@@ -92,7 +95,7 @@ pub struct MoveOptions {
 
 impl Default for MoveOptions {
     fn default() -> Self {
-        Self { chunk: 500, fence: Duration::from_secs(4), attempts: 5, pause: Duration::ZERO }
+        Self { chunk: 500, fence: Duration::from_millis(2500), attempts: 5, pause: Duration::ZERO }
     }
 }
 

@@ -57,18 +57,26 @@ async fn try_at<T>(connection: &mut PgConnection, shard: &Shard<T>, parts: &Part
     let mut transaction = transaction(connection, OPEN).await?;
     lock(&mut transaction, parts).await?;
     if !all_owned(&mut transaction, parts).await? {
+        transaction.rollback().await?;
         return Ok(Ended::Stale);
     }
     if let Some(other) = unfinished(&mut transaction).await?.filter(|other| other.parts.overlap(parts)) {
+        transaction.rollback().await?;
         return Ok(Ended::Refused(MoveError::Pending(format!(
             "the move {} of this range is not at its end",
             other.id
         ))));
     }
-    let Some(stored) = store::read(&mut transaction).await? else { return Ok(Ended::Stale) };
+    let Some(stored) = store::read(&mut transaction).await? else {
+        transaction.rollback().await?;
+        return Ok(Ended::Stale);
+    };
     let map = match stored.map.with_split(parts.space, at) {
         Ok(map) => map,
-        Err(error) => return Ok(Ended::Refused(MoveError::Refused(error.to_string()))),
+        Err(error) => {
+            transaction.rollback().await?;
+            return Ok(Ended::Refused(MoveError::Refused(error.to_string())));
+        }
     };
     let map = store::install(&mut transaction, shard.id, &shard.name, &map).await?;
     transaction.commit().await?;
@@ -77,7 +85,7 @@ async fn try_at<T>(connection: &mut PgConnection, shard: &Shard<T>, parts: &Part
 
 /// The others learn of it as far as they are in reach; later ones from whoever reads the maps.
 async fn tell_others<T: Send + Sync + 'static>(shards: &Shards<T>, owner: &Shard<T>, map: &ShardMap) {
-    for shard in shards.shards().iter().filter(|shard| shard.id != owner.id) {
+    for shard in shards.shards().iter().filter(|shard| shard.id != owner.id && shard.check().is_ok()) {
         match tokio::time::timeout(OPEN, install_at(shard, map)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {

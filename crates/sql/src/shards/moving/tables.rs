@@ -1,5 +1,7 @@
 //! The tables of a move as the two databases have them, and the SQL texts about them.
 
+use std::borrow::Borrow;
+
 use sqlx::postgres::PgConnection;
 use sqlx::{Column as _, Executor as _, Row as _, SqlSafeStr as _, Statement as _};
 
@@ -10,7 +12,7 @@ use super::spec::{MovedTable, Rows, Target};
 use crate::Error;
 
 /// How many bytes of rows are moved at once, unless one row has more.
-const BATCH: u32 = 4 << 20;
+pub(super) const BATCH: usize = 4 << 20;
 
 /// A table of a move.
 #[derive(Clone, Debug)]
@@ -34,7 +36,7 @@ pub(super) struct Table {
     /// Whether `t` lies in the pieces.
     condition: String,
     /// Whether its rows are found by other rows.
-    is_through: bool,
+    pub is_through: bool,
     /// The number of the parameter after those of the condition.
     next: usize,
 }
@@ -169,50 +171,93 @@ fn keyed(alias: &str, columns: &[&str]) -> String {
 }
 
 impl Table {
+    /// Whether the new owner has these rows beside others, so that each is looked for there.
+    pub fn is_contained(&self) -> bool {
+        self.is_history || self.is_shared
+    }
+
     /// The row as JSON.
     fn row(&self) -> String {
         format!("(SELECT to_jsonb(r) FROM (SELECT {}) AS r)", self.list)
     }
 
-    /// At the old owner: the next rows (the row; its primary key) in the order of the primary key, as many as fit into a
-    /// batch, at least one if there is one. Parameters: the condition's, how many at most, and if it is to begin behind a row,
-    /// that one's primary key.
-    pub fn chunk(&self, is_first: bool) -> String {
-        let Self { next, condition, .. } = self;
-        let (name, keys) = (quoted(self.name), listed("t", self.primary_key));
-        let after = if is_first {
-            String::new()
-        } else {
-            let last = listed("l", self.primary_key);
-            // Rows that are found by others come one by one by their primary keys: to compare these with the last one as well
-            // would have the server walk through the index for each.
-            let form = if self.is_through { " IS TRUE" } else { "" };
-            format!(
-                " AND (({keys}) > (SELECT {last} FROM jsonb_populate_record(NULL::{name}, ${}::jsonb) AS l)){form}",
-                next + 1
-            )
-        };
-        // The rows are chosen before they are made into JSON.
+    /// That a row is behind another one, whose primary key is the parameter.
+    fn is_behind(&self, parameter: usize) -> String {
+        let (name, keys, last) = (quoted(self.name), listed("t", self.primary_key), listed("l", self.primary_key));
+        format!("({keys}) > (SELECT {last} FROM jsonb_populate_record(NULL::{name}, ${parameter}::jsonb) AS l)")
+    }
+
+    /// That a row has one of the primary keys in a JSON list, the parameter.
+    fn is_one_of(&self, parameter: usize) -> String {
+        let (name, keys, listed) = (quoted(self.name), listed("t", self.primary_key), listed("l", self.primary_key));
+        format!("({keys}) IN (SELECT {listed} FROM jsonb_populate_recordset(NULL::{name}, ${parameter}::jsonb) AS l)")
+    }
+
+    /// Of rows of the table: the row, its primary key, and how many there are, in the order of the primary key, as many as fit into
+    /// a batch, at least one if there is one. The rows are chosen before they are made into JSON.
+    fn sized(&self, rows: &str) -> String {
         format!(
-            "SELECT moved, pk FROM (SELECT moved, pk, n, sum(octet_length(moved)) OVER (ORDER BY n) AS bytes FROM (\
-             SELECT {}::text AS moved, {}::text AS pk, row_number() OVER (ORDER BY {keys}) AS n \
-             FROM (SELECT t.* FROM {name} AS t WHERE {condition}{after} ORDER BY {keys} LIMIT ${next}) AS t) AS chunk) AS sized \
-             WHERE n = 1 OR bytes <= {BATCH} ORDER BY n",
+            "SELECT moved, pk, found FROM (\
+             SELECT moved, pk, n, found, sum(octet_length(moved)) OVER (ORDER BY n) AS bytes FROM (\
+             SELECT {}::text AS moved, {}::text AS pk, row_number() OVER (ORDER BY {}) AS n, count(*) OVER () AS found \
+             FROM ({rows}) AS t) AS chunk) AS sized WHERE n = 1 OR bytes <= {BATCH} ORDER BY n",
             self.row(),
-            keyed("t", self.primary_key)
+            keyed("t", self.primary_key),
+            listed("t", self.primary_key)
         )
     }
 
-    /// At the old owner: the rows with these primary keys. Parameters: the condition's, a JSON list of primary keys.
-    pub fn present(&self) -> String {
+    /// At the old owner, of a table whose rows name their place: the next rows in the order of the primary key ([`Table::sized`]).
+    /// Parameters: the condition's, how many at most, and if it is to begin behind a row, that one's primary key.
+    pub fn chunk(&self, is_first: bool) -> String {
         let (name, keys) = (quoted(self.name), listed("t", self.primary_key));
+        let after = if is_first { String::new() } else { format!(" AND {}", self.is_behind(self.next + 1)) };
+        self.sized(&format!(
+            "SELECT t.* FROM {name} AS t WHERE {}{after} ORDER BY {keys} LIMIT ${}",
+            self.condition, self.next
+        ))
+    }
+
+    /// At the old owner: the rows with these primary keys ([`Table::sized`]). Parameters: the condition's, a JSON list of primary
+    /// keys.
+    pub fn chunk_of(&self) -> String {
+        let name = quoted(self.name);
+        self.sized(&format!("SELECT t.* FROM {name} AS t WHERE {} AND {}", self.condition, self.is_one_of(self.next)))
+    }
+
+    /// At the old owner: declares a cursor over the primary keys of all rows, in their order, which outlives the transaction.
+    /// Parameters: the condition's, and if it is to begin behind a row, that one's primary key.
+    pub fn keys(&self, cursor: &str, is_first: bool) -> String {
+        let (name, keys) = (quoted(self.name), listed("t", self.primary_key));
+        let after = if is_first { String::new() } else { format!(" AND {}", self.is_behind(self.next)) };
         format!(
-            "SELECT {}::text FROM {name} AS t WHERE {} AND ({keys}) IN \
-             (SELECT {} FROM jsonb_populate_recordset(NULL::{name}, ${}::jsonb) AS l)",
+            "DECLARE {cursor} NO SCROLL CURSOR WITH HOLD FOR SELECT {}::text FROM {name} AS t WHERE {}{after} ORDER BY {keys}",
+            keyed("t", self.primary_key),
+            self.condition
+        )
+    }
+
+    /// At the old owner: declares a cursor over all rows (the row; its primary key). Parameters: the condition's.
+    pub fn all(&self, cursor: &str) -> String {
+        format!(
+            "DECLARE {cursor} NO SCROLL CURSOR FOR SELECT {}::text, {}::text FROM {} AS t WHERE {}",
             self.row(),
+            keyed("t", self.primary_key),
+            quoted(self.name),
+            self.condition
+        )
+    }
+
+    /// At the old owner: the rows with these primary keys (the row; its primary key). Parameters: the condition's, a JSON list of
+    /// primary keys.
+    pub fn present(&self) -> String {
+        format!(
+            "SELECT {}::text, {}::text FROM {} AS t WHERE {} AND {}",
+            self.row(),
+            keyed("t", self.primary_key),
+            quoted(self.name),
             self.condition,
-            listed("l", self.primary_key),
-            self.next
+            self.is_one_of(self.next)
         )
     }
 
@@ -282,7 +327,8 @@ impl Table {
         )
     }
 
-    /// At the new owner: how many of these rows aren't there as they are. Parameter: a JSON list of rows.
+    /// At the new owner: which of these rows aren't there as they are, by their place in the list, from 1. Parameter: a JSON list
+    /// of rows.
     pub fn absent(&self) -> String {
         let into = quoted(self.into);
         let of = |alias: &str| {
@@ -292,7 +338,8 @@ impl Table {
         // Asked row by row, by its primary key: the server may know nothing yet of a table that was just filled, and would compare
         // each row with each.
         format!(
-            "SELECT count(*) FROM jsonb_populate_recordset(NULL::{into}, $1::jsonb) AS w \
+            "SELECT e.n FROM jsonb_array_elements($1::jsonb) WITH ORDINALITY AS e(moved, n) \
+             CROSS JOIN LATERAL jsonb_populate_record(NULL::{into}, e.moved) AS w \
              WHERE (SELECT {} FROM {into} AS h WHERE ({}) = ({})) IS DISTINCT FROM {}",
             of("h"),
             listed("h", self.into_key),
@@ -303,7 +350,7 @@ impl Table {
 }
 
 /// A JSON list of texts that are JSON.
-pub(super) fn json_list(rows: &[String]) -> String {
+pub(super) fn json_list<S: Borrow<str>>(rows: &[S]) -> String {
     format!("[{}]", rows.join(","))
 }
 
@@ -325,6 +372,29 @@ pub(super) async fn read_chunk(
         chunk.last = Some(row.try_get(1)?);
     }
     Ok(chunk)
+}
+
+/// A row of a table.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// As the new owner is to have it, as JSON.
+    pub row: String,
+    /// Its primary key, as JSON.
+    pub key: String,
+}
+
+/// Runs [`Table::present`].
+pub(super) async fn read_present(
+    connection: &mut PgConnection,
+    table: &Table,
+    parts: &Parts,
+    keys: &[String],
+) -> Result<Vec<Row>, Error> {
+    let mut rows = Vec::new();
+    for row in parts.bind(statement(table.present())).bind(json_list(keys)).fetch_all(connection).await? {
+        rows.push(Row { row: row.try_get(0)?, key: row.try_get(1)? });
+    }
+    Ok(rows)
 }
 
 /// Some rows of a table, in the order of its primary key.

@@ -19,8 +19,8 @@ const CHUNK: i64 = 10_000;
 /// Has the changes of a table logged from now on. It waits for the transactions that have written to it: what it doesn't log is
 /// committed afterwards.
 pub(super) async fn install(connection: &mut PgConnection, table: &Table, generation: i32) -> Result<(), Error> {
-    // A history only grows, and what has aged at the old owner stays in it.
-    let events = if table.is_history { "INSERT" } else { "INSERT OR UPDATE OR DELETE" };
+    // A history only grows, and what has aged at the old owner stays in it. What it is made of may get another primary key.
+    let events = if table.is_history { "INSERT OR UPDATE" } else { "INSERT OR UPDATE OR DELETE" };
     let mut arguments = vec![format!("'{generation}'")];
     arguments.extend(table.primary_key.iter().map(|column| format!("'{}'", column.replace('\'', "''"))));
     let sql = format!(

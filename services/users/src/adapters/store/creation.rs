@@ -8,7 +8,7 @@ use meshwork_sql::to_micros;
 
 use super::super::outcome::{Claiming, Creating, NewAccount, StoredAnswer, Taking};
 use super::super::undo::Undo;
-use super::super::{replay_request, slot};
+use super::super::{USERS, replay_request, slot};
 use super::store::Store;
 use super::{Connection, check_owned, claims, replay};
 use crate::adapters::events;
@@ -106,7 +106,7 @@ async fn create(
     if let Some(request) = &request {
         let answer = StoredAnswer { user: user.clone(), password: password.clone() };
         let answer = serde_json::to_vec(&answer).map_err(StoreError::damaged)?;
-        replay::store_placed(connection, request, &answer, slot(user.name.id()), user.name.id()).await?;
+        replay::store_placed(connection, request, &answer, USERS, slot(user.name.id()), user.name.id()).await?;
     }
     let event = events::encode(user, &UserEvent::Registered);
     store.outbox.append(connection, user.create_time, &[event]).await?;

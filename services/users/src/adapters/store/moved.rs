@@ -23,7 +23,8 @@ pub const MOVED: &[MovedTable] = &[
         space: USERS,
         primary_key: &["partition", "n"],
         rows: Rows::Through {
-            condition: "EXISTS (SELECT 1 FROM users u WHERE u.id = substr(t.subject, 7) AND {piece})",
+            // From the accounts of the piece by the index on subjects: the outbox holds those of all other pieces too.
+            condition: "t.subject IN (SELECT 'users/' || u.id FROM users u WHERE {piece})",
             slot: "u.slot",
             key: "u.id",
         },

@@ -2,7 +2,7 @@
 
 use meshwork_sql::WalPosition;
 
-use super::super::SOURCE;
+use super::super::{SOURCE, USERS};
 use super::Database;
 use super::inbox::Inbox;
 use super::outbox::Outbox;
@@ -17,7 +17,7 @@ pub struct Store {
 impl Store {
     /// The store in `db`, which was opened with this module's components; its events have the partitions from `first` on.
     pub fn over(db: Database, first: u16) -> Self {
-        Self { outbox: Outbox::numbered(db.clone(), SOURCE, first).with_history(), db }
+        Self { outbox: Outbox::numbered(db.clone(), SOURCE, first).with_history(USERS), db }
     }
 
     /// Whether the store does its work, for a check.
