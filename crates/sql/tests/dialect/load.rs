@@ -16,7 +16,8 @@ use crate::worlds::{Server, eventually};
 /// On one thread, so that they ask in the order in which they are started.
 #[tokio::test]
 async fn a_hundred_callers_on_twenty_connections_are_served_in_turn() {
-    let db = Server::new().open().await;
+    let world = Server::alone();
+    let db = world.open().await;
     // All connections are there: the time that it takes to make one is no part of it.
     let mut held = Vec::new();
     for _ in 0..20 {
@@ -54,7 +55,8 @@ async fn a_hundred_callers_on_twenty_connections_are_served_in_turn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_for_whom_no_connection_gets_free_are_told_so_and_what_to_do() {
-    let db = Server::new().open().await;
+    let world = Server::alone();
+    let db = world.open().await;
     let mut held = Vec::new();
     for _ in 0..20 {
         held.push(db.snapshot().await.unwrap());

@@ -65,6 +65,12 @@ impl Server {
         Self { options: PostgresOptions::new(server.database()), _server: server }
     }
 
+    /// On a server of the test's own: it takes many connections.
+    pub(crate) fn alone() -> Self {
+        let server = Arc::new(TestServer::private());
+        Self { options: PostgresOptions::new(server.database()), _server: server }
+    }
+
     /// As another process would open it.
     pub(crate) async fn open_with(&self, components: &[Component]) -> Result<Postgres, Error> {
         Postgres::open(&self.options, components).await

@@ -38,6 +38,11 @@ const POINTS: [&str; 16] = [
     "moving::deleted",
 ];
 
+/// Ranges go the way of slots; they are killed at every step too in the long run, and moved in `ranges.rs` in each.
+fn is_full() -> bool {
+    std::env::var("MESHWORK_TEST_FULL").is_ok_and(|full| !full.is_empty())
+}
+
 async fn killed_at_every_step(strategy: Strategy) {
     let world = World::new(strategy).await;
     let accounts = fill(&world, 8).await;
@@ -64,7 +69,9 @@ async fn sh_slots_move_under_load_with_a_kill_at_every_step() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_ranges_move_under_load_with_a_kill_at_every_step() {
-    killed_at_every_step(ranges()).await;
+    if is_full() {
+        killed_at_every_step(ranges()).await;
+    }
 }
 
 async fn stopped_at_every_point(strategy: Strategy) {
@@ -93,7 +100,9 @@ async fn sh_slots_move_under_load_with_a_failure_between_any_two_side_effects() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_ranges_move_under_load_with_a_failure_between_any_two_side_effects() {
-    stopped_at_every_point(ranges()).await;
+    if is_full() {
+        stopped_at_every_point(ranges()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
