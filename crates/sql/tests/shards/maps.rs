@@ -26,6 +26,8 @@ fn holds(range: &PieceRange, key: &str) -> bool {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn sh_locate_agrees_with_the_pieces(
         splits in proptest::collection::btree_set("[a-z]{1,6}", 0..20),
