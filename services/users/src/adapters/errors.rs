@@ -64,6 +64,15 @@ pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     "More passwords are being checked than the service has time for. Nothing was written. Try again later.",
 );
 
+/// The store was lost in the middle of a write that may safely be asked for again.
+pub const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::retryable(
+    "OUTCOME_UNKNOWN",
+    Code::Unavailable,
+    Duration::from_millis(500),
+    "The store was lost in the middle of the write, which may have been made. Send the same request again, with its \
+     request_id or etag: it is not made twice.",
+);
+
 /// All errors of this service.
 pub const TABLE: &[&ErrorKind] = &{
     let own = [
@@ -75,10 +84,11 @@ pub const TABLE: &[&ErrorKind] = &{
         &BAD_CREDENTIALS,
         &SESSION_ENDED,
         &PASSWORDS_BUSY,
+        &OUTCOME_UNKNOWN,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 10 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 11 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -86,6 +96,17 @@ pub const TABLE: &[&ErrorKind] = &{
     }
     table
 };
+
+/// The error of a write, as its caller sees it. `is_repeatable` says that the same request, made again, does nothing twice: it has
+/// a request id, or names the version that it changes.
+pub(super) fn status_of_write(error: AppError, is_repeatable: bool) -> Status {
+    if !is_repeatable || !matches!(&error, AppError::Store(StoreError::OutcomeUnknown(_))) {
+        return status(error);
+    }
+    tracing::warn!(%error, "the outcome of a write is unknown");
+    let sentence = "whether it was done is unknown; send the same request again, with its request_id or etag";
+    OUTCOME_UNKNOWN.status(DOMAIN, sentence, &[])
+}
 
 /// The error of a use case, as its caller sees it.
 pub(super) fn status(error: AppError) -> Status {
@@ -130,7 +151,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 10 + COMMON.len());
+        assert_eq!(TABLE.len(), 11 + COMMON.len());
     }
 
     #[test]
@@ -144,6 +165,18 @@ mod tests {
             assert!(status.get_details_retry_info().is_none());
             assert!(!format!("{status:?}").contains("secret"), "{status:?}");
         }
+    }
+
+    #[test]
+    fn e8_who_can_be_told_apart_may_ask_again_when_the_outcome_is_unknown() {
+        let lost = || AppError::Store(StoreError::OutcomeUnknown("db.secret.example is lost".to_owned()));
+        let safe = status_of_write(lost(), true);
+        assert_eq!(safe.code(), Code::Unavailable);
+        assert_eq!(safe.get_details_error_info().unwrap().reason, "OUTCOME_UNKNOWN");
+        assert!(safe.get_details_retry_info().unwrap().retry_delay.is_some());
+        assert!(!format!("{safe:?}").contains("secret"), "{safe:?}");
+        assert_eq!(status_of_write(lost(), false).code(), Code::Internal);
+        assert_eq!(status_of_write(AppError::EmailTaken, true).code(), Code::AlreadyExists);
     }
 
     #[test]

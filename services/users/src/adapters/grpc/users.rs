@@ -12,7 +12,7 @@ use meshwork_chassis::validate::Violations;
 use meshwork_chassis::{Principal, etag, filter, mask, page};
 use tonic::{Request, Response, Status};
 
-use crate::adapters::errors::{DOMAIN, status};
+use crate::adapters::errors::{DOMAIN, status, status_of_write};
 use crate::adapters::{access, convert};
 use crate::app::App;
 use crate::app::commands::{CreateUser, DeleteUser, UpdateUser};
@@ -49,7 +49,9 @@ impl UserService for UserGrpc {
     async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
         let command = create_command(&principal, request.into_inner())?;
-        let answer = self.app.create_user(command).await.map_err(status)?;
+        let is_repeatable = command.request.is_some();
+        let created = self.app.create_user(command).await;
+        let answer = created.map_err(|error| status_of_write(error, is_repeatable))?;
         let mut response = self.written(&answer.value).await;
         if answer.replayed {
             mark_replay(&mut response);
@@ -96,7 +98,9 @@ impl UserService for UserGrpc {
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
         let command = update_command(&principal, request.into_inner())?;
-        let user = self.app.update_user(command).await.map_err(status)?;
+        let is_repeatable = command.expected.is_some();
+        let updated = self.app.update_user(command).await;
+        let user = updated.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(self.written(&user).await)
     }
 
@@ -108,7 +112,8 @@ impl UserService for UserGrpc {
         let mut violations = Violations::new();
         let expected = version(&etag, "etag", &mut violations);
         violations.finish(DOMAIN)?;
-        let user = self.app.delete_user(DeleteUser { name, expected }).await.map_err(status)?;
+        let deleted = self.app.delete_user(DeleteUser { name, expected }).await;
+        let user = deleted.map_err(|error| status_of_write(error, expected.is_some()))?;
         Ok(self.written(&user).await)
     }
 }
