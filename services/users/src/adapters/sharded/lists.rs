@@ -15,6 +15,8 @@ use crate::ports::{StoreError, UserCursor, UserFilter, UserPage, UserStore};
 
 /// How long one shard may take to give its part of a list.
 const PART: Duration = Duration::from_secs(2);
+/// How long one may take that was away when it was asked last: enough to see that it is back.
+const PART_OF_AWAY: Duration = Duration::from_millis(200);
 /// How often the parts are read at most while accounts are moved from one to another.
 const ATTEMPTS: u32 = 3;
 
@@ -61,9 +63,15 @@ impl ShardedStore {
         after: Option<&UserCursor>,
         freshness: Freshness,
     ) -> Result<Parts, StoreError> {
+        let any_is_reached = self.shards.shards().iter().any(|shard| shard.is_reached());
         let gathered = self.shards.gather(PART, |shard| -> BoxFuture<'static, Result<Part, StoreError>> {
             let (store, filter, after) = (shard.part.clone(), filter.clone(), after.cloned());
-            Box::pin(async move { store.list(filter, limit, after, freshness).await })
+            // The others aren't kept waiting for one that is away.
+            let within = if any_is_reached && !shard.is_reached() { PART_OF_AWAY } else { PART };
+            Box::pin(async move {
+                let listed = tokio::time::timeout(within, store.list(filter, limit, after, freshness)).await;
+                listed.unwrap_or_else(|_| Err(StoreError::Unavailable("it has not answered in time".to_owned())))
+            })
         });
         let (mut parts, mut unreachable, mut failed) = (Vec::new(), Vec::new(), None);
         for (_, name, part) in gathered.await {
