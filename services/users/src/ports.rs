@@ -38,6 +38,19 @@ impl StoreError {
     pub fn damaged(what: impl Display) -> Self {
         StoreError::Damaged(what.to_string())
     }
+
+    /// Whether it is certain that nothing was changed, nor will be by what has failed.
+    pub fn is_without_effect(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::Misplaced(_))
+    }
+}
+
+/// The name of an account-to-be: a random one.
+///
+/// # Errors
+/// When what was drawn is no name, which is a defect.
+pub fn random_name() -> Result<UserName, StoreError> {
+    UserName::new(Uuid::new_v4().to_string()).map_err(StoreError::damaged)
 }
 
 /// An account together with what is kept of its password.
@@ -155,6 +168,14 @@ pub struct UserPage {
 /// The accounts. Each change is stored together with its event. What is read without a [`Freshness`] is what was written last.
 #[async_trait]
 pub trait UserStore: Send + Sync + 'static {
+    /// The name of an account-to-be whose id nobody has chosen: a random one, of a part of the store that is in reach if any is.
+    ///
+    /// # Errors
+    /// As [`random_name`].
+    fn new_name(&self) -> Result<UserName, StoreError> {
+        random_name()
+    }
+
     /// What a request has come to before; `None` when it hasn't come.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use meshwork_chassis::config::{Secret, StrategyConfig};
+use meshwork_chassis::request::RequestKey;
 use meshwork_sql::Freshness;
 use meshwork_testkit::Postgres;
 use meshwork_users::adapters::sharded::ShardedStore;
@@ -53,12 +54,12 @@ async fn sh_rows_lie_where_the_map_says_and_nowhere_else() {
 }
 
 /// Three shards, the last of them on a server of its own, which can be killed.
-async fn with_one_to_kill() -> (Room, Postgres) {
+async fn with_one_to_kill(strategy: StrategyConfig) -> (Room, Postgres) {
     let server = server().await;
     let own = tokio::task::spawn_blocking(Postgres::private).await.unwrap();
     let urls = [database(&server).await, database(&server).await, own.database()];
     let room = Room::of(Some(&server), |config| {
-        config.shards = shards_at(&urls, StrategyConfig::Range);
+        config.shards = shards_at(&urls, strategy);
         config.postgres.acquire_timeout = std::time::Duration::from_secs(2);
     });
     (room, own)
@@ -71,7 +72,7 @@ fn lies_in_last(store: &ShardedStore, email: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_while_a_shard_is_down_accounts_elsewhere_are_served_and_lists_name_it() {
-    let (room, mut own) = with_one_to_kill().await;
+    let (room, mut own) = with_one_to_kill(StrategyConfig::Range).await;
     let store = room.sharded().await;
     // The ranges begin with "", "b" and "o".
     let mut ids = (0..).map(|n| format!("a-{n}"));
@@ -100,14 +101,60 @@ async fn sh_while_a_shard_is_down_accounts_elsewhere_are_served_and_lists_name_i
     for store in [store, later] {
         let back = async || matches!(store.get(&name("zoe"), Freshness::Latest).await, Ok(Some(_)));
         eventually("the shard that came back", back).await;
-        let listed = store.list(&UserFilter::default(), 10, None, Freshness::Latest).await.unwrap();
-        assert_eq!((listed.page.items.len(), listed.unreachable), (2, Vec::new()));
+        let is_whole = async || {
+            let listed = store.list(&UserFilter::default(), 10, None, Freshness::Latest).await.unwrap();
+            (listed.page.items.len(), listed.unreachable) == (2, Vec::new())
+        };
+        eventually("lists with the shard that came back", is_whole).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_while_a_shard_is_down_people_sign_up_elsewhere_and_no_address_is_stuck() {
+    let (room, mut own) = with_one_to_kill(StrategyConfig::Hash).await;
+    let store = room.sharded().await;
+    let last = store.shards().shard(2).unwrap().clone();
+    let is_of_last = |id: &str| store.shards().locate(USERS, id).unwrap().0.name == NAMES[2];
+    let ids: Vec<_> = (0..40).map(|n| format!("id-{n}")).collect();
+    let (away, there): (Vec<_>, Vec<_>) = ids.into_iter().partition(|id| is_of_last(id));
+    let mut emails = (0..).map(|n| format!("p-{n}@example.com")).filter(|email| !lies_in_last(&store, email));
+    let (plain, requested) = (emails.next().unwrap(), emails.next().unwrap());
+    tokio::task::block_in_place(|| own.kill());
+
+    // Who has chosen an id in the shard that is away waits for it; their address doesn't.
+    let refused = store.create(with_email(&away[0], &plain), None).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let created = store.create(with_email(&there[0], &plain), None).await.unwrap();
+    assert!(matches!(created, Creation::Created(_)), "{created:?}");
+
+    // Nor does their request, of those whose own shard is there.
+    let request = |n: u32, hash| RequestKey {
+        principal: "anonymous".to_owned(),
+        method: "CreateUser",
+        id: format!("r-{n}"),
+        hash: [hash; 32],
+    };
+    let mut n = 0;
+    while store.find_creation(&request(n, 1)).await.is_err() {
+        n += 1;
+    }
+    let refused = store.create(with_email(&away[0], &requested), Some(request(n, 1))).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let created = store.create(with_email(&there[1], &requested), Some(request(n, 2))).await.unwrap();
+    assert!(matches!(created, Creation::Created(_)), "{created:?}");
+
+    // Who hasn't chosen one gets one that is in reach.
+    eventually("the shard to be known to be away", async || !last.is_reached()).await;
+    for email in emails.take(12) {
+        let name = store.new_name().unwrap();
+        let created = store.create(with_email(name.id(), &email), None).await.unwrap();
+        assert!(matches!(created, Creation::Created(_)), "{email}: {created:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sh_who_lies_elsewhere_signs_in_while_the_shard_of_their_address_is_down() {
-    let (room, mut own) = with_one_to_kill().await;
+    let (room, mut own) = with_one_to_kill(StrategyConfig::Range).await;
     let store = room.sharded().await;
     let email = |id: &str| format!("{id}@example.com");
     let ids: Vec<_> = (0..).map(|n| format!("a-{n}")).filter(|id| lies_in_last(&store, &email(id))).take(3).collect();

@@ -39,10 +39,14 @@ impl ShardedStore {
     /// Creates an account.
     pub(super) async fn make(&self, account: Account, request: Option<RequestKey>) -> Result<Creation, StoreError> {
         let account = match &request {
-            Some(request) => match self.settle_home(account, request).await? {
-                Ok(account) => account,
-                Err(creation) => return Ok(creation),
-            },
+            Some(request) => {
+                // Else the request would be bound to an id that can't be had.
+                self.reach(account.user.name.id()).await?;
+                match self.settle_home(account, request).await? {
+                    Ok(account) => account,
+                    Err(creation) => return Ok(creation),
+                }
+            }
             None => account,
         };
         let id = account.user.name.clone();
@@ -139,13 +143,16 @@ impl ShardedStore {
         }
     }
 
-    /// Creates the account and its claim in one transaction; `None` when they don't lie in one shard.
+    /// Creates the account and its claim in one transaction; `None` when they don't lie in one shard, and that of the account
+    /// answers.
     async fn make_together(&self, new: &NewAccount) -> Result<Option<Creating>, StoreError> {
         let made = self.at_user(new.account.user.name.id(), |store, shard, place| {
             let (shards, new) = (self.shards.clone(), new.clone());
             Box::pin(async move {
                 let (other, claim_place) = shards.locate(CLAIMS, &new.claim.key)?;
                 if other.id != shard {
+                    // A claim that waits for a shard that is away would hold the address as long.
+                    store.check(place).await?;
                     return Ok(None);
                 }
                 let claim = Claim::new(new.claim.key.clone());
@@ -169,8 +176,16 @@ impl ShardedStore {
             let new = new.clone();
             Box::pin(async move { store.create(&[place], new, Claiming::Before).await })
         });
-        // Where it isn't known what has come of it, the claim stays: whoever meets it finds out.
-        let made = made.await?;
+        let made = match made.await {
+            Ok(made) => made,
+            Err(error) => {
+                // Where it isn't known what has come of it, the claim stays: whoever meets it finds out.
+                if error.is_without_effect() {
+                    self.release(&claim).await;
+                }
+                return Err(error);
+            }
+        };
         fail::fail_point!("users::created", |_| Err(StoreError::Unavailable("a crash point".to_owned())));
         if matches!(made, Creating::Answer(Creation::Created(_))) {
             self.confirm(&claim).await;

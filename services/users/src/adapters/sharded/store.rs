@@ -46,6 +46,16 @@ impl ShardedStore {
         self.shards.route(USERS, id, |shard, place| work(shard.part.clone(), shard.id, place)).await
     }
 
+    /// Whether the shard of an account is in reach, as far as is known: it has answered when the maps were read last.
+    pub(super) fn is_in_reach(&self, id: &str) -> bool {
+        self.shards.locate(USERS, id).is_ok_and(|(shard, _)| shard.is_reached())
+    }
+
+    /// Sees that the shard of an account answers, before anything is written elsewhere that would wait for it.
+    pub(super) async fn reach(&self, id: &str) -> Result<(), StoreError> {
+        self.at_user(id, |store, _, place| Box::pin(async move { store.check(place).await })).await
+    }
+
     /// Does something where an address or a request is claimed, by its key.
     pub(super) async fn at_claim<'a, R: Send + 'a>(
         &self,

@@ -12,10 +12,26 @@ use super::store::{BOUND, ShardedStore};
 use crate::adapters::store::USERS;
 use crate::adapters::store::outcome::{Changing, Rekey};
 use crate::domain::{Email, User};
-use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
+use crate::ports::{
+    Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore, random_name,
+};
+
+/// How many ids are drawn at most for one that lies in a shard in reach.
+const DRAWS: u32 = 32;
 
 #[async_trait]
 impl UserStore for ShardedStore {
+    fn new_name(&self) -> Result<UserName, StoreError> {
+        let mut name = random_name()?;
+        for _ in 1..DRAWS {
+            if self.is_in_reach(name.id()) {
+                break;
+            }
+            name = random_name()?;
+        }
+        Ok(name)
+    }
+
     async fn find_creation(&self, request: &RequestKey) -> Result<Option<Creation>, StoreError> {
         self.creation_of(request).await
     }
@@ -74,8 +90,18 @@ impl UserStore for ShardedStore {
                 let (name, decide, rekey) = (name.clone(), decide.clone(), rekey.clone());
                 Box::pin(async move { store.change(place, name, decide, rekey).await })
             });
-            // Where it isn't known what has come of it, a new claim stays: whoever meets it finds out.
-            let changed = changed.await?;
+            let changed = match changed.await {
+                Ok(changed) => changed,
+                Err(error) => {
+                    // Where it isn't known what has come of it, a new claim stays: whoever meets it finds out.
+                    if let Rekey::With(claim) = &rekey
+                        && error.is_without_effect()
+                    {
+                        self.release(claim).await;
+                    }
+                    return Err(error.into());
+                }
+            };
             fail::fail_point!("users::created", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
             let claim = match rekey {
                 Rekey::With(claim) => Some(claim),

@@ -4,7 +4,6 @@ use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
 use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::request::RequestKey;
-use uuid::Uuid;
 
 use crate::app::{Answer, App, AppError};
 use crate::domain::{DisplayName, Email, NewUser, Role, User};
@@ -49,7 +48,7 @@ impl App {
         let hash = self.hasher.hash(&password).await?;
         let name = match name {
             Some(name) => name,
-            None => UserName::new(Uuid::new_v4().to_string()).map_err(StoreError::damaged)?,
+            None => self.users.new_name()?,
         };
         let user = User::register(NewUser { name: name.clone(), email, display_name, role }, self.clock.now());
         let creation = self.users.create(Account { user, password: hash }, request).await?;
