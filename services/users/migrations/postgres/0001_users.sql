@@ -55,6 +55,8 @@ CREATE TABLE email_claims (
     slot       INT     NOT NULL
 );
 CREATE INDEX email_claims_by_slot ON email_claims (slot);
+-- Those that were left behind are looked for by their age.
+CREATE INDEX email_claims_unconfirmed ON email_claims (claimed_at) WHERE NOT confirmed;
 
 -- How claims that were made in another shard have ended, where their accounts are: used by an account, or void for good.
 CREATE TABLE claim_ends (

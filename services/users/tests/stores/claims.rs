@@ -8,10 +8,10 @@ use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::outcome::{Changing, Claim, Claiming, Creating, NewAccount, Rekey, Taking};
 use meshwork_users::adapters::store::{CLAIMS, USERS};
 use meshwork_users::domain::User;
-use meshwork_users::ports::{Account, ChangeError, Creation, UserStore};
+use meshwork_users::ports::{Account, ChangeError, Creation, SessionStore, StoreError, UserStore};
 
-use crate::people::{name, to_email, to_name, with_email};
-use crate::rooms::{Room, server};
+use crate::people::{NOW, name, to_email, to_name, with_email};
+use crate::rooms::{Room, execute_at, server};
 
 /// The first of `PREFIX-0`, `PREFIX-1`, … whose account isn't in the shard of the address.
 fn apart(store: &ShardedStore, prefix: &str, email: &str) -> String {
@@ -151,4 +151,64 @@ async fn sh_a_change_of_address_that_is_refused_leaves_no_claim() {
     assert!(matches!(taking, Taking::Taken(_)), "{taking:?}");
     // Which was an orphan itself.
     assert_eq!(store.create(next.clone(), None).await.unwrap(), Creation::Created(next.user));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_an_account_that_can_not_be_written_leaves_no_claim() {
+    let (room, store) = room().await;
+    let (email, old, new) = ("anna@example.com", "old@example.com", "new@example.com");
+    let anna = with_email(&apart(&store, "anna", email), email);
+    // They share a shard, which answers and has no room.
+    let of = |id: &str| store.shards().locate(USERS, id).unwrap().0.id;
+    let full = of(anna.user.name.id());
+    let bert = (0..).map(|n| format!("bert-{n}")).find(|id| of(id) == full).unwrap();
+    store.create(with_email(&bert, old), None).await.unwrap();
+    let url = &room.urls()[usize::from(full)];
+    let sql = "CREATE FUNCTION users.no_room() RETURNS trigger LANGUAGE plpgsql AS \
+               $$ BEGIN RAISE EXCEPTION 'no room' USING ERRCODE = '53100'; END $$; \
+               CREATE TRIGGER no_room BEFORE INSERT OR UPDATE ON users.users FOR EACH ROW EXECUTE FUNCTION users.no_room()";
+    execute_at(url, sql).await;
+    let created = store.create(anna.clone(), None).await;
+    assert!(matches!(created, Err(StoreError::Unavailable(_))), "{created:?}");
+    let changed = store.change(&name(&bert), to_email(new)).await;
+    assert!(matches!(changed, Err(ChangeError::Store(StoreError::Unavailable(_)))), "{changed:?}");
+    for email in [email, new] {
+        // Nobody has it: this one would fail else.
+        let left = claim(&store, "somebody", email).await;
+        let (shard, place) = store.shards().locate(CLAIMS, email).unwrap();
+        shard.part.release(place, left).await.unwrap();
+    }
+    execute_at(url, "DROP TRIGGER no_room ON users.users").await;
+    assert_eq!(store.create(anna.clone(), None).await.unwrap(), Creation::Created(anna.user));
+    assert_eq!(owner(&store, old).await.map(|user| user.name), Some(name(&bert)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_claims_that_nobody_has_met_for_a_day_are_settled_by_the_sweep() {
+    let (room, store) = room().await;
+    let (dead, used, young) = ("dead@example.com", "used@example.com", "young@example.com");
+    let orphan = with_email(&apart(&store, "orphan", dead), dead);
+    let left = claim(&store, orphan.user.name.id(), dead).await;
+    let anna = with_email(&apart(&store, "anna", used), used);
+    let unconfirmed = claim(&store, anna.user.name.id(), used).await;
+    let created = use_claim(&store, &anna, unconfirmed).await;
+    assert_eq!(created, Creating::Answer(Creation::Created(anna.user.clone())));
+    let count = async |email: &str, confirmed: bool| {
+        let sql =
+            format!("UPDATE email_claims SET slot = slot WHERE email_key = '{email}' AND confirmed = {confirmed}");
+        room.execute(&sql).await
+    };
+    // Young, they may still be used.
+    assert!(!store.prune(NOW, 10).await.unwrap());
+    assert_eq!((count(dead, false).await, count(used, false).await), (1, 1));
+
+    room.execute("UPDATE email_claims SET claimed_at = claimed_at - 90000000000").await;
+    claim(&store, &apart(&store, "young", young), young).await;
+    assert!(!store.prune(NOW, 10).await.unwrap());
+    assert_eq!((count(dead, false).await, count(dead, true).await), (0, 0));
+    assert_eq!((count(used, false).await, count(used, true).await), (0, 1));
+    assert_eq!(count(young, false).await, 1);
+    assert_eq!(owner(&store, used).await, Some(anna.user));
+    // However late it comes, what was behind the claim makes no account.
+    assert_eq!(use_claim(&store, &orphan, left).await, Creating::Voided);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use meshwork_api::UserName;
 use tokio::time::{Instant, sleep};
 
@@ -11,6 +12,13 @@ use crate::ports::{Account, StoreError};
 
 /// How often a claim that hasn't ended is looked at, longer by up to a half at random.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How many claims of each shard are settled at most in a round that nobody has met.
+const STALE: u32 = 100;
+/// How long one shard may take to name them.
+const NAMING: Duration = Duration::from_secs(5);
+/// For how long a round begins to settle another one.
+const ROUND: Duration = Duration::from_secs(30);
 
 /// What a claim that somebody has comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +102,44 @@ impl ShardedStore {
                 Ok(Settled::Gone)
             }
         }
+    }
+
+    /// Settles claims that were left behind long ago and that nobody has met, but for those whose account's shard is away: they
+    /// wait for it. Returns what has failed, by shards.
+    pub(super) async fn settle_stale(&self) -> Vec<String> {
+        let gathered = self.shards.gather(NAMING, |shard| -> BoxFuture<'static, Result<Vec<HeldClaim>, StoreError>> {
+            if !shard.is_reached() {
+                return Box::pin(async { Ok(Vec::new()) });
+            }
+            let store = shard.part.clone();
+            Box::pin(async move { store.stale_claims(STALE).await })
+        });
+        let (gathered, mut failed) = (gathered.await, Vec::new());
+        let deadline = Instant::now() + ROUND;
+        for (_, name, stale) in gathered {
+            let stale = match stale {
+                Ok(stale) => stale,
+                Err(error) => {
+                    failed.push(format!("the claims of shard {name}: {error}"));
+                    continue;
+                }
+            };
+            // One of those that fail is told of: mostly, they fail alike.
+            let mut problem = None;
+            for held in stale {
+                if Instant::now() >= deadline {
+                    break;
+                }
+                if !self.is_in_reach(&held.user) {
+                    continue;
+                }
+                if let Err(error) = self.settle(&held).await {
+                    problem = Some(format!("a claim of shard {name}: {error}"));
+                }
+            }
+            failed.extend(problem);
+        }
+        failed
     }
 
     /// Declares a claim void where its account is; returns whether it was.

@@ -12,7 +12,10 @@
 //! | the confirmation of a new address | the claim on the old one | finds that the account has another, and lets the address go |
 //!
 //! That a claim is void stands where its account would be written, and the account's own transaction writes that it was used in the
-//! same place: of the two, one wins, however late it comes.
+//! same place: of the two, one wins, however late it comes. What nobody has met for a day is settled so by the sweeper.
+//!
+//! A claim that waits for its account's shard holds the address while that is away: so it is made only once that shard has
+//! answered, and is let go when it is certain that nothing was written there.
 //!
 //! A request that comes with another body takes the home of the first once that was refused, or has been silent for a moment: until
 //! then the first may still make its account. Who signs in while the shard of the address is away is looked for in the others.

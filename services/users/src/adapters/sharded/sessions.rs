@@ -60,6 +60,10 @@ impl SessionStore for ShardedStore {
             }
         }
         // Where there is more to be done, it is done first: the next round tells of those that fail.
-        if more || failed.is_empty() { Ok(more) } else { Err(StoreError::Unavailable(failed.join("; "))) }
+        if more {
+            return Ok(true);
+        }
+        failed.extend(self.settle_stale().await);
+        if failed.is_empty() { Ok(false) } else { Err(StoreError::Unavailable(failed.join("; "))) }
     }
 }

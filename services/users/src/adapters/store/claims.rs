@@ -6,13 +6,16 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use super::super::outcome::{CLAIM_LIFE, Claim, ClaimEnd, Found, HeldClaim, Taking};
 use super::super::undo::Undo;
-use super::super::{USERS, slot};
+use super::super::{CLAIMS, USERS, slot};
 use super::store::Store;
 use super::{Connection, NOW, Row, SKIP_LOCKED, check_owned, not_foreign, owned, rows};
 use crate::ports::StoreError;
 
 /// For how long it is kept how a claim has ended, in microseconds: much longer than a claim may be used.
 const KEEP_ENDS: i64 = 24 * CLAIM_LIFE;
+/// How old an unconfirmed claim is, in microseconds, when it is looked into though nobody has met it: much older than a claim that
+/// may be used.
+const STALE: i64 = 24 * CLAIM_LIFE;
 
 impl Store {
     /// Claims an address, whose piece is `place`, for the account with the id `user`.
@@ -106,6 +109,26 @@ impl Store {
     pub async fn find_by_email(&self, place: Place, key: String) -> Result<Found, StoreError> {
         let read = self.db.read(Freshness::Latest, (place, key), |connection, (place, key)| {
             Box::pin(async move { find(connection, *place, key).await })
+        });
+        Ok(read.await?)
+    }
+
+    /// Up to `limit` claims that nobody has confirmed for a day, the oldest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn stale_claims(&self, limit: u32) -> Result<Vec<HeldClaim>, StoreError> {
+        let read = self.db.read(Freshness::Latest, i64::from(limit), |connection, limit| {
+            Box::pin(async move {
+                let sql = format!(
+                    "SELECT *, {NOW} - claimed_at AS age FROM email_claims WHERE NOT confirmed \
+                     AND claimed_at < (SELECT {NOW}) - $1 AND {} ORDER BY claimed_at LIMIT $2",
+                    not_foreign("email_claims.slot", "email_claims.email_key", CLAIMS)
+                );
+                let rows = sqlx::query(AssertSqlSafe(sql)).bind(STALE).bind(*limit).fetch_all(connection).await?;
+                let stale = rows.iter().map(held).collect::<Result<Vec<_>, sqlx::Error>>()?;
+                Ok::<_, Undo>(stale)
+            })
         });
         Ok(read.await?)
     }
