@@ -12,11 +12,22 @@ const STATE: &str = "SELECT server.standby, (SELECT system_identifier FROM pg_co
     (SELECT min_recovery_end_timeline FROM pg_control_recovery()), (SELECT received_tli FROM pg_stat_wal_receiver)) AS BIGINT) END, \
     CASE WHEN NOT server.standby THEN pg_walfile_name(pg_current_wal_insert_lsn()) END, \
     CAST(pg_wal_lsn_diff(CASE WHEN server.standby THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_flush_lsn() END, '0/0') AS BIGINT), \
-    CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT) \
+    CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT), \
+    (SELECT CAST(oid AS BIGINT) FROM pg_database WHERE datname = current_database()) \
     FROM (SELECT pg_is_in_recovery() AS standby) server";
 
 /// The columns of [`STATE`].
-type State = (bool, i64, Option<i64>, Option<String>, Option<i64>, i64);
+type State = (bool, i64, Option<i64>, Option<String>, Option<i64>, i64, i64);
+
+/// Which database of which system it is. Streaming replicas have both of their primary: another database on the right server
+/// holds other rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The identifier that `initdb` gave the database system.
+    pub system: u64,
+    /// The object identifier of the database.
+    pub database: i64,
+}
 
 /// A server at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,20 +38,27 @@ pub(crate) struct Answer {
     pub position: WalPosition,
     /// When it was started, in microseconds since 1970 by its own clock: another time is another copy of the data, maybe.
     pub started: i64,
+    /// The object identifier of the database that it was asked in.
+    pub database: i64,
 }
 
 impl Answer {
     /// Asks the server of a connection.
     pub async fn of(connection: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let state: State = sqlx::query_as(STATE).fetch_one(connection).await?;
-        let (standby, system, replayed, file, lsn, started) = state;
+        let (standby, system, replayed, file, lsn, started, database) = state;
         let timeline = match file {
             Some(file) => timeline_of(&file),
             None => replayed.and_then(|timeline| u32::try_from(timeline).ok()),
         };
         let timeline = timeline.ok_or_else(|| unexpected("timeline"))?;
         let lsn = lsn.and_then(|lsn| u64::try_from(lsn).ok()).ok_or_else(|| unexpected("position in the log"))?;
-        Ok(Self { standby, position: WalPosition { system: system.cast_unsigned(), timeline, lsn }, started })
+        Ok(Self { standby, position: WalPosition { system: system.cast_unsigned(), timeline, lsn }, started, database })
+    }
+
+    /// Which database it was given in.
+    pub fn identity(&self) -> Identity {
+        Identity { system: self.position.system, database: self.database }
     }
 }
 

@@ -20,12 +20,15 @@ pub(crate) struct Found {
     pub connection: PgConnection,
 }
 
-/// Asks all servers at once, each within `within`, which of them is the primary: of the system of the first one that answers, the one
-/// that isn't in recovery and has the highest timeline.
+/// Asks all servers at once, each within `within`, which of them is the primary: of the system and database of the first one that
+/// answers, the one that isn't in recovery and has the highest timeline. A server whose URL names another database than the first
+/// one's doesn't say which database it is.
 ///
 /// # Errors
 /// When none of them is in reach, is a primary, or is the newest primary that they know of.
 pub(crate) async fn find(servers: Vec<PgConnectOptions>, within: Duration) -> Result<Found, Error> {
+    let first = servers.first().and_then(PgConnectOptions::get_database).map(str::to_owned);
+    let namesakes: Vec<bool> = servers.iter().map(|server| server.get_database() == first.as_deref()).collect();
     let asked = join_all(servers.into_iter().map(|server| ask(server, within))).await;
     let (mut answers, mut failure) = (Vec::new(), None);
     for (server, told) in asked.into_iter().enumerate() {
@@ -34,10 +37,11 @@ pub(crate) async fn find(servers: Vec<PgConnectOptions>, within: Duration) -> Re
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    let Some(system) = answers.first().map(|found| found.answer.position.system) else {
+    let Some(identity) = answers.iter().find(|found| namesakes[found.server]).map(|found| found.answer.identity())
+    else {
         return Err(Error::Database(failure.unwrap_or(sqlx::Error::PoolTimedOut)));
     };
-    answers.retain(|found| found.answer.position.system == system);
+    answers.retain(|found| found.answer.identity() == identity);
     let newest = answers.iter().map(|found| found.answer.position.timeline).max();
     let primaries = answers.into_iter().filter(|found| !found.answer.standby);
     let primary = primaries.min_by_key(|found| (Reverse(found.answer.position.timeline), found.server));

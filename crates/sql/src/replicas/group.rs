@@ -66,7 +66,9 @@ impl Group {
     /// Makes the pools; nothing is connected to yet. `servers` aren't empty.
     pub fn new(options: &PostgresOptions, servers: Vec<PgConnectOptions>, first: PgConnectOptions) -> Self {
         let names = servers.iter().map(server_name).collect();
-        let table = Arc::new(Table::new(names, options.max_lag, options.max_lag_bytes));
+        let database = servers.first().and_then(PgConnectOptions::get_database);
+        let namesakes = servers.iter().map(|server| server.get_database() == database).collect();
+        let table = Arc::new(Table::new(names, namesakes, options.max_lag, options.max_lag_bytes));
         let primary = primary_pool(options, &table, first);
         let servers = servers.into_iter().enumerate().map(|(at, server)| Server {
             replica: replica_pool(options, &table, at, &server),
@@ -122,7 +124,7 @@ impl Group {
 
     /// Notes the primary that was found at the start.
     pub fn found(&self, server: usize, answer: Answer) {
-        self.table.settle(answer.position.system);
+        self.table.settle(answer.identity());
         self.answered(server, answer);
     }
 

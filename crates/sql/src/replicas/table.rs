@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::{Answer, Identity};
 use super::freshness::{Choice, Freshness, choose};
 use super::history::History;
 use super::position::WalPosition;
@@ -23,14 +23,16 @@ const PAST: Duration = Duration::from_secs(60);
 pub(crate) struct Table {
     /// `HOST:PORT` of each.
     names: Vec<String>,
+    /// Whether the URL of each names the database that the first one's does: others don't say which database the group is of.
+    namesakes: Vec<bool>,
     max_lag: Duration,
     max_lag_bytes: u64,
     known: Mutex<Known>,
 }
 
 struct Known {
-    /// The database system; that of the first server in the list that has answered.
-    system: Option<u64>,
+    /// The system and the database; those of the first server in the list that has answered.
+    identity: Option<Identity>,
     /// The highest timeline that any of them has told.
     timeline: u32,
     /// The server that is written to.
@@ -57,6 +59,8 @@ struct Standing {
     has_failed: bool,
     lag: Option<(u64, Duration)>,
     problem: Option<String>,
+    /// What makes it none of the group, as it was told last.
+    foreign: Option<&'static str>,
 }
 
 /// A server as [`Table::standing`] tells it.
@@ -70,10 +74,10 @@ pub(crate) struct Told {
 }
 
 impl Table {
-    pub fn new(names: Vec<String>, max_lag: Duration, max_lag_bytes: u64) -> Self {
+    pub fn new(names: Vec<String>, namesakes: Vec<bool>, max_lag: Duration, max_lag_bytes: u64) -> Self {
         let servers = names.len();
         let known = Known {
-            system: None,
+            identity: None,
             timeline: 0,
             primary: 0,
             primary_timeline: 0,
@@ -82,7 +86,7 @@ impl Table {
             standings: vec![Standing::default(); servers],
             selected: vec![None; servers],
         };
-        Self { names, max_lag, max_lag_bytes, known: Mutex::new(known) }
+        Self { names, namesakes, max_lag, max_lag_bytes, known: Mutex::new(known) }
     }
 
     /// `HOST:PORT` of each server.
@@ -90,9 +94,9 @@ impl Table {
         &self.names
     }
 
-    /// Takes the system of a primary that was found among all servers for that of the group.
-    pub fn settle(&self, system: u64) {
-        self.known().system = Some(system);
+    /// Takes the system and the database of a primary that was found among all servers for those of the group.
+    pub fn settle(&self, identity: Identity) {
+        self.known().identity = Some(identity);
     }
 
     /// Notes the answer of a server; whether writes go to it from now on.
@@ -101,14 +105,24 @@ impl Table {
         let known = &mut *known;
         known.standings[server].heard = Some(now);
         known.standings[server].started = Some(answer.started);
-        if known.system.is_none() && known.standings[..server].iter().all(|standing| standing.has_failed) {
-            known.system = Some(answer.position.system);
+        if known.identity.is_none() && self.namesakes[server] {
+            let mut before = known.standings[..server].iter().zip(&self.namesakes);
+            if before.all(|(standing, is_namesake)| standing.has_failed || !is_namesake) {
+                known.identity = Some(answer.identity());
+            }
         }
-        let foreign = match known.system {
-            Some(system) if system == answer.position.system => None,
-            Some(_) => Some("it is of another database system: it must be a streaming replica of the others"),
+        let foreign = match known.identity {
+            Some(identity) => foreign(identity, &answer),
             None => Some("the servers before it in the list have not answered yet"),
         };
+        let told = std::mem::replace(&mut known.standings[server].foreign, foreign);
+        if let Some(problem) = foreign
+            && known.identity.is_some()
+            && told != foreign
+            && known.selected[server].is_none()
+        {
+            tracing::warn!(server = %self.names[server], %problem, "a server of the list is not used");
+        }
         let (switched, judged) = if let Some(problem) = foreign {
             (false, Err(problem.to_owned()))
         } else {
@@ -171,11 +185,11 @@ impl Table {
     /// Whether the server that has given this answer may be written to.
     pub fn may_write(&self, answer: &Answer) -> Result<(), String> {
         let known = self.known();
-        let WalPosition { system, timeline, .. } = answer.position;
+        let timeline = answer.position.timeline;
         if answer.standby {
             Err("it is a replica; writes wait for one of the servers to be the primary".to_owned())
-        } else if known.system.is_some_and(|known| known != system) {
-            Err("it is of another database system than the one that was written to before".to_owned())
+        } else if let Some(problem) = known.identity.and_then(|identity| foreign(identity, answer)) {
+            Err(problem.to_owned())
         } else if timeline < known.timeline {
             Err(overtaken(timeline, known.timeline))
         } else {
@@ -195,7 +209,7 @@ impl Table {
 
     /// The database system, once it is known.
     pub fn system(&self) -> Option<u64> {
-        self.known().system
+        self.known().identity.map(|identity| identity.system)
     }
 
     /// A server as it stands.
@@ -299,6 +313,17 @@ impl Known {
     }
 }
 
+/// What makes a server none of the group that has this identity.
+fn foreign(identity: Identity, answer: &Answer) -> Option<&'static str> {
+    if answer.position.system != identity.system {
+        Some("it is of another database system: it must be a streaming replica of the others")
+    } else if answer.database != identity.database {
+        Some("it is another database of the same server; look at its URL")
+    } else {
+        None
+    }
+}
+
 fn overtaken(timeline: u32, highest: u32) -> String {
     format!(
         "it is a primary of timeline {timeline}, and another was promoted to {highest} since: make it a replica of that one"
@@ -313,11 +338,11 @@ mod tests {
     const STEP: Duration = Duration::from_millis(500);
 
     fn table() -> Table {
-        Table::new(vec![String::new(); 3], Duration::from_secs(2), 1_000)
+        Table::new(vec![String::new(); 3], vec![true, true, true], Duration::from_secs(2), 1_000)
     }
 
     fn primary(timeline: u32, lsn: u64) -> Answer {
-        Answer { standby: false, position: WalPosition { system: SYSTEM, timeline, lsn }, started: 1 }
+        Answer { standby: false, position: WalPosition { system: SYSTEM, timeline, lsn }, started: 1, database: 5 }
     }
 
     fn standby(timeline: u32, lsn: u64) -> Answer {
@@ -342,7 +367,8 @@ mod tests {
         expect(standby(1, 100), true);
         expect(standby(1, 100), true);
         let foreign = WalPosition { system: 8, timeline: 1, lsn: 100 };
-        for bad in [Answer { position: foreign, ..standby(1, 100) }, primary(1, 100)] {
+        let other = Answer { database: 6, ..standby(1, 100) };
+        for bad in [Answer { position: foreign, ..standby(1, 100) }, other, primary(1, 100)] {
             expect(bad, false);
             expect(standby(1, 100), false);
             expect(standby(1, 100), false);
@@ -418,6 +444,25 @@ mod tests {
         table.failed(0, "gone".to_owned());
         assert!(table.answered(1, primary(1, 100), now));
         assert_eq!((table.primary(), table.system()), (1, Some(SYSTEM)));
+    }
+
+    #[test]
+    fn rr_another_database_of_the_same_server_is_never_written_to() {
+        let (table, now) = (table(), Instant::now());
+        table.answered(0, primary(1, 100), now);
+        let promoted = Answer { database: 6, ..primary(2, 100) };
+        assert!(!table.answered(1, promoted, now));
+        assert_eq!(table.primary(), 0);
+        assert!(table.may_write(&promoted).is_err_and(|problem| problem.contains("look at its URL")));
+        assert!(table.may_write(&primary(1, 100)).is_ok());
+        // Nor does it say which database is meant, when the first server is away.
+        let table = Table::new(vec![String::new(); 3], vec![true, false, true], STEP, 1_000);
+        table.failed(0, "gone".to_owned());
+        assert!(!table.answered(1, promoted, now));
+        assert_eq!(table.system(), None);
+        assert!(table.answered(2, primary(2, 100), now));
+        assert!(!table.answered(1, promoted, now));
+        assert_eq!(table.primary(), 2);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use serde::de::Error as _;
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::map::{MapError, Owner, Pieces, Range, ShardMap, ShardName, Space};
@@ -17,6 +18,7 @@ const FORMAT: u64 = 1;
 #[serde(deny_unknown_fields)]
 struct Written {
     format: u64,
+    system: String,
     shards: Vec<(ShardId, String)>,
     spaces: Vec<WrittenSpace>,
 }
@@ -84,7 +86,8 @@ fn write(map: &ShardMap) -> Written {
         WrittenSpace { id: space.id, name: space.name.clone(), slots, ranges }
     };
     let shards = map.shards.iter().map(|shard| (shard.id, shard.name.clone())).collect();
-    Written { format: FORMAT, shards, spaces: map.spaces.iter().map(space).collect() }
+    let spaces = map.spaces.iter().map(space).collect();
+    Written { format: FORMAT, system: map.system.to_string(), shards, spaces }
 }
 
 fn runs(slots: &[Owner]) -> Vec<(u16, u16, ShardId, i64)> {
@@ -112,9 +115,11 @@ fn read(value: Value) -> Result<ShardMap, MapError> {
         None => return Err(MapError::Unreadable("it doesn't say its format".to_owned())),
     }
     let written: Written = serde_json::from_value(value).map_err(unreadable)?;
+    let system = Uuid::try_parse(&written.system)
+        .map_err(|error| MapError::Unreadable(format!("its system {:?} is no UUID: {error}", written.system)))?;
     let shards = written.shards.into_iter().map(|(id, name)| ShardName { id, name }).collect();
     let spaces = written.spaces.into_iter().map(read_space).collect::<Result<_, _>>()?;
-    let map = ShardMap { shards, spaces };
+    let map = ShardMap { system, shards, spaces };
     map.check()?;
     Ok(map)
 }

@@ -1,5 +1,7 @@
 //! The shard map: who owns which piece of which space of keys, at which version.
 
+use uuid::Uuid;
+
 use super::place::{Place, ShardId};
 use super::slots::{SLOTS, range_piece, slot_of};
 
@@ -87,6 +89,8 @@ pub enum MapError {
 /// database. So maps merge piece by piece by the higher version, in any order, and anybody may bring a newer map to a shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardMap {
+    /// Made at random with the first map, and never changed: databases of another one hold other rows, whatever they are called.
+    pub(super) system: Uuid,
     /// Sorted by number.
     pub(super) shards: Vec<ShardName>,
     /// Sorted by number.

@@ -8,7 +8,7 @@ pub struct Merged {
     /// Whether anything was taken over.
     pub changed: bool,
     /// What the maps say differently at the same version, in sentences. There ours was kept. It can't be, unless a database was
-    /// put back to an older copy, or two systems were mixed up.
+    /// put back to an older copy. Of a map of another system nothing is taken over.
     pub disagreements: Vec<String>,
 }
 
@@ -22,6 +22,11 @@ impl ShardMap {
     /// As [`ShardMap::merge`], and says what they disagree on.
     pub fn reconcile(&mut self, other: &ShardMap) -> Merged {
         let mut merged = Merged::default();
+        if self.system != other.system {
+            let sentence = format!("they are of different systems, {} and {}", self.system, other.system);
+            merged.disagreements.push(sentence);
+            return merged;
+        }
         for theirs in &other.shards {
             self.take_shard(theirs, &mut merged);
         }

@@ -30,8 +30,9 @@ impl<T: Send + Sync + 'static> Shards<T> {
     /// A configured shard that is new owns nothing yet. One that owns nothing may be left out of the configuration.
     ///
     /// # Errors
-    /// [`Error::Shards`] when a database says that it is another shard, the map names an owner that isn't configured, or a space has
-    /// another strategy in it; [`Error::Unreached`] when a first map, or a space of it, can't be made; when a migration fails.
+    /// [`Error::Shards`] when a database says that it is another shard, belongs to another group of databases or contradicts the
+    /// others, the map names an owner that isn't configured, or a space has another strategy in it; [`Error::Unreached`] when a first
+    /// map, or a space of it, can't be made; when a migration fails.
     pub async fn open(
         options: &[ShardOptions],
         components: &'static [Component],
@@ -124,7 +125,7 @@ async fn assemble(
 
     let opens = options.iter().cloned().map(move |shard| open_one(shard, components, times));
     let members = join_all(opens.collect::<Vec<_>>()).await.into_iter().collect::<Result<Vec<Member>, Error>>()?;
-    let mut known: Option<ShardMap> = None;
+    let mut known: Option<(&str, ShardMap)> = None;
     for member in &members {
         let stored = match &member.stored {
             Ok(Some(stored)) => stored,
@@ -133,13 +134,15 @@ async fn assemble(
         };
         store::check_identity(stored, member.id, &member.name)?;
         match known.as_mut() {
-            // The refresh that follows logs what they disagree on.
-            Some(known) => _ = known.merge(&stored.map),
-            None => known = Some(stored.map.clone()),
+            Some((first, known)) => {
+                store::check_group(stored, known, &format!("that of the shard {first:?}"))?;
+                *known = store::unite(&member.name, known, &stored.map)?;
+            }
+            None => known = Some((member.name.as_str(), stored.map.clone())),
         }
     }
     let known = match known {
-        Some(known) => known,
+        Some((_, known)) => known,
         None => {
             let first = all_reached(&members)?;
             let mut connection = first.db.reader().acquire().await?;

@@ -88,17 +88,10 @@ async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> b
     let mut map = ShardMap::clone(&known);
     let (mut reached, mut installed) = (Vec::new(), BTreeSet::new());
     for (shard, stored) in reads {
-        if let Some(stored) = judge(&shard, stored) {
+        if let Some(stored) = judge(&shard, stored, &mut map) {
             if let Some(stored) = &stored {
                 installed.insert(shard.id);
                 installed.extend(&stored.installed);
-                for sentence in map.reconcile(&stored.map).disagreements {
-                    tracing::error!(
-                        shard = shard.name,
-                        "two shard maps disagree ({sentence}); look whether a database was put back to an older copy, or belongs \
-                         to another system"
-                    );
-                }
             }
             reached.push((shard, stored));
         }
@@ -118,11 +111,16 @@ async fn renew<T: Send + Sync + 'static>(inner: &Inner<T>, patiently: bool) -> b
     any
 }
 
-/// What the answer of a database says of its standing; the map, if there is one, when it may be used.
-fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Option<Option<StoredMap>> {
-    let identity = match &stored {
-        Ok(Some(stored)) => store::check_identity(stored, shard.id, &shard.name),
-        Ok(None) if **shard.standing.load() == Standing::Unknown => Ok(()),
+/// What the answer of a database says of its standing; its map, if there is one, when it may be used. `map` then takes over what is
+/// newer in it: nothing comes from a database that is refused.
+fn judge<T>(
+    shard: &Shard<T>,
+    stored: Result<Option<StoredMap>, Error>,
+    map: &mut ShardMap,
+) -> Option<Option<StoredMap>> {
+    let united = match &stored {
+        Ok(Some(stored)) => agree(shard, stored, map).map(Some),
+        Ok(None) if **shard.standing.load() == Standing::Unknown => Ok(None),
         Ok(None) => Err(lost(&shard.name)),
         Err(Error::Shards(sentence)) => Err(Error::Shards(sentence.clone())),
         Err(error) => {
@@ -135,15 +133,25 @@ fn judge<T>(shard: &Shard<T>, stored: Result<Option<StoredMap>, Error>) -> Optio
         }
     };
     shard.answers.store(true, Ordering::Relaxed);
-    if let Err(error) = identity {
-        refuse(shard, error);
-        return None;
+    match united {
+        Ok(Some(united)) => {
+            *map = united;
+            approve(shard);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            refuse(shard, error);
+            return None;
+        }
     }
-    let stored = stored.ok()?;
-    if stored.is_some() {
-        approve(shard);
-    }
-    Some(stored)
+    stored.ok()
+}
+
+/// The map with what a database knows better, if it is the one that it is taken for.
+fn agree<T>(shard: &Shard<T>, stored: &StoredMap, map: &ShardMap) -> Result<ShardMap, Error> {
+    store::check_identity(stored, shard.id, &shard.name)?;
+    store::check_group(stored, map, "the others")?;
+    store::unite(&shard.name, map, &stored.map)
 }
 
 /// A database that had a map and has none any more is an empty one.

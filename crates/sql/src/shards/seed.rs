@@ -1,5 +1,6 @@
 //! The first map, and how owners are evened out.
 
+use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::map::{MapError, Owner, Pieces, Range, ShardMap, ShardName, Space, SpaceSpec, Strategy};
@@ -8,14 +9,15 @@ use super::slots::SLOTS;
 
 impl ShardMap {
     /// The first map. Slots go to the shards by rendezvous hashing, evened out so that none has more than one slot more than
-    /// another; ranges go to them in order. It depends on the numbers and names of the shards alone, not on their order.
+    /// another; ranges go to them in order. Who owns what depends on the numbers and names of the shards alone, not on
+    /// their order. Each first map is a system of its own: maps of two never merge.
     ///
     /// # Errors
     /// When the shards or the spaces can't be used.
     pub fn seed(shards: &[(ShardId, &str)], spaces: &[SpaceSpec]) -> Result<Self, MapError> {
         let mut names: Vec<_> = shards.iter().map(|&(id, name)| ShardName { id, name: name.to_owned() }).collect();
         names.sort_by_key(|shard| shard.id);
-        let mut map = ShardMap { shards: names, spaces: Vec::new() };
+        let mut map = ShardMap { system: Uuid::new_v4(), shards: names, spaces: Vec::new() };
         map.check()?;
         for spec in spaces {
             map = map.with_space(spec)?;

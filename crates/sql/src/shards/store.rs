@@ -100,7 +100,8 @@ pub(super) async fn found(
 /// the caller if there is one; returns the merged map.
 ///
 /// # Errors
-/// [`Error::Shards`] when the database is another shard; [`Kind::Conflict`](crate::Kind::Conflict) and
+/// [`Error::Shards`] when the database is another shard or of another system, or its map and `map` disagree;
+/// [`Kind::Conflict`](crate::Kind::Conflict) and
 /// [`Kind::Unavailable`](crate::Kind::Unavailable) when what has entered doesn't end in time; what else it met.
 pub async fn install(
     connection: &mut PgConnection,
@@ -114,14 +115,8 @@ pub async fn install(
     let merged = match stored {
         Some(stored) => {
             check_identity(&stored, shard, name)?;
-            let mut merged = stored.map.clone();
-            for sentence in merged.reconcile(map).disagreements {
-                tracing::error!(
-                    shard = name,
-                    "two shard maps disagree ({sentence}); look whether a database was put back to an older copy, or belongs to \
-                     another system"
-                );
-            }
+            check_group(&stored, map, "the map that is brought to it")?;
+            let merged = unite(name, &stored.map, map)?;
             settle(&mut transaction, shard, name, &merged, Some(&stored.map)).await?
         }
         None => settle(&mut transaction, shard, name, map, None).await?,
@@ -142,6 +137,38 @@ pub(super) fn check_identity(stored: &StoredMap, shard: ShardId, name: &str) -> 
         "the database that is configured as shard {shard}, {name:?}, says that it is shard {}, {:?}; put its URL where it belongs",
         stored.shard, stored.name
     )))
+}
+
+/// Whether the database is of the system of `map`, which is that of `others`.
+///
+/// # Errors
+/// [`Error::Shards`], which names both, when it isn't.
+pub(super) fn check_group(stored: &StoredMap, map: &ShardMap, others: &str) -> Result<(), Error> {
+    if stored.map.system == map.system {
+        return Ok(());
+    }
+    Err(Error::Shards(format!(
+        "the database that is configured as shard {}, {:?}, belongs to another group of databases ({}) than {others} ({}); look \
+         whether its URL is the right one",
+        stored.shard, stored.name, stored.map.system, map.system
+    )))
+}
+
+/// `ours` with what `theirs` knows at a higher version; one of them is of the shard `name`.
+///
+/// # Errors
+/// [`Error::Shards`] when they say different things at the same version.
+pub(super) fn unite(name: &str, ours: &ShardMap, theirs: &ShardMap) -> Result<ShardMap, Error> {
+    let mut united = ours.clone();
+    let disagreements = united.reconcile(theirs).disagreements;
+    match disagreements.first() {
+        None => Ok(united),
+        Some(first) => Err(Error::Shards(format!(
+            "the map in the database of the shard {name:?} and that of the others disagree in {} places, the first of which is: \
+             {first}; look whether a database was put back to an older copy, and put back the newest",
+            disagreements.len()
+        ))),
+    }
 }
 
 fn unreadable(name: &str, error: &MapError) -> Error {

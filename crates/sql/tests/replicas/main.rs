@@ -6,6 +6,7 @@ mod bounded;
 mod embedded;
 mod example;
 mod faults;
+mod identity;
 mod promotion;
 mod retries;
 mod tokens;

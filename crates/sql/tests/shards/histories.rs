@@ -123,6 +123,18 @@ fn maps_that_disagree_say_so_and_keep_their_own() {
 }
 
 #[test]
+fn sh_maps_of_two_systems_never_merge() {
+    let (mut one, other) = (after(&[]).remove(0), after(&[]).remove(0));
+    let piece = other.pieces(0).find(|info| info.shard == 0).unwrap().piece;
+    let (before, newer) = (one.clone(), other.with_owner(0, piece, 1).unwrap());
+    let outcome = one.reconcile(&newer);
+    assert!(!outcome.changed);
+    assert_eq!(outcome.disagreements.len(), 1, "{outcome:?}");
+    assert_eq!(one, before);
+    assert_ne!(one.mark(), other.mark());
+}
+
+#[test]
 fn maps_of_one_epoch_that_differ_have_different_marks() {
     let map = after(&[]).remove(0);
     let of = |shard: u16| map.pieces(0).find(|info| info.shard == shard).unwrap().piece;

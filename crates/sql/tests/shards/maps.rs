@@ -125,7 +125,24 @@ fn sh_shards_and_splits_that_can_not_be_are_refused() {
 }
 
 fn written(space: &str) -> String {
-    format!(r#"{{"format":1,"shards":[[0,"a"],[1,"b"]],"spaces":[{{"id":0,"name":"s",{space}}}]}}"#)
+    written_of("a6c0d3b2-5d1e-4c53-9f0f-6d1c1c8a2e11", space)
+}
+
+fn written_of(system: &str, space: &str) -> String {
+    format!(r#"{{"format":1,"system":"{system}","shards":[[0,"a"],[1,"b"]],"spaces":[{{"id":0,"name":"s",{space}}}]}}"#)
+}
+
+#[test]
+fn sh_a_map_keeps_its_system_and_is_none_without_one() {
+    let slots = r#""slots":[[0,1023,0,1]]"#;
+    let map = ShardMap::from_json(&written(slots)).unwrap();
+    let moved = map.with_owner(0, 5, 1).unwrap();
+    assert!(moved.to_json().contains(r#""system":"a6c0d3b2-5d1e-4c53-9f0f-6d1c1c8a2e11""#), "{}", moved.to_json());
+    for text in [written_of("", slots), written_of("shop", slots), written(slots).replace("system", "other")] {
+        assert!(matches!(ShardMap::from_json(&text), Err(MapError::Unreadable(_))), "{text}");
+    }
+    let without = r#"{"format":1,"shards":[[0,"a"]],"spaces":[]}"#;
+    assert!(matches!(ShardMap::from_json(without), Err(MapError::Unreadable(_))));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use meshwork_sql::{Error, Kind};
 use meshwork_testkit::Postgres as TestServer;
 
 use crate::worlds::{
-    ALL, KEYS, OTHERS, World, count, eventually, execute, hand_over, hash, keys, options, put, range, stored,
+    ALL, KEYS, OTHERS, World, count, eventually, execute, hand_over, hash, install, keys, options, put, range, stored,
 };
 
 /// The sentence by which the shards are refused.
@@ -135,6 +135,83 @@ async fn sh_another_database_behind_a_name_is_refused() {
     world.options[1].postgres = one;
     let says = refusal(&world).await;
     assert!(says.contains("\"shard-0\"") && says.contains("\"shard-1\""), "{says}");
+}
+
+#[tokio::test]
+async fn sh_a_database_of_another_group_is_refused_at_the_start() {
+    let (mut ours, theirs) = (World::new(hash(), 2), World::new(hash(), 2));
+    let map = ours.open().await.map();
+    let others = theirs.open().await;
+    for at in [0, 1] {
+        let right = std::mem::replace(&mut ours.options[at].postgres, theirs.options[at].postgres.clone());
+        let says = refusal(&ours).await;
+        assert!(says.contains("\"shard-0\"") && says.contains("\"shard-1\""), "{says}");
+        assert!(says.contains("another group of databases") && says.contains("URL"), "{says}");
+        ours.options[at].postgres = right;
+    }
+    for shard in others.shards() {
+        assert_eq!(stored(shard).await.unwrap(), *others.map(), "it was written to");
+    }
+    assert_eq!(ours.open().await.map(), map);
+}
+
+#[tokio::test]
+async fn sh_a_database_of_another_group_is_refused_when_it_comes_later() {
+    let mut server = TestServer::private();
+    let (mut ours, mut theirs) = (World::new(hash(), 1), World::new(hash(), 1));
+    ours.options.push(options(1, server.database()));
+    theirs.options.push(options(1, server.database()));
+    let map = ours.open().await.map();
+    let their_map = theirs.open().await.map();
+    let key = keys().into_iter().find(|key| map.locate(KEYS, key).unwrap().shard == 1).unwrap();
+    ours.options[1].postgres = theirs.options[1].postgres.clone();
+    server.kill();
+    let times = ShardTimes { refresh: Duration::from_millis(500), ..ShardTimes::default() };
+    let shards = ours.open_with(times).await.unwrap();
+    server.restart();
+    eventually("the refusal", async || {
+        let refused = put(&shards, &key).await.unwrap_err();
+        refused.to_string().contains("another group of databases")
+    })
+    .await;
+    let answers =
+        shards.gather(Duration::from_secs(10), |shard| Box::pin(async move { Ok::<_, Error>(shard.id) })).await;
+    assert!(answers[0].2.is_ok() && matches!(answers[1].2, Err(GatherError::Unreachable)), "it is read from");
+    let wrong = shards.shard(1).unwrap();
+    assert_eq!(stored(wrong).await.unwrap(), *their_map, "it was written to");
+    assert_eq!(count(wrong, &key).await, 0);
+    assert_eq!(shards.map(), map);
+}
+
+#[tokio::test]
+async fn sh_a_shard_whose_map_disagrees_is_refused_until_it_is_put_back() {
+    let world = World::new(hash(), 3);
+    let shards = world.open().await;
+    let map = shards.map();
+    let [first, _, third] = [0, 1, 2].map(|id| shards.shard(id).unwrap().clone());
+    for table in ["shard_map", "shard_owned", "shard_foreign"] {
+        execute(&third, &format!("CREATE TABLE old_{table} AS TABLE {table}")).await;
+    }
+    let theirs = keys().into_iter().find(|key| map.locate(KEYS, key).unwrap().shard == 2).unwrap();
+    // Two pieces have gone to the second by what their owner says, and to the third by what that says.
+    let pieces: Vec<i32> = map.pieces(KEYS).filter(|info| info.shard == 0).map(|info| info.piece).take(2).collect();
+    let given = |to: u16| pieces.iter().fold((*map).clone(), |map, piece| map.with_owner(KEYS, *piece, to).unwrap());
+    install(&first, &given(1)).await;
+    install(&third, &given(2)).await;
+    shards.refresh().await.unwrap();
+    assert_eq!(*shards.map(), given(1));
+    let refused = put(&shards, &theirs).await.unwrap_err();
+    assert!(matches!(refused, Error::Shards(_)) && refused.to_string().contains("in 2 places"), "{refused}");
+    assert_eq!(stored(&third).await.unwrap(), given(2), "nothing is brought to it");
+    let says = refusal(&world).await;
+    assert!(says.contains("\"shard-2\"") && says.contains("older copy"), "{says}");
+    for table in ["shard_map", "shard_owned", "shard_foreign"] {
+        execute(&third, &format!("DELETE FROM {table}")).await;
+        execute(&third, &format!("INSERT INTO {table} SELECT * FROM old_{table}")).await;
+    }
+    shards.refresh().await.unwrap();
+    assert_eq!(put(&shards, &theirs).await.unwrap(), 2);
+    assert_eq!(stored(&third).await.unwrap(), *shards.map());
 }
 
 #[tokio::test]

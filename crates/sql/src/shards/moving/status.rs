@@ -100,6 +100,7 @@ async fn fill<T>(status: &mut ShardStatus, shard: &Shard<T>, tables: &'static [M
 
 /// The moves from a shard that aren't at their end.
 pub(super) async fn pending_at<T>(shard: &Shard<T>) -> Result<Option<PendingMove>, Error> {
+    shard.check()?;
     let read = async {
         let mut connection = shard.db.reader().acquire().await?;
         unfinished(&mut connection).await
