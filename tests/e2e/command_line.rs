@@ -218,7 +218,7 @@ fn a_nats_is_one_setting_for_all_services_and_leaves_no_folder() {
 }
 
 #[test]
-fn a_replica_is_one_setting_of_the_services_that_read_from_it_and_is_not_shown() {
+fn a_replica_is_one_setting_of_all_services_with_its_primary_and_is_not_shown() {
     let folder = tempfile::tempdir().unwrap();
     let replicas = ["--replica", "postgres://anna:hidden@a/shop", "--replica", "postgres://anna:hidden@b/shop"];
     let mut config = command(folder.path());
@@ -227,7 +227,7 @@ fn a_replica_is_one_setting_of_the_services_that_read_from_it_and_is_not_shown()
     let printed = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let lines = printed.lines().filter(|line| line.starts_with("replicas = [") && line.ends_with("# flag --replica"));
-    assert_eq!(lines.count(), 3, "users, products, orders: {printed}");
+    assert_eq!(lines.count(), 4, "users, products, orders, notifications: {printed}");
     assert_eq!(printed.matches("# flag --postgres").count(), 4, "{printed}");
     assert!(!printed.contains("hidden"), "{printed}");
 

@@ -23,8 +23,8 @@ pub struct SettingsArgs {
     #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
     /// Read accounts, products and the lists of orders from this replica of the PostgreSQL too, postgres://…; may be given
-    /// several times (a password is better set by MESHWORK_PRODUCTS__POSTGRES__REPLICAS='["postgres://…"]', and the same of
-    /// USERS and ORDERS)
+    /// several times, and any of them may become the primary (a password is better set by
+    /// MESHWORK_PRODUCTS__POSTGRES__REPLICAS='["postgres://…"]', and the same of USERS, ORDERS and NOTIFICATIONS)
     #[arg(long, value_name = "URL")]
     pub replica: Vec<String>,
     /// Have events go over this NATS server or cluster with JetStream, nats://… or tls://…, several servers with commas (a
