@@ -42,7 +42,7 @@ async fn locks(db: &Postgres) -> i64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn writes_that_are_cancelled_while_they_enter_a_piece_leave_no_lock_and_no_transaction() {
-    let mut world = Server::new();
+    let mut world = Server::alone();
     let other = world.open().await;
     world.options.max_connections = CONNECTIONS;
     world.options.acquire_timeout = Duration::from_secs(10);
@@ -88,7 +88,7 @@ async fn writes_that_are_cancelled_while_they_enter_a_piece_leave_no_lock_and_no
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_is_cancelled_while_others_keep_its_piece_frees_its_connection() {
-    let mut world = Server::new();
+    let mut world = Server::alone();
     let other = world.open().await;
     world.options.max_connections = 1;
     world.options.acquire_timeout = Duration::from_secs(10);
