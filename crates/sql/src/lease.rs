@@ -18,8 +18,8 @@ pub(crate) const GO_BACK: Duration = Duration::from_secs(1);
 const IS_OUTSIDE: &str = "SELECT now() = statement_timestamp()";
 
 tokio::task_local! {
-    /// Set where a connection goes back whose work has ended.
-    static ENDED: ();
+    /// Set where a connection goes back of which nothing is known.
+    static UNKNOWN: ();
 }
 
 /// A connection of a pool. When it is dropped it goes back within a bound, or is closed.
@@ -73,9 +73,9 @@ impl Drop for Lease {
         match self.end {
             // In the background, and within seconds.
             End::Closed => self.connection.close_on_drop(),
-            End::Ended => go_back(ENDED.scope((), self.connection.return_to_pool()), GO_BACK),
+            End::Ended => go_back(self.connection.return_to_pool(), GO_BACK),
             // First what was under way, then the way back.
-            End::Unknown => go_back(self.connection.return_to_pool(), GO_BACK * 2),
+            End::Unknown => go_back(UNKNOWN.scope((), self.connection.return_to_pool()), GO_BACK * 2),
         }
     }
 }
@@ -114,13 +114,14 @@ pub(crate) fn explained(pool: &PgPool, error: sqlx::Error) -> Error {
     })
 }
 
-/// Whether a connection that was let go may be used again. Unless its work is known to have ended, whoever had it may have been
-/// cancelled at any point: at a BEGIN too, after which the driver knows of no transaction, but the server does.
+/// Whether a connection that was let go may be used again. Of a [`Lease`] whose work isn't known to have ended the server is asked:
+/// whoever had it may have been cancelled at any point, at a BEGIN too, after which the driver knows of no transaction, but the
+/// server does. Connections for single statements go back unasked, since each question is one more statement.
 ///
 /// # Errors
 /// When the server's answer can't be read.
 pub(crate) async fn may_return(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    if ENDED.try_with(|()| ()).is_ok() {
+    if UNKNOWN.try_with(|()| ()).is_err() {
         return Ok(true);
     }
     // It waits for what was under way first.

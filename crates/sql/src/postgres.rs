@@ -128,9 +128,14 @@ impl Postgres {
     /// # Errors
     /// When there is no connection, or the server doesn't answer.
     pub async fn snapshot(&self) -> Result<Transaction<'static, sqlx::Postgres>, Error> {
-        let begin = self.pool.begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY");
+        let pool = self.pool.clone();
+        // By a task of its own: a caller who is cancelled in the middle of a BEGIN would leave its transaction open.
+        let begin = tokio::spawn(async move {
+            pool.begin_with("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").await
+        });
         match timeout(READ, begin).await {
-            Ok(begun) => begun.map_err(|error| lease::explained(&self.pool, error)),
+            Ok(Ok(begun)) => begun.map_err(|error| lease::explained(&self.pool, error)),
+            Ok(Err(_)) => Err(Error::NotWritten),
             Err(_) => Err(timed_out()),
         }
     }
