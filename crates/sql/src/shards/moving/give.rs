@@ -11,7 +11,7 @@ use super::fence::{Fence, stands};
 use super::journal::{Journal, Phase};
 use super::owned::lock;
 use super::session::transaction;
-use crate::shards::{MapError, Shard, ShardMap, Shards, store};
+use crate::shards::{MapError, Shard, ShardId, ShardMap, Shards, store};
 use crate::{Error, Kind};
 
 /// How long a statement of the transaction may take in which the pieces are given.
@@ -90,8 +90,14 @@ pub(super) async fn install<T: Send + Sync + 'static>(
         }
     }
     fail::fail_point!("moving::installed", |_| Err(MoveError::Stopped));
+    install_elsewhere(shards, journal.to, map).await;
+    Ok(())
+}
+
+/// Brings a map that one shard has to the others, as far as they are in reach; later they get it from whoever reads the maps.
+pub(super) async fn install_elsewhere<T: Send + Sync + 'static>(shards: &Shards<T>, has_it: ShardId, map: &ShardMap) {
     // A database that isn't known to be the right one may be an empty one in its place.
-    for shard in shards.shards().iter().filter(|shard| shard.id != journal.to && shard.check().is_ok()) {
+    for shard in shards.shards().iter().filter(|shard| shard.id != has_it && shard.check().is_ok()) {
         match tokio::time::timeout(OTHERS, install_at(shard, map)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -103,11 +109,10 @@ pub(super) async fn install<T: Send + Sync + 'static>(
     if let Err(error) = shards.refresh().await {
         tracing::warn!(%error, "the shard maps could not be read again; the next write does it");
     }
-    Ok(())
 }
 
 /// Brings a map to a shard, in a transaction of its own.
-pub(super) async fn install_at<T>(shard: &Shard<T>, map: &ShardMap) -> Result<(), Error> {
+async fn install_at<T>(shard: &Shard<T>, map: &ShardMap) -> Result<(), Error> {
     let mut transaction = shard.db.reader().begin().await?;
     store::install(&mut transaction, shard.id, &shard.name, map).await?;
     transaction.commit().await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnection;
 
 use super::error::MoveError;
-use super::give::install_at;
+use super::give::install_elsewhere;
 use super::journal::unfinished;
 use super::owned::{all_owned, lock};
 use super::pieces::Parts;
@@ -43,7 +43,7 @@ pub async fn split<T: Send + Sync + 'static>(shards: &Shards<T>, space: i16, at:
         let ended = try_at(&mut session.connection, &shard, &parts, at).await.map_err(MoveError::at(&shard.name))?;
         match ended {
             Ended::Split(map) => {
-                tell_others(shards, &shard, &map).await;
+                install_elsewhere(shards, shard.id, &map).await;
                 return Ok(());
             }
             Ended::Stale => shards.refresh().await.map_err(MoveError::at(&shard.name))?,
@@ -81,20 +81,4 @@ async fn try_at<T>(connection: &mut PgConnection, shard: &Shard<T>, parts: &Part
     let map = store::install(&mut transaction, shard.id, &shard.name, &map).await?;
     transaction.commit().await?;
     Ok(Ended::Split(map))
-}
-
-/// The others learn of it as far as they are in reach; later ones from whoever reads the maps.
-async fn tell_others<T: Send + Sync + 'static>(shards: &Shards<T>, owner: &Shard<T>, map: &ShardMap) {
-    for shard in shards.shards().iter().filter(|shard| shard.id != owner.id && shard.check().is_ok()) {
-        match tokio::time::timeout(OPEN, install_at(shard, map)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(shard = shard.name, %error, "a shard has not got the new shard map; it gets it later");
-            }
-            Err(_) => tracing::warn!(shard = shard.name, "a shard does not answer; it gets the new shard map later"),
-        }
-    }
-    if let Err(error) = shards.refresh().await {
-        tracing::warn!(%error, "the shard maps could not be read again; the next write does it");
-    }
 }
