@@ -13,7 +13,7 @@ use crate::shop::{eventually, notifications, settled};
 use crate::victims::{Fault, VICTIMS, Victim, World};
 
 /// Orders a second.
-const RATE: u32 = 16;
+const RATE: u32 = 24;
 /// For how long orders are placed at most; the last fault ends it.
 const SECONDS: u64 = 1800;
 /// How many orders there are before the first fault.
