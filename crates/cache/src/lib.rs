@@ -1,0 +1,1 @@
+//! A typed cache in two tiers.
