@@ -33,7 +33,7 @@ enum Writer {
     Versioned,
     /// Without it.
     Unversioned,
-    /// By the version, and stores it.
+    /// By the version, and stores it unless the remote tier refuses it.
     WriteThrough,
 }
 
@@ -47,6 +47,8 @@ enum Mistake {
     ReadsFirst,
     /// A fill asks whether it may insert, and does so later.
     InsertsOutside,
+    /// An invalidation is not repeated when the remote tier has been told.
+    InvalidatesOnce,
     /// Readers go on to join a flight that was invalidated.
     JoinsAll,
 }
@@ -56,6 +58,8 @@ struct World {
     committed: AtomicU64,
     /// The highest version whose invalidation has returned.
     settled: AtomicU64,
+    /// The version that the remote tier has, or has a tombstone of: it refuses what is lower.
+    remote: AtomicU64,
     entry: Mutex<Option<u64>>,
     /// A read of what had been replaced: the version, and the one that was settled.
     violation: Mutex<Option<(u64, u64)>>,
@@ -126,9 +130,7 @@ impl World {
         }
     }
 
-    fn write(&self, writer: Writer) {
-        let committed = self.committed.fetch_add(1, Ordering::SeqCst) + 1;
-        let version = (writer != Writer::Unversioned).then_some(committed);
+    fn invalidate(&self, version: Option<u64>) {
         let remove = || {
             let mut entry = self.entry.lock().unwrap();
             if version.is_none_or(|version| entry.is_some_and(|there| there < version)) {
@@ -140,12 +142,20 @@ impl World {
         } else {
             self.registrations.invalidate(KEY, version, remove);
         }
-        if writer == Writer::WriteThrough {
-            // Its own insertion is registered like a fill. (What is later already is refused by the remote tier.)
-            let ticket = self.registrations.begin(KEY);
-            if self.committed.load(Ordering::SeqCst) == committed {
-                self.finish(ticket, committed);
-            }
+    }
+
+    fn write(&self, writer: Writer) {
+        let committed = self.committed.fetch_add(1, Ordering::SeqCst) + 1;
+        let version = (writer != Writer::Unversioned).then_some(committed);
+        // A write-through is registered as a fill is.
+        let ticket = (writer == Writer::WriteThrough).then(|| self.registrations.begin(KEY));
+        self.invalidate(version);
+        let is_stored = version.is_some_and(|version| self.remote.fetch_max(version, Ordering::SeqCst) <= version);
+        if self.mistake != Mistake::InvalidatesOnce {
+            self.invalidate(version);
+        }
+        if let Some(ticket) = ticket.filter(|_| is_stored) {
+            self.finish(ticket, committed);
         }
         self.settled.fetch_max(committed, Ordering::SeqCst);
     }
@@ -157,6 +167,7 @@ fn race(writers: &[Writer], mistake: Mistake) {
         registrations: Registrations::new(),
         committed: AtomicU64::new(1),
         settled: AtomicU64::new(1),
+        remote: AtomicU64::new(1),
         entry: Mutex::new(None),
         violation: Mutex::new(None),
         last_flight: Mutex::new(None),
@@ -196,11 +207,11 @@ fn run(scheduler: impl Scheduler + 'static, writers: &[Writer], mistake: Mistake
 
 /// The mixes of writers.
 const WRITERS: [&[Writer]; 5] = [
+    &[Writer::WriteThrough, Writer::Versioned],
+    &[Writer::Versioned, Writer::Unversioned],
+    &[Writer::WriteThrough],
     &[Writer::Versioned],
     &[Writer::Unversioned],
-    &[Writer::WriteThrough],
-    &[Writer::Versioned, Writer::Unversioned],
-    &[Writer::WriteThrough, Writer::Versioned],
 ];
 
 #[test]
@@ -237,6 +248,11 @@ fn ca_2_a_mutant_that_reads_before_it_registers_is_caught() {
 #[test]
 fn ca_2_a_mutant_that_inserts_after_it_asked_is_caught() {
     assert!(is_caught(Mistake::InsertsOutside));
+}
+
+#[test]
+fn ca_2_a_mutant_that_invalidates_before_the_remote_tier_only_is_caught() {
+    assert!(is_caught(Mistake::InvalidatesOnce));
 }
 
 #[test]

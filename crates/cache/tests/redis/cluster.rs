@@ -13,26 +13,6 @@ use crate::truth::Truth;
 use crate::world::{Process, patient, steady};
 
 const NODES: usize = 3;
-const SLOTS: usize = 16_384;
-
-/// The slot of a key's hash tag: CRC16 (XMODEM).
-fn slot(tag: &str) -> u16 {
-    let crc = tag.bytes().fold(0_u16, |crc, byte| {
-        (0..8)
-            .fold(crc ^ (u16::from(byte) << 8), |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { (crc << 1) ^ 0x1021 })
-    });
-    crc % 16_384
-}
-
-/// The node that has a slot at first.
-fn owner(slot: u16) -> usize {
-    usize::from(slot) * NODES / SLOTS
-}
-
-#[test]
-fn slots_are_those_of_redis() {
-    assert_eq!((slot("123456789"), slot("foo")), (0x31c3, 12_182));
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_slots_of_a_cluster_move_under_load_and_nothing_is_held_for_more_than_a_second() {
@@ -48,7 +28,8 @@ async fn ca_8_slots_of_a_cluster_move_under_load_and_nothing_is_held_for_more_th
     let traffic = Traffic::start(&processes, &keys);
     sleep(Duration::from_millis(400)).await;
     for key in &keys[..3] {
-        let (slot, from) = (slot(key), owner(slot(key)));
+        let slot = cluster.slot(key);
+        let from = cluster.owner(slot);
         let to = (from + 1) % NODES;
         cluster.move_slot(slot, from, to);
         sleep(Duration::from_millis(300)).await;

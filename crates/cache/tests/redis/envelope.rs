@@ -75,6 +75,9 @@ async fn ca_1_a_foreign_key_of_another_type_fails_no_read() {
         assert_eq!(process.write(&key, "new").await, 2);
         assert_eq!(process.read(&key).await, 2);
     }
+    // Nor does it keep the cache from being used.
+    process.comes_up().await;
+    assert_eq!(process.tiers.stats().queued, 0);
 }
 
 /// The same kind in the next release.

@@ -100,7 +100,7 @@ async fn ca_8_a_stalled_redis_costs_its_timeout_a_few_times_and_then_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_redis_killed_and_started_again_under_load() {
-    let mut redis = Redis::private(&[]);
+    let redis = Redis::private(&[]);
     let (processes, traffic) = two_under(redis.url(), "killed").await;
     redis.kill();
     for process in &processes {

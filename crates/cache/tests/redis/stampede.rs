@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use meshwork_cache::{Cache, CacheOptions, Loaded, Wanted};
-use meshwork_testkit::Redis;
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
@@ -161,7 +160,7 @@ async fn ca_4_who_waits_for_another_process_is_answered_what_is_stale_but_not_wh
 
 #[tokio::test]
 async fn ca_4_a_filler_that_died_is_waited_for_no_longer_than_its_lease() {
-    let (redis, prefix, truth) = (Redis::private(&[]), prefix("dead"), Truth::new());
+    let (redis, prefix, truth) = (shared(), prefix("dead"), Truth::new());
     let process = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
     truth.commit("a", Some("text"));
     redis.connection().command(&["SET", &lease_key(&prefix, "a"), "of the dead", "PX", "500"]);

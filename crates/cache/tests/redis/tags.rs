@@ -41,7 +41,6 @@ async fn ca_6_a_tag_drops_all_that_carry_it_and_nothing_else_in_all_processes() 
         eventually("the other process sees it", PATIENCE, async || other.read_tagged(key, "letters").await == 2).await;
     }
     assert_eq!((process.read_tagged("c", "others").await, other.read_tagged("c", "others").await), (1, 1));
-    assert_eq!(process.truth.loads(), 5, "what one process loaded is the other's");
 }
 
 #[tokio::test]

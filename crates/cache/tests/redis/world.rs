@@ -105,6 +105,17 @@ impl Process {
         version
     }
 
+    /// Reads until the process answers from its own memory. (What it fills itself it may be told of, too: NOLOOP is none
+    /// for scripts.)
+    pub(crate) async fn comes_to_hold(&self, key: &str) {
+        eventually("it is held in the process", PATIENCE, async || {
+            let hits = self.stats().local_hits;
+            self.read(key).await;
+            self.stats().local_hits > hits
+        })
+        .await;
+    }
+
     pub(crate) fn stats(&self) -> KindStats {
         let kinds = self.tiers.stats().kinds;
         kinds.into_iter().find(|kind| kind.kind == Article::KIND).unwrap()

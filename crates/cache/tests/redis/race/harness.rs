@@ -12,10 +12,29 @@ use tokio::task::JoinSet;
 use crate::server::{PATIENCE, lease_key, tag_key, value_key};
 
 const KIND: &str = "articles";
+/// How often a command is repeated at most.
+const TRIES: usize = 500;
 /// How far behind a replica is.
 const LAG: Duration = Duration::from_secs(2);
 /// How many orders run at the same time.
 const WORKERS: usize = 8;
+
+/// Repeats a command while the link is down: a busy machine may be late with its beats.
+macro_rules! certainly {
+    ($call:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $call.await {
+                Ok(answer) => break answer,
+                Err(error) => {
+                    tries += 1;
+                    assert!(tries < TRIES, "{error}");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+        }
+    }};
+}
 
 /// What an actor does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,13 +227,13 @@ impl<'a> Case<'a> {
         let began = *actor.began.get_or_insert((self.settled, self.committed));
         match step {
             Step::Acquire => {
-                let acquired = remote.acquire(KIND, &key).await.unwrap();
+                let acquired = certainly!(remote.acquire(KIND, &key));
                 actor.lease = acquired.lease;
                 if let Some(stored) = acquired.stored {
                     self.look_at(&stored).await;
                 }
             }
-            Step::Tags => actor.tags = remote.tags(&self.tag).await.unwrap(),
+            Step::Tags => actor.tags = certainly!(remote.tags(&self.tag)),
             Step::Load => {
                 let version = self.load();
                 actor.loaded = Some((version, self.at));
@@ -225,7 +244,7 @@ impl<'a> Case<'a> {
                 let (version, at) = actor.loaded.take().unwrap();
                 if let Some(lease) = actor.lease.take() {
                     let item = Entry { version, at, tags: actor.tags.clone() }.encode();
-                    remote.fill(KIND, &key, &lease, item).await.unwrap();
+                    certainly!(remote.fill(KIND, &key, &lease, item.clone()));
                 }
                 self.look().await;
             }
@@ -238,19 +257,19 @@ impl<'a> Case<'a> {
             }
             Step::Put => {
                 let item = Entry { version: actor.version, at: 0, tags: Vec::new() }.encode();
-                remote.put(KIND, &key, item).await.unwrap();
+                certainly!(remote.put(KIND, &key, item.clone()));
                 self.settle(actor).await;
             }
             Step::Tombstone => {
-                remote.tombstone(KIND, &key, Some(actor.version)).await.unwrap();
+                certainly!(remote.tombstone(KIND, &key, Some(actor.version)));
                 self.settle(actor).await;
             }
             Step::Invalidate => {
-                remote.tombstone(KIND, &key, None).await.unwrap();
+                certainly!(remote.tombstone(KIND, &key, None));
                 self.settle(actor).await;
             }
             Step::Bump => {
-                remote.bump(&self.tag[0], None).await.unwrap();
+                certainly!(remote.bump(&self.tag[0], None));
                 self.settle(actor).await;
             }
             Step::Flush => {
@@ -280,15 +299,19 @@ impl<'a> Case<'a> {
 
     /// Reads as another process would.
     async fn look(&mut self) {
-        if let Some(stored) = self.world.remote.get(KIND, &self.key).await.unwrap() {
+        let stored = certainly!(self.world.remote.get(KIND, &self.key));
+        if let Some(stored) = stored {
             self.look_at(&stored).await;
         }
     }
 
     async fn look_at(&mut self, stored: &Stored) {
         let Some(entry) = Entry::decode(stored) else { return };
-        if !entry.tags.is_empty() && self.world.remote.tags(&self.tag).await.unwrap() != entry.tags {
-            return;
+        if !entry.tags.is_empty() {
+            let current = certainly!(self.world.remote.tags(&self.tag));
+            if current != entry.tags {
+                return;
+            }
         }
         self.reads += 1;
         let (settled, committed) = (self.settled, self.committed);
