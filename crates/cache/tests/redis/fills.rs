@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_cache::{Item, Lease, LinkState, Listener, RedisOptions, RedisRemote, Remote as _};
+use meshwork_cache::{Item, Lease, LinkState, Listener, RedisOptions, RedisRemote, Remote as _, Wanted};
 use meshwork_testkit::Redis;
 
 use crate::server::{Monitor, PATIENCE, eventually, exists, lease_key, prefix, pttl, shared, tag_key, value_key};
@@ -178,6 +178,24 @@ async fn ca_2_a_write_through_that_is_late_is_kept_nowhere() {
         process.cache.put(key, &[], Article { version: late, text: "late".to_owned() }, late).await;
         assert_eq!((process.read(key).await, other.read(key).await), (last, last), "{key}");
     }
+}
+
+#[tokio::test]
+async fn ca_3_who_has_a_token_sees_the_write_that_nobody_invalidated_and_hits_later() {
+    let (redis, prefix, truth) = (shared(), prefix("token"), Truth::new());
+    let process = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
+    let other = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
+    truth.commit("a", Some("old"));
+    assert_eq!((process.read("a").await, other.read("a").await), (1, 1));
+    truth.commit("a", Some("new"));
+    let wanted = Wanted::AtLeast(truth.token());
+    assert_eq!(process.try_read("a", wanted).await, Ok(2));
+    // A position that is not above the token's is no proof: the commit may be logged and not visible yet.
+    truth.advance();
+    let loads = truth.loads();
+    assert_eq!((other.try_read("a", wanted).await, truth.loads()), (Ok(2), loads + 1));
+    assert_eq!((process.try_read("a", wanted).await, other.try_read("a", wanted).await), (Ok(2), Ok(2)));
+    assert_eq!(truth.loads(), loads + 1, "what was loaded after the token is good for all who have it");
 }
 
 #[tokio::test]
