@@ -81,8 +81,8 @@ pub(crate) struct Outcome {
 }
 
 /// All orders of the actors in which each keeps its own. Of actors that do the same, the first begins first.
-pub(crate) fn orders(script: &Script) -> Vec<Vec<usize>> {
-    fn extend(script: &Script, done: &mut Vec<usize>, order: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
+pub(crate) fn orders(script: &[Vec<Step>]) -> Vec<Vec<usize>> {
+    fn extend(script: &[Vec<Step>], done: &mut [usize], order: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
         let mut is_end = true;
         for actor in 0..script.len() {
             if done[actor] == script[actor].len() {
@@ -207,7 +207,7 @@ impl<'a> Case<'a> {
         }
     }
 
-    async fn run(&mut self, script: &Script, order: &[usize]) {
+    async fn run(&mut self, script: &[Vec<Step>], order: &[usize]) {
         let mut actors: Vec<Actor> = script.iter().map(|_| Actor::default()).collect();
         let mut next = vec![0; script.len()];
         for &actor in order {

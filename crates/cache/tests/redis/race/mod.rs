@@ -55,10 +55,10 @@ async fn race(test: &str, is_behind: bool, fault: Option<Fault>) -> (Outcome, &'
 
 #[test]
 fn orders_are_all_that_keep_each_one_s_own() {
-    assert_eq!(orders(&vec![vec![Acquire, Load], vec![Commit]]), [[0, 0, 1], [0, 1, 0], [1, 0, 0]]);
-    assert_eq!(orders(&vec![vec![Acquire, Load, Fill], vec![Commit, Put], vec![Commit, Tombstone]]).len(), 210);
+    assert_eq!(orders(&[vec![Acquire, Load], vec![Commit]]), [[0, 0, 1], [0, 1, 0], [1, 0, 0]]);
+    assert_eq!(orders(&[vec![Acquire, Load, Fill], vec![Commit, Put], vec![Commit, Tombstone]]).len(), 210);
     // Those of twins are told apart by nobody.
-    assert_eq!(orders(&vec![vec![Acquire, Load, Fill], vec![Acquire, Load, Fill], vec![Commit, Put]]).len(), 280);
+    assert_eq!(orders(&[vec![Acquire, Load, Fill], vec![Acquire, Load, Fill], vec![Commit, Put]]).len(), 280);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
