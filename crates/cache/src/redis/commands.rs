@@ -106,7 +106,14 @@ impl Commands {
     /// What is stored under a name.
     pub async fn get(&self, name: String, patiently: bool) -> Result<Option<Bytes>, Failure> {
         let (client, limit) = self.within(patiently);
-        in_time(limit, client.get(name)).await
+        // What somebody else wrote there may be no text: it is as if nothing were there.
+        let text = async {
+            match client.get(name).await {
+                Err(error) if error.details().starts_with("WRONGTYPE") => Ok(None),
+                answer => answer,
+            }
+        };
+        in_time(limit, text).await
     }
 
     /// All marks of a source, by partition.
