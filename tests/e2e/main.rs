@@ -5,10 +5,13 @@
 mod api;
 mod audit;
 mod buyers;
+mod cache_faults;
+mod caches;
 mod command_line;
 mod crash_points;
 mod crashes;
 mod demo;
+mod instances;
 mod letters;
 mod load;
 mod mesh;

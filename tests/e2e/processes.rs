@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use meshwork_testkit::up::{SETTLE, audited, binary, command, command_of, text};
 use meshwork_testkit::{Gateway, freeze};
+use tonic::transport::{Channel, Endpoint};
 
 /// The services.
 pub const NAMES: [&str; 5] = ["users", "products", "orders", "notifications", "gateway"];
@@ -98,6 +99,12 @@ impl Processes {
         self.of(label).address.to_string()
     }
 
+    /// A channel of its own to a process.
+    pub fn channel(&self, label: &str) -> Channel {
+        let target = format!("http://{}", self.address(label));
+        Endpoint::from_shared(target).unwrap().timeout(Duration::from_secs(30)).connect_lazy()
+    }
+
     /// The shop behind its gateway.
     pub fn gateway(&self) -> Gateway {
         Gateway::new(self.of("gateway").address, &self.data())
@@ -174,13 +181,30 @@ impl Processes {
 
     /// What a process says of its health, as JSON.
     pub fn health(&self, label: &str) -> String {
-        let Ok(mut port) = TcpStream::connect(self.of(label).ops) else { return String::new() };
+        self.asked(label, "/health").map_or(String::new(), |(_, body)| body)
+    }
+
+    /// What a check of a process says.
+    pub fn check(&self, label: &str, name: &str) -> serde_json::Value {
+        let health: serde_json::Value = serde_json::from_str(&self.health(label)).unwrap();
+        health["services"][self.of(label).service]["checks"][name].clone()
+    }
+
+    /// The status with which a process says whether it can serve: 200 when it can; none when it can't be asked.
+    pub fn readiness(&self, label: &str) -> Option<u16> {
+        self.asked(label, "/readyz").map(|(status, _)| status)
+    }
+
+    /// What the ops port of a process answers: the status, and the body.
+    fn asked(&self, label: &str, path: &str) -> Option<(u16, String)> {
+        let mut port = TcpStream::connect(self.of(label).ops).ok()?;
         port.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        port.write_all(b"GET /health HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").unwrap();
+        port.write_all(format!("GET {path} HTTP/1.1\r\nhost: ops\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
         let mut answer = Vec::new();
         port.read_to_end(&mut answer).unwrap();
         let answer = text(&answer);
-        answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())
+        let status = answer.split_whitespace().nth(1)?.parse().ok()?;
+        Some((status, answer.split_once("\r\n\r\n").map_or(String::new(), |(_, body)| body.to_owned())))
     }
 
     /// `kill -9` of a process.

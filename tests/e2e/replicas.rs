@@ -15,12 +15,16 @@ use crate::shop::{eventually, stocked_product};
 /// The metadata by which a caller sees what it has written.
 const TOKEN: &str = "meshwork-consistency-token";
 
+/// Settings under which nothing is answered by a cache that replicas are to answer.
+const UNCACHED: [(&str, &str); 2] =
+    [("MESHWORK_USERS__CACHE__ENABLED", "false"), ("MESHWORK_PRODUCTS__CACHE__ENABLED", "false")];
+
 /// An `up` on a primary and its replicas; answers that may come from a replica do.
-fn up(folder: &std::path::Path, database: &str, replicas: &[String]) -> Up {
+fn up(folder: &std::path::Path, database: &str, replicas: &[String], more: &[(&str, &str)]) -> Up {
     let mut args = vec!["--postgres", database];
     args.extend(replicas.iter().flat_map(|replica| ["--replica", replica.as_str()]));
     let bounded = [("MESHWORK_USERS__POSTGRES__READS", "bounded"), ("MESHWORK_PRODUCTS__POSTGRES__READS", "bounded")];
-    let settings: Vec<_> = UNLIMITED.iter().copied().chain(bounded).collect();
+    let settings: Vec<_> = UNLIMITED.iter().chain(&bounded).chain(more).copied().collect();
     Up::try_start_with(folder, &args, &settings).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
@@ -38,7 +42,7 @@ fn at_least<T>(token: &Token, seen: &MetadataValue<Ascii>, message: T) -> Reques
 async fn rr_a_caller_sees_what_it_has_written_though_replicas_stand_still() {
     let (cluster, folder) = (Postgres::with_replicas(2, false), tempfile::tempdir().unwrap());
     let database = cluster.database();
-    let up = up(folder.path(), &database, &cluster.replica_urls(&database));
+    let up = up(folder.path(), &database, &cluster.replica_urls(&database), &UNCACHED);
     let target = format!("http://{}", up.address("gateway"));
     let demo = tokio::task::block_in_place(|| up.run(["demo", "--target", &target]));
     assert!(demo.status.success(), "{}\n{}", text(&demo.stderr), up.log());
@@ -84,7 +88,7 @@ async fn a_replica_that_is_gone_is_named_by_the_health_and_fails_no_call() {
     let (mut cluster, folder) = (Postgres::with_replicas(2, false), tempfile::tempdir().unwrap());
     let database = cluster.database();
     let replicas = cluster.replica_urls(&database);
-    let up = up(folder.path(), &database, &replicas);
+    let up = up(folder.path(), &database, &replicas, &UNCACHED);
     let staff = up.staff().await;
     let product = stocked_product(&up, &staff, "gone", 1).await;
     let reads = async |count: usize| {
@@ -109,7 +113,7 @@ async fn a_replica_that_is_gone_is_named_by_the_health_and_fails_no_call() {
 async fn a_promotion_under_load_loses_nothing_that_was_answered() {
     let (mut cluster, folder) = (Postgres::with_replicas(2, true), tempfile::tempdir().unwrap());
     let database = cluster.database();
-    let up = up(folder.path(), &database, &cluster.replica_urls(&database));
+    let up = up(folder.path(), &database, &cluster.replica_urls(&database), &[]);
     let target = format!("http://{}", up.address("gateway"));
     let credentials = up.data().join("credentials/staff.json");
     let mut load = Load::start(folder.path(), &target, &credentials, (10, 40), &["--cancel", "5"]);

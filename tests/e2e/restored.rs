@@ -9,9 +9,11 @@ use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient
 use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, ListOrdersRequest, ShipOrderRequest, order};
 use meshwork_api::meshwork::products::v1::ReceiveStockRequest;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
+use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
+use meshwork_api::meshwork::users::v1::{GetUserRequest, UpdateUserRequest, User};
 use meshwork_sql::Sqlite;
-use meshwork_testkit::Gateway;
 use meshwork_testkit::up::{Token, UNLIMITED, text, with};
+use meshwork_testkit::{Gateway, Redis};
 use serde_json::Value;
 
 use crate::processes::{NAMES, Processes};
@@ -53,7 +55,12 @@ struct Shop {
 
 impl Shop {
     async fn open(folder: &Path, pieces: i64) -> Self {
-        let mut processes = Processes::new(folder, UNLIMITED);
+        Self::open_with(folder, pieces, &[]).await
+    }
+
+    async fn open_with(folder: &Path, pieces: i64, more: &[(&str, &str)]) -> Self {
+        let settings: Vec<_> = UNLIMITED.iter().chain(more).copied().collect();
+        let mut processes = Processes::new(folder, &settings);
         processes.start_all();
         let gateway = processes.gateway();
         let staff = gateway.staff().await;
@@ -63,15 +70,9 @@ impl Shop {
     }
 }
 
-/// What a check of a service says.
-fn check(processes: &Processes, service: &str, name: &str) -> Value {
-    let health: Value = serde_json::from_str(&processes.health(service)).unwrap();
-    health["services"][service]["checks"][name].clone()
-}
-
 /// What the check of parked events says.
 fn dead_letters(processes: &Processes, service: &str) -> Value {
-    check(processes, service, "dead letters")
+    processes.check(service, "dead letters")
 }
 
 fn assert_nothing_is_parked(processes: &Processes, service: &str) {
@@ -245,6 +246,45 @@ async fn e1_users_and_notifications_put_back_to_older_copies_go_on() {
     }
 }
 
+/// Redis has accounts as they were after the copy was made: staff drop them.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_put_back_to_an_older_copy_show_it_once_staff_have_dropped_what_is_cached() {
+    let (redis, folder) = (Redis::private(&[]), tempfile::tempdir().unwrap());
+    let shop = Shop::open_with(folder.path(), 1, &[("MESHWORK_REDIS_URL", redis.url())]).await;
+    let Shop { mut processes, gateway, staff, product: _, customer } = shop;
+    let users = || UserServiceClient::new(gateway.channel());
+    let rename = async |name: &str| {
+        let user = User { name: customer.clone(), display_name: name.to_owned(), ..User::default() };
+        let request = UpdateUserRequest { user: Some(user), ..UpdateUserRequest::default() };
+        users().update_user(with(&staff, request)).await.unwrap();
+    };
+    let shown = async || {
+        let request = with(&staff, GetUserRequest { name: customer.clone() });
+        users().get_user(request).await.unwrap().into_inner().display_name
+    };
+    rename("Before").await;
+    let (database, older) = (processes.data().join("users/users.db"), folder.path().join("older.db"));
+    processes.kill("users");
+    copy(&database, &older);
+    start(&mut processes, "users");
+    for name in ["After", "Long after"] {
+        rename(name).await;
+    }
+    assert_eq!(shown().await, "Long after");
+    processes.kill("users");
+    copy(&older, &database);
+    start(&mut processes, "users");
+
+    let dropped = processes.run(&["cache", "invalidate", "--kind", "users"]);
+    assert!(dropped.status.success(), "{}", text(&dropped.stderr));
+    eventually("the account as it was", async || shown().await == "Before").await;
+    // What is written from then on has versions that there were before, and shows all the same.
+    for name in ["Again", "Once more", "And on"] {
+        rename(name).await;
+        assert_eq!(shown().await, name);
+    }
+}
+
 /// The lists have applied events that an older copy lacks: they stand still and say so, until they are made of what there is.
 #[tokio::test(flavor = "multi_thread")]
 async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuild() {
@@ -266,8 +306,8 @@ async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuil
     processes.kill("orders");
     copy(&older, &database);
     start(&mut processes, "orders");
-    eventually("the check to fail", async || check(&processes, "orders", "projector")["status"] == "failed").await;
-    let said = check(&processes, "orders", "projector")["last_error"].as_str().unwrap().to_owned();
+    eventually("the check to fail", async || processes.check("orders", "projector")["status"] == "failed").await;
+    let said = processes.check("orders", "projector")["last_error"].as_str().unwrap().to_owned();
     assert!(said.contains("put back to an older copy") && said.contains("--accept-differences"), "{said}");
     assert!(processes.log("orders").contains("projection_diverged:"), "{}", processes.log("orders"));
     assert_eq!(listed().await.len(), 10, "the lists show what they had");
@@ -281,11 +321,11 @@ async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuil
     let mut expected = kept;
     expected.sort();
     assert_eq!(names, expected);
-    eventually("the check to pass", async || check(&processes, "orders", "projector")["status"] == "passing").await;
+    eventually("the check to pass", async || processes.check("orders", "projector")["status"] == "passing").await;
 
     // The bus is ahead too, and its relay says what to do.
-    eventually("the relay to say so", async || check(&processes, "orders", "relay")["status"] == "failed").await;
-    let said = check(&processes, "orders", "relay")["last_error"].as_str().unwrap().to_owned();
+    eventually("the relay to say so", async || processes.check("orders", "relay")["status"] == "failed").await;
+    let said = processes.check("orders", "relay")["last_error"].as_str().unwrap().to_owned();
     assert!(said.contains("relay_diverged") && said.contains("move it away"), "{said}");
     for service in NAMES {
         processes.kill(service);
@@ -299,5 +339,5 @@ async fn e3_lists_that_are_ahead_of_the_events_say_so_and_are_healed_by_a_rebuil
     let gateway = processes.gateway();
     let staff = gateway.staff().await;
     confirmed(&gateway, &staff, &customer, &product, 8).await;
-    eventually("the relay to pass", async || check(&processes, "orders", "relay")["status"] == "passing").await;
+    eventually("the relay to pass", async || processes.check("orders", "relay")["status"] == "passing").await;
 }

@@ -11,7 +11,7 @@ use meshwork_sql::shards::slot_of;
 use meshwork_testkit::Postgres;
 use meshwork_testkit::up::{UNLIMITED, text};
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
@@ -22,10 +22,6 @@ use crate::shop::{PATIENCE, eventually};
 const INSTANCES: [&str; 2] = ["users", "users-2"];
 /// Where a sign-up ends whose account and address lie in different databases, between two side effects.
 const POINTS: [&str; 3] = ["users::claimed", "users::created", "users::confirmed"];
-
-fn channel(processes: &Processes, label: &str) -> Channel {
-    Endpoint::from_shared(format!("http://{}", processes.address(label))).unwrap().connect_lazy()
-}
 
 /// Somebody who wants an address.
 #[derive(Clone)]
@@ -98,7 +94,7 @@ async fn two_instances_of_users_share_their_accounts_and_sessions() {
     assert!(demo.status.success(), "{}", text(&demo.stderr));
     assert!(!processes.data().join("users/users.db").exists());
 
-    let [one, two] = INSTANCES.map(|label| channel(&processes, label));
+    let [one, two] = INSTANCES.map(|label| processes.channel(label));
     let person = Person::new("shared", "shared@example.com");
     person.sign_up(one.clone()).await.unwrap();
     for _ in 0..8 {
@@ -109,7 +105,7 @@ async fn two_instances_of_users_share_their_accounts_and_sessions() {
         assert!(both.0.is_ok() != both.1.is_ok(), "{both:?}");
     }
     processes.kill("users");
-    let gateway = channel(&processes, "gateway");
+    let gateway = processes.channel("gateway");
     eventually("the other instance is called", async || person.sign_in(gateway.clone()).await.is_ok()).await;
     for _ in 0..8 {
         person.sign_in(gateway.clone()).await.unwrap();
@@ -154,18 +150,18 @@ async fn one_of_two_gets_an_address_though_an_instance_ends_at_a_crash_point() {
         processes.stop(labels[0]);
         processes.start_with(labels[0], &[("MESHWORK_CRASH_POINT", point)]);
         processes.wait_for(labels[0]);
-        let first = people[0].sign_up(channel(&processes, labels[0])).await;
+        let first = people[0].sign_up(processes.channel(labels[0])).await;
         first.expect_err("the process has ended before it could answer");
         eventually("the crash", async || processes.log(labels[0]).matches(&said).count() > before).await;
         // The second comes while what the first has left is young, and the first again when its process has come back.
         let second = tokio::spawn({
-            let (person, channel) = (people[1].clone(), channel(&processes, labels[1]));
+            let (person, channel) = (people[1].clone(), processes.channel(labels[1]));
             async move { person.is_decided(channel).await }
         });
         processes.kill(labels[0]);
         processes.start(labels[0]);
         processes.wait_for(labels[0]);
-        let is_first = people[0].is_decided(channel(&processes, labels[0])).await;
+        let is_first = people[0].is_decided(processes.channel(labels[0])).await;
         let is_second = second.await.unwrap();
         assert!(is_first != is_second, "{point}: the first has it: {is_first}, the second: {is_second}");
         // Behind the claim an account is made by who comes; behind the account it is there.
@@ -177,7 +173,7 @@ async fn one_of_two_gets_an_address_though_an_instance_ends_at_a_crash_point() {
         assert_eq!(counts.iter().sum::<u64>(), 1, "{point}: {counts:?}");
         for person in &people {
             for label in INSTANCES {
-                let answer = person.sign_in(channel(&processes, label)).await;
+                let answer = person.sign_in(processes.channel(label)).await;
                 let has_won = winner.id == person.id;
                 let is_refused = matches!(&answer, Err(status) if status.code() == Code::Unauthenticated);
                 assert!(if has_won { answer.is_ok() } else { is_refused }, "{} at {label}: {answer:?}", person.id);

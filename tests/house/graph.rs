@@ -251,6 +251,8 @@ mod tests {
             ("services/orders", "crates/events"),
             ("services/orders", "services/chassis"),
             ("services/chassis", "crates/sql"),
+            ("services/chassis", "crates/cache"),
+            ("services/users", "crates/cache"),
             ("services/meshwork", "services/orders"),
             ("services/meshwork", "services/chassis"),
         ] {

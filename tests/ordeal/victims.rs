@@ -1,9 +1,9 @@
-//! The shop on real servers, and what of it can fail: its five processes, and the four servers that they stand on.
+//! The shop on real servers, and what of it can fail: its five processes, and the five servers that they stand on.
 
 use std::time::Duration;
 
 use meshwork_testkit::up::UNLIMITED;
-use meshwork_testkit::{FaultProxy, Mongo, Nats, Postgres, Smtp, smtp};
+use meshwork_testkit::{FaultProxy, Mongo, Nats, Postgres, Redis, Smtp, smtp};
 use tempfile::TempDir;
 
 use crate::processes::Processes;
@@ -34,12 +34,14 @@ pub enum Victim {
     Mongo,
     /// The NATS server.
     Nats,
+    /// The Redis of the caches, and of the gateway's limits.
+    Redis,
     /// The mail server.
     Smtp,
 }
 
 /// All of them. What one needs doesn't stand beside it.
-pub const VICTIMS: [Victim; 9] = [
+pub const VICTIMS: [Victim; 10] = [
     Victim::Process("orders"),
     Victim::Nats,
     Victim::Process("products"),
@@ -49,6 +51,7 @@ pub const VICTIMS: [Victim; 9] = [
     Victim::Process("gateway"),
     Victim::Smtp,
     Victim::Process("users"),
+    Victim::Redis,
 ];
 
 /// What becomes of them.
@@ -69,6 +72,7 @@ pub struct World {
     nats: Nats,
     mongo: Mongo,
     postgres: Postgres,
+    redis: Redis,
     folder: TempDir,
 }
 
@@ -76,12 +80,14 @@ impl World {
     /// Starts all, on servers of its own.
     pub async fn start() -> Self {
         let (nats, mongo, postgres) = (Nats::start(), Mongo::private(), Postgres::private());
+        let redis = Redis::private(&[]);
         let (smtp, folder) = (Smtp::start(smtp::Options::default()), tempfile::tempdir().unwrap());
         let mail = FaultProxy::start(smtp.address()).await;
         let (url, database, letters) = (nats.url(), mongo.database(), format!("{}?tls=none", mail.url("smtp")));
         let [products, lists, notices] = [(); 3].map(|()| postgres.database());
         let servers = [
             ("MESHWORK_NATS_URL", url.as_str()),
+            ("MESHWORK_REDIS_URL", redis.url()),
             ("MESHWORK_ORDERS__MONGO__URI", mongo.uri()),
             ("MESHWORK_ORDERS__MONGO__DATABASE", database.as_str()),
             ("MESHWORK_PRODUCTS__POSTGRES__URL", products.as_str()),
@@ -93,7 +99,7 @@ impl World {
         let mut processes = Processes::new(folder.path(), &settings);
         processes.start_all();
         mongo.index(&database);
-        Self { processes, smtp, mail, nats, mongo, postgres, folder }
+        Self { processes, smtp, mail, nats, mongo, postgres, redis, folder }
     }
 
     /// Places so many orders a second, for so many seconds; some are cancelled, some shipped, some can't be had.
@@ -136,6 +142,10 @@ impl World {
                 self.nats.kill();
                 self.nats.restart();
             }
+            Victim::Redis => {
+                self.redis.kill();
+                self.redis.start_again();
+            }
             Victim::Smtp => {
                 self.mail.cut().await;
                 self.mail.heal().await;
@@ -149,6 +159,7 @@ impl World {
             Victim::Postgres => self.postgres.freeze(),
             Victim::Mongo => self.mongo.freeze(),
             Victim::Nats => self.nats.freeze(),
+            Victim::Redis => self.redis.freeze(),
             Victim::Smtp => self.mail.hold(),
         }
         tokio::time::sleep(STILL).await;
@@ -157,6 +168,7 @@ impl World {
             Victim::Postgres => self.postgres.thaw(),
             Victim::Mongo => self.mongo.thaw(),
             Victim::Nats => self.nats.thaw(),
+            Victim::Redis => self.redis.thaw(),
             Victim::Smtp => self.mail.heal().await,
         }
     }

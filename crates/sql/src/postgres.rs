@@ -19,6 +19,7 @@ use crate::postgres_options::{PostgresOptions, server_name};
 use crate::replicas::answer::Answer;
 use crate::replicas::discover::{self, Found};
 use crate::replicas::group::Group;
+use crate::replicas::written::Alone;
 use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
 use crate::shards::place::{Place, in_order};
 use crate::{AppliedMigration, Component, Error, Kind, WorkError};
@@ -43,6 +44,8 @@ pub struct Postgres {
     server: Arc<str>,
     /// The servers, when there are replicas.
     group: Option<Arc<Group>>,
+    /// What tells positions where there are no replicas, if somebody needs them.
+    alone: Option<Arc<Alone>>,
     max: u32,
     /// How long one try of a transaction may take.
     bound: Duration,
@@ -94,8 +97,9 @@ impl Postgres {
             probe::watch(&group);
             (group.primary().clone(), Some(group))
         };
+        let alone = (group.is_none() && options.positions).then(Arc::default);
         let bound = options.acquire_timeout + options.statement_timeout * STATEMENTS;
-        Ok(Self { pool, server, group, max: options.max_connections, bound, observer: options.observer.clone() })
+        Ok(Self { pool, server, group, alone, max: options.max_connections, bound, observer: options.observer.clone() })
     }
 
     /// Migrates the database without keeping it open.
@@ -170,11 +174,16 @@ impl Postgres {
     }
 
     /// The position that covers every write that was committed before this call, for [`Freshness::AtLeast`]; `None` without
-    /// replicas, since nobody needs it then. It is taken after the commit was answered: one that was taken before would not cover it.
+    /// replicas, since nobody needs it then, unless [`PostgresOptions::positions`] says otherwise. It is taken after the commit was
+    /// answered: one that was taken before would not cover it.
     ///
     /// A primary that doesn't tell it within a second gives [`WalPosition::UNKNOWN`], with which reads go to the primary.
     pub async fn position(&self) -> Option<WalPosition> {
-        Some(self.group.as_ref()?.position().await)
+        match (&self.group, &self.alone) {
+            (Some(group), _) => Some(group.position().await),
+            (None, Some(alone)) => Some(alone.position(&self.pool).await),
+            (None, None) => None,
+        }
     }
 
     /// The servers but the one that is written to, for checks and metrics.

@@ -31,6 +31,9 @@ pub struct PostgresOptions {
     pub max_lag: Duration,
     /// How many bytes of the write-ahead log a replica may be behind and still be read from; 16 MiB by default.
     pub max_lag_bytes: u64,
+    /// Whether [`Postgres::position`](crate::Postgres::position) is told though there are no replicas: something else follows the
+    /// log of the database, such as a cache. Not by default.
+    pub positions: bool,
     /// The schema of the tables, made when missing, so that several services share a database and none of its tables. `None`
     /// by default: that of the account, mostly `public`.
     pub schema: Option<&'static str>,
@@ -58,6 +61,7 @@ impl PostgresOptions {
             replicas: Vec::new(),
             max_lag: Duration::from_secs(2),
             max_lag_bytes: 16 << 20,
+            positions: false,
             schema: None,
             max_connections: 20,
             min_connections: 1,

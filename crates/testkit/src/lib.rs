@@ -22,7 +22,7 @@ pub use mongo::Mongo;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use process::freeze;
-pub use redis::Redis;
+pub use redis::{Redis, RedisCluster};
 pub use smtp::Smtp;
 pub use status::assert_small;
 pub use up::Up;

@@ -2,15 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+mod cluster;
+mod connection;
+
+use std::io::ErrorKind;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::process::{freeze, signal};
+use crate::process::{free_port, freeze, signal};
+
+pub use cluster::RedisCluster;
+pub use connection::Connection;
 
 /// How long the start, or the answer to a command, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -18,7 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A Redis that tests may use. A private one is killed when it is dropped.
 pub struct Redis {
     url: String,
-    private: Option<(Child, TempDir)>,
+    private: Option<Private>,
+}
+
+/// A server of the test's own, and how it was started.
+struct Private {
+    child: Mutex<Child>,
+    folder: TempDir,
+    arguments: Vec<String>,
 }
 
 impl Redis {
@@ -33,34 +47,20 @@ impl Redis {
         }
     }
 
-    /// A `redis-server` of the test's own, on a free port of the loopback interface, with more `arguments`.
+    /// A `redis-server` of the test's own, on a free port of the loopback interface, with more `arguments`. It keeps nothing
+    /// on disk, unless they say so (`--appendonly yes`).
     ///
     /// # Panics
     /// When there is no `redis-server`, or it doesn't start.
     pub fn private(arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         for _ in 0..5 {
             // Another process may take the port in between: then the server ends, and the next port is tried.
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let folder = tempfile::tempdir().unwrap();
-            let spawned = Command::new("redis-server")
-                .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-                .arg("--dir")
-                .arg(folder.path())
-                .args(arguments)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
-            let child = match spawned {
-                Ok(child) => child,
-                Err(error) if error.kind() == ErrorKind::NotFound => panic!(
-                    "this test needs a Redis, and there is no `redis-server` on the PATH: run `cargo xtask setup`, or set \
-                     MESHWORK_TEST_REDIS_URL to a Redis that tests may use"
-                ),
-                Err(error) => panic!("cannot start redis-server: {error}"),
-            };
-            let url = format!("redis://127.0.0.1:{port}");
-            let mut redis = Self { url, private: Some((child, folder)) };
+            let child = Mutex::new(spawn(port, folder.path(), &arguments));
+            let private = Private { child, folder, arguments: arguments.clone() };
+            let redis = Self { url: format!("redis://127.0.0.1:{port}"), private: Some(private) };
             if redis.gets_ready() {
                 return redis;
             }
@@ -69,11 +69,10 @@ impl Redis {
     }
 
     /// Whether it gets ready; not so when it ends instead.
-    fn gets_ready(&mut self) -> bool {
+    fn gets_ready(&self) -> bool {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let (child, _) = self.private.as_mut().unwrap();
-            if child.try_wait().unwrap().is_some() {
+            if self.child().try_wait().unwrap().is_some() {
                 return false;
             }
             if self
@@ -93,11 +92,22 @@ impl Redis {
         &self.url
     }
 
+    /// Its port.
+    ///
+    /// # Panics
+    /// When the URL names none.
+    pub fn port(&self) -> u16 {
+        let port = self.host().rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        port.unwrap_or_else(|| panic!("{} names no port", self.url))
+    }
+
+    /// The host and the port.
+    fn host(&self) -> &str {
+        self.url.trim_start_matches("redis://").split('/').next().unwrap_or_default()
+    }
+
     fn connect(&self) -> std::io::Result<Connection> {
-        let host = self.url.trim_start_matches("redis://").split('/').next().unwrap_or_default();
-        let stream = TcpStream::connect(host)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Connection { reader: BufReader::new(stream) })
+        Connection::to(self.host())
     }
 
     /// A connection of the test's own.
@@ -113,7 +123,8 @@ impl Redis {
     /// # Panics
     /// When it isn't private.
     pub fn freeze(&self) {
-        freeze(self.child().id());
+        let id = self.child().id();
+        freeze(id);
     }
 
     /// Lets a frozen Redis go on.
@@ -121,63 +132,119 @@ impl Redis {
     /// # Panics
     /// When it isn't private.
     pub fn thaw(&self) {
-        signal(self.child(), Signal::SIGCONT);
+        signal(&self.child(), Signal::SIGCONT);
     }
 
-    fn child(&self) -> &Child {
-        &self.private.as_ref().expect("only a private Redis is frozen").0
+    /// Kills the process of a private Redis (`SIGKILL`), frozen or not, and waits for its end.
+    ///
+    /// # Panics
+    /// When it isn't private.
+    pub fn kill(&self) {
+        let mut child = self.child();
+        child.kill().ok();
+        child.wait().ok();
+    }
+
+    /// Starts a private Redis that was killed, on its port, in its folder and with its arguments: without its data, unless it
+    /// keeps them on disk.
+    ///
+    /// # Panics
+    /// When it isn't private, or doesn't start within half a minute.
+    pub fn start_again(&self) {
+        self.kill();
+        let Private { child, folder, arguments } = self.of_the_test();
+        let port = self.port();
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            *child.lock().unwrap() = spawn(port, folder.path(), arguments);
+            if self.gets_ready() {
+                return;
+            }
+            // Somebody has the port for a moment.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("redis-server did not start again on port {port} within {PATIENCE:?}");
+    }
+
+    /// Deletes all keys.
+    ///
+    /// # Panics
+    /// When it doesn't answer.
+    pub fn flush(&self) {
+        self.connection().command(&["FLUSHALL"]);
+    }
+
+    /// Makes it a replica of another, whose data it takes over; returns when it follows it. Connections stay, and what they
+    /// write is refused.
+    ///
+    /// # Panics
+    /// When it doesn't answer, or can't follow within half a minute.
+    pub fn replica_of(&self, other: &Redis) {
+        self.demote(other.port());
+        wait_until("the replica", || {
+            self.connection().command(&["INFO", "replication"]).contains("master_link_status:up")
+        });
+    }
+
+    /// Makes it a replica of whoever listens, or doesn't, on a port of the loopback interface, and doesn't wait for it.
+    ///
+    /// # Panics
+    /// When it doesn't answer.
+    pub fn demote(&self, port: u16) {
+        self.connection().command(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
+    }
+
+    /// Makes it a primary, with the data that it has.
+    ///
+    /// # Panics
+    /// When it doesn't answer.
+    pub fn promote(&self) {
+        self.connection().command(&["REPLICAOF", "NO", "ONE"]);
+    }
+
+    fn of_the_test(&self) -> &Private {
+        self.private.as_ref().expect("only a private Redis is frozen or killed")
+    }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.of_the_test().child.lock().unwrap()
     }
 }
 
 impl Drop for Redis {
     fn drop(&mut self) {
-        if let Some((child, _)) = &mut self.private {
-            child.kill().ok();
-            child.wait().ok();
+        if self.private.is_some() {
+            self.kill();
         }
     }
 }
 
-/// A connection that waits for each answer.
-pub struct Connection {
-    reader: BufReader<TcpStream>,
+/// A `redis-server` on a port, in a folder.
+fn spawn(port: u16, folder: &Path, arguments: &[String]) -> Child {
+    let spawned = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(folder)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    match spawned {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => panic!(
+            "this test needs a Redis, and there is no `redis-server` on the PATH: run `cargo xtask setup`, or set \
+             MESHWORK_TEST_REDIS_URL to a Redis that tests may use"
+        ),
+        Err(error) => panic!("cannot start redis-server: {error}"),
+    }
 }
 
-impl Connection {
-    /// The answer to a command: the items of an array stand on lines of their own.
-    ///
-    /// # Panics
-    /// When the answer is an error, or there is none.
-    pub fn command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> String {
-        self.try_command(arguments).unwrap_or_else(|error| panic!("Redis: {error}"))
-    }
-
-    fn try_command<A: AsRef<[u8]>>(&mut self, arguments: &[A]) -> std::io::Result<String> {
-        let mut request = format!("*{}\r\n", arguments.len()).into_bytes();
-        for argument in arguments.iter().map(AsRef::as_ref) {
-            request.extend_from_slice(format!("${}\r\n", argument.len()).as_bytes());
-            request.extend_from_slice(argument);
-            request.extend_from_slice(b"\r\n");
-        }
-        self.reader.get_mut().write_all(&request)?;
-        self.reply()
-    }
-
-    fn reply(&mut self) -> std::io::Result<String> {
-        let mut line = String::new();
-        self.reader.read_line(&mut line)?;
-        let (kind, rest) = line.trim_end().split_at_checked(1).ok_or(ErrorKind::UnexpectedEof)?;
-        let length = rest.parse::<usize>().ok();
-        match (kind, length) {
-            ("+" | ":", _) => Ok(rest.to_owned()),
-            ("$", Some(length)) => {
-                let mut text = vec![0; length + 2];
-                self.reader.read_exact(&mut text)?;
-                Ok(String::from_utf8_lossy(&text[..length]).into_owned())
-            }
-            ("*", Some(length)) => Ok((0..length).map(|_| self.reply()).collect::<Result<Vec<_>, _>>()?.join("\n")),
-            ("$" | "*", None) => Ok(String::new()),
-            _ => Err(std::io::Error::other(rest.to_owned())),
-        }
+/// Looks again and again.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "{what} did not get ready within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,12 +1,16 @@
 //! Settings that every service has.
 
+mod cache;
 mod nats;
 mod postgres;
+mod redis;
 mod retention;
 mod shards;
 
+pub use cache::CacheConfig;
 pub use nats::NatsConfig;
 pub use postgres::{PostgresConfig, Reads};
+pub use redis::RedisConfig;
 pub use retention::RetentionConfig;
 pub use shards::{ShardConfig, ShardsConfig, StrategyConfig};
 

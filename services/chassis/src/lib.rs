@@ -13,6 +13,7 @@
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
 //! | [`events`] | events for services that miss some, and those that could not be handled |
 //! | [`retention`] | removing what has done its work |
+//! | [`cache`] | what is remembered of the database, in the process and in Redis |
 //! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
 
@@ -21,6 +22,7 @@ pub mod ablation;
 pub mod auth;
 pub mod background;
 pub mod bus;
+pub mod cache;
 pub mod checks;
 pub mod client;
 pub mod clock;

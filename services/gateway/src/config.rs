@@ -117,8 +117,8 @@ pub struct RateLimit {
     pub burst: NonZeroU32,
     /// How many calls per second in the long run; may be below 1.
     pub per_second: f64,
-    /// The Redis in which all instances of the gateway count together, `redis://…`. Empty: each counts for itself. While
-    /// Redis doesn't answer, each instance admits its share.
+    /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
+    /// counts for itself. While Redis doesn't answer, each instance admits its share.
     pub redis: Secret,
     /// How many instances share the limit.
     pub instances: NonZeroU32,

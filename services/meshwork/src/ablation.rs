@@ -54,7 +54,8 @@ pub const POINTS: [&str; 33] = [
 /// Crash points that the life of an order doesn't lead to. It has some ten events, and a snapshot is of a hundred: a test of
 /// crates/eventstore meets it. Accounts in several databases, and moving them, are met by tests of the users service, of
 /// crates/sql, and of `meshwork shards`.
-pub const ELSEWHERE: [&str; 21] = [
+pub const ELSEWHERE: [&str; 22] = [
+    "cache::before_put",
     "snapshot::saved",
     "users::claimed",
     "users::created",

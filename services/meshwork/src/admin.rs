@@ -99,10 +99,15 @@ pub fn told(status: &Status) -> Failure {
 /// # Errors
 /// When the call fails or takes too long.
 pub async fn within<T>(call: impl Future<Output = Result<T, Status>>) -> Result<T, Failure> {
-    match tokio::time::timeout(CALL, call).await {
-        Ok(answer) => answer.map_err(|status| told(&status)),
-        Err(_) => Err(late()),
-    }
+    answered(call).await?.map_err(|status| told(&status))
+}
+
+/// As [`within`], for who looks at the status of a call that fails.
+///
+/// # Errors
+/// When the call takes too long.
+pub async fn answered<T>(call: impl Future<Output = Result<T, Status>>) -> Result<Result<T, Status>, Failure> {
+    tokio::time::timeout(CALL, call).await.map_err(|_| late())
 }
 
 fn late() -> Failure {

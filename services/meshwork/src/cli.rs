@@ -1,5 +1,7 @@
 //! The command line.
 
+mod admin;
+mod cache;
 mod output;
 mod settings;
 mod shards;
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use serde::Serialize;
 
+pub use admin::AdminArgs;
+pub use cache::{CacheArgs, CacheCommand, Caching};
 pub use output::Output;
 pub use settings::SettingsArgs;
 pub use shards::{MoveArgs, ShardsArgs, ShardsCommand, ShardsLookArgs, Slots, SpaceName, SplitArgs};
@@ -43,6 +47,8 @@ pub enum Command {
     /// See the events that services couldn't apply, apply them again, give them up
     #[command(name = "deadletters")]
     DeadLetters(DeadLettersArgs),
+    /// See how caches do, and drop what is in them
+    Cache(CacheArgs),
     /// See the events that services tell each other
     Events(EventsArgs),
     /// Check a running shop that is at rest: no order is lost or doubled, and all that is kept of them agrees; the exit code is
@@ -120,21 +126,6 @@ pub struct LoadArgs {
     pub short: u8,
     #[command(flatten)]
     pub admin: AdminArgs,
-}
-
-// No doc comment, for the same reason as above.
-// Whose gateway, by which account, and how answers are printed.
-#[derive(Debug, Args)]
-pub struct AdminArgs {
-    /// The gateway
-    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:8080")]
-    pub target: String,
-    /// A JSON file with the `email` and `password` of a staff account; found by itself for a `meshwork up` on this machine
-    #[arg(long, global = true, value_name = "FILE")]
-    pub staff_credentials: Option<PathBuf>,
-    /// How to print what there is
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
-    pub output: Output,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 mod ablation;
 mod admin;
 mod audit;
+mod cache;
 mod cli;
 mod config;
 mod deadletters;
@@ -73,6 +74,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Load(args) => load::run(args).await,
             Command::Projections(args) => projections::run(args).await,
             Command::DeadLetters(args) => deadletters::run(args).await,
+            Command::Cache(args) => cache::run(args).await,
             Command::Events(args) => events::run(args).await,
             Command::Audit(args) => audit::run(args).await,
             Command::Shards(args) => shards::run(args).await,

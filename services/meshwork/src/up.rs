@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use figment::Figment;
 use futures_util::future::join_all;
 use meshwork::server::ops::Ops;
-use meshwork_chassis::config::Listen;
+use meshwork_chassis::config::{CacheConfig, Listen, RedisConfig};
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus};
 
 use crate::cli::UpArgs;
@@ -60,6 +60,12 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
         }
     }
     places.extend(meshwork_notifications::places(&settings.notifications));
+    for (cache, redis) in settings.caches() {
+        let cache = ("cache", cache_place(cache, redis));
+        if !places.contains(&cache) {
+            places.push(cache);
+        }
+    }
 
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
@@ -103,6 +109,17 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     println!();
     println!("ready in {} ms", started.elapsed().as_millis());
     running.until_signal().await
+}
+
+/// Where a service has its cache, in words.
+fn cache_place(cache: &CacheConfig, redis: &RedisConfig) -> String {
+    match (cache.enabled, redis.is_set(), redis.shown()) {
+        (false, ..) => "off".to_owned(),
+        (true, false, _) => "in process".to_owned(),
+        // Where its address can't be told from a password.
+        (true, true, shown) if shown.is_empty() => "Redis".to_owned(),
+        (true, true, shown) => format!("Redis, {shown}"),
+    }
 }
 
 /// Binds all ports, so that every service knows the others' addresses before any of them starts.
@@ -221,7 +238,19 @@ fn refuse_targets(settings: &Settings) -> Result<(), Failure> {
 mod tests {
     use std::path::Path;
 
+    use meshwork_chassis::config::Secret;
+
     use super::*;
+
+    #[test]
+    fn where_caches_are_is_told_without_a_password() {
+        let mut settings = Settings::in_folder(Path::new("data"));
+        assert_eq!(settings.caches().map(|(cache, redis)| cache_place(cache, redis)), ["in process", "in process"]);
+        settings.users.cache.enabled = false;
+        settings.products.redis.url = Secret::new("redis://anna:hidden@cache:6380");
+        let [users, products] = settings.caches().map(|(cache, redis)| cache_place(cache, redis));
+        assert_eq!((users.as_str(), products.as_str()), ("off", "Redis, cache:6380"));
+    }
 
     #[test]
     fn services_on_different_buses_are_refused_by_both_keys() {

@@ -4,7 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig};
+use meshwork_chassis::config::{
+    AuthConfig, CacheConfig, Listen, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig,
+};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,11 @@ pub struct Config {
     pub server: ServerConfig,
     /// Where the catalogue and the inventory are, if not in the folder.
     pub postgres: PostgresConfig,
+    /// The Redis behind what its instances cache. What is not set here is as `redis` has it.
+    pub redis: RedisConfig,
+    /// What it remembers of the products for GetProduct, and for the first page of ListProducts. Stocks, and the prices of orders,
+    /// never come from there.
+    pub cache: CacheConfig,
     /// For how long it keeps what has done its work.
     pub retention: RetentionConfig,
     /// How this service calls others.
@@ -53,6 +60,8 @@ impl Default for Config {
             auth: AuthConfig::default(),
             server: ServerConfig::default(),
             postgres: PostgresConfig::default(),
+            redis: RedisConfig::default(),
+            cache: CacheConfig::default(),
             retention: RetentionConfig::default(),
             client: ClientConfig::default(),
             orders: "http://127.0.0.1:8083".to_owned(),
@@ -75,6 +84,8 @@ impl Config {
     pub fn check(&self) -> Result<(), ServeError> {
         self.nats.check("products.nats")?;
         self.postgres.check("products")?;
+        self.redis.check("products.redis")?;
+        self.cache.check("products.cache")?;
         self.retention.check("products", &self.nats)?;
         self.hold().map(drop)
     }
@@ -114,6 +125,18 @@ mod tests {
         ] {
             let refused = config(ttl, interval).hold().unwrap_err();
             assert!(refused.sentence.starts_with(setting), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_cache_is_enabled_unless_it_is_taken_out() {
+        assert!(Config::default().cache.enabled && !Config::default().redis.is_set());
+        for (wrong, sentence) in [
+            (r#"{"redis": {"prefix": "Shop"}}"#, "products.redis.prefix is \"Shop\""),
+            (r#"{"cache": {"negative_ttl": "1m"}}"#, "products.cache.negative_ttl is 1m"),
+        ] {
+            let wrong: Config = serde_json::from_str(wrong).unwrap();
+            assert_eq!(wrong.check().unwrap_err().to_string(), sentence);
         }
     }
 

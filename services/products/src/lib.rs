@@ -10,7 +10,7 @@
 //! | [`domain`] | products, stocks and the machine of reservations, as plain functions |
 //! | [`app`] | the use cases |
 //! | [`ports`] | what they need: a catalogue and an inventory |
-//! | [`adapters`] | gRPC, the events of orders, the sweeper, the stores in SQLite and PostgreSQL |
+//! | [`adapters`] | gRPC, the events of orders, the sweeper, the stores in SQLite and PostgreSQL, a cache before them |
 //! | `testing` | (a feature) the suite that every adapter of the stores passes |
 
 pub mod adapters;

@@ -9,7 +9,7 @@ use meshwork_chassis::request::RequestKey;
 use crate::domain::{Input, NewProduct, Product, ProductChange, Refusal, Reservation, State, Stock, StockChange};
 
 /// A store has not done what it was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// A rule forbids it. Nothing was changed.
     #[error(transparent)]

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
+use meshwork_api::meshwork::admin::v1::cache_service_server::CacheServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::products::v1::inventory_service_server::InventoryServiceServer;
 use meshwork_api::meshwork::products::v1::product_service_server::ProductServiceServer;
+use meshwork_cache::Tiers;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
+use meshwork_chassis::cache::{self, CacheGrpc, Follower};
+use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus, checks, compressed};
@@ -17,12 +21,14 @@ use meshwork_events::{Bus, Consumer, Relay};
 use meshwork_sql::AppliedMigration;
 
 use crate::Config;
+use crate::adapters::cached::{self, CachedCatalogue};
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::grpc::{InventoryGrpc, ProductsGrpc};
 use crate::adapters::orders_events::{CONSUMER, OrderEvents, STREAM};
 use crate::adapters::stores::{self, Stores};
 use crate::adapters::sweeper;
 use crate::app::App;
+use crate::ports::Catalogue;
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
@@ -41,21 +47,36 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning } =
         stores::open(&config, CONSUMER).await?;
+    let tiers = cache::open(&config.redis, &config.cache, PUBLISHED)?;
+    let catalogue: Arc<dyn Catalogue> = match &tiers {
+        Some(tiers) => Arc::new(CachedCatalogue::new(catalogue, tiers, &config.cache)),
+        None => catalogue,
+    };
     let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
 
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);
     let app = App { catalogue, inventory, reservation_ttl };
-    let reads = config.postgres.reads;
+    // What the cache answers is at most a second old; what it loads, it reads from the primary. Stocks are not cached.
+    let stock_reads = config.postgres.reads;
+    let reads = if tiers.is_some() { Reads::Bounded } else { stock_reads };
 
     health.check(check);
     if let Some(check) = replicas {
         health.check(check);
     }
+    // Without Redis there is nothing that could fail.
+    if let Some(tiers) = tiers.clone().filter(|tiers| tiers.state().is_some()) {
+        health.check(checks::shared("cache", tiers, |tiers: Tiers| std::future::ready(tiers.check())));
+    }
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
     health.check(checks::dead_letters(inbox.clone()));
     let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(events.clone(), PUBLISHED);
     let audit = audit.consumer(inbox.clone(), &[STREAM], true).stocks(stocks);
+    // Where nobody else changes the products, nobody else needs to be followed.
+    let followed = tiers.clone().filter(|_| config.is_on_servers() || config.redis.is_set());
+    let follower =
+        followed.map(|tiers| Follower::new(tiers, PUBLISHED.to_owned(), events.clone(), cached::outdated_by));
     let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let consumer = Consumer::new(bus, CONSUMER, STREAM, Arc::new(OrderEvents::new(app.clone())), inbox.clone())
         .backfill(Arc::new(GrpcEventSources::new().source("orders", orders)));
@@ -69,14 +90,18 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
         .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone(), reads))))
-        .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone(), reads))))
+        .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone(), stock_reads))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
         .add_service(compressed!(AuditServiceServer::new(audit)))
-        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)))
+        .add_service(compressed!(CacheServiceServer::new(CacheGrpc::new(tiers, PUBLISHED, DOMAIN).tags(cached::TAGS))));
     // When a task ends by itself, reservations stand still.
     let mut background = Background::new();
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of orders", |stop| async move { consumer.run(stop).await });
+    if let Some(follower) = follower {
+        background.spawn("follower for the cache", |stop| follower.run(stop));
+    }
     background.spawn("sweeper", |stop| sweeper::run(app, config.sweep_interval, stop));
     background.spawn("retention", |stop| retention.run(stop));
     background.spawn("keys", server::require_keys(verifier, &health));

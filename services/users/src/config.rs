@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig, ShardsConfig};
+use meshwork_chassis::config::{
+    AuthConfig, CacheConfig, Listen, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig, ShardsConfig,
+};
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,11 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// The databases that hold the accounts together, if there are several.
     pub shards: ShardsConfig,
+    /// The Redis behind what its instances cache. What is not set here is as `redis` has it.
+    pub redis: RedisConfig,
+    /// What it remembers of the accounts for GetUser. Sign-ins, sessions and changes never come from there, and nothing of a
+    /// password is in it.
+    pub cache: CacheConfig,
     /// For how long it keeps what has done its work.
     pub retention: RetentionConfig,
     /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
@@ -56,6 +63,8 @@ impl Default for Config {
             server: ServerConfig::default(),
             postgres: PostgresConfig::default(),
             shards: ShardsConfig::default(),
+            redis: RedisConfig::default(),
+            cache: CacheConfig::default(),
             retention: RetentionConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
@@ -91,6 +100,8 @@ impl Config {
         self.nats.check("users.nats")?;
         self.postgres.check("users")?;
         self.shards.check("users")?;
+        self.redis.check("users.redis")?;
+        self.cache.check("users.cache")?;
         self.retention.check("users", &self.nats)
     }
 }
@@ -117,6 +128,18 @@ mod tests {
         assert!(one.check().is_ok() && shards.check().is_ok());
         let wrong: Config = serde_json::from_str(r#"{"shards": {"splits": ["m"]}}"#).unwrap();
         assert!(wrong.check().unwrap_err().to_string().starts_with("users.shards.splits "));
+    }
+
+    #[test]
+    fn a_cache_is_enabled_unless_it_is_taken_out() {
+        assert!(Config::default().cache.enabled && !Config::default().redis.is_set());
+        for (wrong, sentence) in [
+            (r#"{"redis": {"url": "http://anna:hidden@a"}}"#, "users.redis.url is no address of a Redis"),
+            (r#"{"cache": {"ttl": "2h"}}"#, "users.cache.ttl is 2h"),
+        ] {
+            let wrong: Config = serde_json::from_str(wrong).unwrap();
+            assert_eq!(wrong.check().unwrap_err().to_string(), sentence);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! | [`domain`] | accounts, addresses, passwords and sessions with their rules |
 //! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out; read and list |
 //! | [`ports`] | what they need: stores, a password hasher, a token issuer, the files of first credentials, a clock |
-//! | [`adapters`] | gRPC, the stores in SQLite and PostgreSQL, argon2id, Ed25519, files |
+//! | [`adapters`] | gRPC, the stores in SQLite and PostgreSQL, a cache before them, argon2id, Ed25519, files |
 //!
 //! Accounts lie in a file, or in one or several PostgreSQL databases, between which they can be moved while the service serves
 //! ([`shards`]).

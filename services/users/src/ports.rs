@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::domain::{Changed, Email, FirstAccount, PasswordHash, Role, TokenDigest, User, UserError};
 
 /// A store has not done what it was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The store can't be reached at this moment. Nothing was changed; another try may succeed.
     #[error("the store is unavailable: {0}")]

@@ -6,12 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
+use meshwork_api::meshwork::admin::v1::cache_service_server::CacheServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
+use meshwork_cache::Tiers;
 use meshwork_chassis::auth::Verifier;
 use meshwork_chassis::background::Background;
+use meshwork_chassis::cache::{self, CacheGrpc, Follower};
+use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
@@ -19,13 +23,14 @@ use meshwork_events::{Bus, ConsumerState, Relay, ShardedState};
 use meshwork_sql::AppliedMigration;
 
 use crate::Config;
+use crate::adapters::cached::{self, CachedUsers};
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::grpc::{AuthGrpc, UserGrpc};
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
 use crate::app::{App, AppError, Lifetimes};
-use crate::ports::{StoreError, TokenIssuer};
+use crate::ports::{StoreError, TokenIssuer, UserStore};
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
@@ -44,7 +49,20 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     create_folder(&config)?;
     let Stores { users, sessions, history, announcing, checks: own } = stores::open(&config).await?;
     let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
+    let tiers = cache::open(&config.redis, &config.cache, SOURCE)?;
+    let users: Arc<dyn UserStore> = match &tiers {
+        Some(tiers) => Arc::new(CachedUsers::new(users, tiers, &config.cache)),
+        None => users,
+    };
+    // What the cache answers is at most a second old; what it loads, it reads from the primary.
+    let reads = if tiers.is_some() { Reads::Bounded } else { config.postgres.reads };
     own.into_iter().for_each(|check| health.check(check));
+    // Without Redis there is nothing that could fail.
+    if let Some(tiers) = tiers.clone().filter(|tiers| tiers.state().is_some()) {
+        health.check(checks::shared("cache", tiers, |tiers: Tiers| std::future::ready(tiers.check())));
+    }
+    // Where nobody else changes the accounts, nobody else needs to be followed.
+    let followed = tiers.clone().filter(|_| config.is_on_servers() || config.redis.is_set());
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
 
     // The background work outlives the calls, whose events it publishes.
@@ -54,6 +72,11 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     for Announcing { name, events, inbox, pruning } in announcing {
         let partitions = events.partitions();
         audit = audit.source(events.clone(), SOURCE);
+        if let Some(tiers) = followed.clone() {
+            let place = name.as_ref().map_or_else(|| SOURCE.to_owned(), |name| format!("{SOURCE}/{name}"));
+            let follower = Follower::new(tiers, place, events.clone(), cached::outdated_by);
+            background.spawn("follower for the cache", |stop| follower.run(stop));
+        }
         let relay = Relay::new(events, bus.clone(), SOURCE).checkpoint(inbox.clone()).parking(inbox.clone());
         redrivers.extend(relay.redriver().map(|redriver| (None, redriver)));
         states.push((partitions, inbox));
@@ -92,11 +115,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)
-        .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), config.postgres.reads))))
+        .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), reads))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
         .add_service(compressed!(AuditServiceServer::new(audit)))
-        .add_service(compressed!(DeadLetterServiceServer::new(letters)));
+        .add_service(compressed!(DeadLetterServiceServer::new(letters)))
+        .add_service(compressed!(CacheServiceServer::new(CacheGrpc::new(tiers, SOURCE, DOMAIN))));
     background.spawn("keys", server::require_keys(verifier, &health));
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }

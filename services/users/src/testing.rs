@@ -16,6 +16,19 @@ use crate::ports::{Account, Creation, NewSession, NewToken, PresentedToken, Sess
 
 /// Runs the suite; `make` gives an empty store each time.
 pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Arc<S>) {
+    conformance_of_users(&make).await;
+    sessions::a_session_opens_for_the_password_that_was_verified(&*make().await).await;
+    sessions::a_token_is_good_once_and_its_copy_ends_the_session(&*make().await).await;
+    sessions::a_token_is_only_its_owners(&*make().await).await;
+    sessions::an_expired_token_is_refused(&*make().await).await;
+    sessions::a_session_is_ended_by_any_of_its_tokens(&*make().await).await;
+    sessions::a_new_password_and_a_deletion_end_the_sessions_of_one_account(&*make().await).await;
+    sessions::what_has_expired_is_dropped_in_bounded_steps(&*make().await).await;
+    sessions::of_racing_renewals_one_wins_and_the_session_ends(make().await).await;
+}
+
+/// Runs the part of the suite that is of accounts alone, for what stands before a store.
+pub async fn conformance_of_users<S: UserStore>(make: &impl AsyncFn() -> Arc<S>) {
     users::an_account_is_read_back(&*make().await).await;
     users::ids_and_addresses_are_unique_and_stay_taken(&*make().await).await;
     users::a_repeated_request_gets_its_first_answer(&*make().await).await;
@@ -27,14 +40,6 @@ pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Ar
     users::of_racing_creations_one_wins(make().await).await;
     users::of_racing_changes_to_one_address_one_is_made(make().await).await;
     users::of_racing_changes_each_sees_the_one_before(make().await).await;
-    sessions::a_session_opens_for_the_password_that_was_verified(&*make().await).await;
-    sessions::a_token_is_good_once_and_its_copy_ends_the_session(&*make().await).await;
-    sessions::a_token_is_only_its_owners(&*make().await).await;
-    sessions::an_expired_token_is_refused(&*make().await).await;
-    sessions::a_session_is_ended_by_any_of_its_tokens(&*make().await).await;
-    sessions::a_new_password_and_a_deletion_end_the_sessions_of_one_account(&*make().await).await;
-    sessions::what_has_expired_is_dropped_in_bounded_steps(&*make().await).await;
-    sessions::of_racing_renewals_one_wins_and_the_session_ends(make().await).await;
 }
 
 /// A time with microseconds, as stores keep it.

@@ -1,5 +1,6 @@
 //! A Redis that freezes, goes away and comes back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,8 @@ use std::time::{Duration, Instant};
 use meshwork::policy::CircuitBreaker;
 use meshwork::server::rate::{OnFailure, Rate, RateLimiter, RedisSettings, Rule, Source};
 use meshwork_testkit::Redis;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::Code;
 
@@ -103,7 +106,7 @@ async fn rl_6_instances_that_decide_alone_admit_their_shares_of_the_limit() {
 }
 
 #[tokio::test]
-async fn what_was_spent_in_redis_is_not_spent_once_more_when_it_is_gone() {
+async fn rl_6_what_was_spent_in_redis_is_not_spent_once_more_when_it_is_gone() {
     let redis = Redis::private(&[]);
     // Patient while it is there, and done with it at once when it isn't.
     let breaker = CircuitBreaker {
@@ -129,7 +132,7 @@ async fn what_was_spent_in_redis_is_not_spent_once_more_when_it_is_gone() {
 }
 
 #[tokio::test]
-async fn a_server_starts_without_redis_and_finds_it_later() {
+async fn rl_6_a_server_starts_without_redis_and_finds_it_later() {
     // A Redis that hangs from the start: nobody is answered.
     let redis = Redis::private(&[]);
     redis.freeze();
@@ -140,4 +143,87 @@ async fn a_server_starts_without_redis_and_finds_it_later() {
     assert_eq!(limiter.decisions().admitted(Source::Redis), 0);
     redis.thaw();
     decided_by(&limiter, Source::Redis).await;
+}
+
+#[tokio::test]
+async fn rl_6_a_redis_that_is_killed_and_started_again_decides_again() {
+    let mut redis = Redis::private(&[]);
+    let limiter = connected(RateLimiter::builder(), RedisSettings::new(redis.url())).await;
+    let open = layer(&limiter, ample(OnFailure::OpenLocal));
+    redis.kill();
+    for _ in 0..50 {
+        send(&open, call_from("192.0.2.1")).await.unwrap();
+    }
+    redis.start_again();
+    decided_by(&limiter, Source::Redis).await;
+    send(&open, call_from("192.0.2.1")).await.unwrap();
+}
+
+/// An address that leads to `first`, and later to where the sender says, as a name does that moves. Connections stay where
+/// they are.
+async fn moving_address(first: SocketAddr) -> (SocketAddr, watch::Sender<SocketAddr>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (move_to, now) = watch::channel(first);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let target = *now.borrow();
+            tokio::spawn(async move {
+                if let Ok(mut server) = TcpStream::connect(target).await {
+                    tokio::io::copy_bidirectional(&mut client, &mut server).await.ok();
+                }
+            });
+        }
+    });
+    (address, move_to)
+}
+
+fn address(redis: &Redis) -> SocketAddr {
+    redis.url().trim_start_matches("redis://").parse().unwrap()
+}
+
+/// The finding S15: the connection stays, and the server at its end takes no writes any more.
+#[tokio::test]
+async fn rl_6_a_redis_that_was_demoted_is_left_for_the_one_that_took_its_place() {
+    let (old, new) = (Redis::private(&[]), Redis::private(&[]));
+    let (at, move_to) = moving_address(address(&old)).await;
+    let limiter = connected(RateLimiter::builder(), RedisSettings::new(format!("redis://{at}"))).await;
+    new.replica_of(&old);
+    new.promote();
+    old.replica_of(&new);
+    move_to.send(address(&new)).unwrap();
+    // Not one call of an open route fails meanwhile.
+    let open = layer(&limiter, ample(OnFailure::OpenLocal));
+    for _ in 0..20 {
+        send(&open, call_from("192.0.2.1")).await.unwrap();
+    }
+    decided_by(&limiter, Source::Redis).await;
+    let role = new.connection().command(&["ROLE"]);
+    assert!(role.starts_with("master"), "{role}");
+    // What is decided now is kept there.
+    let once = Rule::new("once", Rate::new(5, 1, DAY).unwrap());
+    assert!(limiter.decide(&once, "anna").await.is_admitted());
+    assert!(limiter.decisions().admitted(Source::Redis) > 0, "{limiter:?}");
+}
+
+/// The finding S10: tokens were taken for a call whose time was over when that was told.
+#[tokio::test]
+async fn rl_8_tokens_in_advance_whose_answer_is_late_are_for_later_calls() {
+    let redis = Redis::private(&[]);
+    let limiter = connected(RateLimiter::builder(), RedisSettings::new(redis.url()).leases(true)).await;
+    let rule = Rule::new("calls", Rate::new(1000, 1, DAY).unwrap());
+    let spent = || limiter.decisions().admitted(Source::Lease);
+    // On a machine that is held up the answer may come after the life of what was taken: then once more, with another.
+    for caller in 0..20 {
+        let (key, before) = (format!("caller-{caller}"), spent());
+        redis.freeze();
+        assert!(limiter.decide(&rule, &key).await.is_admitted());
+        redis.thaw();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(limiter.decide(&rule, &key).await.is_admitted());
+        if spent() > before {
+            return;
+        }
+    }
+    panic!("no call has spent what was taken for one before: {limiter:?}");
 }

@@ -176,7 +176,7 @@ async fn rl_9_idle_keys_are_gone_within_their_time_to_fill_and_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_denial_holds_without_asking_again() {
+async fn rl_8_a_denial_holds_without_asking_again() {
     let redis = Redis::start();
     let (_, limiters) = instances(&redis, "cached", 1).await;
     let once = Rule::new("once", Rate::new(1, 1, DAY).unwrap());

@@ -112,7 +112,7 @@ async fn calls_that_identity_refuses_share_the_bucket_of_their_address_and_harm_
 }
 
 #[tokio::test]
-async fn a_closed_route_says_that_it_cannot_be_counted() {
+async fn rl_6_a_closed_route_says_that_it_cannot_be_counted() {
     // Nobody listens there.
     let unreachable = RedisSettings::new("redis://127.0.0.1:1");
     let limiter = RateLimiter::builder().redis(unreachable).unwrap();

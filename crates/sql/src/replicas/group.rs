@@ -9,19 +9,17 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::answer::{self, Answer};
 use super::freshness::{Choice, Freshness};
 use super::position::WalPosition;
 use super::table::Table;
-use crate::lease::Lease;
+use super::written;
 use crate::postgres_options::{PostgresOptions, server_name};
 
 /// The longest wait for a connection to a replica: there are others.
 const ACQUIRE: Duration = Duration::from_millis(500);
-/// How long the primary may take to tell its position.
-const TELL: Duration = Duration::from_secs(1);
 
 /// A replica at one moment, for checks and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,33 +175,11 @@ impl Group {
 
     /// The position that covers all that is committed; [`WalPosition::UNKNOWN`] when the primary doesn't tell it.
     pub async fn position(&self) -> WalPosition {
-        match self.written().await {
+        match written::ask(&self.primary, self.table.system()).await {
             Ok(position) => position,
             Err(error) => {
                 tracing::warn!(%error, "the primary has not told its position; reads that need it go to the primary");
                 WalPosition::UNKNOWN
-            }
-        }
-    }
-
-    async fn written(&self) -> Result<WalPosition, sqlx::Error> {
-        let deadline = Instant::now() + TELL;
-        let mut connection = match timeout_at(deadline, self.primary.acquire()).await {
-            Ok(acquired) => Lease::new(acquired?),
-            Err(_) => return Err(sqlx::Error::PoolTimedOut),
-        };
-        let system = self.table.system();
-        match timeout_at(deadline, answer::written(&mut connection, system)).await {
-            Ok(told) => {
-                if told.is_ok() {
-                    connection.ended();
-                }
-                told
-            }
-            Err(_) => {
-                // What hangs isn't used again.
-                connection.close_on_drop();
-                Err(sqlx::Error::PoolTimedOut)
             }
         }
     }

@@ -12,6 +12,7 @@ mod position;
 pub(crate) mod probe;
 pub(crate) mod read;
 mod table;
+pub(crate) mod written;
 
 pub use freshness::Freshness;
 pub use group::ReplicaStats;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use meshwork_sql::{Freshness, Postgres, WalPosition};
+use meshwork_sql::{Freshness, Postgres, PostgresOptions, WalPosition};
 
 use crate::worlds::{TABLES, World, eventually, find, insert, port};
 
@@ -79,4 +79,28 @@ async fn without_replicas_every_read_is_the_latest_and_there_is_no_position() {
     for freshness in [Freshness::Latest, Freshness::Bounded, Freshness::AtLeast(WalPosition::UNKNOWN)] {
         assert_eq!(find(&db, freshness, 1).await.unwrap(), (true, world.primary_port()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn positions_are_told_without_replicas_where_they_are_asked_for() {
+    let world = World::new(0, false);
+    let options = PostgresOptions { positions: true, ..world.options.clone() };
+    let db = Postgres::open(&options, TABLES.as_slice()).await.unwrap();
+    let mut last: Option<WalPosition> = None;
+    for n in 1..=3 {
+        insert(&db, n).await.unwrap();
+        let position = db.position().await.unwrap();
+        assert_eq!(position.timeline, 1);
+        if let Some(last) = last {
+            assert_eq!(position.system, last.system);
+            assert!(position.lsn > last.lsn, "{position} covers what was written behind {last}");
+        }
+        assert_eq!(find(&db, Freshness::AtLeast(position), n).await.unwrap(), (true, world.primary_port()));
+        last = Some(position);
+    }
+    // Another process tells of the same history.
+    let other = Postgres::open(&options, TABLES.as_slice()).await.unwrap().position().await.unwrap();
+    assert!(last.is_some_and(|last| (other.system, other.timeline) == (last.system, last.timeline) && other.lsn >= last.lsn));
+    db.reader().close().await;
+    assert_eq!(db.position().await, Some(WalPosition::UNKNOWN), "nobody has told it");
 }

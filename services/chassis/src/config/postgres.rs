@@ -57,7 +57,7 @@ pub struct PostgresConfig {
     /// How far behind the primary a replica may be that is read from, in bytes of the primary's log.
     pub max_lag_bytes: u64,
     /// What a Get of a user, product or stock without a consistency token may be answered from: `primary`, or `bounded` for
-    /// replicas within `max_lag` and `max_lag_bytes` as well.
+    /// replicas within `max_lag` and `max_lag_bytes` as well. Users and products come from `cache` instead while that is enabled.
     pub reads: Reads,
     /// How many connections there are at most, to each of the servers.
     pub max_connections: u32,

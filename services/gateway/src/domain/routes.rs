@@ -9,8 +9,10 @@ pub const SERVICE: &str = "meshwork-service";
 const ADMIN: &str = "meshwork.admin.";
 
 /// Who answers the services of [`ADMIN`]: what is there is no upstream's own.
-const ADMINISTERED: [(&str, &[Upstream]); 3] = [
+const ADMINISTERED: [(&str, &[Upstream]); 4] = [
     ("AuditService", &Upstream::ALL),
+    // The others cache nothing.
+    ("CacheService", &[Upstream::Users, Upstream::Products]),
     ("DeadLetterService", &Upstream::ALL),
     // Only the orders are projected from events.
     ("ProjectionService", &[Upstream::Orders]),
@@ -131,6 +133,7 @@ mod tests {
     use super::*;
 
     const ALL_OF_DEAD_LETTERS: &[Upstream] = &Upstream::ALL;
+    const THOSE_WITH_CACHES: &[Upstream] = &[Upstream::Users, Upstream::Products];
 
     fn method(package: &str, service: &str, name: &str) -> Method {
         Method { package: package.to_owned(), service: service.to_owned(), name: name.to_owned() }
@@ -143,6 +146,7 @@ mod tests {
             method("meshwork.orders.v2", "OrderService", "WatchOrder"),
             method("meshwork.admin.v1", "ProjectionService", "GetProjection"),
             method("meshwork.admin.v1", "DeadLetterService", "ListDeadLetters"),
+            method("meshwork.admin.v1", "CacheService", "GetCacheStats"),
             method("meshwork.admin.v1", "OtherService", "Get"),
             method("meshwork.orderss.v1", "OrderService", "GetOrder"),
             method("meshwork.orders", "OrderService", "GetOrder"),
@@ -153,6 +157,7 @@ mod tests {
         assert_eq!(table.find("/meshwork.orders.v2.OrderService/WatchOrder"), route(&[Upstream::Orders]));
         assert_eq!(table.find("/meshwork.admin.v1.ProjectionService/GetProjection"), route(&[Upstream::Orders]));
         assert_eq!(table.find("/meshwork.admin.v1.DeadLetterService/ListDeadLetters"), route(ALL_OF_DEAD_LETTERS));
+        assert_eq!(table.find("/meshwork.admin.v1.CacheService/GetCacheStats"), route(THOSE_WITH_CACHES));
         for path in [
             "/meshwork.users.v1.UserService/GetUsers",
             "/meshwork.users.v1.UserService/GetUser/",
@@ -170,6 +175,7 @@ mod tests {
         assert_eq!(
             services,
             [
+                ("meshwork.admin.v1.CacheService", THOSE_WITH_CACHES),
                 ("meshwork.admin.v1.DeadLetterService", ALL_OF_DEAD_LETTERS),
                 ("meshwork.admin.v1.ProjectionService", &[Upstream::Orders]),
                 ("meshwork.orders.v2.OrderService", &[Upstream::Orders]),
@@ -183,6 +189,10 @@ mod tests {
         let choose = |upstreams, named: &[&str]| Route { upstreams }.choose(named.iter().map(|name| name.as_bytes()));
         for upstream in ALL_OF_DEAD_LETTERS {
             assert_eq!(choose(ALL_OF_DEAD_LETTERS, &[upstream.as_str()]), Some(*upstream));
+        }
+        assert_eq!(choose(THOSE_WITH_CACHES, &["products"]), Some(Upstream::Products));
+        for named in [&[][..], &["orders"], &["users", "products"]] {
+            assert_eq!(choose(THOSE_WITH_CACHES, named), None, "{named:?}");
         }
         let one: &[Upstream] = &[Upstream::Orders];
         assert_eq!(choose(one, &[]), Some(Upstream::Orders));

@@ -1,9 +1,12 @@
 //! Services that several upstreams have, and the one that a caller means.
 
+use meshwork_api::meshwork::admin::v1::cache_service_client::CacheServiceClient;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_client::DeadLetterServiceClient;
 use meshwork_api::meshwork::admin::v1::event_source_service_client::EventSourceServiceClient;
 use meshwork_api::meshwork::admin::v1::projection_service_client::ProjectionServiceClient;
-use meshwork_api::meshwork::admin::v1::{ListDeadLettersRequest, ListProjectionsRequest, ReadStreamRequest};
+use meshwork_api::meshwork::admin::v1::{
+    GetCacheStatsRequest, ListDeadLettersRequest, ListProjectionsRequest, ReadStreamRequest,
+};
 use meshwork_gateway::domain::SERVICE;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
@@ -72,6 +75,22 @@ async fn what_only_one_has_need_not_be_named_but_not_otherwise() {
         assert!(status.get_details_error_info().is_none(), "{status:?}");
     }
     assert_must_say(&list(&["products"]).await, "must be orders, or be left out");
+}
+
+#[tokio::test]
+async fn caches_are_those_of_users_or_of_products() {
+    let world = World::start().await;
+    let stats = async |named: &[&str]| {
+        let request = naming(world.request_of("sue", "staff", GetCacheStatsRequest {}), named);
+        CacheServiceClient::new(world.channel.clone()).get_cache_stats(request).await.unwrap_err()
+    };
+    for named in [&[][..], &["orders"], &["notifications"], &["users", "products"]] {
+        assert_must_say(&stats(named).await, "must be there once, and be one of users, products");
+    }
+    // Nothing listens where it would be.
+    let status = stats(&["products"]).await;
+    assert_eq!(told(&status), error(Code::Unavailable, "UPSTREAM_UNAVAILABLE"));
+    assert_eq!(status.get_details_error_info().unwrap().metadata["upstream"], "products");
 }
 
 #[tokio::test]

@@ -31,6 +31,10 @@ pub struct SettingsArgs {
     /// login is set by MESHWORK_NATS_USER and MESHWORK_NATS_PASSWORD, or by the file that MESHWORK_NATS_CREDENTIALS names)
     #[arg(long, value_name = "URL")]
     pub nats: Option<String>,
+    /// Have caches, and the counts of the gateway's rate limit, on this Redis too, redis://… or rediss://…, redis-cluster://…,
+    /// redis-sentinel://… (a password is better set by MESHWORK_REDIS_URL)
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
     /// Send mail by this server instead of writing it to a folder, smtp://… or smtps://… (a password is better set by
     /// MESHWORK_NOTIFICATIONS__SMTP__URL)
     #[arg(long, value_name = "URL")]

@@ -7,11 +7,13 @@ use figment::value::{Dict, Uncased, UncasedStr, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use meshwork_chassis::ServeError;
+use meshwork_chassis::config::RedisConfig;
+use serde::Deserialize;
 
 use super::flag::Flag;
 use super::refusal::refuse;
 use super::servers;
-use super::settings::{ON_THE_BUS, Settings};
+use super::settings::{ON_THE_BUS, Settings, WITH_CACHES};
 use crate::cli::SettingsArgs;
 use crate::failure::Failure;
 
@@ -20,12 +22,24 @@ const DATA: &str = "meshwork-data";
 /// What our variables begin with; `__` stands between the parts of a key.
 const PREFIX: &str = "MESHWORK_";
 /// The keys that need no `__`. Other such variables aren't ours: Kubernetes makes MESHWORK_USERS_PORT and the like.
-const TOP: [&str; 9] = ["data", "ops", "log", "nats", "users", "products", "orders", "notifications", "gateway"];
-/// The section that the services on the bus take over.
-const SHARED: &str = "nats";
-/// Its keys, which need one `_` only: MESHWORK_NATS_URL. Kubernetes makes no variable of these names.
-const SHARED_KEYS: [&str; 10] =
-    ["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "retention", "max_bytes"];
+const TOP: [&str; 10] =
+    ["data", "ops", "log", "nats", "redis", "users", "products", "orders", "notifications", "gateway"];
+/// The section of the event bus.
+const NATS: &str = "nats";
+/// The section of the Redis behind caches and rate limits.
+const REDIS: &str = "redis";
+/// The sections that services take over, each with these services, and with its keys, which need one `_` only:
+/// MESHWORK_NATS_URL. Kubernetes makes no variable of these names.
+const SHARED: [(&str, &[&str], &[&str]); 2] = [
+    (
+        NATS,
+        &ON_THE_BUS,
+        &["url", "credentials", "user", "password", "ca", "cert", "key", "replicas", "retention", "max_bytes"],
+    ),
+    (REDIS, &WITH_CACHES, &["url", "prefix"]),
+];
+/// What the gateway takes over of Redis, and from where.
+const RATE_LIMIT: (&str, &str) = ("gateway.rate_limit.redis", "redis.url");
 /// How many shards of users have their events read by notifications.
 const USERS_SHARDS: &str = "notifications.users_shards";
 /// The origin of what nobody has set.
@@ -43,17 +57,28 @@ pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), F
     let over = overrides(args, flags)?;
     let data = data_folder(&over)?;
     let defaults = Figment::from(Serialized::defaults(Settings::in_folder(&data)));
-    let all = match over.find_value(SHARED) {
-        Ok(Value::Dict(_, shared)) => ON_THE_BUS
-            .into_iter()
-            .fold(defaults, |layers, service| layers.merge(Shared { service, shared: shared.clone() })),
-        _ => defaults,
-    };
-    let all = all.merge(over);
+    let all = take_over(defaults, &over).merge(over);
+    // What is wrong with it is told once, by its own key, not by those of the services that take it over.
+    all.extract::<SharedRedis>().map_err(|error| refuse(&error, &all))?;
     let mut settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
     take_over_shards(&mut settings, &all)?;
     check(&settings)?;
     Ok((settings, all))
+}
+
+/// Lays what services take over from the shared sections of `over` upon `layers`.
+fn take_over(mut layers: Figment, over: &Figment) -> Figment {
+    for (section, services, _) in SHARED {
+        let Ok(shared @ Value::Dict(..)) = over.find_value(section) else { continue };
+        for service in services {
+            layers = layers.merge(Shared { key: format!("{service}.{section}"), value: shared.clone() });
+        }
+    }
+    let (key, from) = RATE_LIMIT;
+    match over.find_value(from) {
+        Ok(value) => layers.merge(Shared { key: key.to_owned(), value }),
+        Err(_) => layers,
+    }
 }
 
 /// The folder in which others lie unless they are set.
@@ -87,7 +112,9 @@ fn check(settings: &Settings) -> Result<(), Failure> {
             Failure::new(format!("the setting {service}.{sentence}"), error.hint)
         }
     };
-    settings.nats.check(SHARED).map_err(|error| Failure::new(format!("the setting {}", error.sentence), error.hint))?;
+    let shared = |error: ServeError| Failure::new(format!("the setting {}", error.sentence), error.hint);
+    settings.nats.check(NATS).map_err(shared)?;
+    settings.redis.check(REDIS).map_err(shared)?;
     settings.users.check().map_err(named("users"))?;
     settings.products.check().map_err(named("products"))?;
     settings.orders.check().map_err(named("orders"))?;
@@ -145,16 +172,27 @@ fn environment() -> Env {
         .split("__")
 }
 
-/// The name of a variable, with `__` behind the name of the shared section.
+/// The name of a variable, with `__` behind the name of a shared section.
 fn shared_key(name: &UncasedStr) -> Uncased<'_> {
-    let shared = SHARED_KEYS.iter().find(|key| *name == *format!("{SHARED}_{key}"));
-    shared.map_or_else(|| Uncased::from(name), |key| Uncased::from(format!("{SHARED}__{key}")))
+    for (section, _, keys) in SHARED {
+        if let Some(key) = keys.iter().find(|key| *name == *format!("{section}_{key}")) {
+            return Uncased::from(format!("{section}__{key}"));
+        }
+    }
+    Uncased::from(name)
 }
 
-/// What a service takes over from the shared section, each value with its own origin.
+/// The shared section of Redis by itself.
+#[derive(Deserialize)]
+struct SharedRedis {
+    #[serde(rename = "redis")]
+    _redis: RedisConfig,
+}
+
+/// What a service takes over from a shared section, each value with its own origin.
 struct Shared {
-    service: &'static str,
-    shared: Dict,
+    key: String,
+    value: Value,
 }
 
 impl Provider for Shared {
@@ -163,9 +201,11 @@ impl Provider for Shared {
     }
 
     fn data(&self) -> Result<figment::value::Map<Profile, Dict>, figment::Error> {
-        let section = Dict::from([(SHARED.to_owned(), Value::from(self.shared.clone()))]);
-        let service = Dict::from([(self.service.to_owned(), Value::from(section))]);
-        Ok(figment::value::Map::from([(Profile::Default, service)]))
+        let nested = self
+            .key
+            .rsplit('.')
+            .fold(self.value.clone(), |inner, part| Value::from(Dict::from([(part.to_owned(), inner)])));
+        Ok(figment::value::Map::from([(Profile::Default, nested.into_dict().unwrap_or_default())]))
     }
 }
 
@@ -219,6 +259,48 @@ mod tests {
             jail.set_env("MESHWORK_NATS__REPLICAS", "2");
             let refused = load(&args, &Flags::new()).unwrap_err().to_string();
             assert!(refused.contains("the setting nats.replicas is 2"), "{refused}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn caches_and_rate_limits_take_over_one_redis_but_for_what_they_say_of_their_own() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            let none = SettingsArgs::default();
+            let urls = |settings: &Settings| {
+                let [users, products] = settings.caches().map(|(_, redis)| redis.url.expose().to_owned());
+                [users, products, settings.gateway.rate_limit.redis.expose().to_owned()]
+            };
+            let (settings, _) = load(&none, &Flags::new()).unwrap();
+            assert_eq!(urls(&settings), ["", "", ""]);
+
+            let (all, own) = ("redis://:hidden@a:6379", "redis://b:6379");
+            jail.set_env("MESHWORK_REDIS_URL", all);
+            jail.set_env("MESHWORK_REDIS_PREFIX", "shop");
+            // What Kubernetes makes for a service called meshwork-redis.
+            jail.set_env("MESHWORK_REDIS_PORT", "tcp://10.0.0.1:6379");
+            let (settings, layers) = load(&none, &Flags::new()).unwrap();
+            assert_eq!(urls(&settings), [all, all, all]);
+            for (service, (_, redis)) in WITH_CACHES.into_iter().zip(settings.caches()) {
+                assert_eq!(redis.prefix, "shop", "{service}");
+            }
+            for key in ["users.redis.url", "products.redis.prefix", "gateway.rate_limit.redis"] {
+                assert_eq!(origin(layers.find_metadata(key).unwrap()), "environment", "{key}");
+            }
+
+            jail.set_env("MESHWORK_PRODUCTS__REDIS__URL", own);
+            jail.set_env("MESHWORK_GATEWAY__RATE_LIMIT__REDIS", "");
+            let (settings, _) = load(&none, &Flags::new()).unwrap();
+            assert_eq!(urls(&settings), [all, own, ""]);
+
+            jail.set_env("MESHWORK_REDIS_URL", "kafka://anna:hidden@a");
+            let refused = load(&none, &Flags::new()).unwrap_err().to_string();
+            assert!(refused.contains("the setting redis.url") && !refused.contains("hidden"), "{refused}");
+            jail.set_env("MESHWORK_REDIS_URL", "5");
+            let refused = load(&none, &Flags::new()).unwrap_err().to_string();
+            assert!(refused.contains("the setting redis.url (environment)"), "{refused}");
             Ok(())
         });
     }

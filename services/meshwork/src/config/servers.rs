@@ -27,6 +27,8 @@ const REPLICAS: [(&str, &str); 4] = [
 ];
 /// What `--nats` sets.
 const NATS: &[&str] = &["nats.url", "users.nats.url", "products.nats.url", "orders.nats.url", "notifications.nats.url"];
+/// What `--redis` sets.
+const REDIS: &[&str] = &["redis.url", "users.redis.url", "products.redis.url", "gateway.rate_limit.redis"];
 /// What `--smtp` sets.
 const SMTP: &[&str] = &["notifications.smtp.url"];
 
@@ -42,6 +44,7 @@ pub fn merge(mut layers: Figment, args: &SettingsArgs, data: &Path) -> Result<Fi
         (MONGO, "--mongo", &args.mongo),
         (POSTGRES, "--postgres", &args.postgres),
         (NATS, "--nats", &args.nats),
+        (REDIS, "--redis", &args.redis),
         (SMTP, "--smtp", &args.smtp),
     ];
     for (keys, flag, value) in servers {
@@ -114,12 +117,18 @@ mod tests {
     fn the_flag_of_a_server_sets_all_its_keys() {
         let folder = tempfile::tempdir().unwrap();
         let url = |flag: &str| Some(format!("{flag}://example"));
-        let (mongo, postgres, nats, smtp) = (url("mongo"), url("postgres"), url("nats"), url("smtp"));
-        let args = SettingsArgs { mongo, postgres, nats, smtp, ..SettingsArgs::default() };
+        let (mongo, postgres, nats) = (url("mongo"), url("postgres"), url("nats"));
+        let (redis, smtp) = (url("redis"), url("smtp"));
+        let args = SettingsArgs { mongo, postgres, nats, redis, smtp, ..SettingsArgs::default() };
         let layers = merge(Figment::new(), &args, folder.path()).unwrap();
-        for (keys, flag) in
-            [(MONGO, "mongo"), (POSTGRES, "postgres"), (&[ACCOUNTS][..], "postgres"), (NATS, "nats"), (SMTP, "smtp")]
-        {
+        for (keys, flag) in [
+            (MONGO, "mongo"),
+            (POSTGRES, "postgres"),
+            (&[ACCOUNTS][..], "postgres"),
+            (NATS, "nats"),
+            (REDIS, "redis"),
+            (SMTP, "smtp"),
+        ] {
             for key in keys {
                 assert_eq!(text(&layers, key), url(flag), "{key}");
                 assert_eq!(origin_of(&layers, key), Some(format!("flag --{flag}")), "{key}");

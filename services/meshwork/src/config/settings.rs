@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use meshwork_chassis::config::{Listen, NatsConfig};
+use meshwork_chassis::config::{CacheConfig, Listen, NatsConfig, RedisConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,9 @@ pub struct Settings {
     pub log: Log,
     /// Where the event bus is, if not in the folder: for all services, but for what one says of its own.
     pub nats: NatsConfig,
+    /// The Redis behind the caches of users and products, and with the counts of the gateway's rate limit: for all of them,
+    /// but for what one says of its own.
+    pub redis: RedisConfig,
     /// The users service. `up` gives it a free port unless `listen` is set.
     pub users: meshwork_users::Config,
     /// The products service. `up` gives it a free port unless `listen` is set.
@@ -59,6 +62,8 @@ impl Default for Log {
 
 /// The services on the event bus.
 pub const ON_THE_BUS: [&str; 4] = ["users", "products", "orders", "notifications"];
+/// The services with caches.
+pub const WITH_CACHES: [&str; 2] = ["users", "products"];
 
 impl Settings {
     /// The folder of the event bus and the NATS settings of each service of [`ON_THE_BUS`], in this order.
@@ -71,6 +76,11 @@ impl Settings {
         ]
     }
 
+    /// The settings of the caches of each service of [`WITH_CACHES`], in this order, and those of the Redis behind them.
+    pub fn caches(&self) -> [(&CacheConfig, &RedisConfig); 2] {
+        [(&self.users.cache, &self.users.redis), (&self.products.cache, &self.products.redis)]
+    }
+
     /// The defaults, with all folders in `data`.
     pub fn in_folder(data: &Path) -> Self {
         let bus = data.join("bus");
@@ -80,6 +90,7 @@ impl Settings {
             ops: SocketAddr::from(([127, 0, 0, 1], 9090)).into(),
             log: Log::default(),
             nats: NatsConfig::default(),
+            redis: RedisConfig::default(),
             users: meshwork_users::Config::default(),
             products: meshwork_products::Config::default(),
             orders: meshwork_orders::Config::default(),

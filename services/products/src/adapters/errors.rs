@@ -1,5 +1,6 @@
 //! What callers are told when something is refused.
 
+use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::{self, ErrorKind};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use meshwork_chassis::validate::Violations;
@@ -57,6 +58,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::INTERNAL,
     &STREAM_NOT_FOUND,
     &DEAD_LETTER_NOT_FOUND,
+    &CACHE_DISABLED,
 ];
 
 /// The status for what a use case has refused or failed at.

@@ -1,5 +1,6 @@
 //! What meets the world.
 
+pub mod cached;
 mod convert;
 pub mod errors;
 mod events;

@@ -131,7 +131,9 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 
 /// The database that the settings name, and our schema in it.
 fn options(config: &Config) -> Option<PostgresOptions> {
-    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), ..options })
+    // What is cached is told apart by positions from what a caller has written.
+    let positions = config.cache.enabled;
+    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), positions, ..options })
 }
 
 /// Where the settings place the store, in words for people.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meshwork_api::meshwork::products::v1 as pb;
-use meshwork_chassis::config::{PostgresConfig, Reads, Secret};
+use meshwork_chassis::config::{CacheConfig, PostgresConfig, Reads, Secret};
 use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace, TOKEN, WalPosition};
 use meshwork_products::Config;
 use meshwork_testkit::Postgres;
@@ -24,7 +24,9 @@ async fn shop(reads: Reads) -> (Shop, Cluster) {
     })
     .await
     .unwrap();
-    (Shop::open_with(|config| Config { postgres, ..config }).await, cluster)
+    // Else what was written through would be shown to everybody.
+    let cache = CacheConfig { enabled: false, ..CacheConfig::default() };
+    (Shop::open_with(|config| Config { postgres, cache, ..config }).await, cluster)
 }
 
 /// A shop as of [`shop`] with `products/lamp`, which the replicas know as "Lamp", and the primary as "Torch". The token is that of

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod cached;
 mod conforms;
 mod embedded;
 mod moved;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
 use meshwork_chassis::etag;
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
@@ -87,8 +88,9 @@ pub const TABLE: &[&ErrorKind] = &{
         &OUTCOME_UNKNOWN,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
+        &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 11 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 12 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -151,7 +153,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 11 + COMMON.len());
+        assert_eq!(TABLE.len(), 12 + COMMON.len());
     }
 
     #[test]

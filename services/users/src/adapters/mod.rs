@@ -1,6 +1,7 @@
 //! What meets the world.
 
 mod access;
+pub mod cached;
 mod convert;
 mod credentials;
 mod embedded;

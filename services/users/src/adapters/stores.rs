@@ -191,6 +191,16 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 
 /// The databases that the settings name, sorted by their numbers, and our schema in them; none where the accounts lie in the folder.
 fn options(config: &Config) -> Vec<ShardOptions> {
+    let mut options = databases(config);
+    for shard in &mut options {
+        // What is cached is told apart by them from what a caller has written.
+        shard.postgres.positions = config.cache.enabled;
+    }
+    options
+}
+
+/// As [`options`], whatever is cached of them.
+fn databases(config: &Config) -> Vec<ShardOptions> {
     if !config.shards.is_set() {
         let only = config.postgres.options().map(|options| ShardOptions {
             id: 0,

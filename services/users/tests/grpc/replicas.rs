@@ -5,7 +5,7 @@ use std::time::Duration;
 use meshwork_api::meshwork::users::v1::{
     DeleteUserRequest, GetUserRequest, ListUsersRequest, RefreshSessionRequest, UpdateUserRequest, User,
 };
-use meshwork_chassis::config::{PostgresConfig, Reads, Secret};
+use meshwork_chassis::config::{CacheConfig, PostgresConfig, Reads, Secret};
 use meshwork_chassis::consistency::TOKEN;
 use meshwork_testkit::Postgres;
 use meshwork_users::Config;
@@ -43,7 +43,9 @@ async fn rr_what_was_written_is_shown_to_who_brings_its_token_and_credentials_ho
         reads: Reads::Bounded,
         ..PostgresConfig::default()
     };
-    let config = Config { postgres, ..config_in(folder.path()) };
+    // Else what was written through would be shown to everybody.
+    let cache = CacheConfig { enabled: false, ..CacheConfig::default() };
+    let config = Config { postgres, cache, ..config_in(folder.path()) };
     let world = World::start_as(folder, config).await;
     let on_each = |change: &dyn Fn(usize)| tokio::task::block_in_place(|| (0..2).for_each(change));
     // The first accounts are read from replicas too.

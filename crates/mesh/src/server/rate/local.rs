@@ -80,11 +80,42 @@ struct Entry {
     full_at: u64,
     /// Somebody else's denial that holds until then.
     denied_until: u64,
-    /// Tokens that were taken elsewhere in advance, and until when they may be spent.
-    lease: u64,
-    lease_until: u64,
+    lease: Lease,
     /// Until then somebody is about to take the next ones.
     claimed_until: u64,
+}
+
+/// Tokens that were taken from a shared bucket in advance.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lease {
+    tokens: u64,
+    /// The level of the shared bucket without them, in token·units.
+    level: u64,
+    /// When they were asked for, by [`Local::now`].
+    asked: u64,
+    /// Until when they may be spent.
+    until: u64,
+}
+
+impl Lease {
+    /// `tokens` that were asked for at `asked` and left the bucket at `level`, to be spent within `lifetime`.
+    pub fn new(tokens: u64, level: u64, asked: u64, lifetime: Duration) -> Self {
+        Self { tokens, level, asked, until: after(asked, lifetime) }
+    }
+
+    /// How many may still be spent at `now`. What comes back to the bucket takes the place of what is lent: the bucket and all
+    /// that is lent of it never hold more than a burst, else `burst + rate × t` would not hold of calls, which come later
+    /// than their tokens are taken. Nobody has to know of the leases of others for that: what they take lowers the level
+    /// that is reckoned with here.
+    fn left(&self, rate: &Rate, now: u64) -> u64 {
+        if now >= self.until {
+            return 0;
+        }
+        // A unit more: both clocks are rounded.
+        let elapsed = now.saturating_sub(self.asked).div_ceil(rate.unit()) + 1;
+        let level = self.level.saturating_add(elapsed.saturating_mul(rate.count()));
+        self.tokens.min(rate.tokens(rate.capacity().saturating_sub(level)))
+    }
 }
 
 impl Entry {
@@ -95,7 +126,7 @@ impl Entry {
 
     /// When it is as good as none.
     fn idle_at(&self) -> u64 {
-        self.full_at.max(self.denied_until).max(self.lease_until).max(self.claimed_until)
+        self.full_at.max(self.denied_until).max(self.lease.until).max(self.claimed_until)
     }
 }
 
@@ -111,7 +142,8 @@ impl Local {
         }
     }
 
-    fn now(&self) -> u64 {
+    /// The time since the start, in microseconds.
+    pub fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
@@ -220,11 +252,9 @@ impl Local {
         let now = self.now();
         let mut table = self.lock(self.place(want), now);
         let entry = table.entries.get_mut(want.name.as_bytes())?;
-        if entry.lease_until <= now {
-            return None;
-        }
-        entry.lease = entry.lease.checked_sub(1)?;
-        Some(entry.lease)
+        let left = entry.lease.left(&want.rate, now).checked_sub(1)?;
+        entry.lease.tokens = left;
+        Some(left)
     }
 
     /// Whether the caller is the one to take tokens in advance: one at a time, else many would take more than are used.
@@ -238,11 +268,9 @@ impl Local {
         })
     }
 
-    /// Keeps `tokens` to be spent within `lifetime`, and ends the claim.
-    pub fn keep(&self, want: &Want, tokens: u64, lifetime: Duration) {
-        self.change(want, |entry, now| {
-            (entry.lease, entry.lease_until, entry.claimed_until) = (tokens, after(now, lifetime), 0);
-        });
+    /// Keeps tokens to be spent, in place of those that are left of earlier ones, and ends the claim.
+    pub fn keep(&self, want: &Want, lease: Lease) {
+        self.change(want, |entry, _| (entry.lease, entry.claimed_until) = (lease, 0));
     }
 
     /// The denial that holds for longest, as [`Local::deny`] was told.

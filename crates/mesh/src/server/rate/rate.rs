@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn the_shares_of_all_instances_are_no_more_than_the_rate() {
+    fn rl_6_the_shares_of_all_instances_are_no_more_than_the_rate() {
         let rate = Rate::per_second(100, 10.0).unwrap();
         let share = rate.share(4);
         assert_eq!((share.burst(), share.tokens_per_second()), (25, 2.5));
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_is_counted_to_a_millionth() {
+    fn rl_2_any_number_is_counted_to_a_millionth() {
         let random = crate::random::Random::seeded(7);
         for _ in 0..10_000 {
             let wanted = 10_f64.powf(random.between(-5.0, 6.0));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -16,7 +17,7 @@ use tonic::Code;
 use super::bucket::duration;
 use super::decision::{Decision, Decisions, OnFailure, Source};
 use super::limiter::Asked;
-use super::local::{Local, Want, Wants};
+use super::local::{Lease, Local, Want, Wants};
 use crate::breaker::{Admission, Breaker};
 use crate::observe::Circuit;
 use crate::outcome::Outcome;
@@ -38,6 +39,11 @@ const LEASE_OF: Duration = Duration::from_millis(100);
 const LEASE_LIFE: Duration = Duration::from_secs(1);
 /// Between attempts to connect, in milliseconds, growing twofold.
 const RECONNECT: (u32, u32) = (50, 1000);
+/// What a server says that can't decide, though it answers: it was demoted, reads its data, or has lost its primary or its
+/// cluster. Another may be at the address by now.
+const UNFIT: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+/// Between two connections that are made anew for that.
+const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 /// The URL is none that a Redis can be found by.
 #[derive(Debug, thiserror::Error)]
@@ -101,8 +107,9 @@ impl RedisSettings {
 
     /// Takes tokens in advance, so that most calls of a busy caller don't wait for Redis: those of 100 ms by the rate,
     /// divided by the instances, at most a tenth of the burst; none where the burst is below 10. They are spent within a
-    /// second or lost: never is more admitted than the rate allows, but up to a tenth of a burst less for each instance.
-    /// Calls that count in several buckets always ask. Default: off.
+    /// second or lost, and what comes back to the bucket meanwhile takes their place: never are more calls admitted than
+    /// `burst + rate × t`, but up to a tenth of a burst less for each instance. Calls that count in several buckets always
+    /// ask. Default: off.
     ///
     /// ```
     /// # use meshwork::server::rate::RedisSettings;
@@ -130,6 +137,10 @@ impl fmt::Debug for RedisSettings {
 /// The shared buckets.
 pub(super) struct Redis {
     client: WithOptions<Client>,
+    /// The same connection, for who takes an answer though it comes later than the budget.
+    patient: WithOptions<Client>,
+    /// Whether the connection is being made anew, or was a moment ago.
+    renewing: Arc<AtomicBool>,
     /// Whether buckets of different callers may be on different servers, where no script sees both.
     clustered: bool,
     sha: String,
@@ -165,8 +176,10 @@ impl Redis {
             .map_err(invalid)?;
         let connection = client.connect();
         // What is too late is not sent when a connection is there again.
-        let timeout = Some(budget);
-        let options = Options { max_attempts: Some(1), fail_fast: true, timeout, ..Options::default() };
+        let within = |time| {
+            let options = Options { max_attempts: Some(1), fail_fast: true, timeout: Some(time), ..Options::default() };
+            client.with_options(&options)
+        };
         let breaker = Breaker::new(breaker).on_change(|circuit| match circuit {
             Circuit::Open => {
                 tracing::warn!("rate limits: Redis does not answer in time; each rule's failure policy decides")
@@ -174,8 +187,18 @@ impl Redis {
             Circuit::Closed => tracing::info!("rate limits: Redis decides again"),
             Circuit::HalfOpen => {}
         });
-        let client = client.with_options(&options);
-        Ok(Self { client, clustered, sha: sha1_hash(SCRIPT), budget, breaker, leases, local, connection })
+        Ok(Self {
+            client: within(budget),
+            patient: within(LEASE_LIFE),
+            renewing: Arc::default(),
+            clustered,
+            sha: sha1_hash(SCRIPT),
+            budget,
+            breaker,
+            leases,
+            local,
+            connection,
+        })
     }
 
     /// Takes a token for each, or none.
@@ -205,7 +228,12 @@ impl Redis {
                     decisions.count(Source::Redis, decision);
                     return decision;
                 }
-                Ok(Err(error)) => tracing::debug!(%error, "rate limits: Redis failed"),
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "rate limits: Redis failed");
+                    if is_unfit(&error) {
+                        redis.renew(&error);
+                    }
+                }
                 Err(_) => tracing::debug!("rate limits: Redis did not answer within {:?}", redis.budget),
             }
             redis.fall_back(&wants, &decisions)
@@ -227,24 +255,42 @@ impl Redis {
         decision
     }
 
-    async fn take(&self, wants: &[Want]) -> Result<Decision, fred::error::Error> {
+    /// Makes the connection anew in the background, as that to a server which can't decide would stay for good.
+    fn renew(&self, error: &fred::error::Error) {
+        if self.renewing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        tracing::warn!(%error, "rate limits: this Redis can't decide; connecting anew, in case another has its place");
+        let (client, renewing) = (self.client.clone(), Arc::clone(&self.renewing));
+        tokio::spawn(async move {
+            match tokio::time::timeout(CONNECT, client.force_reconnection()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "rate limits: no new connection yet; it is tried on"),
+                Err(_) => tracing::debug!("rate limits: no new connection within {CONNECT:?}; it is tried on"),
+            }
+            tokio::time::sleep(RENEW_EVERY).await;
+            renewing.store(false, Ordering::Release);
+        });
+    }
+
+    async fn take(self: &Arc<Self>, wants: &[Want]) -> Result<Decision, fred::error::Error> {
         if let ([want], true) = (wants, self.leases)
             && let Some(decision) = self.take_lease(want).await?
         {
             return Ok(decision);
         }
         if !self.clustered || wants.len() == 1 {
-            return Ok(self.learn(wants, &self.run(wants, 1).await?));
+            return Ok(self.learn(wants, &self.run(&self.client, wants, 1).await?));
         }
         // No script sees buckets on two servers: one after the other, and given back if a later one has none.
         let mut least = u64::MAX;
         for (taken, want) in wants.iter().enumerate() {
             let one = std::slice::from_ref(want);
-            match self.learn(one, &self.run(one, 1).await?) {
+            match self.learn(one, &self.run(&self.client, one, 1).await?) {
                 Decision::Admitted { remaining } => least = least.min(remaining),
                 denied => {
                     for earlier in &wants[..taken] {
-                        self.run(std::slice::from_ref(earlier), -1).await?;
+                        self.run(&self.client, std::slice::from_ref(earlier), -1).await?;
                     }
                     return Ok(denied);
                 }
@@ -254,28 +300,42 @@ impl Redis {
     }
 
     /// Takes a token and some in advance; `None` when there are not as many, or somebody else is about to.
-    async fn take_lease(&self, want: &Want) -> Result<Option<Decision>, fred::error::Error> {
+    async fn take_lease(self: &Arc<Self>, want: &Want) -> Result<Option<Decision>, fred::error::Error> {
         let advance = want.rate.tokens_per_second() * LEASE_OF.as_secs_f64() / f64::from(want.instances.max(1));
         let most = want.rate.burst() / 10;
         if most == 0 || !self.local.claim(want, self.budget.min(LEASE_OF)) {
             return Ok(None);
         }
         let tokens = (advance as u64).clamp(1, most);
-        let reply = self.run(std::slice::from_ref(want), i64::try_from(tokens).unwrap_or(i64::MAX - 1) + 1).await?;
-        if reply.first() != Some(&1) {
-            return Ok(None);
-        }
-        self.local.charge(std::slice::from_ref(want), tokens + 1);
-        self.local.keep(want, tokens, LEASE_LIFE);
+        let (redis, want) = (Arc::clone(self), want.clone());
+        // Apart from the call: what is answered too late for it was taken all the same, and is for those behind it.
+        let lease = tokio::spawn(async move { redis.lease(&want, tokens).await });
+        // It fails only where the runtime ends.
+        lease.await.unwrap_or(Ok(None))
+    }
+
+    /// Takes a token, and `tokens` in advance, to be spent by others.
+    async fn lease(&self, want: &Want, tokens: u64) -> Result<Option<Decision>, fred::error::Error> {
+        let (asked, one) = (self.local.now(), std::slice::from_ref(want));
+        let reply = self.run(&self.patient, one, i64::try_from(tokens).unwrap_or(i64::MAX - 1) + 1).await?;
+        let [1, _, _, level] = reply[..] else { return Ok(None) };
+        self.local.charge(one, tokens + 1);
+        let level = u64::try_from(level).unwrap_or(u64::MAX);
+        self.local.keep(want, Lease::new(tokens, level, asked, LEASE_LIFE));
         Ok(Some(Decision::Admitted { remaining: tokens }))
     }
 
     /// Runs the script: whether all were admitted, then the wait, the reset and the level of each.
-    async fn run(&self, wants: &[Want], tokens: i64) -> Result<Vec<i64>, fred::error::Error> {
+    async fn run(
+        &self,
+        client: &WithOptions<Client>,
+        wants: &[Want],
+        tokens: i64,
+    ) -> Result<Vec<i64>, fred::error::Error> {
         let keys: Vec<Key> = wants.iter().map(|want| Key::from(want.name.as_bytes())).collect();
         let args: Vec<i64> = wants.iter().flat_map(|want| arguments(want, tokens)).collect();
-        match self.client.evalsha(self.sha.as_str(), keys.clone(), args.clone()).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => self.client.eval(SCRIPT, keys, args).await,
+        match client.evalsha(self.sha.as_str(), keys.clone(), args.clone()).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(SCRIPT, keys, args).await,
             result => result,
         }
     }
@@ -305,6 +365,12 @@ impl Redis {
     pub fn keys(&self) -> usize {
         self.local.keys()
     }
+}
+
+/// Whether an error says that the server can't decide.
+fn is_unfit(error: &fred::error::Error) -> bool {
+    // Older servers put words of their own before what a script was told.
+    UNFIT.iter().any(|word| error.details().contains(word))
 }
 
 /// The arguments of the script for one bucket. All fit: a rate is counted below 2⁵².

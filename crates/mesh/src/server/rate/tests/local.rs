@@ -8,7 +8,7 @@ use tokio::time::{Instant, advance};
 use crate::random::Random;
 use crate::server::rate::bucket::Bucket;
 use crate::server::rate::key::BucketName;
-use crate::server::rate::local::{By, Local, Want};
+use crate::server::rate::local::{By, Lease, Local, Want};
 use crate::server::rate::{Decision, OnFailure, Rate, RateLimiter, Rule, Source};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,7 +23,7 @@ fn want(rule: usize, key: &str, rate: Rate) -> Want {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_burst_passes_and_the_wait_is_true() {
+async fn rl_2_a_burst_passes_and_the_wait_is_true() {
     let limiter = RateLimiter::in_process();
     let rule = rule(Rate::per_second(3, 10.0).unwrap());
     for remaining in [2, 1, 0] {
@@ -117,7 +117,7 @@ async fn rl_9_idle_keys_are_gone_when_their_buckets_are_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_number_of_buckets_is_bounded_and_the_emptiest_stay() {
+async fn rl_9_the_number_of_buckets_is_bounded_and_the_emptiest_stay() {
     let limiter = RateLimiter::builder().max_keys(6400).in_process();
     let rule = rule(Rate::new(5, 5, DAY).unwrap());
     for _ in 0..5 {
@@ -154,7 +154,7 @@ async fn several_limits_are_checked_together_and_then_taken_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denial_is_kept_until_its_end() {
+async fn rl_8_a_denial_is_kept_until_its_end() {
     let local = Local::new(By::Share, 1000);
     let [anna, bert] = ["anna", "bert"].map(|key| want(7, key, Rate::per_second(1, 1.0).unwrap()));
     local.deny(&anna, Duration::from_secs(5));
@@ -168,7 +168,7 @@ async fn a_denial_is_kept_until_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_others_admit_is_charged_here_as_far_as_there_is_something() {
+async fn rl_6_what_others_admit_is_charged_here_as_far_as_there_is_something() {
     let local = Local::new(By::Share, 1000);
     let anna = want(0, "anna", Rate::per_second(2, 1.0).unwrap());
     for _ in 0..5 {
@@ -187,10 +187,79 @@ async fn rl_8_tokens_in_advance_are_spent_once_within_their_life_by_one_who_took
     assert!(local.claim(&anna, patience) && !local.claim(&anna, patience));
     advance(patience).await;
     assert!(local.claim(&anna, patience), "who never came back is not waited for");
-    local.keep(&anna, 2, Duration::from_secs(1));
+    let second = Duration::from_secs(1);
+    // The bucket has given half of what it holds.
+    let level = anna.rate.capacity() / 2;
+    local.keep(&anna, Lease::new(2, level, local.now(), second));
     assert_eq!([local.spend(&anna), local.spend(&anna), local.spend(&anna)], [Some(1), Some(0), None]);
     assert!(local.claim(&anna, patience));
-    local.keep(&anna, 2, Duration::from_secs(1));
-    advance(Duration::from_secs(1)).await;
+    local.keep(&anna, Lease::new(2, 0, local.now(), second));
+    advance(second - Duration::from_micros(1)).await;
+    assert_eq!(local.spend(&anna), None, "the bucket is full again");
+    local.keep(&anna, Lease::new(2, 0, local.now(), second / 2));
+    advance(second / 2).await;
     assert_eq!(local.spend(&anna), None, "what is not spent is lost");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rl_8_what_comes_back_to_the_bucket_takes_the_place_of_tokens_in_advance() {
+    let local = Local::new(By::Share, 1000);
+    let anna = want(0, "anna", Rate::per_second(100, 10.0).unwrap());
+    // Ten, and one for the call that asked, of a full bucket: one comes back in 100 ms.
+    let level = anna.rate.capacity() / 100 * 89;
+    local.keep(&anna, Lease::new(10, level, local.now(), Duration::from_secs(1)));
+    assert_eq!(local.spend(&anna), Some(9));
+    advance(Duration::from_millis(500)).await;
+    assert_eq!(local.spend(&anna), Some(4), "the bucket has 94, and five with those make less than 100");
+    advance(Duration::from_millis(450)).await;
+    assert_eq!(local.spend(&anna), Some(0));
+    assert_eq!(local.spend(&anna), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rl_8_instances_with_leases_admit_no_more_than_burst_plus_rate_by_a_clock() {
+    let random = Random::seeded(5);
+    let second = Duration::from_secs(1);
+    for (burst, per_second) in [(10_u64, 1.0), (20, 10.0), (100, 1000.0), (1000, 50_000.0)] {
+        let anna = want(0, "anna", Rate::per_second(burst, per_second).unwrap());
+        let (rate, most) = (anna.rate, burst as usize / 10);
+        let instances: [Local; 3] = std::array::from_fn(|_| Local::new(By::Share, 1000));
+        // The bucket in Redis, and one that loses a token when a call is admitted, not when it is lent: this one never lacks
+        // any.
+        let mut shared: Option<Bucket> = None;
+        let (mut level, mut last) = (burst as f64, 0);
+        let (mut of_leases, mut admitted) = (0, 0);
+        for _ in 0..3000 {
+            let pause = random.fraction().powi(4) * 2.0 * burst as f64 / per_second;
+            advance(Duration::from_micros((pause * 1e6) as u64)).await;
+            let local = &instances[random.below(3)];
+            let now = local.now();
+            level = (level + (now - last) as f64 * per_second / 1e6).min(burst as f64);
+            last = now;
+            for _ in 0..=random.below(most.min(10) * 10) {
+                if local.spend(&anna).is_some() {
+                    of_leases += 1;
+                } else {
+                    let at = now / rate.unit();
+                    let bucket = Bucket::filled(&rate, shared, at);
+                    let tokens = 1 + random.below(most) as u64;
+                    let (lent, left) = bucket.ask(&rate, tokens + 1, at);
+                    if lent.allowed {
+                        shared = Some(left);
+                        local.keep(&anna, Lease::new(tokens, left.level, now, second));
+                    } else {
+                        let (one, left) = bucket.ask(&rate, 1, at);
+                        if !one.allowed {
+                            break;
+                        }
+                        shared = Some(left);
+                    }
+                }
+                level -= 1.0;
+                admitted += 1;
+                assert!(level > -0.01, "{per_second}: call {admitted}, at {now} µs, lacks {level}");
+            }
+        }
+        assert!(of_leases > 500, "{per_second}: {of_leases} of {admitted} by leases");
+    }
 }

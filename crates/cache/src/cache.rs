@@ -1,0 +1,263 @@
+//! Reads and writes of one kind of things.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use crate::fill::{Fill, Mode};
+use crate::flight::{Flight, Landing, Outcome, Source};
+use crate::kind::{Kind, MAX_KEY};
+use crate::link::Put;
+use crate::local::{Joined, Linked, Stamp, Tags, Ticket};
+use crate::observer::{Miss, Tier};
+use crate::options::CacheOptions;
+use crate::position::Wanted;
+use crate::stats::count;
+use crate::tiers::Tiers;
+use crate::typed::{Fresh, TypedCache};
+use crate::value::{LoadError, Loaded, Value};
+
+/// A cache of one kind of things in two tiers. Clones are the same cache.
+pub struct Cache<V: Value, E: LoadError> {
+    typed: Arc<TypedCache<V, E>>,
+}
+
+impl<V: Value, E: LoadError> Clone for Cache<V, E> {
+    fn clone(&self) -> Self {
+        Self { typed: Arc::clone(&self.typed) }
+    }
+}
+
+impl<V: Value, E: LoadError> fmt::Debug for Cache<V, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("kind", &V::KIND).field("options", &self.typed.options).finish_non_exhaustive()
+    }
+}
+
+impl Tiers {
+    /// The cache of a kind. There should be one per kind: a second one shares nothing with the first but the remote tier.
+    pub fn cache<V: Value, E: LoadError>(&self, options: CacheOptions) -> Cache<V, E> {
+        let typed = Arc::new(TypedCache::new(self.clone(), options));
+        self.add(typed.local.clone());
+        Cache { typed }
+    }
+}
+
+impl<V: Value, E: LoadError> Cache<V, E> {
+    /// What is at a key: from a tier that is as fresh as `wanted`, else by `load`, once for all who ask meanwhile (CA-4). `None`:
+    /// there is none.
+    ///
+    /// `load` asks the source of truth itself, never a replica of it, and takes the position before it does. It may be called
+    /// twice, and runs on when the reader is cancelled. It should have a bound of its own; it is given up after a minute.
+    ///
+    /// `tags` are the same at each read and write of a key.
+    ///
+    /// # Errors
+    /// That of the load, which isn't cached. A reader of [`Wanted::Recent`] gets a stale value instead, if there is one within its
+    /// bound and the error [is of a source that is away](LoadError::is_unavailable) (CA-8).
+    pub async fn read<L, F>(
+        &self,
+        key: &str,
+        tags: &[&'static str],
+        wanted: Wanted,
+        load: L,
+    ) -> Result<Option<Arc<V>>, E>
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let now = Instant::now();
+        match self.typed.local.look(key, wanted, now, || self.typed.tiers.link().is_tracking()) {
+            Ok(entry) => {
+                self.typed.counters().hit(Tier::Local, entry.age(now));
+                if entry.wants_refresh(now) {
+                    self.refresh(key, tags, load);
+                }
+                Ok(entry.value.clone())
+            }
+            // Boxed, so that a hit moves no more than it needs.
+            Err(miss) => Box::pin(self.fetch(key, tags, wanted, miss, load)).await,
+        }
+    }
+
+    /// Writes a value through, after it was committed at `version` (CA-8). Whatever is older is gone from both tiers then; should the
+    /// remote one be away, it is told before anything is read from it again. What has no versions is invalidated, not put.
+    pub async fn put(&self, key: &str, tags: &[&'static str], value: V, version: u64) {
+        if key.len() > MAX_KEY {
+            return;
+        }
+        let typed = &self.typed;
+        count(&typed.counters().puts);
+        let ticket = typed.local.begin(key);
+        let tags = typed.tags(tags);
+        let (stamp, linked) = (tags.stamp(), typed.linked());
+        typed.local.invalidate(key, Some(version));
+        let is_oversized = typed.is_oversized(&value);
+        // Without a position: one that is taken now would cover what others have committed meanwhile.
+        let times = typed.times(Instant::now(), typed.counters().usual_load(), false);
+        let fresh = Fresh { value: Some(Arc::new(value)), version, position: None, times };
+        let write = write_through(Arc::clone(typed), ticket, tags, (stamp, linked), fresh, is_oversized);
+        typed.tiers.carry_out(write).await;
+    }
+
+    /// Invalidates what is older than `version` in both tiers, after that version was committed (CA-2); without a version, whatever
+    /// is there. What has no versions is invalidated without one.
+    pub async fn invalidate(&self, key: &str, version: Option<u64>) {
+        let kind: Arc<dyn Kind> = self.typed.local.clone();
+        self.typed.tiers.invalidate_in(&kind, key, version).await;
+    }
+
+    /// The tiers that it shares with other kinds.
+    pub fn tiers(&self) -> &Tiers {
+        &self.typed.tiers
+    }
+
+    /// A read that the local tier couldn't answer.
+    async fn fetch<L, F>(
+        &self,
+        key: &str,
+        tags: &[&'static str],
+        wanted: Wanted,
+        miss: Miss,
+        load: L,
+    ) -> Result<Option<Arc<V>>, E>
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        if key.len() > MAX_KEY {
+            self.typed.counters().miss(Miss::Uncacheable);
+            return self.load(&load).await;
+        }
+        let load = Arc::new(load);
+        let (first, is_mine) = self.fly(key, tags, Mode::Read(wanted), miss, &load, |_| true);
+        let Some(landed) = self.land(&first, is_mine).await else { return self.load(&*load).await };
+        let outcome = landed?;
+        if is_mine || serves(&outcome, wanted) {
+            return Ok(outcome.value);
+        }
+        // Any other flight of the key that can be joined now began after this reader came.
+        let accepts = |flight: &Arc<Flight<V, E>>| flight.is_load && !Arc::ptr_eq(flight, &first);
+        let (second, is_mine) = self.fly(key, tags, Mode::Load, miss, &load, accepts);
+        match self.land(&second, is_mine).await {
+            Some(landed) => Ok(landed?.value),
+            None => self.load(&*load).await,
+        }
+    }
+
+    /// Loads past the tiers: for keys that are too long, and when a flight broke off.
+    async fn load<L, F>(&self, load: &L) -> Result<Option<Arc<V>>, E>
+    where
+        L: Fn() -> F + Send + Sync,
+        F: Future<Output = Result<Loaded<V>, E>> + Send,
+    {
+        Ok(self.typed.load(load).await?.loaded.value.map(Arc::new))
+    }
+
+    /// Waits for a flight, of oneself or of others.
+    async fn land(&self, flight: &Flight<V, E>, is_mine: bool) -> Option<Result<Outcome<V>, E>> {
+        if !is_mine {
+            self.typed.counters().coalesced();
+        }
+        flight.wait().await
+    }
+
+    /// Joins a flight, or begins one. Returns it, and whether it was begun.
+    fn fly<L, F>(
+        &self,
+        key: &str,
+        tags: &[&'static str],
+        mode: Mode,
+        miss: Miss,
+        load: &Arc<L>,
+        accepts: impl FnOnce(&Arc<Flight<V, E>>) -> bool,
+    ) -> (Arc<Flight<V, E>>, bool)
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let mut landing = None;
+        let begin = || {
+            let (end, flight) = Flight::begin(mode == Mode::Load);
+            landing = Some(end);
+            flight
+        };
+        match self.typed.local.join(key, accepts, begin) {
+            Joined::Follows(flight) => (flight, false),
+            Joined::Leads(ticket, flight) => {
+                if let Some(landing) = landing {
+                    self.launch(ticket, landing, tags, mode, miss, Arc::clone(load));
+                }
+                (flight, true)
+            }
+        }
+    }
+
+    /// Lets a flight fly, in a task of its own.
+    fn launch<L, F>(
+        &self,
+        ticket: Ticket<Arc<Flight<V, E>>>,
+        landing: Landing<V, E>,
+        tags: &[&'static str],
+        mode: Mode,
+        miss: Miss,
+        load: Arc<L>,
+    ) where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let tags = self.typed.tags(tags);
+        let (stamp, linked) = (tags.stamp(), self.typed.linked());
+        let fill = Fill { cache: Arc::clone(&self.typed), tags, stamp, linked, mode, miss, load };
+        let flight = async move {
+            let outcome = fill.run(ticket).await;
+            landing.send_replace(Some(outcome));
+        };
+        tokio::spawn(flight.in_current_span());
+    }
+
+    /// Loads an entry anew whose time is nearly over, while readers still get it.
+    fn refresh<L, F>(&self, key: &str, tags: &[&'static str], load: L)
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let (_, is_mine) = self.fly(key, tags, Mode::Refresh, Miss::Expired, &Arc::new(load), |_| true);
+        if is_mine {
+            count(&self.typed.counters().refreshes);
+        }
+    }
+}
+
+/// Whether the outcome of a flight that began before its reader came is as fresh as wanted.
+fn serves<V>(outcome: &Outcome<V>, wanted: Wanted) -> bool {
+    let Some(asked) = wanted.position() else { return true };
+    outcome.source != Source::Stale && outcome.position.is_some_and(|position| position.covers(&asked))
+}
+
+/// Brings a value that was committed into the remote tier, then into the local one.
+async fn write_through<V: Value, E: LoadError>(
+    typed: Arc<TypedCache<V, E>>,
+    ticket: Ticket<Arc<Flight<V, E>>>,
+    tags: Tags,
+    (stamp, mut linked): (Stamp, Linked),
+    fresh: Fresh<V>,
+    is_oversized: bool,
+) {
+    let link = Arc::clone(typed.tiers.link());
+    let item = |versions| if is_oversized { None } else { typed.item(&fresh, &tags, versions) };
+    let put = link.put(V::KIND, ticket.key(), fresh.version, &tags, item).await;
+    // Once more: who read the remote tier in between has what lay there before, and nobody tells us of our writes.
+    typed.local.invalidate(ticket.key(), Some(fresh.version));
+    match put {
+        Put::Refused => return,
+        Put::Owed => linked = Linked { is_up: false, is_tracking: false, ..linked },
+        Put::Stored => {}
+    }
+    if !is_oversized {
+        let entry = typed.entry(ticket.key(), fresh, stamp, linked);
+        typed.local.finish(ticket, entry, || link.is_tracking());
+    }
+}

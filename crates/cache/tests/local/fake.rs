@@ -1,0 +1,277 @@
+//! A remote tier in memory, whose link tests can cut. It keeps the rules of the real one (CA-2), which has tests of its own.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use meshwork_cache::{
+    Acquired, CacheOptions, Item, Lease, LinkState, Listener, Remote, Stored, Tiers, TiersOptions, Unreachable,
+};
+use tokio::time::Instant;
+
+use crate::source::Articles;
+
+const LEASE: Duration = Duration::from_secs(3);
+
+/// What the processes share.
+#[derive(Default)]
+pub(crate) struct Server {
+    data: Mutex<Data>,
+    listeners: Mutex<Vec<(usize, Weak<dyn Listener>)>>,
+    names: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Data {
+    values: HashMap<String, (u64, Bytes)>,
+    leases: HashMap<String, (String, Instant)>,
+    tags: HashMap<String, u64>,
+    causes: HashSet<String>,
+    marks: HashMap<(String, u16), i64>,
+}
+
+impl Server {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Puts bytes where a value of that version would lie.
+    pub(crate) fn plant(&self, key: &str, version: u64, envelope: &'static [u8]) {
+        self.data.lock().unwrap().values.insert(place("articles", key), (version, Bytes::from_static(envelope)));
+    }
+
+    /// Gives the lease of a key to somebody who does nothing with it.
+    pub(crate) fn lease(&self, key: &str) {
+        let lease = ("nobody".to_owned(), Instant::now() + LEASE);
+        self.data.lock().unwrap().leases.insert(place("articles", key), lease);
+    }
+
+    /// The version of what lies at a key, and whether it is a tombstone.
+    pub(crate) fn stored(&self, key: &str) -> Option<(u64, bool)> {
+        let data = self.data.lock().unwrap();
+        data.values.get(&place("articles", key)).map(|(version, envelope)| (*version, is_tombstone(envelope)))
+    }
+}
+
+/// The remote tier as one process sees it.
+pub(crate) struct Fake {
+    server: Arc<Server>,
+    name: usize,
+    state: Mutex<LinkState>,
+    is_tracking: AtomicBool,
+    fails: AtomicBool,
+    problem: Mutex<Option<String>>,
+    listener: Mutex<Option<Weak<dyn Listener>>>,
+}
+
+impl Fake {
+    pub(crate) fn connect(server: &Arc<Server>) -> Arc<Self> {
+        Arc::new(Self {
+            server: Arc::clone(server),
+            name: server.names.fetch_add(1, Ordering::SeqCst),
+            state: Mutex::new(LinkState::Down),
+            is_tracking: AtomicBool::new(true),
+            fails: AtomicBool::new(false),
+            problem: Mutex::default(),
+            listener: Mutex::default(),
+        })
+    }
+
+    /// Whether commands fail from now on.
+    pub(crate) fn fail(&self, fails: bool) {
+        self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Whether changes by others are told.
+    pub(crate) fn track(&self, is_tracking: bool) {
+        self.is_tracking.store(is_tracking, Ordering::SeqCst);
+    }
+
+    pub(crate) fn lose(&self) {
+        *self.state.lock().unwrap() = LinkState::Down;
+        self.listener().lost("the test has cut it");
+    }
+
+    pub(crate) async fn come_back(&self) -> Result<(), String> {
+        *self.state.lock().unwrap() = LinkState::CatchingUp;
+        self.listener().lost("it is brought up to date");
+        let recovered = self.listener().recover().await;
+        let state = if recovered.is_ok() { LinkState::Up } else { LinkState::Down };
+        *self.state.lock().unwrap() = state;
+        recovered
+    }
+
+    fn listener(&self) -> Arc<dyn Listener> {
+        self.listener.lock().unwrap().as_ref().unwrap().upgrade().unwrap()
+    }
+
+    fn data<R>(&self, work: impl FnOnce(&mut Data) -> R) -> Result<R, Unreachable> {
+        if self.fails.load(Ordering::SeqCst) {
+            return Err(Unreachable("the test has cut it".to_owned()));
+        }
+        Ok(work(&mut self.server.data.lock().unwrap()))
+    }
+
+    /// Tells the others.
+    fn tell(&self, tell: impl Fn(&dyn Listener)) {
+        let listeners = self.server.listeners.lock().unwrap().clone();
+        for (name, listener) in listeners {
+            if name != self.name
+                && let Some(listener) = listener.upgrade()
+            {
+                tell(&*listener);
+            }
+        }
+    }
+
+    fn write(&self, kind: &str, key: &str, item: Item, lease: Option<&Lease>) -> Result<bool, Unreachable> {
+        let place = place(kind, key);
+        let is_written = self.data(|data| {
+            let has_lease =
+                lease.is_none_or(|lease| data.leases.get(&place).is_some_and(|(token, _)| *token == lease.0));
+            let is_newer = data.values.get(&place).is_some_and(|(version, _)| *version > item.version);
+            if !has_lease || is_newer {
+                return false;
+            }
+            data.leases.remove(&place);
+            if item.ttl > Duration::from_millis(1) {
+                data.values.insert(place, (item.version, item.envelope));
+            } else {
+                data.values.remove(&place);
+            }
+            true
+        })?;
+        if is_written {
+            self.tell(|listener| listener.changed_key(kind, key));
+        }
+        Ok(is_written)
+    }
+}
+
+fn place(kind: &str, key: &str) -> String {
+    format!("{kind}/{key}")
+}
+
+fn is_tombstone(envelope: &Bytes) -> bool {
+    envelope.as_ref() == b"T"
+}
+
+fn text((version, envelope): &(u64, Bytes)) -> Stored {
+    let mut stored = format!("{version:020}").into_bytes();
+    stored.extend_from_slice(envelope);
+    stored.into()
+}
+
+#[async_trait]
+impl Remote for Fake {
+    fn attach(&self, listener: Weak<dyn Listener>) {
+        self.server.listeners.lock().unwrap().push((self.name, listener.clone()));
+        *self.listener.lock().unwrap() = Some(listener);
+    }
+
+    fn state(&self) -> LinkState {
+        *self.state.lock().unwrap()
+    }
+
+    fn is_tracking(&self) -> bool {
+        self.state() == LinkState::Up && self.is_tracking.load(Ordering::SeqCst)
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.problem.lock().unwrap().clone()
+    }
+
+    fn distrust(&self, problem: &str) {
+        *self.problem.lock().unwrap() = Some(problem.to_owned());
+        self.lose();
+    }
+
+    async fn get(&self, kind: &str, key: &str) -> Result<Option<Stored>, Unreachable> {
+        self.data(|data| data.values.get(&place(kind, key)).map(text))
+    }
+
+    async fn acquire(&self, kind: &str, key: &str) -> Result<Acquired, Unreachable> {
+        let (place, now) = (place(kind, key), Instant::now());
+        self.data(|data| {
+            let stored = data.values.get(&place).map(text);
+            if data.leases.get(&place).is_some_and(|(_, until)| now < *until) {
+                return Acquired { lease: None, stored };
+            }
+            let token = format!("{}-{}", self.name, fastrand::u64(..));
+            data.leases.insert(place, (token.clone(), now + LEASE));
+            Acquired { lease: Some(Lease(token)), stored }
+        })
+    }
+
+    async fn fill(&self, kind: &str, key: &str, lease: &Lease, item: Item) -> Result<bool, Unreachable> {
+        self.write(kind, key, item, Some(lease))
+    }
+
+    async fn put(&self, kind: &str, key: &str, item: Item) -> Result<bool, Unreachable> {
+        self.write(kind, key, item, None)
+    }
+
+    async fn tombstone(&self, kind: &str, key: &str, version: Option<u64>) -> Result<bool, Unreachable> {
+        let place = place(kind, key);
+        let is_written = self.data(|data| {
+            let there = data.values.get(&place).map(|(version, envelope)| (*version, is_tombstone(envelope)));
+            let is_current = match (there, version) {
+                (Some((there, is_tombstone)), Some(version)) => there > version || (there == version && !is_tombstone),
+                _ => false,
+            };
+            if !is_current {
+                let version = version.or(there.map(|(there, _)| there)).unwrap_or(0);
+                data.values.insert(place.clone(), (version, Bytes::from_static(b"T")));
+                data.leases.remove(&place);
+            }
+            !is_current
+        })?;
+        if is_written {
+            self.tell(|listener| listener.changed_key(kind, key));
+        }
+        Ok(is_written)
+    }
+
+    async fn tags(&self, tags: &[String]) -> Result<Vec<u64>, Unreachable> {
+        self.data(|data| tags.iter().map(|tag| *data.tags.entry(tag.clone()).or_insert(1)).collect())
+    }
+
+    async fn bump(&self, tag: &str, cause: Option<&str>) -> Result<u64, Unreachable> {
+        let (version, is_new) = self.data(|data| {
+            let is_new = cause.is_none_or(|cause| data.causes.insert(format!("{tag} {cause}")));
+            let version = data.tags.entry(tag.to_owned()).or_insert(1);
+            *version += u64::from(is_new);
+            (*version, is_new)
+        })?;
+        if is_new {
+            self.tell(|listener| listener.changed_tag(tag));
+        }
+        Ok(version)
+    }
+
+    async fn marks(&self, source: &str) -> Result<Vec<(u16, i64)>, Unreachable> {
+        self.data(|data| {
+            let marks = data.marks.iter().filter(|((of, _), _)| of == source);
+            marks.map(|((_, partition), n)| (*partition, *n)).collect()
+        })
+    }
+
+    async fn advance(&self, source: &str, partition: u16, n: i64) -> Result<(), Unreachable> {
+        self.data(|data| {
+            let mark = data.marks.entry((source.to_owned(), partition)).or_insert(n);
+            *mark = n.max(*mark);
+        })
+    }
+}
+
+/// A process of its own on a server: its link is up.
+pub(crate) async fn process(server: &Arc<Server>, options: CacheOptions) -> (Articles, Arc<Fake>) {
+    let fake = Fake::connect(server);
+    let tiers = Tiers::with_remote(TiersOptions::default(), fake.clone());
+    let cache = tiers.cache(options);
+    fake.come_back().await.unwrap();
+    (cache, fake)
+}

@@ -1,0 +1,160 @@
+//! CA-8: without Redis, and with one that fails, every call is answered, and the source gets no more than its share.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use meshwork_cache::{CacheOptions, LinkState};
+use meshwork_testkit::{FaultProxy, Redis};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::server::{PATIENCE, eventually, prefix, value_key};
+use crate::traffic::Traffic;
+use crate::truth::Truth;
+use crate::world::{Process, hasty, patient, steady};
+
+/// The bound of the loads of a process under load.
+pub(crate) const MAX_LOADS: usize = 4;
+
+/// As in production, but with few loads.
+pub(crate) fn bounded() -> CacheOptions {
+    CacheOptions { max_loads: MAX_LOADS, ..CacheOptions::default() }
+}
+
+/// Two processes that follow the log, as those of a service do, and articles for them.
+pub(crate) async fn two_under(url: &str, test: &str) -> (Vec<Arc<Process>>, Traffic) {
+    let (prefix, truth) = (prefix(test), Truth::new());
+    truth.slow(Duration::from_millis(1));
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let process = Process::connected(hasty(url, &prefix), bounded(), &truth).await;
+        process.follow();
+        processes.push(Arc::new(process));
+    }
+    let keys: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
+    let traffic = Traffic::start(&processes, &keys);
+    sleep(Duration::from_millis(500)).await;
+    (processes, traffic)
+}
+
+/// All links are up again, for a while; then nothing has gone wrong.
+pub(crate) async fn ends_well(processes: &[Arc<Process>], traffic: Traffic) {
+    for process in processes {
+        process.comes_up().await;
+    }
+    sleep(Duration::from_millis(1_500)).await;
+    let calls = traffic.end(u64::try_from(processes.len() * MAX_LOADS).unwrap()).await;
+    assert!(calls > 200, "{calls} calls");
+    for process in processes {
+        assert!(process.tiers.stats().outages > 0, "{:?}", process.tiers.state());
+        let stats = process.stats();
+        assert!(stats.local_hits + stats.remote_hits > 0, "the cache was used");
+    }
+}
+
+#[tokio::test]
+async fn ca_8_without_redis_all_reads_succeed_and_few_loads_run_at_a_time() {
+    let truth = Truth::new();
+    let process = Arc::new(Process::start(hasty("redis://127.0.0.1:1", "none"), bounded(), &truth));
+    truth.slow(Duration::from_millis(10));
+    let mut readers = JoinSet::new();
+    for n in 0..100 {
+        let process = Arc::clone(&process);
+        readers.spawn(async move {
+            let key = format!("k{n}");
+            let version = process.write(&key, "text").await;
+            process.cache.invalidate(&key, None).await;
+            (version, process.read(&key).await)
+        });
+    }
+    let versions = tokio::time::timeout(PATIENCE, readers.join_all()).await.unwrap();
+    assert!(versions.iter().all(|(written, read)| (*written, *read) == (1, 1)));
+    assert!(truth.most_running() <= u64::try_from(MAX_LOADS).unwrap(), "{} loads", truth.most_running());
+    assert_eq!(process.tiers.state(), Some(LinkState::Down));
+    assert!(process.tiers.check().is_err());
+    // What a process holds alone is at most a second old.
+    truth.commit("k0", Some("new"));
+    eventually("at most a second old", Duration::from_millis(1_250), async || process.read("k0").await == 2).await;
+}
+
+#[tokio::test]
+async fn ca_8_a_stalled_redis_costs_its_timeout_a_few_times_and_then_nothing() {
+    let (redis, truth) = (Redis::private(&[]), Truth::new());
+    let process = Process::connected(hasty(redis.url(), "stalled"), steady(), &truth).await;
+    let mut waits = Vec::new();
+    redis.freeze();
+    for n in 0..30 {
+        let key = format!("k{n}");
+        truth.commit(&key, Some("text"));
+        let begin = Instant::now();
+        assert_eq!(process.read(&key).await, 1);
+        waits.push(begin.elapsed());
+    }
+    redis.thaw();
+    waits.sort_unstable();
+    // Twenty milliseconds each, until it isn't asked any more; a busy machine adds to some of them.
+    assert!(waits[15] < Duration::from_millis(10), "{waits:?}");
+    assert!(waits[26] < Duration::from_millis(60), "{waits:?}");
+    assert!(waits[29] < Duration::from_millis(500), "{waits:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_killed_and_started_again_under_load() {
+    let redis = Redis::private(&[]);
+    let (processes, traffic) = two_under(redis.url(), "killed").await;
+    redis.kill();
+    for process in &processes {
+        process.goes_down().await;
+    }
+    sleep(Duration::from_millis(700)).await;
+    redis.start_again();
+    ends_well(&processes, traffic).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_frozen_and_flushed_under_load() {
+    let redis = Redis::private(&[]);
+    let (processes, traffic) = two_under(redis.url(), "frozen").await;
+    for _ in 0..2 {
+        redis.freeze();
+        sleep(Duration::from_millis(900)).await;
+        redis.thaw();
+        sleep(Duration::from_millis(600)).await;
+    }
+    for _ in 0..3 {
+        redis.flush();
+        sleep(Duration::from_millis(300)).await;
+    }
+    redis.connection().command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    redis.connection().command(&["SCRIPT", "FLUSH"]);
+    ends_well(&processes, traffic).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_a_write_that_did_not_reach_redis_is_made_up_for_before_redis_is_read_again() {
+    let (redis, prefix, truth) = (Redis::private(&[]), prefix("queued"), Truth::new());
+    let proxy = FaultProxy::start(redis.url().trim_start_matches("redis://").parse().unwrap()).await;
+    let writer = Process::connected(hasty(&proxy.url("redis"), &prefix), steady(), &truth).await;
+    let reader = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
+    for key in ["put", "invalidated", "untouched"] {
+        assert_eq!(writer.write(key, "first").await, 1);
+        assert_eq!(reader.read(key).await, 1);
+    }
+    proxy.half_open();
+    assert_eq!(writer.write("put", "second").await, 2);
+    assert_eq!(writer.change("invalidated", Some("second")).await, 2);
+    assert_ne!(writer.tiers.state(), Some(LinkState::Up), "Redis is not to be trusted now");
+    assert!(writer.tiers.stats().queued > 0);
+    assert_eq!((writer.read("put").await, writer.read("invalidated").await), (2, 2));
+    proxy.heal().await;
+    // As soon as it reads from Redis again, and with it everybody.
+    writer.comes_up().await;
+    assert_eq!(writer.tiers.stats().queued, 0);
+    assert_eq!((writer.read("put").await, writer.read("invalidated").await), (2, 2));
+    for key in ["put", "invalidated"] {
+        let stored = redis.connection().command(&["GET", &value_key(&prefix, key)]);
+        assert!(stored.starts_with("00000000000000000002"), "{key}: {stored}");
+        eventually("the other process sees it", PATIENCE, async || reader.read(key).await == 2).await;
+    }
+    assert_eq!(writer.read("untouched").await, 1);
+}
