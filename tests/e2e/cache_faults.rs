@@ -23,7 +23,7 @@ const READING: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ca_8_redis_fails_in_every_way_under_load_and_no_call_fails() {
-    let (mut redis, other) = (Redis::private(&[]), Redis::private(&[]));
+    let (redis, other) = (Redis::private(&[]), Redis::private(&[]));
     let rest: Vec<_> = NAMES.into_iter().filter(|name| !["users", "products"].contains(name)).collect();
     let instances = Instances::start(Some(&redis), &rest).await;
     for service in ["users.v1.UserService", "products.v1.ProductService", "orders.v1.OrderService"] {
@@ -167,7 +167,7 @@ async fn admitted(processes: &Processes) -> (u32, Duration) {
         callers.spawn(async move {
             let mut count = 0_u32;
             while begun.elapsed() < TRYING {
-                match users.get_json_web_key_set(GetJsonWebKeySetRequest {}).await {
+                match users.get_json_web_key_set(GetJsonWebKeySetRequest::default()).await {
                     Err(status) if status.code() == Code::ResourceExhausted => {}
                     answer => {
                         answer.unwrap();

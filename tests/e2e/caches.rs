@@ -37,7 +37,7 @@ fn cache_line(up: &Up) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_is_killed_and_comes_back_under_a_load_and_no_call_fails() {
-    let (postgres, mut redis, folder) = (Postgres::start(), Redis::private(&[]), tempfile::tempdir().unwrap());
+    let (postgres, redis, folder) = (Postgres::start(), Redis::private(&[]), tempfile::tempdir().unwrap());
     let (database, url) = (postgres.database(), redis.url().to_owned());
     let up = Up::try_start_with(folder.path(), &["--postgres", &database, "--redis", &url], UNLIMITED);
     let up = up.unwrap_or_else(|problem| panic!("{problem}"));

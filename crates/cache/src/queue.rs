@@ -70,7 +70,7 @@ impl Queue {
                 (pending.overflows > pending.settled_overflows).then_some(Debt::Everything(pending.overflows));
             let tags = pending.tags.iter().map(|tag| Debt::Tag(Arc::clone(tag)));
             let keys = pending.keys.iter();
-            let keys = keys.map(|((kind, key), owed)| Debt::Key { kind: *kind, key: Arc::clone(key), owed: *owed });
+            let keys = keys.map(|((kind, key), owed)| Debt::Key { kind, key: Arc::clone(key), owed: *owed });
             everything.into_iter().chain(tags).chain(keys).take(most).collect()
         })
     }

@@ -23,8 +23,10 @@ const ACCOUNTS: usize = 20_000;
 const HOT: usize = 500;
 /// How many reads each caller does in a round.
 const READS: usize = 300;
+/// A variable of the environment and its value.
+type Setting = (&'static str, &'static str);
 /// The processes, what each has besides, and how many accounts it is asked for.
-const WAYS: [(&str, &[(&str, &str)], usize); 3] = [
+const WAYS: [(&str, &[Setting], usize); 3] = [
     ("users", &[], HOT),
     // The least there is: room for some thousand of them.
     ("users-2", &[("MESHWORK_USERS__CACHE__LOCAL_BYTES", "1048576")], ACCOUNTS),

@@ -23,7 +23,7 @@ const ROUNDS: usize = 9;
 pub(crate) async fn measure(values: &mut Values) {
     let direct = median(async |_| (loads().await, 0)).await;
     let alone: Articles = Tiers::in_process(TiersOptions::default()).cache(article::options());
-    let in_process = median(async |round| reads(&[alone.clone()], round).await).await;
+    let in_process = median(async |round| reads(std::slice::from_ref(&alone), round).await).await;
     let redis = tokio::task::spawn_blocking(|| Redis::private(&[])).await.unwrap();
     let both = [article::in_redis(&redis).await, article::in_redis(&redis).await];
     let in_redis = median(async |round| reads(&both, round).await).await;

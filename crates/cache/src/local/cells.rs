@@ -134,17 +134,14 @@ mod tests {
     fn ca_6_each_cell_of_an_entry_drops_it_and_no_other_does() {
         let cells = Cells::default();
         let tags = cells.tags("kind:a", &["red"]);
-        let moves: [(fn(&Cells), bool); 4] = [
-            (|cells| cells.advance("red"), false),
-            (|cells| cells.advance("kind:a"), false),
-            (|cells| cells.advance_all(), false),
-            (|cells| cells.advance("blue"), true),
-        ];
-        for (advance, is_current) in moves {
+        for (tag, is_current) in [(Some("red"), false), (Some("kind:a"), false), (None, false), (Some("blue"), true)] {
             let stamp = tags.stamp();
             assert!(stamp.is_current());
-            advance(&cells);
-            assert_eq!(stamp.is_current(), is_current);
+            match tag {
+                Some(tag) => cells.advance(tag),
+                None => cells.advance_all(),
+            }
+            assert_eq!(stamp.is_current(), is_current, "{tag:?}");
         }
     }
 

@@ -147,7 +147,7 @@ async fn rl_6_a_server_starts_without_redis_and_finds_it_later() {
 
 #[tokio::test]
 async fn rl_6_a_redis_that_is_killed_and_started_again_decides_again() {
-    let mut redis = Redis::private(&[]);
+    let redis = Redis::private(&[]);
     let limiter = connected(RateLimiter::builder(), RedisSettings::new(redis.url())).await;
     let open = layer(&limiter, ample(OnFailure::OpenLocal));
     redis.kill();

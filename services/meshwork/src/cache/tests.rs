@@ -11,11 +11,13 @@ use tonic::transport::server::TcpIncoming;
 
 use super::*;
 
+/// The service of a call, and what was to be dropped.
+type Asked = (String, Option<What>);
+
 /// Users knows the kind `users`, products the tag `products`; the stats of one may fail.
 #[derive(Clone, Default)]
 struct Fake {
-    /// The service of each call, and what was to be dropped.
-    asked: Arc<Mutex<Vec<(String, Option<What>)>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
     /// The service that is down.
     down: Option<Caching>,
 }
@@ -40,7 +42,7 @@ impl Fake {
         Ok(service)
     }
 
-    fn asked(&self) -> Vec<(String, Option<What>)> {
+    fn asked(&self) -> Vec<Asked> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
 }
