@@ -35,7 +35,7 @@ async fn ca_7_another_process_s_write_drops_the_local_entry_within_100_ms() {
 #[tokio::test]
 async fn ca_7_an_entry_is_held_for_more_than_a_second_only_while_tracking_works() {
     let (redis, prefix, truth) = (Redis::private(&[]), prefix("held"), Truth::new());
-    let process = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
+    let process = Process::connected(hasty(redis.url(), &prefix), steady(), &truth).await;
     assert!(process.tiers.stats().tracking);
     truth.commit("a", Some("text"));
     process.comes_to_hold("a").await;
