@@ -11,7 +11,7 @@ use serde_json::Value;
 use tonic::Code;
 use tonic::transport::Channel;
 
-use crate::instances::{Instances, Seen, Thing, Watch, at_least, caching, seen_by, within_bound};
+use crate::instances::{Caller, Instances, Seen, Thing, Watch, at_least, caching, seen_by, within_bound};
 use crate::proof::Load;
 use crate::shop::eventually;
 
@@ -150,7 +150,7 @@ async fn ca_7_what_one_instance_writes_shows_at_the_other() {
 /// All that is cached in a Redis, as text.
 fn cached(redis: &Redis) -> String {
     let mut connection = redis.connection();
-    let keys = connection.command(&["KEYS", "meshwork:v:*"]);
+    let keys = connection.command(&["KEYS", "meshwork:*:v:*"]);
     keys.lines().map(|key| connection.command(&["GET", key])).collect()
 }
 
@@ -187,6 +187,45 @@ async fn the_erasure_of_a_person_reaches_every_tier() {
         assert!(users.get_user(read).await.unwrap().into_inner().delete_time.is_some());
     }
     assert!(!cached(&redis).contains("erased@example.com"), "Redis has what was erased");
+}
+
+/// How often two shops write what has the same name in both.
+const OF_SHOPS: u32 = 5;
+/// What is added to the rounds of the second one.
+const SECOND: u32 = 1_000;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_shops_on_one_redis_never_show_what_is_the_other_s() {
+    let (postgres, redis) = (Postgres::start(), Redis::private(&[]));
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let shops = folders.each_ref().map(|folder| {
+        let database = postgres.database();
+        let up = Up::try_start_with(folder.path(), &["--postgres", &database, "--redis", redis.url()], UNLIMITED);
+        up.unwrap_or_else(|problem| panic!("{problem}"))
+    });
+    let callers = [Caller::of_shop(&shops[0], "same").await, Caller::of_shop(&shops[1], "same").await];
+    for thing in Thing::ALL {
+        let pattern = format!("meshwork:*:v:{}:{{same}}", thing.kind());
+        let has_both = async || {
+            for caller in &callers {
+                caller.read(thing, 0, None).await.unwrap();
+            }
+            redis.connection().command(&["KEYS", pattern.as_str()]).lines().count() == 2
+        };
+        eventually(&format!("{thing:?} of each shop has a key of its own"), has_both).await;
+    }
+    for round in 1..=OF_SHOPS {
+        for thing in Thing::ALL {
+            for (caller, first) in callers.iter().zip([0, SECOND]) {
+                caller.write(thing, 0, first + round).await.unwrap();
+            }
+            // By then whoever caches what is written in Redis has been told of it.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            for (caller, first) in callers.iter().zip([0, SECOND]) {
+                assert_eq!(caller.read(thing, 0, None).await.unwrap(), first + round, "{thing:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

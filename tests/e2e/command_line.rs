@@ -238,6 +238,30 @@ fn a_replica_is_one_setting_of_all_services_with_its_primary_and_is_not_shown() 
 }
 
 #[test]
+fn a_redis_is_one_setting_of_caches_and_the_rate_limit_and_is_not_shown() {
+    let of = |args: &[&str], settings: &[(&str, &str)]| {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = command(folder.path());
+        let output = command.arg("config").args(args).envs(settings.iter().copied()).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let (url, flag) = ("redis://anna:hidden@a:6379", ["--redis", "redis://anna:hidden@b:6379"]);
+    let printed = of(&flag, &[("MESHWORK_REDIS_URL", url), ("MESHWORK_REDIS_PREFIX", "shop")]);
+    // redis.url, users.redis.url and products.redis.url; and gateway.rate_limit.redis.
+    for (line, count) in [
+        ("url = \"[redacted]\" # flag --redis", 3),
+        ("redis = \"[redacted]\" # flag --redis", 1),
+        ("prefix = \"shop\" # environment", 4),
+    ] {
+        let found = printed.lines().filter(|printed| *printed == line).count();
+        assert_eq!(found, count, "{line} is not as often in\n{printed}");
+    }
+    assert_eq!(printed.matches("# flag --redis").count(), 4, "{printed}");
+    assert!(!printed.contains("hidden"), "{printed}");
+}
+
+#[test]
 fn up_takes_the_ports_that_are_set_and_refuses_targets() {
     let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let users = free();

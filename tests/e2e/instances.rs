@@ -11,7 +11,7 @@ use meshwork_api::meshwork::products::v1::{GetProductRequest, ListProductsReques
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_api::meshwork::users::v1::{GetUserRequest, UpdateUserRequest, User};
 use meshwork_testkit::up::{Token, UNLIMITED, with};
-use meshwork_testkit::{Gateway, Postgres, Redis};
+use meshwork_testkit::{Gateway, Postgres, Redis, Up};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -70,21 +70,27 @@ pub struct Instances {
     pub caller: Caller,
     pub staff: Token,
     pub folder: TempDir,
-    postgres: Postgres,
+    pub postgres: Postgres,
     database: String,
 }
 
 impl Instances {
     /// Starts two processes of users and of products, and `others`.
     pub async fn start(redis: Option<&Redis>, others: &[&str]) -> Self {
-        let (postgres, folder) = (Postgres::start(), tempfile::tempdir().unwrap());
+        Self::start_on(Postgres::start(), redis, others, &[]).await
+    }
+
+    /// As [`Instances::start`], on a server, with `more` settings over the others.
+    pub async fn start_on(postgres: Postgres, redis: Option<&Redis>, others: &[&str], more: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let database = postgres.database();
         let on_postgres = [
             ("MESHWORK_USERS__POSTGRES__URL", database.as_str()),
             ("MESHWORK_PRODUCTS__POSTGRES__URL", database.as_str()),
         ];
         let in_redis = redis.map(|redis| ("MESHWORK_REDIS_URL", redis.url()));
-        let settings: Vec<_> = UNLIMITED.iter().copied().chain(on_postgres).chain(in_redis).collect();
+        let settings = UNLIMITED.iter().copied().chain(on_postgres).chain(in_redis);
+        let settings: Vec<_> = settings.chain(more.iter().copied()).collect();
         let mut processes = Processes::several(folder.path(), &[("users", 2), ("products", 2)], &settings);
         // The first makes the keys that both sign with.
         processes.start("users");
@@ -185,6 +191,15 @@ pub fn at_least<T>(token: &Token, seen: Option<&Seen>, message: T) -> Request<T>
 }
 
 impl Caller {
+    /// Who has an account and a product of this id in a shop, whose gateway stands for both processes.
+    pub async fn of_shop(up: &Up, id: &str) -> Self {
+        let staff = up.staff().await;
+        let product = add_product(up.channel(), &staff, id, 1).await;
+        let (user, customer) = up.customer(id).await;
+        let (users, products) = (UserServiceClient::new(up.channel()), ProductServiceClient::new(up.channel()));
+        Self { users: [users.clone(), users], products: [products.clone(), products], staff, customer, user, product }
+    }
+
     /// Writes at a process.
     pub async fn write(&self, thing: Thing, at: usize, round: u32) -> Result<Seen, Status> {
         let display_name = format!("Round {round}");

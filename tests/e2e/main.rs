@@ -5,6 +5,7 @@
 mod api;
 mod audit;
 mod buyers;
+mod cache_databases;
 mod cache_faults;
 mod caches;
 mod command_line;

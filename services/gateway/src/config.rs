@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use meshwork::server::Domain;
 use meshwork::server::rate::{Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
-use meshwork_chassis::config::{AuthConfig, Listen, Secret};
+use meshwork_chassis::config::{AuthConfig, Listen, RedisConfig, Secret};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ impl Config {
     /// # Errors
     /// When a value is out of its range; the error names the key.
     pub fn check(&self) -> Result<(), ServeError> {
+        // The same prefixes as those of caches: what stands in `redis` is taken over.
+        let keys = RedisConfig { prefix: self.rate_limit.prefix.clone(), ..RedisConfig::default() };
+        keys.check("gateway.rate_limit")?;
         self.rule().map(drop)
     }
 
@@ -59,9 +62,10 @@ impl Config {
     /// # Errors
     /// As [`Config::check`].
     pub(crate) fn limits(&self) -> Result<(RateLimitLayer, RateLimitLayer), ServeError> {
+        self.check()?;
         let rule = self.rule()?;
-        let RateLimit { redis, instances, .. } = &self.rate_limit;
-        let builder = RateLimiter::builder().namespace("gateway").instances(instances.get());
+        let RateLimit { redis, prefix, instances, .. } = &self.rate_limit;
+        let builder = RateLimiter::builder().namespace(format!("{prefix}:gateway")).instances(instances.get());
         let limiter = if redis.expose().is_empty() {
             builder.in_process()
         } else {
@@ -120,6 +124,9 @@ pub struct RateLimit {
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
     /// counts for itself. While Redis doesn't answer, each instance admits its share.
     pub redis: Secret,
+    /// What the keys of the counts in Redis begin with, 1 to 32 of a-z, 0-9 and `-`. Not set: as `redis.prefix`. Shops that share
+    /// a Redis have different ones, or their clients share one allowance.
+    pub prefix: String,
     /// How many instances share the limit.
     pub instances: NonZeroU32,
 }
@@ -130,6 +137,7 @@ impl Default for RateLimit {
             burst: const { NonZeroU32::new(100).unwrap() },
             per_second: 10.0,
             redis: Secret::new(""),
+            prefix: RedisConfig::default().prefix,
             instances: NonZeroU32::MIN,
         }
     }
@@ -146,6 +154,15 @@ mod tests {
             let rate_limit = RateLimit { per_second, ..RateLimit::default() };
             let refused = Config { rate_limit, ..Config::default() }.check().unwrap_err();
             assert!(refused.sentence.starts_with("gateway.rate_limit.per_second: "), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_that_would_break_keys_is_refused_by_its_key() {
+        for prefix in ["", "Shop", "a:b", "{a}"] {
+            let rate_limit = RateLimit { prefix: prefix.to_owned(), ..RateLimit::default() };
+            let refused = Config { rate_limit, ..Config::default() }.check().unwrap_err();
+            assert!(refused.sentence.starts_with("gateway.rate_limit.prefix is "), "{refused}");
         }
     }
 }

@@ -1,12 +1,13 @@
 //! How many calls a client may make.
 
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_testkit::Redis;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 
-use crate::world::{World, channel, error, sign_in, told, with_token};
+use crate::world::{World, channel, error, eventually, sign_in, told, with_token};
 
 const BURST: usize = 5;
 /// Slow enough that nothing comes back while a test runs.
@@ -96,4 +97,41 @@ async fn health_is_not_limited() {
         assert_eq!(world.health("").await.unwrap(), ServingStatus::Serving);
     }
     sign_in(&world.channel).await.unwrap();
+}
+
+/// A gateway that counts in a Redis, once it does: until the connection is there it counts for itself.
+async fn counting_in(redis: &Redis, prefix: &str, probe: &str) -> World {
+    let world = World::with_limit_in(redis, prefix, u32::try_from(BURST).unwrap(), ONE_PER_HOUR).await;
+    let key = format!("{{{prefix}:gateway/principal:users/{probe}}}:*");
+    eventually(async || {
+        // It may have no token left: that is counted too.
+        world.get(probe, "orders/a").await.ok();
+        (!redis.connection().command(&["KEYS", key.as_str()]).is_empty()).then_some(())
+    })
+    .await;
+    world
+}
+
+/// How many calls of an account pass until one is refused.
+async fn passing(world: &World, user: &str) -> usize {
+    for count in 0..=2 * BURST {
+        if let Err(status) = world.get(user, "orders/a").await {
+            assert_eq!(told(&status), error(Code::ResourceExhausted, "RATE_LIMITED"));
+            return count;
+        }
+    }
+    panic!("no call of {user} is refused")
+}
+
+#[tokio::test]
+async fn shops_on_one_redis_count_apart_by_their_prefixes_and_gateways_of_one_shop_together() {
+    let redis = Redis::private(&[]);
+    let one = counting_in(&redis, "one", "probe-1").await;
+    let other = counting_in(&redis, "other", "probe-2").await;
+    let beside_one = counting_in(&redis, "one", "probe-3").await;
+    assert!(passing(&one, "bert").await > 0);
+    assert!(passing(&other, "bert").await > 0, "the shops share their clients' allowances");
+    let more = passing(&beside_one, "bert").await;
+    // An answer of Redis that came too late is decided without it: that may leave one.
+    assert!(more < BURST, "{more} more calls pass at another gateway of the shop");
 }

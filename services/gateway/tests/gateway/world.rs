@@ -8,10 +8,10 @@ use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient
 use meshwork_api::meshwork::orders::v1::{GetOrderRequest, Order, WatchOrderRequest};
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
-use meshwork_chassis::config::{AuthConfig, Listen};
+use meshwork_chassis::config::{AuthConfig, Listen, Secret};
 use meshwork_chassis::{CancellationToken, ClientConfig, Health, ServeError};
 use meshwork_gateway::{Config, RateLimit, Upstreams};
-use meshwork_testkit::Issuer;
+use meshwork_testkit::{Issuer, Redis};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
@@ -41,16 +41,22 @@ impl World {
     }
 
     pub async fn with_limit(burst: u32, per_second: f64) -> Self {
-        Self::with(burst, per_second, None).await
+        Self::with(limit(burst, per_second), None).await
+    }
+
+    /// A gateway that counts in a Redis, under keys that begin with `prefix`.
+    pub async fn with_limit_in(redis: &Redis, prefix: &str, burst: u32, per_second: f64) -> Self {
+        let (url, prefix) = (Secret::new(redis.url()), prefix.to_owned());
+        Self::with(RateLimit { redis: url, prefix, ..limit(burst, per_second) }, None).await
     }
 
     /// A gateway before the orders alone: nothing listens where the others would be.
     pub async fn before_orders_alone() -> Self {
-        Self::with(1_000_000, 1_000_000.0, Some("http://127.0.0.1:1")).await
+        Self::with(limit(1_000_000, 1_000_000.0), Some("http://127.0.0.1:1")).await
     }
 
     /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
-    async fn with(burst: u32, per_second: f64, users: Option<&str>) -> Self {
+    async fn with(rate_limit: RateLimit, users: Option<&str>) -> Self {
         let (issuer, orders) = (Issuer::start().await, Upstream::start().await);
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let target = format!("http://{}", listen.address());
@@ -66,7 +72,7 @@ impl World {
             },
             server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
             client: ClientConfig::default(),
-            rate_limit: RateLimit { burst: NonZeroU32::new(burst).unwrap(), per_second, ..RateLimit::default() },
+            rate_limit,
         };
         let shutdown = CancellationToken::new();
         let gateway = tokio::spawn(meshwork_gateway::serve(config, Health::new(), shutdown.clone()));
@@ -115,6 +121,11 @@ impl World {
     pub async fn wait_for_health(&self, service: &str, status: ServingStatus) {
         eventually(async || (self.health(service).await.ok()? == status).then_some(())).await;
     }
+}
+
+/// How many calls a client may make.
+fn limit(burst: u32, per_second: f64) -> RateLimit {
+    RateLimit { burst: NonZeroU32::new(burst).unwrap(), per_second, ..RateLimit::default() }
 }
 
 /// Signs in: a call without a token.

@@ -39,7 +39,8 @@ const SHARED: [(&str, &[&str], &[&str]); 2] = [
     (REDIS, &WITH_CACHES, &["url", "prefix"]),
 ];
 /// What the gateway takes over of Redis, and from where.
-const RATE_LIMIT: (&str, &str) = ("gateway.rate_limit.redis", "redis.url");
+const RATE_LIMIT: [(&str, &str); 2] =
+    [("gateway.rate_limit.redis", "redis.url"), ("gateway.rate_limit.prefix", "redis.prefix")];
 /// How many shards of users have their events read by notifications.
 const USERS_SHARDS: &str = "notifications.users_shards";
 /// The origin of what nobody has set.
@@ -74,11 +75,12 @@ fn take_over(mut layers: Figment, over: &Figment) -> Figment {
             layers = layers.merge(Shared { key: format!("{service}.{section}"), value: shared.clone() });
         }
     }
-    let (key, from) = RATE_LIMIT;
-    match over.find_value(from) {
-        Ok(value) => layers.merge(Shared { key: key.to_owned(), value }),
-        Err(_) => layers,
+    for (key, from) in RATE_LIMIT {
+        if let Ok(value) = over.find_value(from) {
+            layers = layers.merge(Shared { key: key.to_owned(), value });
+        }
     }
+    layers
 }
 
 /// The folder in which others lie unless they are set.
@@ -286,14 +288,28 @@ mod tests {
             for (service, (_, redis)) in WITH_CACHES.into_iter().zip(settings.caches()) {
                 assert_eq!(redis.prefix, "shop", "{service}");
             }
-            for key in ["users.redis.url", "products.redis.prefix", "gateway.rate_limit.redis"] {
+            assert_eq!(settings.gateway.rate_limit.prefix, "shop");
+            let taken_over = ["users.redis.url", "products.redis.prefix"].into_iter();
+            for key in taken_over.chain(["gateway.rate_limit.redis", "gateway.rate_limit.prefix"]) {
                 assert_eq!(origin(layers.find_metadata(key).unwrap()), "environment", "{key}");
             }
 
             jail.set_env("MESHWORK_PRODUCTS__REDIS__URL", own);
             jail.set_env("MESHWORK_GATEWAY__RATE_LIMIT__REDIS", "");
+            jail.set_env("MESHWORK_GATEWAY__RATE_LIMIT__PREFIX", "edge");
             let (settings, _) = load(&none, &Flags::new()).unwrap();
             assert_eq!(urls(&settings), [all, own, ""]);
+            assert_eq!(
+                (settings.gateway.rate_limit.prefix.as_str(), settings.users.redis.prefix.as_str()),
+                ("edge", "shop")
+            );
+
+            jail.set_env("MESHWORK_GATEWAY__RATE_LIMIT__PREFIX", "Edge");
+            let refused = load(&none, &Flags::new()).unwrap_err().to_string();
+            assert!(refused.contains("the setting gateway.rate_limit.prefix is \"Edge\""), "{refused}");
+            jail.set_env("MESHWORK_REDIS_PREFIX", "Shop");
+            let refused = load(&none, &Flags::new()).unwrap_err().to_string();
+            assert!(refused.contains("the setting redis.prefix is \"Shop\""), "{refused}");
 
             jail.set_env("MESHWORK_REDIS_URL", "kafka://anna:hidden@a");
             let refused = load(&none, &Flags::new()).unwrap_err().to_string();
