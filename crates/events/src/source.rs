@@ -117,6 +117,19 @@ pub trait Source: Send + Sync + 'static {
         Ok(None)
     }
 
+    /// The last positions of all partitions, as [`head`](Self::head) tells each; `None` where it doesn't tell one of them.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    async fn heads(&self) -> Result<Option<Vec<(u16, i64)>>, String> {
+        let mut heads = Vec::new();
+        for partition in self.partitions() {
+            let Some(head) = self.head(partition).await? else { return Ok(None) };
+            heads.push((partition, head));
+        }
+        Ok(Some(heads))
+    }
+
     /// Whether an event of this source is the one that is published. One whose id is the same may be another: a source that was
     /// put back to an older copy gives versions again.
     fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {

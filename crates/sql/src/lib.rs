@@ -4,7 +4,7 @@
 //! [`Postgres`] is the real one: a pool of connections to a server. [`dialect`] lets one text serve both.
 //!
 //! [`Component`] is a set of tables with its migrations; a store is the sum of its components. [`Error::kind`] says what a
-//! failure means, whatever the driver. [`replay`] makes a write repeatable by a request id.
+//! failure means, whatever the driver. [`replay`] makes a write repeatable by a request id; [`identity`] names a database.
 //!
 //! [`Postgres::read`] takes what only reads to a read replica that is as fresh as its [`Freshness`] asks.
 
@@ -13,6 +13,7 @@ mod carried;
 mod commit;
 pub mod dialect;
 mod error;
+pub mod identity;
 mod lease;
 mod micros;
 mod migrate;

@@ -19,7 +19,7 @@ use crate::postgres_options::{PostgresOptions, server_name};
 use crate::replicas::answer::Answer;
 use crate::replicas::discover::{self, Found};
 use crate::replicas::group::Group;
-use crate::replicas::written::Alone;
+use crate::replicas::written::Positions;
 use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
 use crate::shards::place::{Place, in_order};
 use crate::{AppliedMigration, Component, Error, Kind, WorkError};
@@ -45,7 +45,7 @@ pub struct Postgres {
     /// The servers, when there are replicas.
     group: Option<Arc<Group>>,
     /// What tells positions where there are no replicas, if somebody needs them.
-    alone: Option<Arc<Alone>>,
+    positions: Option<Arc<Positions>>,
     max: u32,
     /// How long one try of a transaction may take.
     bound: Duration,
@@ -97,9 +97,10 @@ impl Postgres {
             probe::watch(&group);
             (group.primary().clone(), Some(group))
         };
-        let alone = (group.is_none() && options.positions).then(Arc::default);
+        let positions = (group.is_none() && options.positions).then(Arc::default);
         let bound = options.acquire_timeout + options.statement_timeout * STATEMENTS;
-        Ok(Self { pool, server, group, alone, max: options.max_connections, bound, observer: options.observer.clone() })
+        let (max, observer) = (options.max_connections, options.observer.clone());
+        Ok(Self { pool, server, group, positions, max, bound, observer })
     }
 
     /// Migrates the database without keeping it open.
@@ -179,11 +180,16 @@ impl Postgres {
     ///
     /// A primary that doesn't tell it within a second gives [`WalPosition::UNKNOWN`], with which reads go to the primary.
     pub async fn position(&self) -> Option<WalPosition> {
-        match (&self.group, &self.alone) {
+        match (&self.group, &self.positions) {
             (Some(group), _) => Some(group.position().await),
-            (None, Some(alone)) => Some(alone.position(&self.pool).await),
+            (None, Some(positions)) => Some(positions.ask(&self.pool).await),
             (None, None) => None,
         }
+    }
+
+    /// As [`Postgres::position`], for what nothing but replicas could show too late: `None` without them, whatever the options say.
+    pub async fn replica_position(&self) -> Option<WalPosition> {
+        Some(self.group.as_ref()?.position().await)
     }
 
     /// The servers but the one that is written to, for checks and metrics.

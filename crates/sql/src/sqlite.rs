@@ -118,6 +118,11 @@ impl Sqlite {
         None
     }
 
+    /// `None`, as [`Sqlite::position`].
+    pub async fn replica_position(&self) -> Option<WalPosition> {
+        None
+    }
+
     /// How much background work may be under way at once: what waits for the writer shares a flush, and half of one is left to
     /// callers.
     pub fn concurrency(&self) -> usize {

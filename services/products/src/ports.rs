@@ -71,11 +71,11 @@ pub trait Catalogue: Send + Sync + 'static {
         expected: Option<i64>,
     ) -> Result<Product, StoreError>;
 
-    /// Removes a product from sale, if it has the version `expected`. Its id stays taken.
+    /// Removes a product from sale, if it has the version `expected`; returns it as it is since. Its id stays taken.
     ///
     /// # Errors
     /// As [`Product::deleted`]; see [`StoreError`].
-    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError>;
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<Product, StoreError>;
 
     /// The products of these names, in the names' order.
     ///

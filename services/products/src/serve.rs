@@ -45,17 +45,17 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
-    let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning } =
+    let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning, identity } =
         stores::open(&config, CONSUMER).await?;
-    let tiers = cache::open(&config.redis, &config.cache, PUBLISHED)?;
+    let tiers = cache::open(&config.redis, &config.cache, PUBLISHED, &identity)?;
     let catalogue: Arc<dyn Catalogue> = match &tiers {
         Some(tiers) => Arc::new(CachedCatalogue::new(catalogue, tiers, &config.cache)),
         None => catalogue,
     };
     let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
 
-    let identity = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
-    let orders = identity.channel(config.client.channel("products.orders", &config.orders)?);
+    let callers = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
+    let orders = callers.channel(config.client.channel("products.orders", &config.orders)?);
     let app = App { catalogue, inventory, reservation_ttl };
     // What the cache answers is at most a second old; what it loads, it reads from the primary. Stocks are not cached.
     let stock_reads = config.postgres.reads;
@@ -73,8 +73,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::dead_letters(inbox.clone()));
     let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(events.clone(), PUBLISHED);
     let audit = audit.consumer(inbox.clone(), &[STREAM], true).stocks(stocks);
-    // Where nobody else changes the products, nobody else needs to be followed.
-    let followed = tiers.clone().filter(|_| config.is_on_servers() || config.redis.is_set());
+    // Without Redis nothing is cached for longer than a second.
+    let followed = tiers.clone().filter(|tiers| tiers.state().is_some());
     let follower =
         followed.map(|tiers| Follower::new(tiers, PUBLISHED.to_owned(), events.clone(), cached::outdated_by));
     let relay = Relay::new(events, bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());

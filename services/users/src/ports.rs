@@ -230,6 +230,12 @@ pub trait UserStore: Send + Sync + 'static {
     /// the account meanwhile, or the store fails. Nothing is stored then.
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
 
+    /// Which part of the store holds an account, from 0: parts fail and are slow each by itself.
+    fn part(&self, name: &UserName) -> usize {
+        _ = name;
+        0
+    }
+
     /// The place that whoever reads from must have reached to see all that was written of this account before this call (RR-);
     /// `None` where everybody always sees it.
     async fn position(&self, name: &UserName) -> Option<WalPosition>;

@@ -47,11 +47,11 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     config.check()?;
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
-    let Stores { users, sessions, history, announcing, checks: own } = stores::open(&config).await?;
+    let Stores { users, sessions, history, announcing, checks: own, identity } = stores::open(&config).await?;
     let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
-    let tiers = cache::open(&config.redis, &config.cache, SOURCE)?;
+    let tiers = cache::open(&config.redis, &config.cache, SOURCE, &identity)?;
     let users: Arc<dyn UserStore> = match &tiers {
-        Some(tiers) => Arc::new(CachedUsers::new(users, tiers, &config.cache)),
+        Some(tiers) => Arc::new(CachedUsers::new(users, tiers, &config.cache, announcing.len())),
         None => users,
     };
     // What the cache answers is at most a second old; what it loads, it reads from the primary.
@@ -61,8 +61,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     if let Some(tiers) = tiers.clone().filter(|tiers| tiers.state().is_some()) {
         health.check(checks::shared("cache", tiers, |tiers: Tiers| std::future::ready(tiers.check())));
     }
-    // Where nobody else changes the accounts, nobody else needs to be followed.
-    let followed = tiers.clone().filter(|_| config.is_on_servers() || config.redis.is_set());
+    // Without Redis nothing is cached for longer than a second.
+    let followed = tiers.clone().filter(|tiers| tiers.state().is_some());
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));
 
     // The background work outlives the calls, whose events it publishes.

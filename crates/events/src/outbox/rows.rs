@@ -1,5 +1,6 @@
 //! The outbox's rows: written by the service, read by the relay and by consumers that miss some.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -203,6 +204,20 @@ impl Source for Outbox {
         let head = bounded(head.fetch_optional(self.db.reader())).await.map_err(|error| error.to_string())?;
         let n = head.map_or(Ok(0), |row| row.try_get(0));
         n.map(Some).map_err(|error| format!("the end of the outbox can't be read: {error}"))
+    }
+
+    async fn heads(&self) -> Result<Option<Vec<(u16, i64)>>, String> {
+        let rows = sqlx::query("SELECT partition, n FROM outbox_head").fetch_all(self.db.reader());
+        let rows = bounded(rows).await.map_err(|error| error.to_string())?;
+        let unreadable = |error: sqlx::Error| format!("the ends of the outbox can't be read: {error}");
+        let mut heads = BTreeMap::new();
+        for row in &rows {
+            let (partition, n): (i64, i64) = (row.try_get(0).map_err(unreadable)?, row.try_get(1).map_err(unreadable)?);
+            heads.insert(partition, n);
+        }
+        // One that nothing was written to has no row.
+        let head = |local: u16| (self.number(local), heads.get(&i64::from(local)).copied().unwrap_or_default());
+        Ok(Some((0..PARTITIONS).map(head).collect()))
     }
 
     fn is_same(&self, ours: &Envelope, published: &Envelope) -> bool {

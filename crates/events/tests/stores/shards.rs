@@ -177,6 +177,7 @@ async fn an_outbox_knows_its_partitions_by_their_numbers_in_the_stream() {
     shard.append(&one, 1).await;
     tokio::time::timeout(Duration::from_secs(10), beats.any(Duration::from_secs(60))).await.unwrap();
     assert_eq!(shard.outbox.head(5).await.unwrap(), Some(1));
+    assert_eq!(shard.outbox.heads().await.unwrap(), Some(vec![(4, 0), (5, 1), (6, 0), (7, 0)]));
     for foreign in [0, 1, 8] {
         let refused = shard.outbox.read(foreign, 1, 10).await.unwrap_err();
         assert!(refused.contains("4..8") && shard.outbox.head(foreign).await.is_err(), "{refused}");
@@ -190,6 +191,7 @@ async fn an_outbox_knows_its_partitions_by_their_numbers_in_the_stream() {
     assert_eq!(places, [(other.as_str(), 3), (one.as_str(), 4)]);
     assert!(read.iter().all(|event| event.position.partition == 5));
     assert_eq!(shard.outbox.head(5).await.unwrap(), Some(4));
+    assert_eq!(shard.outbox.heads().await.unwrap(), Some(vec![(4, 0), (5, 4), (6, 0), (7, 0)]));
     tail.position.partition = 1;
     assert!(shard.outbox.go_on_behind(&tail, 0).await.is_err());
 }

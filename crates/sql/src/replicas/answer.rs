@@ -76,21 +76,15 @@ pub(crate) async fn replayed(connection: &mut PgConnection) -> Result<u64, sqlx:
 }
 
 /// The position that covers all that is committed on a primary. It is that of the insertion: a commit that doesn't wait for the
-/// disk isn't flushed yet.
-pub(crate) async fn written(connection: &mut PgConnection, system: Option<u64>) -> Result<WalPosition, sqlx::Error> {
+/// disk isn't flushed yet. The system is asked for each time: an address may come to lead to another server.
+pub(crate) async fn written(connection: &mut PgConnection) -> Result<WalPosition, sqlx::Error> {
     let sql = "SELECT pg_walfile_name(pg_current_wal_insert_lsn()), \
-               CAST(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') AS BIGINT)";
-    let (file, lsn): (String, i64) = sqlx::query_as(sql).fetch_one(&mut *connection).await?;
-    let system = match system {
-        Some(system) => system,
-        None => {
-            let sql = "SELECT system_identifier FROM pg_control_system()";
-            sqlx::query_scalar::<_, i64>(sql).fetch_one(connection).await?.cast_unsigned()
-        }
-    };
+               CAST(pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0') AS BIGINT), \
+               (SELECT system_identifier FROM pg_control_system())";
+    let (file, lsn, system): (String, i64, i64) = sqlx::query_as(sql).fetch_one(connection).await?;
     let timeline = timeline_of(&file).ok_or_else(|| unexpected("timeline"))?;
     let lsn = u64::try_from(lsn).map_err(|_| unexpected("position in the log"))?;
-    Ok(WalPosition { system, timeline, lsn })
+    Ok(WalPosition { system: system.cast_unsigned(), timeline, lsn })
 }
 
 /// The timeline in the name of a file of the log.

@@ -15,7 +15,7 @@ use super::answer::{self, Answer};
 use super::freshness::{Choice, Freshness};
 use super::position::WalPosition;
 use super::table::Table;
-use super::written;
+use super::written::Positions;
 use crate::postgres_options::{PostgresOptions, server_name};
 
 /// The longest wait for a connection to a replica: there are others.
@@ -50,6 +50,7 @@ pub(crate) struct Group {
     noting: Mutex<()>,
     /// How often writes were sent elsewhere.
     switches: watch::Sender<u64>,
+    positions: Positions,
 }
 
 struct Server {
@@ -82,6 +83,7 @@ impl Group {
             turn: AtomicUsize::new(0),
             noting: Mutex::new(()),
             switches: watch::Sender::new(0),
+            positions: Positions::default(),
         }
     }
 
@@ -175,13 +177,7 @@ impl Group {
 
     /// The position that covers all that is committed; [`WalPosition::UNKNOWN`] when the primary doesn't tell it.
     pub async fn position(&self) -> WalPosition {
-        match written::ask(&self.primary, self.table.system()).await {
-            Ok(position) => position,
-            Err(error) => {
-                tracing::warn!(%error, "the primary has not told its position; reads that need it go to the primary");
-                WalPosition::UNKNOWN
-            }
-        }
+        self.positions.ask(&self.primary).await
     }
 
     /// All servers but the one that is written to.

@@ -207,11 +207,6 @@ impl Table {
         self.known().primary
     }
 
-    /// The database system, once it is known.
-    pub fn system(&self) -> Option<u64> {
-        self.known().identity.map(|identity| identity.system)
-    }
-
     /// A server as it stands.
     pub fn standing(&self, server: usize) -> Told {
         let known = self.known();
@@ -430,20 +425,25 @@ mod tests {
         assert!(table.answered(2, primary(2, 100), now));
     }
 
+    /// The database system, once it is known.
+    fn system_of(table: &Table) -> Option<u64> {
+        table.known().identity.map(|identity| identity.system)
+    }
+
     #[test]
     fn the_first_server_in_the_list_says_which_system_it_is() {
         let (table, now) = (table(), Instant::now());
         let foreign = Answer { position: WalPosition { system: 8, timeline: 5, lsn: 1 }, ..primary(1, 1) };
         assert!(!table.answered(1, foreign, now));
-        assert_eq!(table.system(), None);
+        assert_eq!(system_of(&table), None);
         table.answered(0, primary(1, 100), now);
         assert!(!table.answered(1, foreign, now));
-        assert_eq!((table.primary(), table.system()), (0, Some(SYSTEM)));
+        assert_eq!((table.primary(), system_of(&table)), (0, Some(SYSTEM)));
         // Where the first can't be asked, the next one says it.
         let table = self::table();
         table.failed(0, "gone".to_owned());
         assert!(table.answered(1, primary(1, 100), now));
-        assert_eq!((table.primary(), table.system()), (1, Some(SYSTEM)));
+        assert_eq!((table.primary(), system_of(&table)), (1, Some(SYSTEM)));
     }
 
     #[test]
@@ -459,7 +459,7 @@ mod tests {
         let table = Table::new(vec![String::new(); 3], vec![true, false, true], STEP, 1_000);
         table.failed(0, "gone".to_owned());
         assert!(!table.answered(1, promoted, now));
-        assert_eq!(table.system(), None);
+        assert_eq!(system_of(&table), None);
         assert!(table.answered(2, primary(2, 100), now));
         assert!(!table.answered(1, promoted, now));
         assert_eq!(table.primary(), 2);

@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::place::{Place, ShardId};
 use super::slots::{SLOTS, range_piece, slot_of};
+use crate::identity::digits;
 
 /// How many shards there are at most.
 pub const MAX_SHARDS: usize = 64;
@@ -168,6 +169,12 @@ pub struct PieceInfo {
 }
 
 impl ShardMap {
+    /// A random name of the databases together, as [`identity`](crate::identity) is of one: 12 hexadecimal digits that were made with
+    /// the first map. Each of the databases knows it.
+    pub fn identity(&self) -> String {
+        digits(self.system)
+    }
+
     /// The shards, sorted by number. A shard may own nothing.
     pub fn shards(&self) -> &[ShardName] {
         &self.shards

@@ -13,6 +13,7 @@ mod worlds;
 
 #[path = "."]
 mod sqlite {
+    use meshwork_sql::identity::sqlite as identity;
     use meshwork_sql::replay::sqlite as replay;
 
     /// The tables by which a database knows which rows it owns: one file owns all.
@@ -21,6 +22,7 @@ mod sqlite {
     use crate::worlds::Embedded as World;
 
     meshwork_sql::dialect!(sqlite);
+    mod identities;
     mod opening;
     mod replays;
     mod suite;
@@ -28,6 +30,7 @@ mod sqlite {
 
 #[path = "."]
 mod postgres {
+    use meshwork_sql::identity::postgres as identity;
     use meshwork_sql::replay::postgres as replay;
 
     const PLACES: &[meshwork_sql::Component] = &[meshwork_sql::shards::COMPONENT];
@@ -35,6 +38,7 @@ mod postgres {
     use crate::worlds::Server as World;
 
     meshwork_sql::dialect!(postgres);
+    mod identities;
     mod opening;
     mod replays;
     mod suite;

@@ -55,6 +55,7 @@ async fn rr_tokens_of_another_history_go_to_the_primary() {
     let db = world.open().await;
     let token = db.position().await.unwrap();
     assert_eq!(token.timeline, 1);
+    assert!(db.replica_position().await.is_some());
     let early = WalPosition { lsn: 1, ..token };
     assert_eq!(port(&db, Freshness::AtLeast(early)).await, world.replica_port(0));
     for other in [
@@ -101,6 +102,7 @@ async fn positions_are_told_without_replicas_where_they_are_asked_for() {
     // Another process tells of the same history.
     let other = Postgres::open(&options, TABLES.as_slice()).await.unwrap().position().await.unwrap();
     assert!(last.is_some_and(|last| (other.system, other.timeline) == (last.system, last.timeline) && other.lsn >= last.lsn));
+    assert_eq!(db.replica_position().await, None, "there is no replica that could be behind");
     db.reader().close().await;
     assert_eq!(db.position().await, Some(WalPosition::UNKNOWN), "nobody has told it");
 }

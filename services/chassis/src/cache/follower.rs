@@ -1,16 +1,18 @@
 //! Drops from a cache what an outbox has announced, though whoever has announced it did so already (CA-3).
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, select_all};
-use meshwork_cache::{LinkState, Replay, Tiers};
-use meshwork_events::{Envelope, Source, SourceBatch};
+use meshwork_cache::{LinkState, Mark, Replay, Tiers};
+use meshwork_events::{Envelope, Source};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::places::{Heads, Places, problem};
+use super::history::{Continuity, Place, REMOVED, continuity, fingerprint, rows};
+use super::outdated::{Invalidated, last_of_each};
+use super::places::{Followed, PUT_BACK, Places, problem};
 
 /// The pause between two looks; a beat shortens the second part of it.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(150));
@@ -22,25 +24,15 @@ const BATCH: usize = 256;
 const AT_ONCE: usize = 16;
 /// How many events of a partition are gone through after an outage; behind more, everything is dropped.
 const BACKLOG: i64 = 10_000;
-
-/// What an event makes outdated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalidated {
-    /// The kind of the entry.
-    pub kind: &'static str,
-    /// Its key.
-    pub key: String,
-    /// The version that it has since: older ones are outdated.
-    pub version: u64,
-    /// The tags of what is made of it.
-    pub tags: &'static [&'static str],
-}
+/// For how long the remote tier waits for this source when it comes back: others wait for it too.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Follows an outbox from its end, several times a second, and drops what it announces from a cache: what a process has committed
-/// that ended before it told the cache, or that could not reach it (CA-3).
+/// that ended before it told the cache, or that could not reach it (CA-3). It is of use while there is a remote tier and its link is
+/// up: else nothing is cached for longer than a second.
 ///
 /// How far it has come is noted in the remote tier. When that comes back, what was committed meanwhile is dropped before anybody
-/// reads from it ([`Replay`]).
+/// reads from it ([`Replay`]). An outbox that has another history than the one that was followed has everything dropped.
 pub struct Follower {
     tiers: Tiers,
     /// Under which it is noted how far it has come.
@@ -63,9 +55,17 @@ impl Replay for Hook {
     }
 }
 
+/// What came of going on behind a place.
+enum Step {
+    /// Everything up to this place was dropped; whether there may be more.
+    To(Place, bool),
+    /// The outbox has another history, in a sentence.
+    Changed(&'static str),
+}
+
 impl Follower {
-    /// Follows `source`, whose place is noted under `name`, and drops from `tiers` what `of` says of its events. From here on it is
-    /// caught up with whenever the remote tier comes back; [`run`](Self::run) does the rest.
+    /// Follows `source`, each of whose positions is an event and whose place is noted under `name`, and drops from `tiers` what `of`
+    /// says of its events. From here on it is caught up with whenever the remote tier comes back; [`run`](Self::run) does the rest.
     pub fn new(
         tiers: Tiers,
         name: String,
@@ -80,11 +80,9 @@ impl Follower {
     /// Follows until `stop`. A database that can't be read is asked again each second.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut beats: Vec<_> = self.source.partitions().map(|partition| self.source.beats(partition)).collect();
-        // Up to where each partition was dropped from this process while the remote tier was away.
-        let mut dropped = Heads::new();
         let mut fails = false;
         loop {
-            let Some(looked) = stop.run_until_cancelled(self.look(&mut dropped)).await else { return };
+            let Some(looked) = stop.run_until_cancelled(self.look(fails)).await else { return };
             let is_failure = looked.is_err();
             if let (Err(error), false) = (&looked, fails) {
                 tracing::warn!(
@@ -120,45 +118,53 @@ impl Follower {
         }
     }
 
-    /// One look at each partition; whether there is more to be read at once.
-    async fn look(&self, dropped: &mut Heads) -> Result<bool, String> {
-        if self.places.are_unknown() {
-            match self.tiers.state() {
-                // Nothing is cached from before this process.
-                None => self.places.begin_at(self.heads().await?),
-                // The remote tier was there before this follower was known to it.
-                Some(LinkState::Up) => self.replay().await?,
-                // It is caught up with when it comes.
-                Some(LinkState::Down | LinkState::CatchingUp) => {}
-            }
+    /// One look at the ends of the partitions, and at what is new in those that have moved; whether there is more to be read at once.
+    /// Who `verifies` looks at all partitions: while the database was away, another one may have taken its place.
+    async fn look(&self, verifies: bool) -> Result<bool, String> {
+        if !self.is_up() {
+            // It is caught up with when the remote tier comes.
+            return Ok(false);
         }
+        let Some((turn, followed)) = self.places.followed() else {
+            // The remote tier was there before this follower was known to it, or the source was away when it came.
+            self.catch_up().await?;
+            return Ok(false);
+        };
         let mut is_more = false;
-        for partition in self.source.partitions() {
-            let followed = self.places.followed(partition).filter(|_| self.is_written());
-            let behind = match followed.or_else(|| dropped.get(&partition).copied()) {
-                Some(behind) => behind,
-                None => self.head(partition).await?,
-            };
-            let (n, is_full) = self.follow(partition, behind).await?;
-            dropped.insert(partition, n);
-            is_more |= is_full;
-            // What the remote tier has not taken is not passed over: it is gone through again once that is back.
-            if followed.is_some() && self.is_written() && self.places.reached(partition, n) {
-                self.note(partition, n).await;
+        for (partition, head) in self.heads().await? {
+            let place = followed.get(&partition).copied().unwrap_or_default();
+            if head < place.n {
+                self.begin_anew(PUT_BACK).await?;
+                return Ok(false);
+            }
+            let mut reached = place;
+            if head > place.n || (verifies && head > 0) {
+                match self.follow(partition, place, head).await? {
+                    Step::To(to, more) => (reached, is_more) = (to, is_more | more),
+                    Step::Changed(problem) => {
+                        self.begin_anew(problem).await?;
+                        return Ok(false);
+                    }
+                }
+            }
+            // What the remote tier has not taken is not passed over: the link is lost then, and it is gone through again.
+            if self.is_up() && self.places.reached(turn, partition, reached) {
+                self.note(turn, partition, reached).await;
             }
         }
         Ok(is_more)
     }
 
-    /// Whether all that was dropped so far has reached every tier: while the link is up, nothing waits to be written.
-    fn is_written(&self) -> bool {
-        matches!(self.tiers.state(), None | Some(LinkState::Up))
+    /// Whether the remote tier is used. Nothing that was to be written to it waits then.
+    fn is_up(&self) -> bool {
+        self.tiers.state() == Some(LinkState::Up)
     }
 
-    /// Notes in the remote tier, if there is one, how far a partition was followed.
-    async fn note(&self, partition: u16, n: i64) {
-        match self.tiers.advance(&self.name, partition, n).await {
-            Ok(()) => self.places.noted(partition, n),
+    /// Notes in the remote tier how far a partition was followed.
+    async fn note(&self, turn: u64, partition: u16, place: Place) {
+        let mark = Mark { partition, n: place.n, fingerprint: place.fingerprint };
+        match self.tiers.advance(&self.name, mark).await {
+            Ok(()) => self.places.noted(turn, partition, place),
             // The next look tries again, and the link says by itself that it is lost.
             Err(error) => {
                 tracing::debug!(name = self.name, %error, "it can't be noted how far the outbox was followed")
@@ -166,109 +172,155 @@ impl Follower {
         }
     }
 
-    /// Drops what a batch of events behind a position has made outdated; returns where it ends, and whether there may be more.
-    async fn follow(&self, partition: u16, behind: i64) -> Result<(i64, bool), String> {
-        let from = behind.saturating_add(1);
-        let SourceBatch { events, damaged, seen } = self.source.read_now(partition, from, BATCH).await?;
-        let first = events.iter().map(|event| event.position.n).chain(damaged.iter().map(|damaged| damaged.n)).min();
-        if let Some(damaged) = damaged.first() {
-            let problem = format!("the event {} of {} can't be read: {}", damaged.n, damaged.subject, damaged.problem);
-            self.drop_all(&problem).await;
-        } else if first.is_some_and(|first| first > from) {
-            self.drop_all("events were removed from the outbox before they were read").await;
+    /// Drops what a batch of events behind a place has made outdated, of a partition that ends at `head`.
+    async fn follow(&self, partition: u16, place: Place, head: i64) -> Result<Step, String> {
+        // With the last one that was followed and the one before it.
+        let from = place.n.saturating_sub(1).max(1);
+        let batch = self.source.read_now(partition, from, BATCH + 2).await?;
+        let rows = rows(&batch);
+        match continuity(place, &rows) {
+            Continuity::Same => {}
+            Continuity::SameIfFirst => {
+                let first = self.source.read_now(partition, 1, 1).await?;
+                if self::rows(&first).first_key_value().is_some_and(|(first, _)| *first < place.n) {
+                    return Ok(Step::Changed(REMOVED));
+                }
+            }
+            Continuity::Changed(problem) => return Ok(Step::Changed(problem)),
         }
-        let is_full = events.len() + damaged.len() >= BATCH;
-        // Of each entry the last event says it all.
-        let latest: BTreeMap<_, _> = events.iter().filter_map(self.of).map(|one| (key_of(&one), one)).collect();
-        let latest: Vec<_> = latest.into_values().collect();
-        for some in latest.chunks(AT_ONCE) {
+        let reached = match rows.last_key_value() {
+            Some((n, fingerprint)) if *n > place.n => Place { n: *n, fingerprint: *fingerprint },
+            _ if head > place.n => return Ok(Step::Changed(REMOVED)),
+            _ => return Ok(Step::To(place, false)),
+        };
+        if let Some(damaged) = batch.damaged.iter().find(|damaged| damaged.n > place.n) {
+            let (n, subject, problem) = (damaged.n, &damaged.subject, &damaged.problem);
+            tracing::warn!(
+                name = self.name,
+                problem,
+                "everything that is cached is dropped: the event {n} of {subject} can't be read"
+            );
+            self.drop_kinds().await;
+        }
+        let new = batch.events.iter().filter(|event| event.position.n > place.n);
+        let outdated = last_of_each(new, self.of);
+        for some in outdated.chunks(AT_ONCE) {
             let mut invalidations = Vec::with_capacity(some.len());
-            for one in some {
-                invalidations.push(self.invalidate(one));
+            for (outdated, cause) in some {
+                invalidations.push(self.invalidate(outdated, cause));
             }
             join_all(invalidations).await;
         }
-        Ok((seen.unwrap_or(behind).max(behind), is_full))
+        Ok(Step::To(reached, reached.n < head))
     }
 
-    async fn invalidate(&self, outdated: &Invalidated) {
+    async fn invalidate(&self, outdated: &Invalidated, cause: &str) {
         let Invalidated { kind, key, version, tags } = outdated;
         // A kind that this process doesn't have is somebody else's to drop.
-        self.tiers.invalidate(kind, key, Some(*version)).await;
-        let cause = format!("{kind}/{key}@{version}");
+        self.tiers.invalidate(kind, key, *version).await;
         for tag in *tags {
-            self.tiers.invalidate_tag(tag, Some(&cause)).await;
+            self.tiers.invalidate_tag(tag, Some(cause)).await;
         }
     }
 
-    /// Drops everything, when it can't be told what is outdated.
-    async fn drop_all(&self, problem: &str) {
+    /// Drops everything, since it can't be told what is outdated, and goes on from the ends of the partitions.
+    async fn begin_anew(&self, problem: &str) -> Result<(), String> {
         tracing::warn!(name = self.name, problem, "everything that is cached is dropped");
+        // Before anything is dropped: what is announced behind them is followed.
+        let ends = self.ends().await?;
+        self.drop_kinds().await;
+        // Marks only go up: those of the other history would hide how far this one is followed.
+        self.tiers.reset_marks(&self.name).await.map_err(|error| error.to_string())?;
+        self.places.begin_at(ends);
+        Ok(())
+    }
+
+    async fn drop_kinds(&self) {
         for kind in self.tiers.kinds() {
             self.tiers.invalidate_kind(kind).await;
         }
     }
 
-    /// The last position of each partition.
-    async fn heads(&self) -> Result<Heads, String> {
-        let mut heads = Heads::new();
-        for partition in self.source.partitions() {
-            heads.insert(partition, self.head(partition).await?);
+    /// The last event of each partition.
+    async fn ends(&self) -> Result<Followed, String> {
+        let mut ends = Followed::new();
+        for (partition, n) in self.heads().await? {
+            let mut end = Place { n, fingerprint: 0 };
+            if n > 0 {
+                let last = self.source.read_now(partition, n, 1).await?;
+                let last = last.events.iter().find(|event| event.position.n == n);
+                end.fingerprint = last.map(fingerprint).unwrap_or_default();
+            }
+            ends.insert(partition, end);
         }
-        Ok(heads)
+        Ok(ends)
     }
 
-    async fn head(&self, partition: u16) -> Result<i64, String> {
-        if let Some(head) = self.source.head(partition).await? {
-            return Ok(head);
+    /// The last position of each partition.
+    async fn heads(&self) -> Result<Vec<(u16, i64)>, String> {
+        let heads = self.source.heads().await?;
+        heads.ok_or_else(|| {
+            format!("the source {} doesn't tell where it ends, and can't be followed", self.source.name())
+        })
+    }
+
+    /// Drops what was announced since it was noted how far this source was followed.
+    async fn catch_up(&self) -> Result<(), String> {
+        let turn = self.places.turn();
+        let marks = self.tiers.marks(&self.name).await.map_err(|error| error.to_string())?;
+        let Some(marks) = marks else { return Ok(()) };
+        let of_mark = |mark: Mark| (mark.partition, Place { n: mark.n, fingerprint: mark.fingerprint });
+        let marks: Followed = marks.into_iter().map(of_mark).collect();
+        let heads = self.heads().await?;
+        let marked = |partition: u16| marks.get(&partition).map(|mark| mark.n);
+        let lost = heads.iter().find_map(|(partition, head)| problem(marked(*partition), *head, BACKLOG));
+        if let Some(lost) = lost {
+            return self.begin_anew(lost).await;
         }
-        // Only reading tells.
-        let mut head = 0;
-        while let Some(seen) = self.source.read_now(partition, head + 1, BATCH).await?.seen {
-            if seen <= head {
-                break;
+        let mut reached = Followed::new();
+        for (partition, head) in heads {
+            let mut place = marks.get(&partition).copied().unwrap_or_default();
+            // Also where nothing is new: the last one must be the one that was followed.
+            while head > 0 {
+                match self.follow(partition, place, head).await? {
+                    Step::To(to, _) => place = to,
+                    Step::Changed(problem) => return self.begin_anew(problem).await,
+                }
+                if place.n >= head {
+                    break;
+                }
             }
-            head = seen;
+            reached.insert(partition, place);
         }
-        Ok(head)
+        self.places.caught_up(turn, &reached, marks);
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Replay for Follower {
-    /// Drops what was announced since it was noted how far this source was followed.
+    /// Drops what was announced since it was noted how far this source was followed. One that can't be read in time doesn't keep the
+    /// remote tier from all others: everything that may be of it is dropped, and again once it can be read.
     ///
     /// # Errors
-    /// A sentence, when the database or the remote tier can't be read; it is to be tried again then.
+    /// A sentence, when the remote tier can't be read or written; it is to be tried again then.
     async fn replay(&self) -> Result<(), String> {
-        let marks = self.tiers.marks(&self.name).await.map_err(|error| error.to_string())?;
-        let Some(marks) = marks else { return Ok(()) };
-        let marks: Heads = marks.into_iter().collect();
-        // Before anything is dropped: what is announced behind them is followed.
-        let heads = self.heads().await?;
-        let lost = heads.iter().find_map(|(partition, head)| problem(marks.get(partition).copied(), *head, BACKLOG));
-        if let Some(lost) = lost {
-            self.drop_all(lost).await;
-            self.places.begin_at(heads);
-            return Ok(());
-        }
-        for (partition, head) in &heads {
-            let mut behind = marks.get(partition).copied().unwrap_or_default();
-            while behind < *head {
-                let (n, _) = self.follow(*partition, behind).await?;
-                if n == behind {
-                    self.drop_all("events were removed from the outbox before they were read").await;
-                    break;
-                }
-                behind = n;
-            }
-        }
-        self.places.caught_up(&heads, marks);
+        let problem = match timeout(PATIENCE, self.catch_up()).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(problem)) => problem,
+            Err(_) => format!("it has not been read within {PATIENCE:?}"),
+        };
+        // Whatever is under way tells nothing of it any more; the next look begins at its end.
+        self.places.forget();
+        // What could not be written now waits, and the link isn't up before it was.
+        self.drop_kinds().await;
+        self.tiers.reset_marks(&self.name).await.map_err(|error| error.to_string())?;
+        tracing::warn!(
+            name = self.name,
+            problem,
+            "what was announced can't be gone through while the shared cache comes back: everything that is cached is dropped, and \
+             once more when it can be; look whether the database can be reached"
+        );
         Ok(())
     }
-}
-
-/// What an event is about.
-fn key_of(outdated: &Invalidated) -> (&'static str, String) {
-    (outdated.kind, outdated.key.clone())
 }

@@ -36,7 +36,8 @@ pub struct RedisConfig {
     /// The server, `redis://USER:PASSWORD@HOST:PORT/DATABASE`; `rediss://` for TLS, `redis-cluster://` and `redis-sentinel://` for
     /// several servers. Empty: each process caches for itself, for at most a second.
     pub url: Secret,
-    /// What all keys begin with, 1 to 32 of a-z, 0-9 and `-`: shops that share a server have different ones.
+    /// What all keys begin with, 1 to 32 of a-z, 0-9 and `-`. What is cached of a database has its identity behind that, so that
+    /// shops which share a server never meet there.
     pub prefix: String,
 }
 

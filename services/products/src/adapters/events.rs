@@ -18,6 +18,9 @@ const RESERVATION_TYPES: [&str; 6] = [
     "allocation_failed",
 ];
 
+/// The type of the event of a product that was removed.
+pub(super) const PRODUCT_DELETED: &str = "product_deleted";
+
 /// The version of the schemas of our events: none has changed yet.
 pub const SCHEMA_VERSION: u16 = 1;
 
@@ -91,7 +94,7 @@ pub fn product_updated(product: &Product) -> NewEvent {
 
 /// A product was removed from sale.
 pub fn product_deleted(product: &Product) -> NewEvent {
-    of_product(product, "product_deleted", &pb::ProductDeleted { product: product.name.to_string() })
+    of_product(product, PRODUCT_DELETED, &pb::ProductDeleted { product: product.name.to_string() })
 }
 
 fn of_product(product: &Product, event_type: &'static str, data: &impl Message) -> NewEvent {

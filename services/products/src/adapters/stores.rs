@@ -41,11 +41,13 @@ pub struct Stores {
     pub replicas: Option<Check>,
     /// What removes what has done its work.
     pub pruning: Pruning,
+    /// What the database is called, for what is kept of it elsewhere.
+    pub identity: String,
 }
 
 /// The parts of a store, whatever its driver.
 macro_rules! parts {
-    ($store:expr, $consumer:expr, $check:path, $replicas:expr) => {{
+    ($store:expr, $consumer:expr, $check:path, $replicas:expr, $identity:expr) => {{
         let store = $store;
         #[cfg(feature = "ablation")]
         let store = match crate::adapters::store::Planted::chosen() {
@@ -63,6 +65,7 @@ macro_rules! parts {
             history: Arc::new(outbox),
             check: $check("database", store, |store| async move { store.ping().await }),
             replicas: $replicas,
+            identity: $identity,
             pruning: Box::new(move |published, retention| {
                 let (keep_events, keep_inbox) = (retention.outbox, retention.inbox);
                 Retention::new()
@@ -91,12 +94,14 @@ pub async fn open(config: &Config, consumer: &'static str) -> Result<Stores, Ser
             config.postgres.note_in(&config.data);
             // All instances share the server: none would be better than another without it.
             let replicas = store.replicas_check();
-            parts!(store, consumer, checks::shared, replicas)
+            let identity = store.identity().await.map_err(|error| postgres_error(config, &error))?;
+            parts!(store, consumer, checks::shared, replicas, identity)
         }
         None => {
             PostgresConfig::refuse_note_in(&config.data, "products")?;
             let store = SqliteStore::open(&config.data).await.map_err(|error| folder_error(&error))?;
-            parts!(store, consumer, checks::own, None)
+            let identity = store.identity().await.map_err(|error| folder_error(&error))?;
+            parts!(store, consumer, checks::own, None, identity)
         }
     })
 }

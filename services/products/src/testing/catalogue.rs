@@ -97,7 +97,8 @@ async fn a_product_with_reserved_pieces_can_not_be_deleted(stores: Stores) {
 async fn a_deleted_product_is_absent(stores: Stores) {
     stores.stocked("lamp", 5).await;
     stores.stocked("torch", 5).await;
-    stores.catalogue.delete(product("lamp"), Some(1)).await.unwrap();
+    let deleted = stores.catalogue.delete(product("lamp"), Some(1)).await.unwrap();
+    assert_eq!((deleted.version, deleted.deleted_at), (2, Some(deleted.updated_at)));
     let gone = Refusal::ProductNotFound { product: product("lamp") };
     assert_eq!(refusal(stores.catalogue.get(&[product("torch"), product("lamp")], Freshness::Latest).await), gone);
     assert_eq!(refusal(stores.catalogue.update(product("lamp"), renamed("A"), None).await), gone);

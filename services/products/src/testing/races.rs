@@ -132,8 +132,8 @@ async fn e5_a_product_is_deleted_or_held(both: [Stores; 2]) {
         async move {
             match which {
                 // Sometimes the one is first, sometimes the other.
-                0 if of % 2 == 0 => one.catalogue.delete(name, None).await,
-                2 if of % 2 == 1 => one.catalogue.delete(name, None).await,
+                0 if of % 2 == 0 => one.catalogue.delete(name, None).await.map(drop),
+                2 if of % 2 == 1 => one.catalogue.delete(name, None).await.map(drop),
                 _ => {
                     let applied = told(other, format!("o{at}"), 1, created(&[(id.as_str(), 1)])).await;
                     assert_eq!(applied, Ok(Applied::Now));

@@ -90,7 +90,7 @@ impl Catalogue for ByToken {
         self.0.update(name, change, expected).await
     }
 
-    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError> {
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<Product, StoreError> {
         self.0.delete(name, expected).await
     }
 

@@ -10,6 +10,9 @@ use crate::domain::{User, UserEvent};
 /// The version of the schemas of our events: none has changed yet.
 const SCHEMA_VERSION: u16 = 1;
 
+/// The type of the event of a deletion.
+pub(super) const DELETED: &str = "user_deleted";
+
 /// The event that has made `user` what it is, for the outbox.
 pub(super) fn encode(user: &User, event: &UserEvent) -> NewEvent {
     let name = user.name.to_string();
@@ -23,7 +26,7 @@ pub(super) fn encode(user: &User, event: &UserEvent) -> NewEvent {
             let changed = Some(FieldMask { paths });
             ("user_updated", UserUpdated { user: name.clone(), changed }.encode_to_vec())
         }
-        UserEvent::Deleted => ("user_deleted", UserDeleted { user: name.clone() }.encode_to_vec()),
+        UserEvent::Deleted => (DELETED, UserDeleted { user: name.clone() }.encode_to_vec()),
     };
     NewEvent { event_type, schema_version: SCHEMA_VERSION, subject: name, version: user.version, data }
 }

@@ -37,6 +37,8 @@ pub struct Stores {
     pub announcing: Vec<Announcing>,
     /// Whether the databases do their work, and their replicas are read from.
     pub checks: Vec<Check>,
+    /// What the databases together are called, for what is kept of them elsewhere.
+    pub identity: String,
 }
 
 /// What one database announces.
@@ -85,7 +87,9 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     if options.is_empty() {
         PostgresConfig::refuse_note_in(&config.data, "users")?;
         let store = SqliteStore::open(&config.data).await.map_err(|error| folder_error(config, &error))?;
+        let identity = store.identity().await.map_err(|error| folder_error(config, &error))?;
         return Ok(Stores {
+            identity,
             users: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
             history: Arc::new(store.outbox()),
@@ -111,6 +115,8 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
     }
     let store = ShardedStore::over(shards);
     Ok(Stores {
+        // Each of the databases knows it, whichever is away.
+        identity: store.shards().map().identity(),
         users: Arc::new(store.clone()),
         sessions: Arc::new(store.clone()),
         history: Arc::new(ShardedHistory(store)),

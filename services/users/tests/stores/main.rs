@@ -8,6 +8,7 @@ mod conforms;
 mod earlier;
 mod events;
 mod moving;
+mod parts;
 mod people;
 mod races;
 mod replicas;

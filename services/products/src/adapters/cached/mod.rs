@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshwork_api::ProductName;
-use meshwork_cache::{Cache, LoadError, Loaded, Tiers, Value};
-use meshwork_chassis::cache::{Invalidated, loaded_at, wanted};
+use meshwork_cache::{Cache, LoadError, Loaded, Tiers, Value, Wanted};
+use meshwork_chassis::cache::{Invalidated, TakenPositions, cause, wanted};
 use meshwork_chassis::config::CacheConfig;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::Envelope;
 
+use crate::adapters::events::PRODUCT_DELETED;
 use crate::domain::{NewProduct, Product, ProductChange, Refusal};
 use crate::ports::{Answer, Catalogue, StoreError};
 
@@ -44,14 +45,15 @@ pub struct CachedCatalogue {
     store: Arc<dyn Catalogue>,
     products: Cache<Product, StoreError>,
     lists: Cache<ProductList, StoreError>,
+    positions: Arc<TakenPositions>,
 }
 
 /// What a change has made of a product.
 enum Changed {
     /// This.
     To(Product),
-    /// It was removed, and had this version then, if that is known.
-    Removed(ProductName, Option<u64>),
+    /// It was removed, and is this since.
+    Removed(Product),
     /// It isn't known whether it was changed.
     Perhaps(ProductName),
 }
@@ -59,7 +61,8 @@ enum Changed {
 impl CachedCatalogue {
     /// Puts a cache in these tiers before `store`.
     pub fn new(store: Arc<dyn Catalogue>, tiers: &Tiers, config: &CacheConfig) -> Self {
-        Self { store, products: tiers.cache(config.options()), lists: tiers.cache(config.options()) }
+        let (products, lists) = (tiers.cache(config.options()), tiers.cache(config.options()));
+        Self { store, products, lists, positions: Arc::default() }
     }
 
     /// Tells the cache what a product has become. It goes on though whoever has changed the product is cancelled.
@@ -69,13 +72,13 @@ impl CachedCatalogue {
         let told = tokio::spawn(async move {
             let cause = match changed {
                 Changed::To(product) => {
-                    let (id, version) = (product.name.id().to_owned(), version(&product));
+                    let (cause, id, version) = (cause_of(&product), product.name.id().to_owned(), version(&product));
                     products.put(&id, &[], product, version).await;
-                    Some(cause(&id, version))
+                    Some(cause)
                 }
-                Changed::Removed(name, version) => {
-                    products.invalidate(name.id(), version).await;
-                    version.map(|version| cause(name.id(), version))
+                Changed::Removed(product) => {
+                    products.invalidate(product.name.id(), None).await;
+                    Some(cause_of(&product))
                 }
                 Changed::Perhaps(name) => {
                     products.invalidate(name.id(), None).await;
@@ -90,9 +93,17 @@ impl CachedCatalogue {
     }
 }
 
-/// Reads a product for the cache: as it is, with the place that was reached before.
-async fn load(store: &dyn Catalogue, name: &ProductName) -> Result<Loaded<Product>, StoreError> {
-    let position = loaded_at(store.position().await);
+/// The one part that the positions of a catalogue are of.
+const WHOLE: usize = 0;
+
+/// Reads a product for the cache: as it is, with a position that was taken before.
+async fn load(
+    store: &dyn Catalogue,
+    positions: &TakenPositions,
+    name: &ProductName,
+    wanted: Wanted,
+) -> Result<Loaded<Product>, StoreError> {
+    let position = positions.before_load(WHOLE, wanted, store.position()).await;
     let value = match store.get(from_ref(name), Freshness::Latest).await {
         Ok(found) => found.into_iter().next(),
         Err(StoreError::Refused(Refusal::ProductNotFound { .. })) => None,
@@ -103,8 +114,13 @@ async fn load(store: &dyn Catalogue, name: &ProductName) -> Result<Loaded<Produc
 }
 
 /// Reads the first page of products for the cache.
-async fn load_list(store: &dyn Catalogue, size: usize) -> Result<Loaded<ProductList>, StoreError> {
-    let position = loaded_at(store.position().await);
+async fn load_list(
+    store: &dyn Catalogue,
+    positions: &TakenPositions,
+    size: usize,
+    wanted: Wanted,
+) -> Result<Loaded<ProductList>, StoreError> {
+    let position = positions.before_load(WHOLE, wanted, store.position()).await;
     let page = store.list(&PageRequest { size, after: None }, Freshness::Latest).await?;
     Ok(Loaded { value: Some(ProductList(page)), version: 0, position, keep: true })
 }
@@ -114,15 +130,18 @@ fn version(product: &Product) -> u64 {
     u64::try_from(product.version).unwrap_or_default()
 }
 
-/// Which change drops the pages: told again, it drops nothing more. The event of the change says the same.
-fn cause(id: &str, version: u64) -> String {
-    format!("{}/{id}@{version}", Product::KIND)
+/// Which change drops the pages: told again, it drops nothing more. The event of the change says the same: it has the time that the
+/// product was changed at.
+fn cause_of(product: &Product) -> String {
+    cause(Product::KIND, product.name.id(), product.version, product.updated_at)
 }
 
 /// The product that an event makes outdated, and the pages with it.
 pub fn outdated_by(event: &Envelope) -> Option<Invalidated> {
     let name: ProductName = event.subject.parse().ok()?;
     let version = u64::try_from(event.version).ok()?;
+    // Of what is gone nothing stays, whatever its version.
+    let version = (event.event_type != PRODUCT_DELETED).then_some(version);
     Some(Invalidated { kind: Product::KIND, key: name.id().to_owned(), version, tags: TAGS })
 }
 
@@ -154,13 +173,10 @@ impl Catalogue for CachedCatalogue {
         updated
     }
 
-    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError> {
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<Product, StoreError> {
         let deleted = self.store.delete(name.clone(), expected).await;
         match &deleted {
-            Ok(()) => {
-                let version = expected.and_then(|before| u64::try_from(before).ok()?.checked_add(1));
-                self.changed(Changed::Removed(name, version)).await;
-            }
+            Ok(product) => self.changed(Changed::Removed(product.clone())).await,
             Err(StoreError::OutcomeUnknown(_)) => self.changed(Changed::Perhaps(name)).await,
             Err(_) => {}
         }
@@ -169,10 +185,10 @@ impl Catalogue for CachedCatalogue {
 
     async fn get(&self, names: &[ProductName], freshness: Freshness) -> Result<Vec<Product>, StoreError> {
         let (Some(wanted), [name]) = (wanted(freshness), names) else { return self.store.get(names, freshness).await };
-        let (store, of) = (self.store.clone(), name.clone());
+        let (store, positions, of) = (self.store.clone(), self.positions.clone(), name.clone());
         let read = move || {
-            let (store, name) = (store.clone(), of.clone());
-            async move { load(&*store, &name).await }
+            let (store, positions, name) = (store.clone(), positions.clone(), of.clone());
+            async move { load(&*store, &positions, &name, wanted).await }
         };
         match self.products.read(name.id(), &[], wanted, read).await? {
             Some(product) => Ok(vec![Arc::unwrap_or_clone(product)]),
@@ -184,10 +200,10 @@ impl Catalogue for CachedCatalogue {
         let (Some(wanted), PageRequest { size, after: None }) = (wanted(freshness), page) else {
             return self.store.list(page, freshness).await;
         };
-        let (store, size) = (self.store.clone(), *size);
+        let (store, positions, size) = (self.store.clone(), self.positions.clone(), *size);
         let read = move || {
-            let store = store.clone();
-            async move { load_list(&*store, size).await }
+            let (store, positions) = (store.clone(), positions.clone());
+            async move { load_list(&*store, &positions, size, wanted).await }
         };
         match self.lists.read(&size.to_string(), TAGS, wanted, read).await? {
             Some(list) => Ok(Arc::unwrap_or_clone(list).0),
@@ -196,6 +212,6 @@ impl Catalogue for CachedCatalogue {
     }
 
     async fn position(&self) -> Option<WalPosition> {
-        self.store.position().await
+        self.positions.take(WHOLE, self.store.position()).await
     }
 }

@@ -38,7 +38,7 @@ impl Catalogue for Store {
         Ok(updated.await?)
     }
 
-    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<(), StoreError> {
+    async fn delete(&self, name: ProductName, expected: Option<i64>) -> Result<Product, StoreError> {
         let input = (self.clone(), name, expected);
         let deleted = self
             .db
@@ -174,7 +174,7 @@ async fn delete(
     store: &Store,
     name: &ProductName,
     expected: Option<i64>,
-) -> Result<(), Undo> {
+) -> Result<Product, Undo> {
     let before = lock(connection, name).await?;
     let stock = stock::lock(connection, name).await?.ok_or_else(|| not_found(name))?;
     let now = moment::now(connection).await?;
@@ -184,7 +184,7 @@ async fn delete(
     }
     replace(connection, &before, &product).await?;
     store.outbox.append(connection, now, &[events::product_deleted(&product)]).await?;
-    Ok(())
+    Ok(product)
 }
 
 /// Writes `after` in place of `before`, and only of it.

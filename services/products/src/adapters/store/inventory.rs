@@ -86,7 +86,8 @@ impl Inventory for Store {
     }
 
     async fn position(&self) -> Option<WalPosition> {
-        self.db.position().await
+        // Stocks aren't cached: only replicas could show them too late.
+        self.db.replica_position().await
     }
 }
 

@@ -52,6 +52,7 @@ pub mod sqlite {
 
     use meshwork_events::inbox::sqlite as inbox;
     use meshwork_events::outbox::sqlite as outbox;
+    use meshwork_sql::identity::sqlite as identity;
     use meshwork_sql::replay::sqlite as replay;
     use meshwork_sql::{AppliedMigration, Component, Error};
     use sqlx::migrate::Migrator;
@@ -66,7 +67,7 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to see
     /// one at a version that it doesn't know.
-    static COMPONENTS: [Component; 9] = [
+    static COMPONENTS: [Component; 10] = [
         Component { name: "products", migrator: &PRODUCTS },
         Component { name: "products_deleted", migrator: &DELETED },
         replay::COMPONENT,
@@ -76,6 +77,7 @@ pub mod sqlite {
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
+        identity::COMPONENT,
     ];
 
     impl Store {
@@ -114,6 +116,7 @@ pub mod postgres {
     use meshwork_chassis::checks::{self, Check};
     use meshwork_events::inbox::postgres as inbox;
     use meshwork_events::outbox::postgres as outbox;
+    use meshwork_sql::identity::postgres as identity;
     use meshwork_sql::replay::postgres as replay;
     use meshwork_sql::{AppliedMigration, Component, Error, PostgresOptions, ReplicaStats};
     use sqlx::migrate::Migrator;
@@ -121,7 +124,7 @@ pub mod postgres {
     static PRODUCTS: Migrator = sqlx::migrate!("migrations/postgres");
 
     /// All that the database holds.
-    static COMPONENTS: [Component; 7] = [
+    static COMPONENTS: [Component; 8] = [
         Component { name: "products", migrator: &PRODUCTS },
         replay::COMPONENT,
         outbox::COMPONENTS[0],
@@ -129,6 +132,7 @@ pub mod postgres {
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
+        identity::COMPONENT,
     ];
 
     impl Store {

@@ -9,7 +9,7 @@ use super::super::undo::Undo;
 use super::super::{SOURCE, damaged, replay_request};
 use super::inbox::Inbox;
 use super::outbox::Outbox;
-use super::{Connection, Database, replay};
+use super::{Connection, Database, identity, replay};
 use crate::ports::StoreError;
 
 /// The catalogue and the inventory in one database. Clones share it.
@@ -44,6 +44,14 @@ impl Store {
     /// When it fails.
     pub async fn ping(&self) -> Result<(), meshwork_sql::Error> {
         self.db.ping().await
+    }
+
+    /// The name of the database, for what is kept of it elsewhere.
+    ///
+    /// # Errors
+    /// When it can't be read or made.
+    pub async fn identity(&self) -> Result<String, meshwork_sql::Error> {
+        identity::identity(&self.db).await
     }
 
     /// Where the consumer of this name stands, and what it has parked.

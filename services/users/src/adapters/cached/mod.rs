@@ -1,7 +1,8 @@
 //! Accounts from a cache, where whoever reads them allows it (CA-).
 //!
 //! Only single accounts are cached, without anything of their passwords. Whatever decides (sign-ins, sessions, changes, addresses,
-//! lists) goes to the store itself. A deleted account is nowhere kept: its deletion leaves nothing but its version.
+//! lists) goes to the store itself. A deleted account is nowhere kept: its deletion leaves nothing but its version. Each part of the
+//! store has a lane of its own, so that one which hangs keeps nobody from the others.
 
 mod value;
 
@@ -9,13 +10,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshwork_api::UserName;
-use meshwork_cache::{Cache, LoadError, Loaded, Tiers};
-use meshwork_chassis::cache::{Invalidated, loaded_at, wanted};
+use meshwork_cache::{Cache, CacheOptions, LoadError, Loaded, Tiers, Wanted};
+use meshwork_chassis::cache::{Invalidated, TakenPositions, wanted};
 use meshwork_chassis::config::CacheConfig;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::Envelope;
 
+use crate::adapters::events::DELETED;
 use crate::domain::{Email, User};
 use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
 
@@ -37,12 +39,14 @@ impl LoadError for StoreError {
 pub struct CachedUsers {
     store: Arc<dyn UserStore>,
     cache: Cache<User, StoreError>,
+    positions: Arc<TakenPositions>,
 }
 
 impl CachedUsers {
-    /// Puts a cache in these tiers before `store`.
-    pub fn new(store: Arc<dyn UserStore>, tiers: &Tiers, config: &CacheConfig) -> Self {
-        Self { store, cache: tiers.cache(config.options()) }
+    /// Puts a cache in these tiers before `store`, which has so many `parts`.
+    pub fn new(store: Arc<dyn UserStore>, tiers: &Tiers, config: &CacheConfig, parts: usize) -> Self {
+        let options = CacheOptions { lanes: parts.max(1), ..config.options() };
+        Self { store, cache: tiers.cache(options), positions: Arc::default() }
     }
 
     /// Tells the cache what an account has become. It goes on though whoever has changed the account is cancelled.
@@ -52,7 +56,7 @@ impl CachedUsers {
         let told = tokio::spawn(async move {
             let (id, version) = (user.name.id().to_owned(), version(&user));
             if user.is_deleted() {
-                cache.invalidate(&id, Some(version)).await;
+                cache.invalidate(&id, None).await;
             } else {
                 cache.put(&id, &[], user, version).await;
             }
@@ -68,9 +72,14 @@ impl CachedUsers {
     }
 }
 
-/// Reads an account for the cache: as it is, with the place that was reached before.
-async fn load(store: &dyn UserStore, name: &UserName) -> Result<Loaded<User>, StoreError> {
-    let position = loaded_at(store.position(name).await);
+/// Reads an account for the cache: as it is, with a position that was taken before.
+async fn load(
+    store: &dyn UserStore,
+    positions: &TakenPositions,
+    (name, part): (&UserName, usize),
+    wanted: Wanted,
+) -> Result<Loaded<User>, StoreError> {
+    let position = positions.before_load(part, wanted, store.position(name)).await;
     let user = store.get(name, Freshness::Latest).await?;
     let version = user.as_ref().map_or(0, version);
     // Nothing of who is gone is kept.
@@ -87,6 +96,8 @@ fn version(user: &User) -> u64 {
 pub fn outdated_by(event: &Envelope) -> Option<Invalidated> {
     let name: UserName = event.subject.parse().ok()?;
     let version = u64::try_from(event.version).ok()?;
+    // Of who is gone nothing stays, whatever its version.
+    let version = (event.event_type != DELETED).then_some(version);
     Some(Invalidated { kind: KIND, key: name.id().to_owned(), version, tags: &[] })
 }
 
@@ -113,12 +124,13 @@ impl UserStore for CachedUsers {
 
     async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError> {
         let Some(wanted) = wanted(freshness) else { return self.store.get(name, freshness).await };
-        let (store, of) = (self.store.clone(), name.clone());
+        let part = self.store.part(name);
+        let (store, positions, of) = (self.store.clone(), self.positions.clone(), name.clone());
         let read = move || {
-            let (store, name) = (store.clone(), of.clone());
-            async move { load(&*store, &name).await }
+            let (store, positions, name) = (store.clone(), positions.clone(), of.clone());
+            async move { load(&*store, &positions, (&name, part), wanted).await }
         };
-        let user = self.cache.read(name.id(), &[], wanted, read).await?;
+        let user = self.cache.lane(part).read(name.id(), &[], wanted, read).await?;
         Ok(user.map(Arc::unwrap_or_clone))
     }
 
@@ -150,7 +162,11 @@ impl UserStore for CachedUsers {
         changed
     }
 
+    fn part(&self, name: &UserName) -> usize {
+        self.store.part(name)
+    }
+
     async fn position(&self, name: &UserName) -> Option<WalPosition> {
-        self.store.position(name).await
+        self.positions.take(self.store.part(name), self.store.position(name)).await
     }
 }

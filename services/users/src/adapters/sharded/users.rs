@@ -146,6 +146,13 @@ impl UserStore for ShardedStore {
         }
     }
 
+    fn part(&self, name: &UserName) -> usize {
+        // By the map alone: a shard that is away has its part all the same.
+        let located = self.shards.map().locate(USERS, name.id());
+        let at = located.and_then(|at| self.shards.shards().iter().position(|shard| shard.id == at.shard));
+        at.unwrap_or_default()
+    }
+
     async fn position(&self, name: &UserName) -> Option<WalPosition> {
         match self.shards.locate(USERS, name.id()) {
             Ok((shard, _)) => shard.part.position().await,

@@ -53,6 +53,7 @@ pub mod sqlite {
 
     use meshwork_events::inbox::sqlite as inbox;
     use meshwork_events::outbox::sqlite as outbox;
+    use meshwork_sql::identity::sqlite as identity;
     use meshwork_sql::replay::sqlite as replay;
     use meshwork_sql::{AppliedMigration, Component, Error};
     use sqlx::migrate::Migrator;
@@ -67,7 +68,7 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to
     /// see one at a version that it doesn't know.
-    pub static COMPONENTS: [Component; 11] = [
+    pub static COMPONENTS: [Component; 12] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_claims", migrator: &CLAIMS },
         replay::COMPONENT,
@@ -79,6 +80,7 @@ pub mod sqlite {
         inbox::COMPONENTS[0],
         inbox::COMPONENTS[1],
         inbox::COMPONENTS[2],
+        identity::COMPONENT,
     ];
 
     impl Store {
@@ -96,6 +98,14 @@ pub mod sqlite {
         /// As [`Store::open`].
         pub async fn migrate(folder: &Path) -> Result<Vec<AppliedMigration>, Error> {
             Database::migrate(&file(folder), &COMPONENTS).await
+        }
+
+        /// The name of the database, for what is kept of it elsewhere.
+        ///
+        /// # Errors
+        /// When it can't be read or made.
+        pub async fn identity(&self) -> Result<String, Error> {
+            identity::identity(&self.db).await
         }
     }
 }
