@@ -22,11 +22,13 @@ use crate::value::{LoadError, Loaded, Value};
 /// A cache of one kind of things in two tiers. Clones are the same cache.
 pub struct Cache<V: Value, E: LoadError> {
     typed: Arc<TypedCache<V, E>>,
+    /// In which lane it loads.
+    lane: usize,
 }
 
 impl<V: Value, E: LoadError> Clone for Cache<V, E> {
     fn clone(&self) -> Self {
-        Self { typed: Arc::clone(&self.typed) }
+        Self { typed: Arc::clone(&self.typed), lane: self.lane }
     }
 }
 
@@ -41,7 +43,7 @@ impl Tiers {
     pub fn cache<V: Value, E: LoadError>(&self, options: CacheOptions) -> Cache<V, E> {
         let typed = Arc::new(TypedCache::new(self.clone(), options));
         self.add(typed.local.clone());
-        Cache { typed }
+        Cache { typed, lane: 0 }
     }
 }
 
@@ -50,13 +52,14 @@ impl<V: Value, E: LoadError> Cache<V, E> {
     /// there is none.
     ///
     /// `load` asks the source of truth itself, never a replica of it, and takes the position before it does. It may be called
-    /// twice, and runs on when the reader is cancelled. It should have a bound of its own; it is given up after a minute.
+    /// twice, and runs on when the reader is cancelled. It is given up after [`CacheOptions::longest_load`].
     ///
     /// `tags` are the same at each read and write of a key.
     ///
     /// # Errors
     /// That of the load, which isn't cached. A reader of [`Wanted::Recent`] gets a stale value instead, if there is one within its
-    /// bound and the error [is of a source that is away](LoadError::is_unavailable) (CA-8).
+    /// bound and the error [is of a source that is away](LoadError::is_unavailable), or the load takes longer than
+    /// [`CacheOptions::stale_after`] (CA-8).
     pub async fn read<L, F>(
         &self,
         key: &str,
@@ -83,7 +86,8 @@ impl<V: Value, E: LoadError> Cache<V, E> {
     }
 
     /// Writes a value through, after it was committed at `version` (CA-8). Whatever is older is gone from both tiers then; should the
-    /// remote one be away, it is told before anything is read from it again. What has no versions is invalidated, not put.
+    /// remote one be away, it is told before anything is read from it again. Where that has nothing of the key, the value enters by
+    /// its first load. What has no versions is invalidated, not put.
     pub async fn put(&self, key: &str, tags: &[&'static str], value: V, version: u64) {
         if key.len() > MAX_KEY {
             return;
@@ -109,6 +113,13 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         self.typed.tiers.invalidate_in(&kind, key, version).await;
     }
 
+    /// The same cache, which loads among the places of that lane, modulo their number; see [`CacheOptions::lanes`]. A key has
+    /// always the same.
+    #[must_use]
+    pub fn lane(&self, lane: usize) -> Self {
+        Self { typed: Arc::clone(&self.typed), lane }
+    }
+
     /// The tiers that it shares with other kinds.
     pub fn tiers(&self) -> &Tiers {
         &self.typed.tiers
@@ -132,16 +143,18 @@ impl<V: Value, E: LoadError> Cache<V, E> {
             return self.load(&load).await;
         }
         let load = Arc::new(load);
-        let (first, is_mine) = self.fly(key, tags, Mode::Read(wanted), miss, &load, |_| true);
-        let Some(landed) = self.land(&first, is_mine).await else { return self.load(&*load).await };
+        let now = Instant::now();
+        let accepts = |flight: &Arc<Flight<V, E>>| wanted != Wanted::Recent || flight.is_joinable(now);
+        let (first, is_mine) = self.fly(key, tags, Mode::Read(wanted), miss, &load, accepts);
+        let Some(landed) = self.land(&first, is_mine, wanted).await else { return self.load(&*load).await };
         let outcome = landed?;
         if is_mine || serves(&outcome, wanted) {
             return Ok(outcome.value);
         }
         // Any other flight of the key that can be joined now began after this reader came.
         let accepts = |flight: &Arc<Flight<V, E>>| flight.is_load && !Arc::ptr_eq(flight, &first);
-        let (second, is_mine) = self.fly(key, tags, Mode::Load, miss, &load, accepts);
-        match self.land(&second, is_mine).await {
+        let (second, is_mine) = self.fly(key, tags, Mode::Load(wanted), miss, &load, accepts);
+        match self.land(&second, is_mine, wanted).await {
             Some(landed) => Ok(landed?.value),
             None => self.load(&*load).await,
         }
@@ -153,15 +166,22 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         L: Fn() -> F + Send + Sync,
         F: Future<Output = Result<Loaded<V>, E>> + Send,
     {
-        Ok(self.typed.load(load).await?.loaded.value.map(Arc::new))
+        Ok(self.typed.load(self.lane, load).await?.loaded.value.map(Arc::new))
     }
 
     /// Waits for a flight, of oneself or of others.
-    async fn land(&self, flight: &Flight<V, E>, is_mine: bool) -> Option<Result<Outcome<V>, E>> {
+    async fn land(&self, flight: &Flight<V, E>, is_mine: bool, wanted: Wanted) -> Option<Result<Outcome<V>, E>> {
         if !is_mine {
             self.typed.counters().coalesced();
         }
-        flight.wait().await
+        let may_be_stale = wanted == Wanted::Recent;
+        let landed = flight.wait(may_be_stale).await;
+        if let Some(Ok(Outcome { source: Source::Stale { born }, .. })) = &landed
+            && may_be_stale
+        {
+            self.typed.counters().stale(Instant::now().saturating_duration_since(*born));
+        }
+        landed
     }
 
     /// Joins a flight, or begins one. Returns it, and whether it was begun.
@@ -180,7 +200,7 @@ impl<V: Value, E: LoadError> Cache<V, E> {
     {
         let mut landing = None;
         let begin = || {
-            let (end, flight) = Flight::begin(mode == Mode::Load);
+            let (end, flight) = Flight::begin(matches!(mode, Mode::Load(_)));
             landing = Some(end);
             flight
         };
@@ -210,10 +230,11 @@ impl<V: Value, E: LoadError> Cache<V, E> {
     {
         let tags = self.typed.tags(tags);
         let (stamp, linked) = (tags.stamp(), self.typed.linked());
-        let fill = Fill { cache: Arc::clone(&self.typed), tags, stamp, linked, mode, miss, load };
+        let fill = Fill { cache: Arc::clone(&self.typed), lane: self.lane, tags, stamp, linked, mode, miss, load };
         let flight = async move {
-            let outcome = fill.run(ticket).await;
-            landing.send_replace(Some(outcome));
+            if let Some(outcome) = fill.run(ticket, &landing).await {
+                landing.end(outcome);
+            }
         };
         tokio::spawn(flight.in_current_span());
     }
@@ -234,7 +255,7 @@ impl<V: Value, E: LoadError> Cache<V, E> {
 /// Whether the outcome of a flight that began before its reader came is as fresh as wanted.
 fn serves<V>(outcome: &Outcome<V>, wanted: Wanted) -> bool {
     let Some(asked) = wanted.position() else { return true };
-    outcome.source != Source::Stale && outcome.position.is_some_and(|position| position.covers(&asked))
+    !matches!(outcome.source, Source::Stale { .. }) && outcome.position.is_some_and(|position| position.covers(&asked))
 }
 
 /// Brings a value that was committed into the remote tier, then into the local one.
@@ -253,7 +274,7 @@ async fn write_through<V: Value, E: LoadError>(
     typed.local.invalidate(ticket.key(), Some(fresh.version));
     match put {
         Put::Refused => return,
-        Put::Owed => linked = Linked { is_up: false, is_tracking: false, ..linked },
+        Put::Owed => linked = linked.untracked(),
         Put::Stored => {}
     }
     if !is_oversized {

@@ -115,6 +115,12 @@ impl Envelope {
         }
     }
 
+    /// The version of a stored text, if it is a tombstone.
+    pub(crate) fn tombstone_version(stored: &[u8]) -> Option<u64> {
+        let digits = stored.strip_suffix(&[TOMBSTONE]).filter(|digits| digits.len() == DIGITS)?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
+
     /// The bytes that follow the version; `None` when the value is too big.
     pub(crate) fn encode(&self) -> Option<Bytes> {
         let (codec, content) = match &self.content {
@@ -292,6 +298,10 @@ mod tests {
         let tombstone = Envelope::decode(b"00000000000000000042T", 1).unwrap();
         assert_eq!(tombstone, Envelope::tombstone(42));
         assert_eq!(stored(&tombstone), b"00000000000000000042T");
+        assert_eq!(Envelope::tombstone_version(b"00000000000000000042T"), Some(42));
+        for other in [stored(&of(Content::Absent)), b"42T".to_vec(), b"0000000000000000004xT".to_vec(), Vec::new()] {
+            assert_eq!(Envelope::tombstone_version(&other), None);
+        }
     }
 
     #[test]

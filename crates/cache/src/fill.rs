@@ -1,16 +1,19 @@
 //! The way of one flight: the remote tier, the lease, the source of truth, and back into both tiers (CA-2, CA-4).
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::flight::{Flight, Outcome, Source};
+use crate::envelope::Envelope;
+use crate::flight::{Flight, Landing, Outcome, Source};
 use crate::judge::{Judged, judge};
+use crate::kind::Kind as _;
 use crate::link::versions;
 use crate::local::{Linked, Stamp, Tags, Ticket};
 use crate::observer::{Miss, Tier};
-use crate::position::{Position, Wanted};
+use crate::position::Wanted;
 use crate::remote::{Acquired, Lease, Remote, Stored};
 use crate::stats::count;
 use crate::typed::{Found, Fresh, TypedCache, tombstone};
@@ -31,7 +34,7 @@ pub(crate) enum Mode {
     /// For readers: what the remote tier has will do, if it is as fresh as wanted.
     Read(Wanted),
     /// For a reader with a token whom an earlier flight couldn't serve: only the source of truth will do.
-    Load,
+    Load(Wanted),
     /// For nobody: the entry's time is nearly over.
     Refresh,
 }
@@ -39,20 +42,16 @@ pub(crate) enum Mode {
 impl Mode {
     fn wanted(self) -> Wanted {
         match self {
-            Self::Read(wanted) => wanted,
-            Self::Load | Self::Refresh => Wanted::Recent,
+            Self::Read(wanted) | Self::Load(wanted) => wanted,
+            Self::Refresh => Wanted::Recent,
         }
-    }
-
-    /// Whether a stale value may stand in.
-    fn may_be_stale(self) -> bool {
-        matches!(self, Self::Read(Wanted::Recent) | Self::Refresh)
     }
 }
 
 /// One flight.
 pub(crate) struct Fill<V, E, L> {
     pub(crate) cache: Arc<TypedCache<V, E>>,
+    pub(crate) lane: usize,
     pub(crate) tags: Tags,
     /// The generations, and the link, of the time when the ticket was registered.
     pub(crate) stamp: Stamp,
@@ -76,16 +75,27 @@ enum Asked<V> {
         /// It stands in at once: who has the lease doesn't come to an end.
         is_late: bool,
     },
+    /// Another process refreshes it.
+    Others,
 }
 
 /// Where what is loaded goes.
 enum Filling {
-    /// Nowhere but to the readers: nobody would tell of changes.
+    /// Nowhere but to the readers.
     Nowhere,
-    /// Into the local tier; there is no other one at the moment.
-    Local,
-    /// Into both, under a lease, with the versions of the tags of before the load.
-    Both(Lease, Vec<u64>),
+    /// Into the local tier, as that link allows: the other one isn't there, or has not answered.
+    Local(Linked),
+    /// Into both.
+    Both(Held),
+}
+
+/// What the remote tier gave before the load.
+struct Held {
+    lease: Lease,
+    /// The versions of the tags.
+    versions: Vec<u64>,
+    /// The version that "there is none" gets: that of the tombstone that lies there, which refuses a lower one.
+    absence: u64,
 }
 
 impl<V, E, L, F> Fill<V, E, L>
@@ -95,27 +105,45 @@ where
     L: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
 {
-    /// Flies. The ticket is given back before this returns, so that nobody joins a flight that has ended.
-    pub(crate) async fn run(self, ticket: Ticket<Arc<Flight<V, E>>>) -> Result<Outcome<V>, E> {
+    /// Flies. The ticket is given back before this returns, so that nobody joins a flight that has ended. `None`: nobody has
+    /// waited for what another process brings.
+    pub(crate) async fn run(
+        self,
+        ticket: Ticket<Arc<Flight<V, E>>>,
+        landing: &Landing<V, E>,
+    ) -> Option<Result<Outcome<V>, E>> {
         let link = Arc::clone(self.cache.tiers.link());
         let asked = match (link.readable(), link.remote()) {
+            _ if self.is_incomparable(ticket.key()) => Asked::past_the_tiers(),
             (Some(remote), _) => self.ask(remote, ticket.key()).await,
-            (None, Some(_)) => Asked::load(Miss::Bypassed, Filling::Local, None),
-            (None, None) => Asked::load(self.miss, Filling::Local, None),
+            (None, Some(_)) => Asked::load(Miss::Bypassed, Filling::Local(self.linked), None),
+            (None, None) => Asked::load(self.miss, Filling::Local(self.linked), None),
         };
         match asked {
-            Asked::Hit(fresh) => Ok(self.hit(ticket, fresh)),
+            Asked::Hit(fresh) => Some(Ok(self.hit(ticket, fresh))),
             Asked::Load { stale: Some(stale), is_late: true, .. } if is_usable(&stale, &self.stamp, &ticket) => {
-                Ok(self.stale(stale.value, stale.times.born, stale.position))
+                Some(Ok(stale.stand_in()))
             }
             Asked::Load { miss, fill, stale, .. } => {
                 // A refresh misses nothing: its readers have an entry still.
                 if self.mode != Mode::Refresh {
                     self.cache.counters().miss(miss);
                 }
-                self.fetch(ticket, fill, stale).await
+                Some(self.fetch(ticket, landing, fill, stale).await)
             }
+            // Who joins in this moment loads by itself.
+            Asked::Others if !landing.has_readers() => None,
+            Asked::Others => Some(self.fetch(ticket, landing, Filling::Nowhere, None).await),
         }
+    }
+
+    /// Whether something current is here already of which the reader's token, that of another history, tells nothing. It stays:
+    /// with readers of both histories, each would replace what the other one has brought.
+    fn is_incomparable(&self, key: &str) -> bool {
+        let Some(asked) = self.mode.wanted().position() else { return false };
+        let is_tracking = || self.cache.tiers.link().is_tracking();
+        let current = self.cache.local.look(key, Wanted::Recent, Instant::now(), is_tracking);
+        current.is_ok_and(|entry| entry.position.is_some_and(|position| position.history != asked.history))
     }
 
     /// Answers what the remote tier has, and keeps it here.
@@ -125,19 +153,13 @@ where
             self.cache.counters().hit(Tier::Remote, age);
         }
         let outcome = Outcome { value: fresh.value.clone(), position: fresh.position, source: Source::Remote };
-        self.insert(ticket, fresh);
+        let linked = self.linked;
+        self.insert(ticket, fresh, linked);
         outcome
     }
 
-    fn stale(&self, value: Option<Arc<V>>, born: Instant, position: Option<Position>) -> Outcome<V> {
-        if self.mode != Mode::Refresh {
-            self.cache.counters().stale(Instant::now().saturating_duration_since(born));
-        }
-        Outcome { value, position, source: Source::Stale }
-    }
-
-    fn insert(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>) {
-        let entry = self.cache.entry(ticket.key(), fresh, self.stamp, self.linked);
+    fn insert(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>, linked: Linked) {
+        let entry = self.cache.entry(ticket.key(), fresh, self.stamp, linked);
         self.cache.local.finish(ticket, entry, || self.cache.tiers.link().is_tracking());
     }
 
@@ -148,39 +170,61 @@ where
         let mut seen = None;
         if let Mode::Read(_) = self.mode {
             let asked = Instant::now();
-            let Ok(stored) = remote.get(V::KIND, key).await else {
-                return Asked::load(Miss::Bypassed, Filling::Nowhere, None);
-            };
+            let Ok(stored) = remote.get(V::KIND, key).await else { return self.unanswered(None) };
             match self.judge(remote, asked, stored.as_ref()).await {
                 Judged::Valid(fresh) => return Asked::Hit(fresh),
+                Judged::Incomparable => return Asked::past_the_tiers(),
                 Judged::Miss { why, stale: candidate } => (miss, stale) = (why, candidate),
             }
             seen = stored;
         }
         let asked = Instant::now();
         let Ok(Acquired { lease, stored }) = remote.acquire(V::KIND, key).await else {
-            return Asked::load(Miss::Bypassed, Filling::Nowhere, stale);
+            return self.unanswered(stale);
         };
         // Somebody may have filled it since; and a refresh that another process does is none of ours.
-        let is_done_by_others = match self.mode {
+        let is_another = match self.mode {
             Mode::Read(_) => stored != seen,
             Mode::Refresh => lease.is_none(),
-            Mode::Load => false,
+            Mode::Load(_) => true,
         };
-        if is_done_by_others && let Judged::Valid(fresh) = self.judge(remote, asked, stored.as_ref()).await {
-            return Asked::Hit(fresh);
+        if is_another {
+            let answer = match self.judge(remote, asked, stored.as_ref()).await {
+                // What is here serves one reader with a token, and not all who have joined.
+                Judged::Valid(_) if matches!(self.mode, Mode::Load(_)) => None,
+                Judged::Valid(fresh) => Some(Asked::Hit(fresh)),
+                Judged::Incomparable => Some(Asked::past_the_tiers()),
+                Judged::Miss { stale: candidate, .. } => {
+                    stale = candidate;
+                    None
+                }
+            };
+            if let Some(answer) = answer {
+                if let Some(lease) = &lease {
+                    release::<V>(remote, key, lease).await;
+                }
+                return answer;
+            }
         }
         let Some(lease) = lease else {
             return match self.mode {
                 Mode::Read(Wanted::Recent) => self.follow(remote, key, miss, stale).await,
-                _ => Asked::load(miss, Filling::Nowhere, stale),
+                Mode::Refresh => Asked::Others,
+                Mode::Read(_) | Mode::Load(_) => Asked::load(miss, Filling::Nowhere, stale),
             };
         };
         // Read before the load begins: what is bumped from now on makes the entry invalid.
-        match versions(remote, &self.tags).await {
-            Ok(versions) => Asked::load(miss, Filling::Both(lease, versions), stale),
-            Err(_) => Asked::load(miss, Filling::Nowhere, stale),
-        }
+        let Ok(versions) = versions(remote, &self.tags).await else {
+            release::<V>(remote, key, &lease).await;
+            return self.unanswered(stale);
+        };
+        let absence = stored.and_then(|stored| Envelope::tombstone_version(&stored)).unwrap_or_default();
+        Asked::load(miss, Filling::Both(Held { lease, versions, absence }), stale)
+    }
+
+    /// The remote tier has not answered: the source of truth must, though not to each read.
+    fn unanswered(&self, stale: Option<Fresh<V>>) -> Asked<V> {
+        Asked::load(Miss::Bypassed, Filling::Local(self.linked.untracked()), stale)
     }
 
     /// Waits for who has the lease (CA-4).
@@ -192,11 +236,10 @@ where
             sleep(pause.mul_f64(0.75 + 0.5 * fastrand::f64()).min(left)).await;
             pause = longest.min(pause * 2);
             let asked = Instant::now();
-            let Ok(stored) = remote.get(V::KIND, key).await else {
-                return Asked::load(Miss::Bypassed, Filling::Nowhere, stale);
-            };
+            let Ok(stored) = remote.get(V::KIND, key).await else { return self.unanswered(stale) };
             match self.judge(remote, asked, stored.as_ref()).await {
                 Judged::Valid(fresh) => return Asked::Hit(fresh),
+                Judged::Incomparable => return Asked::past_the_tiers(),
                 // What was replaced by a tombstone meanwhile must not stand in.
                 Judged::Miss { stale: candidate, .. } => stale = candidate,
             }
@@ -212,13 +255,21 @@ where
     async fn fetch(
         self,
         ticket: Ticket<Arc<Flight<V, E>>>,
+        landing: &Landing<V, E>,
         fill: Filling,
         stale: Option<Fresh<V>>,
     ) -> Result<Outcome<V>, E> {
-        let found = match self.cache.load(&*self.load).await {
+        let found = match self.load(&ticket, landing, stale.as_ref()).await {
             Ok(found) => found,
-            Err(error) if error.is_unavailable() => return self.stand_in(&ticket, stale).ok_or(error),
-            Err(error) => return Err(error),
+            Err(error) => {
+                if error.is_unavailable() {
+                    self.stand_in(&ticket, landing, stale.as_ref());
+                }
+                if let (Filling::Both(held), Some(remote)) = (&fill, self.cache.tiers.link().remote()) {
+                    release::<V>(&**remote, ticket.key(), &held.lease).await;
+                }
+                return Err(error);
+            }
         };
         let Found { loaded, began, took } = found;
         let fresh = Fresh {
@@ -229,11 +280,39 @@ where
         };
         let outcome = Outcome { value: fresh.value.clone(), position: fresh.position, source: Source::Loaded };
         match fill {
-            Filling::Both(lease, versions) => self.store(ticket, &lease, versions, fresh, loaded.keep).await,
-            Filling::Local if self.is_kept(&fresh, loaded.keep).is_ok() => self.insert_counted(ticket, fresh),
-            Filling::Local | Filling::Nowhere => {}
+            Filling::Both(held) => self.store(ticket, held, fresh, loaded.keep).await,
+            Filling::Local(linked) if self.is_kept(&fresh, loaded.keep).is_ok() => {
+                self.insert_counted(ticket, fresh, linked);
+            }
+            Filling::Local(_) | Filling::Nowhere => self.outdate(&ticket, &fresh, loaded.keep),
         }
         Ok(outcome)
+    }
+
+    /// Asks the source of truth. While that takes long, a stale value stands in.
+    async fn load(
+        &self,
+        ticket: &Ticket<Arc<Flight<V, E>>>,
+        landing: &Landing<V, E>,
+        stale: Option<&Fresh<V>>,
+    ) -> Result<Found<V>, E> {
+        let mut load = pin!(self.cache.load(self.lane, &*self.load));
+        if let Ok(found) = timeout(self.cache.options.stale_after, load.as_mut()).await {
+            return found;
+        }
+        self.stand_in(ticket, landing, stale);
+        load.await
+    }
+
+    /// What was loaded isn't inserted: what it has shown to be outdated must not stand in later. The ticket is open still, so that
+    /// nobody joins a flight that is detached by that.
+    fn outdate(&self, ticket: &Ticket<Arc<Flight<V, E>>>, fresh: &Fresh<V>, keep: bool) {
+        let (local, key) = (&self.cache.local, ticket.key());
+        if keep && fresh.value.is_some() {
+            local.invalidate(key, Some(fresh.version));
+        } else if !keep || local.has_value(key) {
+            local.invalidate(key, None);
+        }
     }
 
     /// Whether what was loaded may be stored; else for how long a tombstone takes its place.
@@ -248,56 +327,77 @@ where
         if is_kept { Ok(()) } else { Err(AT_ONCE) }
     }
 
-    /// What may be answered though the source of truth fails (CA-8).
-    fn stand_in(&self, ticket: &Ticket<Arc<Flight<V, E>>>, stale: Option<Fresh<V>>) -> Option<Outcome<V>> {
-        if !self.mode.may_be_stale() {
-            return None;
-        }
+    /// Tells the readers what may be answered though the source of truth fails (CA-8), if there is something.
+    fn stand_in(&self, ticket: &Ticket<Arc<Flight<V, E>>>, landing: &Landing<V, E>, stale: Option<&Fresh<V>>) {
         // Looked up now: an invalidation has removed what it made outdated.
         if let Some(entry) = self.cache.local.stale(ticket.key(), Instant::now()) {
-            return Some(self.stale(entry.value.clone(), entry.times.born, entry.position));
+            let source = Source::Stale { born: entry.times.born };
+            landing.stand_in(Outcome { value: entry.value.clone(), position: entry.position, source });
+        } else if let Some(stale) = stale.filter(|stale| is_usable(stale, &self.stamp, ticket)) {
+            landing.stand_in(stale.stand_in());
         }
-        let stale = stale.filter(|stale| is_usable(stale, &self.stamp, ticket))?;
-        Some(self.stale(stale.value, stale.times.born, stale.position))
     }
 
     /// Stores what was loaded in the remote tier and here. What the remote tier refuses, or may have refused, isn't kept here.
-    async fn store(
-        self,
-        ticket: Ticket<Arc<Flight<V, E>>>,
-        lease: &Lease,
-        versions: Vec<u64>,
-        fresh: Fresh<V>,
-        keep: bool,
-    ) {
+    async fn store(self, ticket: Ticket<Arc<Flight<V, E>>>, held: Held, mut fresh: Fresh<V>, keep: bool) {
         let Some(remote) = self.cache.tiers.link().remote() else { return };
+        let Held { lease, versions, absence } = held;
         let item = match self.is_kept(&fresh, keep) {
-            Ok(()) => self.cache.item(&fresh, &self.tags, versions).ok_or(AT_ONCE),
+            Ok(()) => {
+                if fresh.value.is_none() {
+                    fresh.version = fresh.version.max(absence);
+                }
+                self.cache.item(&fresh, &self.tags, versions).ok_or(AT_ONCE)
+            }
             Err(ttl) => Err(ttl),
         };
         let is_stored = item.is_ok();
         // Without something to store, the lease is ended by a tombstone; else others would wait for 3 s.
         let item = item.unwrap_or_else(|ttl| tombstone(fresh.version, ttl));
-        let filled = remote.fill(V::KIND, ticket.key(), lease, item).await;
+        let filled = remote.fill(V::KIND, ticket.key(), &lease, item).await;
         match filled {
-            Ok(true) if is_stored => self.insert_counted(ticket, fresh),
+            Ok(true) if is_stored => {
+                let linked = self.linked;
+                return self.insert_counted(ticket, fresh, linked);
+            }
             Ok(false) if is_stored => count(&self.cache.counters().refused_fills),
             Ok(_) => {}
             Err(error) => tracing::debug!(kind = V::KIND, %error, "a value could not be stored in the shared cache"),
         }
+        self.outdate(&ticket, &fresh, keep);
     }
 
-    fn insert_counted(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>) {
+    fn insert_counted(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>, linked: Linked) {
         if fresh.value.is_none() {
             count(&self.cache.counters().negatives);
         }
-        self.insert(ticket, fresh);
+        self.insert(ticket, fresh, linked);
+    }
+}
+
+/// Gives a lease back, so that nobody waits for what doesn't come.
+async fn release<V: Value>(remote: &dyn Remote, key: &str, lease: &Lease) {
+    if let Err(error) = remote.release(V::KIND, key, lease).await {
+        tracing::debug!(kind = V::KIND, %error, "a lease could not be given back; it ends by itself");
     }
 }
 
 impl<V> Asked<V> {
     fn load(miss: Miss, fill: Filling, stale: Option<Fresh<V>>) -> Self {
         Self::Load { miss, fill, stale, is_late: false }
+    }
+
+    /// What there is stays, and doesn't serve this reader.
+    fn past_the_tiers() -> Self {
+        Self::load(Miss::NotFresh, Filling::Nowhere, None)
+    }
+}
+
+impl<V> Fresh<V> {
+    /// It is answered though its time is over.
+    fn stand_in(&self) -> Outcome<V> {
+        let source = Source::Stale { born: self.times.born };
+        Outcome { value: self.value.clone(), position: self.position, source }
     }
 }
 

@@ -28,6 +28,8 @@ pub(crate) enum Judged<V> {
         /// It may stand in while the source of truth fails.
         stale: Option<Fresh<V>>,
     },
+    /// It is current, but its position is of another history than the reader's: which of the two is later can't be told.
+    Incomparable,
 }
 
 impl<V> Judged<V> {
@@ -85,11 +87,11 @@ pub(crate) async fn judge<V: Value, E: LoadError>(
     if now_ms >= envelope.soft_ms {
         return Judged::Miss { why: Miss::Expired, stale: fresh.value.is_some().then_some(fresh) };
     }
-    match wanted {
-        Wanted::AtLeast(asked) if !envelope.position.is_some_and(|position| position.covers(&asked)) => {
-            Judged::miss(Miss::NotFresh)
-        }
-        _ => Judged::Valid(fresh),
+    match (wanted, envelope.position) {
+        (Wanted::Recent, _) => Judged::Valid(fresh),
+        (Wanted::AtLeast(asked), Some(position)) if position.covers(&asked) => Judged::Valid(fresh),
+        (Wanted::AtLeast(asked), Some(position)) if position.history != asked.history => Judged::Incomparable,
+        (Wanted::AtLeast(_), _) => Judged::miss(Miss::NotFresh),
     }
 }
 

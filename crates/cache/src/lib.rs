@@ -35,7 +35,7 @@ pub use options::{CacheOptions, TiersOptions};
 pub use position::{Position, Wanted};
 #[cfg(feature = "redis")]
 pub use redis::{InvalidRedis, RedisOptions, RedisRemote};
-pub use remote::{Acquired, Item, Lease, LinkState, Listener, Remote, Stored, Unreachable};
+pub use remote::{Acquired, Item, Lease, LinkState, Listener, Mark, Remote, Stored, Unreachable};
 pub use stats::{KindStats, Stats};
 pub use tiers::{Replay, Tiers};
 pub use value::{LoadError, Loaded, Value};

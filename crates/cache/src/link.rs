@@ -24,7 +24,7 @@ pub(crate) struct Link {
 pub(crate) enum Put {
     /// It lies in the remote tier, or there is none.
     Stored,
-    /// Something newer lies there.
+    /// Something newer lies there, or nothing: then the value must be loaded.
     Refused,
     /// It could not be written; a tombstone of its version is owed.
     Owed,
@@ -48,6 +48,11 @@ impl Link {
     /// Whether changes by other processes are told.
     pub(crate) fn is_tracking(&self) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.is_tracking())
+    }
+
+    /// Notes that all kinds must get a new version before anything is read again.
+    pub(crate) fn owe_everything(&self) {
+        self.queue.owe_everything();
     }
 
     /// How many invalidations wait.

@@ -25,11 +25,19 @@ pub struct CacheOptions {
     pub local_bytes: u64,
     /// How many "there is none" are stored in a second, so that guessed keys don't push out values. Default: 100.
     pub negatives_per_second: u32,
-    /// How many loads are under way at once, also while all caches are empty (CA-8). Default: 16.
+    /// How many loads are under way at once in each lane, also while all caches are empty (CA-8). Default: 16.
     pub max_loads: usize,
+    /// How many lanes there are: one for each part of the source of truth, so that what one part does holds up no load of
+    /// another; see [`Cache::lane`](crate::Cache::lane). Default: 1.
+    pub lanes: usize,
     /// How long a load waits for a place among them; then it is [`LoadError::overloaded`](crate::LoadError::overloaded).
     /// Default: 2 s.
     pub load_wait: Duration,
+    /// After which time of a load, the wait for a place included, a stale value is answered to readers of
+    /// [`Wanted::Recent`](crate::Wanted::Recent), if there is one; the load goes on in the background (CA-8). Default: 1 s.
+    pub stale_after: Duration,
+    /// How long a load may take; then it is given up, and [`LoadError::overloaded`](crate::LoadError::overloaded). Default: 5 s.
+    pub longest_load: Duration,
 }
 
 impl Default for CacheOptions {
@@ -42,7 +50,10 @@ impl Default for CacheOptions {
             local_bytes: 16 << 20,
             negatives_per_second: 100,
             max_loads: 16,
+            lanes: 1,
             load_wait: Duration::from_secs(2),
+            stale_after: Duration::from_secs(1),
+            longest_load: Duration::from_secs(5),
         }
     }
 }
@@ -58,7 +69,10 @@ impl CacheOptions {
             local_bytes: self.local_bytes.max(4 << 10),
             negatives_per_second: self.negatives_per_second,
             max_loads: self.max_loads.clamp(1, 10_000),
+            lanes: self.lanes.clamp(1, 1_000),
             load_wait: self.load_wait.clamp(Duration::from_millis(1), Duration::from_mins(1)),
+            stale_after: self.stale_after.clamp(Duration::from_millis(1), Duration::from_mins(1)),
+            longest_load: self.longest_load.clamp(Duration::from_millis(10), Duration::from_mins(1)),
         }
     }
 }

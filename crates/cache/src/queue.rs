@@ -14,7 +14,7 @@ pub(crate) struct Queue(Mutex<Pending>);
 struct Pending {
     keys: HashMap<(&'static str, Arc<str>), Owed>,
     tags: HashSet<Arc<str>>,
-    /// How often the bound was met; everything must be dropped if it was since the last time.
+    /// How often everything had to be dropped, such as when the bound was met; it must be if it had to since the last time.
     overflows: u64,
     settled_overflows: u64,
 }
@@ -56,6 +56,11 @@ impl Queue {
             pending.tags.insert(tag.into());
             pending.bound();
         });
+    }
+
+    /// Notes that all kinds must get a new version.
+    pub(crate) fn owe_everything(&self) {
+        self.with(|pending| pending.overflows += 1);
     }
 
     /// How much waits.

@@ -38,6 +38,17 @@ pub struct Item {
     pub ttl: Duration,
 }
 
+/// How far what a partition of a source has committed was surely invalidated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Which partition.
+    pub partition: u16,
+    /// The number of the last event that was.
+    pub n: i64,
+    /// Of that event's content: a source whose history was changed has another event, or none, of that number.
+    pub fingerprint: u64,
+}
+
 /// How the remote tier is linked to this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
@@ -78,7 +89,12 @@ pub trait Remote: Send + Sync + 'static {
     /// there (CA-2).
     async fn fill(&self, kind: &str, key: &str, lease: &Lease, item: Item) -> Result<bool, Unreachable>;
 
-    /// Stores what was committed, unless a higher version is there, and ends the lease. `false`: refused.
+    /// Gives a lease back, if it still is this one's: the load has failed, and others need not wait for it.
+    async fn release(&self, kind: &str, key: &str, lease: &Lease) -> Result<(), Unreachable>;
+
+    /// Stores what was committed over something that isn't of a higher version, and ends the lease. `false`: refused. Where
+    /// nothing is, a tombstone of its version is written instead: nobody remembers there what a slow writer must not replace,
+    /// and the first load brings the value in.
     async fn put(&self, kind: &str, key: &str, item: Item) -> Result<bool, Unreachable>;
 
     /// Replaces what is older than `version` by a tombstone for 60 s, and ends the lease (CA-2). Without a version: whatever lies
@@ -88,14 +104,19 @@ pub trait Remote: Send + Sync + 'static {
     /// The versions of tags, in their order (CA-6).
     async fn tags(&self, tags: &[String]) -> Result<Vec<u64>, Unreachable>;
 
-    /// Gives a tag a new version, unless the same `cause` has done so within 60 s. Returns the version.
+    /// Gives a tag a new version, unless the same `cause` has done so within 60 s. Returns the version, which is no lower than the
+    /// server's time in µs: one that was lost with the server's data doesn't come again.
     async fn bump(&self, tag: &str, cause: Option<&str>) -> Result<u64, Unreachable>;
 
-    /// How far what a source has committed was surely invalidated: per partition the last number.
-    async fn marks(&self, source: &str) -> Result<Vec<(u16, i64)>, Unreachable>;
+    /// How far what a source has committed was surely invalidated, by partition. A mark without a fingerprint, of an earlier
+    /// release, counts as none.
+    async fn marks(&self, source: &str) -> Result<Vec<Mark>, Unreachable>;
 
     /// Raises a mark; it never goes back.
-    async fn advance(&self, source: &str, partition: u16, n: i64) -> Result<(), Unreachable>;
+    async fn advance(&self, source: &str, mark: Mark) -> Result<(), Unreachable>;
+
+    /// Deletes all marks of a source, whose history is another one now.
+    async fn reset_marks(&self, source: &str) -> Result<(), Unreachable>;
 }
 
 /// Is told by a [`Remote`] what happens there.
@@ -115,4 +136,11 @@ pub trait Listener: Send + Sync + 'static {
     /// # Errors
     /// A sentence; it must be tried again later, and nothing be read until then.
     async fn recover(&self) -> Result<(), String>;
+
+    /// The link is up: [`recover`](Self::recover) went well, and the remote tier is read from. Called right after.
+    fn recovered(&self) {}
+
+    /// What lies in the remote tier may be older than what was known of it, such as after a failover within a cluster: the next
+    /// [`recover`](Self::recover) must drop it all.
+    fn forget(&self) {}
 }

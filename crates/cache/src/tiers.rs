@@ -12,7 +12,7 @@ use crate::link::Link;
 use crate::local::{Cells, kind_tag};
 use crate::observer::Observer;
 use crate::options::TiersOptions;
-use crate::remote::{LinkState, Listener, Remote, Unreachable};
+use crate::remote::{LinkState, Listener, Mark, Remote, Unreachable};
 use crate::stats::{Stats, count};
 
 /// For how long the cause of a tag's new version is remembered, and how many are.
@@ -29,10 +29,12 @@ struct Inner {
     cells: Cells,
     kinds: RwLock<Vec<Arc<dyn Kind>>>,
     replays: Mutex<Vec<Arc<dyn Replay>>>,
-    /// The causes for which tags were given new versions a moment ago, as `TAG CAUSE`.
-    causes: moka::sync::Cache<String, ()>,
-    /// Whether the remote tier was brought up to date since it was lost.
-    is_recovered: AtomicBool,
+    /// The causes for which tags were given new versions a moment ago, as `TAG CAUSE`, with the number of losses of before.
+    causes: moka::sync::Cache<String, u64>,
+    /// How often changes may have been missed: what the remote tier was told before, it may have lost.
+    losses: AtomicU64,
+    /// Whether the link came up since it was lost.
+    was_up: AtomicBool,
     outages: AtomicU64,
 }
 
@@ -68,7 +70,8 @@ impl Tiers {
             kinds: RwLock::default(),
             replays: Mutex::default(),
             causes: moka::sync::Cache::builder().max_capacity(MAX_CAUSES).time_to_live(CAUSES_FOR).build(),
-            is_recovered: AtomicBool::new(false),
+            losses: AtomicU64::new(0),
+            was_up: AtomicBool::new(false),
             outages: AtomicU64::new(0),
         }))
     }
@@ -89,10 +92,11 @@ impl Tiers {
     }
 
     /// Invalidates everything that has a tag, with one write (CA-6). With a `cause`, such as `products/lamp@7`, a repetition within
-    /// a minute does nothing.
+    /// a minute does nothing, unless the link was lost in between.
     pub async fn invalidate_tag(&self, tag: &str, cause: Option<&str>) {
         let noted = cause.map(|cause| format!("{tag} {cause}"));
-        if noted.as_ref().is_some_and(|noted| self.0.causes.contains_key(noted)) {
+        let losses = self.0.losses.load(Ordering::Acquire);
+        if noted.as_ref().is_some_and(|noted| self.0.causes.get(noted) == Some(losses)) {
             return;
         }
         self.0.cells.advance(tag);
@@ -103,7 +107,7 @@ impl Tiers {
             // Once more: who read the tag's version or an entry in between has heard the old one, and nobody tells us of our writes.
             inner.cells.advance(&tag);
             if let (true, Some(noted)) = (is_done, noted) {
-                inner.causes.insert(noted, ());
+                inner.causes.insert(noted, losses);
             }
         })
         .await;
@@ -156,29 +160,48 @@ impl Tiers {
         }
     }
 
-    /// Has `replay` called each time the remote tier is back; several are called in the order of their coming.
+    /// Has `replay` called each time the remote tier is back; several are called in the order of their coming. If it is there
+    /// already, it isn't read from until `replay` was called.
     pub fn on_reconnect(&self, replay: Arc<dyn Replay>) {
         self.0.replays.lock().unwrap_or_else(PoisonError::into_inner).push(replay);
+        let Some(remote) = self.link().remote() else { return };
+        // That is no outage.
+        if self.0.was_up.swap(false, Ordering::AcqRel) {
+            self.0.observe(LinkState::Down);
+        }
+        // Also while it is down: should it come up in this moment, it has not seen the hook.
+        remote.distrust("what was committed before this process followed it must be made up for first");
     }
 
     /// How far what a source has committed was surely invalidated in the remote tier; `None` without one.
     ///
     /// # Errors
     /// When the remote tier doesn't answer.
-    pub async fn marks(&self, source: &str) -> Result<Option<Vec<(u16, i64)>>, Unreachable> {
+    pub async fn marks(&self, source: &str) -> Result<Option<Vec<Mark>>, Unreachable> {
         match self.link().remote() {
             Some(remote) => remote.marks(source).await.map(Some),
             None => Ok(None),
         }
     }
 
-    /// Notes that what a partition of a source has committed up to `n` was invalidated. It never goes back.
+    /// Notes that what a partition of a source has committed up to a mark was invalidated. It never goes back.
     ///
     /// # Errors
     /// When the remote tier doesn't answer.
-    pub async fn advance(&self, source: &str, partition: u16, n: i64) -> Result<(), Unreachable> {
+    pub async fn advance(&self, source: &str, mark: Mark) -> Result<(), Unreachable> {
         match self.link().remote() {
-            Some(remote) => remote.advance(source, partition, n).await,
+            Some(remote) => remote.advance(source, mark).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes the marks of a source whose history is another one now: they would only go up.
+    ///
+    /// # Errors
+    /// When the remote tier doesn't answer.
+    pub async fn reset_marks(&self, source: &str) -> Result<(), Unreachable> {
+        match self.link().remote() {
+            Some(remote) => remote.reset_marks(source).await,
             None => Ok(()),
         }
     }
@@ -277,8 +300,9 @@ impl Listener for Inner {
     }
 
     fn lost(&self, problem: &str) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
         self.cells.advance_all();
-        if self.is_recovered.swap(false, Ordering::AcqRel) {
+        if self.was_up.swap(false, Ordering::AcqRel) {
             self.outages.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(problem, "the local tier was dropped");
             self.observe(LinkState::Down);
@@ -294,9 +318,15 @@ impl Listener for Inner {
             replay.replay().await?;
         }
         // What the replays could not write.
-        self.link.drain(&kinds).await?;
-        self.is_recovered.store(true, Ordering::Release);
+        self.link.drain(&kinds).await
+    }
+
+    fn recovered(&self) {
+        self.was_up.store(true, Ordering::Release);
         self.observe(LinkState::Up);
-        Ok(())
+    }
+
+    fn forget(&self) {
+        self.link.owe_everything();
     }
 }

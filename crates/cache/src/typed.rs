@@ -17,8 +17,6 @@ use crate::stats::{Counters, count};
 use crate::tiers::Tiers;
 use crate::value::{LoadError, Loaded, Value};
 
-/// How long a load may take: this is for one that hangs, its own bound should be shorter.
-const LONGEST_LOAD: Duration = Duration::from_mins(1);
 /// About what an entry has beside its key and value.
 const ENTRY_WEIGHT: usize = 256;
 
@@ -28,7 +26,8 @@ pub(crate) struct TypedCache<V, E> {
     pub(crate) options: CacheOptions,
     pub(crate) local: Arc<LocalTier<V, Arc<Flight<V, E>>>>,
     kind_tag: String,
-    loads: Semaphore,
+    /// The places among the loads, by lane.
+    lanes: Vec<Semaphore>,
     negatives: Mutex<Second>,
 }
 
@@ -58,9 +57,9 @@ impl<V: Value, E: LoadError> TypedCache<V, E> {
         let options = options.clamped();
         let counters = Counters::new(V::KIND, tiers.observer());
         let local = Arc::new(LocalTier::new(V::KIND, &options, counters));
-        let loads = Semaphore::new(options.max_loads);
+        let lanes = (0..options.lanes).map(|_| Semaphore::new(options.max_loads)).collect();
         let negatives = Mutex::new(Second { began: Instant::now(), stored: 0 });
-        Self { tiers, options, local, kind_tag: kind_tag(V::KIND), loads, negatives }
+        Self { tiers, options, local, kind_tag: kind_tag(V::KIND), lanes, negatives }
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -77,20 +76,22 @@ impl<V: Value, E: LoadError> TypedCache<V, E> {
         Linked { is_up: link.readable().is_some(), is_tracking: link.is_tracking(), local_ttl: self.options.local_ttl }
     }
 
-    /// Asks the source of truth, as soon as there is a place among the loads (CA-8).
-    pub(crate) async fn load<L, F>(&self, load: &L) -> Result<Found<V>, E>
+    /// Asks the source of truth, as soon as there is a place among the loads of the lane (CA-8).
+    pub(crate) async fn load<L, F>(&self, lane: usize, load: &L) -> Result<Found<V>, E>
     where
         L: Fn() -> F + Send + Sync,
         F: Future<Output = Result<Loaded<V>, E>> + Send,
     {
         // It is never closed: what can go wrong is the time.
-        let Ok(Ok(_place)) = timeout(self.options.load_wait, self.loads.acquire()).await else {
-            tracing::debug!(kind = V::KIND, most = self.options.max_loads, "no place among the loads");
+        let places = &self.lanes[lane % self.lanes.len()];
+        let Ok(Ok(_place)) = timeout(self.options.load_wait, places.acquire()).await else {
+            tracing::debug!(kind = V::KIND, lane, most = self.options.max_loads, "no place among the loads");
             return Err(E::overloaded());
         };
         let began = Instant::now();
-        let loaded = timeout(LONGEST_LOAD, load()).await.unwrap_or_else(|_| {
-            tracing::warn!(kind = V::KIND, "a load has taken longer than {LONGEST_LOAD:?}; give it a bound of its own");
+        let longest = self.options.longest_load;
+        let loaded = timeout(longest, load()).await.unwrap_or_else(|_| {
+            tracing::debug!(kind = V::KIND, lane, "a load was given up after {longest:?}; look at the source of truth");
             Err(E::overloaded())
         });
         let took = began.elapsed();

@@ -39,6 +39,13 @@ pub(crate) struct Linked {
     pub(crate) local_ttl: Duration,
 }
 
+impl Linked {
+    /// For what is kept though the remote tier has not answered: for 1 s at most.
+    pub(crate) fn untracked(self) -> Self {
+        Self { is_up: false, is_tracking: false, ..self }
+    }
+}
+
 /// A value in memory, or the knowledge that there is none.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {

@@ -65,6 +65,11 @@ impl<V: Send + Sync + 'static, F: Clone + Send + Sync + 'static> LocalTier<V, F>
         self.entries.get(key).filter(|entry| entry.is_current() && entry.value.is_some() && now < entry.times.hard)
     }
 
+    /// Whether a value is there, valid or not.
+    pub(crate) fn has_value(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.value.is_some())
+    }
+
     /// Registers an insertion that nobody waits for.
     pub(crate) fn begin(&self, key: &str) -> Ticket<F> {
         self.registrations.begin(key)
@@ -83,9 +88,14 @@ impl<V: Send + Sync + 'static, F: Clone + Send + Sync + 'static> LocalTier<V, F>
             return;
         }
         let key = Arc::clone(ticket.key());
-        ticket.finish(entry.version, || {
+        // Whatever was committed meanwhile may have created what there was none of.
+        let version = if entry.value.is_some() { entry.version } else { 0 };
+        ticket.finish(version, || {
             let newer = self.entries.get(&*key).filter(|there| {
-                there.version > entry.version && there.is_current() && there.is_fresh(now, is_tracking)
+                there.value.is_some()
+                    && there.version > entry.version
+                    && there.is_current()
+                    && there.is_fresh(now, is_tracking)
             });
             if newer.is_none() {
                 self.entries.insert(key, Arc::new(entry));
@@ -104,7 +114,8 @@ impl<V: Send + Sync + 'static, F: Clone + Send + Sync + 'static> Kind for LocalT
 
     fn invalidate(&self, key: &str, version: Option<u64>) {
         self.registrations.invalidate(key, version, || {
-            let is_newer = |version| self.entries.get(key).is_some_and(|entry| entry.version >= version);
+            let is_newer =
+                |version| self.entries.get(key).is_some_and(|entry| entry.value.is_some() && entry.version >= version);
             if !version.is_some_and(is_newer) {
                 self.entries.invalidate(key);
             }

@@ -59,7 +59,7 @@ async fn ca_8_no_more_loads_than_allowed_are_under_way() {
 async fn ca_8_who_gets_no_place_among_the_loads_is_told_so_in_time() {
     let options = CacheOptions { max_loads: 1, load_wait: SECOND * 2, ..CacheOptions::default() };
     let (cache, source) = (in_process(options), Source::new());
-    source.slow(SECOND * 10);
+    source.slow(SECOND * 4);
     let long = begin_read(&cache, &source, "long").await;
     let began = tokio::time::Instant::now();
     assert_eq!(read(&cache, &source, "other").await, Err(Failure::Overloaded));
@@ -71,7 +71,29 @@ async fn ca_8_who_gets_no_place_among_the_loads_is_told_so_in_time() {
 async fn ca_8_a_load_that_hangs_is_given_up() {
     let (cache, source) = (in_process(CacheOptions::default()), Source::new());
     source.slow(SECOND * 3_600);
+    let began = tokio::time::Instant::now();
     assert_eq!(read(&cache, &source, "lamp").await, Err(Failure::Overloaded));
+    assert_eq!(began.elapsed().as_secs(), 5);
+    let options = CacheOptions { longest_load: SECOND * 2, ..CacheOptions::default() };
+    let (cache, began) = (in_process(options), tokio::time::Instant::now());
+    assert_eq!(read(&cache, &source, "lamp").await, Err(Failure::Overloaded));
+    assert_eq!(began.elapsed().as_secs(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ca_8_a_part_of_the_source_that_hangs_holds_up_no_load_of_another() {
+    let options = CacheOptions { max_loads: 1, lanes: 2, load_wait: SECOND * 2, ..CacheOptions::default() };
+    let (cache, source) = (in_process(options), Source::new());
+    source.commit("lamp", "a lamp");
+    source.slow(SECOND * 4);
+    let hanging = begin_read(&cache, &source, "long").await;
+    source.slow(Duration::ZERO);
+    let began = tokio::time::Instant::now();
+    assert_eq!(text(&cache.lane(1), &source, "lamp").await, "a lamp");
+    assert_eq!(began.elapsed().as_secs(), 0);
+    assert_eq!(text(&cache, &source, "lamp").await, "a lamp", "it is the same cache");
+    assert_eq!(read(&cache.lane(2), &source, "sofa").await, Err(Failure::Overloaded), "that is the first lane again");
+    assert_eq!(hanging.await.unwrap(), Ok(None));
 }
 
 #[tokio::test(start_paused = true)]

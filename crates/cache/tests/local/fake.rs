@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use meshwork_cache::{
-    Acquired, CacheOptions, Item, Lease, LinkState, Listener, Remote, Stored, Tiers, TiersOptions, Unreachable,
+    Acquired, CacheOptions, Item, Lease, LinkState, Listener, Mark, Remote, Stored, Tiers, TiersOptions, Unreachable,
 };
 use tokio::time::Instant;
 
@@ -24,13 +24,13 @@ pub(crate) struct Server {
     names: AtomicUsize,
 }
 
-#[derive(Default)]
-struct Data {
+#[derive(Clone, Default)]
+pub(crate) struct Data {
     values: HashMap<String, (u64, Bytes)>,
     leases: HashMap<String, (String, Instant)>,
     tags: HashMap<String, u64>,
     causes: HashSet<String>,
-    marks: HashMap<(String, u16), i64>,
+    marks: HashMap<(String, u16), Mark>,
 }
 
 impl Server {
@@ -49,12 +49,35 @@ impl Server {
         self.data.lock().unwrap().leases.insert(place("articles", key), lease);
     }
 
+    /// Whether somebody has the lease of a key.
+    pub(crate) fn is_leased(&self, key: &str) -> bool {
+        let data = self.data.lock().unwrap();
+        data.leases.get(&place("articles", key)).is_some_and(|(_, until)| Instant::now() < *until)
+    }
+
+    /// The version of a tag.
+    pub(crate) fn tag(&self, tag: &str) -> Option<u64> {
+        self.data.lock().unwrap().tags.get(tag).copied()
+    }
+
+    /// All that is stored now, as a snapshot on disk.
+    pub(crate) fn snapshot(&self) -> Data {
+        self.data.lock().unwrap().clone()
+    }
+
+    /// Starts again with an older snapshot.
+    pub(crate) fn restore(&self, snapshot: &Data) {
+        *self.data.lock().unwrap() = snapshot.clone();
+    }
+
     /// The version of what lies at a key, and whether it is a tombstone.
     pub(crate) fn stored(&self, key: &str) -> Option<(u64, bool)> {
         let data = self.data.lock().unwrap();
         data.values.get(&place("articles", key)).map(|(version, envelope)| (*version, is_tombstone(envelope)))
     }
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 /// The remote tier as one process sees it.
 pub(crate) struct Fake {
@@ -63,6 +86,11 @@ pub(crate) struct Fake {
     state: Mutex<LinkState>,
     is_tracking: AtomicBool,
     fails: AtomicBool,
+    tags_fail: AtomicBool,
+    /// How long a lease is waited for.
+    delay: Mutex<Duration>,
+    /// What happens before the next time that a place in the commands is reached.
+    hooks: Mutex<HashMap<&'static str, Hook>>,
     problem: Mutex<Option<String>>,
     listener: Mutex<Option<Weak<dyn Listener>>>,
 }
@@ -75,6 +103,9 @@ impl Fake {
             state: Mutex::new(LinkState::Down),
             is_tracking: AtomicBool::new(true),
             fails: AtomicBool::new(false),
+            tags_fail: AtomicBool::new(false),
+            delay: Mutex::default(),
+            hooks: Mutex::default(),
             problem: Mutex::default(),
             listener: Mutex::default(),
         })
@@ -83,6 +114,28 @@ impl Fake {
     /// Whether commands fail from now on.
     pub(crate) fn fail(&self, fails: bool) {
         self.fails.store(fails, Ordering::SeqCst);
+    }
+
+    /// Whether the versions of tags can't be read from now on.
+    pub(crate) fn fail_tags(&self, fails: bool) {
+        self.tags_fail.store(fails, Ordering::SeqCst);
+    }
+
+    /// How long a lease is waited for.
+    pub(crate) fn slow(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
+    }
+
+    /// Does something right before the next `acquire`, or `the answer to bump`.
+    pub(crate) fn before(&self, place: &'static str, hook: impl FnOnce() + Send + 'static) {
+        self.hooks.lock().unwrap().insert(place, Box::new(hook));
+    }
+
+    fn reached(&self, place: &str) {
+        let hook = self.hooks.lock().unwrap().remove(place);
+        if let Some(hook) = hook {
+            hook();
+        }
     }
 
     /// Whether changes by others are told.
@@ -96,15 +149,23 @@ impl Fake {
     }
 
     pub(crate) async fn come_back(&self) -> Result<(), String> {
-        *self.state.lock().unwrap() = LinkState::CatchingUp;
-        self.listener().lost("it is brought up to date");
-        let recovered = self.listener().recover().await;
+        let recovered = self.catch_up().await;
         let state = if recovered.is_ok() { LinkState::Up } else { LinkState::Down };
         *self.state.lock().unwrap() = state;
+        if recovered.is_ok() {
+            self.listener().recovered();
+        }
         recovered
     }
 
-    fn listener(&self) -> Arc<dyn Listener> {
+    /// What was missed is made up for; the link isn't up yet.
+    pub(crate) async fn catch_up(&self) -> Result<(), String> {
+        *self.state.lock().unwrap() = LinkState::CatchingUp;
+        self.listener().lost("it is brought up to date");
+        self.listener().recover().await
+    }
+
+    pub(crate) fn listener(&self) -> Arc<dyn Listener> {
         self.listener.lock().unwrap().as_ref().unwrap().upgrade().unwrap()
     }
 
@@ -129,12 +190,18 @@ impl Fake {
 
     fn write(&self, kind: &str, key: &str, item: Item, lease: Option<&Lease>) -> Result<bool, Unreachable> {
         let place = place(kind, key);
-        let is_written = self.data(|data| {
+        // Whether anything is written, and whether that is the item.
+        let (is_written, is_stored) = self.data(|data| {
+            if lease.is_none() && !data.values.contains_key(&place) {
+                data.leases.remove(&place);
+                data.values.insert(place, (item.version, Bytes::from_static(b"T")));
+                return (true, false);
+            }
             let has_lease =
                 lease.is_none_or(|lease| data.leases.get(&place).is_some_and(|(token, _)| *token == lease.0));
             let is_newer = data.values.get(&place).is_some_and(|(version, _)| *version > item.version);
             if !has_lease || is_newer {
-                return false;
+                return (false, false);
             }
             data.leases.remove(&place);
             if item.ttl > Duration::from_millis(1) {
@@ -142,12 +209,12 @@ impl Fake {
             } else {
                 data.values.remove(&place);
             }
-            true
+            (true, true)
         })?;
         if is_written {
             self.tell(|listener| listener.changed_key(kind, key));
         }
-        Ok(is_written)
+        Ok(is_stored)
     }
 }
 
@@ -194,6 +261,11 @@ impl Remote for Fake {
     }
 
     async fn acquire(&self, kind: &str, key: &str) -> Result<Acquired, Unreachable> {
+        self.reached("acquire");
+        let delay = *self.delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let (place, now) = (place(kind, key), Instant::now());
         self.data(|data| {
             let stored = data.values.get(&place).map(text);
@@ -208,6 +280,15 @@ impl Remote for Fake {
 
     async fn fill(&self, kind: &str, key: &str, lease: &Lease, item: Item) -> Result<bool, Unreachable> {
         self.write(kind, key, item, Some(lease))
+    }
+
+    async fn release(&self, kind: &str, key: &str, lease: &Lease) -> Result<(), Unreachable> {
+        let place = place(kind, key);
+        self.data(|data| {
+            if data.leases.get(&place).is_some_and(|(token, _)| *token == lease.0) {
+                data.leases.remove(&place);
+            }
+        })
     }
 
     async fn put(&self, kind: &str, key: &str, item: Item) -> Result<bool, Unreachable> {
@@ -236,6 +317,9 @@ impl Remote for Fake {
     }
 
     async fn tags(&self, tags: &[String]) -> Result<Vec<u64>, Unreachable> {
+        if self.tags_fail.load(Ordering::SeqCst) {
+            return Err(Unreachable("the test has cut it".to_owned()));
+        }
         self.data(|data| tags.iter().map(|tag| *data.tags.entry(tag.clone()).or_insert(1)).collect())
     }
 
@@ -246,24 +330,28 @@ impl Remote for Fake {
             *version += u64::from(is_new);
             (*version, is_new)
         })?;
+        self.reached("the answer to bump");
         if is_new {
             self.tell(|listener| listener.changed_tag(tag));
         }
         Ok(version)
     }
 
-    async fn marks(&self, source: &str) -> Result<Vec<(u16, i64)>, Unreachable> {
+    async fn marks(&self, source: &str) -> Result<Vec<Mark>, Unreachable> {
+        self.data(|data| data.marks.iter().filter(|((of, _), _)| of == source).map(|(_, mark)| *mark).collect())
+    }
+
+    async fn advance(&self, source: &str, mark: Mark) -> Result<(), Unreachable> {
         self.data(|data| {
-            let marks = data.marks.iter().filter(|((of, _), _)| of == source);
-            marks.map(|((_, partition), n)| (*partition, *n)).collect()
+            let there = data.marks.entry((source.to_owned(), mark.partition)).or_insert(mark);
+            if mark.n > there.n {
+                *there = mark;
+            }
         })
     }
 
-    async fn advance(&self, source: &str, partition: u16, n: i64) -> Result<(), Unreachable> {
-        self.data(|data| {
-            let mark = data.marks.entry((source.to_owned(), partition)).or_insert(n);
-            *mark = n.max(*mark);
-        })
+    async fn reset_marks(&self, source: &str) -> Result<(), Unreachable> {
+        self.data(|data| data.marks.retain(|(of, _), _| of != source))
     }
 }
 

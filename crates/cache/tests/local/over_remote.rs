@@ -74,9 +74,119 @@ async fn ca_2_a_fill_that_came_too_late_is_kept_nowhere() {
     let version = source.commit("lamp", "new");
     b.put("lamp", TAGS, Article("new".to_owned()), version).await;
     assert_eq!(slow.await.unwrap(), Ok(Some("old".to_owned())), "it came before the write");
-    assert_eq!(server.stored("lamp"), Some((2, false)));
+    assert_eq!(server.stored("lamp"), Some((2, true)), "nothing was there");
+    source.slow(Duration::ZERO);
     assert_eq!(text(&a, &source, "lamp").await, "new");
-    assert_eq!((source.loads(), stats(&a).refused_fills), (1, 1));
+    assert_eq!((source.loads(), stats(&a).refused_fills), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ca_2_a_write_through_of_what_is_not_there_leaves_a_tombstone_and_enters_by_its_first_load() {
+    let (server, a, b, source) = two().await;
+    let version = source.commit("lamp", "a lamp");
+    server.lease("lamp");
+    a.put("lamp", TAGS, Article("a lamp".to_owned()), version).await;
+    assert_eq!((server.stored("lamp"), server.is_leased("lamp")), (Some((1, true)), false));
+    for cache in [&a, &b] {
+        assert_eq!(text(cache, &source, "lamp").await, "a lamp");
+    }
+    assert_eq!((server.stored("lamp"), source.loads()), (Some((1, false)), 1));
+    let version = source.commit("lamp", "new");
+    a.put("lamp", TAGS, Article("new".to_owned()), version).await;
+    assert_eq!((text(&b, &source, "lamp").await, source.loads()), ("new".to_owned(), 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ca_5_that_there_is_none_is_cached_over_the_tombstone_of_what_was_there() {
+    let (server, a, b, source) = two().await;
+    source.commit("lamp", "a lamp");
+    text(&a, &source, "lamp").await;
+    source.remove("lamp");
+    a.invalidate("lamp", Some(2)).await;
+    assert_eq!(server.stored("lamp"), Some((2, true)));
+    for cache in [&a, &a, &b, &b] {
+        assert_eq!(read(cache, &source, "lamp").await, Ok(None));
+    }
+    assert_eq!((server.stored("lamp"), source.loads()), (Some((2, false)), 2));
+    assert_eq!((stats(&a).local_hits, stats(&b).local_hits), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ca_4_a_load_that_fails_gives_its_lease_back() {
+    let (server, a, b, source) = two().await;
+    source.commit("lamp", "a lamp");
+    for failure in [Failure::Wrong, Failure::Away] {
+        source.fail(Some(failure));
+        assert_eq!(read(&a, &source, "lamp").await, Err(failure));
+        assert!(!server.is_leased("lamp"));
+    }
+    source.fail(None);
+    let began = Instant::now();
+    text(&b, &source, "lamp").await;
+    assert_eq!((began.elapsed(), server.stored("lamp")), (Duration::ZERO, Some((1, false))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn ca_8_what_was_replaced_between_two_looks_does_not_stand_in() {
+    let (server, source) = (Server::new(), Source::new());
+    let options = CacheOptions { ttl: MS * 10, ..CacheOptions::default() };
+    let (a, _) = process(&server, options.clone()).await;
+    source.commit("lamp", "old");
+    text(&a, &source, "lamp").await;
+    // The times in the remote tier are those of the wall clock, which isn't paused.
+    std::thread::sleep(MS * 15);
+    source.fail(Some(Failure::Away));
+    let (b, fake) = process(&server, options).await;
+    let replaced = Arc::clone(&server);
+    fake.before("acquire", move || replaced.plant("lamp", 2, b"T"));
+    assert_eq!(read(&b, &source, "lamp").await, Err(Failure::Away));
+    assert_eq!(stats(&b).stale, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_another_process_does_loads_nothing_unless_somebody_waits_for_it() {
+    let server = Server::new();
+    let options = CacheOptions { ttl: MS * 10_000, ..CacheOptions::default() };
+    for is_waited_for in [false, true] {
+        let ((a, fake), source) = (process(&server, options.clone()).await, Source::new());
+        let key = if is_waited_for { "waited" } else { "lamp" };
+        source.commit(key, "a lamp");
+        source.slow(MS * 900);
+        text(&a, &source, key).await;
+        source.slow(Duration::ZERO);
+        server.plant(key, 1, b"noise");
+        fake.slow(MS * 100);
+        // Its last fifth, whatever the chance in its time.
+        tokio::time::advance(MS * 8_000).await;
+        server.lease(key);
+        while stats(&a).refreshes == 0 {
+            text(&a, &source, key).await;
+            tokio::time::advance(MS).await;
+        }
+        if is_waited_for {
+            assert_eq!(read_at(&a, &source, key, source.token()).await, Ok(Some("a lamp".to_owned())));
+        } else {
+            tokio::time::sleep(MS * 200).await;
+        }
+        assert_eq!(source.loads(), if is_waited_for { 2 } else { 1 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_history_replaces_nothing_in_the_remote_tier() {
+    let (server, a, b, source) = two().await;
+    source.commit("lamp", "a lamp");
+    text(&a, &source, "lamp").await;
+    let token = source.token();
+    let other = Wanted::AtLeast(meshwork_cache::Position { history: 2, at: 0 });
+    for loads in 2..=3 {
+        assert_eq!(read_at(&b, &source, "lamp", other).await, Ok(Some("a lamp".to_owned())));
+        assert_eq!((source.loads(), server.is_leased("lamp")), (loads, false));
+    }
+    assert_eq!(stats(&b).misses.get(&Miss::NotFresh), Some(&2));
+    // What was loaded for the other one would cover this token.
+    assert_eq!(read_at(&b, &source, "lamp", token).await, Ok(Some("a lamp".to_owned())));
+    assert_eq!(source.loads(), 4);
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,13 +303,15 @@ async fn what_must_not_be_kept_leaves_a_tombstone() {
 #[tokio::test(start_paused = true)]
 async fn a_token_is_served_by_what_was_loaded_after_it() {
     let (_, a, b, source) = two().await;
+    source.commit("lamp", "old");
+    text(&a, &source, "lamp").await;
     let version = source.commit("lamp", "new");
     a.put("lamp", TAGS, Article("new".to_owned()), version).await;
     let token = source.token();
     for cache in [&b, &a, &b, &a] {
         assert_eq!(read_at(cache, &source, "lamp", token).await, Ok(Some("new".to_owned())));
     }
-    assert_eq!(source.loads(), 1, "the other process gets it from the remote tier");
+    assert_eq!(source.loads(), 2, "the other process gets it from the remote tier");
     assert!(stats(&b).misses.contains_key(&Miss::NotFresh));
 }
 

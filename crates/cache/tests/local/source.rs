@@ -77,6 +77,11 @@ impl Source {
         row.1
     }
 
+    /// Deletes a key: there is none from now on.
+    pub(crate) fn remove(&self, key: &str) {
+        self.rows.lock().unwrap().remove(key);
+    }
+
     /// The next place of the log.
     pub(crate) fn position(&self) -> Position {
         Position { history: 1, at: self.log.fetch_add(1, Ordering::SeqCst) + 1 }
