@@ -119,6 +119,18 @@ impl FaultProxy {
         self.set(|faults| faults.mode = Mode::Swallow);
     }
 
+    /// Swallows all bytes of the connections of this moment from now on, in both directions, and tells nobody: no end passes
+    /// either, as after the other host has vanished. New connections pass. Returns when that is so. The swallowed ones that have
+    /// lost something by it are reset by [`FaultProxy::heal`].
+    pub async fn swallow_current(&self) {
+        self.change(Faults::swallow_current).await;
+    }
+
+    /// Leads new connections to another server, as a name that points to another host now. Those of this moment stay.
+    pub fn redirect(&self, upstream: SocketAddr) {
+        self.set(|faults| faults.upstream = upstream);
+    }
+
     /// Passes nothing from now on, as a network that is cut for a while: what is sent, ends included, waits for
     /// [`FaultProxy::heal`], and so do new connections.
     pub fn hold(&self) {
@@ -137,8 +149,8 @@ impl FaultProxy {
         self.shared.arm(Box::new(is_request))
     }
 
-    /// Ends all faults. Connections that have lost bytes are reset, what was held passes, new ones are accepted.
-    /// Returns when new ones are.
+    /// Ends all faults, but not a redirection. Connections that have lost bytes are reset, what was held passes, new ones are
+    /// accepted. Returns when new ones are.
     pub async fn heal(&self) {
         self.shared.disarm();
         self.change(Faults::heal).await;
@@ -177,9 +189,9 @@ async fn accept(reserved: TcpSocket, shared: Arc<Shared>, confirm: watch::Sender
     let mut connections = JoinSet::new();
     let (mut listener, mut ended) = (None, 0);
     loop {
-        let (number, ends, refuses) = {
+        let (number, ends, birth, refuses) = {
             let faults = faults.borrow_and_update();
-            (faults.number, faults.ends, faults.mode == Mode::Refuse)
+            (faults.number, faults.ends, faults.birth(), faults.mode == Mode::Refuse)
         };
         if refuses {
             listener = None;
@@ -201,7 +213,7 @@ async fn accept(reserved: TcpSocket, shared: Arc<Shared>, confirm: watch::Sender
                 _ = connections.join_next(), if !connections.is_empty() => {}
                 accepted = next(listener.as_ref()), if connections.len() < MOST_CONNECTIONS => match accepted {
                     Ok(client) => {
-                        connections.spawn(serve(client, shared.clone(), ends));
+                        connections.spawn(serve(client, shared.clone(), birth));
                     }
                     Err(_) => sleep(PAUSE).await,
                 },

@@ -19,6 +19,8 @@ use crate::process::{free_port, freeze, signal};
 pub use cluster::RedisCluster;
 pub use connection::Connection;
 
+/// A port that nobody listens on.
+const NOBODY: u16 = 1;
 /// How long the start, or the answer to a command, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -48,7 +50,7 @@ impl Redis {
     }
 
     /// A `redis-server` of the test's own, on a free port of the loopback interface, with more `arguments`. It keeps nothing
-    /// on disk, unless they say so (`--appendonly yes`).
+    /// on disk, unless they say so (`--appendonly yes`), or the test does ([`Redis::save_now`]).
     ///
     /// # Panics
     /// When there is no `redis-server`, or it doesn't start.
@@ -145,8 +147,8 @@ impl Redis {
         child.wait().ok();
     }
 
-    /// Starts a private Redis that was killed, on its port, in its folder and with its arguments: without its data, unless it
-    /// keeps them on disk.
+    /// Starts a private Redis that was killed, on its port, in its folder and with its arguments: with the data of its last
+    /// [`Redis::save_now`], or without any, unless it keeps them on disk by itself.
     ///
     /// # Panics
     /// When it isn't private, or doesn't start within half a minute.
@@ -164,6 +166,17 @@ impl Redis {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("redis-server did not start again on port {port} within {PATIENCE:?}");
+    }
+
+    /// Saves all keys to disk (RDB), as they are now: what is written later is gone after [`Redis::kill`] and
+    /// [`Redis::start_again`]. A key whose time has run out meanwhile is gone too.
+    ///
+    /// # Panics
+    /// When it isn't private, or doesn't answer.
+    pub fn save_now(&self) {
+        // The disk of a server that others use is theirs.
+        self.of_the_test();
+        self.connection().command(&["SAVE"]);
     }
 
     /// Deletes all keys.
@@ -194,6 +207,15 @@ impl Redis {
         self.connection().command(&["REPLICAOF", "127.0.0.1", &port.to_string()]);
     }
 
+    /// Has a replica follow nobody from now on: it keeps the data that it has, falls behind, and refuses writes until
+    /// [`Redis::promote`].
+    ///
+    /// # Panics
+    /// When it doesn't answer.
+    pub fn fall_behind(&self) {
+        self.demote(NOBODY);
+    }
+
     /// Makes it a primary, with the data that it has.
     ///
     /// # Panics
@@ -203,7 +225,7 @@ impl Redis {
     }
 
     fn of_the_test(&self) -> &Private {
-        self.private.as_ref().expect("only a private Redis is frozen or killed")
+        self.private.as_ref().expect("only a private Redis is frozen, killed or saved")
     }
 
     fn child(&self) -> MutexGuard<'_, Child> {

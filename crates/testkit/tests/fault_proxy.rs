@@ -210,6 +210,45 @@ async fn a_half_open_connection_takes_bytes_and_tells_nobody_and_is_broken_when_
 }
 
 #[tokio::test]
+async fn connections_of_the_moment_are_swallowed_and_new_ones_pass() {
+    let (mut echo, proxy) = proxied().await;
+    let mut current = connect(&proxy).await;
+    ask(&mut current, b"before").await;
+    echo.hears(b"before").await;
+    proxy.swallow_current().await;
+    current.write_all(b"lost").await.unwrap();
+    echo.hears_nothing().await;
+    assert_silent(&mut current).await;
+    let mut new = connect(&proxy).await;
+    ask(&mut new, b"passes").await;
+    echo.hears(b"passes").await;
+    // Now it is one of the moment's itself.
+    proxy.swallow_current().await;
+    new.write_all(b"lost").await.unwrap();
+    assert_silent(&mut new).await;
+    ask(&mut connect(&proxy).await, b"passes").await;
+    proxy.heal().await;
+    for stream in [&mut current, &mut new] {
+        assert_eq!(read(stream).await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    }
+    ask(&mut connect(&proxy).await, b"after").await;
+}
+
+#[tokio::test]
+async fn new_connections_are_led_to_another_server() {
+    let (mut echo, proxy) = proxied().await;
+    let mut other = Echo::start().await;
+    let mut stays = connect(&proxy).await;
+    ask(&mut stays, b"one").await;
+    echo.hears(b"one").await;
+    proxy.redirect(other.address);
+    ask(&mut stays, b"still one").await;
+    echo.hears(b"still one").await;
+    ask(&mut connect(&proxy).await, b"other").await;
+    other.hears(b"other").await;
+}
+
+#[tokio::test]
 async fn what_is_held_passes_when_it_is_healed() {
     let (mut echo, proxy) = proxied().await;
     let mut stream = connect(&proxy).await;

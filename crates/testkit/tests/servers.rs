@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use meshwork_testkit::{Mongo, Postgres};
+use meshwork_testkit::{Mongo, Postgres, Redis};
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, IndexModel};
@@ -62,4 +62,30 @@ async fn a_private_mongo_enforces_unique_indexes_and_keeps_what_it_acknowledged(
     let client = Client::with_uri_str(mongo.uri()).await.unwrap();
     let things = client.database(&database).collection::<Document>("commits");
     assert_eq!(things.find_one(doc! { "p": 1, "n": 1 }).await.unwrap(), Some(doc! { "_id": "a", "p": 1, "n": 1 }));
+}
+
+#[test]
+fn a_private_redis_comes_back_with_what_it_has_saved_last() {
+    let redis = Redis::private(&[]);
+    redis.connection().command(&["SET", "key", "saved"]);
+    redis.save_now();
+    redis.connection().command(&["SET", "key", "lost"]);
+    redis.connection().command(&["SET", "other", "lost"]);
+    redis.kill();
+    redis.start_again();
+    assert_eq!(redis.connection().command(&["MGET", "key", "other"]).trim_end(), "saved");
+}
+
+#[test]
+fn a_replica_that_falls_behind_is_promoted_with_what_it_has() {
+    let (primary, replica) = (Redis::private(&[]), Redis::private(&[]));
+    primary.connection().command(&["SET", "key", "old"]);
+    replica.replica_of(&primary);
+    replica.fall_behind();
+    primary.connection().command(&["SET", "key", "new"]);
+    assert!(replica.connection().try_command(&["SET", "key", "refused"]).is_err());
+    replica.promote();
+    assert_eq!(replica.connection().command(&["GET", "key"]), "old");
+    primary.replica_of(&replica);
+    assert_eq!(primary.connection().command(&["GET", "key"]), "old");
 }

@@ -13,6 +13,8 @@ pub(super) struct Failure {
     pub leave: bool,
     /// Whether it only says that there is no connection: the reason for that is known from elsewhere.
     pub is_vague: bool,
+    /// Whether it surely is what the server answered: the connection works.
+    pub is_answer: bool,
 }
 
 /// What a server answers that can't serve, and what that means.
@@ -43,29 +45,38 @@ impl Failure {
         // An error within a script stands behind other words in Redis 6.
         let says = |word: &str| details.split(|c: char| !c.is_ascii_uppercase()).any(|part| part == word);
         if let Some((_, sentence)) = CANNOT_SERVE.iter().find(|(word, _)| says(word)) {
-            return Self { sentence: (*sentence).to_owned(), leave: true, is_vague: false };
+            return Self { leave: true, ..Self::answer((*sentence).to_owned()) };
         }
         if let Some((_, sentence)) = REFUSED.iter().find(|(word, _)| says(word)) {
-            return Self { sentence: (*sentence).to_owned(), leave: false, is_vague: false };
+            return Self::answer((*sentence).to_owned());
         }
         if matches!(error.kind(), ErrorKind::Routing) {
             let sentence = "the slot of a key is moving to another server of the Redis cluster".to_owned();
-            return Self { sentence, leave: false, is_vague: false };
+            return Self::silence(sentence);
         }
         let is_vague = matches!(error.kind(), ErrorKind::Canceled);
-        Self { sentence: format!("Redis failed: {details}"), leave: false, is_vague }
+        Self { is_vague, ..Self::silence(format!("Redis failed: {details}")) }
     }
 
     /// There was no answer in time.
     pub fn late(limit: Duration) -> Self {
-        Self { sentence: format!("Redis did not answer within {limit:?}"), leave: false, is_vague: false }
+        Self::silence(format!("Redis did not answer within {limit:?}"))
     }
 
     /// The answer is none that the script gives.
     pub fn unexpected(what: &str) -> Self {
         let sentence =
             format!("Redis gave an unexpected answer to {what}: is a proxy in between that changes answers?");
-        Self { sentence, leave: false, is_vague: false }
+        Self::answer(sentence)
+    }
+
+    fn answer(sentence: String) -> Self {
+        Self { sentence, leave: false, is_vague: false, is_answer: true }
+    }
+
+    /// Where an answer can't be told from what the client finds by itself, too.
+    fn silence(sentence: String) -> Self {
+        Self { sentence, leave: false, is_vague: false, is_answer: false }
     }
 }
 
@@ -86,14 +97,14 @@ mod tests {
             "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
             "CLUSTERDOWN The cluster is down",
         ] {
-            assert!(failure(answer).leave, "{answer}");
+            assert!(failure(answer).leave && failure(answer).is_answer, "{answer}");
         }
     }
 
     #[test]
     fn other_answers_say_what_to_do_and_the_server_stays() {
         let refused = failure("WRONGPASS invalid username-password pair or user is disabled.");
-        assert!(!refused.leave && refused.sentence.contains("URL"), "{refused:?}");
+        assert!(!refused.leave && refused.is_answer && refused.sentence.contains("URL"), "{refused:?}");
         let unknown = failure("ERR something READONLYISH");
         assert!(!unknown.leave, "{unknown:?}");
         assert_eq!(unknown.sentence, "Redis failed: ERR something READONLYISH");
@@ -102,6 +113,18 @@ mod tests {
     #[test]
     fn no_connection_is_no_reason() {
         assert!(Failure::of(&Error::new(ErrorKind::Canceled, "Connection closed unexpectedly.")).is_vague);
-        assert!(!Failure::late(Duration::from_millis(20)).is_vague);
+        let late = Failure::late(Duration::from_millis(20));
+        assert!(!late.is_vague && !late.is_answer);
+    }
+
+    #[test]
+    fn what_the_client_says_is_no_answer_of_the_server() {
+        for (kind, details) in [
+            (ErrorKind::Backpressure, "Max in-flight commands reached."),
+            (ErrorKind::Unknown, "Client is not initialized."),
+            (ErrorKind::Routing, "Too many redirections."),
+        ] {
+            assert!(!Failure::of(&Error::new(kind, details)).is_answer, "{details}");
+        }
     }
 }

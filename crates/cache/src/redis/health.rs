@@ -8,13 +8,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failures::Failure;
+use super::pace::STEADY;
 use crate::remote::{LinkState, Listener};
 
 /// A link that showed no life for so long is not relied upon (CA-7).
 const SILENCE: Duration = Duration::from_millis(500);
 /// So many reads in a row that failed are more than a bad moment.
 const FAILED_READS: u32 = 3;
-/// While the link is lost, the log says so at most once in this time.
+/// While the link is lost, or goes up and down, the log says so at most once in this time.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 const DOWN: u8 = 0;
@@ -41,6 +42,9 @@ pub(super) struct Health {
 struct Problem {
     last: Option<String>,
     warned: Option<Instant>,
+    /// Whether the last that the log said is that it is lost.
+    is_said_lost: bool,
+    up_since: Option<Instant>,
 }
 
 impl Health {
@@ -99,8 +103,12 @@ impl Health {
             let was = self.state.swap(DOWN, Ordering::AcqRel);
             self.losses.fetch_add(1, Ordering::AcqRel);
             noted.last = Some(problem.to_owned());
+            if noted.up_since.take().is_some_and(|since| since.elapsed() >= STEADY) {
+                noted.warned = None;
+            }
             if noted.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
                 noted.warned = Some(Instant::now());
+                noted.is_said_lost = true;
                 tracing::warn!("cache: Redis is not used, and the sources of truth are asked instead: {problem}");
             }
             was == UP
@@ -176,8 +184,11 @@ impl Health {
         if is_undisturbed {
             self.failed_reads.store(0, Ordering::Release);
             self.state.store(UP, Ordering::Release);
-            noted.warned = None;
-            tracing::info!("cache: Redis is used, all that was missed has been made up for");
+            let is_first = noted.warned.is_none();
+            noted.up_since = Some(Instant::now());
+            if std::mem::take(&mut noted.is_said_lost) || is_first {
+                tracing::info!("cache: Redis is used, all that was missed has been made up for");
+            }
         }
         is_undisturbed
     }
@@ -270,6 +281,25 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_link_that_goes_up_and_down_is_said_to_be_lost_once_a_minute() {
+        let (health, _drops) = up();
+        let said = |health: &Health| health.noted().warned.unwrap();
+        let goes_up = |health: &Health| assert!(health.recovered(health.catch_up()));
+        health.lose("it is slow");
+        let first = said(&health);
+        for _ in 0..5 {
+            tokio::time::advance(STEADY - Duration::from_millis(1)).await;
+            goes_up(&health);
+            health.lose("it is slow");
+            assert_eq!(said(&health), first);
+        }
+        goes_up(&health);
+        tokio::time::advance(STEADY).await;
+        health.lose("this is another matter");
+        assert_eq!(said(&health), Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn three_failed_reads_in_a_row_distrust_the_link() {
         let (health, drops) = up();
         for _ in 0..5 {
@@ -290,7 +320,8 @@ mod tests {
         let (health, _drops) = up();
         health.refused(&late());
         assert!(!health.must_leave() && health.state() == LinkState::Up);
-        health.refused(&Failure { sentence: "it is read-only".to_owned(), leave: true, is_vague: false });
+        let sentence = "it is read-only".to_owned();
+        health.refused(&Failure { sentence, leave: true, is_vague: false, is_answer: true });
         assert_eq!(health.state(), LinkState::Down);
         assert!(health.must_leave());
         assert!(!health.must_leave(), "once");

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fred::clients::Client;
-use fred::interfaces::TrackingInterface as _;
+use fred::error::Error;
 use fred::types::client::Invalidation;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -15,8 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::commands::{Beat, Commands};
-use super::events::{Event, Events};
+use super::connection::Subscriptions;
+use super::events::Event;
+use super::failures::Failure;
 use super::health::Health;
+use super::pace::{AFTER_END, Recoveries, Silence};
 use super::tracking;
 use crate::remote::Listener;
 
@@ -24,22 +26,12 @@ use crate::remote::Listener;
 const BEAT: Duration = Duration::from_millis(250);
 /// How long it may take to make up for a loss; then it begins again.
 const RECOVERY: Duration = Duration::from_secs(60);
-/// At most so long after a failed attempt the next one begins; at first after a beat.
-const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// A server that can't serve is left at most so often.
 const BETWEEN_LEAVES: Duration = Duration::from_secs(1);
-
-/// What the client tells by itself, subscribed to before its first connection.
-pub(super) struct Subscriptions {
-    events: Events,
-    invalidations: Receiver<Invalidation>,
-}
-
-impl Subscriptions {
-    pub fn of(client: &Client) -> Self {
-        Self { events: Events::of(client), invalidations: client.invalidation_rx() }
-    }
-}
+/// After so many attempts in a row that failed, a cluster gets other connections.
+const FAILED_RECOVERIES: u32 = 3;
+/// That a client has given up is said as an error at most so often.
+const REPORT_EVERY: Duration = Duration::from_secs(60);
 
 /// An attempt to make up for what was missed: the number of losses at its begin, and how it ended.
 type Recovery = AbortOnDropHandle<(u64, Result<(), String>)>;
@@ -49,54 +41,95 @@ type Recovery = AbortOnDropHandle<(u64, Result<(), String>)>;
 pub(super) struct Link {
     commands: Arc<Commands>,
     health: Arc<Health>,
-    events: Events,
-    invalidations: Receiver<Invalidation>,
+    subscriptions: Subscriptions,
+    beat: Option<BoxFuture<'static, Beat>>,
+    silence: Silence,
     epoch: Option<String>,
     recovery: Option<Recovery>,
-    pause: Duration,
-    not_before: Instant,
+    recoveries: Recoveries,
+    failed_recoveries: u32,
+    /// Whether anything was written yet that a cluster's node could have lost.
+    is_used: bool,
     left: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl Link {
     pub fn new(commands: Arc<Commands>, health: Arc<Health>, subscriptions: Subscriptions) -> Self {
-        let Subscriptions { events, invalidations } = subscriptions;
-        let not_before = Instant::now();
-        let (epoch, recovery, left) = (None, None, None);
-        Self { commands, health, events, invalidations, epoch, recovery, pause: BEAT, not_before, left }
+        Self {
+            commands,
+            health,
+            subscriptions,
+            beat: None,
+            silence: Silence::new(),
+            epoch: None,
+            recovery: None,
+            recoveries: Recoveries::new(),
+            failed_recoveries: 0,
+            is_used: false,
+            left: None,
+            reported: None,
+        }
     }
 
     /// Until nobody uses the cache any more.
     pub async fn run(mut self) {
         let mut ticks = interval(BEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut beat: Option<BoxFuture<'static, Beat>> = None;
         while self.health.listener().is_some() {
             tokio::select! {
                 biased;
-                event = self.events.next() => self.happened(&event),
-                message = next(&mut self.invalidations) => match message {
+                event = self.subscriptions.events.next() => self.happened(&event),
+                message = next(&mut self.subscriptions.invalidations) => match message {
                     Ok(invalidation) => self.pass_on(&invalidation),
                     Err(missed) => self.missed(missed),
                 },
-                answered = settled(&mut beat) => {
-                    beat = None;
+                answered = settled(&mut self.beat) => {
+                    self.beat = None;
                     self.answered(answered);
                 }
                 ended = settled(&mut self.recovery) => {
                     self.recovery = None;
                     self.ended(ended);
                 }
+                given_up = settled(&mut self.subscriptions.end) => {
+                    self.subscriptions.end = None;
+                    self.gave_up(given_up);
+                }
                 () = self.health.distrusted() => ticks.reset_immediately(),
-                _ = ticks.tick(), if beat.is_none() => beat = Some(Arc::clone(&self.commands).beat().boxed()),
+                _ = ticks.tick(), if self.beat.is_none() => self.ask(),
+            }
+            if self.health.is_down() {
+                self.recoveries.down();
             }
             if self.health.must_leave() {
                 self.leave();
             }
+            if self.silence.is_over() {
+                self.replace("the connection to Redis gives no answers; another one is made");
+            }
         }
     }
 
-    fn happened(&self, event: &Event) {
+    /// Sends a beat, unless there is nobody who would.
+    fn ask(&mut self) {
+        if self.subscriptions.end.is_some() {
+            self.beat = Some(Arc::clone(&self.commands).beat().boxed());
+        }
+    }
+
+    fn happened(&mut self, event: &Event) {
+        match event {
+            Event::Connected => self.silence.connected(),
+            // Whose place another server has taken may have had more than that, and what invalidates it again begins at marks
+            // that lie on a third one.
+            Event::Moved | Event::Missed if self.commands.is_clustered && self.is_used => {
+                if let Some(listener) = self.health.listener() {
+                    listener.forget();
+                }
+            }
+            _ => {}
+        }
         match event {
             Event::Failed(failure) if !failure.is_vague => self.health.lose(event.problem()),
             _ => self.health.interrupt(event.problem()),
@@ -116,11 +149,11 @@ impl Link {
 
     /// Passes on all that has been told before now.
     fn catch_up_with_messages(&mut self) {
-        while let Some(event) = self.events.take() {
+        while let Some(event) = self.subscriptions.events.take() {
             self.happened(&event);
         }
         loop {
-            match self.invalidations.try_recv() {
+            match self.subscriptions.invalidations.try_recv() {
                 Ok(invalidation) => self.pass_on(&invalidation),
                 Err(TryRecvError::Lagged(missed)) => self.missed(missed),
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
@@ -129,6 +162,13 @@ impl Link {
     }
 
     fn answered(&mut self, beat: Beat) {
+        let is_answer = match &beat.answer {
+            Ok(_) => true,
+            Err(failure) => failure.is_answer,
+        };
+        if is_answer {
+            self.silence.answered();
+        }
         let epoch = match beat.answer {
             Ok(epoch) => epoch,
             Err(failure) if failure.leave => {
@@ -145,14 +185,18 @@ impl Link {
         }
         self.epoch = Some(epoch);
         self.health.beat(beat.sent);
-        if self.health.is_down() && self.recovery.is_none() && Instant::now() >= self.not_before {
-            self.recover();
+        if self.health.is_down() {
+            self.recoveries.down();
+            if self.recovery.is_none() && self.recoveries.is_due() {
+                self.recover();
+            }
         }
     }
 
     /// Begins to make up for what was missed, in a task of its own: the beats go on.
     fn recover(&mut self) {
         let Some(listener) = self.health.listener() else { return };
+        self.is_used = true;
         let losses = self.health.catch_up();
         let commands = Arc::clone(&self.commands);
         let reason = self.health.problem().unwrap_or_else(|| "the link to Redis was not up before".to_owned());
@@ -164,9 +208,13 @@ impl Link {
         self.catch_up_with_messages();
         let problem = match ended {
             Ok((losses, Ok(()))) => {
+                self.failed_recoveries = 0;
                 // When it was lost meanwhile, the next beat begins again.
                 if self.health.recovered(losses) {
-                    self.pause = BEAT;
+                    self.recoveries.up();
+                    if let Some(listener) = self.health.listener() {
+                        listener.recovered();
+                    }
                 }
                 return;
             }
@@ -174,17 +222,46 @@ impl Link {
             Err(error) => format!("making up for what was missed broke off ({error}); this is a bug, please report it"),
         };
         self.health.lose(&problem);
-        self.not_before = Instant::now() + self.pause;
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.recoveries.failed();
+        self.failed_recoveries += 1;
+        // Beats reach one server of a cluster only: the connection to another may be dead.
+        if self.commands.is_clustered && self.failed_recoveries >= FAILED_RECOVERIES {
+            self.failed_recoveries = 0;
+            self.replace("what was missed could not be made up for; other connections are made");
+        }
     }
 
     /// Looks for another server by the URL, since this one can't serve.
     fn leave(&mut self) {
         if self.left.is_none_or(|at| at.elapsed() >= BETWEEN_LEAVES) {
             self.left = Some(Instant::now());
-            let commands = Arc::clone(&self.commands);
-            tokio::spawn(async move { commands.reconnect().await });
+            self.replace("the Redis that can't serve is left");
         }
+    }
+
+    /// The client has ended by itself, which happens where it finds that trying again is no use.
+    fn gave_up(&mut self, ended: Result<Result<(), Error>, JoinError>) {
+        let why = match ended {
+            Ok(Ok(())) => "it was told to".to_owned(),
+            Ok(Err(error)) => Failure::of(&error).sentence,
+            Err(error) => error.to_string(),
+        };
+        let problem = format!("the client of Redis has given up ({why})");
+        if self.reported.is_none_or(|at| at.elapsed() >= REPORT_EVERY) {
+            self.reported = Some(Instant::now());
+            tracing::error!("cache: {problem}; correct the URL or the server; it is tried again every {AFTER_END:?}");
+        }
+        self.health.lose(&problem);
+        self.beat = None;
+        self.silence.ended();
+    }
+
+    /// Makes another connection. The last one ends at once, and with it what was under way there.
+    fn replace(&mut self, problem: &str) {
+        self.health.interrupt(problem);
+        self.subscriptions = self.commands.replace();
+        self.beat = None;
+        self.silence.replaced();
     }
 }
 

@@ -2,12 +2,14 @@
 //! script, on one connection that is looked after (CA-2, CA-6, CA-7).
 
 mod commands;
+mod connection;
 mod events;
 mod failures;
 mod health;
 mod keys;
 mod link;
 mod options;
+mod pace;
 mod scripts;
 mod tracking;
 
@@ -23,11 +25,12 @@ use tokio_util::task::AbortOnDropHandle;
 pub use self::options::{InvalidRedis, RedisOptions};
 
 use self::commands::Commands;
+use self::connection::Subscriptions;
 use self::failures::Failure;
 use self::health::Health;
-use self::link::{Link, Subscriptions};
+use self::link::Link;
 use self::scripts::Script;
-use crate::remote::{Acquired, Item, Lease, LinkState, Listener, Remote, Stored, Unreachable};
+use crate::remote::{Acquired, Item, Lease, LinkState, Listener, Mark, Remote, Stored, Unreachable};
 
 /// A filler may take so long (CA-2).
 const LEASE: Duration = Duration::from_secs(3);
@@ -53,7 +56,7 @@ impl RedisRemote {
     /// # Errors
     /// When the URL is none of a Redis.
     pub fn connect(options: RedisOptions) -> Result<Arc<Self>, InvalidRedis> {
-        let (commands, subscriptions) = Commands::connect(&options, Subscriptions::of)?;
+        let (commands, subscriptions) = Commands::connect(&options)?;
         Ok(Arc::new(Self {
             commands,
             health: Arc::new(Health::new()),
@@ -91,10 +94,12 @@ impl RedisRemote {
     /// Runs a script whose write must not be lost: who asked distrusts the link when it is.
     async fn write(&self, script: &Script, names: Vec<String>, arguments: Vec<Value>) -> Result<Value, Unreachable> {
         let patiently = self.may_send()?;
-        self.commands.run(script, names, arguments, patiently).await.map_err(|failure| {
-            self.health.refused(&failure);
-            Unreachable(failure.sentence)
-        })
+        self.commands.run(script, names, arguments, patiently).await.map_err(|failure| self.unwritten(failure))
+    }
+
+    fn unwritten(&self, failure: Failure) -> Unreachable {
+        self.health.refused(&failure);
+        Unreachable(failure.sentence)
     }
 
     /// As [`RedisRemote::write`], for one that says whether it has written.
@@ -159,8 +164,15 @@ impl Remote for RedisRemote {
         self.decide(&scripts::FILL, self.value_and_lease(kind, key), arguments).await
     }
 
+    /// A lease that isn't given back ends by itself soon.
+    async fn release(&self, kind: &str, key: &str, lease: &Lease) -> Result<(), Unreachable> {
+        let patiently = self.may_send()?;
+        let (names, arguments) = (vec![self.commands.keys.lease(kind, key)], vec![Value::from(&lease.0)]);
+        self.noted(self.commands.run(&scripts::RELEASE, names, arguments, patiently).await).map(drop)
+    }
+
     async fn put(&self, kind: &str, key: &str, item: Item) -> Result<bool, Unreachable> {
-        let arguments = vec![text(&item), milliseconds(item.ttl)];
+        let arguments = vec![text(&item), milliseconds(item.ttl), milliseconds(TOMBSTONE)];
         self.decide(&scripts::PUT, self.value_and_lease(kind, key), arguments).await
     }
 
@@ -194,23 +206,28 @@ impl Remote for RedisRemote {
         answer.as_u64().ok_or_else(|| Unreachable(Failure::unexpected("the bump of a tag").sentence))
     }
 
-    async fn marks(&self, source: &str) -> Result<Vec<(u16, i64)>, Unreachable> {
+    async fn marks(&self, source: &str) -> Result<Vec<Mark>, Unreachable> {
         let patiently = self.may_send()?;
-        let marks = self.noted(self.commands.marks(self.commands.keys.marks(source), patiently).await)?;
-        let marks: Option<Vec<(u16, i64)>> =
-            marks.into_iter().map(|(partition, at)| Some((partition.parse::<u16>().ok()?, at))).collect();
-        let mut marks = marks.ok_or_else(|| Unreachable(Failure::unexpected("the marks of a log").sentence))?;
-        marks.sort_unstable();
+        let fields = self.noted(self.commands.fields(self.commands.keys.marks(source), patiently).await)?;
+        let mut marks: Vec<Mark> = fields.iter().filter_map(|(partition, text)| mark(partition, text)).collect();
+        marks.sort_unstable_by_key(|mark| mark.partition);
         Ok(marks)
     }
 
     /// A negative position is before everything, as no mark is.
-    async fn advance(&self, source: &str, partition: u16, n: i64) -> Result<(), Unreachable> {
-        if n < 0 {
+    async fn advance(&self, source: &str, mark: Mark) -> Result<(), Unreachable> {
+        if mark.n < 0 {
             return Ok(());
         }
-        let arguments = vec![Value::from(partition.to_string()), Value::from(n.to_string())];
+        let words = [mark.partition.to_string(), mark.n.to_string(), format!("{:016x}", mark.fingerprint)];
+        let arguments = Vec::from(words.map(Value::from));
         self.write(&scripts::ADVANCE, vec![self.commands.keys.marks(source)], arguments).await.map(drop)
+    }
+
+    async fn reset_marks(&self, source: &str) -> Result<(), Unreachable> {
+        let patiently = self.may_send()?;
+        let name = self.commands.keys.marks(source);
+        self.commands.delete(name, patiently).await.map_err(|failure| self.unwritten(failure))
     }
 }
 
@@ -255,9 +272,32 @@ fn versions(answers: Vec<Value>, count: usize) -> Result<Vec<u64>, Failure> {
     versions.filter(|versions| versions.len() == count).ok_or_else(|| Failure::unexpected("the versions of tags"))
 }
 
+/// The mark in a field of a hash, `N:FINGERPRINT` with 16 hex digits. Anything else is none, such as one of an earlier form,
+/// which has no fingerprint.
+fn mark(partition: &str, text: &[u8]) -> Option<Mark> {
+    let (n, fingerprint) = std::str::from_utf8(text).ok()?.split_once(':')?;
+    let is_fingerprint = fingerprint.len() == 16 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let fingerprint = is_fingerprint.then(|| u64::from_str_radix(fingerprint, 16).ok())??;
+    Some(Mark { partition: partition.parse().ok()?, n: n.parse().ok()?, fingerprint })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ca_3_a_mark_without_a_fingerprint_is_none() {
+        let fingerprint = 0x00ab_cdef_0123_4567;
+        assert_eq!(mark("3", b"17:00abcdef01234567"), Some(Mark { partition: 3, n: 17, fingerprint }));
+        let last = Mark { partition: u16::MAX, n: i64::MAX, fingerprint: u64::MAX };
+        assert_eq!(mark("65535", format!("{}:{:016x}", i64::MAX, u64::MAX).as_bytes()), Some(last));
+        for text in ["17", "17:", "17:abc", "17:+0abcdef01234567", ":00abcdef01234567", "x:00abcdef01234567", "\u{fc}"]
+        {
+            assert_eq!(mark("3", text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(mark("3", &[0xff, b':']), None);
+        assert_eq!(mark("65536", b"17:00abcdef01234567"), None);
+    }
 
     #[test]
     fn ca_2_versions_compare_as_text() {

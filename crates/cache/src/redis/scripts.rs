@@ -21,6 +21,7 @@ macro_rules! script {
 
 script!(ACQUIRE, "acquire.lua");
 script!(FILL, "fill.lua");
+script!(RELEASE, "release.lua");
 script!(PUT, "put.lua");
 script!(TOMBSTONE, "tombstone.lua");
 script!(TAGS, "tags.lua");

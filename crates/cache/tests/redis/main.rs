@@ -5,6 +5,7 @@
 mod cluster;
 mod envelope;
 mod fills;
+mod link;
 mod negatives;
 mod outage;
 mod race;

@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio::{select, try_join};
 
-use super::faults::{Counted, End, Mode, Shared, Window};
+use super::faults::{Birth, Counted, End, Mode, Shared, Window};
 
 /// The most bytes that are read at once.
 const CHUNK: usize = 16 << 10;
@@ -60,9 +60,8 @@ impl From<Error> for Stop {
     }
 }
 
-/// Passes what comes from a client to the server, and back, until one of them or a fault ends it. `born` tells how
-/// often all connections were ended before this one.
-pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>, born: u64) {
+/// Passes what comes from a client to the server, and back, until one of them or a fault ends it.
+pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>, born: Birth) {
     let counted = Counted::new(shared.clone());
     let connection = Connection { shared, born, lost: AtomicBool::new(false), withheld: AtomicBool::new(false) };
     let mut upstream = None;
@@ -98,7 +97,7 @@ pub(super) async fn serve(mut client: TcpStream, shared: Arc<Shared>, born: u64)
 
 struct Connection {
     shared: Arc<Shared>,
-    born: u64,
+    born: Birth,
     /// Whether something of it was swallowed.
     lost: AtomicBool,
     /// Whether the answers to its client get lost.
@@ -110,11 +109,11 @@ impl Connection {
     async fn ended(&self) -> End {
         let mut faults = self.shared.faults.subscribe();
         let ended = faults.wait_for(|faults| {
-            let is_broken = faults.mode != Mode::Swallow && self.lost.load(Ordering::SeqCst);
-            faults.ends != self.born || is_broken
+            let is_broken = faults.mode_of(self.born) != Mode::Swallow && self.lost.load(Ordering::SeqCst);
+            faults.has_ended(self.born) || is_broken
         });
         match ended.await {
-            Ok(faults) if faults.ends != self.born => faults.end,
+            Ok(faults) if faults.has_ended(self.born) => faults.end,
             Ok(_) => End::Reset,
             Err(_) => End::Close,
         }
@@ -137,9 +136,12 @@ impl Connection {
     async fn reach(&self, client: &TcpStream) -> Result<TcpStream> {
         let mut faults = self.shared.faults.subscribe();
         loop {
-            let mode = faults.borrow_and_update().mode;
+            let (mode, upstream) = {
+                let faults = faults.borrow_and_update();
+                (faults.mode_of(self.born), faults.upstream)
+            };
             match mode {
-                Mode::Pass => return timeout(CONNECTING, TcpStream::connect(self.shared.upstream)).await?,
+                Mode::Pass => return timeout(CONNECTING, TcpStream::connect(upstream)).await?,
                 Mode::Swallow => {
                     self.lost.store(true, Ordering::SeqCst);
                     // Its client may send and close what it likes.
@@ -237,7 +239,7 @@ impl Connection {
             let waits = {
                 // No fault is set while this is held: what one forbids doesn't pass after it was set.
                 let faults = faults.borrow_and_update();
-                match faults.mode {
+                match faults.mode_of(self.born) {
                     Mode::Swallow => {
                         self.lost.store(true, Ordering::SeqCst);
                         return Ok(());
@@ -273,7 +275,7 @@ impl Connection {
     async fn passes(&self) {
         let mut faults = self.shared.faults.subscribe();
         loop {
-            let mode = faults.borrow_and_update().mode;
+            let mode = faults.borrow_and_update().mode_of(self.born);
             match mode {
                 Mode::Pass => return,
                 Mode::Swallow => {

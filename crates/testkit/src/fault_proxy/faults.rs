@@ -33,9 +33,19 @@ pub(super) enum End {
     Reset,
 }
 
+/// What had been switched when a connection began, by which it is found to be of those that a later fault is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Birth {
+    ends: u64,
+    generation: u64,
+}
+
 /// All that can be switched.
 #[derive(Debug)]
 pub(super) struct Faults {
+    /// Where new connections lead to.
+    pub upstream: SocketAddr,
+    /// What becomes of connections, unless they are swallowed.
     pub mode: Mode,
     pub latency: Duration,
     pub jitter: Duration,
@@ -46,11 +56,34 @@ pub(super) struct Faults {
     pub ends: u64,
     /// How they are to end.
     pub end: End,
+    /// How often all connections of the time were swallowed.
+    generation: u64,
+    /// Connections of earlier generations are swallowed.
+    swallowed: u64,
     /// The number of the last change that the acceptor is to confirm.
     pub number: u64,
 }
 
 impl Faults {
+    pub fn birth(&self) -> Birth {
+        Birth { ends: self.ends, generation: self.generation }
+    }
+
+    /// Whether all connections were ended since.
+    pub fn has_ended(&self, birth: Birth) -> bool {
+        self.ends != birth.ends
+    }
+
+    /// What becomes of a connection.
+    pub fn mode_of(&self, birth: Birth) -> Mode {
+        if birth.generation < self.swallowed { Mode::Swallow } else { self.mode }
+    }
+
+    pub fn swallow_current(&mut self) {
+        self.generation += 1;
+        self.swallowed = self.generation;
+    }
+
     pub fn end_all(&mut self, end: End) {
         self.ends += 1;
         self.end = end;
@@ -58,6 +91,7 @@ impl Faults {
 
     pub fn heal(&mut self) {
         self.mode = Mode::Pass;
+        self.swallowed = 0;
         self.latency = Duration::ZERO;
         self.jitter = Duration::ZERO;
         self.bandwidth = None;
@@ -89,7 +123,6 @@ pub(super) struct Window {
 
 /// What a proxy and its connections share.
 pub(super) struct Shared {
-    pub upstream: SocketAddr,
     pub faults: watch::Sender<Faults>,
     armed: Mutex<Option<Armed>>,
     armings: AtomicUsize,
@@ -100,6 +133,7 @@ pub(super) struct Shared {
 impl Shared {
     pub fn new(upstream: SocketAddr) -> Self {
         let faults = Faults {
+            upstream,
             mode: Mode::Pass,
             latency: Duration::ZERO,
             jitter: Duration::ZERO,
@@ -107,10 +141,11 @@ impl Shared {
             slow_close: Duration::ZERO,
             ends: 0,
             end: End::Close,
+            generation: 0,
+            swallowed: 0,
             number: 0,
         };
         Self {
-            upstream,
             faults: watch::Sender::new(faults),
             armed: Mutex::new(None),
             armings: AtomicUsize::new(0),
