@@ -281,13 +281,15 @@ impl Follower {
         for (partition, head) in heads {
             let mut place = marks.get(&partition).copied().unwrap_or_default();
             // Also where nothing is new: the last one must be the one that was followed.
-            while head > 0 {
-                match self.follow(partition, place, head).await? {
-                    Step::To(to, _) => place = to,
-                    Step::Changed(problem) => return self.begin_anew(problem).await,
-                }
-                if place.n >= head {
-                    break;
+            if head > 0 {
+                loop {
+                    match self.follow(partition, place, head).await? {
+                        Step::To(to, _) => place = to,
+                        Step::Changed(problem) => return self.begin_anew(problem).await,
+                    }
+                    if place.n >= head {
+                        break;
+                    }
                 }
             }
             reached.insert(partition, place);
