@@ -8,6 +8,7 @@ mod fills;
 mod negatives;
 mod outage;
 mod race;
+mod recovery;
 mod roles;
 mod server;
 mod stampede;
