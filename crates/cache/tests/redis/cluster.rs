@@ -10,22 +10,27 @@ use crate::outage::{MAX_LOADS, bounded};
 use crate::server::{eventually, prefix};
 use crate::traffic::Traffic;
 use crate::truth::Truth;
-use crate::world::{Process, patient, steady};
+use crate::world::{Healing, Process, hasty, patient, steady};
 
 const NODES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_slots_of_a_cluster_move_under_load_and_nothing_is_held_for_more_than_a_second() {
-    let (cluster, prefix, truth) = (RedisCluster::start(NODES), prefix("cluster"), Truth::new());
-    let mut processes = Vec::new();
-    for _ in 0..2 {
-        let process = Process::connected(patient(&cluster.url(), &prefix), bounded(), &truth).await;
-        assert!(!process.tiers.stats().tracking, "messages of one node only would be no messages");
-        process.follow();
-        processes.push(Arc::new(process));
-    }
+    let cluster = RedisCluster::start(NODES);
     let keys: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
-    let traffic = Traffic::start(&processes, &keys);
+    let mut traffic = Vec::new();
+    for healing in [Healing::Following, Healing::Marks] {
+        let (prefix, truth) = (prefix("cluster"), Truth::new());
+        truth.slow(Duration::from_millis(1));
+        let mut processes = Vec::new();
+        for _ in 0..2 {
+            let process = Arc::new(Process::connected(hasty(&cluster.url(), &prefix), bounded(), &truth).await);
+            assert!(!process.tiers.stats().tracking, "messages of one node only would be no messages");
+            process.heal(healing).await;
+            processes.push(process);
+        }
+        traffic.push(Traffic::start(&processes, &keys, healing));
+    }
     sleep(Duration::from_millis(400)).await;
     for key in &keys[..3] {
         let slot = cluster.slot(key);
@@ -36,9 +41,12 @@ async fn ca_8_slots_of_a_cluster_move_under_load_and_nothing_is_held_for_more_th
         cluster.move_slot(slot, to, from);
     }
     sleep(Duration::from_millis(500)).await;
-    traffic.end(u64::try_from(processes.len() * MAX_LOADS).unwrap()).await;
+    for traffic in traffic {
+        traffic.end(u64::try_from(2 * MAX_LOADS).unwrap()).await;
+    }
 
     // Without a follower, and told by nobody: at most a second.
+    let (prefix, truth) = (prefix("untold"), Truth::new());
     let (reader, writer) = (
         Process::connected(patient(&cluster.url(), &prefix), steady(), &truth).await,
         Process::connected(patient(&cluster.url(), &prefix), steady(), &truth).await,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_cache::{Item, Lease, LinkState, Listener, RedisOptions, RedisRemote, Remote as _, Wanted};
+use meshwork_cache::{Item, Lease, LinkState, Listener, Mark, RedisOptions, RedisRemote, Remote as _, Wanted};
 use meshwork_testkit::Redis;
 
 use crate::server::{Monitor, PATIENCE, eventually, exists, lease_key, prefix, pttl, shared, tag_key, value_key};
@@ -63,16 +63,48 @@ async fn lease(remote: &RedisRemote, key: &str) -> Lease {
     remote.acquire(KIND, key).await.unwrap().lease.expect("nobody else has the lease")
 }
 
+/// Stores what nobody has written through yet, as who has loaded it does.
+async fn fill(remote: &RedisRemote, key: &str, item: Item) {
+    let lease = lease(remote, key).await;
+    assert!(remote.fill(KIND, key, &lease, item).await.unwrap());
+}
+
 #[tokio::test]
 async fn ca_2_a_slow_filler_is_refused_after_a_put() {
     let (redis, prefix) = (shared(), prefix("afterput"));
     let (remote, _heard) = remote(patient(redis.url(), &prefix)).await;
-    let lease = lease(&remote, "a").await;
-    assert!(remote.put(KIND, "a", item(2, "second")).await.unwrap());
-    assert!(!remote.fill(KIND, "a", &lease, item(1, "first")).await.unwrap());
-    // Not even with what would be later: the lease is gone.
-    assert!(!remote.fill(KIND, "a", &lease, item(3, "third")).await.unwrap());
-    assert_eq!(stored(&remote, "a").await, Some((2, "second".to_owned())));
+    fill(&remote, "there", item(1, "first")).await;
+    for (key, is_there, left) in [("there", true, "second"), ("absent", false, "T")] {
+        let lease = lease(&remote, key).await;
+        assert_eq!(remote.put(KIND, key, item(2, "second")).await, Ok(is_there), "{key}");
+        assert!(!remote.fill(KIND, key, &lease, item(1, "first")).await.unwrap());
+        // Not even with what would be later: the lease is gone.
+        assert!(!remote.fill(KIND, key, &lease, item(3, "third")).await.unwrap());
+        assert_eq!(stored(&remote, key).await, Some((2, left.to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn ca_2_a_put_where_nothing_lies_leaves_a_tombstone() {
+    let (redis, prefix) = (shared(), prefix("putnothing"));
+    let (remote, _heard) = remote(patient(redis.url(), &prefix)).await;
+    let mut connection = redis.connection();
+    fill(&remote, "evicted", item(1, "first")).await;
+    assert!(remote.put(KIND, "evicted", item(4, "fourth")).await.unwrap());
+    connection.command(&["DEL", &value_key(&prefix, "evicted")]);
+    // What slower writers have under way is older, and nothing in Redis says so any more.
+    assert!(!remote.put(KIND, "evicted", item(3, "third")).await.unwrap());
+    assert!(!remote.put(KIND, "evicted", item(2, "second")).await.unwrap());
+    connection.command(&["SET", &value_key(&prefix, "foreign"), "what somebody else wrote"]);
+    assert!(!remote.put(KIND, "foreign", item(3, "third")).await.unwrap());
+    for key in ["evicted", "foreign"] {
+        assert_eq!(stored(&remote, key).await, Some((3, "T".to_owned())), "{key}");
+        let left = pttl(&mut connection, &value_key(&prefix, key));
+        assert!((30_000..=60_000).contains(&left), "{key}: {left} ms");
+        // By a load it comes back.
+        fill(&remote, key, item(4, "fourth")).await;
+        assert_eq!(stored(&remote, key).await, Some((4, "fourth".to_owned())), "{key}");
+    }
 }
 
 #[tokio::test]
@@ -137,7 +169,7 @@ async fn ca_2_a_put_replaces_nothing_that_is_later() {
     let (remote, _heard) = remote(patient(redis.url(), &prefix)).await;
     // Lua's numbers end at 2^53.
     for (key, low) in [("small", 9), ("big", (1 << 53) + 1), ("biggest", u64::MAX - 1)] {
-        assert!(remote.put(KIND, key, item(low, "low")).await.unwrap());
+        fill(&remote, key, item(low, "low")).await;
         assert!(remote.put(KIND, key, item(low + 1, "high")).await.unwrap());
         assert!(!remote.put(KIND, key, item(low, "low")).await.unwrap());
         assert_eq!(stored(&remote, key).await, Some((low + 1, "high".to_owned())));
@@ -154,7 +186,7 @@ async fn ca_2_a_put_replaces_nothing_that_is_later() {
 async fn ca_2_a_tombstone_of_what_is_current_changes_nothing() {
     let (redis, prefix) = (shared(), prefix("current"));
     let (remote, _heard) = remote(patient(redis.url(), &prefix)).await;
-    assert!(remote.put(KIND, "a", item(2, "second")).await.unwrap());
+    fill(&remote, "a", item(2, "second")).await;
     let refresher = lease(&remote, "a").await;
     assert!(!remote.tombstone(KIND, "a", Some(2)).await.unwrap());
     assert!(!remote.tombstone(KIND, "a", Some(1)).await.unwrap());
@@ -213,10 +245,7 @@ async fn ca_2_nothing_is_set_or_deleted_but_by_scripts_that_compare() {
     process.cache.invalidate("a", None).await;
     process.tiers.invalidate_tag("all", Some("a@3")).await;
     process.tiers.invalidate_kind(KIND).await;
-    process.tiers.advance("articles", 0, 3).await.unwrap();
-    assert_eq!(process.tiers.marks("articles").await.unwrap(), Some(vec![(0, 3)]));
-    process.tiers.advance("articles", 0, 2).await.unwrap();
-    assert_eq!(process.tiers.marks("articles").await.unwrap(), Some(vec![(0, 3)]));
+    process.tiers.advance("articles", Mark { partition: 0, n: 3, fingerprint: 33 }).await.unwrap();
     assert_eq!(process.read("a").await, 3);
     let commands = monitor.end(&redis);
     let scripted = commands.iter().filter(|(_, is_scripted)| *is_scripted).count();

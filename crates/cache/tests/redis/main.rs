@@ -9,6 +9,7 @@ mod link;
 mod negatives;
 mod outage;
 mod race;
+mod recovery;
 mod roles;
 mod server;
 mod stampede;

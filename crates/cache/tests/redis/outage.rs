@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::server::{PATIENCE, eventually, prefix, value_key};
 use crate::traffic::Traffic;
 use crate::truth::Truth;
-use crate::world::{Process, hasty, patient, steady};
+use crate::world::{Healing, Process, hasty, patient, steady};
 
 /// The bound of the loads of a process under load.
 pub(crate) const MAX_LOADS: usize = 4;
@@ -21,34 +21,57 @@ pub(crate) fn bounded() -> CacheOptions {
     CacheOptions { max_loads: MAX_LOADS, ..CacheOptions::default() }
 }
 
-/// Two processes that follow the log, as those of a service do, and articles for them.
-pub(crate) async fn two_under(url: &str, test: &str) -> (Vec<Arc<Process>>, Traffic) {
-    let (prefix, truth) = (prefix(test), Truth::new());
-    truth.slow(Duration::from_millis(1));
-    let mut processes = Vec::new();
-    for _ in 0..2 {
-        let process = Process::connected(hasty(url, &prefix), bounded(), &truth).await;
-        process.follow();
-        processes.push(Arc::new(process));
-    }
-    let keys: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
-    let traffic = Traffic::start(&processes, &keys);
-    sleep(Duration::from_millis(500)).await;
-    (processes, traffic)
+/// Two processes and what they do while a Redis fails.
+pub(crate) struct Outage {
+    processes: Vec<Arc<Process>>,
+    traffic: Traffic,
+    /// How many outages each has had before.
+    before: Vec<u64>,
 }
 
-/// All links are up again, for a while; then nothing has gone wrong.
-pub(crate) async fn ends_well(processes: &[Arc<Process>], traffic: Traffic) {
-    for process in processes {
-        process.comes_up().await;
+impl Outage {
+    /// Traffic for which all is well.
+    pub(crate) async fn begin(url: &str, test: &str, healing: Healing) -> Self {
+        let (prefix, truth) = (prefix(test), Truth::new());
+        truth.slow(Duration::from_millis(1));
+        let mut processes = Vec::new();
+        for _ in 0..2 {
+            let process = Arc::new(Process::connected(hasty(url, &prefix), bounded(), &truth).await);
+            process.heal(healing).await;
+            processes.push(process);
+        }
+        let keys: Vec<String> = (0..6).map(|n| format!("k{n}")).collect();
+        let traffic = Traffic::start(&processes, &keys, healing);
+        sleep(Duration::from_millis(500)).await;
+        let before = processes.iter().map(|process| process.tiers.stats().outages).collect();
+        Self { processes, traffic, before }
     }
-    sleep(Duration::from_millis(1_500)).await;
-    let calls = traffic.end(u64::try_from(processes.len() * MAX_LOADS).unwrap()).await;
-    assert!(calls > 200, "{calls} calls");
-    for process in processes {
-        assert!(process.tiers.stats().outages > 0, "{:?}", process.tiers.state());
-        let stats = process.stats();
-        assert!(stats.local_hits + stats.remote_hits > 0, "the cache was used");
+
+    /// All links are down.
+    pub(crate) async fn goes_down(&self) {
+        for process in &self.processes {
+            process.goes_down().await;
+        }
+    }
+
+    /// All links are up.
+    pub(crate) async fn comes_up(&self) {
+        for process in &self.processes {
+            process.comes_up().await;
+        }
+    }
+
+    /// All links are up again, for a while; then nothing has gone wrong.
+    pub(crate) async fn ends_well(self) {
+        self.comes_up().await;
+        sleep(Duration::from_millis(1_500)).await;
+        let calls = self.traffic.end(u64::try_from(self.processes.len() * MAX_LOADS).unwrap()).await;
+        assert!(calls > 200, "{calls} calls");
+        for (process, before) in self.processes.iter().zip(self.before) {
+            assert!(process.tiers.stats().outages > before, "{:?}", process.tiers.state());
+            let stats = process.stats();
+            assert!(stats.local_hits + stats.remote_hits > 0, "the cache was used");
+        }
     }
 }
 
@@ -98,36 +121,49 @@ async fn ca_8_a_stalled_redis_costs_its_timeout_a_few_times_and_then_nothing() {
     assert!(waits[29] < Duration::from_millis(500), "{waits:?}");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ca_8_redis_killed_and_started_again_under_load() {
+async fn killed_and_started_again(healing: Healing) {
     let redis = Redis::private(&[]);
-    let (processes, traffic) = two_under(redis.url(), "killed").await;
+    let outage = Outage::begin(redis.url(), "killed", healing).await;
     redis.kill();
-    for process in &processes {
-        process.goes_down().await;
-    }
+    outage.goes_down().await;
     sleep(Duration::from_millis(700)).await;
     redis.start_again();
-    ends_well(&processes, traffic).await;
+    outage.ends_well().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_killed_and_started_again_under_load() {
+    killed_and_started_again(Healing::Following).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_killed_and_started_again_under_load_and_nobody_follows() {
+    killed_and_started_again(Healing::Marks).await;
+}
+
+async fn frozen_and_flushed(healing: Healing) {
+    let redis = Redis::private(&[]);
+    let outage = Outage::begin(redis.url(), "frozen", healing).await;
+    redis.freeze();
+    sleep(Duration::from_millis(900)).await;
+    redis.thaw();
+    outage.comes_up().await;
+    redis.flush();
+    sleep(Duration::from_millis(300)).await;
+    redis.flush();
+    redis.connection().command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    redis.connection().command(&["SCRIPT", "FLUSH"]);
+    outage.ends_well().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_redis_frozen_and_flushed_under_load() {
-    let redis = Redis::private(&[]);
-    let (processes, traffic) = two_under(redis.url(), "frozen").await;
-    for _ in 0..2 {
-        redis.freeze();
-        sleep(Duration::from_millis(900)).await;
-        redis.thaw();
-        sleep(Duration::from_millis(600)).await;
-    }
-    for _ in 0..3 {
-        redis.flush();
-        sleep(Duration::from_millis(300)).await;
-    }
-    redis.connection().command(&["CLIENT", "KILL", "TYPE", "normal"]);
-    redis.connection().command(&["SCRIPT", "FLUSH"]);
-    ends_well(&processes, traffic).await;
+    frozen_and_flushed(Healing::Following).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_frozen_and_flushed_under_load_and_nobody_follows() {
+    frozen_and_flushed(Healing::Marks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,17 +5,25 @@ use std::time::Duration;
 use meshwork_testkit::Redis;
 use tokio::time::sleep;
 
-use crate::outage::{ends_well, two_under};
+use crate::outage::Outage;
+use crate::world::Healing;
+
+async fn demoted_and_promoted(healing: Healing) {
+    let (redis, primary) = (Redis::private(&[]), Redis::private(&[]));
+    let outage = Outage::begin(redis.url(), "demoted", healing).await;
+    redis.replica_of(&primary);
+    outage.goes_down().await;
+    sleep(Duration::from_millis(700)).await;
+    redis.promote();
+    outage.ends_well().await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_redis_demoted_and_promoted_under_load() {
-    let (redis, primary) = (Redis::private(&[]), Redis::private(&[]));
-    let (processes, traffic) = two_under(redis.url(), "demoted").await;
-    redis.replica_of(&primary);
-    for process in &processes {
-        process.goes_down().await;
-    }
-    sleep(Duration::from_millis(700)).await;
-    redis.promote();
-    ends_well(&processes, traffic).await;
+    demoted_and_promoted(Healing::Following).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_8_redis_demoted_and_promoted_under_load_and_nobody_follows() {
+    demoted_and_promoted(Healing::Marks).await;
 }

@@ -66,7 +66,8 @@ async fn ca_7_names_with_odd_characters_are_told_too() {
     let other = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
     let long = "k".repeat(512);
     for key in ["a{b}c", "{}", "}{", "50%25", "%", "müsli", "two\nlines", "two words", "\"quoted\"", "a:b:c", &long] {
-        let first = other.write(key, "first").await;
+        let first = truth.commit(key, Some("first"));
+        assert_eq!(other.read(key).await, first);
         let loads = truth.loads();
         assert_eq!((process.read(key).await, truth.loads()), (first, loads), "{key:?} is found by its name");
         let second = other.write(key, "second").await;

@@ -1,12 +1,13 @@
 //! The source of truth: articles with versions, a log with positions, and counts of what was loaded.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use meshwork_cache::{LoadError, Loaded, Position, Value};
+use meshwork_cache::{LoadError, Loaded, Mark, Position, Value};
 
 /// The history of every position in these tests.
 const HISTORY: u128 = 7;
@@ -68,17 +69,43 @@ pub(crate) struct Truth {
 
 #[derive(Default)]
 struct Rows {
-    /// The end of the log.
+    /// The place in the log for positions, which others move on too.
     at: u64,
     articles: BTreeMap<String, Row>,
+    /// What was committed, in its order; the first is number 1.
+    log: Vec<Event>,
 }
 
 #[derive(Default)]
 struct Row {
     version: u64,
     text: Option<String>,
-    /// When a version was committed and its invalidation had returned.
-    settled: Vec<(Instant, u64)>,
+}
+
+/// A version that was committed.
+struct Event {
+    key: String,
+    version: u64,
+    committed: Instant,
+    /// From when on everybody must know of it who is told by Redis alone; `None` while Redis doesn't know it.
+    reached: Option<Instant>,
+}
+
+/// What a commit gave: the version of the article, and the number in the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Commit {
+    pub(crate) version: u64,
+    pub(crate) n: i64,
+}
+
+/// A number in the log.
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap()
+}
+
+/// How many commits there are up to a number.
+fn place(n: i64) -> usize {
+    usize::try_from(n).unwrap()
 }
 
 /// Counts a load among those that run, also when it is cancelled.
@@ -101,12 +128,19 @@ impl Truth {
 
     /// Commits a new version of an article, `None` for its deletion; the version.
     pub(crate) fn commit(&self, key: &str, text: Option<&str>) -> u64 {
+        self.append(key, text).version
+    }
+
+    /// As [`Truth::commit`], with the number in the log.
+    pub(crate) fn append(&self, key: &str, text: Option<&str>) -> Commit {
         let mut rows = self.rows();
         rows.at += 1;
         let row = rows.articles.entry(key.to_owned()).or_default();
         row.version += 1;
         row.text = text.map(str::to_owned);
-        row.version
+        let version = row.version;
+        rows.log.push(Event { key: key.to_owned(), version, committed: Instant::now(), reached: None });
+        Commit { version, n: number(rows.log.len()) }
     }
 
     /// Others write too: the log goes on.
@@ -126,23 +160,61 @@ impl Truth {
         (version, Position { history: HISTORY, at: rows.at })
     }
 
-    /// The committed versions of all articles.
-    pub(crate) fn versions(&self) -> Vec<(String, u64)> {
-        self.rows().articles.iter().map(|(key, row)| (key.clone(), row.version)).collect()
+    /// The number of the last commit; 0 without one.
+    pub(crate) fn head(&self) -> i64 {
+        number(self.rows().log.len())
     }
 
-    /// The invalidation of a version has returned: from now on its age counts.
-    pub(crate) fn settle(&self, key: &str, version: u64) {
-        let now = Instant::now();
-        self.rows().articles.entry(key.to_owned()).or_default().settled.push((now, version));
+    /// The articles of the commits from behind one up to another, each with the last version.
+    pub(crate) fn changes(&self, behind: i64, up_to: i64) -> Vec<(String, u64)> {
+        let rows = self.rows();
+        let events = rows.log.iter().take(place(up_to)).skip(place(behind));
+        let latest: BTreeMap<String, u64> = events.map(|event| (event.key.clone(), event.version)).collect();
+        latest.into_iter().collect()
     }
 
-    /// The highest version that had settled for so long.
-    pub(crate) fn settled_for(&self, key: &str, age: Duration) -> u64 {
+    /// The mark of a commit; `None` when there is none of that number.
+    pub(crate) fn mark(&self, n: i64) -> Option<Mark> {
+        let rows = self.rows();
+        let event = rows.log.get(place(n).checked_sub(1)?)?;
+        let mut hasher = DefaultHasher::new();
+        (&event.key, event.version).hash(&mut hasher);
+        Some(Mark { partition: 0, n, fingerprint: hasher.finish() })
+    }
+
+    /// Redis knows of a commit, whose age counts from then on; `None`: it has known since the writer went on, and the age
+    /// counts from the commit itself.
+    pub(crate) fn reached(&self, n: i64, since: Option<Instant>) {
+        let mut rows = self.rows();
+        let event = &mut rows.log[place(n) - 1];
+        event.reached = Some(since.unwrap_or(event.committed));
+    }
+
+    /// Up to where Redis knows all commits.
+    pub(crate) fn reached_up_to(&self) -> i64 {
+        number(self.rows().log.iter().take_while(|event| event.reached.is_some()).count())
+    }
+
+    /// The highest version that was committed so long ago, by the age that `since` gives.
+    fn aged(&self, key: &str, age: Duration, since: impl Fn(&Event) -> Option<Instant>) -> u64 {
         let now = Instant::now();
         let rows = self.rows();
-        let settled = rows.articles.get(key).map_or(&[][..], |row| row.settled.as_slice());
-        settled.iter().filter(|(at, _)| now - *at >= age).map(|(_, version)| *version).max().unwrap_or(0)
+        let old = rows
+            .log
+            .iter()
+            .filter(|event| event.key == key)
+            .filter(|&event| since(event).is_some_and(|since| now.saturating_duration_since(since) >= age));
+        old.map(|event| event.version).max().unwrap_or(0)
+    }
+
+    /// The highest version that was committed so long ago.
+    pub(crate) fn committed_for(&self, key: &str, age: Duration) -> u64 {
+        self.aged(key, age, |event| Some(event.committed))
+    }
+
+    /// The highest version that Redis has known for so long, or since its commit.
+    pub(crate) fn reached_for(&self, key: &str, age: Duration) -> u64 {
+        self.aged(key, age, |event| event.reached)
     }
 
     /// How long a load takes from now on: it answers what was true at its begin.

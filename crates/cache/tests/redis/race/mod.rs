@@ -27,6 +27,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         ("two writers", vec![filler(), vec![Commit, Put], vec![Commit, Put]]),
         ("a writer, another that invalidates", vec![filler(), vec![Commit, Put], vec![Commit, Tombstone]]),
         ("a write-through and a flush", vec![filler(), vec![Commit, Put], vec![Flush]]),
+        ("two slow writers and a flush", vec![vec![Commit, Put], vec![Commit, Put], vec![Flush]]),
         ("a tombstone and a flush", vec![filler(), vec![Commit, Tombstone], vec![Flush]]),
         ("a tag", vec![tagged(), vec![Commit, Bump], vec![Commit, Bump]]),
         ("a tag and a flush", vec![tagged(), vec![Commit, Bump], vec![Flush]]),
@@ -77,6 +78,13 @@ async fn ca_2_a_mutant_that_only_deletes_and_sets_is_caught() {
 async fn ca_2_a_mutant_that_fills_without_a_lease_is_caught() {
     let (outcome, script) = race("nolease", false, Some(Fault::NoLease)).await;
     assert!(!outcome.violations.is_empty(), "not caught up to {script}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ca_2_a_mutant_that_writes_through_where_nothing_lies_is_caught() {
+    let (outcome, script) = race("onnothing", false, Some(Fault::PutsOnNothing)).await;
+    assert_eq!(script, "two slow writers and a flush");
+    assert!(!outcome.violations.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
