@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::fill::{Fill, Mode};
-use crate::flight::{Flight, Landing, Outcome, Source};
+use crate::fill::Fill;
+use crate::flight::{Flight, Landing, Mode, Outcome, Source};
+use crate::judge::{Judged, Looked};
 use crate::kind::{Kind, MAX_KEY};
 use crate::link::Put;
 use crate::local::{Joined, Linked, Stamp, Tags, Ticket};
@@ -18,6 +19,9 @@ use crate::stats::count;
 use crate::tiers::Tiers;
 use crate::typed::{Fresh, TypedCache};
 use crate::value::{LoadError, Loaded, Value};
+
+/// How many flights may break off under a reader before it loads by itself.
+const TRIES: usize = 3;
 
 /// A cache of one kind of things in two tiers. Clones are the same cache.
 pub struct Cache<V: Value, E: LoadError> {
@@ -76,12 +80,15 @@ impl<V: Value, E: LoadError> Cache<V, E> {
             Ok(entry) => {
                 self.typed.counters().hit(Tier::Local, entry.age(now));
                 if entry.wants_refresh(now) {
-                    self.refresh(key, tags, load);
+                    self.refresh(key, tags, load, now);
                 }
                 Ok(entry.value.clone())
             }
             // Boxed, so that a hit moves no more than it needs.
-            Err(miss) => Box::pin(self.fetch(key, tags, wanted, miss, load)).await,
+            Err(miss) => {
+                let request = Request { key, tags, wanted, miss, load: Arc::new(load) };
+                Box::pin(self.fetch(request, now)).await
+            }
         }
     }
 
@@ -125,39 +132,93 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         &self.typed.tiers
     }
 
-    /// A read that the local tier couldn't answer.
-    async fn fetch<L, F>(
-        &self,
-        key: &str,
-        tags: &[&'static str],
-        wanted: Wanted,
-        miss: Miss,
-        load: L,
-    ) -> Result<Option<Arc<V>>, E>
+    /// Answers what the local tier couldn't.
+    async fn fetch<L, F>(&self, request: Request<'_, L>, now: Instant) -> Result<Option<Arc<V>>, E>
     where
         L: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        if key.len() > MAX_KEY {
+        if request.key.len() > MAX_KEY {
             self.typed.counters().miss(Miss::Uncacheable);
-            return self.load(&load).await;
+            return self.load(&*request.load).await;
         }
-        let load = Arc::new(load);
-        let now = Instant::now();
-        let accepts = |flight: &Arc<Flight<V, E>>| wanted != Wanted::Recent || flight.is_joinable(now);
-        let (first, is_mine) = self.fly(key, tags, Mode::Read(wanted), miss, &load, accepts);
-        let Some(landed) = self.land(&first, is_mine, wanted).await else { return self.load(&*load).await };
-        let outcome = landed?;
-        if is_mine || serves(&outcome, wanted) {
+        let Some(first) = self.travel(&request, None, now).await else { return self.load(&*request.load).await };
+        let outcome = first.landed?;
+        if first.is_mine || serves(&outcome, request.wanted) {
             return Ok(outcome.value);
         }
-        // Any other flight of the key that can be joined now began after this reader came.
-        let accepts = |flight: &Arc<Flight<V, E>>| flight.is_load && !Arc::ptr_eq(flight, &first);
-        let (second, is_mine) = self.fly(key, tags, Mode::Load(wanted), miss, &load, accepts);
-        match self.land(&second, is_mine, wanted).await {
-            Some(landed) => Ok(landed?.value),
-            None => self.load(&*load).await,
+        match self.travel(&request, Some(&first.flight), Instant::now()).await {
+            Some(second) => Ok(second.landed?.value),
+            None => self.load(&*request.load).await,
         }
+    }
+
+    /// Leads a flight to its end, or follows one. After a `first` one that hasn't served: one that asks the source of truth, and
+    /// began after this reader came. `None`: they broke off.
+    async fn travel<L, F>(
+        &self,
+        request: &Request<'_, L>,
+        first: Option<&Arc<Flight<V, E>>>,
+        mut now: Instant,
+    ) -> Option<Answer<V, E>>
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let wanted = request.wanted;
+        let mode = if first.is_some() { Mode::Load(wanted) } else { Mode::Read(wanted) };
+        let mut broken: Option<Arc<Flight<V, E>>> = None;
+        for _ in 0..TRIES {
+            let accepts = |flight: &Arc<Flight<V, E>>| {
+                let is_fit = match first {
+                    // Any other flight of the key that can be joined now began after this reader came.
+                    Some(first) => flight.is_load && !Arc::ptr_eq(flight, first),
+                    None => wanted != Wanted::Recent || flight.is_joinable(now),
+                };
+                is_fit && broken.as_ref().is_none_or(|broken| !Arc::ptr_eq(flight, broken))
+            };
+            let (flight, lead) = self.fly(request.key, matches!(mode, Mode::Load(_)), now, accepts);
+            if let Some(lead) = lead {
+                // Where a leader has left others behind, the next one takes no step in its own task.
+                let landed = self.lead(request, mode, lead, &flight, broken.is_none()).await?;
+                return Some(Answer { flight, is_mine: true, landed });
+            }
+            if let Some(landed) = self.land(&flight, wanted).await {
+                self.typed.counters().coalesced();
+                return Some(Answer { flight, is_mine: false, landed });
+            }
+            (broken, now) = (Some(flight), Instant::now());
+        }
+        None
+    }
+
+    /// Leads a flight. What the remote tier has is looked at in the reader's own task, if it may be; all that comes after is done in
+    /// another, which goes on though the reader be cancelled.
+    async fn lead<L, F>(
+        &self,
+        request: &Request<'_, L>,
+        mode: Mode,
+        lead: Lead<V, E>,
+        flight: &Flight<V, E>,
+        may_look: bool,
+    ) -> Option<Result<Outcome<V>, E>>
+    where
+        L: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        let fill = self.fill(request.tags, mode, request.miss, &request.load);
+        let looked = if may_look { fill.look(lead.ticket.key()).await } else { None };
+        let looked = match looked {
+            Some(Ok((Judged::Valid(fresh), _))) => {
+                // Before its end is told, so that nobody joins a flight that has ended.
+                let outcome = fill.hit(lead.ticket, fresh);
+                lead.landing.end(Ok(outcome.clone()));
+                return Some(Ok(outcome));
+            }
+            looked => looked,
+        };
+        launch(fill, lead, flight, looked);
+        self.land(flight, request.wanted).await
     }
 
     /// Loads past the tiers: for keys that are too long, and when a flight broke off.
@@ -170,10 +231,7 @@ impl<V: Value, E: LoadError> Cache<V, E> {
     }
 
     /// Waits for a flight, of oneself or of others.
-    async fn land(&self, flight: &Flight<V, E>, is_mine: bool, wanted: Wanted) -> Option<Result<Outcome<V>, E>> {
-        if !is_mine {
-            self.typed.counters().coalesced();
-        }
+    async fn land(&self, flight: &Flight<V, E>, wanted: Wanted) -> Option<Result<Outcome<V>, E>> {
         let may_be_stale = wanted == Wanted::Recent;
         let landed = flight.wait(may_be_stale).await;
         if let Some(Ok(Outcome { source: Source::Stale { born }, .. })) = &landed
@@ -184,72 +242,86 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         landed
     }
 
-    /// Joins a flight, or begins one. Returns it, and whether it was begun.
-    fn fly<L, F>(
+    /// Joins a flight, or begins one and leads it.
+    fn fly(
         &self,
         key: &str,
-        tags: &[&'static str],
-        mode: Mode,
-        miss: Miss,
-        load: &Arc<L>,
+        is_load: bool,
+        now: Instant,
         accepts: impl FnOnce(&Arc<Flight<V, E>>) -> bool,
-    ) -> (Arc<Flight<V, E>>, bool)
-    where
-        L: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
-    {
+    ) -> (Arc<Flight<V, E>>, Option<Lead<V, E>>) {
         let mut landing = None;
         let begin = || {
-            let (end, flight) = Flight::begin(matches!(mode, Mode::Load(_)));
+            let (end, flight) = Flight::begin(is_load, now);
             landing = Some(end);
             flight
         };
         match self.typed.local.join(key, accepts, begin) {
-            Joined::Follows(flight) => (flight, false),
-            Joined::Leads(ticket, flight) => {
-                if let Some(landing) = landing {
-                    self.launch(ticket, landing, tags, mode, miss, Arc::clone(load));
-                }
-                (flight, true)
-            }
+            Joined::Follows(flight) => (flight, None),
+            Joined::Leads(ticket, flight) => (flight, landing.map(|landing| Lead { ticket, landing })),
         }
     }
 
-    /// Lets a flight fly, in a task of its own.
-    fn launch<L, F>(
-        &self,
-        ticket: Ticket<Arc<Flight<V, E>>>,
-        landing: Landing<V, E>,
-        tags: &[&'static str],
-        mode: Mode,
-        miss: Miss,
-        load: Arc<L>,
-    ) where
-        L: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
-    {
+    /// The way of a flight whose ticket is registered.
+    fn fill<L>(&self, tags: &[&'static str], mode: Mode, miss: Miss, load: &Arc<L>) -> Fill<V, E, L> {
         let tags = self.typed.tags(tags);
         let (stamp, linked) = (tags.stamp(), self.typed.linked());
-        let fill = Fill { cache: Arc::clone(&self.typed), lane: self.lane, tags, stamp, linked, mode, miss, load };
-        let flight = async move {
-            if let Some(outcome) = fill.run(ticket, &landing).await {
-                landing.end(outcome);
-            }
-        };
-        tokio::spawn(flight.in_current_span());
+        let (cache, load) = (Arc::clone(&self.typed), Arc::clone(load));
+        Fill { cache, lane: self.lane, tags, stamp, linked, mode, miss, load }
     }
 
     /// Loads an entry anew whose time is nearly over, while readers still get it.
-    fn refresh<L, F>(&self, key: &str, tags: &[&'static str], load: L)
+    fn refresh<L, F>(&self, key: &str, tags: &[&'static str], load: L, now: Instant)
     where
         L: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
     {
-        let (_, is_mine) = self.fly(key, tags, Mode::Refresh, Miss::Expired, &Arc::new(load), |_| true);
-        if is_mine {
+        if let (flight, Some(lead)) = self.fly(key, false, now, |_| true) {
+            launch(self.fill(tags, Mode::Refresh, Miss::Expired, &Arc::new(load)), lead, &flight, None);
             count(&self.typed.counters().refreshes);
         }
     }
+}
+
+/// A read that the local tier couldn't answer.
+struct Request<'a, L> {
+    key: &'a str,
+    tags: &'a [&'static str],
+    wanted: Wanted,
+    /// Why it couldn't.
+    miss: Miss,
+    load: Arc<L>,
+}
+
+/// A flight that this reader leads. Dropped, it gives the ticket back first, so that nobody joins a flight that broke off.
+struct Lead<V, E> {
+    ticket: Ticket<Arc<Flight<V, E>>>,
+    landing: Landing<V, E>,
+}
+
+/// What a flight has brought to a reader.
+struct Answer<V, E> {
+    flight: Arc<Flight<V, E>>,
+    is_mine: bool,
+    landed: Result<Outcome<V>, E>,
+}
+
+/// Lets a flight go on in a task of its own.
+fn launch<V, E, L, F>(fill: Fill<V, E, L>, lead: Lead<V, E>, flight: &Flight<V, E>, looked: Option<Looked<V>>)
+where
+    V: Value,
+    E: LoadError,
+    L: Fn() -> F + Send + Sync + 'static,
+    F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+{
+    flight.take_off();
+    let Lead { ticket, landing } = lead;
+    let on = async move {
+        if let Some(outcome) = fill.run(ticket, &landing, looked).await {
+            landing.end(outcome);
+        }
+    };
+    tokio::spawn(on.in_current_span());
 }
 
 /// Whether the outcome of a flight that began before its reader came is as fresh as wanted.
@@ -262,7 +334,7 @@ fn serves<V>(outcome: &Outcome<V>, wanted: Wanted) -> bool {
 async fn write_through<V: Value, E: LoadError>(
     typed: Arc<TypedCache<V, E>>,
     ticket: Ticket<Arc<Flight<V, E>>>,
-    tags: Tags,
+    tags: Arc<Tags>,
     (stamp, mut linked): (Stamp, Linked),
     fresh: Fresh<V>,
     is_oversized: bool,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::envelope::Envelope;
-use crate::flight::{Flight, Landing, Outcome, Source};
-use crate::judge::{Judged, judge};
+use crate::flight::{Flight, Landing, Mode, Outcome, Source};
+use crate::judge::{Judged, Looked, judge, look};
 use crate::kind::Kind as _;
 use crate::link::versions;
 use crate::local::{Linked, Stamp, Tags, Ticket};
@@ -28,31 +28,11 @@ const TOMBSTONE: Duration = Duration::from_mins(1);
 /// A tombstone of so short a life only ends a lease.
 const AT_ONCE: Duration = Duration::from_millis(1);
 
-/// What a flight is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// For readers: what the remote tier has will do, if it is as fresh as wanted.
-    Read(Wanted),
-    /// For a reader with a token whom an earlier flight couldn't serve: only the source of truth will do.
-    Load(Wanted),
-    /// For nobody: the entry's time is nearly over.
-    Refresh,
-}
-
-impl Mode {
-    fn wanted(self) -> Wanted {
-        match self {
-            Self::Read(wanted) | Self::Load(wanted) => wanted,
-            Self::Refresh => Wanted::Recent,
-        }
-    }
-}
-
 /// One flight.
 pub(crate) struct Fill<V, E, L> {
     pub(crate) cache: Arc<TypedCache<V, E>>,
     pub(crate) lane: usize,
-    pub(crate) tags: Tags,
+    pub(crate) tags: Arc<Tags>,
     /// The generations, and the link, of the time when the ticket was registered.
     pub(crate) stamp: Stamp,
     pub(crate) linked: Linked,
@@ -105,17 +85,28 @@ where
     L: Fn() -> F + Send + Sync + 'static,
     F: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
 {
-    /// Flies. The ticket is given back before this returns, so that nobody joins a flight that has ended. `None`: nobody has
-    /// waited for what another process brings.
+    /// The first step of a flight for readers: what lies in the remote tier. `None`: it isn't asked.
+    pub(crate) async fn look(&self, key: &str) -> Option<Looked<V>> {
+        let Mode::Read(wanted) = self.mode else { return None };
+        let remote = self.cache.tiers.link().readable()?;
+        if self.is_incomparable(key) {
+            return None;
+        }
+        Some(look(&self.cache, remote, &self.tags, wanted, key).await)
+    }
+
+    /// Flies, from after the first step if that was done. The ticket is given back before this returns, so that nobody joins a
+    /// flight that has ended. `None`: nobody has waited for what another process brings.
     pub(crate) async fn run(
         self,
         ticket: Ticket<Arc<Flight<V, E>>>,
         landing: &Landing<V, E>,
+        looked: Option<Looked<V>>,
     ) -> Option<Result<Outcome<V>, E>> {
         let link = Arc::clone(self.cache.tiers.link());
         let asked = match (link.readable(), link.remote()) {
-            _ if self.is_incomparable(ticket.key()) => Asked::past_the_tiers(),
-            (Some(remote), _) => self.ask(remote, ticket.key()).await,
+            _ if looked.is_none() && self.is_incomparable(ticket.key()) => Asked::past_the_tiers(),
+            (Some(remote), _) => self.ask(remote, ticket.key(), looked).await,
             (None, Some(_)) => Asked::load(Miss::Bypassed, Filling::Local(self.linked), None),
             (None, None) => Asked::load(self.miss, Filling::Local(self.linked), None),
         };
@@ -146,8 +137,8 @@ where
         current.is_ok_and(|entry| entry.position.is_some_and(|position| position.history != asked.history))
     }
 
-    /// Answers what the remote tier has, and keeps it here.
-    fn hit(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>) -> Outcome<V> {
+    /// Answers what the remote tier has, and keeps it here. The ticket is given back.
+    pub(crate) fn hit(self, ticket: Ticket<Arc<Flight<V, E>>>, fresh: Fresh<V>) -> Outcome<V> {
         let age = Instant::now().saturating_duration_since(fresh.times.born);
         if self.mode != Mode::Refresh {
             self.cache.counters().hit(Tier::Remote, age);
@@ -163,20 +154,22 @@ where
         self.cache.local.finish(ticket, entry, || self.cache.tiers.link().is_tracking());
     }
 
-    /// Asks the remote tier for the value, then for the lease.
-    async fn ask(&self, remote: &dyn Remote, key: &str) -> Asked<V> {
+    /// Asks the remote tier for the value, unless that was done, then for the lease.
+    async fn ask(&self, remote: &dyn Remote, key: &str, looked: Option<Looked<V>>) -> Asked<V> {
         let mut miss = self.miss;
         let mut stale = None;
         let mut seen = None;
-        if let Mode::Read(_) = self.mode {
-            let asked = Instant::now();
-            let Ok(stored) = remote.get(V::KIND, key).await else { return self.unanswered(None) };
-            match self.judge(remote, asked, stored.as_ref()).await {
-                Judged::Valid(fresh) => return Asked::Hit(fresh),
-                Judged::Incomparable => return Asked::past_the_tiers(),
-                Judged::Miss { why, stale: candidate } => (miss, stale) = (why, candidate),
+        if let Mode::Read(wanted) = self.mode {
+            let looked = match looked {
+                Some(looked) => looked,
+                None => look(&self.cache, remote, &self.tags, wanted, key).await,
+            };
+            match looked {
+                Err(_) => return self.unanswered(None),
+                Ok((Judged::Valid(fresh), _)) => return Asked::Hit(fresh),
+                Ok((Judged::Incomparable, _)) => return Asked::past_the_tiers(),
+                Ok((Judged::Miss { why, stale: candidate }, stored)) => (miss, stale, seen) = (why, candidate, stored),
             }
-            seen = stored;
         }
         let asked = Instant::now();
         let Ok(Acquired { lease, stored }) = remote.acquire(V::KIND, key).await else {

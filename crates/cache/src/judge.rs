@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::envelope::{Content, Envelope};
-use crate::link::versions;
+use crate::link::are_current;
 use crate::local::{Tags, Times};
 use crate::observer::Miss;
 use crate::position::Wanted;
-use crate::remote::{Remote, Stored};
+use crate::remote::{Remote, Stored, Unreachable};
 use crate::typed::{Fresh, TypedCache, unix_ms};
 use crate::value::{LoadError, Value};
 
@@ -38,11 +38,28 @@ impl<V> Judged<V> {
     }
 }
 
+/// What a first look at the remote tier has shown: the judgement, and what lay there.
+pub(crate) type Looked<V> = Result<(Judged<V>, Option<Stored>), Unreachable>;
+
+/// Asks the remote tier what lies at a key, and judges it.
+pub(crate) async fn look<V: Value, E: LoadError>(
+    cache: &TypedCache<V, E>,
+    remote: &dyn Remote,
+    tags: &Arc<Tags>,
+    wanted: Wanted,
+    key: &str,
+) -> Looked<V> {
+    let asked = Instant::now();
+    let stored = remote.get(V::KIND, key).await?;
+    let judged = judge(cache, remote, tags, wanted, asked, stored.as_ref()).await;
+    Ok((judged, stored))
+}
+
 /// Judges what the remote tier gave when it was asked at `asked`.
 pub(crate) async fn judge<V: Value, E: LoadError>(
     cache: &TypedCache<V, E>,
     remote: &dyn Remote,
-    tags: &Tags,
+    tags: &Arc<Tags>,
     wanted: Wanted,
     asked: Instant,
     stored: Option<&Stored>,
@@ -71,12 +88,10 @@ pub(crate) async fn judge<V: Value, E: LoadError>(
     if !envelope.tags.iter().map(|(tag, _)| tag).eq(tags.names()) {
         return Judged::miss(Miss::Invalidated);
     }
-    match versions(remote, tags).await {
+    match are_current(remote, tags, &envelope.tags).await {
         Err(_) => return Judged::miss(Miss::Bypassed),
-        Ok(current) if !envelope.tags.iter().map(|(_, version)| version).eq(&current) => {
-            return Judged::miss(Miss::Invalidated);
-        }
-        Ok(_) => {}
+        Ok(false) => return Judged::miss(Miss::Invalidated),
+        Ok(true) => {}
     }
     let fresh = Fresh {
         times: times(cache, &envelope, value.is_none(), now_ms, asked),

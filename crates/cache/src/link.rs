@@ -93,7 +93,7 @@ impl Link {
         kind: &'static str,
         key: &str,
         version: u64,
-        tags: &Tags,
+        tags: &Arc<Tags>,
         item: impl FnOnce(Vec<u64>) -> Option<Item> + Send,
     ) -> Put {
         let Some(remote) = &self.remote else { return Put::Stored };
@@ -174,7 +174,7 @@ async fn pay(remote: &dyn Remote, debt: &Debt, kinds: &[&'static str]) -> Result
 }
 
 /// The versions of an entry's tags: those that were heard while changes are told, else those that the remote tier gives (CA-6).
-pub(crate) async fn versions(remote: &dyn Remote, tags: &Tags) -> Result<Vec<u64>, Unreachable> {
+pub(crate) async fn versions(remote: &dyn Remote, tags: &Arc<Tags>) -> Result<Vec<u64>, Unreachable> {
     let is_tracking = remote.is_tracking();
     if is_tracking && let Some(heard) = tags.heard() {
         return Ok(heard);
@@ -188,4 +188,19 @@ pub(crate) async fn versions(remote: &dyn Remote, tags: &Tags) -> Result<Vec<u64
         tags.hear(&stamp, &versions);
     }
     Ok(versions)
+}
+
+/// Whether the tags of an entry still have the versions that it has of them (CA-6).
+pub(crate) async fn are_current(
+    remote: &dyn Remote,
+    tags: &Arc<Tags>,
+    of_entry: &[(String, u64)],
+) -> Result<bool, Unreachable> {
+    if remote.is_tracking()
+        && let Some(are_same) = tags.agree(of_entry.iter().map(|(_, version)| *version))
+    {
+        return Ok(are_same);
+    }
+    let current = versions(remote, tags).await?;
+    Ok(of_entry.iter().map(|(_, version)| *version).eq(current))
 }

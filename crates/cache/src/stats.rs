@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::observer::{Miss, Observer, Tier};
@@ -71,8 +71,8 @@ pub struct KindStats {
 pub(crate) struct Counters {
     kind: &'static str,
     observer: Option<Arc<dyn Observer>>,
-    local_hits: AtomicU64,
-    remote_hits: AtomicU64,
+    local_hits: Striped,
+    remote_hits: Striped,
     misses: [AtomicU64; Miss::ALL.len()],
     loads: AtomicU64,
     failed_loads: AtomicU64,
@@ -100,7 +100,36 @@ pub(crate) fn count(counter: &AtomicU64) {
 }
 
 fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+    time.as_secs().saturating_mul(1_000_000).saturating_add(time.subsec_micros().into())
+}
+
+/// How many parts a [`Striped`] counter has.
+const STRIPES: usize = 16;
+/// How many threads have a stripe.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Which stripe this thread counts in.
+    static STRIPE: usize = THREADS.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+/// A counter of what happens in all threads at once: nearly no two write to the same line of a processor's cache.
+#[derive(Debug, Default)]
+struct Striped([Stripe; STRIPES]);
+
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe(AtomicU64);
+
+impl Striped {
+    fn count(&self) {
+        let stripe = STRIPE.with(|stripe| *stripe);
+        count(&self.0[stripe].0);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|stripe| stripe.0.load(Ordering::Relaxed)).sum()
+    }
 }
 
 impl Counters {
@@ -109,8 +138,8 @@ impl Counters {
         Self {
             kind,
             observer,
-            local_hits: zero(),
-            remote_hits: zero(),
+            local_hits: Striped::default(),
+            remote_hits: Striped::default(),
             misses: std::array::from_fn(|_| zero()),
             loads: zero(),
             failed_loads: zero(),
@@ -128,7 +157,10 @@ impl Counters {
     }
 
     pub(crate) fn hit(&self, tier: Tier, age: Duration) {
-        count(if tier == Tier::Local { &self.local_hits } else { &self.remote_hits });
+        match tier {
+            Tier::Local => self.local_hits.count(),
+            Tier::Remote => self.remote_hits.count(),
+        }
         let age_us = micros(age);
         // Looked at first: nearly no hit is the oldest one, and a write would be shared by all threads.
         if age_us > self.oldest_hit_us.load(Ordering::Relaxed) {
@@ -186,8 +218,8 @@ impl Counters {
         let misses = Miss::ALL.into_iter().zip(self.misses.iter().map(of)).filter(|(_, count)| *count > 0);
         KindStats {
             kind: self.kind.to_owned(),
-            local_hits: of(&self.local_hits),
-            remote_hits: of(&self.remote_hits),
+            local_hits: self.local_hits.sum(),
+            remote_hits: self.remote_hits.sum(),
             misses: misses.collect(),
             loads: of(&self.loads),
             failed_loads: of(&self.failed_loads),

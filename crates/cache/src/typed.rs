@@ -1,6 +1,6 @@
 //! One cache, as its reads and writes share it: local tier, bounds, and how an entry is made.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Semaphore;
@@ -19,6 +19,8 @@ use crate::value::{LoadError, Loaded, Value};
 
 /// About what an entry has beside its key and value.
 const ENTRY_WEIGHT: usize = 256;
+/// How many lists of tags are remembered; others are made anew each time.
+const MAX_TAG_LISTS: usize = 64;
 
 /// A cache of one kind.
 pub(crate) struct TypedCache<V, E> {
@@ -26,6 +28,8 @@ pub(crate) struct TypedCache<V, E> {
     pub(crate) options: CacheOptions,
     pub(crate) local: Arc<LocalTier<V, Arc<Flight<V, E>>>>,
     kind_tag: String,
+    /// The lists of tags that reads and writes have had.
+    tag_lists: RwLock<Vec<Arc<Tags>>>,
     /// The places among the loads, by lane.
     lanes: Vec<Semaphore>,
     negatives: Mutex<Second>,
@@ -59,15 +63,29 @@ impl<V: Value, E: LoadError> TypedCache<V, E> {
         let local = Arc::new(LocalTier::new(V::KIND, &options, counters));
         let lanes = (0..options.lanes).map(|_| Semaphore::new(options.max_loads)).collect();
         let negatives = Mutex::new(Second { began: Instant::now(), stored: 0 });
-        Self { tiers, options, local, kind_tag: kind_tag(V::KIND), lanes, negatives }
+        Self { tiers, options, local, kind_tag: kind_tag(V::KIND), tag_lists: RwLock::default(), lanes, negatives }
     }
 
     pub(crate) fn counters(&self) -> &Counters {
         self.local.counters()
     }
 
-    pub(crate) fn tags(&self, own: &[&'static str]) -> Tags {
-        self.tiers.cells().tags(&self.kind_tag, own)
+    /// The tags of an entry: that of the kind, and its own.
+    pub(crate) fn tags(&self, own: &[&'static str]) -> Arc<Tags> {
+        let known = known(&self.tag_lists.read().unwrap_or_else(PoisonError::into_inner), own);
+        known.unwrap_or_else(|| self.note_tags(own))
+    }
+
+    fn note_tags(&self, own: &[&'static str]) -> Arc<Tags> {
+        let tags = self.tiers.cells().tags(&self.kind_tag, own);
+        let mut lists = self.tag_lists.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known(&lists, own) {
+            return known;
+        }
+        if lists.len() < MAX_TAG_LISTS {
+            lists.push(Arc::clone(&tags));
+        }
+        tags
     }
 
     /// How the remote tier is linked now, for an entry whose fill begins.
@@ -167,6 +185,11 @@ impl<V: Value, E: LoadError> TypedCache<V, E> {
         count(&self.counters().oversized);
         tracing::debug!(kind = V::KIND, weight, most = MAX_VALUE, "a value is too big to be cached");
     }
+}
+
+/// The tags of an entry, if they were noted.
+fn known(lists: &[Arc<Tags>], own: &[&'static str]) -> Option<Arc<Tags>> {
+    lists.iter().find(|tags| tags.are(own)).cloned()
 }
 
 /// A tombstone as an item, for who has a lease and nothing to store.

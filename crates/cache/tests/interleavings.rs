@@ -230,8 +230,10 @@ fn ca_2_no_schedule_of_few_preferences_leaves_or_reads_what_was_replaced() {
 
 /// Whether the schedules find the mistake.
 fn is_caught(mistake: Mistake) -> bool {
+    let fails = |check: &dyn Fn()| catch_unwind(AssertUnwindSafe(check)).is_err();
     WRITERS.iter().any(|writers| {
-        catch_unwind(AssertUnwindSafe(|| run(RandomScheduler::new(SCHEDULES), writers, mistake))).is_err()
+        fails(&|| run(RandomScheduler::new(SCHEDULES), writers, mistake))
+            || fails(&|| run(PctScheduler::new(DEPTH, SCHEDULES), writers, mistake))
     })
 }
 

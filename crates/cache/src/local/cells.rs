@@ -60,10 +60,10 @@ impl Cells {
     }
 
     /// The tags of an entry: that of its kind and its own.
-    pub(crate) fn tags(&self, kind_tag: &str, own: &[&'static str]) -> Tags {
+    pub(crate) fn tags(&self, kind_tag: &str, own: &[&'static str]) -> Arc<Tags> {
         let names: Vec<String> = std::iter::once(kind_tag).chain(own.iter().copied()).map(str::to_owned).collect();
-        let cells = names.iter().map(|name| self.cell(name)).collect();
-        Tags { all: Arc::clone(&self.all), names, cells }
+        let cells = std::iter::once(Arc::clone(&self.all)).chain(names.iter().map(|name| self.cell(name))).collect();
+        Arc::new(Tags { names, cells })
     }
 
     fn cell(&self, tag: &str) -> Arc<Cell> {
@@ -75,11 +75,11 @@ impl Cells {
     }
 }
 
-/// The tags of one entry with their cells.
-#[derive(Clone, Debug)]
+/// The tags of entries with their cells; all entries with the same tags share them.
+#[derive(Debug)]
 pub(crate) struct Tags {
-    all: Arc<Cell>,
     names: Vec<String>,
+    /// First that of everything, then those of the names.
     cells: Vec<Arc<Cell>>,
 }
 
@@ -89,40 +89,84 @@ impl Tags {
         &self.names
     }
 
+    /// Whether these are the tags beside the kind's.
+    pub(crate) fn are(&self, own: &[&'static str]) -> bool {
+        self.names.iter().skip(1).map(String::as_str).eq(own.iter().copied())
+    }
+
     /// The generations of now.
-    pub(crate) fn stamp(&self) -> Stamp {
-        let cells = std::iter::once(&self.all).chain(&self.cells);
-        Stamp(cells.map(|cell| (Arc::clone(cell), cell.generation())).collect())
+    pub(crate) fn stamp(self: &Arc<Self>) -> Stamp {
+        let mut of_now = self.cells.iter().map(|cell| cell.generation());
+        let generations = if self.cells.len() <= FEW {
+            Generations::Few(std::array::from_fn(|_| of_now.next().unwrap_or_default()))
+        } else {
+            Generations::Many(of_now.collect())
+        };
+        Stamp { tags: Arc::clone(self), generations }
     }
 
     /// The versions in the remote tier, if all were heard and nothing was told since.
     pub(crate) fn heard(&self) -> Option<Vec<u64>> {
-        let all = self.all.generation();
-        let heard = |cell: &Arc<Cell>| {
+        self.each_heard().collect()
+    }
+
+    /// Whether these are the versions in the remote tier, one for each name; `None` unless all were heard and nothing was told
+    /// since.
+    pub(crate) fn agree(&self, versions: impl Iterator<Item = u64>) -> Option<bool> {
+        let mut are_same = true;
+        for (heard, version) in self.each_heard().zip(versions) {
+            are_same &= heard? == version;
+        }
+        Some(are_same)
+    }
+
+    fn each_heard(&self) -> impl Iterator<Item = Option<u64>> {
+        let all = self.cells.first().map_or(0, |all| all.generation());
+        self.cells.iter().skip(1).map(move |cell| {
             let heard = (*cell.remote.lock().unwrap_or_else(PoisonError::into_inner))?;
             (heard.all == all && heard.own == cell.generation()).then_some(heard.version)
-        };
-        self.cells.iter().map(heard).collect()
+        })
     }
 
     /// Notes the versions that the remote tier gave after `stamp` was taken.
     pub(crate) fn hear(&self, stamp: &Stamp, versions: &[u64]) {
-        let Some(((_, all), own)) = stamp.0.split_first() else { return };
-        for ((cell, (_, own)), version) in self.cells.iter().zip(own).zip(versions) {
+        let Some((all, own)) = stamp.generations().split_first() else { return };
+        for ((cell, own), version) in self.cells.iter().skip(1).zip(own).zip(versions) {
             let heard = Heard { all: *all, own: *own, version: *version };
             *cell.remote.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard);
         }
     }
 }
 
+/// How many generations a stamp holds in itself: those of everything, of the kind, and of two tags.
+const FEW: usize = 4;
+
 /// The generations of an entry's cells at one moment: first that of everything, then those of its tags.
 #[derive(Debug)]
-pub(crate) struct Stamp(Box<[(Arc<Cell>, u64)]>);
+pub(crate) struct Stamp {
+    tags: Arc<Tags>,
+    generations: Generations,
+}
+
+#[derive(Debug)]
+enum Generations {
+    /// As many as there are cells, then zeros.
+    Few([u64; FEW]),
+    Many(Box<[u64]>),
+}
 
 impl Stamp {
     /// Whether they still are those of now.
     pub(crate) fn is_current(&self) -> bool {
-        self.0.iter().all(|(cell, generation)| cell.generation() == *generation)
+        self.tags.cells.iter().zip(self.generations()).all(|(cell, generation)| cell.generation() == *generation)
+    }
+
+    /// One for each cell at least.
+    fn generations(&self) -> &[u64] {
+        match &self.generations {
+            Generations::Few(generations) => generations,
+            Generations::Many(generations) => generations,
+        }
     }
 }
 
@@ -134,6 +178,7 @@ mod tests {
     fn ca_6_each_cell_of_an_entry_drops_it_and_no_other_does() {
         let cells = Cells::default();
         let tags = cells.tags("kind:a", &["red"]);
+        assert!(tags.are(&["red"]) && !tags.are(&[]) && !tags.are(&["blue"]) && !tags.are(&["red", "blue"]));
         for (tag, is_current) in [(Some("red"), false), (Some("kind:a"), false), (None, false), (Some("blue"), true)] {
             let stamp = tags.stamp();
             assert!(stamp.is_current());
@@ -146,13 +191,29 @@ mod tests {
     }
 
     #[test]
+    fn ca_6_each_of_many_tags_drops_an_entry() {
+        let cells = Cells::default();
+        let own = ["a", "b", "c", "d", "e"];
+        let tags = cells.tags("kind:a", &own);
+        for tag in own {
+            let stamp = tags.stamp();
+            assert!(stamp.is_current());
+            cells.advance(tag);
+            assert!(!stamp.is_current(), "{tag}");
+        }
+    }
+
+    #[test]
     fn ca_6_a_version_that_was_heard_holds_until_something_is_told() {
         let cells = Cells::default();
         let tags = cells.tags("kind:a", &["red"]);
-        assert_eq!(tags.heard(), None);
+        assert_eq!((tags.heard(), tags.agree([3, 4].into_iter())), (None, None));
         tags.hear(&tags.stamp(), &[3, 4]);
         assert_eq!(tags.heard(), Some(vec![3, 4]));
+        assert_eq!(tags.agree([3, 4].into_iter()), Some(true));
+        assert_eq!(tags.agree([2, 4].into_iter()), Some(false));
         cells.advance("red");
+        assert_eq!(tags.agree([2, 4].into_iter()), None);
         assert_eq!(tags.heard(), None);
         let before = tags.stamp();
         cells.advance_all();

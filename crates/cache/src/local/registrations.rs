@@ -5,8 +5,10 @@
 //! is not below its floor. All of this happens under the lock of the key's shard.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 use std::sync::PoisonError;
+
+use foldhash::quality::RandomState;
 
 use super::sync::{Arc, AtomicU64, Mutex, Ordering};
 
@@ -16,11 +18,12 @@ const SHARDS: u64 = 64;
 /// The open tickets of all keys, and per key the flight that readers may join.
 pub(crate) struct Registrations<F> {
     shards: Vec<Mutex<Shard<F>>>,
+    /// Chooses the shard; the shards hash by keys of their own, so that their places differ.
     hasher: RandomState,
     ids: AtomicU64,
 }
 
-type Shard<F> = HashMap<Arc<str>, Registered<F>>;
+type Shard<F> = HashMap<Arc<str>, Registered<F>, RandomState>;
 
 /// What is registered for one key.
 struct Registered<F> {
@@ -40,6 +43,8 @@ struct Open {
 pub(crate) struct Ticket<F> {
     registrations: Arc<Registrations<F>>,
     key: Arc<str>,
+    /// Where the key is.
+    shard: usize,
     id: u64,
     is_open: bool,
 }
@@ -54,14 +59,14 @@ pub(crate) enum Joined<F> {
 
 impl<F: Clone> Registrations<F> {
     pub(crate) fn new() -> Arc<Self> {
-        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::new())).collect();
-        Arc::new(Self { shards, hasher: RandomState::new(), ids: AtomicU64::new(0) })
+        let shards = (0..SHARDS).map(|_| Mutex::new(HashMap::default())).collect();
+        Arc::new(Self { shards, hasher: RandomState::default(), ids: AtomicU64::new(0) })
     }
 
     /// Registers an insertion that nobody waits for.
     pub(crate) fn begin(self: &Arc<Self>, key: &str) -> Ticket<F> {
         let ticket = self.ticket(key);
-        self.with_shard(key, |shard| {
+        self.with_shard(ticket.shard, |shard| {
             let registered = shard.entry(Arc::clone(&ticket.key)).or_insert_with(Registered::nothing);
             registered.tickets.push(Open { id: ticket.id, floor: 0 });
         });
@@ -78,7 +83,7 @@ impl<F: Clone> Registrations<F> {
         // Opened at the end only: dropping it inside would lock again.
         let mut ticket = self.ticket(key);
         ticket.is_open = false;
-        let (joined, replaced) = self.with_shard(key, |shard| {
+        let (joined, replaced) = self.with_shard(ticket.shard, |shard| {
             let registered = shard.entry(Arc::clone(&ticket.key)).or_insert_with(Registered::nothing);
             if let Some((_, flight)) = &registered.flight
                 && accepts(flight)
@@ -104,7 +109,7 @@ impl<F: Clone> Registrations<F> {
     /// Makes sure that nothing older than `version` is inserted by who has begun already; without a version: nothing at all.
     /// `remove` removes the entry, if it is older, under the same lock.
     pub(crate) fn invalidate(&self, key: &str, version: Option<u64>, remove: impl FnOnce()) {
-        let detached = self.with_shard(key, |shard| {
+        let detached = self.with_shard(self.shard(key), |shard| {
             remove();
             let registered = shard.get_mut(key)?;
             for ticket in &mut registered.tickets {
@@ -123,13 +128,16 @@ impl<F: Clone> Registrations<F> {
 
     fn ticket(self: &Arc<Self>, key: &str) -> Ticket<F> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Ticket { registrations: Arc::clone(self), key: key.into(), id, is_open: true }
+        Ticket { registrations: Arc::clone(self), key: key.into(), shard: self.shard(key), id, is_open: true }
     }
 }
 
 impl<F> Registrations<F> {
-    fn with_shard<R>(&self, key: &str, work: impl FnOnce(&mut Shard<F>) -> R) -> R {
-        let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS).unwrap_or_default();
+    fn shard(&self, key: &str) -> usize {
+        usize::try_from(self.hasher.hash_one(key) % SHARDS).unwrap_or_default()
+    }
+
+    fn with_shard<R>(&self, shard: usize, work: impl FnOnce(&mut Shard<F>) -> R) -> R {
         let mut shard = self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut shard)
     }
@@ -151,13 +159,13 @@ impl<F> Ticket<F> {
     pub(crate) fn floor(&self) -> u64 {
         let open =
             |registered: &Registered<F>| registered.tickets.iter().find(|open| open.id == self.id).map(|o| o.floor);
-        self.registrations.with_shard(&self.key, |shard| shard.get(&self.key).and_then(open)).unwrap_or(u64::MAX)
+        self.registrations.with_shard(self.shard, |shard| shard.get(&self.key).and_then(open)).unwrap_or(u64::MAX)
     }
 
     /// Ends the registration, and calls `insert` under the key's lock if the version isn't below the floor. Returns whether it has.
     pub(crate) fn finish(mut self, version: u64, insert: impl FnOnce()) -> bool {
         self.is_open = false;
-        let (is_fit, flight) = self.registrations.with_shard(&self.key, |shard| {
+        let (is_fit, flight) = self.registrations.with_shard(self.shard, |shard| {
             let (floor, flight) = release(shard, &self.key, self.id);
             let is_fit = floor.is_some_and(|floor| floor <= version);
             if is_fit {
@@ -173,7 +181,7 @@ impl<F> Ticket<F> {
 impl<F> Drop for Ticket<F> {
     fn drop(&mut self) {
         if self.is_open {
-            drop(self.registrations.with_shard(&self.key, |shard| release(shard, &self.key, self.id)));
+            drop(self.registrations.with_shard(self.shard, |shard| release(shard, &self.key, self.id)));
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::quality::RandomState;
 use moka::sync::Cache;
 use tokio::time::Instant;
 
@@ -20,7 +21,7 @@ const AFTERWARDS: Duration = Duration::from_mins(1);
 /// The local tier of a kind: entries within a bound of bytes, and who is about to insert. `F` is a flight.
 pub(crate) struct LocalTier<V, F> {
     kind: &'static str,
-    entries: Cache<Arc<str>, Arc<Entry<V>>>,
+    entries: Cache<Arc<str>, Arc<Entry<V>>, RandomState>,
     registrations: Arc<Registrations<F>>,
     counters: Counters,
 }
@@ -33,7 +34,7 @@ impl<V: Send + Sync + 'static, F: Clone + Send + Sync + 'static> LocalTier<V, F>
             .max_capacity(options.local_bytes)
             .weigher(|_key: &Arc<str>, entry: &Arc<Entry<V>>| entry.weight)
             .time_to_live(longest)
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { kind, entries, registrations: Registrations::new(), counters }
     }
 

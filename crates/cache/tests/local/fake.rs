@@ -87,6 +87,8 @@ pub(crate) struct Fake {
     is_tracking: AtomicBool,
     fails: AtomicBool,
     tags_fail: AtomicBool,
+    /// How long a value is waited for.
+    get_delay: Mutex<Duration>,
     /// How long a lease is waited for.
     delay: Mutex<Duration>,
     /// What happens before the next time that a place in the commands is reached.
@@ -104,6 +106,7 @@ impl Fake {
             is_tracking: AtomicBool::new(true),
             fails: AtomicBool::new(false),
             tags_fail: AtomicBool::new(false),
+            get_delay: Mutex::default(),
             delay: Mutex::default(),
             hooks: Mutex::default(),
             problem: Mutex::default(),
@@ -119,6 +122,11 @@ impl Fake {
     /// Whether the versions of tags can't be read from now on.
     pub(crate) fn fail_tags(&self, fails: bool) {
         self.tags_fail.store(fails, Ordering::SeqCst);
+    }
+
+    /// How long a value is waited for.
+    pub(crate) fn slow_gets(&self, delay: Duration) {
+        *self.get_delay.lock().unwrap() = delay;
     }
 
     /// How long a lease is waited for.
@@ -192,15 +200,16 @@ impl Fake {
         let place = place(kind, key);
         // Whether anything is written, and whether that is the item.
         let (is_written, is_stored) = self.data(|data| {
-            if lease.is_none() && !data.values.contains_key(&place) {
+            let has_value = data.values.get(&place).is_some_and(|(_, envelope)| !is_tombstone(envelope));
+            let is_later = data.values.get(&place).is_some_and(|(version, _)| *version > item.version);
+            if lease.is_none() && !has_value && !is_later {
                 data.leases.remove(&place);
                 data.values.insert(place, (item.version, Bytes::from_static(b"T")));
                 return (true, false);
             }
             let has_lease =
                 lease.is_none_or(|lease| data.leases.get(&place).is_some_and(|(token, _)| *token == lease.0));
-            let is_newer = data.values.get(&place).is_some_and(|(version, _)| *version > item.version);
-            if !has_lease || is_newer {
+            if !has_lease || is_later {
                 return (false, false);
             }
             data.leases.remove(&place);
@@ -257,7 +266,12 @@ impl Remote for Fake {
     }
 
     async fn get(&self, kind: &str, key: &str) -> Result<Option<Stored>, Unreachable> {
-        self.data(|data| data.values.get(&place(kind, key)).map(text))
+        let stored = self.data(|data| data.values.get(&place(kind, key)).map(text));
+        let delay = *self.get_delay.lock().unwrap();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        stored
     }
 
     async fn acquire(&self, kind: &str, key: &str) -> Result<Acquired, Unreachable> {

@@ -7,6 +7,7 @@ mod fake;
 mod fills;
 mod freshness;
 mod invalidation;
+mod leaders;
 mod outages;
 mod over_remote;
 mod source;

@@ -80,6 +80,10 @@ impl Data {
         self.value.as_ref().is_some_and(|(there, _)| *there > version)
     }
 
+    fn has_value(&self) -> bool {
+        self.value.as_ref().is_some_and(|(_, envelope)| envelope.as_ref() != b"T")
+    }
+
     /// Stores an item, or what lives too short to be seen.
     fn set(&mut self, item: Item) {
         self.lease = None;
@@ -289,7 +293,7 @@ impl Remote for Link {
             let mut data = self.server.data();
             if data.is_later(item.version) {
                 (false, false)
-            } else if data.value.is_none() && self.server.fault != Some(Fault::PutsOnNothing) {
+            } else if !data.has_value() && self.server.fault != Some(Fault::PutsOnNothing) {
                 data.bury(item.version);
                 (true, false)
             } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::log::Log;
 use crate::world::{
-    Database, Failed, Instance, TAGS, Thing, Truth, in_process, long, on_redis, redis, tiers_of, within,
+    Database, Failed, Instance, TAGS, Thing, Truth, in_process, is_up, long, on_redis, redis, tiers_of, within,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,6 +108,7 @@ async fn two_databases_that_share_a_redis_never_meet_there() {
     assert_eq!((first.read("anna").await, second.read("anna").await), (7, 1));
     // One of the same database, which has nothing in its process.
     let third = Instance::over(quiet(), &other, tiers_of(&config, "aaaaaaaaaaaa").await);
+    is_up(&third.tiers).await;
     assert_eq!(third.read("anna").await, 7, "it is in Redis");
     for instance in [first, second, third] {
         instance.stop().await;

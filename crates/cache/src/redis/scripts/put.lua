@@ -1,5 +1,5 @@
 -- Stores what has been committed (CA-8), unless a higher version or its tombstone is there. Who fills meanwhile loses
--- the lease. Where nothing is there, nobody remembers whether something higher was, before a flush or an eviction: then
+-- the lease. Where no value is there, nobody remembers whether something higher was, before a flush or an eviction: then
 -- a tombstone of the version is left instead, which refuses older fillers, and the next load fills.
 -- KEYS: value, lease. ARGV: text to store (the first 20 bytes are its version), its life in ms, life of a tombstone in ms.
 -- Answers 1 if the text is stored.
@@ -15,7 +15,7 @@ if there > version then
   return 0
 end
 redis.call('DEL', KEYS[2])
-if there == '' then
+if there == '' or redis.call('GETRANGE', KEYS[1], 20, 21) == 'T' then
   redis.call('SET', KEYS[1], version .. 'T', 'PX', ARGV[3])
   return 0
 end

@@ -27,7 +27,7 @@ fn scripts() -> Vec<(&'static str, Script)> {
         ("two writers", vec![filler(), vec![Commit, Put], vec![Commit, Put]]),
         ("a writer, another that invalidates", vec![filler(), vec![Commit, Put], vec![Commit, Tombstone]]),
         ("a write-through and a flush", vec![filler(), vec![Commit, Put], vec![Flush]]),
-        ("two slow writers and a flush", vec![vec![Commit, Put], vec![Commit, Put], vec![Flush]]),
+        ("two slow writers and a flush", vec![filler(), vec![Commit, Put], vec![Commit, Put], vec![Flush]]),
         ("a tombstone and a flush", vec![filler(), vec![Commit, Tombstone], vec![Flush]]),
         ("a tag", vec![tagged(), vec![Commit, Bump], vec![Commit, Bump]]),
         ("a tag and a flush", vec![tagged(), vec![Commit, Bump], vec![Flush]]),
