@@ -1,18 +1,20 @@
 //! One client of Redis with its connection, and what it tells by itself.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
 use fred::error::Error;
 use fred::interfaces::{ClientLike as _, TrackingInterface as _};
 use fred::types::client::Invalidation;
-use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::config::{Options, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, RespVersion};
 use tokio::sync::broadcast::Receiver;
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::events::Events;
 use super::options::{InvalidRedis, RedisOptions};
+use super::place::Place;
 
 /// What isn't urgent, such as beats and what makes up for a loss, may take so long.
 const PATIENT: Duration = Duration::from_millis(250);
@@ -39,6 +41,8 @@ pub(super) struct Connection {
     patient: WithOptions<Client>,
     limit: Duration,
     task: AbortHandle,
+    /// Where it leads to, for messages.
+    pub place: Arc<Place>,
 }
 
 /// What the client tells by itself, subscribed to before its first connection.
@@ -53,7 +57,8 @@ impl Connection {
     /// Connects in the background.
     pub fn open(options: &RedisOptions) -> Result<(Self, Subscriptions), InvalidRedis> {
         let invalid = |error: Error| InvalidRedis(error.details().to_owned());
-        let mut config = Config::from_url(&options.url).map_err(invalid)?;
+        let mut config = options.config()?;
+        let place = Arc::new(Place::of(&config));
         // A Redis that isn't there yet is waited for.
         config.fail_fast = false;
         // Answers and messages in one order, on one connection.
@@ -73,18 +78,18 @@ impl Connection {
             .set_policy(ReconnectPolicy::new_exponential(0, PAUSES.0, PAUSES.1, 2))
             .build()
             .map_err(invalid)?;
-        Ok(Self::start(client, options.timeout))
+        Ok(Self::start(client, options.timeout, place))
     }
 
     /// Another one, to whatever server the URL leads to now. It has nothing in common with this one: a client that is told to
     /// reconnect does so only once it has written what it is about to write, not at all where a cluster's connections look well,
     /// and counts commands of an earlier task as waiting for ever, which keeps later ones from being sent (fred 10.1).
     pub fn another(&self) -> (Self, Subscriptions) {
-        Self::start(self.client.clone_new(), self.limit)
+        Self::start(self.client.clone_new(), self.limit, Arc::clone(&self.place))
     }
 
-    fn start(client: Client, limit: Duration) -> (Self, Subscriptions) {
-        let (events, invalidations) = (Events::of(&client), client.invalidation_rx());
+    fn start(client: Client, limit: Duration, place: Arc<Place>) -> (Self, Subscriptions) {
+        let (events, invalidations) = (Events::of(&client, Arc::clone(&place)), client.invalidation_rx());
         let end = client.connect();
         let within = |limit: Duration| {
             // What is too late is not sent when a connection is there again.
@@ -97,7 +102,7 @@ impl Connection {
             })
         };
         let (quick, patient) = (within(limit), within(PATIENT.max(limit)));
-        let connection = Self { client, quick, patient, limit, task: end.abort_handle() };
+        let connection = Self { client, quick, patient, limit, task: end.abort_handle(), place };
         (connection, Subscriptions { events, invalidations, end: Some(end) })
     }
 

@@ -1,5 +1,7 @@
 //! What the client says about its connections.
 
+use std::sync::Arc;
+
 use fred::clients::Client;
 use fred::error::Error;
 use fred::interfaces::EventInterface as _;
@@ -9,12 +11,14 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::failures::Failure;
+use super::place::Place;
 
 /// Subscriptions made before the first connection, so that none of it is missed.
 pub(super) struct Events {
     errors: Receiver<(Error, Option<Server>)>,
     connections: Receiver<Server>,
     moves: Receiver<Vec<ClusterStateChange>>,
+    place: Arc<Place>,
 }
 
 /// What happened to a connection.
@@ -43,14 +47,16 @@ impl Event {
 }
 
 impl Events {
-    pub fn of(client: &Client) -> Self {
-        Self { errors: client.error_rx(), connections: client.reconnect_rx(), moves: client.cluster_change_rx() }
+    pub fn of(client: &Client, place: Arc<Place>) -> Self {
+        let (errors, connections, moves) = (client.error_rx(), client.reconnect_rx(), client.cluster_change_rx());
+        Self { errors, connections, moves, place }
     }
 
     /// The next one. May be cancelled.
     pub async fn next(&mut self) -> Event {
+        let failed = |(error, _): (Error, Option<Server>)| Event::Failed(Failure::of(&error, &self.place));
         tokio::select! {
-            error = self.errors.recv() => settle(error, |(error, _)| Event::Failed(Failure::of(&error))).await,
+            error = self.errors.recv() => settle(error, failed).await,
             server = self.connections.recv() => settle(server, |_| Event::Connected).await,
             moves = self.moves.recv() => settle(moves, |_| Event::Moved).await,
         }
@@ -58,7 +64,8 @@ impl Events {
 
     /// One that has happened already.
     pub fn take(&mut self) -> Option<Event> {
-        taken(self.errors.try_recv(), |(error, _)| Event::Failed(Failure::of(&error)))
+        let failed = |(error, _): (Error, Option<Server>)| Event::Failed(Failure::of(&error, &self.place));
+        taken(self.errors.try_recv(), failed)
             .or_else(|| taken(self.connections.try_recv(), |_| Event::Connected))
             .or_else(|| taken(self.moves.try_recv(), |_| Event::Moved))
     }

@@ -8,15 +8,14 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::failures::Failure;
-use super::pace::STEADY;
 use crate::remote::{LinkState, Listener};
 
 /// A link that showed no life for so long is not relied upon (CA-7).
 const SILENCE: Duration = Duration::from_millis(500);
 /// So many reads in a row that failed are more than a bad moment.
 const FAILED_READS: u32 = 3;
-/// While the link is lost, or goes up and down, the log says so at most once in this time.
-const WARN_EVERY: Duration = Duration::from_secs(60);
+/// The log says at most once in this time that the link is lost, however often it is.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 const DOWN: u8 = 0;
 const CATCHING_UP: u8 = 1;
@@ -33,6 +32,8 @@ pub(super) struct Health {
     failed_reads: AtomicU32,
     /// Whether the server that answers is to be left.
     leave: AtomicBool,
+    /// Whether it was the cache that wanted no more reads when the link was up for the last time.
+    is_asked: AtomicBool,
     problem: Mutex<Problem>,
     listener: OnceLock<Weak<dyn Listener>>,
     lost: Notify,
@@ -44,7 +45,8 @@ struct Problem {
     warned: Option<Instant>,
     /// Whether the last that the log said is that it is lost.
     is_said_lost: bool,
-    up_since: Option<Instant>,
+    /// When the log last said that it is up.
+    said_up: Option<Instant>,
 }
 
 impl Health {
@@ -56,6 +58,7 @@ impl Health {
             losses: AtomicU64::new(0),
             failed_reads: AtomicU32::new(0),
             leave: AtomicBool::new(false),
+            is_asked: AtomicBool::new(false),
             problem: Mutex::default(),
             listener: OnceLock::new(),
             lost: Notify::new(),
@@ -98,15 +101,19 @@ impl Health {
 
     /// The link can't be relied upon any more. Nobody finds it up from now on, and the local tier is dropped.
     pub fn lose(&self, problem: &str) {
+        self.lose_by(problem, false);
+    }
+
+    fn lose_by(&self, problem: &str, is_asked: bool) {
         let was_up = {
             let mut noted = self.noted();
             let was = self.state.swap(DOWN, Ordering::AcqRel);
             self.losses.fetch_add(1, Ordering::AcqRel);
-            noted.last = Some(problem.to_owned());
-            if noted.up_since.take().is_some_and(|since| since.elapsed() >= STEADY) {
-                noted.warned = None;
+            if was == UP {
+                self.is_asked.store(is_asked, Ordering::Release);
             }
-            if noted.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+            noted.last = Some(problem.to_owned());
+            if noted.warned.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
                 noted.warned = Some(Instant::now());
                 noted.is_said_lost = true;
                 tracing::warn!("cache: Redis is not used, and the sources of truth are asked instead: {problem}");
@@ -125,10 +132,19 @@ impl Health {
         }
     }
 
-    /// As [`Health::interrupt`], by somebody other than the link's own task, which looks after it at once.
+    /// As [`Health::interrupt`], by the cache, for reasons of its own. The link's task looks after it at once.
     pub fn distrust(&self, problem: &str) {
+        self.interrupt_from_outside(problem, true);
+    }
+
+    /// Whether the link was lost by that.
+    pub fn is_distrusted(&self) -> bool {
+        self.is_asked.load(Ordering::Acquire)
+    }
+
+    fn interrupt_from_outside(&self, problem: &str, is_asked: bool) {
         if !self.is_down() {
-            self.lose(problem);
+            self.lose_by(problem, is_asked);
             self.lost.notify_one();
         }
     }
@@ -140,7 +156,8 @@ impl Health {
         }
         if self.failed_reads.fetch_add(1, Ordering::AcqRel) + 1 >= FAILED_READS {
             self.failed_reads.store(0, Ordering::Release);
-            self.distrust(&format!("{FAILED_READS} reads in a row failed, the last one because {}", failure.sentence));
+            let problem = format!("{FAILED_READS} reads in a row failed, the last one because {}", failure.sentence);
+            self.interrupt_from_outside(&problem, false);
         }
     }
 
@@ -156,7 +173,7 @@ impl Health {
     pub fn refused(&self, failure: &Failure) {
         if failure.leave {
             self.leave.store(true, Ordering::Release);
-            self.distrust(&failure.sentence);
+            self.interrupt_from_outside(&failure.sentence, false);
         }
     }
 
@@ -184,9 +201,9 @@ impl Health {
         if is_undisturbed {
             self.failed_reads.store(0, Ordering::Release);
             self.state.store(UP, Ordering::Release);
-            let is_first = noted.warned.is_none();
-            noted.up_since = Some(Instant::now());
-            if std::mem::take(&mut noted.is_said_lost) || is_first {
+            let is_news = noted.said_up.is_none_or(|at| at.elapsed() >= SAY_EVERY);
+            if std::mem::take(&mut noted.is_said_lost) || is_news {
+                noted.said_up = Some(Instant::now());
                 tracing::info!("cache: Redis is used, all that was missed has been made up for");
             }
         }
@@ -281,22 +298,41 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_link_that_goes_up_and_down_is_said_to_be_lost_once_a_minute() {
+    async fn a_link_that_goes_up_and_down_is_said_to_be_lost_and_up_once_a_minute() {
         let (health, _drops) = up();
-        let said = |health: &Health| health.noted().warned.unwrap();
+        let said = |health: &Health| {
+            let noted = health.noted();
+            (noted.warned.unwrap(), noted.said_up.unwrap())
+        };
         let goes_up = |health: &Health| assert!(health.recovered(health.catch_up()));
+        tokio::time::advance(Duration::from_secs(1)).await;
         health.lose("it is slow");
+        goes_up(&health);
         let first = said(&health);
+        assert_eq!(first, (Instant::now(), Instant::now()), "the end of what was said is said too");
         for _ in 0..5 {
-            tokio::time::advance(STEADY - Duration::from_millis(1)).await;
-            goes_up(&health);
+            tokio::time::advance(Duration::from_secs(11)).await;
             health.lose("it is slow");
+            goes_up(&health);
             assert_eq!(said(&health), first);
         }
+        tokio::time::advance(Duration::from_secs(5)).await;
+        health.lose("it still is");
+        assert_eq!(said(&health), (Instant::now(), first.1));
         goes_up(&health);
-        tokio::time::advance(STEADY).await;
-        health.lose("this is another matter");
-        assert_eq!(said(&health), Instant::now());
+        assert_eq!(said(&health), (Instant::now(), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loss_that_the_cache_has_asked_for_is_told_from_others() {
+        let (health, _drops) = up();
+        health.distrust("somebody has come");
+        health.lose("the cable was cut");
+        assert!(health.is_distrusted(), "it was down by then");
+        assert!(health.recovered(health.catch_up()));
+        health.lose("the cable was cut");
+        health.distrust("somebody has come");
+        assert!(!health.is_distrusted());
     }
 
     #[tokio::test(start_paused = true)]

@@ -46,7 +46,7 @@ impl Keys {
         format!("{}:s:{{{}}}:{}", self.prefix, encode(tag), encode(cause))
     }
 
-    /// A random number that a flush takes away.
+    /// A random number that a flush takes away, and how many beats were counted in it.
     pub fn epoch(&self) -> String {
         format!("{}:epoch", self.prefix)
     }

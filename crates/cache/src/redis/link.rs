@@ -15,6 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::commands::{Beat, Commands};
 use super::connection::Subscriptions;
+use super::epoch::Epoch;
 use super::events::Event;
 use super::failures::Failure;
 use super::health::Health;
@@ -24,6 +25,8 @@ use crate::remote::Listener;
 
 /// Between signs of life.
 const BEAT: Duration = Duration::from_millis(250);
+/// Between two uses of what must not be evicted.
+const TOUCH: Duration = Duration::from_secs(5);
 /// How long it may take to make up for a loss; then it begins again.
 const RECOVERY: Duration = Duration::from_secs(60);
 /// A server that can't serve is left at most so often.
@@ -44,7 +47,13 @@ pub(super) struct Link {
     subscriptions: Subscriptions,
     beat: Option<BoxFuture<'static, Beat>>,
     silence: Silence,
-    epoch: Option<String>,
+    /// Whether there is no connection yet, or none any more: the reason for that is told by the client.
+    is_unconnected: bool,
+    epoch: Option<Epoch>,
+    /// Whether there is another connection than at the last good beat.
+    is_reconnected: bool,
+    touch: Option<BoxFuture<'static, Result<(), Failure>>>,
+    touched: Instant,
     recovery: Option<Recovery>,
     recoveries: Recoveries,
     failed_recoveries: u32,
@@ -62,7 +71,11 @@ impl Link {
             subscriptions,
             beat: None,
             silence: Silence::new(),
+            is_unconnected: true,
             epoch: None,
+            is_reconnected: false,
+            touch: None,
+            touched: Instant::now(),
             recovery: None,
             recoveries: Recoveries::new(),
             failed_recoveries: 0,
@@ -92,6 +105,14 @@ impl Link {
                     self.recovery = None;
                     self.ended(ended);
                 }
+                touched = settled(&mut self.touch) => {
+                    self.touch = None;
+                    if let Err(failure) = touched {
+                        // The beats tell whether that is more than a bad moment.
+                        let problem = failure.sentence;
+                        tracing::debug!(problem, "cache: tags and marks were not touched, and may be evicted first");
+                    }
+                }
                 given_up = settled(&mut self.subscriptions.end) => {
                     self.subscriptions.end = None;
                     self.gave_up(given_up);
@@ -100,7 +121,7 @@ impl Link {
                 _ = ticks.tick(), if self.beat.is_none() => self.ask(),
             }
             if self.health.is_down() {
-                self.recoveries.down();
+                self.recoveries.down(self.health.is_distrusted());
             }
             if self.health.must_leave() {
                 self.leave();
@@ -113,26 +134,38 @@ impl Link {
 
     /// Sends a beat, unless there is nobody who would.
     fn ask(&mut self) {
-        if self.subscriptions.end.is_some() {
-            self.beat = Some(Arc::clone(&self.commands).beat().boxed());
+        if self.subscriptions.end.is_none() {
+            return;
+        }
+        self.beat = Some(Arc::clone(&self.commands).beat().boxed());
+        if self.touch.is_none() && self.touched.elapsed() >= TOUCH && !self.health.is_down() {
+            self.touched = Instant::now();
+            self.touch = Some(Arc::clone(&self.commands).touch().boxed());
         }
     }
 
     fn happened(&mut self, event: &Event) {
         match event {
-            Event::Connected => self.silence.connected(),
-            // Whose place another server has taken may have had more than that, and what invalidates it again begins at marks
-            // that lie on a third one.
-            Event::Moved | Event::Missed if self.commands.is_clustered && self.is_used => {
-                if let Some(listener) = self.health.listener() {
-                    listener.forget();
-                }
+            Event::Connected => {
+                self.silence.connected();
+                (self.is_unconnected, self.is_reconnected) = (false, true);
             }
+            Event::Failed(failure) if !failure.is_vague => self.is_unconnected = true,
+            // Whose place another server has taken may have had more than that, and what invalidates it again begins at
+            // marks that lie on a third one.
+            Event::Moved | Event::Missed if self.commands.is_clustered && self.is_used => self.forget(),
             _ => {}
         }
         match event {
             Event::Failed(failure) if !failure.is_vague => self.health.lose(event.problem()),
             _ => self.health.interrupt(event.problem()),
+        }
+    }
+
+    /// The next recovery drops all that Redis holds.
+    fn forget(&self) {
+        if let Some(listener) = self.health.listener() {
+            listener.forget();
         }
     }
 
@@ -168,6 +201,7 @@ impl Link {
         };
         if is_answer {
             self.silence.answered();
+            self.is_unconnected = false;
         }
         let epoch = match beat.answer {
             Ok(epoch) => epoch,
@@ -175,18 +209,24 @@ impl Link {
                 self.health.lose(&failure.sentence);
                 return self.leave();
             }
-            Err(failure) if failure.is_vague => return self.health.interrupt(&failure.sentence),
+            Err(failure) if failure.is_vague || self.is_unconnected => {
+                return self.health.interrupt(&failure.sentence);
+            }
             Err(failure) => return self.health.lose(&failure.sentence),
         };
         self.catch_up_with_messages();
-        if self.epoch.as_ref().is_some_and(|last| *last != epoch) {
-            // The client drops the message of a flush.
-            self.health.interrupt("Redis was flushed, or another server answers with other data");
+        if let Some(problem) = self.epoch.as_ref().and_then(|last| epoch.breaks_with(last)) {
+            // After a restart the marks are as old as the data, and what came later is gone through again. Where the data has
+            // changed under a connection, they may have been moved past what was lost.
+            if !self.is_reconnected || !self.health.is_down() {
+                self.forget();
+            }
+            self.health.interrupt(problem);
         }
-        self.epoch = Some(epoch);
+        (self.epoch, self.is_reconnected) = (Some(epoch), false);
         self.health.beat(beat.sent);
         if self.health.is_down() {
-            self.recoveries.down();
+            self.recoveries.down(self.health.is_distrusted());
             if self.recovery.is_none() && self.recoveries.is_due() {
                 self.recover();
             }
@@ -243,7 +283,7 @@ impl Link {
     fn gave_up(&mut self, ended: Result<Result<(), Error>, JoinError>) {
         let why = match ended {
             Ok(Ok(())) => "it was told to".to_owned(),
-            Ok(Err(error)) => Failure::of(&error).sentence,
+            Ok(Err(error)) => Failure::of(&error, &self.commands.place).sentence,
             Err(error) => error.to_string(),
         };
         let problem = format!("the client of Redis has given up ({why})");
@@ -260,7 +300,9 @@ impl Link {
     fn replace(&mut self, problem: &str) {
         self.health.interrupt(problem);
         self.subscriptions = self.commands.replace();
+        (self.is_unconnected, self.is_reconnected) = (true, true);
         self.beat = None;
+        self.touch = None;
         self.silence.replaced();
     }
 }

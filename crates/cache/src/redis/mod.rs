@@ -3,6 +3,7 @@
 
 mod commands;
 mod connection;
+mod epoch;
 mod events;
 mod failures;
 mod health;
@@ -10,8 +11,10 @@ mod keys;
 mod link;
 mod options;
 mod pace;
+mod place;
 mod scripts;
 mod tracking;
+mod used;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -188,6 +191,7 @@ impl Remote for RedisRemote {
         }
         let patiently = self.may_send()?;
         let names: Vec<String> = tags.iter().map(|tag| self.commands.keys.tag(tag)).collect();
+        self.commands.used.note(&names);
         // Tags of a cluster are in different slots, which no script sees at once.
         let each = if self.commands.is_clustered { 1 } else { names.len() };
         let runs: Vec<_> = names
@@ -201,6 +205,7 @@ impl Remote for RedisRemote {
     async fn bump(&self, tag: &str, cause: Option<&str>) -> Result<u64, Unreachable> {
         let keys = &self.commands.keys;
         let mut names = vec![keys.tag(tag)];
+        self.commands.used.note(&names);
         names.extend(cause.map(|cause| keys.cause(tag, cause)));
         let answer = self.write(&scripts::BUMP, names, vec![milliseconds(TAG), milliseconds(CAUSE)]).await?;
         answer.as_u64().ok_or_else(|| Unreachable(Failure::unexpected("the bump of a tag").sentence))
@@ -208,7 +213,9 @@ impl Remote for RedisRemote {
 
     async fn marks(&self, source: &str) -> Result<Vec<Mark>, Unreachable> {
         let patiently = self.may_send()?;
-        let fields = self.noted(self.commands.fields(self.commands.keys.marks(source), patiently).await)?;
+        let name = self.commands.keys.marks(source);
+        self.commands.used.note(std::slice::from_ref(&name));
+        let fields = self.noted(self.commands.fields(name, patiently).await)?;
         let mut marks: Vec<Mark> = fields.iter().filter_map(|(partition, text)| mark(partition, text)).collect();
         marks.sort_unstable_by_key(|mark| mark.partition);
         Ok(marks)
@@ -221,7 +228,9 @@ impl Remote for RedisRemote {
         }
         let words = [mark.partition.to_string(), mark.n.to_string(), format!("{:016x}", mark.fingerprint)];
         let arguments = Vec::from(words.map(Value::from));
-        self.write(&scripts::ADVANCE, vec![self.commands.keys.marks(source)], arguments).await.map(drop)
+        let names = vec![self.commands.keys.marks(source)];
+        self.commands.used.note(&names);
+        self.write(&scripts::ADVANCE, names, arguments).await.map(drop)
     }
 
     async fn reset_marks(&self, source: &str) -> Result<(), Unreachable> {
@@ -272,13 +281,17 @@ fn versions(answers: Vec<Value>, count: usize) -> Result<Vec<u64>, Failure> {
     versions.filter(|versions| versions.len() == count).ok_or_else(|| Failure::unexpected("the versions of tags"))
 }
 
-/// The mark in a field of a hash, `N:FINGERPRINT` with 16 hex digits. Anything else is none, such as one of an earlier form,
-/// which has no fingerprint.
-fn mark(partition: &str, text: &[u8]) -> Option<Mark> {
+/// The mark in a field of a hash, `N:FINGERPRINT` with 16 hex digits, as the script takes it for one too. Anything else is
+/// none, such as one of an earlier form, which has no fingerprint.
+fn mark(partition: &[u8], text: &[u8]) -> Option<Mark> {
     let (n, fingerprint) = std::str::from_utf8(text).ok()?.split_once(':')?;
+    let is_position = n.bytes().all(|byte| byte.is_ascii_digit()) && (n == "0" || !n.starts_with('0'));
     let is_fingerprint = fingerprint.len() == 16 && fingerprint.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let fingerprint = is_fingerprint.then(|| u64::from_str_radix(fingerprint, 16).ok())??;
-    Some(Mark { partition: partition.parse().ok()?, n: n.parse().ok()?, fingerprint })
+    if !is_position || !is_fingerprint {
+        return None;
+    }
+    let partition = std::str::from_utf8(partition).ok()?.parse().ok()?;
+    Some(Mark { partition, n: n.parse().ok()?, fingerprint: u64::from_str_radix(fingerprint, 16).ok()? })
 }
 
 #[cfg(test)]
@@ -288,15 +301,19 @@ mod tests {
     #[test]
     fn ca_3_a_mark_without_a_fingerprint_is_none() {
         let fingerprint = 0x00ab_cdef_0123_4567;
-        assert_eq!(mark("3", b"17:00abcdef01234567"), Some(Mark { partition: 3, n: 17, fingerprint }));
+        assert_eq!(mark(b"3", b"17:00abcdef01234567"), Some(Mark { partition: 3, n: 17, fingerprint }));
         let last = Mark { partition: u16::MAX, n: i64::MAX, fingerprint: u64::MAX };
-        assert_eq!(mark("65535", format!("{}:{:016x}", i64::MAX, u64::MAX).as_bytes()), Some(last));
-        for text in ["17", "17:", "17:abc", "17:+0abcdef01234567", ":00abcdef01234567", "x:00abcdef01234567", "\u{fc}"]
-        {
-            assert_eq!(mark("3", text.as_bytes()), None, "{text}");
+        assert_eq!(mark(b"65535", format!("{}:{:016x}", i64::MAX, u64::MAX).as_bytes()), Some(last));
+        for n in ["", "x", "-1", "+1", "007", "9223372036854775808"] {
+            assert_eq!(mark(b"3", format!("{n}:00abcdef01234567").as_bytes()), None, "{n}");
         }
-        assert_eq!(mark("3", &[0xff, b':']), None);
-        assert_eq!(mark("65536", b"17:00abcdef01234567"), None);
+        for text in ["17", "17:", "17:abc", "17:+0abcdef01234567", "\u{fc}"] {
+            assert_eq!(mark(b"3", text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(mark(b"3", &[0xff, b':']), None);
+        for partition in [b"65536".as_slice(), b"x", b"", &[0xff]] {
+            assert_eq!(mark(partition, b"17:00abcdef01234567"), None);
+        }
     }
 
     #[test]

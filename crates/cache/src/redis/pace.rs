@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A link that was up for so long was well: what comes then is another loss, not the same one.
-pub(super) const STEADY: Duration = Duration::from_secs(10);
+const STEADY: Duration = Duration::from_secs(10);
 
 /// The first pause before another attempt to make up for a loss: a beat.
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -24,6 +24,7 @@ pub(super) const AFTER_END: Duration = Duration::from_secs(10);
 /// When the next attempt to make up for a loss may begin.
 #[derive(Debug)]
 pub(super) struct Recoveries {
+    born: Instant,
     not_before: Instant,
     after_failure: Duration,
     after_flap: Duration,
@@ -32,7 +33,8 @@ pub(super) struct Recoveries {
 
 impl Recoveries {
     pub fn new() -> Self {
-        Self { not_before: Instant::now(), after_failure: SHORTEST, after_flap: SHORTEST, up_since: None }
+        let born = Instant::now();
+        Self { born, not_before: born, after_failure: SHORTEST, after_flap: SHORTEST, up_since: None }
     }
 
     pub fn is_due(&self) -> bool {
@@ -51,11 +53,14 @@ impl Recoveries {
         self.up_since = Some(Instant::now());
     }
 
-    /// The link is down, as it may have been before.
-    pub fn down(&mut self) {
+    /// The link is down, as it may have been before; whether since the cache asked for another recovery.
+    pub fn down(&mut self, is_asked: bool) {
         let Some(since) = self.up_since.take() else { return };
         if since.elapsed() >= STEADY {
             self.after_flap = SHORTEST;
+        } else if is_asked && self.born.elapsed() < STEADY {
+            // At the start of a process, one after the other asks for its part in recoveries: the link is well.
+            tracing::debug!("cache: what was missed is made up for once more, for who has come since");
         } else {
             self.not_before = Instant::now() + self.after_flap;
             self.after_flap = (self.after_flap * 2).min(LONGEST_AFTER_FLAP);
@@ -125,18 +130,36 @@ mod tests {
         for _ in 0..8 {
             recoveries.up();
             advance(Duration::from_millis(300)).await;
-            recoveries.down();
-            recoveries.down();
+            recoveries.down(false);
+            recoveries.down(false);
             pauses.push(until(|| recoveries.is_due()).await.as_millis());
         }
         assert_eq!(pauses, [250, 500, 1_000, 2_000, 4_000, 8_000, 10_000, 10_000]);
         recoveries.up();
         advance(STEADY).await;
-        recoveries.down();
+        recoveries.down(false);
         assert!(recoveries.is_due(), "a link that was well is made up for at once");
         recoveries.up();
-        recoveries.down();
+        recoveries.down(false);
         assert_eq!(until(|| recoveries.is_due()).await, SHORTEST);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_for_a_recovery_at_the_start_costs_no_pause() {
+        let mut recoveries = Recoveries::new();
+        for _ in 0..5 {
+            recoveries.up();
+            advance(Duration::from_millis(100)).await;
+            recoveries.down(true);
+            assert!(recoveries.is_due());
+        }
+        recoveries.up();
+        recoveries.down(false);
+        assert_eq!(until(|| recoveries.is_due()).await, SHORTEST, "nobody has asked for that");
+        advance(STEADY).await;
+        recoveries.up();
+        recoveries.down(true);
+        assert_eq!(until(|| recoveries.is_due()).await, SHORTEST * 2, "that is no start any more");
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ use meshwork_testkit::Redis;
 use meshwork_testkit::redis::RedisCluster;
 
 use crate::fills::remote;
-use crate::server::{PATIENCE, eventually, prefix, shared, tag_key};
+use crate::server::{PATIENCE, eventually, lease_key, prefix, shared, tag_key};
 use crate::world::{hasty, patient};
 
 const KIND: &str = "articles";
@@ -157,4 +157,83 @@ async fn a_client_that_has_given_up_is_replaced_by_another() {
         connections() > before + looks
     })
     .await;
+}
+
+#[tokio::test]
+async fn ca_7_older_data_under_a_link_that_is_up_is_noticed_and_forgotten() {
+    let (redis, prefix) = (Redis::private(&[]), "older-data");
+    let epoch = format!("{prefix}:epoch");
+    let beats = |text: &str| -> u64 { text.split_once(':').unwrap().1.parse().unwrap() };
+    let remote = RedisRemote::connect(patient(redis.url(), prefix)).unwrap();
+    let counts = counted(&remote);
+    eventually("the link is up", PATIENCE, async || remote.state() == LinkState::Up).await;
+    let mut connection = redis.connection();
+    let older = connection.command(&["GET", &epoch]);
+    eventually("it beats", PATIENCE, async || beats(&connection.command(&["GET", &epoch])) > beats(&older) + 1).await;
+    let (lost, recovered) = (counts.lost.load(Ordering::SeqCst), counts.recovered.load(Ordering::SeqCst));
+    // As it lies in a copy that was made then.
+    connection.command(&["SET", &epoch, &older]);
+    eventually("it is dropped", PATIENCE, async || counts.lost.load(Ordering::SeqCst) > lost).await;
+    eventually("it is up again", PATIENCE, async || counts.recovered.load(Ordering::SeqCst) > recovered).await;
+    assert_eq!(counts.forgets.load(Ordering::SeqCst), 1);
+    assert!(remote.problem().unwrap().contains("older data"), "{:?}", remote.problem());
+}
+
+#[tokio::test]
+async fn ca_8_strays_in_the_bookkeeping_do_not_keep_redis_from_anybody() {
+    let (redis, prefix) = (shared(), prefix("strays"));
+    let marks = format!("{prefix}:m:users");
+    let mut connection = redis.connection();
+    connection.command(&["RPUSH", &format!("{prefix}:epoch"), "x"]);
+    connection.command(&["SET", &marks, "x"]);
+    connection.command(&["RPUSH", &tag_key(&prefix, "t"), "x"]);
+    connection.command(&["RPUSH", &format!("{prefix}:s:{{t}}:t/a@1"), "x"]);
+    connection.command(&["SET", &lease_key(&prefix, "a"), "x"]);
+    let (remote, _heard) = remote(patient(redis.url(), &prefix)).await;
+    assert!(remote.marks("users").await.unwrap().is_empty());
+    let mark = Mark { partition: 3, n: 7, fingerprint: 1 };
+    remote.advance("users", mark).await.unwrap();
+    assert_eq!(remote.marks("users").await.unwrap(), [mark]);
+    for stray in ["x", "99999999999999999999:0000000000000001", "007:0000000000000001", "9:1"] {
+        connection.command(&["HSET", &marks, "3", stray]);
+        assert!(remote.marks("users").await.unwrap().is_empty(), "{stray}");
+        remote.advance("users", mark).await.unwrap();
+        assert_eq!(remote.marks("users").await.unwrap(), [mark], "{stray}");
+    }
+    let bumped = remote.bump("t", Some("t/a@1")).await.unwrap();
+    assert_eq!(remote.bump("t", Some("t/a@1")).await.unwrap(), bumped);
+    assert_eq!(remote.tags(&["t".to_owned()]).await.unwrap(), [bumped]);
+    assert!(remote.acquire(KIND, "a").await.unwrap().lease.is_some());
+    assert!(remote.acquire(KIND, "a").await.unwrap().lease.is_none());
+}
+
+#[tokio::test]
+async fn tags_and_marks_are_used_now_and_then_so_that_values_are_evicted_first() {
+    let redis = Redis::private(&[]);
+    let (remote, _heard) = remote(patient(redis.url(), "touched")).await;
+    remote.bump("t", None).await.unwrap();
+    remote.advance("users", Mark { partition: 0, n: 1, fingerprint: 1 }).await.unwrap();
+    let names = [tag_key("touched", "t"), "touched:m:users".to_owned()];
+    let mut connection = redis.connection();
+    let mut idle =
+        || names.each_ref().map(|name| -> u64 { connection.command(&["OBJECT", "IDLETIME", name]).parse().unwrap() });
+    eventually("they are idle", PATIENCE, async || idle().iter().all(|seconds| *seconds >= 2)).await;
+    eventually("they are used", PATIENCE, async || idle().iter().all(|seconds| *seconds < 2)).await;
+}
+
+#[tokio::test]
+async fn messages_say_what_is_wrong_with_the_server_or_the_url() {
+    let redis = Redis::private(&[]);
+    for (url, says) in [
+        ("redis://127.0.0.1:1".to_owned(), "nothing listens at 127.0.0.1:1"),
+        (format!("{}/99", redis.url()), "there is no database 99"),
+    ] {
+        let remote = RedisRemote::connect(hasty(&url, "messages")).unwrap();
+        let _counts = counted(&remote);
+        let is_said = || remote.problem().is_some_and(|problem| problem.contains(says));
+        eventually(says, PATIENCE, async || is_said()).await;
+        // What isn't answered meanwhile is no better reason.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(is_said(), "{:?}", remote.problem());
+    }
 }

@@ -2,16 +2,19 @@
 -- The next version is at least the server's time in µs: a server that came back with older data never gives a version
 -- again that it has given before.
 -- KEYS: tag, cause if there is one. ARGV: life of the tag in ms, life of the cause in ms. Answers the tag's version.
--- What somebody else wrote there counts as missing; so does what Lua can't count up exactly.
+-- What somebody else wrote there counts as missing; so does what Lua can't count up exactly. It never makes the first
+-- bump of a cause look like a repetition.
 local function number_at(key)
   local text = redis.pcall('GET', key)
   local number = type(text) == 'string' and string.find(text, '^%d+$') and tonumber(text)
   return number and number < 9007199254740991 and number or nil
 end
 local version = number_at(KEYS[1])
-local is_repeat = KEYS[2] and not redis.call('SET', KEYS[2], '1', 'NX', 'PX', ARGV[2])
-if version and is_repeat then
-  return version
+if KEYS[2] then
+  if version and redis.pcall('GET', KEYS[2]) == '1' then
+    return version
+  end
+  redis.call('SET', KEYS[2], '1', 'PX', ARGV[2])
 end
 local now = redis.call('TIME')
 local time = tonumber(now[1]) * 1000000 + tonumber(now[2])
