@@ -249,7 +249,7 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         is_load: bool,
         now: Instant,
         accepts: impl FnOnce(&Arc<Flight<V, E>>) -> bool,
-    ) -> (Arc<Flight<V, E>>, Option<Lead<V, E>>) {
+    ) -> Flown<V, E> {
         let mut landing = None;
         let begin = || {
             let (end, flight) = Flight::begin(is_load, now);
@@ -298,6 +298,9 @@ struct Lead<V, E> {
     ticket: Ticket<Arc<Flight<V, E>>>,
     landing: Landing<V, E>,
 }
+
+/// A flight that was joined, or begun and is to be led.
+type Flown<V, E> = (Arc<Flight<V, E>>, Option<Lead<V, E>>);
 
 /// What a flight has brought to a reader.
 struct Answer<V, E> {

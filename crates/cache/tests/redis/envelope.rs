@@ -163,7 +163,6 @@ async fn ca_9_values_over_1_kib_are_compressed_and_come_back() {
 async fn ca_9_an_oversized_value_is_answered_and_stored_nowhere() {
     let (redis, prefix, truth) = (shared(), prefix("oversized"), Truth::new());
     let process = Process::connected(patient(redis.url(), &prefix), steady(), &truth).await;
-    let mut connection = redis.connection();
     let text = noise(600 << 10);
     truth.commit("big", Some(&text));
     for _ in 0..2 {
