@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use meshwork::server::Domain;
-use meshwork::server::rate::{Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
+use meshwork::server::rate::{InvalidRedis, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
 use meshwork_chassis::config::{AuthConfig, Listen, RedisConfig, Secret};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
@@ -52,6 +52,10 @@ impl Config {
         // The same prefixes as those of caches: what stands in `redis` is taken over.
         let keys = RedisConfig { prefix: self.rate_limit.prefix.clone(), ..RedisConfig::default() };
         keys.check("gateway.rate_limit")?;
+        let redis = self.rate_limit.redis.expose();
+        if !redis.is_empty() {
+            RedisSettings::new(redis).check().map_err(|error| no_redis(&error))?;
+        }
         self.rule().map(drop)
     }
 
@@ -69,12 +73,7 @@ impl Config {
         let limiter = if redis.expose().is_empty() {
             builder.in_process()
         } else {
-            builder.redis(RedisSettings::new(redis.expose())).map_err(|error| {
-                ServeError::new(
-                    format!("gateway.rate_limit.redis: {error}"),
-                    "set `gateway.rate_limit.redis` to a URL such as redis://HOST:6379, or leave it empty",
-                )
-            })?
+            builder.redis(RedisSettings::new(redis.expose())).map_err(|error| no_redis(&error))?
         };
         let layer = RateLimitLayer::new(limiter, [rule], Domain::new(DOMAIN));
         Ok((layer.clone().counting_refusals(), layer))
@@ -90,6 +89,14 @@ impl Config {
         })?;
         Ok(Rule::new("calls", rate))
     }
+}
+
+fn no_redis(error: &InvalidRedis) -> ServeError {
+    ServeError::new(
+        format!("gateway.rate_limit.redis: {error}"),
+        "set `gateway.rate_limit.redis` to a URL such as redis://HOST:6379, redis-cluster://HOST:6379 or \
+         redis-sentinel://HOST:26379?sentinelServiceName=NAME, or leave it empty",
+    )
 }
 
 /// Where the services are, each a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
@@ -122,7 +129,7 @@ pub struct RateLimit {
     /// How many calls per second in the long run; may be below 1.
     pub per_second: f64,
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
-    /// counts for itself. While Redis doesn't answer, each instance admits its share.
+    /// counts for itself. While Redis doesn't answer, each instance admits its share, and Redis counts that when it is back.
     pub redis: Secret,
     /// What the keys of the counts in Redis begin with, 1 to 32 of a-z, 0-9 and `-`. Not set: as `redis.prefix`. Shops that share
     /// a Redis have different ones, or their clients share one allowance.
@@ -154,6 +161,22 @@ mod tests {
             let rate_limit = RateLimit { per_second, ..RateLimit::default() };
             let refused = Config { rate_limit, ..Config::default() }.check().unwrap_err();
             assert!(refused.sentence.starts_with("gateway.rate_limit.per_second: "), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_redis_that_cannot_be_found_by_its_url_is_refused_by_its_key() {
+        let check = |redis: &str| {
+            let rate_limit = RateLimit { redis: Secret::new(redis), ..RateLimit::default() };
+            Config { rate_limit, ..Config::default() }.check()
+        };
+        for bad in ["redis://:hidden@host/abc", "redis-sentinel://:hidden@host", "host"] {
+            let refused = check(bad).unwrap_err();
+            assert!(refused.sentence.starts_with("gateway.rate_limit.redis: "), "{refused}");
+            assert!(!format!("{} {}", refused.sentence, refused.hint).contains("hidden"), "{refused}");
+        }
+        for good in ["", "redis://host:6379/1", "redis-sentinel://host?sentinelServiceName=shop"] {
+            check(good).unwrap();
         }
     }
 

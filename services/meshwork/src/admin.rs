@@ -16,6 +16,12 @@ use crate::state::{local_port, staff_credentials};
 
 /// How long one call may take that is no stream.
 const CALL: Duration = Duration::from_secs(30);
+/// What to do when the back end doesn't know the account, or doesn't let it do this.
+const ACCOUNT: &str =
+    "sign in by an account of the staff: --staff-credentials names a file with its `email` and `password`";
+/// What to do else.
+const BACK_END: &str = "look whether `meshwork up` runs at the target, and into its log; `meshwork projections status` and \
+                        `meshwork deadletters list` show what is";
 
 /// Why something wasn't answered.
 #[derive(Debug)]
@@ -85,13 +91,14 @@ impl Admin {
     }
 }
 
-/// An error of the back end, for people.
+/// An error of the back end, for people: in its own words, if it has any.
 pub fn told(status: &Status) -> Failure {
-    Failure::new(
-        format!("{} ({})", status.message(), status.code()),
-        "look whether `meshwork up` runs at the target, and into its log; `meshwork projections status` and \
-         `meshwork deadletters list` show what is",
-    )
+    let sentence = match status.message() {
+        "" => status.code().to_string(),
+        message => message.to_owned(),
+    };
+    let hint = if matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied) { ACCOUNT } else { BACK_END };
+    Failure::new(sentence, hint)
 }
 
 /// The answer to a call that is no stream.
@@ -119,5 +126,26 @@ pub fn print(output: Output, json: &Value, text: &str) {
     match output {
         Output::Json => println!("{json}"),
         Output::Text => print!("{text}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_in_its_own_words_with_a_hint_about_what_it_is_about() {
+        for code in [Code::Unauthenticated, Code::PermissionDenied] {
+            let failure = told(&Status::new(code, "this is not for customers"));
+            assert_eq!(failure.sentence(), "this is not for customers");
+            assert!(
+                failure.hint().contains("--staff-credentials") && !failure.hint().contains("meshwork up"),
+                "{failure}"
+            );
+        }
+        let failure = told(&Status::invalid_argument("what: no kind is named pets"));
+        assert_eq!(failure.sentence(), "what: no kind is named pets");
+        assert!(failure.hint().contains("meshwork up"), "{failure}");
+        assert!(!told(&Status::unavailable("")).sentence().is_empty());
     }
 }

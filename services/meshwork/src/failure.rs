@@ -33,6 +33,11 @@ impl Failure {
     pub fn sentence(&self) -> &str {
         &self.sentence
     }
+
+    /// What to do.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
 }
 
 impl From<ServeError> for Failure {

@@ -22,11 +22,18 @@ async fn instances(redis: &Redis, test: &str, count: usize) -> (String, Vec<Rate
     (namespace, limiters)
 }
 
+/// How many decisions were made out of reach of Redis: some until the connection is there.
+fn without_redis(limiter: &RateLimiter) -> u64 {
+    limiter.decisions().admitted(Source::Fallback) + limiter.decisions().refused(Source::Fallback)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rl_4_two_hundred_callers_on_two_instances_admit_exactly_the_burst() {
     let redis = Redis::start();
     let (_, limiters) = instances(&redis, "rl4", 2).await;
     let once_a_day = Rule::new("calls", Rate::new(100, 1, DAY).unwrap());
+    let alone = |limiters: &[RateLimiter]| limiters.iter().map(without_redis).sum::<u64>();
+    let before = alone(&limiters);
     let mut calls = JoinSet::new();
     for caller in 0..200 {
         let (limiter, rule) = (limiters[caller % 2].clone(), once_a_day.clone());
@@ -39,7 +46,7 @@ async fn rl_4_two_hundred_callers_on_two_instances_admit_exactly_the_burst() {
         _ => None,
     });
     assert!(waits.into_iter().all(|wait| wait <= DAY && wait > DAY / 2));
-    assert_eq!(limiters.iter().map(|limiter| limiter.decisions().admitted(Source::Fallback)).sum::<u64>(), 0);
+    assert_eq!(alone(&limiters), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -119,11 +126,53 @@ async fn rl_5_the_clock_of_an_instance_changes_nothing() {
     assert!(retry_after <= Duration::from_secs(2), "{retry_after:?}");
 }
 
+#[tokio::test]
+async fn rl_5_a_damaged_bucket_locks_nobody_out_for_longer_than_it_takes_to_fill() {
+    const REFILL: Duration = Duration::from_secs(20);
+    // In milliseconds, with the second for the clocks.
+    const LIFE: std::ops::RangeInclusive<u64> = 1..=21_000;
+    let redis = Redis::start();
+    let (namespace, limiters) = instances(&redis, "damaged", 1).await;
+    let mut connection = redis.connection();
+    let calls = rule(2, 0.1);
+    let bucket = |caller: &str| format!("{{{namespace}/own:{caller}}}:calls:2-1-10000000-us");
+    // Far below zero, and of a day that never comes.
+    for (caller, level, at) in
+        [("a", "-999999999999999", "99999999999999999"), ("b", "0", "inf"), ("c", "-inf", "1e300")]
+    {
+        connection.command(&["HSET", &bucket(caller), "l", level, "t", at]);
+        for _ in 0..2 {
+            let Decision::Denied { retry_after, .. } = limiters[0].decide(&calls, caller).await else {
+                panic!("{caller}: it is empty")
+            };
+            assert!(retry_after <= REFILL, "{caller}: {retry_after:?}");
+        }
+        let kept: u64 = connection.command(&["PTTL", &bucket(caller)]).parse().unwrap();
+        assert!(LIFE.contains(&kept), "{caller}: {kept}");
+    }
+    // What is no bucket is a full one, and becomes one.
+    let mut foreign: Vec<Vec<String>> = Vec::new();
+    for (caller, level, at) in [("d", "much", "today"), ("e", "nan", "1"), ("f", "1", "nan"), ("g", "", "")] {
+        foreign.push(["HSET", &bucket(caller), "l", level, "t", at].map(str::to_owned).to_vec());
+    }
+    foreign.push(["HSET", &bucket("h"), "x", "1"].map(str::to_owned).to_vec());
+    foreign.push(["SET", &bucket("i"), "1"].map(str::to_owned).to_vec());
+    foreign.push(["RPUSH", &bucket("j"), "1", "2"].map(str::to_owned).to_vec());
+    for (write, caller) in foreign.iter().zip(["d", "e", "f", "g", "h", "i", "j"]) {
+        connection.command(write);
+        assert_eq!(limiters[0].decide(&calls, caller).await, Decision::Admitted { remaining: 1 }, "{write:?}");
+        assert_eq!(connection.command(&["HGET", &bucket(caller), "l"]), "10000000", "{write:?}");
+        let kept: u64 = connection.command(&["PTTL", &bucket(caller)]).parse().unwrap();
+        assert!(LIFE.contains(&kept), "{write:?}: {kept}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rl_7_a_script_flush_under_load_gives_no_error() {
     let redis = Redis::start();
     let (_, limiters) = instances(&redis, "rl7", 1).await;
     let ample = rule(1_000_000, 1e6);
+    let before = without_redis(&limiters[0]);
     let mut callers = JoinSet::new();
     for caller in 0..8 {
         let (limiter, rule) = (limiters[0].clone(), ample.clone());
@@ -143,8 +192,7 @@ async fn rl_7_a_script_flush_under_load_gives_no_error() {
     });
     callers.join_all().await;
     drop(flushing.await.unwrap());
-    let decisions = limiters[0].decisions();
-    assert_eq!(decisions.admitted(Source::Fallback) + decisions.refused(Source::Fallback), 0, "{decisions:?}");
+    assert_eq!(without_redis(&limiters[0]), before, "{limiters:?}");
 }
 
 #[tokio::test]

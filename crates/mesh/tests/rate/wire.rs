@@ -131,6 +131,13 @@ async fn rl_6_a_closed_route_says_that_it_cannot_be_counted() {
 async fn a_url_that_is_none_of_redis_is_refused_without_showing_a_password() {
     let error = RateLimiter::builder().redis(RedisSettings::new("http//user:secret@redis")).unwrap_err().to_string();
     assert!(error.contains("redis://host:6379") && !error.contains("secret"), "{error}");
+    for bad in ["redis://user:secret@redis/abc", "redis-sentinel://user:secret@redis"] {
+        let error = RedisSettings::new(bad).check().unwrap_err().to_string();
+        assert!(error.contains("redis://host:6379") && !error.contains("secret"), "{error}");
+    }
+    for good in ["redis://redis/1", "rediss://redis", "redis-sentinel://redis?sentinelServiceName=shop"] {
+        RedisSettings::new(good).check().unwrap();
+    }
     let shown = format!("{:?}", RedisSettings::new("redis://user:secret@redis"));
     assert!(!shown.contains("secret"), "{shown}");
 }

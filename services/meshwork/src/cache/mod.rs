@@ -4,9 +4,11 @@ mod print;
 
 use meshwork::Channel;
 use meshwork_api::meshwork::admin::v1::cache_service_client::CacheServiceClient;
+use meshwork_api::meshwork::admin::v1::cache_stats::Link;
 use meshwork_api::meshwork::admin::v1::invalidate_cache_request::What;
 use meshwork_api::meshwork::admin::v1::{CacheStats, GetCacheStatsRequest, InvalidateCacheRequest};
 use meshwork_gateway::domain::SERVICE;
+use print::{Dropped, Propagation};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status};
 
@@ -73,7 +75,7 @@ async fn invalidate(admin: &Admin, what: &What, service: Option<Caching>, output
     for service in services(service) {
         let request = to(admin, service, InvalidateCacheRequest { what: Some(what.clone()) });
         match answered(client(admin).invalidate_cache(request)).await {
-            Ok(Ok(_)) => dropped.push(service),
+            Ok(Ok(_)) => dropped.push(Dropped { service, propagation: propagation(admin, service).await }),
             Ok(Err(status)) if has_none(&status) => refused.push((service, told(&status))),
             Ok(Err(status)) => failed.push((service, told(&status))),
             Err(failure) => failed.push((service, failure)),
@@ -87,6 +89,21 @@ async fn invalidate(admin: &Admin, what: &What, service: Option<Caching>, output
         return Err(nobody_has_it(&refused));
     }
     Ok(())
+}
+
+/// Whether the Redis behind a service, which has just dropped something, has been told.
+async fn propagation(admin: &Admin, service: Caching) -> Propagation {
+    match within(client(admin).get_cache_stats(to(admin, service, GetCacheStatsRequest {}))).await {
+        Ok(stats) => match stats.into_inner().link() {
+            Link::Up | Link::None => Propagation::Done,
+            Link::Down | Link::CatchingUp => Propagation::Queued,
+            Link::Unspecified => Propagation::Unknown,
+        },
+        Err(failure) => {
+            tracing::debug!(service = service.as_str(), %failure, "how a service stands to Redis can't be asked");
+            Propagation::Unknown
+        }
+    }
 }
 
 /// Whether a service says that it caches nothing by that name, or nothing at all.
@@ -119,11 +136,8 @@ fn to<T>(admin: &Admin, service: Caching, message: T) -> Request<T> {
 }
 
 fn unasked(failed: &[Failed]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    let sentence = sentences(failed, "can't be asked");
-    Err(Failure::new(sentence, "look whether `meshwork up` runs at the target, and into its log"))
+    let Some((_, first)) = failed.first() else { return Ok(()) };
+    Err(Failure::new(sentences(failed, "can't be asked"), first.hint()))
 }
 
 fn nobody_has_it(refused: &[Failed]) -> Failure {

@@ -200,20 +200,60 @@ fn kind_json(kind: &KindStats) -> Value {
     })
 }
 
-/// What was dropped, and by whom.
-pub fn dropped_text(what: &What, services: &[Caching]) -> String {
-    let services: Vec<_> = services.iter().map(|service| service.as_str()).collect();
+/// A service that has dropped something.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropped {
+    pub service: Caching,
+    pub propagation: Propagation,
+}
+
+/// Whether Redis, and with it the other instances, has heard of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Propagation {
+    /// It has, or there is none.
+    Done,
+    /// It is away, and will be told before it is read again.
+    Queued,
+    /// The service doesn't tell how it stands to it.
+    Unknown,
+}
+
+/// The services of which it is so.
+fn by(dropped: &[Dropped], propagation: Propagation) -> Vec<&'static str> {
+    dropped
+        .iter()
+        .filter(|dropped| dropped.propagation == propagation)
+        .map(|dropped| dropped.service.as_str())
+        .collect()
+}
+
+/// What was dropped, and by whom, and whether it may still be elsewhere.
+pub fn dropped_text(what: &What, dropped: &[Dropped]) -> String {
+    let services: Vec<_> = dropped.iter().map(|dropped| dropped.service.as_str()).collect();
     let what = match what {
         What::Key(key) => line(key),
         What::Tag(tag) => format!("everything with the tag {}", line(tag)),
         What::Kind(kind) => format!("everything of the kind {}", line(kind)),
     };
-    format!("{what} is dropped by {}\n", services.join(" and "))
+    let mut text = format!("{what} is dropped by {}\n", services.join(" and "));
+    let [queued, unknown] =
+        [Propagation::Queued, Propagation::Unknown].map(|propagation| by(dropped, propagation).join(" and "));
+    if !queued.is_empty() {
+        writeln!(text, "Redis isn't in reach of {queued}: it will be told when it is back, and isn't read before").ok();
+    }
+    if !unknown.is_empty() {
+        writeln!(text, "whether Redis is in reach of {unknown} can't be asked: `meshwork cache stats` shows it").ok();
+    }
+    text
 }
 
 /// As [`dropped_text`], as JSON.
-pub fn dropped_json(services: &[Caching]) -> Value {
-    json!({ "services": services.iter().map(|service| service.as_str()).collect::<Vec<_>>() })
+pub fn dropped_json(dropped: &[Dropped]) -> Value {
+    json!({
+        "services": dropped.iter().map(|dropped| dropped.service.as_str()).collect::<Vec<_>>(),
+        "redis_queued": by(dropped, Propagation::Queued),
+        "redis_unknown": by(dropped, Propagation::Unknown),
+    })
 }
 
 #[cfg(test)]
@@ -295,13 +335,28 @@ mod tests {
 
     #[test]
     fn what_was_dropped_is_told_with_who_did() {
-        let told = |what| dropped_text(&what, &Caching::ALL);
+        let [users, products] = Caching::ALL.map(|service| Dropped { service, propagation: Propagation::Done });
         assert_eq!(
-            told(What::Kind("users".to_owned())),
+            dropped_text(&What::Kind("users".to_owned()), &[users, products]),
             "everything of the kind users is dropped by users and products\n"
         );
-        let text = dropped_text(&What::Key("users/anna".to_owned()), &[Caching::Users]);
-        assert_eq!(text, "users/anna is dropped by users\n");
-        assert_eq!(dropped_json(&[Caching::Users]), json!({ "services": ["users"] }));
+        let anna = What::Key("users/anna".to_owned());
+        assert_eq!(dropped_text(&anna, &[users]), "users/anna is dropped by users\n");
+        let told = json!({ "services": ["users"], "redis_queued": [], "redis_unknown": [] });
+        assert_eq!(dropped_json(&[users]), told);
+
+        let (later, unknown) = (
+            Dropped { propagation: Propagation::Queued, ..users },
+            Dropped { propagation: Propagation::Unknown, ..products },
+        );
+        assert_eq!(
+            dropped_text(&anna, &[later]),
+            "users/anna is dropped by users\n\
+             Redis isn't in reach of users: it will be told when it is back, and isn't read before\n"
+        );
+        let text = dropped_text(&anna, &[later, unknown]);
+        assert!(text.contains("of users: it will") && text.contains("of products can't be asked"), "{text}");
+        let json = dropped_json(&[later, unknown]);
+        assert_eq!((&json["redis_queued"], &json["redis_unknown"]), (&json!(["users"]), &json!(["products"])));
     }
 }

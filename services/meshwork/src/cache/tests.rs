@@ -20,6 +20,8 @@ struct Fake {
     asked: Arc<Mutex<Vec<Asked>>>,
     /// The service that is down.
     down: Option<Caching>,
+    /// How both stand to Redis.
+    link: Link,
 }
 
 impl Fake {
@@ -51,7 +53,7 @@ impl Fake {
 impl CacheService for Fake {
     async fn get_cache_stats(&self, request: Request<GetCacheStatsRequest>) -> Result<Response<CacheStats>, Status> {
         let service = self.note(&request, None)?;
-        Ok(Response::new(CacheStats { service, enabled: true, ..CacheStats::default() }))
+        Ok(Response::new(CacheStats { service, enabled: true, link: self.link.into(), ..CacheStats::default() }))
     }
 
     async fn invalidate_cache(
@@ -100,7 +102,8 @@ async fn a_key_goes_to_the_service_of_its_collection() {
         let what = What::Key(key.to_owned());
         let command = CacheCommand::Invalidate { key: Some(key.to_owned()), tag: None, kind: None, service: None };
         carry_out(&admin, command, Output::Text).await.unwrap();
-        assert_eq!(fake.asked(), [of(service, Some(&what))]);
+        // Behind it, whether Redis has heard of it.
+        assert_eq!(fake.asked(), [of(service, Some(&what)), of(service, None)]);
     }
     for none in ["orders/1", "anna", "", "/anna", "user/anna"] {
         let what = What::Key(none.to_owned());
@@ -114,10 +117,11 @@ async fn a_key_goes_to_the_service_of_its_collection() {
 async fn a_tag_or_a_kind_goes_to_each_service_and_one_that_does_not_know_it_is_no_error() {
     let fake = Fake::default();
     let admin = fake.clone().serve().await;
-    for what in [What::Tag("products".to_owned()), What::Kind("users".to_owned())] {
-        invalidate(&admin, &what, None, Output::Json).await.unwrap();
-        assert_eq!(fake.asked(), [of("users", Some(&what)), of("products", Some(&what))]);
-    }
+    let [tag, kind] = [What::Tag("products".to_owned()), What::Kind("users".to_owned())];
+    invalidate(&admin, &tag, None, Output::Json).await.unwrap();
+    assert_eq!(fake.asked(), [of("users", Some(&tag)), of("products", Some(&tag)), of("products", None)]);
+    invalidate(&admin, &kind, None, Output::Json).await.unwrap();
+    assert_eq!(fake.asked(), [of("users", Some(&kind)), of("users", None), of("products", Some(&kind))]);
     let nobodys = What::Tag("orders".to_owned());
     let failure = invalidate(&admin, &nobodys, None, Output::Text).await.unwrap_err();
     let told = failure.sentence();
@@ -128,6 +132,30 @@ async fn a_tag_or_a_kind_goes_to_each_service_and_one_that_does_not_know_it_is_n
     let users = What::Kind("users".to_owned());
     invalidate(&admin, &users, Some(Caching::Products), Output::Text).await.unwrap_err();
     assert_eq!(fake.asked(), [of("products", Some(&users))]);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_away_is_told_later() {
+    for (link, told) in [
+        (Link::Up, Propagation::Done),
+        (Link::None, Propagation::Done),
+        (Link::Down, Propagation::Queued),
+        (Link::CatchingUp, Propagation::Queued),
+        (Link::Unspecified, Propagation::Unknown),
+    ] {
+        let admin = Fake { link, ..Fake::default() }.serve().await;
+        assert_eq!(propagation(&admin, Caching::Users).await, told, "{link:?}");
+    }
+    let admin = Fake { down: Some(Caching::Users), link: Link::Up, ..Fake::default() }.serve().await;
+    assert_eq!(propagation(&admin, Caching::Users).await, Propagation::Unknown);
+}
+
+#[test]
+fn an_account_that_may_not_is_told_what_to_sign_in_by() {
+    let refused = Status::permission_denied("this is for the staff");
+    let failure = unasked(&[(Caching::Users, told(&refused))]).unwrap_err();
+    assert_eq!(failure.sentence(), "users can't be asked: this is for the staff");
+    assert!(failure.hint().contains("--staff-credentials"), "{failure}");
 }
 
 #[tokio::test]

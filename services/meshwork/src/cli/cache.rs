@@ -1,6 +1,6 @@
 //! `meshwork cache`.
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::admin::AdminArgs;
 
@@ -21,12 +21,13 @@ pub enum CacheCommand {
         service: Option<Caching>,
     },
     /// Drop what is cached, in all instances that share a Redis; it is loaded again by who asks for it next
+    #[command(group(ArgGroup::new("what").required(true).args(["key", "tag", "kind"])))]
     Invalidate {
         /// What is cached of one thing, by its resource name, such as `users/anna`
-        #[arg(long, value_name = "NAME", required_unless_present_any = ["tag", "kind"], conflicts_with_all = ["tag", "kind"])]
+        #[arg(long, value_name = "NAME")]
         key: Option<String>,
         /// Everything that carries a tag, such as `products`, which the lists of products carry
-        #[arg(long, conflicts_with = "kind")]
+        #[arg(long)]
         tag: Option<String>,
         /// Everything of a kind, as `stats` names it, such as `products`
         #[arg(long)]
@@ -84,6 +85,10 @@ mod tests {
             &["stats", "--service", "orders"],
         ] {
             assert!(parsed(bad).is_err(), "{bad:?}");
+        }
+        let refused = parsed(&["invalidate"]).unwrap_err().to_string();
+        for flag in ["--key", "--tag", "--kind"] {
+            assert!(refused.contains(flag), "{refused}");
         }
     }
 }

@@ -6,6 +6,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::value::{Dict, Uncased, UncasedStr, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
+use meshwork_cache::RedisOptions;
 use meshwork_chassis::ServeError;
 use meshwork_chassis::config::RedisConfig;
 use serde::Deserialize;
@@ -117,11 +118,27 @@ fn check(settings: &Settings) -> Result<(), Failure> {
     let shared = |error: ServeError| Failure::new(format!("the setting {}", error.sentence), error.hint);
     settings.nats.check(NATS).map_err(shared)?;
     settings.redis.check(REDIS).map_err(shared)?;
+    // In this order: what is taken over is refused by the key that it comes from.
+    check_redis("redis.url", &settings.redis)?;
     settings.users.check().map_err(named("users"))?;
+    check_redis("users.redis.url", &settings.users.redis)?;
     settings.products.check().map_err(named("products"))?;
+    check_redis("products.redis.url", &settings.products.redis)?;
     settings.orders.check().map_err(named("orders"))?;
     settings.notifications.check().map_err(named("notifications"))?;
     settings.gateway.check().map_err(named("gateway"))
+}
+
+/// Whether a Redis can be found by its URL; nobody is asked.
+fn check_redis(key: &str, redis: &RedisConfig) -> Result<(), Failure> {
+    if !redis.is_set() {
+        return Ok(());
+    }
+    RedisOptions::new(redis.url.expose()).check().map_err(|error| {
+        let forms = "redis://HOST:PORT/NUMBER, rediss:// for TLS, redis-cluster://HOST:PORT, or \
+                     redis-sentinel://HOST:PORT?sentinelServiceName=NAME";
+        Failure::new(format!("the setting {key}: {error}"), format!("write one such as {forms}"))
+    })
 }
 
 fn overrides(args: &SettingsArgs, flags: &Flags) -> Result<Figment, Failure> {
@@ -317,6 +334,38 @@ mod tests {
             jail.set_env("MESHWORK_REDIS_URL", "5");
             let refused = load(&none, &Flags::new()).unwrap_err().to_string();
             assert!(refused.contains("the setting redis.url (environment)"), "{refused}");
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn a_redis_that_cannot_be_found_by_its_url_is_refused_by_the_key_that_was_set() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            let refused = |args: &SettingsArgs| load(args, &Flags::new()).unwrap_err().to_string();
+            // One whose database is no number, and one that names no service to the sentinels.
+            for url in ["redis://:hidden@host/abc", "redis-sentinel://:hidden@host"] {
+                let args = SettingsArgs { redis: Some(url.to_owned()), ..SettingsArgs::default() };
+                let told = refused(&args);
+                assert!(told.contains("the setting redis.url: ") && told.contains("sentinelServiceName"), "{told}");
+                assert!(!told.contains("users.") && !told.contains("hidden"), "{told}");
+                for (variable, key) in [
+                    ("MESHWORK_USERS__REDIS__URL", "users.redis.url"),
+                    ("MESHWORK_PRODUCTS__REDIS__URL", "products.redis.url"),
+                    ("MESHWORK_GATEWAY__RATE_LIMIT__REDIS", "gateway.rate_limit.redis"),
+                ] {
+                    jail.set_env(variable, url);
+                    let told = refused(&SettingsArgs::default());
+                    assert!(told.contains(&format!("the setting {key}: ")) && !told.contains("hidden"), "{told}");
+                    jail.set_env(variable, "");
+                }
+            }
+            for url in ["redis://host/1", "redis-cluster://a:1?node=b:2", "redis-sentinel://a?sentinelServiceName=shop"]
+            {
+                let args = SettingsArgs { redis: Some(url.to_owned()), ..SettingsArgs::default() };
+                load(&args, &Flags::new()).unwrap();
+            }
             Ok(())
         });
     }

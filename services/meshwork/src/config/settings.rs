@@ -38,7 +38,8 @@ pub struct Settings {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// Which events: a filter like `info` or `warn,meshwork_orders=debug`.
+    /// Which events: a filter like `info` or `warn,meshwork_orders=debug`. By default the client of Redis logs errors only: it
+    /// warns at each attempt to connect.
     pub filter: String,
     /// How they are written.
     pub format: LogFormat,
@@ -56,7 +57,7 @@ pub enum LogFormat {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "warn,meshwork=info".to_owned(), format: LogFormat::Text }
+        Self { filter: "warn,meshwork=info,fred=error".to_owned(), format: LogFormat::Text }
     }
 }
 

@@ -106,13 +106,11 @@ async fn gathered(admin: &Admin, service: Option<Parking>, filter: &str) -> (Vec
 }
 
 fn unasked(failed: &[(Parking, Failure)]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
+    let Some((_, first)) = failed.first() else { return Ok(()) };
     let sentences =
         failed.iter().map(|(service, failure)| format!("{} can't be asked: {}", service.as_str(), failure.sentence()));
     let sentence = sentences.collect::<Vec<_>>().join("; ");
-    Err(Failure::new(sentence, "look whether `meshwork up` runs at the target, and into its log"))
+    Err(Failure::new(sentence, first.hint()))
 }
 
 fn still_parked(left: &DeadLetter, service: Parking) -> Failure {

@@ -33,7 +33,7 @@ impl Bucket {
         let capacity = rate.capacity();
         let Some(Self { level, at }) = stored else { return Self { level: capacity, at: now } };
         let level = level.min(capacity);
-        let at = at.min(now + capacity.div_ceil(rate.count()));
+        let at = at.min(now + rate.refill());
         if now <= at {
             return Self { level, at };
         }
@@ -63,11 +63,11 @@ impl Bucket {
         Self { level: self.level.saturating_sub(rate.cost(tokens)), ..self }
     }
 
-    /// The units from `now` until it has `level`.
+    /// The units from `now` until it has `level`; nobody waits for longer than a bucket takes to fill.
     pub fn until(&self, rate: &Rate, level: u64, now: u64) -> u64 {
         match level.saturating_sub(self.level) {
             0 => 0,
-            lacking => self.at.saturating_sub(now) + lacking.div_ceil(rate.count()),
+            lacking => (self.at.saturating_sub(now) + lacking.div_ceil(rate.count())).min(rate.refill()),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::Duration;
 /// What becomes of the calls of a rule while its buckets are out of reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
-    /// Buckets in the process decide, each with this instance's share of the limit (at least a burst of 1).
+    /// Buckets in the process decide, each with this instance's share of the limit (at least a burst of 1). What they admit is
+    /// taken from the shared ones when those are in reach again.
     #[default]
     OpenLocal,
     /// Calls are refused: sign-in, one-time passwords, payments.

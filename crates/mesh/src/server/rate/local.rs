@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Rate;
 use super::bucket::{Bucket, duration};
+use super::debt::Debt;
 use super::decision::{Decision, OnFailure};
 use super::key::BucketName;
 
@@ -83,6 +84,8 @@ struct Entry {
     lease: Lease,
     /// Until then somebody is about to take the next ones.
     claimed_until: u64,
+    /// What was admitted here in place of the shared bucket.
+    debt: Debt,
 }
 
 /// Tokens that were taken from a shared bucket in advance.
@@ -126,7 +129,7 @@ impl Entry {
 
     /// When it is as good as none.
     fn idle_at(&self) -> u64 {
-        self.full_at.max(self.denied_until).max(self.lease.until).max(self.claimed_until)
+        self.full_at.max(self.denied_until).max(self.lease.until).max(self.claimed_until).max(self.debt.until)
     }
 }
 
@@ -231,6 +234,26 @@ impl Local {
                 *entry = entry.holding(rate, bucket);
             });
         }
+    }
+
+    /// Keeps in mind that a token of each was taken here in place of the shared buckets, which have to be charged with it.
+    pub fn owe(&self, wants: &[Want]) {
+        for want in wants {
+            self.change(want, |entry, now| entry.debt = entry.debt.more(&want.rate, want.instances, now));
+        }
+    }
+
+    /// What the shared bucket has to be charged with, if anything: it is not owed any more, unless it is [given
+    /// back](Local::owe_again).
+    pub fn take_debt(&self, want: &Want) -> Debt {
+        let now = self.now();
+        let mut table = self.lock(self.place(want), now);
+        table.entries.get_mut(want.name.as_bytes()).map(|entry| std::mem::take(&mut entry.debt)).unwrap_or_default()
+    }
+
+    /// Owes what could not be charged.
+    pub fn owe_again(&self, want: &Want, debt: Debt) {
+        self.change(want, |entry, now| entry.debt = entry.debt.and(debt, &want.rate, want.instances, now));
     }
 
     fn change<T>(&self, want: &Want, change: impl FnOnce(&mut Entry, u64) -> T) -> T {

@@ -8,6 +8,7 @@
 #![cfg_attr(not(feature = "redis"), allow(dead_code, reason = "what only shared buckets need"))]
 
 mod bucket;
+mod debt;
 mod decision;
 mod key;
 mod layer;
@@ -18,6 +19,8 @@ mod rate;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
+#[cfg(feature = "redis")]
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +28,6 @@ pub use self::decision::{Decision, Decisions, OnFailure, Source};
 pub use self::layer::{RateLimitFuture, RateLimitLayer, RateLimitService};
 pub use self::limiter::{RateLimiter, RateLimiterBuilder};
 pub use self::rate::{InvalidRate, Rate};
-#[cfg(feature = "redis")]
-pub use self::redis::{InvalidRedis, RedisSettings};
 pub use self::rule::{Key, Rule};
+#[cfg(feature = "redis")]
+pub use self::settings::{InvalidRedis, RedisSettings};

@@ -158,6 +158,11 @@ impl Rate {
         self.count
     }
 
+    /// The units of time in which an empty bucket fills.
+    pub(super) fn refill(&self) -> u64 {
+        self.capacity().div_ceil(self.count)
+    }
+
     /// What so many tokens take from a bucket, in token·units; more than a bucket holds for more tokens than it holds.
     pub(super) fn cost(&self, tokens: u64) -> u64 {
         if tokens > self.burst { self.capacity() + 1 } else { tokens * self.period }

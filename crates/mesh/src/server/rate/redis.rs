@@ -1,33 +1,32 @@
 //! Buckets in Redis, that all instances of a service share: one script by the server's clock, within a hard budget of time.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
-use fred::interfaces::{ClientLike as _, LuaInterface as _};
-use fred::types::config::{Config, Options, ReconnectPolicy, UnresponsiveConfig};
-use fred::types::{Builder, Key};
+use fred::interfaces::ClientLike as _;
+use fred::types::config::{Options, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, ClusterHash, CustomCommand, Value};
 use fred::util::sha1_hash;
+use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::bucket::duration;
+use super::debt::Debt;
 use super::decision::{Decision, Decisions, OnFailure, Source};
 use super::limiter::Asked;
 use super::local::{Lease, Local, Want, Wants};
+use super::settings::{InvalidRedis, RedisSettings};
 use crate::breaker::{Admission, Breaker};
 use crate::observe::Circuit;
 use crate::outcome::Outcome;
-use crate::policy::{CircuitBreaker, FailureRate};
 
 /// The script; the same sums as in `bucket.rs`.
 pub(super) const SCRIPT: &str = include_str!("script.lua");
 
-/// How long a decision may take.
-const BUDGET: Duration = Duration::from_millis(10);
 /// Calls that wait for a connection: more would not be answered within the budget.
 const QUEUE: usize = 10_000;
 /// A connection that owes an answer for so long is given up.
@@ -44,95 +43,9 @@ const RECONNECT: (u32, u32) = (50, 1000);
 const UNFIT: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
 /// Between two connections that are made anew for that.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
-
-/// The URL is none that a Redis can be found by.
-#[derive(Debug, thiserror::Error)]
-#[error("this is no URL of Redis ({0}); set one such as redis://host:6379, rediss://… for TLS or redis-cluster://…")]
-pub struct InvalidRedis(String);
-
-/// How to reach Redis, and what to do when it doesn't answer.
-#[derive(Clone)]
-pub struct RedisSettings {
-    url: String,
-    budget: Duration,
-    breaker: CircuitBreaker,
-    leases: bool,
-}
-
-impl RedisSettings {
-    /// The Redis, or the server that speaks its protocol, at a URL: `redis://user:password@host:6379/0`, `rediss://` for
-    /// TLS, `redis-cluster://`, `redis-sentinel://`.
-    ///
-    /// ```
-    /// use meshwork::server::rate::RedisSettings;
-    /// let settings = RedisSettings::new("redis://redis:6379");
-    /// ```
-    pub fn new(url: impl Into<String>) -> Self {
-        let breaker = CircuitBreaker {
-            consecutive_failures: Some(5),
-            failure_rate: Some(FailureRate { percent: 50, min_calls: 10, window: Duration::from_secs(1) }),
-            open_for: Duration::from_secs(1),
-            probes: 1,
-            ..CircuitBreaker::default()
-        };
-        Self { url: url.into(), budget: BUDGET, breaker, leases: false }
-    }
-
-    /// How long a decision may take; after it the rule's [`OnFailure`] decides. Default: 10 ms.
-    ///
-    /// ```
-    /// # use meshwork::server::rate::RedisSettings;
-    /// # use std::time::Duration;
-    /// let settings = RedisSettings::new("redis://redis:6379").budget(Duration::from_millis(5));
-    /// ```
-    #[must_use]
-    pub fn budget(mut self, budget: Duration) -> Self {
-        self.budget = budget;
-        self
-    }
-
-    /// When Redis isn't asked any more for a while. Default: after 5 failures in a row, or half of at least 10 within a
-    /// second; for a second, then one decision probes.
-    ///
-    /// ```
-    /// # use meshwork::server::rate::RedisSettings;
-    /// # use meshwork::policy::CircuitBreaker;
-    /// let settings = RedisSettings::new("redis://redis:6379").breaker(CircuitBreaker::default());
-    /// ```
-    #[must_use]
-    pub fn breaker(mut self, breaker: CircuitBreaker) -> Self {
-        self.breaker = breaker;
-        self
-    }
-
-    /// Takes tokens in advance, so that most calls of a busy caller don't wait for Redis: those of 100 ms by the rate,
-    /// divided by the instances, at most a tenth of the burst; none where the burst is below 10. They are spent within a
-    /// second or lost, and what comes back to the bucket meanwhile takes their place: never are more calls admitted than
-    /// `burst + rate × t`, but up to a tenth of a burst less for each instance. Calls that count in several buckets always
-    /// ask. Default: off.
-    ///
-    /// ```
-    /// # use meshwork::server::rate::RedisSettings;
-    /// let settings = RedisSettings::new("redis://redis:6379").leases(true);
-    /// ```
-    #[must_use]
-    pub fn leases(mut self, leases: bool) -> Self {
-        self.leases = leases;
-        self
-    }
-}
-
-impl fmt::Debug for RedisSettings {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { url: _, budget, breaker, leases } = self;
-        f.debug_struct("RedisSettings")
-            .field("budget", budget)
-            .field("breaker", breaker)
-            .field("leases", leases)
-            .finish_non_exhaustive()
-    }
-}
+/// Where a slot has moved to is learnt, and the command fails. The client mustn't follow: on the way to where a slot is about
+/// to move, it mistakes other callers' answers (fred 10.1, `send_asking_with_policy`).
+const REDIRECTIONS: u32 = 0;
 
 /// The shared buckets.
 pub(super) struct Redis {
@@ -155,9 +68,8 @@ pub(super) struct Redis {
 impl Redis {
     /// Connects in the background.
     pub fn connect(settings: RedisSettings, local: Local) -> Result<Self, InvalidRedis> {
-        let RedisSettings { url, budget, breaker, leases } = settings;
-        let invalid = |error: fred::error::Error| InvalidRedis(error.details().to_owned());
-        let mut config = Config::from_url(&url).map_err(invalid)?;
+        let mut config = settings.config()?;
+        let RedisSettings { budget, breaker, leases, .. } = settings;
         // A Redis that isn't there yet is waited for.
         config.fail_fast = false;
         let clustered = config.server.is_clustered();
@@ -166,6 +78,7 @@ impl Redis {
                 connection.connection_timeout = CONNECT;
                 connection.internal_command_timeout = CONNECT;
                 connection.max_command_attempts = 1;
+                connection.max_redirections = REDIRECTIONS;
                 connection.max_command_buffer_len = QUEUE;
                 connection.unresponsive =
                     UnresponsiveConfig { max_timeout: Some(UNRESPONSIVE), interval: UNRESPONSIVE / 4 };
@@ -173,12 +86,17 @@ impl Redis {
             })
             .set_policy(ReconnectPolicy::new_exponential(0, RECONNECT.0, RECONNECT.1, 2))
             .build()
-            .map_err(invalid)?;
+            .map_err(|error| InvalidRedis(error.details().to_owned()))?;
         let connection = client.connect();
         // What is too late is not sent when a connection is there again.
         let within = |time| {
-            let options = Options { max_attempts: Some(1), fail_fast: true, timeout: Some(time), ..Options::default() };
-            client.with_options(&options)
+            client.with_options(&Options {
+                max_attempts: Some(1),
+                max_redirections: Some(REDIRECTIONS),
+                fail_fast: true,
+                timeout: Some(time),
+                ..Options::default()
+            })
         };
         let breaker = Breaker::new(breaker).on_change(|circuit| match circuit {
             Circuit::Open => {
@@ -246,12 +164,21 @@ impl Redis {
         let decision = if let Some(want) = closed {
             Decision::Unavailable { rule: want.rule }
         } else if wants.iter().all(|want| want.on_failure == OnFailure::OpenLocal) {
-            self.local.take(wants)
+            self.take_here(wants)
         } else {
             let local: Wants = wants.iter().filter(|want| want.on_failure == OnFailure::OpenLocal).cloned().collect();
-            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.local.take(&local) }
+            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.take_here(&local) }
         };
         decisions.count(Source::Fallback, decision);
+        decision
+    }
+
+    /// Takes a token for each from this instance's shares, or none; the shared buckets are charged when they are in reach again.
+    fn take_here(&self, wants: &[Want]) -> Decision {
+        let decision = self.local.take(wants);
+        if decision.is_admitted() {
+            self.local.owe(wants);
+        }
         decision
     }
 
@@ -325,19 +252,27 @@ impl Redis {
         Ok(Some(Decision::Admitted { remaining: tokens }))
     }
 
-    /// Runs the script: whether all were admitted, then the wait, the reset and the level of each.
+    /// Runs the script, which first charges the buckets with what they are owed: whether all were admitted, then the wait, the
+    /// reset and the level of each.
     async fn run(
         &self,
         client: &WithOptions<Client>,
         wants: &[Want],
         tokens: i64,
     ) -> Result<Vec<i64>, fred::error::Error> {
-        let keys: Vec<Key> = wants.iter().map(|want| Key::from(want.name.as_bytes())).collect();
-        let args: Vec<i64> = wants.iter().flat_map(|want| arguments(want, tokens)).collect();
-        match client.evalsha(self.sha.as_str(), keys.clone(), args.clone()).await {
-            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(SCRIPT, keys, args).await,
-            result => result,
-        }
+        let payment = Payment::of(&self.local, wants);
+        let arguments: Vec<i64> =
+            payment.levels().zip(wants).flat_map(|(debt, want)| arguments(want, tokens, debt)).collect();
+        // Not by the client's own methods for scripts, which know no options.
+        let known = words(&self.sha, wants, &arguments);
+        let reply = match client.custom::<Vec<i64>, Value>(command("EVALSHA", wants), known).await {
+            Err(error) if error.details().starts_with("NOSCRIPT") => {
+                client.custom::<Vec<i64>, Value>(command("EVAL", wants), words(SCRIPT, wants, &arguments)).await?
+            }
+            reply => reply?,
+        };
+        payment.settle();
+        Ok(reply)
     }
 
     /// What a reply says; kept in mind for when Redis is out of reach, or needn't be asked.
@@ -351,7 +286,7 @@ impl Redis {
         }
         let mut longest = (0, Duration::ZERO);
         for (i, want) in wants.iter().enumerate() {
-            let wait = duration(&want.rate, number(3 * i + 1));
+            let wait = duration(&want.rate, number(3 * i + 1).min(want.rate.refill()));
             if !wait.is_zero() {
                 self.local.deny(want, wait);
             }
@@ -374,10 +309,61 @@ fn is_unfit(error: &fred::error::Error) -> bool {
 }
 
 /// The arguments of the script for one bucket. All fit: a rate is counted below 2⁵².
-pub(super) fn arguments(want: &Want, tokens: i64) -> [i64; 4] {
+fn arguments(want: &Want, tokens: i64, debt: u64) -> [i64; 5] {
     let rate = &want.rate;
     let cost = rate.cost(tokens.unsigned_abs()).cast_signed() * tokens.signum();
-    [rate.capacity().cast_signed(), rate.count().cast_signed(), cost, rate.unit().cast_signed()]
+    [rate.capacity().cast_signed(), rate.count().cast_signed(), cost, rate.unit().cast_signed(), debt.cast_signed()]
+}
+
+/// A command on the server of the buckets: in a cluster it is about one.
+fn command(name: &'static str, wants: &[Want]) -> CustomCommand {
+    let slot = wants.first().map_or(ClusterHash::FirstKey, |want| ClusterHash::from(want.name.as_bytes()));
+    CustomCommand::new_static(name, slot, false)
+}
+
+/// What follows `EVAL` and `EVALSHA`.
+fn words(script: &str, wants: &[Want], arguments: &[i64]) -> Vec<Value> {
+    let mut words = Vec::with_capacity(2 + wants.len() + arguments.len());
+    words.push(Value::from(script));
+    words.push(Value::from(i64::try_from(wants.len()).unwrap_or(i64::MAX)));
+    words.extend(wants.iter().map(|want| Value::from(want.name.as_bytes())));
+    words.extend(arguments.iter().copied().map(Value::from));
+    words
+}
+
+/// What is owed to shared buckets and on its way to them. It is owed again unless it has arrived, as far as is known: what was
+/// charged though its answer was late may be charged twice.
+struct Payment<'a> {
+    local: &'a Local,
+    wants: &'a [Want],
+    debts: SmallVec<[Debt; 1]>,
+}
+
+impl<'a> Payment<'a> {
+    fn of(local: &'a Local, wants: &'a [Want]) -> Self {
+        Self { local, wants, debts: wants.iter().map(|want| local.take_debt(want)).collect() }
+    }
+
+    /// In token·units of each rate.
+    fn levels(&self) -> impl Iterator<Item = u64> {
+        let now = self.local.now();
+        self.debts.iter().zip(self.wants).map(move |(debt, want)| debt.left(&want.rate, want.instances, now))
+    }
+
+    /// It has arrived.
+    fn settle(mut self) {
+        self.debts.clear();
+    }
+}
+
+impl Drop for Payment<'_> {
+    fn drop(&mut self) {
+        for (debt, want) in self.debts.iter().zip(self.wants) {
+            if debt.until > 0 {
+                self.local.owe_again(want, *debt);
+            }
+        }
+    }
 }
 
 impl Drop for Redis {

@@ -17,8 +17,8 @@ pub struct Told {
     pub level: u128,
     pub retry_after: u128,
     pub reset: u128,
-    /// The bucket was written by a clock far ahead.
-    pub ahead: bool,
+    /// It is written though nothing is taken: the bucket was written by a clock far ahead, or has paid a debt.
+    pub changed: bool,
 }
 
 impl Model {
@@ -27,8 +27,8 @@ impl Model {
         Self { capacity, count: rate.count().into(), period: capacity / u128::from(rate.burst()), stored: None }
     }
 
-    /// What it would say, and how it would be after it.
-    pub fn ask(&self, tokens: u64, now: u64) -> (Told, (u128, u128)) {
+    /// What it would say when `debt`, in token·units, is taken first, as far as there is something; and how it would be after it.
+    pub fn ask(&self, tokens: u64, debt: u64, now: u64) -> (Told, (u128, u128)) {
         let now = u128::from(now);
         let (mut level, mut at) = self.stored.unwrap_or((self.capacity, now));
         let latest = now + self.capacity.div_ceil(self.count);
@@ -36,34 +36,41 @@ impl Model {
         at = at.min(latest);
         level = self.capacity.min(level + now.saturating_sub(at) * self.count);
         at = at.max(now);
+        let paid = level.min(debt.into());
+        level -= paid;
         let cost = u128::from(tokens) * self.period;
         let allowed = cost <= level;
-        let wait = |lacking: u128| if lacking == 0 { 0 } else { at - now + lacking.div_ceil(self.count) };
-        let retry_after = wait(cost.saturating_sub(level));
+        let retry_after = self.wait(cost.saturating_sub(level), at - now);
         if allowed {
             level -= cost;
         }
-        (Told { allowed, level, retry_after, reset: wait(self.capacity - level), ahead }, (level, at))
+        let reset = self.wait(self.capacity - level, at - now);
+        (Told { allowed, level, retry_after, reset, changed: ahead || paid > 0 }, (level, at))
     }
 
     /// Keeps what the bucket is after all buckets of the call have said the same.
-    pub fn keep(&mut self, left: (u128, u128), allowed: bool, ahead: bool) {
+    pub fn keep(&mut self, left: (u128, u128), allowed: bool, changed: bool) {
         if left.0 == self.capacity {
             self.stored = None;
-        } else if allowed || ahead {
+        } else if allowed || changed {
             self.stored = Some(left);
         }
     }
 
     pub fn take(&mut self, tokens: u64, now: u64) -> Told {
-        let (told, left) = self.ask(tokens, now);
+        let (told, left) = self.ask(tokens, 0, now);
         // What asks for nothing leaves what is stored.
-        self.keep(left, told.allowed, told.ahead);
+        self.keep(left, told.allowed, told.changed);
         told
     }
 
     pub fn wait_for_full(&self, level: u128, at: u128, now: u64) -> u128 {
-        let lacking = self.capacity - level;
-        if lacking == 0 { 0 } else { at - u128::from(now) + lacking.div_ceil(self.count) }
+        self.wait(self.capacity - level, at - u128::from(now))
+    }
+
+    /// Nobody waits for longer than a bucket takes to fill.
+    fn wait(&self, lacking: u128, ahead: u128) -> u128 {
+        let full = self.capacity.div_ceil(self.count);
+        if lacking == 0 { 0 } else { full.min(ahead + lacking.div_ceil(self.count)) }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use meshwork_testkit::Redis;
 
 use super::model::Model;
-use super::{OPERATIONS, another_time, rates, some_tokens};
+use super::{OPERATIONS, another_time, rates, some_debt, some_tokens};
 use crate::random::Random;
 use crate::server::rate::redis::SCRIPT;
 
@@ -29,7 +29,7 @@ fn batched() -> String {
           local time, keys, args = {{ words(), words() }}, {{}}, {{}}
           for i = 1, tonumber(n) do
             keys[i] = words()
-            for j = 1, 4 do args[#args + 1] = words() end
+            for j = 1, 5 do args[#args + 1] = words() end
           end
           local reply = decide(keys, args, time)
           for i = 1, #reply do reply[i] = string.format('%.0f', reply[i]) end
@@ -62,21 +62,21 @@ fn rl_1_a_million_operations_of_the_script_agree_with_the_model() {
                 let place = (first + step) % rates.len();
                 let rate = &rates[place];
                 let (at, tokens) = (now / rate.unit(), some_tokens(&random, rate).min(rate.burst()));
-                let model = &models[place].0;
-                (place, tokens, at, model.ask(tokens, at), model.ask(0, at))
+                let (model, debt) = (&models[place].0, some_debt(&random, rate));
+                (place, (tokens, debt), at, model.ask(tokens, debt, at), model.ask(0, debt, at))
             });
             let asked = &asked[..count];
             let allowed = asked.iter().all(|(.., (told, _), _)| told.allowed);
             write!(expected, "{} ", u8::from(allowed)).unwrap();
-            for (place, tokens, at, (told, taken), (untouched, full)) in asked {
+            for (place, (tokens, debt), at, (told, taken), (untouched, full)) in asked {
                 let rate = &rates[*place];
                 let (capacity, count, cost, unit) = (rate.capacity(), rate.count(), rate.cost(*tokens), rate.unit());
-                write!(operations, "{place} {capacity} {count} {cost} {unit} ").unwrap();
+                write!(operations, "{place} {capacity} {count} {cost} {unit} {debt} ").unwrap();
                 let left = if allowed { *taken } else { *full };
                 let (model, expiry) = &mut models[*place];
                 let reset = model.wait_for_full(left.0, left.1, *at);
                 write!(expected, "{} {reset} {} ", told.retry_after, left.0).unwrap();
-                let written = (allowed && *tokens > 0) || untouched.ahead;
+                let written = (allowed && *tokens > 0) || untouched.changed;
                 model.keep(left, written, false);
                 if left.0 == u128::from(capacity) {
                     *expiry = 0;
