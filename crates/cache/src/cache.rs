@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -22,6 +23,8 @@ use crate::value::{LoadError, Loaded, Value};
 
 /// How many flights may break off under a reader before it loads by itself.
 const TRIES: usize = 3;
+/// How long a writer waits for the remote tier (CA-8). What takes longer goes on behind it, and costs the link when it fails.
+const WRITER_PATIENCE: Duration = Duration::from_millis(20);
 
 /// A cache of one kind of things in two tiers. Clones are the same cache.
 pub struct Cache<V: Value, E: LoadError> {
@@ -110,14 +113,14 @@ impl<V: Value, E: LoadError> Cache<V, E> {
         let times = typed.times(Instant::now(), typed.counters().usual_load(), false);
         let fresh = Fresh { value: Some(Arc::new(value)), version, position: None, times };
         let write = write_through(Arc::clone(typed), ticket, tags, (stamp, linked), fresh, is_oversized);
-        typed.tiers.carry_out(write).await;
+        typed.tiers.carry_out(write, Some(WRITER_PATIENCE)).await;
     }
 
     /// Invalidates what is older than `version` in both tiers, after that version was committed (CA-2); without a version, whatever
     /// is there. What has no versions is invalidated without one.
     pub async fn invalidate(&self, key: &str, version: Option<u64>) {
         let kind: Arc<dyn Kind> = self.typed.local.clone();
-        self.typed.tiers.invalidate_in(&kind, key, version).await;
+        self.typed.tiers.invalidate_in(&kind, key, version, Some(WRITER_PATIENCE)).await;
     }
 
     /// The same cache, which loads among the places of that lane, modulo their number; see [`CacheOptions::lanes`]. A key has

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::timeout;
 
 use crate::kind::{Kind, MAX_KEY};
 use crate::link::Link;
@@ -86,7 +87,7 @@ impl Tiers {
     pub async fn invalidate(&self, kind: &str, key: &str, version: Option<u64>) -> bool {
         let kinds = self.0.named(kind);
         for kind in &kinds {
-            self.invalidate_in(kind, key, version).await;
+            self.invalidate_in(kind, key, version, None).await;
         }
         !kinds.is_empty()
     }
@@ -102,15 +103,15 @@ impl Tiers {
         self.0.cells.advance(tag);
         let inner = Arc::clone(&self.0);
         let (tag, cause) = (tag.to_owned(), cause.map(str::to_owned));
-        self.carry_out(async move {
+        let write = async move {
             let is_done = inner.link.bump(&tag, cause.as_deref()).await;
             // Once more: who read the tag's version or an entry in between has heard the old one, and nobody tells us of our writes.
             inner.cells.advance(&tag);
             if let (true, Some(noted)) = (is_done, noted) {
                 inner.causes.insert(noted, losses);
             }
-        })
-        .await;
+        };
+        self.carry_out(write, None).await;
     }
 
     /// Invalidates everything of a kind (CA-6).
@@ -232,27 +233,39 @@ impl Tiers {
     }
 
     /// Invalidates a key of one local tier and in the remote one.
-    pub(crate) async fn invalidate_in(&self, kind: &Arc<dyn Kind>, key: &str, version: Option<u64>) {
+    pub(crate) async fn invalidate_in(
+        &self,
+        kind: &Arc<dyn Kind>,
+        key: &str,
+        version: Option<u64>,
+        patience: Option<Duration>,
+    ) {
         if key.len() > MAX_KEY {
             return;
         }
         count(&kind.counters().invalidations);
         kind.invalidate(key, version);
         let (kind, link, key) = (Arc::clone(kind), Arc::clone(self.link()), key.to_owned());
-        self.carry_out(async move {
+        let write = async move {
             link.tombstone(kind.name(), &key, version).await;
             // Once more: who read the remote tier in between has what lay there before, and nobody tells us of our writes.
             kind.invalidate(&key, version);
-        })
-        .await;
+        };
+        self.carry_out(write, patience).await;
     }
 
-    /// Runs a write to the remote tier to its end, though the caller be cancelled meanwhile. Nothing is done when there is none.
-    pub(crate) async fn carry_out(&self, write: impl Future<Output = ()> + Send + 'static) {
+    /// Runs a write to the remote tier to its end, though the caller be cancelled meanwhile, or be no more patient: the write has
+    /// a bound of its own. Nothing is done when there is no remote tier.
+    pub(crate) async fn carry_out(&self, write: impl Future<Output = ()> + Send + 'static, patience: Option<Duration>) {
         if self.link().remote().is_none() {
             return write.await;
         }
-        if let Err(error) = tokio::spawn(write).await {
+        let write = tokio::spawn(write);
+        let written = match patience {
+            None => write.await,
+            Some(patience) => timeout(patience, write).await.unwrap_or(Ok(())),
+        };
+        if let Err(error) = written {
             tracing::error!(%error, "a write to the shared cache broke off; report it");
         }
     }

@@ -96,8 +96,9 @@ impl RedisRemote {
 
     /// Runs a script whose write must not be lost: who asked distrusts the link when it is.
     async fn write(&self, script: &Script, names: Vec<String>, arguments: Vec<Value>) -> Result<Value, Unreachable> {
-        let patiently = self.may_send()?;
-        self.commands.run(script, names, arguments, patiently).await.map_err(|failure| self.unwritten(failure))
+        self.may_send()?;
+        // What must be written may take a while: it costs the link when it isn't.
+        self.commands.run(script, names, arguments, true).await.map_err(|failure| self.unwritten(failure))
     }
 
     fn unwritten(&self, failure: Failure) -> Unreachable {
@@ -163,8 +164,11 @@ impl Remote for RedisRemote {
     }
 
     async fn fill(&self, kind: &str, key: &str, lease: &Lease, item: Item) -> Result<bool, Unreachable> {
+        // Readers wait for it, and it may fail.
+        let patiently = self.may_send()?;
         let arguments = vec![Value::from(&lease.0), text(&item), milliseconds(item.ttl)];
-        self.decide(&scripts::FILL, self.value_and_lease(kind, key), arguments).await
+        let filled = self.commands.run(&scripts::FILL, self.value_and_lease(kind, key), arguments, patiently).await;
+        filled.map(|answer| answer.as_i64() == Some(1)).map_err(|failure| self.unwritten(failure))
     }
 
     /// A lease that isn't given back ends by itself soon.
