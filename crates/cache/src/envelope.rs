@@ -1,7 +1,7 @@
 //! What surrounds a value in the remote tier (CA-1, CA-9): times, versions of tags, codec and schema.
 //!
-//! The stored text is the version as 20 decimal digits, one byte of codec, two of schema, and a small prost message. A
-//! tombstone that a script wrote is the version and the one byte `T`.
+//! The stored text is the version as 20 decimal digits, one byte of codec (`A`: there is none), two of schema, and a small prost
+//! message. A tombstone that a script wrote is the version and the one byte `T`.
 
 use bytes::Bytes;
 use prost::Message;
@@ -19,6 +19,8 @@ const DIGITS: usize = 20;
 
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
+/// A plain one of an absence: scripts treat it as they do a tombstone.
+const ABSENT: u8 = b'A';
 const TOMBSTONE: u8 = b'T';
 
 /// A value with what is known of it.
@@ -85,9 +87,7 @@ struct Head {
     at: u64,
     #[prost(message, repeated, tag = "7")]
     tags: Vec<TagVersion>,
-    #[prost(bool, tag = "8")]
-    is_absent: bool,
-    #[prost(bytes = "vec", tag = "9")]
+    #[prost(bytes = "vec", tag = "8")]
     content: Vec<u8>,
 }
 
@@ -125,7 +125,7 @@ impl Envelope {
     pub(crate) fn encode(&self) -> Option<Bytes> {
         let (codec, content) = match &self.content {
             Content::Tombstone => return Some(Bytes::from_static(&[TOMBSTONE])),
-            Content::Absent => (PLAIN, Vec::new()),
+            Content::Absent => (ABSENT, Vec::new()),
             Content::Value(bytes) if bytes.len() > MAX_VALUE => return None,
             Content::Value(bytes) => compressed(bytes).map_or_else(|| (PLAIN, bytes.clone()), |small| (ZSTD, small)),
         };
@@ -138,7 +138,6 @@ impl Envelope {
             history: self.position.map_or_else(Vec::new, |position| position.history.to_be_bytes().to_vec()),
             at: self.position.map_or(0, |position| position.at),
             tags: self.tags.iter().map(tag).collect(),
-            is_absent: self.content == Content::Absent,
             content,
         };
         let mut bytes = Vec::with_capacity(3 + head.encoded_len());
@@ -166,7 +165,7 @@ impl Envelope {
             return Ok(Self::tombstone(version));
         }
         let [codec, high, low, head @ ..] = envelope else { return Err(Undecodable::Damaged) };
-        if ![PLAIN, ZSTD].contains(codec) || u16::from_be_bytes([*high, *low]) != schema {
+        if ![PLAIN, ZSTD, ABSENT].contains(codec) || u16::from_be_bytes([*high, *low]) != schema {
             return Err(Undecodable::Foreign);
         }
         let head = Head::decode(head).map_err(|_| Undecodable::Damaged)?;
@@ -176,13 +175,11 @@ impl Envelope {
             Err(_) if head.history.is_empty() => None,
             Err(_) => return Err(Undecodable::Damaged),
         };
-        let content = match (head.is_absent, *codec) {
-            (true, _) => Content::Absent,
+        let content = match *codec {
+            ABSENT => Content::Absent,
             // The frame says how long it is; what says more than the bound isn't unpacked.
-            (false, ZSTD) => {
-                Content::Value(zstd::bulk::decompress(&head.content, MAX_VALUE).map_err(|_| Undecodable::Damaged)?)
-            }
-            (false, _) => Content::Value(head.content),
+            ZSTD => Content::Value(zstd::bulk::decompress(&head.content, MAX_VALUE).map_err(|_| Undecodable::Damaged)?),
+            _ => Content::Value(head.content),
         };
         if matches!(&content, Content::Value(bytes) if bytes.len() > MAX_VALUE) {
             return Err(Undecodable::Oversized);

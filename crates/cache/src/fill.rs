@@ -98,7 +98,7 @@ where
     /// Flies, from after the first step if that was done. The ticket is given back before this returns, so that nobody joins a
     /// flight that has ended. `None`: nobody has waited for what another process brings.
     pub(crate) async fn run(
-        self,
+        mut self,
         ticket: Ticket<Arc<Flight<V, E>>>,
         landing: &Landing<V, E>,
         looked: Option<Looked<V>>,
@@ -120,6 +120,7 @@ where
                 if self.mode != Mode::Refresh {
                     self.cache.counters().miss(miss);
                 }
+                self.miss = miss;
                 Some(self.fetch(ticket, landing, fill, stale).await)
             }
             // Who joins in this moment loads by itself.
@@ -322,8 +323,11 @@ where
 
     /// Tells the readers what may be answered though the source of truth fails (CA-8), if there is something.
     fn stand_in(&self, ticket: &Ticket<Arc<Flight<V, E>>>, landing: &Landing<V, E>, stale: Option<&Fresh<V>>) {
+        // What the remote tier has called outdated may lie here still, where its changes are told to nobody.
+        let is_outdated = matches!(self.miss, Miss::Tombstone | Miss::Invalidated);
         // Looked up now: an invalidation has removed what it made outdated.
-        if let Some(entry) = self.cache.local.stale(ticket.key(), Instant::now()) {
+        let held = self.cache.local.stale(ticket.key(), Instant::now()).filter(|_| !is_outdated);
+        if let Some(entry) = held {
             let source = Source::Stale { born: entry.times.born };
             landing.stand_in(Outcome { value: entry.value.clone(), position: entry.position, source });
         } else if let Some(stale) = stale.filter(|stale| is_usable(stale, &self.stamp, ticket)) {

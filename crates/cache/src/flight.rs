@@ -122,10 +122,12 @@ impl<V, E: Clone> Flight<V, E> {
         self.is_aloft.load(Ordering::Acquire)
     }
 
-    /// Whether a reader of what is recent may wait for it: what it brings is of this second, and it has brought nothing yet.
+    /// Whether a reader of what is recent may wait for it: what it brings is of this second, or something stands in already. One
+    /// that has been invalidated is found by nobody.
     pub(crate) fn is_joinable(&self, now: Instant) -> bool {
         let progress = self.progress.borrow();
-        now.saturating_duration_since(self.began) < JOINABLE && progress.stand_in.is_none() && progress.end.is_none()
+        let is_young = now.saturating_duration_since(self.began) < JOINABLE;
+        progress.end.is_none() && (is_young || progress.stand_in.is_some())
     }
 
     /// Waits for its end, or for a stale value if that will do; `None` when it broke off, or its first step takes too long.

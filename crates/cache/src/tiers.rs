@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
 use crate::kind::{Kind, MAX_KEY};
@@ -327,8 +328,10 @@ impl Listener for Inner {
         let kinds = self.kind_names();
         self.link.drain(&kinds).await?;
         let replays = self.replays.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for replay in replays {
-            replay.replay().await?;
+        // At once: one whose source hangs takes its time.
+        let replays: Vec<_> = replays.iter().map(|replay| replay.replay()).collect();
+        for replayed in join_all(replays).await {
+            replayed?;
         }
         // What the replays could not write.
         self.link.drain(&kinds).await

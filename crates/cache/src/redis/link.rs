@@ -50,8 +50,6 @@ pub(super) struct Link {
     /// Whether there is no connection yet, or none any more: the reason for that is told by the client.
     is_unconnected: bool,
     epoch: Option<Epoch>,
-    /// Whether there is another connection than at the last good beat.
-    is_reconnected: bool,
     touch: Option<BoxFuture<'static, Result<(), Failure>>>,
     touched: Instant,
     recovery: Option<Recovery>,
@@ -73,7 +71,6 @@ impl Link {
             silence: Silence::new(),
             is_unconnected: true,
             epoch: None,
-            is_reconnected: false,
             touch: None,
             touched: Instant::now(),
             recovery: None,
@@ -148,7 +145,7 @@ impl Link {
         match event {
             Event::Connected => {
                 self.silence.connected();
-                (self.is_unconnected, self.is_reconnected) = (false, true);
+                self.is_unconnected = false;
             }
             Event::Failed(failure) if !failure.is_vague => self.is_unconnected = true,
             // Whose place another server has taken may have had more than that, and what invalidates it again begins at
@@ -216,14 +213,11 @@ impl Link {
         };
         self.catch_up_with_messages();
         if let Some(problem) = self.epoch.as_ref().and_then(|last| epoch.breaks_with(last)) {
-            // After a restart the marks are as old as the data, and what came later is gone through again. Where the data has
-            // changed under a connection, they may have been moved past what was lost.
-            if !self.is_reconnected || !self.health.is_down() {
-                self.forget();
-            }
+            // The marks may have been moved past what was lost, between the last beat on the old data and now.
+            self.forget();
             self.health.interrupt(problem);
         }
-        (self.epoch, self.is_reconnected) = (Some(epoch), false);
+        self.epoch = Some(epoch);
         self.health.beat(beat.sent);
         if self.health.is_down() {
             self.recoveries.down(self.health.is_distrusted());
@@ -300,7 +294,7 @@ impl Link {
     fn replace(&mut self, problem: &str) {
         self.health.interrupt(problem);
         self.subscriptions = self.commands.replace();
-        (self.is_unconnected, self.is_reconnected) = (true, true);
+        self.is_unconnected = true;
         self.beat = None;
         self.touch = None;
         self.silence.replaced();

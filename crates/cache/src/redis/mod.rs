@@ -159,8 +159,13 @@ impl Remote for RedisRemote {
         let arguments = vec![Value::from(token.as_str()), milliseconds(LEASE)];
         let names = self.value_and_lease(kind, key);
         let answer = self.commands.run(&scripts::ACQUIRE, names, arguments, patiently).await;
-        let answer = answer.and_then(|answer| acquired(answer, token));
-        self.noted(answer)
+        if answer.is_err() {
+            // It may have been given all the same. A late answer comes before that of this.
+            let (commands, names) = (Arc::clone(&self.commands), vec![self.commands.keys.lease(kind, key)]);
+            let arguments = vec![Value::from(token.as_str())];
+            tokio::spawn(async move { commands.run(&scripts::RELEASE, names, arguments, true).await.ok() });
+        }
+        self.noted(answer.and_then(|answer| acquired(answer, token)))
     }
 
     async fn fill(&self, kind: &str, key: &str, lease: &Lease, item: Item) -> Result<bool, Unreachable> {

@@ -200,7 +200,8 @@ impl Fake {
         let place = place(kind, key);
         // Whether anything is written, and whether that is the item.
         let (is_written, is_stored) = self.data(|data| {
-            let has_value = data.values.get(&place).is_some_and(|(_, envelope)| !is_tombstone(envelope));
+            let has_value =
+                data.values.get(&place).is_some_and(|(_, envelope)| !matches!(envelope.first(), Some(b'T' | b'A')));
             let is_later = data.values.get(&place).is_some_and(|(version, _)| *version > item.version);
             if lease.is_none() && !has_value && !is_later {
                 data.leases.remove(&place);

@@ -81,7 +81,7 @@ impl Data {
     }
 
     fn has_value(&self) -> bool {
-        self.value.as_ref().is_some_and(|(_, envelope)| envelope.as_ref() != b"T")
+        self.value.as_ref().is_some_and(|(_, envelope)| !matches!(envelope.first(), Some(b'T' | b'A')))
     }
 
     /// Stores an item, or what lives too short to be seen.

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::server::{PATIENCE, eventually, prefix, value_key};
 use crate::traffic::Traffic;
 use crate::truth::Truth;
-use crate::world::{Healing, Process, hasty, patient, steady};
+use crate::world::{Healing, Process, hasty, is_full, patient, steady};
 
 /// The bound of the loads of a process under load.
 pub(crate) const MAX_LOADS: usize = 4;
@@ -133,7 +133,9 @@ async fn killed_and_started_again(healing: Healing) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_redis_killed_and_started_again_under_load() {
-    killed_and_started_again(Healing::Following).await;
+    if is_full() {
+        killed_and_started_again(Healing::Following).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,7 +160,9 @@ async fn frozen_and_flushed(healing: Healing) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ca_8_redis_frozen_and_flushed_under_load() {
-    frozen_and_flushed(Healing::Following).await;
+    if is_full() {
+        frozen_and_flushed(Healing::Following).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -179,8 +183,11 @@ async fn ca_8_a_write_that_did_not_reach_redis_is_made_up_for_before_redis_is_re
     proxy.half_open();
     assert_eq!(writer.write("put", "second").await, 2);
     assert_eq!(writer.change("invalidated", Some("second")).await, 2);
-    assert_ne!(writer.tiers.state(), Some(LinkState::Up), "Redis is not to be trusted now");
-    assert!(writer.tiers.stats().queued > 0);
+    assert_eq!((writer.read("put").await, writer.read("invalidated").await), (2, 2));
+    eventually("Redis is not to be trusted", PATIENCE, async || {
+        writer.tiers.state() != Some(LinkState::Up) && writer.tiers.stats().queued == 2
+    })
+    .await;
     assert_eq!((writer.read("put").await, writer.read("invalidated").await), (2, 2));
     proxy.heal().await;
     // As soon as it reads from Redis again, and with it everybody.

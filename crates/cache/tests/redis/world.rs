@@ -255,3 +255,8 @@ impl Replay for Log {
         self.note(head, LinkState::CatchingUp).await
     }
 }
+
+/// Whether the long tests run too. Who follows the log hides what else is wrong: that variant of a test is for the long run.
+pub(crate) fn is_full() -> bool {
+    std::env::var_os("MESHWORK_TEST_FULL").is_some()
+}

@@ -9,13 +9,18 @@ local function version_at(key)
   local is_version = type(stored) == 'string' and #stored == 20 and string.find(stored, '^%d+$')
   return is_version and stored or ''
 end
+-- Whether it is a value: neither a tombstone nor an absence.
+local function is_value_at(key)
+  local kind = redis.call('GETRANGE', key, 20, 20)
+  return kind ~= 'T' and kind ~= 'A'
+end
 local version = string.sub(ARGV[1], 1, 20)
 local there = version_at(KEYS[1])
 if there > version then
   return 0
 end
 redis.call('DEL', KEYS[2])
-if there == '' or redis.call('GETRANGE', KEYS[1], 20, 21) == 'T' then
+if there == '' or not is_value_at(KEYS[1]) then
   redis.call('SET', KEYS[1], version .. 'T', 'PX', ARGV[3])
   return 0
 end

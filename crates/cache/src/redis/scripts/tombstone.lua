@@ -6,13 +6,18 @@ local function version_at(key)
   local is_version = type(stored) == 'string' and #stored == 20 and string.find(stored, '^%d+$')
   return is_version and stored or ''
 end
+-- Whether it is a value: neither a tombstone nor an absence.
+local function is_value_at(key)
+  local kind = redis.call('GETRANGE', key, 20, 20)
+  return kind ~= 'T' and kind ~= 'A'
+end
 local version = version_at(KEYS[1])
 local asked = ARGV[1]
 if asked == '' then
   asked = version ~= '' and version or string.rep('0', 20)
 elseif version > asked then
   return 0
-elseif version == asked and redis.call('GETRANGE', KEYS[1], 20, 21) ~= 'T' then
+elseif version == asked and is_value_at(KEYS[1]) then
   return 0
 end
 redis.call('SET', KEYS[1], asked .. 'T', 'PX', ARGV[2])

@@ -1,10 +1,11 @@
 //! Buckets in Redis, that all instances of a service share: one script by the server's clock, within a hard budget of time.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
+use fred::error::ErrorKind;
 use fred::interfaces::ClientLike as _;
 use fred::types::config::{Options, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
@@ -59,6 +60,8 @@ pub(super) struct Redis {
     sha: String,
     budget: Duration,
     breaker: Breaker,
+    /// What went wrong last, for people.
+    problem: Arc<Mutex<String>>,
     leases: bool,
     /// This instance's shares, charged along so that they know what was spent; and the denials that hold still.
     local: Local,
@@ -98,9 +101,12 @@ impl Redis {
                 ..Options::default()
             })
         };
-        let breaker = Breaker::new(breaker).on_change(|circuit| match circuit {
+        let problem = Arc::new(Mutex::new(String::new()));
+        let last = Arc::clone(&problem);
+        let breaker = Breaker::new(breaker).on_change(move |circuit| match circuit {
             Circuit::Open => {
-                tracing::warn!("rate limits: Redis does not answer in time; each rule's failure policy decides")
+                let problem = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                tracing::warn!(problem, "rate limits: Redis does not decide; each rule's failure policy does")
             }
             Circuit::Closed => tracing::info!("rate limits: Redis decides again"),
             Circuit::HalfOpen => {}
@@ -113,6 +119,7 @@ impl Redis {
             sha: sha1_hash(SCRIPT),
             budget,
             breaker,
+            problem,
             leases,
             local,
             connection,
@@ -139,6 +146,14 @@ impl Redis {
         let (redis, wants, decisions) = (Arc::clone(self), wants.clone(), decisions.clone());
         Asked::Later(Box::pin(async move {
             let asked = tokio::time::timeout(redis.budget, redis.take(&wants)).await;
+            let problem = match &asked {
+                Ok(Ok(_)) => None,
+                Ok(Err(error)) => Some(error.details().to_owned()),
+                Err(_) => Some(format!("no answer within {:?}", redis.budget)),
+            };
+            if let Some(problem) = problem {
+                *redis.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+            }
             let outcome = if matches!(asked, Ok(Ok(_))) { Outcome::Status(Code::Ok) } else { Outcome::TimedOut };
             redis.breaker.settle(Instant::now(), admission, outcome);
             match asked {
@@ -267,11 +282,16 @@ impl Redis {
         let known = words(&self.sha, wants, &arguments);
         let reply = match client.custom::<Vec<i64>, Value>(command("EVALSHA", wants), known).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.custom::<Vec<i64>, Value>(command("EVAL", wants), words(SCRIPT, wants, &arguments)).await?
+                client.custom::<Vec<i64>, Value>(command("EVAL", wants), words(SCRIPT, wants, &arguments)).await
             }
-            reply => reply?,
+            reply => reply,
         };
-        payment.settle();
+        let reply = reply.inspect_err(|error| {
+            // What only comes late has been charged, or will be.
+            if !matches!(error.kind(), ErrorKind::Timeout) {
+                payment.owe_again();
+            }
+        })?;
         Ok(reply)
     }
 
@@ -331,8 +351,8 @@ fn words(script: &str, wants: &[Want], arguments: &[i64]) -> Vec<Value> {
     words
 }
 
-/// What is owed to shared buckets and on its way to them. It is owed again unless it has arrived, as far as is known: what was
-/// charged though its answer was late may be charged twice.
+/// What is owed to shared buckets and on its way to them. It is owed again only when it is known not to have arrived: charged
+/// twice, a bucket would deny callers who have kept to their limit.
 struct Payment<'a> {
     local: &'a Local,
     wants: &'a [Want],
@@ -350,14 +370,8 @@ impl<'a> Payment<'a> {
         self.debts.iter().zip(self.wants).map(move |(debt, want)| debt.left(&want.rate, want.instances, now))
     }
 
-    /// It has arrived.
-    fn settle(mut self) {
-        self.debts.clear();
-    }
-}
-
-impl Drop for Payment<'_> {
-    fn drop(&mut self) {
+    /// It has not arrived.
+    fn owe_again(&self) {
         for (debt, want) in self.debts.iter().zip(self.wants) {
             if debt.until > 0 {
                 self.local.owe_again(want, *debt);
