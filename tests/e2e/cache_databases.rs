@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use meshwork_api::meshwork::admin::v1::cache_stats::Link;
 use meshwork_api::meshwork::users::v1::GetUserRequest;
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
+use meshwork_sql::shards::slot_of;
 use meshwork_testkit::up::{command, text, with};
 use meshwork_testkit::{Gateway, Postgres, Redis};
 use serde_json::Value;
@@ -230,20 +231,15 @@ async fn sh_slots_move_under_cached_reads_and_no_answer_is_stale() {
         assert!(output.status.success(), "{args:?}: {}", text(&output.stderr));
         serde_json::from_slice(&output.stdout).unwrap()
     };
-    let owned = |shard: &str| -> String {
-        let status = shards(&["status"]);
-        let shard = status["shards"].as_array().unwrap().iter().find(|it| it["name"] == shard).unwrap();
-        let users = shard["spaces"].as_array().unwrap().iter().find(|it| it["space"] == "users").unwrap();
-        users["pieces"].as_str().unwrap().to_owned()
-    };
+    let slot = slot_of("cached").to_string();
     let is_in_south = || lies_in(&other, &databases[1], "cached");
 
     let watch = Watch::start(&instances.caller);
     // The account goes to the other server, whose log is another, and comes back with what was written there.
     for _ in 0..2 {
         let was_in_south = is_in_south();
-        let (from, to) = if was_in_south { ("south", "north") } else { ("north", "south") };
-        shards(&["move", "--space", "users", "--slots", &owned(from), "--to", to]);
+        let to = if was_in_south { "north" } else { "south" };
+        shards(&["move", "--space", "users", "--slots", &slot, "--to", to]);
         assert_ne!(is_in_south(), was_in_south, "the account stayed where it was");
         tokio::time::sleep(PHASE).await;
     }

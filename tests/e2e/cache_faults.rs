@@ -41,8 +41,11 @@ async fn ca_8_redis_fails_in_every_way_under_load_and_no_call_fails() {
     println!("killed");
     redis.kill();
     instances.degraded().await;
+    // That takes a few looks.
+    instances.says("products", "failed").await;
     redis.start_again();
     instances.linked().await;
+    instances.says("products", "passing").await;
     tokio::time::sleep(AGAIN).await;
 
     println!("frozen");

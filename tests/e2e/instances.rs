@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use meshwork_api::meshwork::admin::v1::cache_service_client::CacheServiceClient;
+use meshwork_api::meshwork::admin::v1::cache_stats::Link;
 use meshwork_api::meshwork::admin::v1::{CacheStats, GetCacheStatsRequest, KindStats};
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_api::meshwork::products::v1::{GetProductRequest, ListProductsRequest, Product, UpdateProductRequest};
@@ -138,23 +139,29 @@ impl Instances {
         found.unwrap_or_else(|| panic!("{label} doesn't speak of {kind}: {stats:?}"))
     }
 
-    /// Waits until each process has its link to Redis, and says so.
+    /// Waits until each process has its link to Redis.
     pub async fn linked(&self) {
         for label in caching() {
-            let passes = async || self.processes.check(label, "cache")["status"] == "passing";
-            eventually(&format!("the link of {label}"), passes).await;
+            let is_up = async || self.stats(label).await.link() == Link::Up;
+            eventually(&format!("the link of {label}"), is_up).await;
         }
     }
 
-    /// Waits until each process says that Redis is away; each can serve all the same.
+    /// Waits until each process has noticed that Redis is away; each can serve all the same.
     pub async fn degraded(&self) {
         for label in caching() {
-            let fails = async || {
+            let is_down = async || {
                 assert_eq!(self.processes.readiness(label), Some(200), "{label}: {}", self.processes.log(label));
-                self.processes.check(label, "cache")["status"] == "failed"
+                self.stats(label).await.link() != Link::Up
             };
-            eventually(&format!("{label} says that Redis is away"), fails).await;
+            eventually(&format!("{label} notices that Redis is away"), is_down).await;
         }
+    }
+
+    /// Waits until the health of a process says so of its cache.
+    pub async fn says(&self, label: &str, status: &str) {
+        let says = async || self.processes.check(label, "cache")["status"] == status;
+        eventually(&format!("{label} says that its cache is {status}"), says).await;
     }
 }
 
