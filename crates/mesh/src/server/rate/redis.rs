@@ -34,6 +34,8 @@ const QUEUE: usize = 10_000;
 const UNRESPONSIVE: Duration = Duration::from_secs(2);
 /// How long a new connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
+/// While Redis doesn't decide, the log says so at most once in this time.
+const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Tokens of so long are taken in advance, and may be spent for so long.
 const LEASE_OF: Duration = Duration::from_millis(100);
 const LEASE_LIFE: Duration = Duration::from_secs(1);
@@ -103,10 +105,16 @@ impl Redis {
         };
         let problem = Arc::new(Mutex::new(String::new()));
         let last = Arc::clone(&problem);
+        let warned = Mutex::new(None::<Instant>);
         let breaker = Breaker::new(breaker).on_change(move |circuit| match circuit {
             Circuit::Open => {
-                let problem = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                tracing::warn!(problem, "rate limits: Redis does not decide; each rule's failure policy does")
+                // Each probe that fails opens it again.
+                let mut warned = warned.lock().unwrap_or_else(PoisonError::into_inner);
+                if warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
+                    *warned = Some(Instant::now());
+                    let problem = last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    tracing::warn!(problem, "rate limits: Redis does not decide; each rule's failure policy does");
+                }
             }
             Circuit::Closed => tracing::info!("rate limits: Redis decides again"),
             Circuit::HalfOpen => {}
