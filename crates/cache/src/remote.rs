@@ -140,7 +140,7 @@ pub trait Listener: Send + Sync + 'static {
     /// The link is up: [`recover`](Self::recover) went well, and the remote tier is read from. Called right after.
     fn recovered(&self) {}
 
-    /// What lies in the remote tier may be older than what was known of it, such as after a failover within a cluster: the next
-    /// [`recover`](Self::recover) must drop it all.
+    /// What lies in the remote tier may be older than what was known of it, such as after a failover within a cluster, or where
+    /// other data was put under a live server: the next [`recover`](Self::recover) must drop it all.
     fn forget(&self) {}
 }

@@ -78,11 +78,6 @@ impl Tiers {
         }))
     }
 
-    /// Invalidates what is cached under a key in all tiers, whatever its version. `false`: there is no such kind in this process.
-    pub async fn invalidate_key(&self, kind: &str, key: &str) -> bool {
-        self.invalidate(kind, key, None).await
-    }
-
     /// Invalidates what is cached under a key and older than `version`, as [`Cache::invalidate`](crate::Cache::invalidate) does:
     /// for who follows a log. `false`: there is no such kind in this process.
     pub async fn invalidate(&self, kind: &str, key: &str, version: Option<u64>) -> bool {

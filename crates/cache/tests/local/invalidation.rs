@@ -14,8 +14,8 @@ async fn ca_6_a_key_a_tag_or_a_kind_drops_what_it_names() {
     let tiers = cache.tiers();
     tiers.invalidate_tag("blue", None).await;
     tiers.invalidate_kind("others").await;
-    assert!(tiers.invalidate_key("articles", "sofa").await);
-    assert!(!tiers.invalidate_key("others", "lamp").await, "there is no such kind");
+    assert!(tiers.invalidate("articles", "sofa", None).await);
+    assert!(!tiers.invalidate("others", "lamp", None).await, "there is no such kind");
     text(&cache, &source, "lamp").await;
     assert_eq!(source.loads(), 1);
     tiers.invalidate_tag("red", None).await;
@@ -24,7 +24,7 @@ async fn ca_6_a_key_a_tag_or_a_kind_drops_what_it_names() {
     tiers.invalidate_kind("articles").await;
     text(&cache, &source, "lamp").await;
     assert_eq!(source.loads(), 3);
-    assert!(tiers.invalidate_key("articles", "lamp").await);
+    assert!(tiers.invalidate("articles", "lamp", None).await);
     text(&cache, &source, "lamp").await;
     assert_eq!(source.loads(), 4);
     assert_eq!(tiers.stats().kinds[0].misses.get(&Miss::Invalidated), Some(&2));

@@ -124,7 +124,7 @@ impl CacheService for CacheGrpc {
         match dropped {
             Some(Dropped::Key(kind, key)) => {
                 tracing::info!(by, kind, key, "an entry of the cache is dropped");
-                tiers.invalidate_key(kind, &key).await;
+                tiers.invalidate(kind, &key, None).await;
             }
             Some(Dropped::Tag(tag)) => {
                 tracing::info!(by, tag, "what has a tag is dropped from the cache");

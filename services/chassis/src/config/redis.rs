@@ -37,7 +37,7 @@ pub struct RedisConfig {
     /// several servers. Empty: each process caches for itself, for at most a second.
     pub url: Secret,
     /// What all keys begin with, 1 to 32 of a-z, 0-9 and `-`. What is cached of a database has its identity behind that, so that
-    /// shops which share a server never meet there.
+    /// shops which share a server don't meet there. A copy of a database has the identity of the original: it needs another prefix.
     pub prefix: String,
 }
 
