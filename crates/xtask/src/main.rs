@@ -10,6 +10,8 @@ mod process;
 mod setup;
 mod soak;
 mod test;
+mod tested;
+mod tool;
 mod workspace;
 
 use std::process::ExitCode;

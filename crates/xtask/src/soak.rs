@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::process::Process;
 use crate::setup;
-use crate::test::{FEATURES, with_tools};
+use crate::tested::{FEATURES, with_tools};
 use crate::workspace::Workspace;
 
 /// The longest that the builds may take, from nothing, on a slow machine.

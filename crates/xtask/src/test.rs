@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::process::Process;
-use crate::setup::{self, Tools};
+use crate::setup;
+use crate::tested::{FEATURES, with_tools};
 use crate::workspace::Workspace;
 
 /// The longest that anything may take that only reads files.
@@ -19,10 +20,6 @@ const BUILD_LIMIT: Duration = Duration::from_secs(3600);
 
 /// The longest that the tests may take, their build included.
 const TEST_LIMIT: Duration = Duration::from_secs(3600);
-
-/// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step. Without them
-/// it is compiled by `xtask bench` and `xtask soak`, and here by a long run.
-pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
 
 /// The contracts of events.
 const EVENTS: &str = "proto/meshwork/events";
@@ -75,15 +72,6 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
         }
         tests.limit(TEST_LIMIT).run()
     })
-}
-
-/// A run of tests that finds the tools.
-pub fn with_tools(tests: Process, tools: &Tools) -> Process {
-    tests
-        .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
-        .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
-        .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
-        .env("MESHWORK_TEST_NATS", &tools.nats)
 }
 
 /// Lints the contracts, and holds those of events against what they were.

@@ -1,0 +1,17 @@
+//! How tests are built, and what they find.
+
+use crate::process::Process;
+use crate::setup::Tools;
+
+/// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step. Without them
+/// it is compiled by `xtask bench` and `xtask soak`, and here by a long run.
+pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
+
+/// A run of tests that finds the tools.
+pub fn with_tools(tests: Process, tools: &Tools) -> Process {
+    tests
+        .env("MESHWORK_TEST_GRPCURL", &tools.grpcurl)
+        .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
+        .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
+        .env("MESHWORK_TEST_NATS", &tools.nats)
+}

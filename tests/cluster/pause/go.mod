@@ -1,0 +1,3 @@
+module meshwork.test/pause
+
+go 1.24
