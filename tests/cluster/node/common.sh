@@ -36,6 +36,13 @@ slot_of_state() {
   done
 }
 
+# has_capability NUMBER, as in capability.h
+has_capability() {
+  local effective
+  effective=$((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)))
+  [ $(((effective >> $1) & 1)) = 1 ]
+}
+
 # Each cgroup hierarchy that controls something: one for version 2, one a controller for version 1.
 cgroup_roots() {
   if [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ]; then

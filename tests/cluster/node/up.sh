@@ -10,20 +10,7 @@ bin=${MESHWORK_CLUSTER_BIN:?is set by cargo xtask cluster}
 start=$(date +%s%N)
 took() { printf '%5.1f s: %s\n' "$((($(date +%s%N) - start) / 100000000))e-1" "$1" >&2; }
 
-# --- what the machine must allow
-[ "$(uname -s)" = Linux ] || die "a cluster needs Linux"
-[ "$(id -u)" = 0 ] || die "a cluster of one's own needs root, for namespaces, mounts and cgroups"
-capabilities=$((0x$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)))
-has() { [ $(((capabilities >> $1) & 1)) = 1 ]; }
-has 21 || die "CAP_SYS_ADMIN is missing: a container has it when it is run as privileged"
-has 12 || die "CAP_NET_ADMIN is missing: a container has it when it is run as privileged"
-for root in $(cgroup_roots); do
-  [ -w "$root/cgroup.procs" ] || die "$root isn't writable: a container may write it when it is run as privileged"
-done
-[ -n "${root:-}" ] || die "no cgroups are mounted at /sys/fs/cgroup"
-modprobe -q br_netfilter 2>/dev/null || true # it may be part of the kernel
-[ -e /proc/sys/net/bridge/bridge-nf-call-iptables ] ||
-  die "the kernel lacks br_netfilter, without which pods of one node don't reach each other by Service; load that module"
+"$here/check.sh"
 [ -z "$(slot_of_state)" ] || die "a cluster in $state runs already"
 
 # --- the state folder: nobody else's, because names in a temporary folder can be guessed
@@ -63,7 +50,7 @@ trap 'give_up "the start was interrupted"' EXIT
 
 # --- the node
 restrict_oom=true
-if has 24; then restrict_oom=false; fi # CAP_SYS_RESOURCE: else runc may not lower oom_score_adj, and starts nothing
+if has_capability 24; then restrict_oom=false; fi # CAP_SYS_RESOURCE: else runc may not lower oom_score_adj, and starts nothing
 export restrict_oom
 # Killing unshare kills pid 1 of the namespaces, and the kernel then kills all that is in them.
 setsid unshare --mount --pid --net --fork --mount-proc --kill-child "$here/init.sh" "$slot" \
