@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
-use tar::{Builder, EntryType, Header};
+use tar::{Archive, Builder, EntryType, Header};
 
 /// Who owns an entry. Images know users by number alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,6 +122,21 @@ impl Layer {
             entry.append(&mut archive, path, time).with_context(|| format!("cannot add /{path} to a layer"))?;
         }
         archive.into_inner().context("cannot end a layer")?.flush().context("cannot end a layer")
+    }
+
+    /// Puts the files of the layer into the folder `to`, with their owners, modes and times.
+    ///
+    /// # Errors
+    /// When a file can't be read or written, or can't be given to its owner.
+    pub fn unpack(&self, to: &Path, time: u64) -> Result<()> {
+        let mut tar = Vec::new();
+        self.write(&mut tar, time)?;
+        let mut archive = Archive::new(tar.as_slice());
+        archive.set_preserve_ownerships(true);
+        archive.set_preserve_permissions(true);
+        archive.unpack(to).with_context(|| {
+            format!("cannot put files with their owners into {}; only root may give files away", to.display())
+        })
     }
 
     fn with_parents(&self) -> BTreeMap<&str, &Entry> {
