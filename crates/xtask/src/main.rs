@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
 
 mod bench;
+mod cluster;
 mod image;
 mod peers;
 mod process;
@@ -92,6 +93,12 @@ enum Command {
         #[arg(long, value_name = "FOLDER", conflicts_with = "debug")]
         rootfs: Option<PathBuf>,
     },
+
+    /// Run a real Kubernetes node on this machine, and the tests that need one.
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::Command,
+    },
 }
 
 fn main() -> ExitCode {
@@ -104,6 +111,7 @@ fn main() -> ExitCode {
         Command::Bench { name, output, args } => bench::run(&name, output, &args),
         Command::Soak { minutes } => soak::run(minutes),
         Command::Image { rootfs: Some(folder), .. } => image::unpack(&folder),
+        Command::Cluster { command } => cluster::run(command),
         Command::Image { debug, .. } => image::run(if debug { Build::Debug } else { Build::Release }).map(drop),
     };
     match done {

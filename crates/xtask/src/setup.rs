@@ -26,8 +26,11 @@ const H2SPEC: Tool = Tool {
 const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { package: "@bufbuild/buf" } };
 
 /// Speaks MongoDB's protocol, over SQLite, and where there is no `mongod` over PostgreSQL.
-const FERRETDB: Tool =
-    Tool { name: "ferretdb", version: "1.24.2", source: Source::Module { folder: "tests/servers/ferretdb", variables: &[] } };
+const FERRETDB: Tool = Tool {
+    name: "ferretdb",
+    version: "1.24.2",
+    source: Source::Module { folder: "tests/servers/ferretdb", variables: &[] },
+};
 
 /// Carries events between services.
 const NATS: Tool = Tool {

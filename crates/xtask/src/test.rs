@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::cluster::check::{self, Scope};
+use crate::cluster::kit::ChartTools;
+use crate::image::Build;
 use crate::process::Process;
 use crate::setup;
 use crate::tested::{FEATURES, with_tools};
@@ -45,7 +48,7 @@ pub fn run(full: bool) -> Result<()> {
 fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
 
-    let tools = report.step("setup", setup::run)?;
+    let (tools, chart_tools) = report.step("setup", || Ok((setup::run()?, ChartTools::provide()?)))?;
     eprintln!("event stores are tested on SQLite and on {}", tools.mongodb());
     report.step("format", || cargo(&["fmt", "--all", "--check"]).limit(READ_LIMIT).run())?;
     report.step("contracts", || contracts(workspace, &tools.buf))?;
@@ -67,11 +70,20 @@ fn steps(workspace: &Workspace, full: bool, report: &mut Report) -> Result<()> {
     report.step("tests", || {
         let mut tests = with_tools(cargo(&["test", "--workspace", "--locked"]).args(FEATURES), &tools)
             .env("MESHWORK_TEST_BIN", binary);
+        tests = chart_tools.given_to(tests);
         if full {
             tests = tests.env("MESHWORK_TEST_FULL", "1");
         }
         tests.limit(TEST_LIMIT).run()
-    })
+    })?;
+    match check::obstacle(workspace)? {
+        Some(obstacle) => {
+            report.leave_out("cluster", &obstacle);
+            Ok(())
+        }
+        None if full => report.step("cluster", || check::on_own(workspace, Scope::All, Build::Release)),
+        None => report.step("cluster", || check::on_own(workspace, Scope::Smoke, Build::Debug)),
+    }
 }
 
 /// Lints the contracts, and holds those of events against what they were.
@@ -107,7 +119,27 @@ struct Report {
 struct Step {
     name: &'static str,
     took: Duration,
-    passed: bool,
+    outcome: Outcome,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    Failed,
+    /// It wasn't run, because this machine can't.
+    LeftOut,
+}
+
+impl Outcome {
+    /// What stands beside the step in the table.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Passed => "",
+            Self::Failed => "  failed",
+            Self::LeftOut => "  left out",
+        }
+    }
 }
 
 impl Report {
@@ -118,15 +150,22 @@ impl Report {
         let outcome = work();
         let took = start.elapsed();
         eprintln!("== {name}: {} in {:.1} s", word(outcome.is_ok()), took.as_secs_f64());
-        self.steps.push(Step { name, took, passed: outcome.is_ok() });
+        let ended = if outcome.is_ok() { Outcome::Passed } else { Outcome::Failed };
+        self.steps.push(Step { name, took, outcome: ended });
         outcome.with_context(|| format!("the step `{name}` failed"))
+    }
+
+    /// Notes that a step wasn't run, where nobody overlooks it.
+    fn leave_out(&mut self, name: &'static str, obstacle: &str) {
+        eprintln!("\n== {name}: LEFT OUT, so nothing is known of it\n{obstacle}");
+        self.steps.push(Step { name, took: Duration::ZERO, outcome: Outcome::LeftOut });
     }
 
     /// The steps as a table, with their sum.
     fn table(&self) -> String {
         let mut table = format!("{:<10} {:>8}\n", "step", "seconds");
-        for Step { name, took, passed } in &self.steps {
-            let mark = if *passed { "" } else { "  failed" };
+        for Step { name, took, outcome } in &self.steps {
+            let mark = outcome.mark();
             // Writing to a string can't fail.
             let _ = writeln!(table, "{name:<10} {:>8.1}{mark}", took.as_secs_f64());
         }
@@ -150,7 +189,9 @@ mod tests {
         assert_eq!(report.step("build", || Ok(7)).unwrap(), 7);
         let error = report.step("tests", || -> Result<()> { anyhow::bail!("one is red") }).unwrap_err();
         assert_eq!(format!("{error:#}"), "the step `tests` failed: one is red");
-        assert_eq!(report.steps.iter().map(|step| step.passed).collect::<Vec<_>>(), [true, false]);
+        report.leave_out("cluster", "no root");
+        let outcomes: Vec<_> = report.steps.iter().map(|step| step.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Passed, Outcome::Failed, Outcome::LeftOut]);
     }
 
     #[test]
@@ -172,12 +213,19 @@ mod tests {
 
     #[test]
     fn the_table_holds_every_step_and_the_sum() {
-        let step = |name, millis, passed| Step { name, took: Duration::from_millis(millis), passed };
-        let report = Report { steps: vec![step("build", 61_500, true), step("tests", 1_000, false)] };
+        let step = |name, millis, outcome| Step { name, took: Duration::from_millis(millis), outcome };
+        let report = Report {
+            steps: vec![
+                step("build", 61_500, Outcome::Passed),
+                step("tests", 1_000, Outcome::Failed),
+                step("cluster", 0, Outcome::LeftOut),
+            ],
+        };
         let expected = "\
 step        seconds
 build          61.5
 tests           1.0  failed
+cluster         0.0  left out
 total          62.5";
         assert_eq!(report.table(), expected);
     }

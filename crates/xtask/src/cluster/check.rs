@@ -64,6 +64,7 @@ pub fn on_own(workspace: &Workspace, scope: Scope, build: Build) -> Result<()> {
     let node = Node::of(workspace)?;
     node.check()?;
     let kit = Kit::provide()?;
+    build_binary(workspace)?;
     let archive = image::run(build)?;
     let was_started = node.up(&kit, Some(&archive))?;
     let target = Target {
@@ -95,20 +96,24 @@ pub fn on_given(workspace: &Workspace, scope: Scope, given: &Given) -> Result<()
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".kube/config")))
         .context("there is no kubeconfig because neither KUBECONFIG nor HOME is set; set KUBECONFIG")?;
-    let target =
-        Target { kubeconfig, context: &given.context, image: &given.image, state: None, archive: None };
+    let target = Target { kubeconfig, context: &given.context, image: &given.image, state: None, archive: None };
     kubectl(&kit, &target, &["get", "--raw", "/readyz"])
         .output()
         .with_context(|| format!("the cluster of the context `{}` doesn't answer", given.context))?;
+    build_binary(workspace)?;
     run(workspace, scope, &kit, &target)
+}
+
+/// Builds the client of the tests, which puts the load on the cluster from this machine.
+fn build_binary(workspace: &Workspace) -> Result<()> {
+    let build = Process::new("cargo").args(["build", "--workspace", "--locked"]).args(FEATURES);
+    build.folder(&workspace.root).limit(BUILD_LIMIT).run()
 }
 
 fn run(workspace: &Workspace, scope: Scope, kit: &Kit, target: &Target<'_>) -> Result<()> {
     let tools = setup::run()?;
-    let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
-    // The load comes from this machine, not from a pod.
-    cargo(&["build", "--workspace", "--locked"]).args(FEATURES).limit(BUILD_LIMIT).run()?;
-    let tests = cargo(&["test", "--workspace", "--locked", "--test", "cluster"]).args(FEATURES);
+    let tests = Process::new("cargo").args(["test", "--workspace", "--locked", "--test", "cluster"]).args(FEATURES);
+    let tests = tests.folder(&workspace.root);
     let tests = with_tools(tests, &tools)
         .args(["--", "--ignored", "--test-threads=1", "--nocapture"])
         .env("MESHWORK_TEST_BIN", workspace.binary("debug", "meshwork")?)

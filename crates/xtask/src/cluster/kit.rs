@@ -4,8 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
+use crate::process::Process;
 use crate::setup::install_debian_packages;
 use crate::tool::{Source, Tool, ToolsFolder};
 
@@ -39,8 +40,7 @@ const COREDNS: Tool =
     Tool { name: "coredns", version: "1.15.0", source: Source::Go { package: "github.com/coredns/coredns" } };
 
 /// Installs charts.
-const HELM: Tool =
-    Tool { name: "helm", version: "3.19.5", source: Source::Go { package: "helm.sh/helm/v3/cmd/helm" } };
+const HELM: Tool = Tool { name: "helm", version: "3.19.5", source: Source::Go { package: "helm.sh/helm/v3/cmd/helm" } };
 
 /// Holds manifests against the schemas of Kubernetes.
 const KUBECONFORM: Tool = Tool {
@@ -119,6 +119,14 @@ impl ChartTools {
         link("kube", &kubectl)?;
         Ok(Self { helm: folder.provide(&HELM)?, kubeconform: folder.provide(&KUBECONFORM)?, kubectl })
     }
+
+    /// A run of tests that finds them.
+    pub fn given_to(&self, tests: Process) -> Process {
+        tests
+            .env("MESHWORK_TEST_HELM", &self.helm)
+            .env("MESHWORK_TEST_KUBECONFORM", &self.kubeconform)
+            .env("MESHWORK_TEST_KUBECTL", &self.kubectl)
+    }
 }
 
 fn folder() -> Result<ToolsFolder> {
@@ -129,14 +137,16 @@ fn folder() -> Result<ToolsFolder> {
 #[cfg(unix)]
 fn link(to: &str, name: &std::path::Path) -> Result<()> {
     match std::os::unix::fs::symlink(to, name) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::read_link(name).is_ok_and(|it| it == *to) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && fs::read_link(name).is_ok_and(|it| it == *to) => {
+            Ok(())
+        }
         made => made.with_context(|| format!("cannot make the link {}; remove what is there", name.display())),
     }
 }
 
 #[cfg(not(unix))]
 fn link(_to: &str, _name: &std::path::Path) -> Result<()> {
-    bail!("the programs of Kubernetes are built for Unix alone");
+    anyhow::bail!("the programs of Kubernetes are built for Unix alone");
 }
 
 #[cfg(test)]

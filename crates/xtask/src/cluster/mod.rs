@@ -1,7 +1,7 @@
 //! `cargo xtask cluster`: a real Kubernetes node on this machine, and the tests that run on it.
 
 pub mod check;
-mod kit;
+pub mod kit;
 mod node;
 mod stand_ins;
 
@@ -18,7 +18,7 @@ use kit::Kit;
 use node::Node;
 
 /// What there is to do with a cluster.
-#[derive(Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a Kubernetes node on this machine, with the images that the chart needs, and print how to use it.
     ///

@@ -71,7 +71,9 @@ impl Node {
     /// When it can't; the message says what is missing, and of what else use can be made.
     pub fn check(&self) -> Result<()> {
         if cfg!(not(target_os = "linux")) {
-            bail!("a cluster of one's own needs Linux; for another cluster there is `cargo xtask cluster test --context`");
+            bail!(
+                "a cluster of one's own needs Linux; for another cluster there is `cargo xtask cluster test --context`"
+            );
         }
         self.script("check.sh").output().map(drop)
     }

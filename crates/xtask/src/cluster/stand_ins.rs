@@ -63,7 +63,8 @@ fn reference(root: &Path, kit: &Kit, store: &str) -> Result<String> {
 
 /// A reference with the registry and the account that are left out for official images.
 fn whole(reference: &str) -> Option<String> {
-    let (repository, tag) = reference.rsplit_once(':').filter(|(repository, tag)| !repository.is_empty() && !tag.is_empty())?;
+    let (repository, tag) =
+        reference.rsplit_once(':').filter(|(repository, tag)| !repository.is_empty() && !tag.is_empty())?;
     let prefix = match repository.split_once('/') {
         None => "docker.io/library/",
         // A registry is told by its dot or its port.

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use self::archive::Packing;
 use self::layer::Layer;
+pub use self::ours::REFERENCE;
 use crate::workspace::Workspace;
 
 /// The most that the layers of an image for others may have, as packed.
