@@ -59,7 +59,7 @@
 {{- $key := printf "leaf %s" .name -}}
 {{- if not (hasKey $at.memo $key) -}}
 {{- $authority := include "meshwork.tls.authority" $root | fromYaml -}}
-{{- $names := splitList "," (include "meshwork.tls.names" .) -}}
+{{- $names := concat list (splitList "," (include "meshwork.tls.names" .)) -}}
 {{- $days := int $root.Values.tls.chart.certificateDays -}}
 {{- $now := now | unixEpoch | int64 -}}
 {{- include "meshwork.found" (dict "root" $root "name" (include "meshwork.tls.secret" .) "into" $at) -}}
