@@ -37,6 +37,13 @@
 - name: {{ $own }}CLIENT__TLS__KEY
   value: /tls/tls.key
 {{- end }}
+{{- if and $service.calls (eq $values.discovery "kubernetes") }}
+# Empty where nobody labels pods with their node's zone: then all zones are alike.
+- name: MESHWORK_ZONE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['topology.kubernetes.io/zone']
+{{- end }}
 {{- range $callee := $service.calls }}
 - name: {{ include "meshwork.targetKey" (dict "caller" $service.name "callee" $callee) }}
   value: {{ include "meshwork.target" (dict "root" $root "callee" $callee) }}
