@@ -102,7 +102,7 @@
 - name: MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND
   value: {{ .rateLimit.perSecond | quote }}
 {{- end }}
-# While Redis is away each pod admits its share: with as many pods as there may be, all of them together never admit too much.
+# While Redis is away each pod admits its share of the limit.
 - name: MESHWORK_GATEWAY__RATE_LIMIT__INSTANCES
   value: {{ max .service.pods 1 | quote }}
 {{- end -}}
