@@ -12,6 +12,7 @@ use crate::tool::{INSTALL_LIMIT, Source, Tool, ToolsFolder};
 const GRPCURL: Tool = Tool {
     name: "grpcurl",
     version: "1.9.4",
+    variables: &[],
     source: Source::Go { package: "github.com/fullstorydev/grpcurl/cmd/grpcurl" },
 };
 
@@ -19,23 +20,27 @@ const GRPCURL: Tool = Tool {
 const H2SPEC: Tool = Tool {
     name: "h2spec",
     version: "2.2.1+incompatible",
+    variables: &[],
     source: Source::Go { package: "github.com/summerwind/h2spec/cmd/h2spec" },
 };
 
 /// Checks the contracts.
-const BUF: Tool = Tool { name: "buf", version: "1.75.0", source: Source::Npm { package: "@bufbuild/buf" } };
+const BUF: Tool =
+    Tool { name: "buf", version: "1.75.0", variables: &[], source: Source::Npm { package: "@bufbuild/buf" } };
 
 /// Speaks MongoDB's protocol, over SQLite, and where there is no `mongod` over PostgreSQL.
 const FERRETDB: Tool = Tool {
     name: "ferretdb",
     version: "1.24.2",
-    source: Source::Module { folder: "tests/servers/ferretdb", variables: &[] },
+    variables: &[],
+    source: Source::Module { folder: "tests/servers/ferretdb" },
 };
 
 /// Carries events between services.
 const NATS: Tool = Tool {
     name: "nats-server",
     version: "2.15.2",
+    variables: &[],
     source: Source::Go { package: "github.com/nats-io/nats-server/v2" },
 };
 

@@ -23,6 +23,8 @@ pub struct Tool {
     pub name: &'static str,
     /// Its version, without a `v`.
     pub version: &'static str,
+    /// Variables of Go packages that the linker sets, each with its value: versions, mostly.
+    pub variables: &'static [(&'static str, &'static str)],
     /// Where it comes from.
     pub source: Source,
 }
@@ -38,8 +40,6 @@ pub enum Source {
     Module {
         /// The module's folder.
         folder: &'static str,
-        /// Variables of its packages that the linker sets, each with its value: versions, mostly.
-        variables: &'static [(&'static str, &'static str)],
     },
     /// A program inside the npm package, or inside the platform's package that it brings.
     Npm {
@@ -51,27 +51,36 @@ pub enum Source {
 impl Tool {
     /// What its stamp says when it is up to date.
     fn stamp(&self) -> Result<String> {
-        let Source::Module { folder, variables } = &self.source else { return Ok(self.version.to_owned()) };
-        let folder = Workspace::find()?.root.join(folder);
         let mut hasher = DefaultHasher::new();
-        for file in ["main.go", "go.mod", "go.sum"] {
-            let path = folder.join(file);
-            let text = match fs::read(&path) {
-                // A module that needs no other has no sums.
-                Err(error) if file == "go.sum" && error.kind() == std::io::ErrorKind::NotFound => continue,
-                read => read.with_context(|| format!("cannot read {}", path.display()))?,
-            };
-            text.hash(&mut hasher);
+        if let Source::Module { folder } = &self.source {
+            let folder = Workspace::find()?.root.join(folder);
+            for file in ["main.go", "go.mod", "go.sum"] {
+                let path = folder.join(file);
+                let text = match fs::read(&path) {
+                    // A module that needs no other has no sums.
+                    Err(error) if file == "go.sum" && error.kind() == std::io::ErrorKind::NotFound => continue,
+                    read => read.with_context(|| format!("cannot read {}", path.display()))?,
+                };
+                text.hash(&mut hasher);
+            }
+        } else if self.variables.is_empty() {
+            return Ok(self.version.to_owned());
         }
-        if !variables.is_empty() {
-            variables.hash(&mut hasher);
+        if !self.variables.is_empty() {
+            self.variables.hash(&mut hasher);
         }
         Ok(format!("{} {:016x}", self.version, hasher.finish()))
     }
 
+    /// The flags of Go's linker: nothing for debuggers, and the variables.
+    fn linking(&self) -> String {
+        let set = self.variables.iter().map(|(variable, value)| format!(" -X {variable}={value}"));
+        format!("-s -w{}", set.collect::<String>())
+    }
+
     /// Installs the tool somewhere below `staging`, an empty folder, and returns the path of its program.
     fn install(&self, staging: &Path) -> Result<PathBuf> {
-        let Self { name, version, source } = self;
+        let Self { name, version, source, .. } = self;
         match source {
             Source::Go { package } => {
                 if find_program("go").is_none() {
@@ -84,7 +93,8 @@ impl Tool {
                     // Without cgo it needs no C compiler and no C library.
                     .env("CGO_ENABLED", "0")
                     .env("GOBIN", staging)
-                    .args(["install", "-ldflags", "-s -w"])
+                    .args(["install", "-ldflags"])
+                    .arg(self.linking())
                     .arg(format!("{package}@v{version}"))
                     .folder(staging)
                     .limit(INSTALL_LIMIT)
@@ -92,7 +102,7 @@ impl Tool {
                     .run()?;
                 Ok(staging.join(name))
             }
-            Source::Module { folder, variables } => {
+            Source::Module { folder } => {
                 if find_program("go").is_none() {
                     bail!(
                         "{name} {version} is built with Go, and there is no `go` on the PATH; install Go \
@@ -100,11 +110,10 @@ impl Tool {
                     );
                 }
                 let program = staging.join(name);
-                let set = variables.iter().map(|(variable, value)| format!(" -X {variable}={value}"));
                 Process::new("go")
                     .env("CGO_ENABLED", "0")
                     .args(["build", "-trimpath", "-ldflags"])
-                    .arg(format!("-s -w{}", set.collect::<String>()))
+                    .arg(self.linking())
                     .arg("-o")
                     .arg(&program)
                     .arg(".")
@@ -282,7 +291,8 @@ fn tools_folder(variable: impl Fn(&str) -> Option<PathBuf>) -> Option<PathBuf> {
 mod tests {
     use super::*;
 
-    const TOOL: Tool = Tool { name: "x", version: "1.2.3", source: Source::Go { package: "example.invalid/x" } };
+    const TOOL: Tool =
+        Tool { name: "x", version: "1.2.3", variables: &[], source: Source::Go { package: "example.invalid/x" } };
 
     fn folder_from(set: &[(&str, &str)]) -> Option<String> {
         let find = |key: &str| set.iter().find(|(name, _)| *name == key).map(|(_, value)| PathBuf::from(value));
@@ -372,7 +382,7 @@ mod tests {
     #[test]
     fn a_module_counts_only_with_its_files_and_variables() {
         let stamp = |version, folder, variables| {
-            Tool { name: "x", version, source: Source::Module { folder, variables } }.stamp().unwrap()
+            Tool { name: "x", version, variables, source: Source::Module { folder } }.stamp().unwrap()
         };
         let plain = stamp("1", "tests/cluster/pause", &[]);
         assert!(plain.starts_with("1 "), "{plain}");
@@ -385,5 +395,13 @@ mod tests {
         ];
         assert!(others.iter().all(|other| *other != plain), "{others:?}");
         assert_ne!(others[2], others[3]);
+    }
+
+    #[test]
+    fn the_linker_sets_variables_and_the_stamp_tells_them() {
+        assert_eq!((TOOL.linking().as_str(), TOOL.stamp().unwrap().as_str()), ("-s -w", "1.2.3"));
+        let set = Tool { variables: &[("a/b.c", "1"), ("d.e", "2")], ..TOOL };
+        assert_eq!(set.linking(), "-s -w -X a/b.c=1 -X d.e=2");
+        assert_ne!(set.stamp().unwrap(), "1.2.3");
     }
 }

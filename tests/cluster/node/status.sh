@@ -11,7 +11,7 @@ addresses_of_slot "$slot"
 node_is_ready() {
   "$MESHWORK_CLUSTER_BIN/kubectl" --kubeconfig "$state/kubeconfig" wait --for=condition=Ready node/node --timeout=1s
 }
-if kill -0 "$(cat "$state/pid")" && until_true 5 api_is_ready && until_true 20 node_is_ready; then
+if kill -0 "$(cat "$state/nspid")" && until_true 5 api_is_ready && until_true 20 node_is_ready; then
   echo up
 else
   echo broken

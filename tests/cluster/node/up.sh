@@ -58,7 +58,7 @@ setsid unshare --mount --pid --net --fork --mount-proc --kill-child "$here/init.
 unshare=$!
 children() { read -r node < "/proc/$unshare/task/$unshare/children"; }
 until_true 10 children || give_up "unshare started nothing"
-echo "$node" > "$state/pid"
+echo "$node" > "$state/nspid"
 ip link set "mwnode$slot" netns "$node" name eth0
 ip address add "$host_ip/30" dev "$link"
 ip link set "$link" up

@@ -1,8 +1,8 @@
 //! Runs the tests of a cluster.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::{Context as _, Result};
 
@@ -39,13 +39,10 @@ pub struct Given {
 
 /// What the tests are told of the cluster.
 struct Target<'a> {
-    kubeconfig: PathBuf,
-    context: &'a str,
+    kubeconfig: &'a Path,
     image: &'a str,
     /// The state folder, when the node is ours: some tests look at its processes and its disk.
     state: Option<&'a Path>,
-    /// The image as a file, for tests that load it a second time under another tag.
-    archive: Option<&'a Path>,
 }
 
 /// Why this machine can run no cluster of its own, if so.
@@ -67,12 +64,12 @@ pub fn on_own(workspace: &Workspace, scope: Scope, build: Build) -> Result<()> {
     build_binary(workspace)?;
     let archive = image::run(build)?;
     let was_started = node.up(&kit, Some(&archive))?;
+    let kubeconfig = node.kubeconfig();
     let target = Target {
-        kubeconfig: node.kubeconfig(),
-        context: "meshwork",
-        image: image::REFERENCE,
+        kubeconfig: &kubeconfig,
+        // As the chart names it, and people.
+        image: image::REFERENCE.trim_start_matches("docker.io/library/"),
         state: Some(node.state()),
-        archive: Some(&archive),
     };
     let outcome = run(workspace, scope, &kit, &target);
     let logs = workspace.target.join("cluster-logs");
@@ -91,17 +88,39 @@ pub fn on_own(workspace: &Workspace, scope: Scope, build: Build) -> Result<()> {
 /// When something isn't built, the cluster can't be reached, or a test fails.
 pub fn on_given(workspace: &Workspace, scope: Scope, given: &Given) -> Result<()> {
     let kit = Kit::provide()?;
-    let kubeconfig = env::var_os("KUBECONFIG")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".kube/config")))
-        .context("there is no kubeconfig because neither KUBECONFIG nor HOME is set; set KUBECONFIG")?;
-    let target = Target { kubeconfig, context: &given.context, image: &given.image, state: None, archive: None };
-    kubectl(&kit, &target, &["get", "--raw", "/readyz"])
+    // With that context alone, and as its current one: so no test can touch another cluster.
+    let text = Process::new(&kit.kubectl)
+        .args(["config", "view", "--minify", "--flatten", "--context", &given.context])
+        .output()
+        .with_context(|| format!("the context `{}` isn't in your kubeconfig", given.context))?;
+    let kubeconfig = workspace.target.join("cluster-kubeconfig");
+    write_private(&kubeconfig, &text).with_context(|| format!("cannot write {}", kubeconfig.display()))?;
+    let target = Target { kubeconfig: &kubeconfig, image: &given.image, state: None };
+    let outcome = run_on_given(workspace, scope, &kit, given, &target);
+    // It holds credentials.
+    fs::remove_file(&kubeconfig).with_context(|| format!("cannot remove {}", kubeconfig.display()))?;
+    outcome
+}
+
+fn run_on_given(workspace: &Workspace, scope: Scope, kit: &Kit, given: &Given, target: &Target<'_>) -> Result<()> {
+    kubectl(kit, target, &["get", "--raw", "/readyz"])
         .output()
         .with_context(|| format!("the cluster of the context `{}` doesn't answer", given.context))?;
     build_binary(workspace)?;
-    run(workspace, scope, &kit, &target)
+    run(workspace, scope, kit, target)
+}
+
+/// Writes a file that nobody else may read.
+#[cfg(unix)]
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+#[cfg(not(unix))]
+fn write_private(path: &Path, text: &str) -> std::io::Result<()> {
+    fs::write(path, text)
 }
 
 /// Builds the client of the tests, which puts the load on the cluster from this machine.
@@ -119,21 +138,18 @@ fn run(workspace: &Workspace, scope: Scope, kit: &Kit, target: &Target<'_>) -> R
         .env("MESHWORK_TEST_BIN", workspace.binary("debug", "meshwork")?)
         .env("MESHWORK_TEST_HELM", &kit.helm)
         .env("MESHWORK_TEST_KUBECTL", &kit.kubectl)
-        .env("MESHWORK_TEST_KUBECONFIG", &target.kubeconfig)
-        .env("MESHWORK_TEST_CONTEXT", target.context)
+        .env("MESHWORK_TEST_KUBECONFIG", target.kubeconfig)
         .env("MESHWORK_TEST_IMAGE", target.image)
         // A proxy for the world doesn't know the addresses of a node.
         .env("NO_PROXY", "*")
         .env("no_proxy", "*");
     let tests = match scope {
         Scope::Smoke => tests.arg("smoke"),
-        Scope::All => tests,
+        // What is in them is in the others, too.
+        Scope::All => tests.args(["--skip", "smoke"]),
     };
-    let told = [("MESHWORK_TEST_CLUSTER_STATE", target.state), ("MESHWORK_TEST_CLUSTER_IMAGE", target.archive)];
-    told.into_iter()
-        .fold(tests, |tests, (key, path)| path.into_iter().fold(tests, |tests, path| tests.env(key, path)))
-        .limit(TEST_LIMIT)
-        .run()
+    let tests = target.state.into_iter().fold(tests, |tests, state| tests.env("MESHWORK_TEST_CLUSTER_STATE", state));
+    tests.limit(TEST_LIMIT).run()
 }
 
 /// Writes down how the cluster looks, for somebody who asks why a test failed.
@@ -159,8 +175,8 @@ fn describe(kit: &Kit, target: &Target<'_>, folder: &Path) {
 fn kubectl(kit: &Kit, target: &Target<'_>, args: &[&str]) -> Process {
     Process::new(&kit.kubectl)
         .arg("--kubeconfig")
-        .arg(&target.kubeconfig)
-        .args(["--context", target.context, "--request-timeout=10s"])
+        .arg(target.kubeconfig)
+        .arg("--request-timeout=10s")
         .args(args.iter().copied())
         .limit(Duration::from_secs(30))
 }
