@@ -33,8 +33,8 @@ pub struct TargetError {
 ///
 /// A missing port is 443 with TLS, as everywhere in gRPC, and 80 for `http://`.
 ///
-/// The port after `k8s:` is a name or a number as the EndpointSlices have it, which is that of the pods; without it, it is the
-/// only one. Without a namespace it is the process' own. The authority is `service.namespace`, without the port.
+/// The port after `k8s:` is a name or a number as the EndpointSlices have it, which is that of the pods; without it, it is
+/// the only one. Without a namespace it is the process' own. The authority is `service.namespace`, without the port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     uri: String,
@@ -180,8 +180,8 @@ fn kubernetes(rest: &str) -> Result<Target, String> {
 fn kubernetes(rest: &str) -> Result<Target, String> {
     let name = rest.trim_start_matches('/');
     Err(format!(
-        "needs a build with the feature `kubernetes` (of the crate meshwork; of meshwork-cli for the binary); without it, \
-         dns:///HEADLESS-SERVICE.NAMESPACE.svc:PORT leads to the pods of {name} too"
+        "needs a build with the feature `kubernetes` (of the crate meshwork; of meshwork-cli for the binary); \
+         without it, dns:///HEADLESS-SERVICE.NAMESPACE.svc:PORT leads to the pods of {name} too"
     ))
 }
 

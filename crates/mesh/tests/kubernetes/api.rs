@@ -21,7 +21,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 /// Longer than anything takes, on a loaded machine or on paused time.
-pub const LONG: Duration = Duration::from_secs(600);
+const LONG: Duration = Duration::from_secs(600);
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -236,12 +236,12 @@ fn status(code: u16, message: &str) -> Value {
     })
 }
 
-/// An EndpointSlice of `orders` with the port `grpc`, and endpoints at these addresses, which are ready unless they begin
-/// with `-`.
+/// An EndpointSlice of `orders` with the port `grpc`, and a pod of its own at each of these addresses, ready unless it
+/// begins with `-`.
 pub fn slice(name: &str, version: &str, port: u16, addresses: &[&str]) -> Value {
     let endpoint = |address: &&str| {
         let (is_ready, address) = address.strip_prefix('-').map_or((true, *address), |address| (false, address));
-        let pod = json!({"kind": "Pod", "namespace": "shop", "name": address, "uid": address});
+        let pod = json!({"kind": "Pod", "namespace": "shop", "name": address, "uid": format!("{name}/{address}")});
         json!({"addresses": [address], "conditions": {"ready": is_ready, "serving": is_ready}, "targetRef": pod})
     };
     let endpoints: Vec<Value> = addresses.iter().map(endpoint).collect();

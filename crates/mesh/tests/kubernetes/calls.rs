@@ -12,7 +12,10 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::api::{Api, LONG, slice};
+use crate::api::{Api, slice};
+
+/// Longer than anything takes on a loaded machine.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A gRPC server on a port of its own.
 fn serve() -> SocketAddr {
@@ -80,5 +83,5 @@ async fn calls_go_to_the_pods_that_there_are_and_follow_them_through_a_cut() {
     calls.check(HealthCheckRequest::default()).await.unwrap();
 
     drop((calls, channel));
-    second.given_up().await;
+    timeout(LONG, second.given_up()).await.unwrap();
 }

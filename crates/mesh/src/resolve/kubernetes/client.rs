@@ -13,8 +13,8 @@ use super::fault::Fault;
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// The most bytes of one answer, a page of a list or all of a watch; `kube` has no bound. A page of full slices is a third
-/// of it.
+/// The most bytes of one answer, a page of a list or all of a watch; `kube` has no bound. A page of full slices is a
+/// third of it.
 const ANSWER: usize = 32 << 20;
 
 /// A client that somebody made, or that of the environment.

@@ -41,8 +41,8 @@ impl Fault {
         self.status().is_some_and(|status| status.code == 410)
     }
 
-    /// Whether asking the same again is of no use: it has to begin with a list. To begin anew each time is also the best for
-    /// one who may list but not watch.
+    /// Whether asking the same again is of no use: it has to begin with a list. To begin anew each time is also the
+    /// best for one who may list but not watch.
     pub(super) fn ends_the_watch(&self) -> bool {
         let refuses = |status: &Status| (400..500).contains(&status.code) && !matches!(status.code, 401 | 429);
         matches!(self, Self::NoVersion) || self.status().is_some_and(refuses)
@@ -59,8 +59,8 @@ impl Fault {
                             .to_owned()
                     }
                     403 => format!(
-                        "give its service account a Role in the namespace {namespace} with the verbs get, list and watch for \
-                         endpointslices of the API group discovery.k8s.io, and a RoleBinding"
+                        "give its service account a Role in the namespace {namespace} with the verbs get, list and \
+                         watch for endpointslices of the API group discovery.k8s.io, and a RoleBinding"
                     ),
                     404 => "check that it is the API server of a Kubernetes that has discovery.k8s.io/v1".to_owned(),
                     _ => "it is asked again".to_owned(),
@@ -78,8 +78,8 @@ impl Fault {
                 chain(error)
             ),
             (Self::Late(limit), _) => format!(
-                "the API server gave no answer within {limit:?}; check that NetworkPolicies let this process reach it, and its \
-                 load"
+                "the API server gave no answer within {limit:?}; check that NetworkPolicies let this process reach it, and \
+                 its load"
             ),
             (Self::Short, _) => "the API server ended a watch of EndpointSlices at once; it is asked again".to_owned(),
             (Self::NoVersion, _) => {

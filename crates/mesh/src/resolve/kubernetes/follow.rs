@@ -1,7 +1,8 @@
 //! The task of a resolver: lists the EndpointSlices of a service, and watches them from there.
 //!
-//! `kube-runtime` has a watcher, but one that asks again and again from a version that the API server refuses with 410 as its
-//! HTTP status, and that waits without a bound for a list or for the begin of a watch. This one has less to do, too.
+//! `kube-runtime` has a watcher, but one that asks again and again from a version that the API server refuses with 410
+//! as its HTTP status, and that waits without a bound for a list or for the begin of a watch. This one has less to do,
+//! too.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -141,7 +142,10 @@ impl Follower {
                 Some(token) if !slices.is_full() => params.continue_token = Some(token),
                 rest => {
                     if rest.is_some() {
-                        tracing::warn!(target: "meshwork::resolve", service = %self.service, "more EndpointSlices are left out");
+                        tracing::warn!(
+                            target: "meshwork::resolve", service = %self.service,
+                            "more EndpointSlices are left out"
+                        );
                     }
                     break page.metadata.resource_version.filter(|version| !version.is_empty());
                 }
@@ -213,8 +217,8 @@ impl Follower {
         } else {
             // Kubernetes makes one for each service that selects pods, even while it selects none.
             Err(format!(
-                "there is no EndpointSlice with the label {LABEL}={} in the namespace {}; check both names, and that there is \
-                 such a Service",
+                "there is no EndpointSlice with the label {LABEL}={} in the namespace {}; check both names, and that there \
+                 is such a Service",
                 service.name, self.namespace
             )
             .into())
@@ -231,10 +235,17 @@ impl Follower {
             self.api = None;
         }
         let (failures, why) = (self.failures, fault.explain(&self.namespace));
+        // An API server that is away for long doesn't fill the log.
         if failures.is_power_of_two() && !fault.is_gone() {
-            tracing::warn!(target: "meshwork::resolve", service = %self.service, failures, why, "EndpointSlices are not heard of");
+            tracing::warn!(
+                target: "meshwork::resolve", service = %self.service, failures, why,
+                "EndpointSlices are not heard of; what is known of them stays"
+            );
         } else {
-            tracing::debug!(target: "meshwork::resolve", service = %self.service, failures, why, "EndpointSlices are not heard of");
+            tracing::debug!(
+                target: "meshwork::resolve", service = %self.service, failures, why,
+                "EndpointSlices are asked for again"
+            );
         }
         if !self.listed {
             self.say(Err(why.into()));

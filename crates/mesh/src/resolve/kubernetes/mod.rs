@@ -31,12 +31,12 @@ const FIRST: Duration = Duration::from_secs(15);
 
 /// The pods behind a service of Kubernetes, by its EndpointSlices.
 ///
-/// They are listed at the first resolution and watched from then on, until the resolver is dropped. A watch goes on where it
-/// ended; it begins anew with a list when the API server no longer knows that place. While the API server is away, the last
-/// answer stays.
+/// They are listed at the first resolution and watched from then on, until the resolver is dropped. A watch goes on
+/// where it ended; it begins anew with a list when the API server no longer knows that place. While the API server is
+/// away, the last answer stays.
 ///
-/// Endpoints are the pods that are ready; when there are none, those that terminate and still serve. A pod with an IPv4 and an
-/// IPv6 address is one endpoint. More than 1,000 are not taken: each client takes others then.
+/// Endpoints are the pods that are ready; when there are none, those that terminate and still serve. A pod with an IPv4
+/// and an IPv6 address is one endpoint. More than 1,000 are not taken: each client takes others then.
 ///
 /// The client needs the verbs `get`, `list` and `watch` for `endpointslices` of the API group `discovery.k8s.io` in the
 /// service's namespace.
@@ -63,8 +63,8 @@ pub struct Kubernetes {
 
 impl Kubernetes {
     /// With a client of one's own. `service` is `service.namespace:port`, where the port is a name or a number as the
-    /// EndpointSlices have it, which is that of the pods. Without a namespace it is that of the client; without a port it is the
-    /// only one.
+    /// EndpointSlices have it, which is that of the pods. Without a namespace it is that of the client; without a port
+    /// it is the only one.
     ///
     /// # Errors
     /// When `service` is no such thing.
@@ -72,8 +72,8 @@ impl Kubernetes {
         Ok(Self::of(Source::Given(client), Service::parse(service)?))
     }
 
-    /// With the client of the environment, as for a target: by `KUBECONFIG` or `~/.kube/config`, else by the service account
-    /// of the pod. The zone is that which `MESHWORK_ZONE` names, if any.
+    /// With the client of the environment, as for a target: by `KUBECONFIG` or `~/.kube/config`, else by the service
+    /// account of the pod. The zone is that which `MESHWORK_ZONE` names, if any.
     ///
     /// # Errors
     /// When `service` is not like `service.namespace:port`.
@@ -99,8 +99,8 @@ impl Kubernetes {
         }
     }
 
-    /// The zone in which this process runs. Where the EndpointSlices have hints (the service's `trafficDistribution`), the
-    /// endpoints that are meant for this zone are the only ones, as long as there are any.
+    /// The zone in which this process runs. Where the EndpointSlices have hints (the service's `trafficDistribution`),
+    /// the endpoints that are meant for this zone are the only ones, as long as there are any.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
         if let Some(follower) = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner) {

@@ -10,8 +10,8 @@ use k8s_openapi::api::discovery::v1::{Endpoint as Member, EndpointPort, Endpoint
 use super::name::Port;
 use crate::endpoint::{Address, Endpoint};
 
-/// How many endpoints are taken at most. A channel keeps a connection and a task for each, and so does each server for each
-/// of its clients: beyond this a client takes a part of its own of them.
+/// How many endpoints are taken at most. A channel keeps a connection and a task for each, and so does each server for
+/// each of its clients: beyond this a client takes a part of its own of them.
 pub(super) const MOST_ENDPOINTS: usize = 1000;
 
 /// How many slices are kept at most. The controller puts 100 endpoints into one, and leaves some half empty.
@@ -72,12 +72,18 @@ impl Slices {
         let name = slice.metadata.name.unwrap_or_default();
         if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
             let kind = &slice.address_type;
-            tracing::warn!(target: "meshwork::resolve", slice = name, kind, "an EndpointSlice without IP addresses is left out");
+            tracing::warn!(
+                target: "meshwork::resolve", slice = name, kind,
+                "an EndpointSlice without IP addresses is left out"
+            );
             self.0.remove(&name);
             return;
         }
         if self.is_full() && !self.0.contains_key(&name) {
-            tracing::warn!(target: "meshwork::resolve", slice = name, most = MOST_SLICES, "more EndpointSlices are left out");
+            tracing::warn!(
+                target: "meshwork::resolve", slice = name, most = MOST_SLICES,
+                "more EndpointSlices are left out"
+            );
             return;
         }
         let ports = slice.ports.into_iter().flatten().filter_map(port).collect();
@@ -92,8 +98,8 @@ impl Slices {
 
     /// The endpoints that take calls, in the order of their addresses.
     ///
-    /// Ready ones; when there are none, those that terminate but still serve, as kube-proxy has it. Of these the ones that
-    /// are meant for `zone`, if each has a hint and any is meant for it (KEP-2433).
+    /// Ready ones; when there are none, those that terminate but still serve, as kube-proxy has it. Of these the ones
+    /// that are meant for `zone`, if each has a hint and any is meant for it (KEP-2433).
     ///
     /// # Errors
     /// When no slice has the port.
@@ -125,9 +131,9 @@ impl Slices {
         Ok(endpoints)
     }
 
-    /// The pods, each once. While a pod moves from slice to slice it is in two, and with IPv4 and IPv6 it always is; one of
-    /// them hears of a change first, so a pod has all addresses that any has, and is ready as soon as one says so: its set of
-    /// addresses, which is its identity for a channel, stays the same then.
+    /// The pods, each once. While a pod moves from slice to slice it is in two, and with IPv4 and IPv6 it always is;
+    /// one of them hears of a change first, so a pod has all addresses that any has, and is ready as soon as one says
+    /// so: its set of addresses, which is its identity for a channel, stays the same then.
     fn servers(&self, port: Option<&Port>) -> Result<Vec<Server>, String> {
         let mut servers: BTreeMap<Key, Server> = BTreeMap::new();
         for (slice, number) in self.with_port(port)? {
@@ -147,8 +153,8 @@ impl Slices {
         Ok(servers.into_values().collect())
     }
 
-    /// The slices that have endpoints, with the number of the port there: behind one name may be another number from slice
-    /// to slice, such as while a deployment changes it.
+    /// The slices that have endpoints, with the number of the port there: behind one name may be another number from
+    /// slice to slice, such as while a deployment changes it.
     fn with_port(&self, port: Option<&Port>) -> Result<Vec<(&Slice, u16)>, String> {
         let filled: Vec<&Slice> = self.0.values().filter(|slice| !slice.places.is_empty()).collect();
         let ports = || filled.iter().flat_map(|slice| &slice.ports);
@@ -221,8 +227,8 @@ fn endpoint(server: &Server) -> Option<Endpoint> {
     })
 }
 
-/// Leaves as many endpoints as are taken: by rendezvous hashing, so that each client has others, and keeps its own while
-/// some come and go.
+/// Leaves as many endpoints as are taken: by rendezvous hashing, so that each client has others, and keeps its own
+/// while some come and go.
 fn part(endpoints: &mut Vec<Endpoint>, seed: u64) {
     endpoints.sort_by_cached_key(|endpoint| {
         let mut hasher = DefaultHasher::new();

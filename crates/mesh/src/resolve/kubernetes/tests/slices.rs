@@ -74,7 +74,7 @@ fn endpoints_of_all_slices_are_taken_each_once() {
     slices.apply(slice("one", vec![ready("10.0.0.9")]));
     assert_eq!(shown(&found(&slices)), ["10.0.0.9:8080"]);
     slices.apply(with_ports("one", "IPv4", Value::Null, Vec::new()));
-    assert_eq!(shown(&found(&slices)), [""; 0]);
+    assert!(found(&slices).is_empty());
 }
 
 #[test]
@@ -185,8 +185,8 @@ fn without_a_port_it_is_the_only_one_named_or_not() {
 fn a_service_without_pods_has_no_endpoints_and_no_wrong_port() {
     let slices = slices([with_ports("one", "IPv4", Value::Null, Vec::new())]);
     assert!(!slices.is_empty());
-    assert_eq!(slices.endpoints(Some(&named("grpc")), None, 1).unwrap(), []);
-    assert_eq!(slices.endpoints(None, None, 1).unwrap(), []);
+    assert!(slices.endpoints(Some(&named("grpc")), None, 1).unwrap().is_empty());
+    assert!(slices.endpoints(None, None, 1).unwrap().is_empty());
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn more_slices_than_any_service_has_are_not_kept() {
     let mut slices = slices((0..MOST_SLICES).map(|number| slice(&name(number), Vec::new())));
     assert!(slices.is_full());
     slices.apply(slice("more", vec![ready("10.0.0.1")]));
-    assert_eq!(found(&slices), []);
+    assert!(found(&slices).is_empty());
     slices.apply(slice(&name(0), vec![ready("10.0.0.1")]));
     assert_eq!(found(&slices).len(), 1, "those that are known may change");
 }
