@@ -171,7 +171,7 @@ fn kubernetes(rest: &str) -> Result<Target, String> {
     let service = Service::read(name)?;
     // Certificates hold the name, and a port may be one that has no number here.
     let host = service.host();
-    let authority = host.parse().map_err(|_| format!("has {host:?}, which is no host"))?;
+    let authority: Authority = host.parse().map_err(|_| format!("has {host:?}, which is no host"))?;
     Ok(Target { uri: format!("k8s:///{service}"), authority, tls: false, kind: Kind::Kubernetes(service) })
 }
 

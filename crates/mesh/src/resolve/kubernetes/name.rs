@@ -79,7 +79,7 @@ impl fmt::Display for Service {
 impl Port {
     fn read(text: &str) -> Result<Self, String> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return match text.parse() {
+            return match text.parse::<u16>() {
                 Ok(number) if number > 0 => Ok(Self::Number(number)),
                 _ => Err(format!("has the port {text:?}; a port is a number from 1 to 65535, or a name")),
             };

@@ -198,7 +198,7 @@ fn port(port: EndpointPort) -> Option<(String, u16)> {
 fn place(member: Member) -> Option<Place> {
     // Nobody says what further addresses would mean, and there are none.
     let address = member.addresses.first()?;
-    let Ok(ip) = address.parse() else {
+    let Ok(ip) = address.parse::<IpAddr>() else {
         tracing::warn!(target: "meshwork::resolve", address, "an endpoint whose address is no IP address is left out");
         return None;
     };
