@@ -52,6 +52,9 @@ cgroup_roots() {
   fi
 }
 
+# All hierarchies: beside those of version 1 the kubelet makes groups in one of version 2 that controls nothing.
+cgroup_mounts() { awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/mounts | sort -u; }
+
 # until_true SECONDS COMMAND...: tries it until it succeeds, for that long at most.
 until_true() {
   local end=$((SECONDS + $1))

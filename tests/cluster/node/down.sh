@@ -12,7 +12,7 @@ fi
 
 cgroups() { # all of the cluster's, children first
   local root
-  for root in $(cgroup_roots); do
+  for root in $(cgroup_mounts); do
     [ ! -d "$root/$cgroup" ] || find "$root/$cgroup" -depth -type d
   done
 }

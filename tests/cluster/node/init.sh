@@ -80,7 +80,7 @@ quick=(--kube-api-qps=1000 --kube-api-burst=1000)
 start controller-manager "$bin/kube" kube-controller-manager --kubeconfig="$state/kubeconfigs/controller-manager" "${quick[@]}" \
   --bind-address=127.0.0.1 --leader-elect=false --use-service-account-credentials \
   --service-account-private-key-file="$state/pki/service-accounts.key" --root-ca-file="$state/pki/ca.crt" \
-  --node-monitor-period=2s --node-monitor-grace-period=20s
+  --node-monitor-period=2s --node-monitor-grace-period=20s --flex-volume-plugin-dir="$state/kubelet/volume-plugins"
 start scheduler "$bin/kube" kube-scheduler --kubeconfig="$state/kubeconfigs/scheduler" --bind-address=127.0.0.1 --leader-elect=false
 start kubelet "$bin/kube" kubelet --config="$state/config/kubelet.yaml" --kubeconfig="$state/kubeconfigs/kubelet" \
   --hostname-override=node --node-ip="$node_ip" --node-labels=topology.kubernetes.io/zone=zone-a,topology.kubernetes.io/region=region

@@ -56,8 +56,8 @@ export restrict_oom
 setsid unshare --mount --pid --net --fork --mount-proc --kill-child "$here/init.sh" "$slot" \
   >"$state/log/node.log" 2>&1 </dev/null &
 unshare=$!
-children() { read -r node < "/proc/$unshare/task/$unshare/children"; }
-until_true 10 children || give_up "unshare started nothing"
+first_process() { node=$(xargs < "/proc/$unshare/task/$unshare/children") && [ -n "$node" ]; }
+until_true 10 first_process || give_up "unshare started nothing"
 echo "$node" > "$state/nspid"
 ip link set "mwnode$slot" netns "$node" name eth0
 ip address add "$host_ip/30" dev "$link"
