@@ -45,8 +45,6 @@ state = "/run/containerd"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
       runtime_type = "io.containerd.runc.v2"
 CONTAINERD
-# The machine's own may lead to a resolver that isn't in these namespaces.
-echo "nameserver $node_ip" > resolv.conf
 cat > kubelet.yaml <<KUBELET
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -68,6 +66,7 @@ volumePluginDir: $state/kubelet/volume-plugins
 # A disk that is nearly full is the machine's matter: pods aren't evicted, images aren't collected.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, nodefs.inodesFree: 1%, imagefs.available: 1%, imagefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
+serializeImagePulls: false
 maxPods: 200
 KUBELET
 # Names outside of the cluster don't resolve: pods have no way out.

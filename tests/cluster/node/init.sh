@@ -7,6 +7,7 @@ addresses_of_slot "$1"
 bin=$MESHWORK_CLUSTER_BIN
 socket=/run/containerd/containerd.sock
 cd "$state"
+umask 022 # what containers see is made by containerd and the kubelet, and their users aren't root
 
 # --- cgroups: the pods' are made by the kubelet below the cluster's; the components are in one beside them
 for root in $(cgroup_roots); do
@@ -43,6 +44,10 @@ mount --bind "$state/volumes" /run/tmp/volumes
 mount --bind "$state/log/pods" /var/log/pods
 
 # --- network
+# The machine's resolver can't be reached from here. Names outside are refused at once, which ends pulls of images that aren't
+# loaded; to wait for an answer would hold up the pods that have theirs.
+echo "nameserver $node_ip" > config/resolv.conf
+[ ! -e /etc/resolv.conf ] || mount --bind config/resolv.conf /etc/resolv.conf
 ip link set lo up
 until_true 10 ip link show eth0
 ip address add "$node_ip/30" dev eth0

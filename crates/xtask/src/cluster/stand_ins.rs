@@ -19,6 +19,9 @@ use crate::setup::{self, POSTGRESQL};
 /// Whose servers of the official images run as, but for NATS.
 const SERVER: Owner = Owner::of(999);
 
+/// The locale of databases, which the C library opens by name.
+const LOCALE: &str = "/usr/lib/locale/C.utf8";
+
 /// The name by which the node's containerd knows the image of `pause`.
 const PAUSE: &str = "meshwork.test/pause:1";
 
@@ -113,7 +116,8 @@ fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
             layer = layer.file(&format!("{home}/lib/{name}"), path, 0o644, Owner::ROOT);
         }
     }
-    for tables in [format!("/usr/share/postgresql/{version}"), "/usr/share/zoneinfo".to_owned()] {
+    let tables = [format!("/usr/share/postgresql/{version}"), "/usr/share/zoneinfo".to_owned(), LOCALE.to_owned()];
+    for tables in tables {
         layer = layer.tree(&tables, Path::new(&tables), Owner::ROOT)?;
         sources.push(PathBuf::from(tables));
     }
