@@ -49,7 +49,7 @@ pub enum Packing {
     /// Not at all: quick to write and to import.
     #[default]
     Plain,
-    /// By gzip, as small as it gets.
+    /// By gzip: small to pull.
     Gzip,
 }
 
@@ -193,7 +193,7 @@ fn pack(layer: &Layer, packing: Packing, time: u64) -> Result<(Blob, String)> {
         }
         Packing::Gzip => {
             // With neither a name, a time nor a system in its header.
-            let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+            let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
             let mut tar = Hashed { hash: Sha256::new(), inner: gzip };
             layer.write(&mut tar, time)?;
             let packed = tar.inner.finish().context("cannot pack a layer")?;

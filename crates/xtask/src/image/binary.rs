@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fs};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
+use memchr::memmem;
 
 use super::elf::Program;
 use crate::process::Process;
@@ -115,9 +116,9 @@ impl Moved {
 
     /// Those of .cargo/config.toml, which cargo gives to what it runs, and ours.
     fn c_flags(&self) -> Result<String> {
-        let Ok(configured) = env::var("CFLAGS") else {
-            bail!("the CFLAGS of .cargo/config.toml are missing; run `cargo xtask image` in the checkout");
-        };
+        let configured = env::var("CFLAGS").ok().filter(|flags| !flags.is_empty());
+        let configured = configured
+            .context("the CFLAGS of .cargo/config.toml are missing; run `cargo xtask image` in the checkout")?;
         let moved = self.0.iter().map(|(folder, name)| format!("-ffile-prefix-map={folder}={name}"));
         Ok(std::iter::once(configured).chain(moved).collect::<Vec<_>>().join(" "))
     }
@@ -125,7 +126,7 @@ impl Moved {
     /// The folders whose paths are in `bytes`.
     fn named_in(&self, bytes: &[u8]) -> impl Iterator<Item = &str> {
         let folders = self.0.iter().map(|(folder, _)| folder.as_str());
-        folders.filter(|folder| bytes.windows(folder.len()).any(|window| window == folder.as_bytes()))
+        folders.filter(|folder| memmem::find(bytes, folder.as_bytes()).is_some())
     }
 }
 

@@ -124,7 +124,7 @@ impl Layer {
         archive.into_inner().context("cannot end a layer")?.flush().context("cannot end a layer")
     }
 
-    /// Puts the files of the layer into the folder `to`, with their owners, modes and times.
+    /// Puts the files of the layer into the folder `to`, with their owners and modes; folders get no times.
     ///
     /// # Errors
     /// When a file can't be read or written, or can't be given to its owner.
@@ -286,6 +286,28 @@ mod tests {
     fn a_file_that_is_missing_is_named() {
         let error = Layer::new().file("/x", "/no/such/file", 0o644, Owner::ROOT).write(Vec::new(), 0).unwrap_err();
         assert!(format!("{error:#}").starts_with("cannot add /x to a layer: cannot read /no/such/file: "), "{error:#}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_are_unpacked_as_the_layer_says() {
+        use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+        let folder = tempfile::tempdir().unwrap();
+        let of_folder = fs::metadata(folder.path()).unwrap();
+        let me = Owner { uid: of_folder.uid(), gid: of_folder.gid() };
+        // Whoever may not give files away has nothing to give away here; with root, `/data` is given to another.
+        let data = if me.uid == 0 { Owner::of(65_532) } else { me };
+        let root = folder.path().join("root");
+        let layer = Layer::new()
+            .dir("/tmp", 0o1777, me)
+            .dir("/data", 0o700, data)
+            .bytes("/a/b", "x", 0o640, me)
+            .dir("/a", 0o755, me);
+        layer.unpack(&root, 1_700_000_000).unwrap();
+        let found = |path: &str| fs::metadata(root.join(path)).unwrap();
+        assert_eq!(found("tmp").permissions().mode() & 0o7777, 0o1777);
+        assert_eq!((found("data").uid(), found("data").gid()), (data.uid, data.gid));
+        assert_eq!((found("a/b").permissions().mode() & 0o7777, found("a/b").mtime()), (0o640, 1_700_000_000));
     }
 
     #[cfg(unix)]
