@@ -123,7 +123,10 @@ mod tests {
     fn benchmarks_are_the_rust_files_of_the_folder() {
         // Tests run in the folder of their package; its sources stand in for benchmarks.
         let names = benchmarks(Path::new("src")).unwrap();
-        assert_eq!(names, ["bench", "main", "peers", "process", "setup", "soak", "test", "workspace"]);
+        assert_eq!(
+            names,
+            ["bench", "main", "peers", "process", "setup", "soak", "test", "tested", "tool", "workspace"]
+        );
         // So does its own folder, as the one with a `main.rs`.
         assert!(benchmarks(Path::new(".")).unwrap().contains(&"src".to_owned()));
         assert!(benchmarks(Path::new("/no/such/folder")).unwrap().is_empty());

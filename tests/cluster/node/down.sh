@@ -10,32 +10,33 @@ if [ -z "$slot" ] && [ -s "$state/slot" ]; then
   [ ! -e "/sys/class/net/mwcluster$slot" ] || slot=
 fi
 
-cgroups() { # all of the cluster's, children first
+in_cgroups() { # FIND-ARGUMENTS: looks through all of the cluster's, children first
   local root
   for root in $(cgroup_mounts); do
-    [ ! -d "$root/$cgroup" ] || find "$root/$cgroup" -depth -type d
+    # Groups of pods that end meanwhile aren't there any more when their turn comes.
+    [ ! -d "$root/$cgroup" ] || find "$root/$cgroup" -depth "$@" 2>/dev/null || true
   done
 }
-processes() { cgroups | while read -r folder; do cat "$folder/cgroup.procs" 2>/dev/null || true; done | sort -u; }
+processes() { in_cgroups -name cgroup.procs -exec cat {} + | sort -u; }
 gone() {
   local left
   left=$(processes)
   [ -n "$left" ] || return 0
   # What was frozen by a test wouldn't die.
-  cgroups | while read -r folder; do [ ! -e "$folder/freezer.state" ] || echo THAWED > "$folder/freezer.state"; done
+  in_cgroups -name freezer.state | while read -r file; do echo THAWED > "$file" || true; done
   # shellcheck disable=SC2086 # they are numbers
   kill -KILL $left 2>/dev/null || true
   return 1
 }
 no_cgroups() {
-  cgroups | while read -r folder; do rmdir "$folder" 2>/dev/null || true; done
-  [ -z "$(cgroups)" ]
+  in_cgroups -type d -exec rmdir {} \;
+  [ -z "$(in_cgroups -type d)" ]
 }
 
 if [ -n "$slot" ]; then
   addresses_of_slot "$slot"
   until_true 20 gone || die "these processes of the cluster don't end when killed: $(processes | xargs)"
-  until_true 10 no_cgroups || die "these cgroups of the cluster can't be removed: $(cgroups | xargs)"
+  until_true 10 no_cgroups || die "these cgroups of the cluster can't be removed: $(in_cgroups -type d | xargs)"
 fi
 if [ -n "${KEEP_LOGS:-}" ] && [ -d "$state/log" ]; then
   rm -rf "$KEEP_LOGS"

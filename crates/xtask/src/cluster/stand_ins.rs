@@ -26,7 +26,7 @@ const LOCALE: &str = "/usr/lib/locale/C.utf8";
 const PAUSE: &str = "meshwork.test/pause:1";
 
 /// What the shell of an image can call.
-const COMMANDS: &[&str] = &["sh", "cat", "chmod", "id", "kill", "ls", "mkdir", "ps", "rm", "sleep", "wget"];
+const COMMANDS: &[&str] = &["sh", "cat", "chmod", "id", "kill", "ls", "mkdir", "ps", "rm", "sleep"];
 
 /// An image, and the files and folders of this machine that it is made from.
 struct StandIn {
@@ -137,6 +137,8 @@ fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
             "LANG=C.UTF-8".to_owned(),
             "PGDATA=/var/lib/postgresql/data".to_owned(),
         ],
+        // It ends without waiting for its clients to go.
+        stop_signal: "SIGINT".to_owned(),
         workdir: "/".to_owned(),
         ..Image::default()
     };

@@ -33,6 +33,8 @@ pub struct Image {
     pub env: Vec<String>,
     /// The folder in which the program starts.
     pub workdir: String,
+    /// What ends the program, such as `SIGINT`; empty for what runtimes send by themselves.
+    pub stop_signal: String,
     /// Each as `8080/tcp`.
     pub ports: Vec<String>,
     /// Each as a name and a value.
@@ -162,19 +164,23 @@ impl Image {
         let created = created.format(&Rfc3339).context("the time of an image can't be written")?;
         let table = |names: &[String]| names.iter().map(|name| (name.clone(), json!({}))).collect::<Value>();
         let labels = self.labels.iter().map(|(name, value)| (name.clone(), json!(value))).collect::<Value>();
+        let mut config = json!({
+            "User": self.user,
+            "ExposedPorts": table(&self.ports),
+            "Env": self.env,
+            "Entrypoint": self.entrypoint,
+            "Cmd": self.cmd,
+            "WorkingDir": self.workdir,
+            "Labels": labels,
+        });
+        if !self.stop_signal.is_empty() {
+            config["StopSignal"] = json!(self.stop_signal);
+        }
         Ok(json!({
             "architecture": architecture(),
             "os": "linux",
             "created": created,
-            "config": {
-                "User": self.user,
-                "ExposedPorts": table(&self.ports),
-                "Env": self.env,
-                "Entrypoint": self.entrypoint,
-                "Cmd": self.cmd,
-                "WorkingDir": self.workdir,
-                "Labels": labels,
-            },
+            "config": config,
             "rootfs": {"type": "layers", "diff_ids": tars},
             "history": tars.iter().map(|_| json!({"created": created})).collect::<Vec<_>>(),
         }))
@@ -261,6 +267,7 @@ mod tests {
             user: "65532:65532".to_owned(),
             env: vec!["A=b".to_owned()],
             workdir: "/data".to_owned(),
+            stop_signal: String::new(),
             ports: vec!["8080/tcp".to_owned()],
             labels: vec![("org.opencontainers.image.version".to_owned(), "1.2.3".to_owned())],
             time: 1_700_000_000,
@@ -380,6 +387,13 @@ mod tests {
                 "Labels": {"org.opencontainers.image.version": "1.2.3"},
             })
         );
+    }
+
+    #[test]
+    fn the_configuration_says_what_ends_it() {
+        let (_, files, written) = write(&Image { stop_signal: "SIGINT".to_owned(), ..image(Packing::Plain) });
+        let config = json_of(&files, &format!("blobs/{}", written.id.replace(':', "/")));
+        assert_eq!(config["config"]["StopSignal"], "SIGINT");
     }
 
     #[test]

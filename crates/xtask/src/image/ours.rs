@@ -48,6 +48,7 @@ pub fn image(program: Layer, sources: Sources, packing: Packing) -> Result<Image
         user: format!("{USER}:{USER}"),
         env: vec!["PATH=/bin".to_owned(), format!("MESHWORK_DATA={DATA}"), format!("SSL_CERT_FILE={AUTHORITIES}")],
         workdir: DATA.to_owned(),
+        stop_signal: String::new(),
         // The services, what operators look at, and the health of the services for those who have no certificate.
         ports: ["8080/tcp", "9090/tcp", "9091/tcp"].map(str::to_owned).to_vec(),
         labels,
