@@ -10,6 +10,15 @@ cd "$state"
 umask 022 # what containers see is made by containerd and the kubelet, and their users aren't root
 
 # --- cgroups: the pods' are made by the kubelet below the cluster's; the components are in one beside them
+if [ -e /sys/fs/cgroup/cgroup.subtree_control ]; then
+  # In version 2 a group has the controllers that its parent gives; the kubelet looks whether it has these.
+  for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+    case $controller in cpuset | cpu | io | memory | hugetlb | pids)
+      echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control ||
+        die "the controller $controller can't be given to new cgroups: in a container, move its processes from the root cgroup to another first" ;;
+    esac
+  done
+fi
 for root in $(cgroup_roots); do
   mkdir -p "$root/$cgroup/node"
   case $root in
