@@ -5,7 +5,7 @@ use crate::setup::Tools;
 
 /// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step. Without them
 /// it is compiled by `xtask bench` and `xtask soak`, and here by a long run.
-pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
+pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation,meshwork-cli/kubernetes"];
 
 /// A run of tests that finds the tools.
 pub fn with_tools(tests: Process, tools: &Tools) -> Process {
