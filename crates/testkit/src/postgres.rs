@@ -262,7 +262,8 @@ fn copy(from: &Path, to: &Path) {
     assert!(done.success(), "cannot copy {} to {}", from.display(), to.display());
 }
 
-/// An initialised data folder, made once for this machine: `initdb` takes seconds.
+/// An initialised data folder, made once for this machine: `initdb` takes seconds. All private servers are copies of it, with one
+/// system identifier, as servers are elsewhere that were cloned.
 fn template() -> PathBuf {
     let version = Command::new(program("initdb")).arg("--version").output().unwrap().stdout;
     let version: String =

@@ -1,6 +1,7 @@
 //! How fresh a read must be, and which server answers it then.
 
 use super::position::WalPosition;
+use crate::shards::ShardId;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -12,6 +13,18 @@ pub enum Freshness {
     Bounded,
     /// A replica may answer that has replayed up to this position, so that a caller sees its own writes; else the primary.
     AtLeast(WalPosition),
+}
+
+impl Freshness {
+    /// What others ask for, as a shard's servers know it: a position of another shard's log is met by none of its replicas
+    /// ([`WalPosition::of_shard`]).
+    #[must_use]
+    pub fn at_shard(self, shard: ShardId) -> Self {
+        match self {
+            Self::AtLeast(position) => Self::AtLeast(position.of_shard(shard)),
+            Self::Latest | Self::Bounded => self,
+        }
+    }
 }
 
 /// Where a read goes.

@@ -3,14 +3,18 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::shards::ShardId;
+
 /// How long [`WalPosition::to_bytes`] is.
 const BYTES: usize = 20;
 
 /// A place in the write-ahead log of a primary: a replica of the same history that has replayed so far has seen every write that
 /// was committed before the position was taken (RR-).
 ///
-/// Positions of different systems or timelines can't be compared: a promoted replica begins a timeline of its own. Its text is 40
-/// hexadecimal digits, opaque to others.
+/// Positions of different systems or timelines can't be compared: a promoted replica begins a timeline of its own. Two primaries
+/// that began as copies of one folder of data have the same system and timeline, and yet different logs: where what is read may
+/// lie on either, as on shards, a position says of which it is ([`WalPosition::of_shard`]). Its text is 40 hexadecimal digits,
+/// opaque to others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WalPosition {
     /// The identifier that `initdb` gave the database system; its replicas share it.
@@ -44,6 +48,18 @@ impl WalPosition {
             timeline: u32::from_be_bytes(*timeline),
             lsn: u64::from_be_bytes(rest.try_into().ok()?),
         })
+    }
+
+    /// A position of a shard's log as it is told to others, with which those of other shards can't be compared, even if their servers
+    /// are copies of one folder of data or one server has both; and what others bring as that shard's log has it. That of shard 0 is
+    /// as it was.
+    #[must_use]
+    pub fn of_shard(self, shard: ShardId) -> Self {
+        if self == Self::UNKNOWN {
+            return self;
+        }
+        // Timelines stay far below 65,536, so that the upper half of the number is free. Done twice, it is as before.
+        Self { timeline: self.timeline ^ (u32::from(shard) << 16), ..self }
     }
 
     /// Whether a server that has replayed up to this position has seen what `asked` covers.
@@ -127,5 +143,21 @@ mod tests {
             assert_eq!(replayed.covers(asked), covers, "{replayed:?}");
         }
         assert!(!asked.covers(WalPosition::UNKNOWN));
+    }
+
+    #[test]
+    fn sh_positions_of_one_shard_cover_nothing_of_another_though_both_began_as_copies() {
+        let (early, late) =
+            (WalPosition { system: 7, timeline: 2, lsn: 1 }, WalPosition { system: 7, timeline: 2, lsn: 9 });
+        for one in [0, 1, 2, ShardId::MAX] {
+            assert_eq!(late.of_shard(one).of_shard(one), late);
+            assert_eq!(WalPosition::UNKNOWN.of_shard(one), WalPosition::UNKNOWN);
+            for other in [0, 1, 2, ShardId::MAX] {
+                assert_eq!(late.of_shard(one).covers(early.of_shard(other)), one == other, "{one} {other}");
+                // As the servers of `other` see what `one` has told.
+                assert_eq!(late.covers(early.of_shard(one).of_shard(other)), one == other, "{one} {other}");
+            }
+        }
+        assert_eq!(late.of_shard(0), late);
     }
 }

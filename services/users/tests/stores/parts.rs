@@ -20,8 +20,9 @@ use meshwork_users::ports::{
 };
 use tokio::task::JoinSet;
 
+use crate::moving::{Relays, move_account};
 use crate::people::{account, name, to_name};
-use crate::rooms::{Room, database, server, shards_at};
+use crate::rooms::{NAMES, Room, database, execute_at, server, shards_at};
 
 /// How many accounts are read at the shard that hangs: more than a cache loads at once.
 const MANY: usize = 64;
@@ -150,4 +151,43 @@ async fn a_load_without_a_token_asks_for_no_position_and_serves_tokens_from_befo
     UserStore::change(&store.store, &name("anna"), to_name("New")).await.unwrap();
     let unknown = users.get(&name("anna"), Freshness::AtLeast(WalPosition::UNKNOWN)).await.unwrap().unwrap();
     assert_eq!((unknown.version, loads(), asked()), (2, 3, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_what_was_cached_by_the_log_of_one_shard_answers_no_token_of_another_though_their_servers_are_copies() {
+    let servers = tokio::task::spawn_blocking(|| {
+        let (north, south) = (Postgres::private(), Postgres::private());
+        let urls = [north.database(), south.database(), south.database()];
+        ((north, south), urls)
+    });
+    let (_servers, urls) = servers.await.unwrap();
+    // The ranges begin with "", "b" and "o".
+    let room = Room::of(None, |config| config.shards = shards_at(&urls, StrategyConfig::Range));
+    let (one, other) = (room.open().await, room.open().await);
+    let instance = |store: &Arc<dyn UserStore>| {
+        let tiers = Tiers::in_process(TiersOptions::default());
+        CachedUsers::new(store.clone(), &tiers, &CacheConfig::default(), urls.len())
+    };
+    let (writer, reader) = (instance(&one.users), instance(&other.users));
+    let relays = Relays::run(&room.config, one).await;
+    let anna = name("anna");
+    writer.create(account("anna"), None).await.unwrap();
+    // Each goes on to the next file of the log.
+    for _ in 0..4 {
+        let ahead = "SELECT pg_logical_emit_message(false, 'test', 'ahead'); SELECT pg_switch_wal()";
+        execute_at(&urls[0], ahead).await;
+    }
+    let before = writer.position(&anna).await.unwrap();
+    move_account(&room, "anna", NAMES[1]).await;
+    // The map that it knows is that of before: it takes the position of the shard that she has left, and finds her in the other.
+    let read = reader.get(&anna, Freshness::AtLeast(before)).await.unwrap();
+    assert_eq!(read.map(|user| user.version), Some(1));
+
+    let changed = writer.change(&anna, to_name("New")).await.unwrap();
+    let token = writer.position(&anna).await.unwrap();
+    assert_eq!(token.system, before.system, "the servers are copies");
+    assert!(token.lsn < before.lsn, "{token:?} is ahead of {before:?}");
+    let read = reader.get(&anna, Freshness::AtLeast(token)).await.unwrap();
+    assert_eq!(read, Some(changed));
+    relays.end().await;
 }

@@ -66,6 +66,7 @@ impl ShardedStore {
         let any_is_reached = self.shards.shards().iter().any(|shard| shard.is_reached());
         let gathered = self.shards.gather(PART, |shard| -> BoxFuture<'static, Result<Part, StoreError>> {
             let (store, filter, after) = (shard.part.clone(), filter.clone(), after.cloned());
+            let freshness = freshness.at_shard(shard.id);
             // The others aren't kept waiting for one that is away.
             let within = if any_is_reached && !shard.is_reached() { PART_OF_AWAY } else { PART };
             Box::pin(async move {

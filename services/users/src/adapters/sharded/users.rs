@@ -41,8 +41,8 @@ impl UserStore for ShardedStore {
     }
 
     async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError> {
-        let user = self.at_user(name.id(), |store, _, place| {
-            let name = name.clone();
+        let user = self.at_user(name.id(), |store, shard, place| {
+            let (name, freshness) = (name.clone(), freshness.at_shard(shard));
             Box::pin(async move {
                 match store.get(place, name.clone(), freshness).await {
                     // A replica may not have heard yet that the account has come here; the primary knows.
@@ -155,7 +155,8 @@ impl UserStore for ShardedStore {
 
     async fn position(&self, name: &UserName) -> Option<WalPosition> {
         match self.shards.locate(USERS, name.id()) {
-            Ok((shard, _)) => shard.part.position().await,
+            // Not to be compared with those of where the account has been: their servers may be copies of one folder.
+            Ok((shard, _)) => shard.part.position().await.map(|position| position.of_shard(shard.id)),
             // The primary will know.
             Err(_) => Some(WalPosition::UNKNOWN),
         }

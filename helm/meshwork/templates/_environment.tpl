@@ -1,0 +1,132 @@
+{{/* The variables of a service. Takes root and service. */}}
+{{- define "meshwork.environment" -}}
+{{- $root := .root -}}
+{{- $service := .service -}}
+{{- $values := $root.Values -}}
+{{- $own := printf "MESHWORK_%s__" (upper $service.name) -}}
+{{- include "meshwork.environment.process" . }}
+- name: MESHWORK_OPS
+  value: 0.0.0.0:9090
+- name: MESHWORK_HEALTH
+  value: 0.0.0.0:9091
+- name: MESHWORK_MIGRATIONS
+  value: wait
+- name: {{ $own }}LISTEN
+  value: 0.0.0.0:8080
+- name: {{ $own }}SERVER__DRAIN_DELAY
+  value: {{ $values.drain.delay }}s
+- name: {{ $own }}SERVER__DRAIN_GRACE
+  value: {{ $values.drain.grace }}s
+{{- if eq $service.name "gateway" }}
+{{- include "meshwork.environment.gateway" . }}
+{{- else }}
+- name: {{ $own }}SERVER__TLS__CERTIFICATE
+  value: /tls/tls.crt
+- name: {{ $own }}SERVER__TLS__KEY
+  value: /tls/tls.key
+- name: {{ $own }}SERVER__TLS__CLIENT_CA
+  value: /tls/ca.crt
+- name: {{ $own }}SERVER__TLS__ALLOWED_PEERS
+  value: {{ include "meshwork.peers" . | quote }}
+{{- end }}
+{{- if $service.calls }}
+- name: {{ $own }}CLIENT__TLS__CA
+  value: /tls/ca.crt
+- name: {{ $own }}CLIENT__TLS__CERTIFICATE
+  value: /tls/tls.crt
+- name: {{ $own }}CLIENT__TLS__KEY
+  value: /tls/tls.key
+{{- end }}
+{{- range $callee := $service.calls }}
+- name: {{ include "meshwork.targetKey" (dict "caller" $service.name "callee" $callee) }}
+  value: {{ include "meshwork.target" (dict "root" $root "callee" $callee) }}
+{{- end }}
+{{- if eq $service.name "gateway" }}
+- name: MESHWORK_GATEWAY__AUTH__USERS
+  value: {{ include "meshwork.target" (dict "root" $root "callee" "users") }}
+{{- end }}
+{{- if eq $service.name "users" }}
+- name: MESHWORK_USERS__CREDENTIALS
+  value: /credentials
+- name: MESHWORK_USERS__DATA
+  value: /signing-keys
+{{- else if ne $service.name "gateway" }}
+- name: {{ $own }}AUTH__CREDENTIALS
+  value: /credentials/{{ $service.name }}.json
+{{- end }}
+{{- if eq $service.name "notifications" }}
+- name: MESHWORK_NOTIFICATIONS__MAIL_FROM
+  value: {{ $service.settings.mailFrom | quote }}
+{{- end }}
+{{- range $store := $service.stores }}
+{{- include "meshwork.environment.store" (dict "root" $root "store" $store "services" (list $service.name)) }}
+{{- end }}
+{{- if has "postgresql" $service.stores }}
+- name: {{ $own }}POSTGRES__MAX_CONNECTIONS
+  value: {{ int $service.settings.databaseConnections | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What every process of the image needs. Takes root. */}}
+{{- define "meshwork.environment.process" -}}
+- name: MESHWORK_DATA
+  value: /data
+- name: MESHWORK_LOG__FORMAT
+  value: {{ .root.Values.log.format }}
+{{- with .root.Values.log.filter }}
+- name: MESHWORK_LOG__FILTER
+  value: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What only the gateway has. Takes root and service. */}}
+{{- define "meshwork.environment.gateway" }}
+{{- with .service.settings }}
+{{- if .tls.existingSecret }}
+- name: MESHWORK_GATEWAY__SERVER__TLS__CERTIFICATE
+  value: /gateway-tls/tls.crt
+- name: MESHWORK_GATEWAY__SERVER__TLS__KEY
+  value: /gateway-tls/tls.key
+{{- end }}
+- name: MESHWORK_GATEWAY__SERVER__MAX_CONNECTION_AGE
+  value: {{ .maxConnectionAge }}
+- name: MESHWORK_GATEWAY__RATE_LIMIT__BURST
+  value: {{ .rateLimit.burst | int | quote }}
+- name: MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND
+  value: {{ .rateLimit.perSecond | quote }}
+{{- end }}
+# While Redis is away each pod admits its share: with as many pods as there may be, all of them together never admit too much.
+- name: MESHWORK_GATEWAY__RATE_LIMIT__INSTANCES
+  value: {{ max .service.pods 1 | quote }}
+{{- end -}}
+
+{{/* The variable that names a service to its caller. Takes caller and callee. */}}
+{{- define "meshwork.targetKey" -}}
+{{- if eq .caller "gateway" -}}
+MESHWORK_GATEWAY__UPSTREAMS__{{ upper .callee }}
+{{- else if eq .callee "users" -}}
+MESHWORK_{{ upper .caller }}__AUTH__USERS
+{{- else -}}
+MESHWORK_{{ upper .caller }}__{{ upper .callee }}
+{{- end -}}
+{{- end -}}
+
+{{/* Where a service is. Takes root and callee. */}}
+{{- define "meshwork.target" -}}
+{{- $headless := printf "%s-%s-headless" (include "meshwork.fullname" .root) .callee -}}
+{{- if eq .root.Values.discovery "kubernetes" -}}
+k8s:///{{ $headless }}.{{ .root.Release.Namespace }}:grpc
+{{- else -}}
+dns:///{{ include "meshwork.host" (dict "root" .root "name" $headless) }}:8080
+{{- end -}}
+{{- end -}}
+
+{{/* Whose certificates may call a service, as a JSON list. Takes root and service. */}}
+{{- define "meshwork.peers" -}}
+{{- $root := .root -}}
+{{- $peers := list -}}
+{{- range splitList "," (include "meshwork.callers" .service.name) -}}
+{{- $peers = append $peers (include "meshwork.host" (dict "root" $root "name" (printf "%s-%s" (include "meshwork.fullname" $root) .))) -}}
+{{- end -}}
+{{- concat $peers $root.Values.tls.extraPeers | toJson -}}
+{{- end -}}
