@@ -2,11 +2,22 @@
      `.Values`, where they are kept under a key that no value can have. */}}
 
 {{/* Fails unless a live cluster answers: without one nobody could tell what is there already, and each run would make new
-     secrets. A list of accounts that is empty is an answer too, also in a namespace that will be made by this very install.
-     Takes root and `set`, the values that do without. */}}
+     secrets. A list of accounts that is empty is an answer too, also in a namespace that will be made by this very install. */}}
 {{- define "meshwork.live" -}}
-{{- if not (lookup "v1" "ServiceAccount" .root.Release.Namespace "") -}}
-{{- fail (printf "\n\nThis rendering can't see a cluster (`helm template`, `--dry-run=client`, Argo CD), so it can't keep secrets that are there and would make new ones each time.\nName Secrets of your own: set %s. k8s/secrets.sh prints such Secrets." .set) -}}
+{{- if not (lookup "v1" "ServiceAccount" .Release.Namespace "") -}}
+{{- $missing := list -}}
+{{- if include "meshwork.passwords.made" . -}}
+{{- $missing = append $missing "secrets.passwords.existingSecret" -}}
+{{- end -}}
+{{- range list "credentials" "signingKeys" -}}
+{{- if not (get $.Values.secrets .).existingSecret -}}
+{{- $missing = append $missing (printf "secrets.%s.existingSecret" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if eq .Values.tls.mode "chart" -}}
+{{- $missing = append $missing "tls.mode to existing or certManager" -}}
+{{- end -}}
+{{- fail (printf "\n\nThis run sees no cluster (helm template, --dry-run=client, Argo CD): it can't keep secrets that are there, and would make new ones each time.\nName Secrets of your own; set %s.\nk8s/secrets.sh prints such Secrets, and the chart's README says what is in them. With a cluster, use helm install --dry-run=server to look." (join ", " $missing)) -}}
 {{- end -}}
 {{- end -}}
 
@@ -49,7 +60,7 @@ true
 {{- $at := dict -}}
 {{- include "meshwork.memo" (dict "root" . "into" $at) -}}
 {{- if not (hasKey $at.memo "passwords") -}}
-{{- include "meshwork.live" (dict "root" . "set" "secrets.passwords.existingSecret") -}}
+{{- include "meshwork.live" . -}}
 {{- include "meshwork.found" (dict "root" . "name" (include "meshwork.passwords.name" .) "into" $at) -}}
 {{- $data := deepCopy $at.found -}}
 {{- range list "postgresql" "redis" "nats" -}}
@@ -67,7 +78,7 @@ true
 {{- $at := dict -}}
 {{- include "meshwork.memo" (dict "root" . "into" $at) -}}
 {{- if not (hasKey $at.memo "credentials") -}}
-{{- include "meshwork.live" (dict "root" . "set" "secrets.credentials.existingSecret") -}}
+{{- include "meshwork.live" . -}}
 {{- include "meshwork.found" (dict "root" . "name" (include "meshwork.credentials.name" .) "into" $at) -}}
 {{- $data := deepCopy $at.found -}}
 {{- range $label, $email := dict "staff" "staff@meshwork.local" "products" "products@services.meshwork.local" "orders" "orders@services.meshwork.local" "notifications" "notifications@services.meshwork.local" -}}
@@ -86,7 +97,7 @@ true
 {{- $at := dict -}}
 {{- include "meshwork.memo" (dict "root" . "into" $at) -}}
 {{- if not (hasKey $at.memo "signingKeys") -}}
-{{- include "meshwork.live" (dict "root" . "set" "secrets.signingKeys.existingSecret") -}}
+{{- include "meshwork.live" . -}}
 {{- include "meshwork.found" (dict "root" . "name" (include "meshwork.signingKeys.name" .) "into" $at) -}}
 {{- $data := deepCopy $at.found -}}
 {{- if not $data -}}

@@ -25,8 +25,13 @@ spec:
       {{- include "meshwork.selector" $named | nindent 6 }}
   template:
     metadata:
+      # Without the release's version, so that a new one doesn't restart the store.
       labels:
-        {{- include "meshwork.labels" $named | nindent 8 }}
+        {{- include "meshwork.selector" $named | nindent 8 }}
+        app.kubernetes.io/part-of: meshwork
+        {{- with $root.Values.commonLabels }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       {{- with .annotations }}
       annotations:
         {{- . | nindent 8 }}

@@ -35,7 +35,7 @@
 {{- $at := dict -}}
 {{- include "meshwork.memo" (dict "root" . "into" $at) -}}
 {{- if not (hasKey $at.memo "authority") -}}
-{{- include "meshwork.live" (dict "root" . "set" "tls.mode=existing (or tls.mode=certManager)") -}}
+{{- include "meshwork.live" . -}}
 {{- $name := printf "%s-ca" (include "meshwork.fullname" .) -}}
 {{- include "meshwork.found" (dict "root" . "name" $name "into" $at) -}}
 {{- $authority := dict "tls.crt" (get $at.found "tls.crt") "tls.key" (get $at.found "tls.key") "expires" (get $at.annotations "meshwork.local/expires") -}}

@@ -34,6 +34,13 @@ stores: [postgresql, mongodb, nats]
 {{- join "," $callers -}}
 {{- end -}}
 
+{{/* Whether there is a pod for `helm test`. */}}
+{{- define "meshwork.tested" -}}
+{{- if and .Values.tests.enabled (not .Values.gateway.tls.existingSecret) -}}
+true
+{{- end -}}
+{{- end -}}
+
 {{/* Where a store is: `chart`, `external`, or nothing when there is none. Takes root and store. */}}
 {{- define "meshwork.place" -}}
 {{- $values := .root.Values -}}
