@@ -63,7 +63,7 @@ fn the_number_follows_pools_replicas_and_autoscalers() {
     for (set, reserved) in [
         (vec!["users.replicas=3"], reserved()),
         (vec!["defaults.replicas=2", "orders.replicas=5", "products.databaseConnections=7"], reserved()),
-        (vec!["defaults.databaseConnections=1", "notifications.replicas=0"], reserved()),
+        (vec!["defaults.databaseConnections=2", "notifications.replicas=0"], reserved()),
         (
             vec!["orders.autoscaling.enabled=true", "orders.autoscaling.maxReplicas=9", "orders.replicas=40"],
             reserved(),

@@ -17,8 +17,8 @@ const GRPC: u16 = 8080;
 /// The port of metrics and of health over HTTP.
 const OPS: u16 = 9090;
 
-/// Which services a service calls.
-const CALLS: [(&str, &[&str]); 6] = [
+/// Which services a part of the release calls.
+pub const CALLS: [(&str, &[&str]); 6] = [
     ("users", &[]),
     ("products", &["users", "orders"]),
     ("orders", &["users", "products"]),
@@ -50,7 +50,7 @@ const OF_STORES: [(&str, u16, &str); 5] = [
 const OTHER_PORTS: [u16; 8] = [1, 22, 25, 80, 443, 465, 6443, 10250];
 
 /// The entry of a table for a part of the release.
-fn of<'a>(table: &'a [(&str, &'a [&'a str])], component: &str) -> &'a [&'a str] {
+pub fn of<'a>(table: &'a [(&str, &'a [&'a str])], component: &str) -> &'a [&'a str] {
     table.iter().find(|(name, _)| *name == component).map_or(&[], |(_, entry)| entry)
 }
 
@@ -221,6 +221,11 @@ fn ranges(values: &Value, found: &mut Vec<IpAddr>) {
         Value::Array(items) => items.iter().for_each(|item| ranges(item, found)),
         _ => {}
     }
+}
+
+/// The connections of the pods among `objects` for which the policies among them decide otherwise than the list.
+pub fn violations(objects: &[Value], values: Value) -> Vec<String> {
+    World::new(objects, values).violations()
 }
 
 fn world<'a>(mode: &Mode, objects: &'a [Value]) -> World<'a> {

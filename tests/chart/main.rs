@@ -1,8 +1,8 @@
 //! The chart and the manifests of Kubernetes, judged as text; that they work on a cluster is tested on one.
 //!
 //! * what is rendered: [`golden`] for people, [`schemas`] for Kubernetes, [`refused`] for values that make no sense;
-//! * what is written about it: [`values`], the schema and the README;
-//! * what pods may do: [`restricted`], [`edges`] by [`policies`], [`rights`], [`privacy`];
+//! * what is written about it: [`values`], the schema and the README, by [`comments`];
+//! * what pods may do: [`restricted`], [`edges`] by [`policies`], [`peers`], [`rights`], [`privacy`];
 //! * how they run: [`workloads`], [`connections`] of PostgreSQL, and [`settings`], held against the binary;
 //! * the chart without Helm: [`manifests`], and [`made`] secrets.
 //!
@@ -16,6 +16,7 @@ mod golden;
 mod made;
 mod manifests;
 mod objects;
+mod peers;
 mod policies;
 #[cfg(test)]
 mod policies_tests;

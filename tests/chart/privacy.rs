@@ -44,7 +44,8 @@ fn has_password(text: &str) -> bool {
     !(password.starts_with("$(") && password.ends_with(')'))
 }
 
-fn violations(objects: &[Value]) -> Vec<String> {
+/// What lies open that should not.
+pub fn violations(objects: &[Value]) -> Vec<String> {
     let mut found: Vec<_> = pods(objects).iter().flat_map(in_pod).collect();
     // The supported modes name their Secrets: what is made anew at each rendering can't be reviewed.
     found.extend(of_kind(objects, "Secret").map(|secret| format!("{}: is written out", shown(secret))));

@@ -1,1 +1,109 @@
-//! todo
+//! Every setting that a rendered pod is given is one that the binary knows, with a value that it takes.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::chart::modes;
+use crate::objects::{list, pods, text};
+use crate::programs::{assert_none, named_by, run};
+
+/// What a reference is given in place of the Secret: of the form that the setting wants.
+fn stand_in(variable: &str) -> &'static str {
+    match variable {
+        variable if variable.ends_with("POSTGRES__URL") => "postgres://meshwork:password@postgres.example:5432/shop",
+        variable if variable.ends_with("MONGO__URI") => "mongodb://mongo.example:27017",
+        variable if variable.ends_with("REDIS_URL") => "redis://:password@redis.example:6379",
+        variable if variable.ends_with("SMTP__URL") => "smtps://meshwork:password@smtp.example:465",
+        _ => "password",
+    }
+}
+
+/// A container's variables, as Kubernetes would set them: those above may be referred to as `$(NAME)`.
+fn environment(container: &Value) -> Vec<(String, String)> {
+    let mut set: Vec<(String, String)> = Vec::new();
+    for entry in list(&container["env"]) {
+        let name = text(&entry["name"]);
+        let value = if entry["valueFrom"].is_null() { text(&entry["value"]) } else { stand_in(name) };
+        let value = set.iter().fold(value.to_owned(), |value, (name, before)| value.replace(&format!("$({name})"), before));
+        set.push((name.to_owned(), value));
+    }
+    set
+}
+
+/// The keys that `meshwork config` prints as coming from the environment.
+fn from_environment(toml: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut section = String::new();
+    for line in toml.lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = format!("{}.", name.trim_matches(['[', ']']));
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| line.ends_with("# environment")) {
+            found.insert(format!("{section}{key}"));
+        }
+    }
+    found
+}
+
+/// The keys that a variable may stand for: `MESHWORK_NATS_URL` is `nats.url`, `MESHWORK_OPS` is `ops`.
+fn keys(variable: &str) -> Option<[String; 2]> {
+    let key = variable.strip_prefix("MESHWORK_")?.to_lowercase().replace("__", ".");
+    Some([key.clone(), key.replacen('_', ".", 1)])
+}
+
+#[test]
+fn the_binary_knows_every_setting_and_takes_its_value() {
+    let binary = named_by("MESHWORK_TEST_BIN");
+    let folder = tempfile::tempdir().unwrap();
+    let mut violations = Vec::new();
+    // Modes differ in few of them.
+    let mut seen = BTreeSet::new();
+    for mode in modes() {
+        for pod in pods(&mode.objects) {
+            for container in pod.containers() {
+                let set = environment(container);
+                let is_ours = ["serve", "migrate"].contains(&text(&container["args"][0]));
+                if !is_ours || !seen.insert(set.clone()) {
+                    continue;
+                }
+                let mut command = Command::new(&binary);
+                command.arg("config").env_clear().envs(set.iter().cloned()).current_dir(folder.path());
+                let said = run(&mut command);
+                let shown = format!("{}: {}", mode.name, pod.shown());
+                if !said.is_ok {
+                    violations.push(format!("{shown}: `meshwork config` refuses its settings: {}", said.stderr.trim()));
+                    continue;
+                }
+                let known = from_environment(&said.stdout);
+                for (variable, _) in &set {
+                    let Some(keys) = keys(variable) else { continue };
+                    if !keys.iter().any(|key| known.contains(key)) {
+                        violations.push(format!("{shown}: {variable} is no setting that `meshwork config` prints"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen.len() >= 6, "the settings of {} containers were looked at", seen.len());
+    assert_none(&violations);
+}
+
+#[test]
+fn keys_are_read_from_what_the_binary_prints() {
+    let printed = "ops = \"0.0.0.0:9090\" # environment\ndata = \"x\" # default\n\n# About it.\n[users.server]\n\
+                   drain_delay = \"5s\" # environment\n";
+    assert_eq!(from_environment(printed), ["ops".to_owned(), "users.server.drain_delay".to_owned()].into());
+    assert_eq!(keys("MESHWORK_NATS_URL").unwrap()[1], "nats.url");
+    assert_eq!(keys("MESHWORK_USERS__SERVER__DRAIN_DELAY").unwrap()[0], "users.server.drain_delay");
+    assert_eq!(keys("POSTGRESQL_PASSWORD"), None);
+}
+
+#[test]
+fn variables_refer_to_those_above_them() {
+    let container = serde_json::json!({ "env": [
+        { "name": "PASSWORD", "valueFrom": { "secretKeyRef": {} } },
+        { "name": "URL", "value": "redis://:$(PASSWORD)@host" },
+    ] });
+    assert_eq!(environment(&container)[1].1, "redis://:password@host");
+}

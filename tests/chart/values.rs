@@ -101,12 +101,10 @@ fn the_schema_tells_the_same_of_every_value() {
 #[test]
 fn sections_of_services_take_the_keys_that_all_services_have() {
     let schema = schema();
-    let of = |schema: &Value| {
-        let mut paths: Vec<_> = properties(schema).into_iter().map(|(path, _)| path).collect();
-        paths.sort();
-        paths
-    };
-    assert_eq!(of(&schema["$defs"]["service"]), of(&schema["properties"]["defaults"]), "the keys of `defaults`");
+    let keys: Vec<_> = schema["properties"]["defaults"]["properties"].as_object().unwrap().keys().collect();
+    let reference = |key: &&String| json!({ "$ref": format!("#/properties/defaults/properties/{key}") });
+    let wanted: serde_json::Map<_, _> = keys.iter().map(|key| ((*key).clone(), reference(key))).collect();
+    assert_eq!(schema["$defs"]["service"]["properties"], Value::Object(wanted), "the keys of `defaults`");
     for service in SERVICES {
         assert_eq!(schema["properties"][service]["$ref"], "#/$defs/service", "{service}");
     }
@@ -116,13 +114,17 @@ fn sections_of_services_take_the_keys_that_all_services_have() {
 fn a_misspelt_key_is_refused_wherever_it_stands() {
     let schema = schema();
     let mut values = json!({});
+    let is_of_service = |property: &Value| property["$ref"] == "#/$defs/service";
+    // A map of any keys has a schema for them; what is in it now is an example.
+    let is_closed = |property: &Value| property.get("properties").is_some() && !property["additionalProperties"].is_object();
     let mut objects: Vec<_> = properties(&schema)
         .into_iter()
-        .filter(|(_, property)| property.get("properties").is_some() || property.get("$ref") == Some(&json!("#/$defs/service")))
+        .filter(|(_, property)| is_closed(property) || is_of_service(property))
         .map(|(path, _)| path)
         .collect();
     // Keys of `defaults` in a section that has none of its own.
     objects.extend(["products.resources", "products.autoscaling"].map(str::to_owned));
+    assert!(objects.len() > 30, "the objects were found: {objects:?}");
     for (number, path) in objects.iter().enumerate() {
         let place = path.split('.').fold(&mut values, |value, key| &mut value[key]);
         place[format!("typo{number}")] = json!(1);
@@ -132,7 +134,8 @@ fn a_misspelt_key_is_refused_wherever_it_stands() {
     std::fs::write(file.path(), values.to_string()).unwrap();
     let said = template(&["-f", file.path().to_str().unwrap()]);
     assert!(!said.is_ok, "misspelt keys are refused");
-    let is_named = |key: &str| said.stderr.contains(&format!("'{key}'")) || said.stderr.contains(&format!("\"{key}\""));
+    // In the words of the keyword that refused it.
+    let is_named = |key: &str| [format!("'{key}' not allowed"), format!("/{key}': false schema")].iter().any(|words| said.stderr.contains(words));
     let missing: Vec<_> = (0..objects.len()).filter(|number| !is_named(&format!("typo{number}"))).collect();
     let missing: Vec<_> = missing.iter().map(|number| format!("{}.typo{number} is let through", objects[*number])).collect();
     assert!(is_named("typo"), "at the top: {}", said.stderr);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::chart::{Mode, modes, values};
-use crate::objects::{Pod, labels, list, name, of_kind, pods, shown, text};
+use crate::objects::{COMPONENT, Pod, label, labels, list, name, of_kind, pods, shown, text};
 use crate::policies::selects;
 use crate::programs::assert_none;
 
@@ -147,7 +147,7 @@ fn services_reach_the_pods_of_their_component_by_ports_that_these_have() {
                 found.push(format!("{} takes the pods of {} objects", shown(service), taken.len()));
                 continue;
             };
-            if pod.component() != labels(service)[crate::objects::COMPONENT] {
+            if pod.component() != labels(service)[COMPONENT] {
                 found.push(format!("{} takes the pods of {}", shown(service), pod.shown()));
             }
             for port in list(&service["spec"]["ports"]) {
@@ -319,7 +319,7 @@ fn autoscalers_and_disruption_budgets_agree_with_replicas() {
                 .filter(|budget| selects(&budget["spec"]["selector"], &pod_labels) == Ok(true))
                 .collect();
             // With one pod alone a budget either means nothing or keeps its node from being emptied for ever.
-            let component = text(&deployment["metadata"]["labels"][crate::objects::COMPONENT]);
+            let component = text(&deployment["metadata"]["labels"][COMPONENT]);
             let settings = crate::chart::settings(&values(mode), component);
             let is_wanted = least > 1 && settings["podDisruptionBudget"]["enabled"] == true;
             if budgets.len() != usize::from(is_wanted) {
@@ -348,7 +348,13 @@ fn some_modes_have_several_pods_autoscalers_and_budgets() {
 fn what_belongs_together_has_the_labels_that_say_so() {
     hold(|mode| {
         let mut found = Vec::new();
-        for object in &mode.objects {
+        // What values add is theirs.
+        let added = list(&values(mode)["extraObjects"]).count();
+        let labelled = mode.objects.iter().filter(|object| !label(object, COMPONENT).is_empty());
+        if labelled.count() + added != mode.objects.len() {
+            found.push(format!("not all of its objects say which part they are: {added} are added"));
+        }
+        for object in mode.objects.iter().filter(|object| !label(object, COMPONENT).is_empty()) {
             for label in ["name", "instance", "version", "component", "managed-by", "part-of"] {
                 if labels(object).get(&format!("app.kubernetes.io/{label}")).is_none_or(String::is_empty) {
                     found.push(format!("{} has no label app.kubernetes.io/{label}", shown(object)));
