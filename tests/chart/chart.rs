@@ -125,7 +125,17 @@ pub fn template(args: &[&str]) -> Said {
 
 /// What `helm lint` says of the chart with a file of values.
 pub fn lint(values: &str) -> Said {
-    run(helm().args(["lint", "--strict", "helm/meshwork", "--namespace", NAMESPACE, "--kube-version", KUBERNETES, "-f", values]))
+    run(helm().args([
+        "lint",
+        "--strict",
+        "helm/meshwork",
+        "--namespace",
+        NAMESPACE,
+        "--kube-version",
+        KUBERNETES,
+        "-f",
+        values,
+    ]))
 }
 
 /// The objects of a text of YAML documents.

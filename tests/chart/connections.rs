@@ -64,12 +64,12 @@ fn the_number_follows_pools_replicas_and_autoscalers() {
         (vec!["users.replicas=3"], reserved()),
         (vec!["defaults.replicas=2", "orders.replicas=5", "products.databaseConnections=7"], reserved()),
         (vec!["defaults.databaseConnections=2", "notifications.replicas=0"], reserved()),
+        (vec!["orders.autoscaling.enabled=true", "orders.autoscaling.maxReplicas=9", "orders.replicas=40"], reserved()),
+        (vec!["postgresql.reservedConnections=31", "users.databaseConnections=33"], 31),
         (
-            vec!["orders.autoscaling.enabled=true", "orders.autoscaling.maxReplicas=9", "orders.replicas=40"],
+            vec!["defaults.autoscaling.enabled=true", "users.autoscaling.enabled=false", "gateway.replicas=30"],
             reserved(),
         ),
-        (vec!["postgresql.reservedConnections=31", "users.databaseConnections=33"], 31),
-        (vec!["defaults.autoscaling.enabled=true", "users.autoscaling.enabled=false", "gateway.replicas=30"], reserved()),
     ] {
         let set: Vec<_> = set.into_iter().map(str::to_owned).collect();
         let objects = with("trial", &set);

@@ -99,7 +99,8 @@ impl<'a> World<'a> {
         let told = own.iter().flat_map(|(_, pod)| pod.ports.iter().map(|(_, number, _)| tcp(*number)));
         let external = OF_STORES.iter().flat_map(|(_, _, section)| numbers(&values[*section]["ports"]).map(tcp));
         let ports = told.chain(external).chain(OTHER_PORTS.map(tcp));
-        let ports = ports.chain([tcp(53), Port { number: 53, protocol: "UDP" }, Port { number: GRPC, protocol: "UDP" }]);
+        let ports =
+            ports.chain([tcp(53), Port { number: 53, protocol: "UDP" }, Port { number: GRPC, protocol: "UDP" }]);
         let ports = ports.collect();
         let policies = Policies {
             policies: of_kind(objects, "NetworkPolicy").collect(),
@@ -213,7 +214,8 @@ fn numbers(value: &Value) -> impl Iterator<Item = u16> {
 fn ranges(values: &Value, found: &mut Vec<IpAddr>) {
     match values {
         Value::Object(fields) => {
-            if let Some((base, _)) = fields.get("cidr").and_then(Value::as_str).and_then(|range| range.split_once('/')) {
+            if let Some((base, _)) = fields.get("cidr").and_then(Value::as_str).and_then(|range| range.split_once('/'))
+            {
                 found.push(base.parse().unwrap());
             }
             fields.values().for_each(|value| ranges(value, found));
@@ -252,7 +254,8 @@ fn policies_let_through_what_the_shop_needs_and_nothing_else() {
 #[test]
 fn every_pod_is_of_a_part_that_the_list_knows() {
     let known = |component: &str| {
-        SERVICES.contains(&component) || OF_STORES.map(|(store, ..)| store).contains(&component)
+        SERVICES.contains(&component)
+            || OF_STORES.map(|(store, ..)| store).contains(&component)
             || ["migrate", "test"].contains(&component)
     };
     for mode in modes() {

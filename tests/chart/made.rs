@@ -89,7 +89,11 @@ fn certificates_are_of_the_authority_for_the_names_that_are_dialled_and_keys_are
         openssl(folder.path(), &["verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "ca.crt", "tls.crt"]);
         openssl(folder.path(), &["verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", "ca.crt", "tls.crt"]);
         let public = openssl(folder.path(), &["pkey", "-in", "tls.key", "-pubout"]);
-        assert_eq!(openssl(folder.path(), &["x509", "-in", "tls.crt", "-noout", "-pubkey"]), public, "{owner}: its key");
+        assert_eq!(
+            openssl(folder.path(), &["x509", "-in", "tls.crt", "-noout", "-pubkey"]),
+            public,
+            "{owner}: its key"
+        );
         let told = openssl(folder.path(), &["x509", "-in", "tls.crt", "-noout", "-ext", "subjectAltName"]);
         let told: BTreeSet<_> = told.split([',', '\n']).filter_map(|part| part.trim().strip_prefix("DNS:")).collect();
         let wanted = names(owner, NAMESPACE);
@@ -139,7 +143,9 @@ fn credentials_passwords_and_keys_are_what_the_services_read() {
 #[test]
 fn arguments_name_another_namespace_release_and_domain() {
     let secrets = printed(&["staging", "shop", "example.org"]);
-    assert!(secrets.iter().all(|secret| secret["metadata"]["namespace"] == "staging" && name(secret).starts_with("shop-")));
+    assert!(
+        secrets.iter().all(|secret| secret["metadata"]["namespace"] == "staging" && name(secret).starts_with("shop-"))
+    );
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("crt"), &data(find(&secrets, "shop-tls-users"))["tls.crt"]).unwrap();
     let told = openssl(folder.path(), &["x509", "-in", "crt", "-noout", "-ext", "subjectAltName"]);

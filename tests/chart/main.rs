@@ -8,6 +8,8 @@
 //!
 //! Rules are tested against planted breaks beside them, so that a green run means that they looked.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
 mod chart;
 mod comments;
 mod connections;
@@ -18,7 +20,6 @@ mod manifests;
 mod objects;
 mod peers;
 mod policies;
-#[cfg(test)]
 mod policies_tests;
 mod privacy;
 mod programs;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
@@ -22,16 +23,16 @@ fn folder() -> PathBuf {
 fn base() -> BTreeMap<String, String> {
     let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let documents = mode(MODE).text.split("---\n").map(|document| {
-        let lines = document.lines().filter(|line| {
-            !line.starts_with("# Source: ") && line.trim() != "app.kubernetes.io/managed-by: Helm"
-        });
+        let lines = document
+            .lines()
+            .filter(|line| !line.starts_with("# Source: ") && line.trim() != "app.kubernetes.io/managed-by: Helm");
         lines.map(|line| format!("{line}\n")).collect::<String>()
     });
     for document in documents {
         let parsed = objects(&document);
         let [object] = &parsed[..] else { continue };
         // Tests are Helm's.
-        if object["metadata"]["annotations"]["helm.sh/hook"].is_null() {
+        if label(object, COMPONENT) != "test" {
             files.entry(format!("{}.yaml", label(object, COMPONENT))).or_default().push(document);
         }
     }
@@ -74,7 +75,7 @@ fn the_base_and_all_overlays_build_and_are_valid() {
     let out = tempfile::tempdir().unwrap();
     let mut found = Vec::new();
     for (shown, text) in all() {
-        let objects = objects(&text);
+        let objects = objects(text);
         for pod in pods(&objects) {
             let of_pod = restricted::violations(pod.template).into_iter();
             found.extend(of_pod.map(|violation| format!("{shown}: {}: {violation}", pod.shown())));
@@ -96,7 +97,7 @@ fn the_policies_of_the_base_and_of_all_overlays_are_those_of_the_chart() {
     let mut found = Vec::new();
     for (shown, text) in all() {
         let values = if shown == "production" { production.clone() } else { trial.clone() };
-        let violations = edges::violations(&objects(&text), values).into_iter();
+        let violations = edges::violations(&objects(text), values).into_iter();
         found.extend(violations.map(|violation| format!("{shown}: {violation}")));
     }
     assert_none(&found);
@@ -104,7 +105,8 @@ fn the_policies_of_the_base_and_of_all_overlays_are_those_of_the_chart() {
 
 #[test]
 fn in_production_no_store_of_the_trial_is_left_and_every_service_has_two_pods() {
-    let objects = objects(&built(&folder().join("overlays/production")));
+    let (_, text) = all().iter().find(|(name, _)| name == "production").expect("there is an overlay for production");
+    let objects = objects(text);
     let left: Vec<_> = of_kind(&objects, "StatefulSet").map(shown).collect();
     assert!(left.is_empty(), "{left:?}");
     let deployments: Vec<_> = of_kind(&objects, "Deployment").collect();
@@ -115,15 +117,21 @@ fn in_production_no_store_of_the_trial_is_left_and_every_service_has_two_pods() 
         assert_eq!(budgets.count(), 1, "{}", shown(deployment));
         // What the trial says of its own stores is gone.
         let text = deployment.to_string();
-        for store in ["meshwork-postgresql.shop", "meshwork-mongodb.shop", "meshwork-redis.shop", "meshwork-nats.shop"] {
+        for store in ["meshwork-postgresql.shop", "meshwork-mongodb.shop", "meshwork-redis.shop", "meshwork-nats.shop"]
+        {
             assert!(!text.contains(store), "{} still names {store}", shown(deployment));
         }
         assert!(!text.contains("meshwork-passwords"), "{} still has passwords of the trial", shown(deployment));
     }
 }
 
-/// The base and all overlays, each with its name.
-fn all() -> Vec<(String, String)> {
+/// The base and all overlays, each with its name, built once.
+fn all() -> &'static [(String, String)] {
+    static ALL: LazyLock<Vec<(String, String)>> = LazyLock::new(build_all);
+    &ALL
+}
+
+fn build_all() -> Vec<(String, String)> {
     let overlays = folder().join("overlays");
     let entries = std::fs::read_dir(&overlays);
     let entries = entries.unwrap_or_else(|error| panic!("cannot list {}: {error}", overlays.display()));
@@ -137,7 +145,7 @@ fn all() -> Vec<(String, String)> {
 #[test]
 fn every_object_is_in_the_namespace_of_the_base() {
     for (shown_as, text) in all() {
-        for object in objects(&text) {
+        for object in objects(text) {
             let namespace: &Value = &object["metadata"]["namespace"];
             let is_right = *namespace == "shop" || object["kind"] == "Namespace";
             assert!(is_right, "{shown_as}: {} is in {namespace}", shown(&object));

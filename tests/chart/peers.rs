@@ -34,7 +34,8 @@ fn services_let_in_the_certificates_of_their_callers_alone() {
         for pod in pods(&mode.objects).into_iter().filter(|pod| pod.owner["kind"] == "Deployment") {
             let own = pod.component();
             let callers = SERVICES.into_iter().filter(|caller| of(&CALLS, caller).contains(&own));
-            let names = callers.map(|caller| format!("{begin}-{caller}.{NAMESPACE}.svc.{}", text(&values["clusterDomain"])));
+            let names =
+                callers.map(|caller| format!("{begin}-{caller}.{NAMESPACE}.svc.{}", text(&values["clusterDomain"])));
             let extra = list(&values["tls"]["extraPeers"]).map(|peer| text(peer).to_owned());
             let wanted: BTreeSet<_> = names.chain(extra).collect();
             let variable = format!("MESHWORK_{}__SERVER__TLS__ALLOWED_PEERS", own.to_uppercase());

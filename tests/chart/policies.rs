@@ -198,9 +198,10 @@ fn is_in_block(block: &Value, address: IpAddr) -> Result<bool, String> {
 }
 
 fn is_in_range(range: &Value, address: IpAddr) -> Result<bool, String> {
-    let parsed = range.as_str().and_then(|range| range.split_once('/')).and_then(|(base, length)| {
-        Some((base.parse::<IpAddr>().ok()?, length.parse::<u32>().ok()?))
-    });
+    let parsed = range
+        .as_str()
+        .and_then(|range| range.split_once('/'))
+        .and_then(|(base, length)| Some((base.parse::<IpAddr>().ok()?, length.parse::<u32>().ok()?)));
     let (base, length) = parsed.ok_or_else(|| format!("{range} is no range of addresses"))?;
     let bits = |address: IpAddr| match address {
         IpAddr::V4(address) => (u128::from(address.to_bits()) << 96, 32),

@@ -112,8 +112,9 @@ fn ports_are_numbers_ranges_names_and_have_a_protocol() {
 fn expressions_select_by_values_and_by_presence() {
     let of = |key: &str, operator: &str, values: &[&str]| {
         let expression = json!({ "key": key, "operator": operator, "values": values });
-        reached(json!({ "podSelector": {}, "ingress": [{ "from": [{ "podSelector": { "matchExpressions": [expression] } }] }] }))
-            [0]
+        reached(
+            json!({ "podSelector": {}, "ingress": [{ "from": [{ "podSelector": { "matchExpressions": [expression] } }] }] }),
+        )[0]
     };
     assert!(of("app", "In", &["b", "c"]));
     assert!(!of("app", "In", &["c"]));

@@ -18,7 +18,8 @@ fn in_pod(pod: &Pod<'_>) -> Vec<String> {
             if SECRET.iter().any(|word| variable.contains(word)) || has_password(value) {
                 found.push(format!("{}: {variable} has its value in the manifest", pod.shown()));
             }
-        } else if !entry["valueFrom"]["configMapKeyRef"].is_null() && SECRET.iter().any(|word| variable.contains(word)) {
+        } else if !entry["valueFrom"]["configMapKeyRef"].is_null() && SECRET.iter().any(|word| variable.contains(word))
+        {
             found.push(format!("{}: {variable} comes from a ConfigMap", pod.shown()));
         }
     }
@@ -103,10 +104,9 @@ fn every_service_has_credentials_of_its_own_and_only_users_has_the_signing_keys(
 
 #[test]
 fn planted_secrets_are_found() {
-    let pod = |spec: Value| {
-        json!({ "kind": "Pod", "metadata": { "name": "a" }, "spec": spec })
-    };
-    let variable = |name: &str, value: &str| pod(json!({ "containers": [{ "env": [{ "name": name, "value": value }] }] }));
+    let pod = |spec: Value| json!({ "kind": "Pod", "metadata": { "name": "a" }, "spec": spec });
+    let variable =
+        |name: &str, value: &str| pod(json!({ "containers": [{ "env": [{ "name": name, "value": value }] }] }));
     for planted in [
         variable("REDIS_PASSWORD", "x"),
         variable("URL", "redis://:secret@host:6379/0"),
@@ -116,7 +116,9 @@ fn planted_secrets_are_found() {
             { "name": "A_TOKEN", "valueFrom": { "configMapKeyRef": { "name": "c", "key": "k" } } },
         ] }] })),
         pod(json!({ "volumes": [{ "name": "a", "secret": { "secretName": "meshwork-ca" } }] })),
-        pod(json!({ "volumes": [{ "name": "a", "projected": { "sources": [{ "secret": { "name": "meshwork-ca" } }] } }] })),
+        pod(
+            json!({ "volumes": [{ "name": "a", "projected": { "sources": [{ "secret": { "name": "meshwork-ca" } }] } }] }),
+        ),
         pod(json!({ "containers": [{ "envFrom": [{ "secretRef": { "name": "meshwork-ca" } }] }] })),
         json!({ "kind": "Secret", "metadata": { "name": "s" }, "data": { "a": "eA==" } }),
         json!({ "kind": "ConfigMap", "metadata": { "name": "c" }, "data": { "key.pem": "-----BEGIN PRIVATE KEY-----" } }),

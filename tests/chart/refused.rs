@@ -32,11 +32,7 @@ const REFUSED: &[(&str, &[&str], &[&str])] = &[
         &["postgresql.settings.max_connections=5"],
         &["postgresql.settings.max_connections", "databaseConnections"],
     ),
-    (
-        "production",
-        &["externalPostgresql.peers=null"],
-        &["externalPostgresql.peers", "networkPolicy.enabled"],
-    ),
+    ("production", &["externalPostgresql.peers=null"], &["externalPostgresql.peers", "networkPolicy.enabled"]),
     ("trial-without-mongodb", &["orders.replicas=2"], &["orders.replicas", "mongodb.enabled"]),
     ("trial-without-mongodb", &["orders.autoscaling.enabled=true"], &["orders.autoscaling", "mongodb.enabled"]),
     (
@@ -55,21 +51,13 @@ const REFUSED: &[(&str, &[&str], &[&str])] = &[
         &["users.env has MESHWORK_OPS", "the chart sets"],
     ),
     ("trial", &["gateway.service.nodePort=30080"], &["gateway.service.nodePort", "gateway.service.type"]),
-    (
-        "trial",
-        &["gateway.service.loadBalancerClass=x"],
-        &["gateway.service.loadBalancerClass", "LoadBalancer"],
-    ),
+    ("trial", &["gateway.service.loadBalancerClass=x"], &["gateway.service.loadBalancerClass", "LoadBalancer"]),
     (
         "cert-manager",
         &["tls.certManager.renewBefore=3000h"],
         &["tls.certManager.renewBefore", "tls.certManager.duration"],
     ),
-    (
-        "production",
-        &["externalNats.credentialsKey=creds"],
-        &["externalNats.credentialsKey", "externalNats.userKey"],
-    ),
+    ("production", &["externalNats.credentialsKey=creds"], &["externalNats.credentialsKey", "externalNats.userKey"]),
 ];
 
 #[test]

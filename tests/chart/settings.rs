@@ -1,6 +1,7 @@
 //! Every setting that a rendered pod is given is one that the binary knows, with a value that it takes.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -26,10 +27,35 @@ fn environment(container: &Value) -> Vec<(String, String)> {
     for entry in list(&container["env"]) {
         let name = text(&entry["name"]);
         let value = if entry["valueFrom"].is_null() { text(&entry["value"]) } else { stand_in(name) };
-        let value = set.iter().fold(value.to_owned(), |value, (name, before)| value.replace(&format!("$({name})"), before));
+        let value =
+            set.iter().fold(value.to_owned(), |value, (name, before)| value.replace(&format!("$({name})"), before));
         set.push((name.to_owned(), value));
     }
     set
+}
+
+/// Puts the files and folders that settings name below `root`, as the container's mounts would have them at `/`.
+///
+/// # Errors
+/// When a setting names a path that is on no volume.
+fn laid(set: &[(String, String)], container: &Value, root: &Path) -> Result<Vec<(String, String)>, String> {
+    let mounts: Vec<_> = list(&container["volumeMounts"]).map(|mount| text(&mount["mountPath"])).collect();
+    let moved = set.iter().map(|(name, value)| {
+        if !value.starts_with('/') {
+            return Ok((name.clone(), value.clone()));
+        }
+        if !mounts.iter().any(|mount| Path::new(value).starts_with(mount)) {
+            return Err(format!("{name} is {value}, which is on no volume"));
+        }
+        let path = root.join(value.trim_start_matches('/'));
+        let folder = if path.extension().is_some() { path.parent().unwrap_or(root) } else { &path };
+        std::fs::create_dir_all(folder).unwrap();
+        if path.extension().is_some() {
+            std::fs::write(&path, "a stand-in").unwrap();
+        }
+        Ok((name.clone(), path.display().to_string()))
+    });
+    moved.collect()
 }
 
 /// The keys that `meshwork config` prints as coming from the environment.
@@ -58,7 +84,7 @@ fn the_binary_knows_every_setting_and_takes_its_value() {
     let folder = tempfile::tempdir().unwrap();
     let mut violations = Vec::new();
     // Modes differ in few of them.
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut unknown) = (BTreeSet::new(), BTreeSet::new());
     for mode in modes() {
         for pod in pods(&mode.objects) {
             for container in pod.containers() {
@@ -67,10 +93,16 @@ fn the_binary_knows_every_setting_and_takes_its_value() {
                 if !is_ours || !seen.insert(set.clone()) {
                     continue;
                 }
-                let mut command = Command::new(&binary);
-                command.arg("config").env_clear().envs(set.iter().cloned()).current_dir(folder.path());
-                let said = run(&mut command);
                 let shown = format!("{}: {}", mode.name, pod.shown());
+                let laid = match laid(&set, container, folder.path()) {
+                    Ok(laid) => laid,
+                    Err(violation) => {
+                        violations.push(format!("{shown}: {violation}"));
+                        continue;
+                    }
+                };
+                let mut command = Command::new(&binary);
+                let said = run(command.arg("config").env_clear().envs(laid).current_dir(folder.path()));
                 if !said.is_ok {
                     violations.push(format!("{shown}: `meshwork config` refuses its settings: {}", said.stderr.trim()));
                     continue;
@@ -78,7 +110,8 @@ fn the_binary_knows_every_setting_and_takes_its_value() {
                 let known = from_environment(&said.stdout);
                 for (variable, _) in &set {
                     let Some(keys) = keys(variable) else { continue };
-                    if !keys.iter().any(|key| known.contains(key)) {
+                    // Once for all pods that have it.
+                    if !keys.iter().any(|key| known.contains(key)) && unknown.insert(variable.clone()) {
                         violations.push(format!("{shown}: {variable} is no setting that `meshwork config` prints"));
                     }
                 }
@@ -106,4 +139,17 @@ fn variables_refer_to_those_above_them() {
         { "name": "URL", "value": "redis://:$(PASSWORD)@host" },
     ] });
     assert_eq!(environment(&container)[1].1, "redis://:password@host");
+}
+
+#[test]
+fn a_path_has_to_be_on_a_volume() {
+    let root = tempfile::tempdir().unwrap();
+    let container = serde_json::json!({ "volumeMounts": [{ "mountPath": "/tls" }] });
+    let set = |path: &str| [("CA".to_owned(), path.to_owned())];
+    let at = laid(&set("/tls/ca.crt"), &container, root.path()).unwrap().remove(0).1;
+    assert!(Path::new(&at).is_file(), "{at}");
+    assert_eq!(
+        laid(&set("/tlsx/ca.crt"), &container, root.path()).unwrap_err(),
+        "CA is /tlsx/ca.crt, which is on no volume"
+    );
 }

@@ -75,21 +75,23 @@ fn the_schema_tells_the_same_of_every_value() {
         let path = &comment.path;
         let Some((_, property)) = described.iter().find(|(described, _)| described == path) else {
             // What is below a map of any keys is an example of them.
-            let parent = path.rsplit_once('.').and_then(|(parent, _)| described.iter().find(|(path, _)| path == parent));
+            let parent =
+                path.rsplit_once('.').and_then(|(parent, _)| described.iter().find(|(path, _)| path == parent));
             if parent.is_none_or(|(_, parent)| parent.get("properties").is_some()) {
                 violations.push(format!("{path} is not in values.schema.json"));
             }
             continue;
         };
         if property["description"] != *comment.text {
-            violations.push(format!("{path}: the schema says {}, values.yaml {:?}", property["description"], comment.text));
+            violations
+                .push(format!("{path}: the schema says {}, values.yaml {:?}", property["description"], comment.text));
         }
         // A map has the defaults of its keys.
         let value = at(&values, path);
-        if property.get("properties").is_none() && property.get("$ref") != Some(&json!("#/$defs/service")) {
-            if property.get("default") != Some(value) {
-                violations.push(format!("{path} is {value}, and its default in the schema {:?}", property.get("default")));
-            }
+        let is_map = property.get("properties").is_some() || property["$ref"] == "#/$defs/service";
+        if !is_map && property.get("default") != Some(value) {
+            let default = &property["default"];
+            violations.push(format!("{path} is {value}, and its default in the schema {default}"));
         }
     }
     let is_value = |path: &str| !at(&values, path).is_null();
@@ -115,12 +117,12 @@ fn a_misspelt_key_is_refused_wherever_it_stands() {
     let schema = schema();
     let mut values = json!({});
     let is_of_service = |property: &Value| property["$ref"] == "#/$defs/service";
-    // A map of any keys has a schema for them; what is in it now is an example.
-    let is_closed = |property: &Value| property.get("properties").is_some() && !property["additionalProperties"].is_object();
     let mut objects: Vec<_> = properties(&schema)
         .into_iter()
-        .filter(|(_, property)| is_closed(property) || is_of_service(property))
+        .filter(|(_, property)| property.get("properties").is_some() || is_of_service(property))
         .map(|(path, _)| path)
+        // PostgreSQL has hundreds of settings, and says itself which it doesn't know.
+        .filter(|path| path != "postgresql.settings")
         .collect();
     // Keys of `defaults` in a section that has none of its own.
     objects.extend(["products.resources", "products.autoscaling"].map(str::to_owned));
@@ -135,9 +137,14 @@ fn a_misspelt_key_is_refused_wherever_it_stands() {
     let said = template(&["-f", file.path().to_str().unwrap()]);
     assert!(!said.is_ok, "misspelt keys are refused");
     // In the words of the keyword that refused it.
-    let is_named = |key: &str| [format!("'{key}' not allowed"), format!("/{key}': false schema")].iter().any(|words| said.stderr.contains(words));
+    let is_named = |key: &str| {
+        [format!("'{key}' not allowed"), format!("/{key}': false schema")]
+            .iter()
+            .any(|words| said.stderr.contains(words))
+    };
     let missing: Vec<_> = (0..objects.len()).filter(|number| !is_named(&format!("typo{number}"))).collect();
-    let missing: Vec<_> = missing.iter().map(|number| format!("{}.typo{number} is let through", objects[*number])).collect();
+    let missing: Vec<_> =
+        missing.iter().map(|number| format!("{}.typo{number} is let through", objects[*number])).collect();
     assert!(is_named("typo"), "at the top: {}", said.stderr);
     assert!(missing.is_empty(), "{}\n{}", missing.join("\n"), said.stderr);
 }
@@ -146,7 +153,8 @@ fn a_misspelt_key_is_refused_wherever_it_stands() {
 fn the_readme_lists_every_value() {
     let path = folder().join("README.md");
     let readme = read(&path);
-    let [begin, end] = MARKS.map(|mark| readme.find(mark).unwrap_or_else(|| panic!("the chart's README has no {mark}")));
+    let [begin, end] =
+        MARKS.map(|mark| readme.find(mark).unwrap_or_else(|| panic!("the chart's README has no {mark}")));
     let table = table(&written(), &own_values());
     let wanted = format!("{}{}\n{table}{}", &readme[..begin], MARKS[0], &readme[end..]);
     assert_none(&hold(&path, &wanted).err().into_iter().collect::<Vec<_>>());

@@ -42,7 +42,8 @@ fn every_container_says_what_it_needs_and_what_it_may_take() {
     hold_pods(|pod| {
         let mut found = Vec::new();
         for container in pod.containers() {
-            for (part, resource) in [("requests", "cpu"), ("requests", "memory"), ("limits", "cpu"), ("limits", "memory")]
+            for (part, resource) in
+                [("requests", "cpu"), ("requests", "memory"), ("limits", "cpu"), ("limits", "memory")]
             {
                 if container["resources"][part][resource].is_null() {
                     found.push(format!("container {} has no {part}.{resource}", text(&container["name"])));
@@ -157,9 +158,10 @@ fn services_reach_the_pods_of_their_component_by_ports_that_these_have() {
                 }
                 // Who resolves a headless Service dials the pod: nobody translates the port.
                 let is_headless = service["spec"]["clusterIP"] == "None";
-                let is_same = pod.ports().iter().any(|(name, number, _)| {
-                    (target == name || *target == *number) && port["port"] == *number
-                });
+                let is_same = pod
+                    .ports()
+                    .iter()
+                    .any(|(name, number, _)| (target == name || *target == *number) && port["port"] == *number);
                 if is_headless && !is_same {
                     found.push(format!("{} is headless and has another port than its pods", shown(service)));
                 }
@@ -251,7 +253,8 @@ fn a_pod_has_the_time_to_drain() {
         for pod in pods(&mode.objects).into_iter().filter(|pod| pod.owner["kind"] == "Deployment") {
             let own = pod.component().to_uppercase();
             let seconds = |key: &str| {
-                let value = pod.literal(&format!("MESHWORK_{own}__SERVER__{key}")).and_then(|value| value.strip_suffix('s'));
+                let value =
+                    pod.literal(&format!("MESHWORK_{own}__SERVER__{key}")).and_then(|value| value.strip_suffix('s'));
                 value.and_then(|value| value.parse::<u64>().ok())
             };
             let grace = pod.spec()["terminationGracePeriodSeconds"].as_u64().unwrap_or(30);

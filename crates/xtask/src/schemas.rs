@@ -34,9 +34,8 @@ const QUANTITY: &str = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE
 
 /// Whether `folder` has all schemas, as this program would make them.
 pub fn are_in(folder: &Path) -> bool {
-    let is_made = |name: &str, wanted: &str| {
-        fs::read_to_string(folder.join(name).join(STAMP)).is_ok_and(|stamp| stamp == wanted)
-    };
+    let is_made =
+        |name: &str, wanted: &str| fs::read_to_string(folder.join(name).join(STAMP)).is_ok_and(|stamp| stamp == wanted);
     wanted().iter().all(|(name, stamp)| is_made(name, stamp))
 }
 
@@ -298,7 +297,8 @@ mod tests {
     use super::*;
 
     fn swagger() -> Value {
-        let meta = json!({ "type": "object", "properties": { "name": { "type": "string", "description": "its name" } } });
+        let meta =
+            json!({ "type": "object", "properties": { "name": { "type": "string", "description": "its name" } } });
         let spec = json!({ "properties": {
             "replicas": { "type": "integer", "format": "int32", "default": 1 },
             "surge": { "$ref": "#/definitions/util.intstr.IntOrString" },
