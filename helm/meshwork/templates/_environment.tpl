@@ -37,6 +37,13 @@
 - name: {{ $own }}CLIENT__TLS__KEY
   value: /tls/tls.key
 {{- end }}
+{{- if and $service.calls (eq $values.discovery "kubernetes") }}
+# Empty where nobody labels pods with their node's zone: then all zones are alike.
+- name: MESHWORK_ZONE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['topology.kubernetes.io/zone']
+{{- end }}
 {{- range $callee := $service.calls }}
 - name: {{ include "meshwork.targetKey" (dict "caller" $service.name "callee" $callee) }}
   value: {{ include "meshwork.target" (dict "root" $root "callee" $callee) }}
@@ -95,7 +102,7 @@
 - name: MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND
   value: {{ .rateLimit.perSecond | quote }}
 {{- end }}
-# While Redis is away each pod admits its share: with as many pods as there may be, all of them together never admit too much.
+# While Redis is away each pod admits its share of the limit.
 - name: MESHWORK_GATEWAY__RATE_LIMIT__INSTANCES
   value: {{ max .service.pods 1 | quote }}
 {{- end -}}

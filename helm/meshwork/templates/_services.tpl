@@ -16,6 +16,9 @@ metadata:
   {{- end }}
   {{- end }}
 spec:
+  {{- with $root.Values.trafficDistribution }}
+  trafficDistribution: {{ . }}
+  {{- end }}
   {{- if $isGateway }}
   {{- include "meshwork.gatewayService" $service.settings | nindent 2 }}
   {{- else }}
@@ -33,6 +36,9 @@ kind: Service
 metadata:
   {{- include "meshwork.metadata" (merge (dict "name" (printf "%s-headless" $service.fullname)) $named) | nindent 2 }}
 spec:
+  {{- with $root.Values.trafficDistribution }}
+  trafficDistribution: {{ . }}
+  {{- end }}
   clusterIP: None
   publishNotReadyAddresses: false
   ports:

@@ -1,6 +1,6 @@
 {{/* A store of a trial install: one pod and its Service. Takes root, name, port, user (its id), and as YAML texts `container` (command,
-     arguments, variables, probes, mounts), `volumes`, and perhaps `init` (containers that run before) and `annotations`; `data` says
-     whether it has a volume. Of the image nothing is used but its command, arguments and one password. */}}
+     arguments, variables, probes, mounts), `volumes`, and perhaps `init` (containers that run before), `annotations` and `monitor`
+     (a port for probes); `data` says whether it has a volume. Of the image nothing is used but its command, arguments and one password. */}}
 {{- define "meshwork.store" -}}
 {{- $root := .root -}}
 {{- $store := get $root.Values .name -}}
@@ -51,6 +51,10 @@ spec:
           ports:
             - name: {{ .name }}
               containerPort: {{ .port }}
+            {{- with .monitor }}
+            - name: monitor
+              containerPort: {{ . }}
+            {{- end }}
           {{- .container | nindent 10 }}
           resources:
             {{- toYaml $store.resources | nindent 12 }}

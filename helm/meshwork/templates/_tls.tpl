@@ -59,7 +59,7 @@
 {{- $key := printf "leaf %s" .name -}}
 {{- if not (hasKey $at.memo $key) -}}
 {{- $authority := include "meshwork.tls.authority" $root | fromYaml -}}
-{{- $names := splitList "," (include "meshwork.tls.names" .) -}}
+{{- $names := concat list (splitList "," (include "meshwork.tls.names" .)) -}}
 {{- $days := int $root.Values.tls.chart.certificateDays -}}
 {{- $now := now | unixEpoch | int64 -}}
 {{- include "meshwork.found" (dict "root" $root "name" (include "meshwork.tls.secret" .) "into" $at) -}}
@@ -82,7 +82,7 @@
 {{- if gt $expires (get $authority "expires" | default "0" | int64) -}}
 {{- fail (printf "\n\nThe authority in the Secret %s-ca ends before a certificate of %d days would: lower tls.chart.certificateDays, or delete that Secret, and `helm upgrade` makes a new authority and new certificates (README, \"Rotation\")." (include "meshwork.fullname" $root) $days) -}}
 {{- end -}}
-{{- $made := genSignedCertWithKey (first $names) nil $names $days (buildCustomCert (get $authority "tls.crt") (get $authority "tls.key")) (genPrivateKey "ecdsa") -}}
+{{- $made := genSignedCertWithKey .name nil $names $days (buildCustomCert (get $authority "tls.crt") (get $authority "tls.key")) (genPrivateKey "ecdsa") -}}
 {{- $data = dict "tls.crt" ($made.Cert | b64enc) "tls.key" ($made.Key | b64enc) -}}
 {{- end -}}
 {{- $_ := set $data "ca.crt" (get $authority "tls.crt") -}}
