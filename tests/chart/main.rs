@@ -3,7 +3,7 @@
 //! * what is rendered: [`golden`] for people, [`schemas`] for Kubernetes, [`refused`] for values that make no sense;
 //! * what is written about it: [`values`], the schema and the README, by [`comments`];
 //! * what pods may do: [`restricted`], [`edges`] by [`policies`], [`peers`], [`rights`], [`privacy`];
-//! * how they run: [`workloads`], [`connections`] of PostgreSQL, and [`settings`], held against the binary;
+//! * how they run: [`workloads`], [`upgrades`], [`connections`] of PostgreSQL, and [`settings`], held against the binary;
 //! * the chart without Helm: [`manifests`], and [`made`] secrets.
 //!
 //! Rules are tested against planted breaks beside them, so that a green run means that they looked.
@@ -28,5 +28,7 @@ mod restricted;
 mod rights;
 mod schemas;
 mod settings;
+mod upgrades;
 mod values;
 mod workloads;
+mod workloads_tests;

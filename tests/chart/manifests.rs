@@ -42,7 +42,7 @@ fn base() -> BTreeMap<String, String> {
 /// What an overlay or the base is, built.
 #[track_caller]
 fn built(folder: &Path) -> String {
-    output(Command::new(named_by("MESHWORK_TEST_KUSTOMIZE")).arg("build").arg(folder))
+    output(Command::new(named_by("MESHWORK_TEST_KUBECTL")).env("KUBECONFIG", "/dev/null").arg("kustomize").arg(folder))
 }
 
 #[test]

@@ -10,6 +10,9 @@ use crate::chart::modes;
 use crate::objects::{list, pods, text};
 use crate::programs::{assert_none, named_by, run};
 
+/// Variables that the mesh itself reads, so that they are no settings of the shop.
+const OF_MESH: [&str; 1] = ["MESHWORK_ZONE"];
+
 /// What a reference is given in place of the Secret: of the form that the setting wants.
 fn stand_in(variable: &str) -> &'static str {
     match variable {
@@ -74,7 +77,8 @@ fn from_environment(toml: &str) -> BTreeSet<String> {
 
 /// The keys that a variable may stand for: `MESHWORK_NATS_URL` is `nats.url`, `MESHWORK_OPS` is `ops`.
 fn keys(variable: &str) -> Option<[String; 2]> {
-    let key = variable.strip_prefix("MESHWORK_")?.to_lowercase().replace("__", ".");
+    let key =
+        variable.strip_prefix("MESHWORK_").filter(|_| !OF_MESH.contains(&variable))?.to_lowercase().replace("__", ".");
     Some([key.clone(), key.replacen('_', ".", 1)])
 }
 
