@@ -1,6 +1,9 @@
 {{/* What the schema can't say: values that don't fit together. Collects a sentence for each and fails with all of them. */}}
 {{- define "meshwork.validate" -}}
 {{- $all := dict "problems" list -}}
+{{- if not (regexMatch "^[a-z]" (include "meshwork.fullname" .)) -}}
+{{- include "meshwork.validate.add" (dict "all" $all "says" (printf "the release's name %s begins with no letter, and the names of Services must: set fullnameOverride" .Release.Name)) -}}
+{{- end -}}
 {{- include "meshwork.validate.stores" (dict "root" . "all" $all) -}}
 {{- include "meshwork.validate.services" (dict "root" . "all" $all) -}}
 {{- include "meshwork.validate.gateway" (dict "root" . "all" $all) -}}
