@@ -7,11 +7,14 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::chart::modes;
-use crate::objects::{list, pods, text};
+use crate::objects::{Pod, SERVICES, list, pods, text};
 use crate::programs::{assert_none, named_by, run};
 
 /// Variables that the mesh itself reads, so that they are no settings of the shop.
 const OF_MESH: [&str; 1] = ["MESHWORK_ZONE"];
+
+/// The parts of the release besides the services that run the binary.
+const OTHERS: [&str; 2] = ["migrate", "test"];
 
 /// What a reference is given in place of the Secret: of the form that the setting wants.
 fn stand_in(variable: &str) -> &'static str {
@@ -124,6 +127,30 @@ fn the_binary_knows_every_setting_and_takes_its_value() {
     }
     assert!(seen.len() >= 6, "the settings of {} containers were looked at", seen.len());
     assert_none(&violations);
+}
+
+#[test]
+fn the_binary_knows_every_command_and_argument() {
+    let binary = named_by("MESHWORK_TEST_BIN");
+    let mut violations = Vec::new();
+    let mut seen = BTreeSet::new();
+    for mode in modes() {
+        let all = pods(&mode.objects);
+        let ours = all.iter().filter(|pod| SERVICES.contains(&pod.component()) || OTHERS.contains(&pod.component()));
+        for container in ours.flat_map(Pod::containers) {
+            let args: Vec<_> = list(&container["args"]).map(text).collect();
+            if seen.insert(args.clone()) {
+                // What is before `--help` is judged all the same.
+                let said = run(Command::new(&binary).args(&args).arg("--help").env_clear());
+                if args.is_empty() || !said.is_ok {
+                    violations.push(format!("{}: `meshwork {}`: {}", mode.name, args.join(" "), said.stderr.trim()));
+                }
+            }
+        }
+    }
+    assert!(seen.len() >= SERVICES.len() + OTHERS.len(), "{seen:?}");
+    assert_none(&violations);
+    assert!(!run(Command::new(&binary).args(["migrate", "--no-such-flag", "--help"]).env_clear()).is_ok);
 }
 
 #[test]

@@ -11,6 +11,9 @@ use crate::workloads::*;
 type OfMode = fn(&Mode) -> Vec<String>;
 type OfPod = fn(&Pod<'_>) -> Vec<String>;
 
+/// A rule with a mode, the kind and the name of an object, a field of it, the field's planted value, and what the rule says.
+type OnObject<'a> = (OfMode, &'a str, (&'a str, &'a str), &'a str, Value, &'a str);
+
 /// Holds a rule over all modes, and fails with all that it finds.
 #[track_caller]
 fn hold(rule: OfMode) {
@@ -169,7 +172,7 @@ fn each_rule_over_modes_finds_its_planted_break() {
     let component = "app.kubernetes.io~1component";
     let selector = format!("/spec/selector/matchLabels/{component}");
     let served = format!("/spec/selector/{component}");
-    let breaks: [(OfMode, &str, (&str, &str), &str, Value, &str); 18] = [
+    let breaks: [OnObject<'_>; 18] = [
         (selectors, "trial", users, &selector, Value::Null, "the selector of Deployment meshwork-users"),
         (selectors, "trial", users, &selector, json!("orders"), "the selector of Deployment meshwork-users"),
         (services, "trial", service, &served, json!("nobody"), "takes the pods of 0 objects"),
