@@ -2,8 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use meshwork_testkit::Up;
 use meshwork_testkit::up::{command, text};
+use meshwork_testkit::{Nats, Up};
 
 /// What the binary prints to standard output, for a command that succeeds.
 fn said(args: &[&str]) -> String {
@@ -196,9 +196,17 @@ fn a_nats_is_one_setting_for_all_services_and_leaves_no_folder() {
     let environment = of(&["config"], &secret);
     assert_eq!(environment.matches(&format!("{url} # environment")).count(), 5, "{environment}");
     assert!(!environment.contains("hidden"), "{environment}");
-    let printed = of(&["migrate"], &secret);
+    // To migrate is to declare the streams there.
+    let nats = Nats::start();
+    let printed = of(&["migrate"], &[("MESHWORK_NATS_URL", &nats.url())]);
     assert!(!printed.lines().any(|line| line.starts_with("bus ")), "{printed}");
     assert!(!folder.path().join("data/bus").exists());
+    for stream in ["USERS", "PRODUCTS", "ORDERS"] {
+        let info = nats.api(&format!("STREAM.INFO.{stream}"), "");
+        assert_eq!(info["config"]["name"], stream, "{info}");
+    }
+    let away = refused(&["migrate", "--patience", "0s"], &[("MESHWORK_NATS_URL", "nats://127.0.0.1:9")]);
+    assert!(away.contains("127.0.0.1:9"), "{away}");
 
     for (name, value, words) in [
         (
@@ -337,6 +345,13 @@ fn healthcheck_tells_by_its_exit_code() {
     let unknown = refused(&["healthcheck", &gateway, "--service", "no.Such"], &[]);
     assert!(unknown.contains("no.Such"), "{unknown}");
     refused(&["healthcheck", "127.0.0.1:9"], &[]);
+    // One that takes the connection and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let asked = std::time::Instant::now();
+    let late = refused(&["healthcheck", &address, "--timeout", "500ms"], &[]);
+    assert!(late.contains("no answer within 500ms"), "{late}");
+    assert!(asked.elapsed().as_secs() < 30, "{:?}", asked.elapsed());
 }
 
 #[test]

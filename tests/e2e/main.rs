@@ -16,6 +16,7 @@ mod instances;
 mod letters;
 mod load;
 mod mesh;
+mod migrations;
 mod nats;
 mod nats_services;
 mod planted;

@@ -115,6 +115,15 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusError::Unavailable`].
     async fn publisher(&self, lane: &Lane) -> Result<Box<dyn Publisher>, BusError>;
 
+    /// Those of `streams` that nobody has made yet, where somebody has to. By default none, if the bus can be reached at all.
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    async fn missing(&self, streams: &[&str]) -> Result<Vec<String>, BusError> {
+        let _ = streams;
+        self.ping().await.map(|()| Vec::new())
+    }
+
     /// Takes part in handling a lane's events for a consumer, known by its name. What an instance that has ended held comes
     /// again at once.
     ///

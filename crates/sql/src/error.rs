@@ -30,6 +30,9 @@ pub enum Error {
         /// What the server says.
         source: sqlx::Error,
     },
+    /// The database lacks what somebody else makes ([`Migrations::Wait`](crate::Migrations)); nothing was made.
+    #[error("the database is not at this release yet: {0}")]
+    Pending(String),
     /// A statement or a commit has failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -84,6 +87,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Error::Open { .. }
+            | Error::Pending(_)
             | Error::NotWritten
             | Error::NoConnection(_)
             | Error::StaleMap(_)
@@ -251,6 +255,7 @@ mod tests {
     fn failures_without_a_code_have_their_kind() {
         for (error, kind) in [
             (Error::NotWritten, Kind::Unavailable),
+            (Error::Pending(String::new()), Kind::Unavailable),
             (Error::NoConnection(String::new()), Kind::Unavailable),
             (Error::Panicked, Kind::Damaged),
             (Error::OutcomeUnknown(String::new()), Kind::OutcomeUnknown),

@@ -30,7 +30,7 @@ pub use carried::{Carrying, carried, carrying};
 pub use commit::on_commit;
 pub use error::{Error, Kind, WorkError};
 pub use micros::{from_micros, to_micros};
-pub use migrate::{AppliedMigration, Component};
+pub use migrate::{AppliedMigration, Component, Migrations};
 pub use observer::{Observer, PoolStats, TransactionEnd};
 pub use postgres::Postgres;
 pub use postgres_options::PostgresOptions;

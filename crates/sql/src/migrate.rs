@@ -1,9 +1,11 @@
 //! Components: tables that belong together, with their migrations.
 
-use sqlx::Connection;
+use std::collections::HashMap;
+
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{AssertSqlSafe, Connection, Row as _};
 
 use crate::Error;
 use crate::error::is_lock_timeout;
@@ -22,6 +24,17 @@ pub struct Component {
     pub name: &'static str,
     /// The migrations, as `sqlx::migrate!` embeds them.
     pub migrator: &'static Migrator,
+}
+
+/// What opening a store does about migrations that it lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Migrations {
+    /// It applies them.
+    #[default]
+    Apply,
+    /// It makes and changes nothing, and fails with [`Error::Pending`] while some are missing: somebody else applies them, and
+    /// whoever opens the store tries again until then. A newer release's don't matter.
+    Wait,
 }
 
 /// A migration that a store holds.
@@ -74,6 +87,37 @@ impl Component {
         Ok(self.applied())
     }
 
+    /// Sees whether a PostgreSQL has all migrations. It changes nothing and takes no lock.
+    ///
+    /// # Errors
+    /// [`Error::Pending`] when some are missing, and [`Error::Migrate`] when one that was applied has been edited since.
+    pub(crate) async fn require_postgres(&self, connection: &mut PgConnection) -> Result<(), Error> {
+        let table = self.table();
+        let found = sqlx::query("SELECT to_regclass($1) IS NOT NULL").bind(&table).fetch_one(&mut *connection).await?;
+        let mut applied: HashMap<i64, Vec<u8>> = HashMap::new();
+        if found.try_get::<bool, _>(0)? {
+            let sql = AssertSqlSafe(format!("SELECT version, checksum FROM {table} WHERE success"));
+            for row in sqlx::query(sql).fetch_all(connection).await? {
+                applied.insert(row.try_get(0)?, row.try_get(1)?);
+            }
+        }
+        let mut missing = 0_usize;
+        for migration in self.migrator.iter().filter(|migration| !migration.migration_type.is_down_migration()) {
+            match applied.get(&migration.version) {
+                None => missing += 1,
+                Some(checksum) if checksum[..] == migration.checksum[..] => {}
+                Some(_) => {
+                    let source = MigrateError::VersionMismatch(migration.version);
+                    return Err(Error::Migrate { component: self.name, source });
+                }
+            }
+        }
+        match missing {
+            0 => Ok(()),
+            missing => Err(Error::Pending(format!("{missing} migrations of the tables of {} are missing", self.name))),
+        }
+    }
+
     fn failed(&self, error: MigrateError) -> Error {
         match error {
             MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) if is_lock_timeout(&source) => {
@@ -85,12 +129,17 @@ impl Component {
 
     fn named(&self) -> Migrator {
         let mut migrator = Migrator::with_migrations(self.migrator.iter().cloned().collect());
-        migrator.dangerous_set_table_name(format!("_migrations_{}", self.name));
+        migrator.dangerous_set_table_name(self.table());
         migrator.set_locking(false);
         // A newer release may have added to the tables: what it adds must not be in the way of this one, so that both run
         // beside each other while one takes the other's place.
         migrator.set_ignore_missing(true);
         migrator
+    }
+
+    /// Where the component counts its migrations.
+    fn table(&self) -> String {
+        format!("_migrations_{}", self.name)
     }
 
     fn applied(&self) -> Vec<AppliedMigration> {

@@ -22,7 +22,7 @@ use crate::replicas::group::Group;
 use crate::replicas::written::Positions;
 use crate::replicas::{Freshness, ReplicaStats, WalPosition, probe, read};
 use crate::shards::place::{Place, in_order};
-use crate::{AppliedMigration, Component, Error, Kind, WorkError};
+use crate::{AppliedMigration, Component, Error, Kind, Migrations, WorkError};
 
 /// How a transaction that writes begins. A server that has become a replica refuses it, before any work.
 const BEGIN: &str = "BEGIN READ WRITE";
@@ -55,10 +55,13 @@ pub struct Postgres {
 impl Postgres {
     /// Connects, and migrates `components`. With replicas, the primary is looked for among all servers.
     ///
+    /// With [`Migrations::Wait`] nothing is made or changed in the database.
+    ///
     /// # Errors
-    /// When the server can't be reached, none of several is the primary, or a migration fails.
+    /// When the server can't be reached, none of several is the primary, or a migration fails; [`Error::Pending`] when one is
+    /// missing that somebody else is to apply.
     pub async fn open(options: &PostgresOptions, components: &[Component]) -> Result<Self, Error> {
-        let (_, primary) = migrate_primary(options, components).await?;
+        let (_, primary) = settle_primary(options, components, options.migrations).await?;
         let opened = Self::pooled(options)?;
         if let (Some(group), Some((server, answer))) = (&opened.group, primary) {
             group.found(server, answer);
@@ -68,11 +71,14 @@ impl Postgres {
 
     /// As [`Postgres::open`], for a store that isn't needed for everything: a server that is out of reach doesn't stop the
     /// start, nor does one on which others hold a lock that a migration needs. Its tables are looked at again within 15 s; until
-    /// then everything that needs them fails.
+    /// then everything that needs them fails. With [`Migrations::Wait`] it is no other than [`Postgres::open`].
     ///
     /// # Errors
     /// When the options are wrong or, with the server in reach, a migration fails.
     pub async fn open_when_reached(options: &PostgresOptions, components: &'static [Component]) -> Result<Self, Error> {
+        if options.migrations == Migrations::Wait {
+            return Self::open(options, components).await;
+        }
         let opened = Self::pooled(options)?;
         match Self::migrate(options, components).await {
             Ok(_) => {}
@@ -103,12 +109,12 @@ impl Postgres {
         Ok(Self { pool, server, group, positions, max, bound, observer })
     }
 
-    /// Migrates the database without keeping it open.
+    /// Migrates the database without keeping it open, whatever [`PostgresOptions::migrations`] says.
     ///
     /// # Errors
     /// As [`Postgres::open`].
     pub async fn migrate(options: &PostgresOptions, components: &[Component]) -> Result<Vec<AppliedMigration>, Error> {
-        Ok(migrate_primary(options, components).await?.0)
+        Ok(settle_primary(options, components, Migrations::Apply).await?.0)
     }
 
     /// Connections to the primary, for single statements. One that was let go in a transaction, or that doesn't answer within a
@@ -400,10 +406,11 @@ fn is_refused_commit(error: &Error) -> bool {
     !inside && matches!(error.kind(), Kind::Conflict | Kind::Damaged)
 }
 
-/// Migrates the primary; which of several servers that is.
-async fn migrate_primary(
+/// Migrates the primary, or sees whether it needn't be; which of several servers that is.
+async fn settle_primary(
     options: &PostgresOptions,
     components: &[Component],
+    migrations: Migrations,
 ) -> Result<(Vec<AppliedMigration>, Option<(usize, Answer)>), Error> {
     let (mut connection, primary) = if options.replicas.is_empty() {
         let connect_options = options.own_connect_options()?;
@@ -417,12 +424,21 @@ async fn migrate_primary(
         let Found { server, answer, connection } = discover::find(servers, options.acquire_timeout).await?;
         (connection, Some((server, answer)))
     };
-    if let Some(schema) = options.schema {
-        make_schema(&mut connection, schema).await?;
-    }
     let mut applied = Vec::new();
-    for component in components {
-        applied.extend(component.migrate_postgres(&mut connection).await?);
+    match migrations {
+        Migrations::Apply => {
+            if let Some(schema) = options.schema {
+                make_schema(&mut connection, schema).await?;
+            }
+            for component in components {
+                applied.extend(component.migrate_postgres(&mut connection).await?);
+            }
+        }
+        Migrations::Wait => {
+            for component in components {
+                component.require_postgres(&mut connection).await?;
+            }
+        }
     }
     connection.close().await?;
     Ok((applied, primary))

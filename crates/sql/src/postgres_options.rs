@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 
 use crate::error::Error;
 use crate::lease;
+use crate::migrate::Migrations;
 use crate::observer::Observer;
 
 /// How old a connection becomes: balancers and servers forget older ones.
@@ -37,6 +38,8 @@ pub struct PostgresOptions {
     /// The schema of the tables, made when missing, so that several services share a database and none of its tables. `None`
     /// by default: that of the account, mostly `public`.
     pub schema: Option<&'static str>,
+    /// What opening the database does about migrations that it lacks. It applies them by default.
+    pub migrations: Migrations,
     /// How many connections there are at most, to each server. 20 by default.
     pub max_connections: u32,
     /// How many are kept open. 1 by default; none with replicas, since the primary may change.
@@ -63,6 +66,7 @@ impl PostgresOptions {
             max_lag_bytes: 16 << 20,
             positions: false,
             schema: None,
+            migrations: Migrations::default(),
             max_connections: 20,
             min_connections: 1,
             acquire_timeout: Duration::from_secs(2),

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use meshwork_events::jetstream::{InvalidOption, JetStreamBus, JetStreamOptions};
-use meshwork_events::{Bus, SqliteBus};
+use meshwork_events::{Bus, BusError, SqliteBus};
 use meshwork_sql::AppliedMigration;
 
 use crate::ServeError;
@@ -45,20 +45,43 @@ pub async fn open_as(
 ) -> Result<Arc<dyn Bus>, ServeError> {
     let lanes = lanes(shards);
     let bus: Arc<dyn Bus> = match nats.options(name) {
-        Some(options) => {
-            let bus = JetStreamBus::connect(JetStreamOptions { lanes, ..options }).await;
-            bus.map_err(|InvalidOption { option, problem }| {
-                ServeError::new(
-                    format!("{service}.nats.{option} {problem}"),
-                    format!("correct the settings in `{service}.nats`, or in `nats` what it takes over from there"),
-                )
-            })?
-        }
+        Some(options) => connect(service, JetStreamOptions { lanes, ..options }).await?,
         None => SqliteBus::open_with(folder, &lanes).await.map_err(|error| folder_error(&error, folder))?,
     };
     #[cfg(feature = "ablation")]
     let bus = crate::ablation::planted_bus(bus);
     Ok(bus)
+}
+
+/// Begins to connect to NATS, for `service`.
+async fn connect(service: &str, options: JetStreamOptions) -> Result<Arc<JetStreamBus>, ServeError> {
+    JetStreamBus::connect(options).await.map_err(|InvalidOption { option, problem }| {
+        ServeError::new(
+            format!("{service}.nats.{option} {problem}"),
+            format!("correct the settings in `{service}.nats`, or in `nats` what it takes over from there"),
+        )
+    })
+}
+
+/// Whether the bus can be reached and has `streams`, as far as somebody has to make them.
+///
+/// # Errors
+/// When it can't, or hasn't; that may pass.
+pub async fn require(bus: &Arc<dyn Bus>, nats: &NatsConfig, streams: &[&str]) -> Result<(), ServeError> {
+    let missing = bus.missing(streams).await.map_err(|error| unreached(nats, error))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let sentence = format!("the event bus at {} has no stream {} yet", nats.shown(), missing.join(", "));
+    Err(ServeError::new(sentence, "run `meshwork migrate`").passing(true))
+}
+
+fn unreached(nats: &NatsConfig, error: BusError) -> ServeError {
+    ServeError::new(
+        format!("{}: {error}", nats.shown()),
+        "look whether `nats.url` names servers that run, with JetStream, and admit this account",
+    )
+    .passing(true)
 }
 
 /// How many lanes streams have.
@@ -69,13 +92,22 @@ fn lanes(shards: &[(&'static str, u16)]) -> HashMap<String, u16> {
     shards.iter().map(lanes).collect()
 }
 
-/// Brings the bus to this release without keeping it open; returns what it holds. On NATS there is nothing to be done:
-/// streams are declared when they are used.
+/// Brings the bus to this release without keeping it open; returns what it holds. On NATS the streams are declared that `service`
+/// publishes to, as its settings have them. Publishing does it too, when it first needs them: this is for who waits for them.
 ///
 /// # Errors
-/// When the bus in the folder can't be opened or migrated.
-pub async fn migrate(folder: &Path, nats: &NatsConfig) -> Result<Vec<AppliedMigration>, ServeError> {
-    if nats.is_set() {
+/// When the bus in the folder can't be opened or migrated, NATS can't be reached, or it refuses a stream.
+pub async fn migrate(
+    service: &str,
+    folder: &Path,
+    nats: &NatsConfig,
+    published: &[&str],
+) -> Result<Vec<AppliedMigration>, ServeError> {
+    if let Some(options) = nats.options(&format!("meshwork migrate {service}")) {
+        if !published.is_empty() {
+            let bus = connect(service, options).await?;
+            bus.declare(published).await.map_err(|error| unreached(nats, error))?;
+        }
         return Ok(Vec::new());
     }
     SqliteBus::migrate(folder).await.map_err(|error| folder_error(&error, folder))
@@ -102,14 +134,38 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bus");
         let nats = NatsConfig { url: "nats://127.0.0.1:9".to_owned(), ..NatsConfig::default() };
-        assert_eq!(migrate(&path, &nats).await.unwrap(), []);
+        assert_eq!(migrate("notifications", &path, &nats, &[]).await.unwrap(), []);
         assert!(!path.exists(), "nothing is made in the folder when the bus is on NATS");
         assert_eq!(place(&path, &nats), "NATS, 127.0.0.1:9");
 
         let none = NatsConfig::default();
         open("orders", &path, &none, &[]).await.unwrap().ping().await.unwrap();
-        assert!(!migrate(&path, &none).await.unwrap().is_empty());
+        assert!(!migrate("orders", &path, &none, &["orders"]).await.unwrap().is_empty());
         assert_eq!(place(&path, &none), format!("SQLite, {}", path.display()));
+    }
+
+    #[tokio::test]
+    async fn streams_are_made_by_a_migration_and_required_after_it() {
+        let server = meshwork_testkit::Nats::start();
+        let (folder, nats) = (Path::new("nowhere"), NatsConfig { url: server.url(), ..NatsConfig::default() });
+        let bus = open("products", folder, &nats, &[]).await.unwrap();
+        let required = async || require(&bus, &nats, &["products", "orders"]).await;
+        let refused = required().await.unwrap_err();
+        assert!(refused.may_pass(), "{refused}");
+        assert_eq!(migrate("orders", folder, &nats, &["orders"]).await.unwrap(), []);
+        let refused = required().await.unwrap_err();
+        assert!(refused.sentence.ends_with("has no stream products yet") && refused.may_pass(), "{refused}");
+        migrate("products", folder, &nats, &["products"]).await.unwrap();
+        required().await.unwrap();
+        server.kill();
+        for failed in [required().await, migrate("orders", folder, &nats, &["orders"]).await.map(drop)] {
+            let refused = failed.unwrap_err();
+            assert!(refused.may_pass(), "{refused}");
+        }
+        // A file needs nobody.
+        let (folder, none) = (tempfile::tempdir().unwrap(), NatsConfig::default());
+        let bus = open("orders", folder.path(), &none, &[]).await.unwrap();
+        require(&bus, &none, &["orders"]).await.unwrap();
     }
 
     #[tokio::test]

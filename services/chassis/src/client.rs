@@ -61,6 +61,8 @@ impl ClientConfig {
     /// A channel to the `target` that the setting `key` names. It connects at the first call and reconnects by itself.
     ///
     /// Targets are gRPC's names: `dns:///HOST:PORT`, `static:///A:PORT,B:PORT`, `unix:PATH`; `http://HOST:PORT` is as good.
+    /// `k8s:///SERVICE.NAMESPACE:PORT` follows the EndpointSlices of a Kubernetes service, in a binary that was built with
+    /// the feature `kubernetes`; calls and certificates have the name SERVICE.NAMESPACE then.
     ///
     /// # Errors
     /// When the target is none, or the file holds no policy.

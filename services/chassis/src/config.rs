@@ -1,14 +1,18 @@
 //! Settings that every service has.
 
 mod cache;
+mod migrations;
 mod nats;
+mod optional_listen;
 mod postgres;
 mod redis;
 mod retention;
 mod shards;
 
 pub use cache::CacheConfig;
+pub use migrations::Migrations;
 pub use nats::NatsConfig;
+pub use optional_listen::OptionalListen;
 pub use postgres::{PostgresConfig, Reads};
 pub use redis::RedisConfig;
 pub use retention::RetentionConfig;

@@ -3,6 +3,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
+//! | [`start`] | waiting until stores are there and at this release |
 //! | [`background`] | tasks beside the port, whose end is the service's end |
 //! | [`bus`] | the event bus that the settings name |
 //! | [`checks`] | what a service depends on, and how far behind it is, for its health |
@@ -38,6 +39,7 @@ pub mod page;
 pub mod request;
 pub mod retention;
 pub mod server;
+pub mod start;
 pub mod validate;
 
 /// A tonic server that takes requests in gzip and zstd, and answers in them where the caller takes them.

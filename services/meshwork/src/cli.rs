@@ -58,8 +58,9 @@ pub enum Command {
     Shards(ShardsArgs),
     /// Print the settings in force, each with its origin
     Config(SettingsArgs),
-    /// Bring all databases to this release; running it again changes nothing
-    Migrate(SettingsArgs),
+    /// Bring all databases, indexes and streams to this release; running it again changes nothing, and several at once wait for
+    /// each other
+    Migrate(MigrateArgs),
     /// Ask a gRPC port for its health; the exit code is 0 when it is serving
     Healthcheck {
         /// The port, as HOST:PORT
@@ -68,6 +69,9 @@ pub enum Command {
         /// The gRPC service to ask for; the port as a whole when left out
         #[arg(long, default_value = "", hide_default_value = true)]
         service: String,
+        /// How long the answer may take: 500ms, 2s. Kubernetes ends a probe after its timeoutSeconds, of which this should leave some
+        #[arg(long, value_name = "TIME", default_value = "2s", value_parser = period)]
+        timeout: Duration,
     },
     /// Print a completion script for a shell
     Completions {
@@ -86,6 +90,15 @@ pub struct UpArgs {
     /// The port of /livez, /readyz, /health and /metrics; 0 for a free one [default: 9090]
     #[arg(long)]
     pub ops_port: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    #[command(flatten)]
+    pub settings: SettingsArgs,
+    /// How long to wait for servers that aren't there yet, and for others who migrate: 0s, 30s, 5m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = period)]
+    pub patience: Duration,
 }
 
 #[derive(Debug, Args)]

@@ -10,9 +10,6 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::failure::Failure;
 
-/// How long a port may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-
 /// A port whose health is asked for.
 #[derive(Clone)]
 pub struct Port(HealthClient<Channel>);
@@ -29,12 +26,12 @@ impl Port {
         Ok(Self(HealthClient::new(channel)))
     }
 
-    /// Whether `service` (the port as a whole when empty) is serving; else what it says instead.
-    pub async fn serving(&self, service: &str) -> Result<(), String> {
+    /// Whether `service` (the port as a whole when empty) is serving; else what it says instead, in `timeout` at most.
+    pub async fn serving(&self, service: &str, timeout: Duration) -> Result<(), String> {
         let request = HealthCheckRequest { service: service.to_owned() };
         let mut client = self.0.clone();
-        match tokio::time::timeout(PATIENCE, client.check(request)).await {
-            Err(_) => Err(format!("gives no answer within {} s", PATIENCE.as_secs())),
+        match tokio::time::timeout(timeout, client.check(request)).await {
+            Err(_) => Err(format!("gives no answer within {timeout:?}")),
             Ok(Ok(response)) => match response.into_inner().status() {
                 ServingStatus::Serving => Ok(()),
                 status => Err(format!("is {}", status.as_str_name())),
@@ -49,9 +46,9 @@ impl Port {
 ///
 /// # Errors
 /// When the service isn't serving.
-pub async fn command(address: &str, service: &str) -> Result<(), Failure> {
+pub async fn command(address: &str, service: &str, timeout: Duration) -> Result<(), Failure> {
     let what = if service.is_empty() { address.to_owned() } else { format!("{service} at {address}") };
-    match Port::new(address)?.serving(service).await {
+    match Port::new(address)?.serving(service, timeout).await {
         Ok(()) => {
             println!("{what} is SERVING");
             Ok(())

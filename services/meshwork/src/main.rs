@@ -79,8 +79,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             Command::Audit(args) => audit::run(args).await,
             Command::Shards(args) => shards::run(args).await,
             Command::Config(settings) => config::print(&settings),
-            Command::Migrate(settings) => migrate::run(&settings).await,
-            Command::Healthcheck { address, service } => health::command(&address, &service).await,
+            Command::Migrate(args) => migrate::run(&args).await,
+            Command::Healthcheck { address, service, timeout } => health::command(&address, &service, timeout).await,
             Command::Completions { .. } => Ok(()),
         }
     });

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork::server::HealthPort;
 use meshwork::server::ops::Ops;
 use meshwork_chassis::CancellationToken;
 use tokio::net::TcpListener;
@@ -21,7 +22,8 @@ pub struct Running {
     pub note: Option<Note>,
     /// Asks the services to stop.
     pub shutdown: CancellationToken,
-    ops: Option<JoinHandle<()>>,
+    /// The ports that tell how the services are.
+    ports: Vec<JoinHandle<()>>,
     /// The services have stopped.
     stopped: CancellationToken,
 }
@@ -33,7 +35,7 @@ impl Running {
             tasks: JoinSet::new(),
             note: None,
             shutdown: CancellationToken::new(),
-            ops: None,
+            ports: Vec::new(),
             stopped: CancellationToken::new(),
         }
     }
@@ -46,7 +48,13 @@ impl Running {
     /// Starts the ops port. It outlives the services, so that it tells how they stop.
     pub fn spawn_ops(&mut self, ops: Ops, listener: TcpListener) {
         let stopped = self.stopped.clone();
-        self.ops = Some(tokio::spawn(ops.serve(listener, stopped.cancelled_owned())));
+        self.ports.push(tokio::spawn(ops.serve(listener, stopped.cancelled_owned())));
+    }
+
+    /// Starts the health port. It outlives the services too.
+    pub fn spawn_health(&mut self, port: HealthPort, listener: TcpListener) {
+        let stopped = self.stopped.clone();
+        self.ports.push(tokio::spawn(port.serve(listener, stopped.cancelled_owned())));
     }
 
     /// The first service that ends, while none should.
@@ -105,9 +113,9 @@ impl Running {
             tracing::warn!(seconds = STOP.as_secs(), "services were still running when the time to stop was over");
         }
         self.stopped.cancel();
-        if let Some(ops) = self.ops.take() {
-            // It has a bound of its own.
-            ops.await.ok();
+        for port in self.ports.drain(..) {
+            // Each has a bound of its own.
+            port.await.ok();
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use meshwork::server::HealthPort;
 use meshwork::server::ops::Ops;
 use meshwork_chassis::Health;
 use meshwork_chassis::config::Listen;
@@ -32,10 +33,14 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     };
     let _alone = folder.map(|folder| DataLock::take(folder, Share::Alone)).transpose()?;
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
+    let health_listener = settings.health.get().map(meshwork_chassis::server::listen).transpose()?;
     let health = Health::new();
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
     running.spawn_ops(Ops::new().health(service.as_str(), health.clone()), ops_listener);
+    if let Some(listener) = health_listener {
+        running.spawn_health(HealthPort::new().health(health.clone()), listener);
+    }
     let ready = health.clone();
     match service {
         ServiceName::Users => running.spawn(meshwork_users::serve(settings.users, health, shutdown)),

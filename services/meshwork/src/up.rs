@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use figment::Figment;
 use futures_util::future::join_all;
+use meshwork::server::HealthPort;
 use meshwork::server::ops::Ops;
 use meshwork_chassis::config::{CacheConfig, Listen, RedisConfig};
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus};
@@ -46,6 +47,8 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let health = listens.each_ref().map(|(name, _)| (*name, Health::new()));
     let ops_address = settings.ops.address();
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
+    let health_address = settings.health.get().map(Listen::address);
+    let health_listener = settings.health.get().map(meshwork_chassis::server::listen).transpose()?;
     let credentials = settings.users.credentials.join("staff.json");
     let data = settings.data.clone();
     let mut places = vec![
@@ -73,6 +76,10 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let behind = CancellationToken::new();
     let ops = health.iter().fold(Ops::new(), |ops, (name, health)| ops.health(*name, health.clone()));
     running.spawn_ops(ops, ops_listener);
+    if let Some(listener) = health_listener {
+        let port = health.iter().fold(HealthPort::new(), |port, (_, health)| port.health(health.clone()));
+        running.spawn_health(port, listener);
+    }
     let [gateway, users, products, orders, notifications] = health.each_ref().map(|(_, health)| health.clone());
     running.spawn(meshwork_users::serve(settings.users, users, behind.clone()));
     running.spawn(meshwork_products::serve(settings.products, products, behind.clone()));
@@ -95,6 +102,9 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
         println!("{name:<14} {:<21}  gRPC", listen.address().to_string());
     }
     println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
+    if let Some(address) = health_address {
+        println!("{:<14} {:<21}  gRPC, health checks alone", "health", address.to_string());
+    }
     println!("{:<14} {}", "data", data.display());
     for (what, place) in &places {
         println!("{what:<14} {place}");
@@ -134,6 +144,9 @@ fn bind(settings: &mut Settings, origins: &Figment) -> Result<(), Failure> {
     };
     settings.gateway.listen = bind(settings.gateway.listen.address())?;
     settings.ops = bind(settings.ops.address())?;
+    if let Some(address) = settings.health.get().map(Listen::address) {
+        settings.health = bind(address)?.into();
+    }
     // What is behind the gateway gets whatever ports are free, unless somebody has chosen one.
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     for (key, listen) in [

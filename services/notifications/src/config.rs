@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig, RetentionConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, Migrations, NatsConfig, PostgresConfig, RetentionConfig};
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub use self::smtp::SmtpConfig;
 pub struct Config {
     /// Where the service listens.
     pub listen: Listen,
+    /// Whether a start makes what its servers lack, or waits for who does. It is what `migrations` is for all services.
+    #[serde(skip)]
+    pub migrations: Migrations,
     /// The folder of this service: its database and, without a mail server, the letters in `mail/`.
     pub data: PathBuf,
     /// The folder of the event bus, when it is not on NATS.
@@ -78,6 +81,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8084)).into(),
+            migrations: Migrations::default(),
             data: PathBuf::from("data/notifications"),
             bus: PathBuf::from("data/bus"),
             nats: NatsConfig::default(),

@@ -10,6 +10,7 @@ use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::start::Start;
 use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer};
 use meshwork_sql::AppliedMigration;
@@ -40,7 +41,7 @@ fn mailer(config: &Config, health: &Health) -> Result<Arc<dyn Mailer>, ServeErro
     Ok(smtp)
 }
 
-/// Brings the database to this version.
+/// Brings the database to this version, whatever `migrations` says of the start. The service publishes nothing.
 ///
 /// # Errors
 /// When it can't be opened or migrated.
@@ -60,8 +61,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let users = config.client.channel("notifications.auth.users", &config.auth.users)?;
     let orders = config.client.channel("notifications.orders", &config.orders)?;
     let mailer = mailer(&config, &health)?;
-    let Stores { notifications, inbox, check, retention } = stores::open(&config).await?;
+    let start = Start::new(config.migrations, &health, &shutdown);
+    let Some(stores) = start.open(|| stores::open(&config)).await? else { return Ok(()) };
+    let Stores { notifications, inbox, check, retention } = stores;
     let bus = bus::open("notifications", &config.bus, &config.nats, &[("users", config.users_shards)]).await?;
+    let Some(()) = start.require(|| bus::require(&bus, &config.nats, &STREAMS)).await? else { return Ok(()) };
+    start.done();
 
     health.check(check);
     health.check(checks::shared("bus", bus.clone(), |bus: Arc<dyn Bus>| async move { bus.ping().await }));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::ClientConfig;
-use meshwork_chassis::config::{AuthConfig, Listen, NatsConfig, PostgresConfig};
+use meshwork_chassis::config::{AuthConfig, Listen, Migrations, NatsConfig, PostgresConfig};
 use meshwork_chassis::server::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub(crate) const PARTITIONS: u16 = 4;
 pub struct Config {
     /// The address of the gRPC port.
     pub listen: Listen,
+    /// Whether a start makes what its servers lack, or waits for who does. It is what `migrations` is for all services.
+    #[serde(skip)]
+    pub migrations: Migrations,
     /// The folder of the service's databases.
     pub data: PathBuf,
     /// The folder of the event bus, when it is not on NATS.
@@ -56,6 +59,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Listen::from(std::net::SocketAddr::from(([127, 0, 0, 1], 8083))),
+            migrations: Migrations::default(),
             data: PathBuf::from("meshwork-data/orders"),
             bus: PathBuf::from("meshwork-data/bus"),
             nats: NatsConfig::default(),

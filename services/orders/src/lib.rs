@@ -34,6 +34,7 @@ use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
 use meshwork_chassis::background::Background;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, ServeError, listen};
+use meshwork_chassis::start::Start;
 use meshwork_chassis::{CancellationToken, Health, SystemClock, bus, checks, compressed};
 use meshwork_events::{BestEffort, Bus, Consumer, ConsumerState, Progress, Relay, StoreSource};
 use meshwork_eventstore::EventStore;
@@ -65,13 +66,15 @@ const PUBLISHED: &str = "orders";
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
 
-/// Brings the service's databases to this release.
+/// Brings the service's databases and the bus to this release, whatever `migrations` says of the start.
 ///
 /// # Errors
 /// When one can't be opened or migrated.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     config.check()?;
-    stores::migrate(config).await
+    let mut applied = stores::migrate(config).await?;
+    applied.extend(bus::migrate("orders", &config.bus, &config.nats, &[PUBLISHED]).await?);
+    Ok(applied)
 }
 
 /// Runs the service until `shutdown`; `health` tells how it is.
@@ -81,8 +84,13 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     let listener = listen(&config.listen)?;
-    let Stores { events: store, snapshots, lists, view, inbox, replicas } = stores::open(&config).await?;
+    let start = Start::new(config.migrations, &health, &shutdown);
+    let Some(stores) = stores::open(&config, &start).await? else { return Ok(()) };
+    let Stores { events: store, snapshots, lists, view, inbox, replicas } = stores;
     let bus = bus::open("orders", &config.bus, &config.nats, &[]).await?;
+    let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM]);
+    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    start.done();
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
     let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::config::{
-    AuthConfig, CacheConfig, Listen, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig,
+    AuthConfig, CacheConfig, Listen, Migrations, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig,
 };
 use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where it listens, `ADDRESS:PORT`.
     pub listen: Listen,
+    /// Whether a start makes what its servers lack, or waits for who does. It is what `migrations` is for all services.
+    #[serde(skip)]
+    pub migrations: Migrations,
     /// The folder of its own data.
     pub data: PathBuf,
     /// The folder of the event bus, when it is not on NATS.
@@ -54,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8082)).into(),
+            migrations: Migrations::default(),
             data: PathBuf::from("data/products"),
             bus: PathBuf::from("data/bus"),
             nats: NatsConfig::default(),

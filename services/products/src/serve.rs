@@ -16,6 +16,7 @@ use meshwork_chassis::cache::{self, CacheGrpc, Follower};
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::start::Start;
 use meshwork_chassis::{CancellationToken, Health, ServeError, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer, Relay};
 use meshwork_sql::AppliedMigration;
@@ -45,14 +46,18 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
-    let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning, identity } =
-        stores::open(&config, CONSUMER).await?;
+    let start = Start::new(config.migrations, &health, &shutdown);
+    let Some(stores) = start.open(|| stores::open(&config, CONSUMER)).await? else { return Ok(()) };
+    let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning, identity } = stores;
     let tiers = cache::open(&config.redis, &config.cache, PUBLISHED, &identity)?;
     let catalogue: Arc<dyn Catalogue> = match &tiers {
         Some(tiers) => Arc::new(CachedCatalogue::new(catalogue, tiers, &config.cache)),
         None => catalogue,
     };
     let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
+    let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM]);
+    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    start.done();
 
     let callers = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
     let orders = callers.channel(config.client.channel("products.orders", &config.orders)?);
@@ -108,12 +113,13 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     background.beside(&shutdown, |drain| server::serve(server, listener, drain)).await
 }
 
-/// Brings the store and the bus to the form that this version needs, without serving; returns what they hold.
+/// Brings the store and the bus to the form that this version needs, without serving, whatever `migrations` says of the start;
+/// returns what they hold.
 ///
 /// # Errors
 /// When a database can't be opened or migrated.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     let mut applied = stores::migrate(config).await?;
-    applied.extend(bus::migrate(&config.bus, &config.nats).await?);
+    applied.extend(bus::migrate("products", &config.bus, &config.nats, &[PUBLISHED]).await?);
     Ok(applied)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork_chassis::config::{
-    AuthConfig, CacheConfig, Listen, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig, ShardsConfig,
+    AuthConfig, CacheConfig, Listen, Migrations, NatsConfig, PostgresConfig, RedisConfig, RetentionConfig, ShardsConfig,
 };
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
@@ -17,6 +17,9 @@ use serde::{Deserialize, Serialize};
 pub struct Config {
     /// Where the gRPC port listens.
     pub listen: Listen,
+    /// Whether a start makes what its servers lack, or waits for who does. It is what `migrations` is for all services.
+    #[serde(skip)]
+    pub migrations: Migrations,
     /// The folder of this service: its database, unless that is on a server, and the keys that sign access tokens. Keep it private
     /// and back it up. Instances that share a database share these keys too.
     pub data: PathBuf,
@@ -55,6 +58,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8081)).into(),
+            migrations: Migrations::default(),
             data: "data/users".into(),
             bus: "data/bus".into(),
             nats: NatsConfig::default(),

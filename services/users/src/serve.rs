@@ -18,6 +18,7 @@ use meshwork_chassis::cache::{self, CacheGrpc, Follower};
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::start::Start;
 use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
 use meshwork_events::{Bus, ConsumerState, Relay, ShardedState};
 use meshwork_sql::AppliedMigration;
@@ -47,8 +48,13 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     config.check()?;
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
-    let Stores { users, sessions, history, announcing, checks: own, identity } = stores::open(&config).await?;
+    let start = Start::new(config.migrations, &health, &shutdown);
+    let Some(stores) = start.open(|| stores::open(&config)).await? else { return Ok(()) };
+    let Stores { users, sessions, history, announcing, checks: own, identity } = stores;
     let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
+    let streams = || bus::require(&bus, &config.nats, &[SOURCE]);
+    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    start.done();
     let tiers = cache::open(&config.redis, &config.cache, SOURCE, &identity)?;
     let users: Arc<dyn UserStore> = match &tiers {
         Some(tiers) => Arc::new(CachedUsers::new(users, tiers, &config.cache, announcing.len())),
@@ -135,14 +141,15 @@ fn parked(mut states: Vec<(std::ops::Range<u16>, Arc<dyn ConsumerState>)>) -> Ar
     Arc::new(ShardedState::new(states))
 }
 
-/// Brings the service's tables, and those of the bus, to the version of this program.
+/// Brings the service's tables, and those of the bus or the stream that it publishes to, to the version of this program, whatever
+/// `migrations` says of its start.
 ///
 /// # Errors
 /// When a store can't be opened or a migration fails.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     create_folder(config)?;
     let mut applied = stores::migrate(config).await?;
-    applied.extend(bus::migrate(&config.bus, &config.nats).await?);
+    applied.extend(bus::migrate(SOURCE, &config.bus, &config.nats, &[SOURCE]).await?);
     Ok(applied)
 }
 

@@ -90,6 +90,19 @@ impl JetStreamBus {
         }))
     }
 
+    /// Declares `streams`, which whoever calls this publishes to: they are made, or changed to what the options say. Publishing
+    /// does it too, when it first needs a stream; who does it before lets others wait for it ([`Bus::missing`]).
+    ///
+    /// # Errors
+    /// [`BusError::Unavailable`].
+    pub async fn declare(&self, streams: &[&str]) -> Result<(), BusError> {
+        self.api.connected(ANSWER).await?;
+        for name in streams {
+            self.streams.ensure(&self.api, name, true).await?;
+        }
+        Ok(())
+    }
+
     /// Sees to it that the lane's stream is there.
     async fn ready(&self, lane: &Lane, publishes: bool) -> Result<(), BusError> {
         self.api.connected(ANSWER).await?;
@@ -160,6 +173,19 @@ impl Bus for JetStreamBus {
             ))),
             Err(failure) => Err(failure.into()),
         }
+    }
+
+    async fn missing(&self, streams: &[&str]) -> Result<Vec<String>, BusError> {
+        self.api.connected(PONG).await?;
+        let mut missing = Vec::new();
+        for name in streams {
+            match stream::state(&self.api, &name.to_uppercase()).await {
+                Ok(_) => {}
+                Err(failure) if failure.is_no_stream() => missing.push((*name).to_owned()),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(missing)
     }
 
     async fn ping(&self) -> Result<(), BusError> {

@@ -79,6 +79,25 @@ async fn what_cannot_be_changed_is_said() {
 }
 
 #[tokio::test]
+async fn streams_can_be_declared_before_they_are_used_and_waited_for() {
+    let nats = Nats::start();
+    let (bus, other) = (nats.bus().await, nats.bus().await);
+    assert_eq!(eventually(async || other.missing(&["orders", "users"]).await).await, ["orders", "users"]);
+    eventually(async || bus.declare(&["orders"]).await).await;
+    assert_eq!(other.missing(&["orders", "users"]).await.unwrap(), ["users"]);
+    // Several may do it at once, and again.
+    let (first, second) = tokio::join!(bus.declare(&["orders", "users"]), other.declare(&["orders", "users"]));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(other.missing(&["orders", "users"]).await.unwrap(), Vec::<String>::new());
+    let config = admin(&nats.stranger().await, "STREAM.INFO.USERS", Value::Null).await["config"].clone();
+    assert_eq!((&config["discard"], &config["deny_delete"]), (&json!("new"), &json!(true)));
+    nats.kill();
+    assert!(matches!(other.missing(&["orders"]).await, Err(BusError::Unavailable(_))));
+    assert!(matches!(other.declare(&["orders", "more"]).await, Err(BusError::Unavailable(_))));
+}
+
+#[tokio::test]
 async fn a_stream_that_vanishes_is_declared_again() {
     let nats = Nats::start();
     let bus = nats.bus().await;

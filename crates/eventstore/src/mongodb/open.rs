@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use meshwork_sql::Migrations;
 use mongodb::bson::raw::RawDocumentBuf;
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 use mongodb::{Client, Collection, Database, IndexModel};
 
@@ -12,6 +14,8 @@ use crate::{CommitLog, CommitLogOptions};
 
 /// The identity of the document that tells how the store was made.
 const SETTINGS: &str = "event_store";
+/// The error of a server that knows no such collection.
+const NO_COLLECTION: i32 = 26;
 /// How long the opening may take in all.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -24,9 +28,12 @@ pub enum OpenError {
     /// The server lacks what the store stands on (MG-5).
     #[error("this server can't keep an event store: {0}")]
     Unfit(String),
-    /// The settings contradict the store that is there.
+    /// The settings can't be used, or contradict the store that is there.
     #[error("{0}")]
     Settings(String),
+    /// The store lacks what somebody else makes ([`MongoOptions::migrations`]); nothing was made.
+    #[error("the event store is not at this release yet: {0}")]
+    Pending(String),
 }
 
 impl From<mongodb::error::Error> for OpenError {
@@ -36,7 +43,8 @@ impl From<mongodb::error::Error> for OpenError {
 }
 
 impl MongoServer {
-    /// Opens the store, making what is missing of it, after the server has shown that it enforces unique indexes.
+    /// Opens the store, making what is missing of it, after the server has shown that it enforces unique indexes. With
+    /// [`Migrations::Wait`] nothing is made and nothing tried out: whoever made the store has done that.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -52,10 +60,11 @@ async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
     if !(1..=1024).contains(&options.partitions) {
         return Err(OpenError::Settings(format!("{} partitions are not 1 to 1024", options.partitions)));
     }
-    let client = Client::with_options(options.client_options().await?)?;
+    let client = Client::with_options(options.client_options().await.map_err(unusable)?)?;
     let database = |name: &str| client.database_with_options(name, options.database_options());
     let main = database(&options.database);
-    let capabilities = probe::run(&client, &main).await?;
+    let waits = options.migrations == Migrations::Wait;
+    let capabilities = if waits { probe::look(&client, &main).await? } else { probe::run(&client, &main).await? };
     tracing::info!(database = %options.database, "event store on {capabilities}");
 
     let placement = settle(&main, options).await?;
@@ -67,9 +76,22 @@ async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
         let its_snapshots = database.collection_with_options("snapshots", options.collection_options());
         if !made.contains(&name.as_str()) {
             made.push(name);
-            of_partition.create_index(index(doc! { "p": 1, "s": 1, "v": 1 }, "one_commit_a_version", true)).await?;
-            of_partition.create_index(index(doc! { "p": 1, "n": 1 }, "one_commit_a_position", true)).await?;
-            its_snapshots.create_index(index(doc! { "s": 1, "h": 1, "v": -1 }, "latest", false)).await?;
+            for (collection, indexes) in [
+                (
+                    &of_partition,
+                    &[
+                        (doc! { "p": 1, "s": 1, "v": 1 }, "one_commit_a_version", true),
+                        (doc! { "p": 1, "n": 1 }, "one_commit_a_position", true),
+                    ][..],
+                ),
+                (&its_snapshots, &[(doc! { "s": 1, "h": 1, "v": -1 }, "latest", false)][..]),
+            ] {
+                if waits {
+                    require(collection, indexes).await?;
+                } else {
+                    make(collection, indexes).await?;
+                }
+            }
         }
         commits.push(of_partition);
         snapshots.push(its_snapshots);
@@ -80,9 +102,43 @@ async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
     Ok(CommitLog::new(server, log))
 }
 
-fn index(keys: Document, name: &str, unique: bool) -> IndexModel {
-    let options = IndexOptions::builder().unique(unique).name(name.to_owned()).build();
-    IndexModel::builder().keys(keys).options(options).build()
+/// An index: its keys, its name, and whether it is unique.
+type Index = (Document, &'static str, bool);
+
+/// Makes the indexes of a collection, and the collection with them; those that are there stay.
+async fn make(collection: &Collection<RawDocumentBuf>, indexes: &[Index]) -> Result<(), OpenError> {
+    for (keys, name, unique) in indexes {
+        let options = IndexOptions::builder().unique(*unique).name((*name).to_owned()).build();
+        collection.create_index(IndexModel::builder().keys(keys.clone()).options(options).build()).await?;
+    }
+    Ok(())
+}
+
+/// Sees whether a collection has its indexes.
+async fn require(collection: &Collection<RawDocumentBuf>, indexes: &[Index]) -> Result<(), OpenError> {
+    let found = match collection.list_index_names().await {
+        Ok(found) => found,
+        Err(error) if is_no_collection(&error) => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    match indexes.iter().find(|(_, name, _)| !found.iter().any(|found| found == name)) {
+        None => Ok(()),
+        Some((_, name, _)) => {
+            Err(OpenError::Pending(format!("the index {name} of the collection {} is missing", collection.namespace())))
+        }
+    }
+}
+
+fn is_no_collection(error: &mongodb::error::Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(refused) if refused.code == NO_COLLECTION)
+}
+
+/// A connection string that is none doesn't become one; all else may pass.
+fn unusable(error: mongodb::error::Error) -> OpenError {
+    if matches!(error.kind.as_ref(), ErrorKind::InvalidArgument { .. }) {
+        return OpenError::Settings(format!("MongoDB can't be connected to by this: {error}"));
+    }
+    error.into()
 }
 
 /// The database of each partition: as the store was made, or as the options have it when it is new.
@@ -91,6 +147,9 @@ async fn settle(main: &Database, options: &MongoOptions) -> Result<Vec<String>, 
     let wanted = options.placement(options.partitions);
     let known = match settings.find_one(doc! { "_id": SETTINGS }).await? {
         Some(known) => known,
+        None if options.migrations == Migrations::Wait => {
+            return Err(OpenError::Pending(format!("the database {} has none", options.database)));
+        }
         None => {
             let new = doc! { "_id": SETTINGS, "format": 1, "databases": wanted.clone() };
             // Another process may be making the store: whose document stands is read again.

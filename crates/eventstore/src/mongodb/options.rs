@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use meshwork_sql::Migrations;
 use mongodb::options::{
     Acknowledgment, ClientOptions, CollectionOptions, DatabaseOptions, ReadConcern, ReadPreference, SelectionCriteria,
     WriteConcern,
@@ -20,6 +21,9 @@ pub struct MongoOptions {
     pub partitions: u16,
     /// Partitions that live in databases of their own. A partition that has commits can't be moved by this.
     pub databases: Vec<DatabaseRange>,
+    /// Whether opening makes what the store lacks, as by default, or fails with [`OpenError::Pending`](super::OpenError) while
+    /// somebody else is to make it.
+    pub migrations: Migrations,
     /// How many connections there are at most. 32 by default.
     pub max_connections: u32,
     /// How many are kept open. 2 by default.
@@ -53,6 +57,7 @@ impl MongoOptions {
             database: "meshwork".to_owned(),
             partitions: 16,
             databases: Vec::new(),
+            migrations: Migrations::default(),
             max_connections: 32,
             min_connections: 2,
             connect_timeout: Duration::from_secs(2),

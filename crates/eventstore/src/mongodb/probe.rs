@@ -46,13 +46,26 @@ pub(super) async fn run(client: &Client, database: &Database) -> Result<Capabili
     let name = format!("probe_{:016x}", fastrand::u64(..));
     let enforced = enforces_unique_indexes(database, &name).await;
     let capabilities = match enforced {
-        Ok(()) => capabilities(client, database, &name).await,
+        Ok(()) => capabilities(client, database, &name, Trial::Writes).await,
         Err(error) => Err(error),
     };
     if let Err(error) = database.collection::<Document>(&name).drop().await {
         tracing::warn!(collection = name, %error, "a scratch collection was left behind");
     }
     capabilities
+}
+
+/// Looks at a server whose store was made before, without writing.
+pub(super) async fn look(client: &Client, database: &Database) -> Result<Capabilities, OpenError> {
+    client.database("admin").run_command(doc! { "ping": 1 }).await?;
+    capabilities(client, database, "event_store", Trial::Reads).await
+}
+
+/// What a transaction is tried with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trial {
+    Writes,
+    Reads,
 }
 
 /// Whether a second document with the same keys is refused, as a duplicate, whatever its identity.
@@ -83,7 +96,12 @@ fn is_duplicate(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
 }
 
-async fn capabilities(client: &Client, database: &Database, name: &str) -> Result<Capabilities, OpenError> {
+async fn capabilities(
+    client: &Client,
+    database: &Database,
+    name: &str,
+    trial: Trial,
+) -> Result<Capabilities, OpenError> {
     let admin = client.database("admin");
     let hello = admin.run_command(doc! { "hello": 1 }).await?;
     let built = admin.run_command(doc! { "buildInfo": 1 }).await.unwrap_or_default();
@@ -101,13 +119,21 @@ async fn capabilities(client: &Client, database: &Database, name: &str) -> Resul
     let sessions = admin.run_command(doc! { "startSession": 1 }).await.is_ok();
     let stream = doc! { "aggregate": name, "pipeline": [{ "$changeStream": {} }], "cursor": {} };
     let change_streams = database.run_command(stream).await.is_ok();
-    let transactions = sessions && topology != "standalone" && transacts(client, database, name).await.is_ok();
+    let transactions = sessions && topology != "standalone" && transacts(client, database, name, trial).await.is_ok();
     Ok(Capabilities { server, topology, sessions, transactions, change_streams })
 }
 
-async fn transacts(client: &Client, database: &Database, name: &str) -> Result<(), Error> {
+async fn transacts(client: &Client, database: &Database, name: &str, trial: Trial) -> Result<(), Error> {
     let mut session = client.start_session().await?;
     session.start_transaction().await?;
-    database.collection(name).insert_one(doc! { "_id": "d", "p": 1, "n": 4_i64 }).session(&mut session).await?;
+    let collection = database.collection::<Document>(name);
+    match trial {
+        Trial::Writes => {
+            collection.insert_one(doc! { "_id": "d", "p": 1, "n": 4_i64 }).session(&mut session).await?;
+        }
+        Trial::Reads => {
+            collection.find_one(doc! {}).session(&mut session).await?;
+        }
+    }
     session.abort_transaction().await
 }

@@ -3,6 +3,7 @@
 use meshwork_eventstore::mongodb::{DatabaseRange, MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::testing::command;
 use meshwork_eventstore::{EventStore, Expected, partition_of};
+use meshwork_sql::Migrations;
 
 use crate::World;
 
@@ -58,6 +59,40 @@ async fn mg_5_what_the_server_can_do_is_found_by_trying() {
     let client = mongodb::Client::with_uri_str(world.mongo.uri()).await.unwrap();
     let names = client.database(&world.options.database).list_collection_names().await.unwrap();
     assert!(names.iter().all(|name| !name.starts_with("probe")), "{names:?}");
+}
+
+#[tokio::test]
+async fn who_waits_makes_nothing_and_goes_on_once_the_store_is_there() {
+    let world = World::new(4);
+    let waiting = MongoOptions { migrations: Migrations::Wait, ..world.options.clone() };
+    let pending = async || match MongoServer::open(&waiting).await.map(drop) {
+        Err(OpenError::Pending(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    assert!(pending().await.contains(&world.options.database));
+    let client = mongodb::Client::with_uri_str(world.mongo.uri()).await.unwrap();
+    let database = client.database(&world.options.database);
+    assert_eq!(database.list_collection_names().await.unwrap(), Vec::<String>::new());
+
+    let made = world.store().await.append(command("kept", Expected::NoStream, "a", 2)).await.unwrap();
+    let before = database.list_collection_names().await.unwrap().len();
+    let store = MongoServer::open(&waiting).await.unwrap();
+    assert_eq!((store.partitions(), store.read("kept", 0).await.unwrap()), (4, vec![made.commit]));
+    assert!(!store.server().capabilities().server.is_empty());
+    assert_eq!(database.list_collection_names().await.unwrap().len(), before);
+
+    // An index that a release adds is waited for as well.
+    let snapshots = database.collection::<mongodb::bson::Document>("snapshots");
+    snapshots.drop_index("latest").await.unwrap();
+    assert!(pending().await.contains("latest"));
+    MongoServer::open(&world.options).await.unwrap();
+    MongoServer::open(&waiting).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_string_that_is_none_is_told_from_a_server_that_is_away() {
+    let options = MongoOptions { migrations: Migrations::Wait, ..MongoOptions::new("mongodb://host:port:port/") };
+    assert!(matches!(MongoServer::open(&options).await.map(drop), Err(OpenError::Settings(_))));
 }
 
 #[tokio::test]

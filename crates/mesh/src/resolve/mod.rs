@@ -2,6 +2,8 @@
 
 mod dns;
 mod fixed;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod refresher;
 mod target;
 #[cfg(test)]
@@ -12,6 +14,8 @@ use std::time::Duration;
 
 pub use dns::Dns;
 pub use fixed::Static;
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{Kubernetes, ServiceError};
 pub use refresher::Refresher;
 pub use target::{Target, TargetError};
 

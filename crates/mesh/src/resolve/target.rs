@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use http::uri::Authority;
 
+#[cfg(feature = "kubernetes")]
+use super::kubernetes::{Kubernetes, Service};
 use super::{Dns, Resolver, Static};
 use crate::endpoint::{Address, Endpoint};
 
@@ -26,9 +28,13 @@ pub struct TargetError {
 /// | `static:///a:1,b:2` | these servers; names are resolved by DNS |
 /// | `ipv4:1.2.3.4:1`, `ipv6:[::1]:1`, also with commas | these addresses |
 /// | `unix:path`, `unix:///path` | a Unix domain socket |
+/// | `k8s:///service.namespace:port`, `k8s:service.namespace:port` | the pods behind a service of Kubernetes, with the feature `kubernetes` |
 /// | `http://host:port`, `https://host:port` | as `dns:///host:port`, in plain text or with TLS |
 ///
 /// A missing port is 443 with TLS, as everywhere in gRPC, and 80 for `http://`.
+///
+/// The port after `k8s:` is a name or a number as the EndpointSlices have it, which is that of the pods; without it, it is
+/// the only one. Without a namespace it is the process' own. The authority is `service.namespace`, without the port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Target {
     uri: String,
@@ -46,6 +52,8 @@ enum Kind {
     },
     Static(Vec<(String, u16)>),
     Unix(PathBuf),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Service),
     /// For a resolver of one's own.
     Other,
 }
@@ -69,6 +77,7 @@ impl Target {
             "http" | "https" if rest.starts_with("//") => web(scheme == "https", rest.trim_matches('/')),
             "unix" => unix(rest),
             "static" | "ipv4" | "ipv6" => list(&scheme, rest),
+            "k8s" => kubernetes(rest),
             "dns" => {
                 let (server, name) = authority_and_path("dns", rest)?;
                 let server = server.map(dns_server).transpose()?;
@@ -76,7 +85,7 @@ impl Target {
                 Self::dns(host, port, server, false)
             }
             _ if rest.starts_with("//") => Err(format!(
-                "has the scheme {before}, which is not known; there is dns, static, ipv4, ipv6, unix, http and https"
+                "has the scheme {before}, which is not known; there is dns, static, ipv4, ipv6, unix, k8s, http and https"
             )),
             _ => {
                 let (host, port) = host_port(target, Some(443))?;
@@ -115,6 +124,8 @@ impl Target {
             Kind::Dns { host, port, server } => Arc::new(Dns::new(host, port, server)),
             Kind::Static(hosts) => Arc::new(Static::of_hosts(hosts, None)),
             Kind::Unix(path) => Arc::new(Static::new(vec![Endpoint::new(Address::Unix(path))])),
+            #[cfg(feature = "kubernetes")]
+            Kind::Kubernetes(service) => Arc::new(Kubernetes::of_target(service)),
             Kind::Other => return None,
         })
     }
@@ -146,6 +157,32 @@ fn unix(rest: &str) -> Result<Target, String> {
     }
     let (uri, kind) = (format!("unix:{path}"), Kind::Unix(path.into()));
     Ok(Target { uri, authority: Authority::from_static("localhost"), tls: false, kind })
+}
+
+/// `k8s:`: a service of Kubernetes.
+#[cfg(feature = "kubernetes")]
+fn kubernetes(rest: &str) -> Result<Target, String> {
+    let (None, name) = authority_and_path("k8s", rest)? else {
+        return Err("must have nothing between // and the next /, as in k8s:///orders.shop:grpc".into());
+    };
+    if !rest.starts_with("//") && name.parse::<u16>().is_ok() {
+        return Err(format!("has no service; for a host that is called k8s it is dns:///k8s:{name}"));
+    }
+    let service = Service::read(name)?;
+    // Certificates hold the name, and a port may be one that has no number here.
+    let host = service.host();
+    let authority: Authority = host.parse().map_err(|_| format!("has {host:?}, which is no host"))?;
+    Ok(Target { uri: format!("k8s:///{service}"), authority, tls: false, kind: Kind::Kubernetes(service) })
+}
+
+/// `k8s:`, of which this build knows no more than that.
+#[cfg(not(feature = "kubernetes"))]
+fn kubernetes(rest: &str) -> Result<Target, String> {
+    let name = rest.trim_start_matches('/');
+    Err(format!(
+        "needs a build with the feature `kubernetes` (of the crate meshwork; of meshwork-cli for the binary); \
+         without it, dns:///HEADLESS-SERVICE.NAMESPACE.svc:PORT leads to the pods of {name} too"
+    ))
 }
 
 /// `static:`, `ipv4:` and `ipv6:`: servers with commas between them.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use meshwork::Server;
 use meshwork::server::health::{Check, Health};
 use meshwork::server::ops::Ops;
-use meshwork::server::{Drain, Listener};
+use meshwork::server::{Drain, HealthPort, Listener};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -43,6 +43,14 @@ pub async fn serve_ops(ops: Ops) -> Served {
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
     let task = tokio::spawn(ops.serve(listener, shutdown.clone().cancelled_owned()));
+    Served { address, shutdown, task }
+}
+
+pub async fn serve_port(port: HealthPort) -> Served {
+    let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let shutdown = CancellationToken::new();
+    let task = tokio::spawn(port.serve(listener, shutdown.clone().cancelled_owned()));
     Served { address, shutdown, task }
 }
 

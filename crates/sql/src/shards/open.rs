@@ -12,7 +12,7 @@ use super::options::{ShardOptions, ShardTimes};
 use super::place::ShardId;
 use super::refresh::keep_fresh;
 use super::store::{self, StoredMap};
-use crate::{AppliedMigration, Component, Error, Postgres};
+use crate::{AppliedMigration, Component, Error, Migrations, Postgres};
 
 /// A database that was opened, and its map, if it has answered.
 struct Member {
@@ -29,10 +29,13 @@ impl<T: Send + Sync + 'static> Shards<T> {
     ///
     /// A configured shard that is new owns nothing yet. One that owns nothing may be left out of the configuration.
     ///
+    /// With [`Migrations::Wait`] among the options no table and no first map is made, and all databases must be in reach.
+    ///
     /// # Errors
-    /// [`Error::Shards`] when a database says that it is another shard, belongs to another group of databases or contradicts the
-    /// others, the map names an owner that isn't configured, or a space has another strategy in it; [`Error::Unreached`] when a first
-    /// map, or a space of it, can't be made; when a migration fails.
+    /// [`Error::Pending`] when somebody else is to make the tables or the first map; [`Error::Shards`] when a database says that it is
+    /// another shard, belongs to another group of databases or contradicts the others, the map names an owner that isn't
+    /// configured, or a space has another strategy in it; [`Error::Unreached`] when a first map, or a space of it, can't be made;
+    /// when a migration fails.
     pub async fn open(
         options: &[ShardOptions],
         components: &'static [Component],
@@ -72,8 +75,8 @@ impl<T: Send + Sync + 'static> Shards<T> {
         Ok(opened)
     }
 
-    /// Migrates all databases, and makes their first map, without keeping them open. Returns what was applied: the migrations of
-    /// each database behind those of the one before, in the order of `options`.
+    /// Migrates all databases, and makes their first map, without keeping them open, whatever [`Migrations`] the options name.
+    /// Returns what was applied: the migrations of each database behind those of the one before, in the order of `options`.
     ///
     /// # Errors
     /// As [`Shards::open`], and when one is out of reach.
@@ -82,11 +85,13 @@ impl<T: Send + Sync + 'static> Shards<T> {
         components: &'static [Component],
         spaces: &[SpaceSpec],
     ) -> Result<Vec<AppliedMigration>, Error> {
+        let mut options = options.to_vec();
         let mut applied = Vec::new();
-        for shard in options {
+        for shard in &mut options {
+            shard.postgres.migrations = Migrations::Apply;
             applied.extend(Postgres::migrate(&shard.postgres, components).await?);
         }
-        let opened = Shards::<()>::open(options, components, spaces, |_, _| ()).await?;
+        let opened = Shards::<()>::open(&options, components, spaces, |_, _| ()).await?;
         for shard in opened.shards() {
             shard.db.reader().close().await;
         }
@@ -141,10 +146,14 @@ async fn assemble(
             None => known = Some((member.name.as_str(), stored.map.clone())),
         }
     }
+    let waits = options.iter().any(|shard| shard.postgres.migrations == Migrations::Wait);
     let known = match known {
         Some((_, known)) => known,
         None => {
             let first = all_reached(&members)?;
+            if waits {
+                return Err(Error::Pending("the shards have no map".to_owned()));
+            }
             let mut connection = first.db.reader().acquire().await?;
             store::found(&mut connection, first.id, &first.name, &seed).await?
         }
@@ -158,6 +167,9 @@ async fn assemble(
         map = map.with_space(space).map_err(refused)?;
     }
     if map.spaces().count() > before {
+        if waits {
+            return Err(Error::Pending("the map of the shards lacks a space of keys".to_owned()));
+        }
         // A space that is new to the databases: as for the first map, the first of them decides.
         let first = all_reached(&members)?;
         let mut connection = first.db.reader().acquire().await?;

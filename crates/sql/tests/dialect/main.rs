@@ -9,6 +9,7 @@ mod load;
 mod pool;
 mod tables;
 mod tls;
+mod waiting;
 mod worlds;
 
 #[path = "."]

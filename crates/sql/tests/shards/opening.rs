@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_sql::shards::{GatherError, ShardTimes, Shards, SpaceSpec, Strategy};
-use meshwork_sql::{Error, Kind};
+use meshwork_sql::{Error, Kind, Migrations, Postgres};
 use meshwork_testkit::Postgres as TestServer;
 
 use crate::worlds::{
@@ -366,6 +366,35 @@ async fn the_tables_are_made_without_opening() {
     let without: &[meshwork_sql::Component] = &[];
     let refused = Shards::<()>::open(&world.options, without, &world.spaces, |_, _| ()).await.unwrap_err();
     assert!(refused.to_string().contains("COMPONENT"), "{refused}");
+}
+
+#[tokio::test]
+async fn who_waits_makes_neither_tables_nor_a_map_and_goes_on_once_both_are_there() {
+    let mut world = World::new(hash(), 2);
+    for shard in &mut world.options {
+        shard.postgres.migrations = Migrations::Wait;
+    }
+    let pending = async |world: &World| match world.try_open().await {
+        Err(Error::Pending(what)) => what,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was opened"),
+    };
+    let what = pending(&world).await;
+    assert!(what.contains("the tables of shards"), "{what}");
+    for shard in &world.options {
+        Postgres::migrate(&shard.postgres, *ALL).await.unwrap();
+    }
+    let what = pending(&world).await;
+    assert!(what.contains("no map"), "{what}");
+    // It applies, whatever the options say of opening.
+    Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();
+    assert_eq!(world.try_open().await.unwrap().map().epoch(), 2048);
+    // A space of keys that a newer release has is another's to make, too.
+    world.spaces.push(SpaceSpec { id: 7, name: "more", strategy: hash() });
+    let what = pending(&world).await;
+    assert!(what.contains("space"), "{what}");
+    Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();
+    world.try_open().await.unwrap();
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ impl Bus for Planted {
         self.0.reader(lane, from, scope).await
     }
 
+    async fn missing(&self, streams: &[&str]) -> Result<Vec<String>, BusError> {
+        self.0.missing(streams).await
+    }
+
     async fn ping(&self) -> Result<(), BusError> {
         self.0.ping().await
     }

@@ -34,12 +34,24 @@ pub struct ServeError {
     pub sentence: String,
     /// What to do.
     pub hint: String,
+    passing: bool,
 }
 
 impl ServeError {
     /// An error for people.
     pub fn new(sentence: impl Display, hint: impl Into<String>) -> Self {
-        Self { sentence: sentence.to_string(), hint: hint.into() }
+        Self { sentence: sentence.to_string(), hint: hint.into(), passing: false }
+    }
+
+    /// Notes whether it may pass without anybody changing a setting, as when a server isn't there yet.
+    #[must_use]
+    pub fn passing(self, passing: bool) -> Self {
+        Self { passing, ..self }
+    }
+
+    /// Whether it may pass, so that the same may be tried again.
+    pub fn may_pass(&self) -> bool {
+        self.passing
     }
 }
 

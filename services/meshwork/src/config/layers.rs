@@ -23,8 +23,20 @@ const DATA: &str = "meshwork-data";
 /// What our variables begin with; `__` stands between the parts of a key.
 const PREFIX: &str = "MESHWORK_";
 /// The keys that need no `__`. Other such variables aren't ours: Kubernetes makes MESHWORK_USERS_PORT and the like.
-const TOP: [&str; 10] =
-    ["data", "ops", "log", "nats", "redis", "users", "products", "orders", "notifications", "gateway"];
+const TOP: [&str; 12] = [
+    "data",
+    "ops",
+    "health",
+    "migrations",
+    "log",
+    "nats",
+    "redis",
+    "users",
+    "products",
+    "orders",
+    "notifications",
+    "gateway",
+];
 /// The section of the event bus.
 const NATS: &str = "nats";
 /// The section of the Redis behind caches and rate limits.
@@ -64,6 +76,7 @@ pub fn load(args: &SettingsArgs, flags: &Flags) -> Result<(Settings, Figment), F
     all.extract::<SharedRedis>().map_err(|error| refuse(&error, &all))?;
     let mut settings = all.extract::<Settings>().map_err(|error| refuse(&error, &all))?;
     take_over_shards(&mut settings, &all)?;
+    settings.hand_down();
     check(&settings)?;
     Ok((settings, all))
 }
@@ -248,6 +261,8 @@ pub fn origin(metadata: &Metadata) -> String {
 
 #[cfg(test)]
 mod tests {
+    use meshwork_chassis::config::Migrations;
+
     use super::*;
 
     #[test]
@@ -366,6 +381,36 @@ mod tests {
                 let args = SettingsArgs { redis: Some(url.to_owned()), ..SettingsArgs::default() };
                 load(&args, &Flags::new()).unwrap();
             }
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn the_health_port_and_migrations_are_set_once_for_all_services() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            let load = || load(&SettingsArgs::default(), &Flags::new());
+            let (settings, _) = load().unwrap();
+            assert!(settings.health.get().is_none() && settings.orders.migrations == Migrations::Apply);
+            jail.set_env("MESHWORK_HEALTH", "");
+            assert!(load().unwrap().0.health.get().is_none());
+            jail.set_env("MESHWORK_MIGRATIONS", "wait");
+            for address in ["0.0.0.0:9091", "[::]:9091"] {
+                jail.set_env("MESHWORK_HEALTH", address);
+                let (settings, _) = load().unwrap();
+                assert_eq!(settings.health.get().unwrap().address().to_string(), address);
+                let Settings { users, products, orders, notifications, .. } = settings;
+                let each = [users.migrations, products.migrations, orders.migrations, notifications.migrations];
+                assert_eq!(each, [Migrations::Wait; 4]);
+            }
+            jail.set_env("MESHWORK_HEALTH", "9091");
+            let refused = load().unwrap_err().to_string();
+            assert!(refused.contains("the setting health (environment) is 9091, and must be HOST:PORT"), "{refused}");
+            jail.set_env("MESHWORK_HEALTH", "");
+            jail.set_env("MESHWORK_MIGRATIONS", "never");
+            let refused = load().unwrap_err().to_string();
+            assert!(refused.contains("is \"never\", and must be apply or wait"), "{refused}");
             Ok(())
         });
     }

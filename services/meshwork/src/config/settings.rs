@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use meshwork_chassis::config::{CacheConfig, Listen, NatsConfig, RedisConfig};
+use meshwork_chassis::config::{CacheConfig, Listen, Migrations, NatsConfig, OptionalListen, RedisConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,13 @@ pub struct Settings {
     pub data: PathBuf,
     /// The address of the HTTP port with /livez, /readyz, /health and /metrics.
     pub ops: Listen,
+    /// The address of a gRPC port for probes, in plain text and without identities, that answers health checks and nothing else: for
+    /// those that can't speak the TLS of the services' own ports. Empty: none.
+    pub health: OptionalListen,
+    /// What a service does at its start about tables, indexes and streams that its servers lack: with `apply` it makes them; with
+    /// `wait` it makes none, and waits until the servers are there and `meshwork migrate` has made them. What lies in the folder is
+    /// brought to this release by every start.
+    pub migrations: Migrations,
     /// What is logged to standard error.
     pub log: Log,
     /// Where the event bus is, if not in the folder: for all services, but for what one says of its own.
@@ -82,6 +89,25 @@ impl Settings {
         [(&self.users.cache, &self.users.redis), (&self.products.cache, &self.products.redis)]
     }
 
+    /// Gives the services what they have no setting of their own for.
+    pub fn hand_down(&mut self) {
+        for migrations in [
+            &mut self.users.migrations,
+            &mut self.products.migrations,
+            &mut self.orders.migrations,
+            &mut self.notifications.migrations,
+        ] {
+            *migrations = self.migrations;
+        }
+    }
+
+    /// Whether all that is migrated is on servers: then the folder holds nothing of it.
+    pub fn is_migrated_on_servers(&self) -> bool {
+        let services = self.users.is_on_servers() && self.products.is_on_servers() && self.orders.is_on_servers();
+        let notifications = !self.notifications.postgres.url.expose().is_empty();
+        services && notifications && self.buses().iter().all(|(_, nats)| nats.is_set())
+    }
+
     /// The defaults, with all folders in `data`.
     pub fn in_folder(data: &Path) -> Self {
         let bus = data.join("bus");
@@ -89,6 +115,8 @@ impl Settings {
         let mut settings = Self {
             data: data.to_owned(),
             ops: SocketAddr::from(([127, 0, 0, 1], 9090)).into(),
+            health: OptionalListen::default(),
+            migrations: Migrations::default(),
             log: Log::default(),
             nats: NatsConfig::default(),
             redis: RedisConfig::default(),

@@ -112,7 +112,8 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 
 /// The database that the settings name, and our schema in it.
 fn options(config: &Config) -> Option<PostgresOptions> {
-    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), ..options })
+    let migrations = config.migrations.into();
+    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), migrations, ..options })
 }
 
 /// Where the settings place the notifications and the letters, in words for people.
@@ -140,4 +141,5 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
         "look whether `notifications.postgres.url` names a database that is there, whose server runs, admits this account and \
          lets it make a schema and tables",
     )
+    .passing(checks::may_pass(error))
 }

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
-use meshwork_chassis::checks::Check;
+use meshwork_chassis::checks::{self, Check};
+use meshwork_chassis::start::Start;
 use meshwork_events::ConsumerState;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::projection::ProjectionStore;
 use meshwork_eventstore::{EventStore, SnapshotStore, SqliteEventStore};
-use meshwork_sql::AppliedMigration;
+use meshwork_sql::{AppliedMigration, Migrations, PostgresOptions};
 
 use super::read_model::{PostgresReadModel, SqliteReadModel};
 use super::stock_events::CONSUMER;
@@ -52,8 +53,10 @@ fn mongo_error(options: &MongoOptions, error: &OpenError) -> ServeError {
             "use another server, or leave `orders.mongo.uri` empty to keep events in the data folder"
         }
         OpenError::Settings(_) => "correct the settings in `orders.mongo`",
+        OpenError::Pending(_) => "run `meshwork migrate`",
     };
     ServeError::new(format!("the order events at {}: {error}", servers(&options.uri)), hint)
+        .passing(matches!(error, OpenError::Server(_) | OpenError::Pending(_)))
 }
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
@@ -64,15 +67,28 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
         }
     };
     ServeError::new(format!("the order lists at {}: {error}", config.postgres.shown()), hint)
+        .passing(checks::may_pass(error))
 }
 
-/// Opens the stores, making what is missing of them.
+/// Opens the stores, making what is missing of them, or waiting for it as `start` does. `None`: the service is to stop.
 ///
 /// # Errors
 /// When one can't be opened.
-pub async fn open(config: &Config) -> Result<Stores, ServeError> {
-    let (events, snapshots): (Arc<dyn EventStore>, Arc<dyn SnapshotStore>) = match config.mongo.options()? {
+pub async fn open(config: &Config, start: &Start<'_>) -> Result<Option<Stores>, ServeError> {
+    let Some((events, snapshots)) = start.open(|| open_events(config)).await? else { return Ok(None) };
+    #[cfg(feature = "ablation")]
+    let events = super::planted::store(events);
+    let Some((lists, view, inbox, replicas)) = start.open(|| open_lists(config)).await? else { return Ok(None) };
+    Ok(Some(Stores { events, snapshots, lists, view, inbox, replicas }))
+}
+
+/// The events, and the snapshots of what has many of them.
+type Events = (Arc<dyn EventStore>, Arc<dyn SnapshotStore>);
+
+async fn open_events(config: &Config) -> Result<Events, ServeError> {
+    let opened: Events = match config.mongo.options()? {
         Some(options) => {
+            let options = MongoOptions { migrations: config.migrations.into(), ..options };
             let store = MongoServer::open(&options).await.map_err(|error| mongo_error(&options, &error))?;
             let store = Arc::new(store);
             (store.clone(), store)
@@ -83,34 +99,39 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             (store.clone(), store)
         }
     };
-    #[cfg(feature = "ablation")]
-    let events = super::planted::store(events);
-    type View = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>);
-    let mut replicas = None;
-    let (lists, view, inbox): View = match config.postgres.options() {
+    Ok(opened)
+}
+
+/// The lists, for queries and for those who keep them; where the consumer stands; and a check of the replicas.
+type Lists = (Arc<dyn OrderReadModel>, Arc<dyn ProjectionStore>, Arc<dyn ConsumerState>, Option<Check>);
+
+async fn open_lists(config: &Config) -> Result<Lists, ServeError> {
+    let opened: Lists = match config.postgres.options() {
         Some(options) => {
+            let options = PostgresOptions { migrations: config.migrations.into(), ..options };
             let view = PostgresReadModel::open(&options).await.map_err(|error| postgres_error(config, &error))?;
-            replicas = view.replicas_check();
+            let replicas = view.replicas_check();
             let view = Arc::new(view);
-            (view.clone(), view.clone(), view.inbox(CONSUMER))
+            (view.clone(), view.clone(), view.inbox(CONSUMER), replicas)
         }
         None => {
             let view = SqliteReadModel::open(&view_file(&config.data)).await.map_err(folder_error)?;
             let view = Arc::new(view);
-            (view.clone(), view.clone(), view.inbox(CONSUMER))
+            (view.clone(), view.clone(), view.inbox(CONSUMER), None)
         }
     };
-    Ok(Stores { events, snapshots, lists, view, inbox, replicas })
+    Ok(opened)
 }
 
 /// Brings the stores to this release.
 ///
 /// # Errors
-/// As [`open`].
+/// When one can't be opened or migrated.
 pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeError> {
     let mut applied = match config.mongo.options()? {
         Some(options) => {
             // Its indexes are made by opening it; there are no numbered migrations.
+            let options = MongoOptions { migrations: Migrations::Apply, ..options };
             MongoServer::open(&options).await.map_err(|error| mongo_error(&options, &error))?;
             Vec::new()
         }

@@ -138,7 +138,8 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 fn options(config: &Config) -> Option<PostgresOptions> {
     // What is cached is told apart by positions from what a caller has written.
     let positions = config.cache.enabled;
-    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), positions, ..options })
+    let migrations = config.migrations.into();
+    config.postgres.options().map(|options| PostgresOptions { schema: Some(SCHEMA), positions, migrations, ..options })
 }
 
 /// Where the settings place the store, in words for people.
@@ -160,4 +161,5 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
         format!("the products at {}: {error}", config.postgres.shown()),
         "look whether `products.postgres.url` names a database that is there, whose server runs, admits this account and lets it make a schema and tables",
     )
+    .passing(checks::may_pass(error))
 }

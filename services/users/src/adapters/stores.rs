@@ -199,6 +199,7 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
 fn options(config: &Config) -> Vec<ShardOptions> {
     let mut options = databases(config);
     for shard in &mut options {
+        shard.postgres.migrations = config.migrations.into();
         // What is cached is told apart by them from what a caller has written.
         shard.postgres.positions = config.cache.enabled;
     }
@@ -258,5 +259,5 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
             "look whether `{key}` names what is there, whose server runs, admits this account and lets it make a schema and tables"
         ),
     };
-    ServeError::new(format!("the accounts at {}: {error}", places(config)), hint)
+    ServeError::new(format!("the accounts at {}: {error}", places(config)), hint).passing(checks::may_pass(error))
 }

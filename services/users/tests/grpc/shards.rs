@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 
 use meshwork_api::meshwork::users::v1::{ListUsersRequest, UpdateUserRequest, User};
-use meshwork_chassis::config::{Secret, ShardConfig, ShardsConfig};
+use meshwork_chassis::config::{Migrations, Secret, ShardConfig, ShardsConfig};
+use meshwork_chassis::{CancellationToken, Health};
 use meshwork_events::SqliteBus;
 use meshwork_events::testing::{lane, read_all};
 use meshwork_testkit::Postgres;
-use meshwork_users::Config;
+use meshwork_users::{Config, migrate, serve};
 
 use crate::world::{World, config_in, eventually};
 
@@ -78,4 +79,27 @@ async fn sh_two_instances_serve_the_accounts_of_three_databases_and_publish_what
         expected.iter().all(|(name, versions)| published.get(name) == Some(versions))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sh_one_that_waits_serves_once_its_databases_have_tables_and_a_map() {
+    let server = tokio::task::spawn_blocking(Postgres::start).await.unwrap();
+    let database = |(id, name): (u16, &str)| {
+        let url = tokio::task::block_in_place(|| server.database());
+        ShardConfig { id, name: name.to_owned(), url: Secret::new(url), replicas: Vec::new() }
+    };
+    let databases: Vec<_> = [(0, "a"), (1, "b")].into_iter().map(database).collect();
+    let shards = ShardsConfig { databases, ..ShardsConfig::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config { shards, migrations: Migrations::Wait, ..config_in(folder.path()) };
+    config.postgres.max_connections = 6;
+    let (health, shutdown) = (Health::new(), CancellationToken::new());
+    let served = tokio::spawn(serve(config.clone(), health.clone(), shutdown.clone()));
+    let told = async || health.report().unmet.iter().any(|what| what.contains("not at this release yet"));
+    eventually("what it waits for", told).await;
+    // It applies, though the settings say that who serves waits.
+    assert!(!migrate(&config).await.unwrap().is_empty());
+    eventually("the service", async || health.is_ready()).await;
+    shutdown.cancel();
+    served.await.unwrap().unwrap();
 }

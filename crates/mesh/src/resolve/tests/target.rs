@@ -87,7 +87,7 @@ fn each_refusal_says_what_would_be_right() {
         ("static://x/a:1", "as in static:///a:1,b:2"),
         ("static:///a", "without a port, as in a:50051"),
         ("static:///a:1,", "as in users:50051"),
-        ("xds:///users", "there is dns, static, ipv4, ipv6, unix, http and https"),
+        ("xds:///users", "there is dns, static, ipv4, ipv6, unix, k8s, http and https"),
         ("a:1,b:2", "static:///a:1,b:2"),
         ("users:http", "a port is a number from 1 to 65535"),
         ("users:0", "a port is a number from 1 to 65535"),
@@ -106,6 +106,41 @@ fn each_refusal_says_what_would_be_right() {
         ("ipv6:127.0.0.1:1", "no ipv6 address"),
         ("unix:", "unix:///run/users.sock"),
         ("unix://run/users.sock", "unix:///run/users.sock"),
+    ] {
+        let error = refused(target);
+        assert!(error.contains(hint) && error.contains(&format!("{target:?}")), "{target}: {error}");
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn services_of_kubernetes_have_their_name_without_the_port_as_authority() {
+    for (target, canonical, authority) in [
+        ("k8s:///orders.shop:grpc", "k8s:///orders.shop:grpc", "orders.shop"),
+        ("k8s:orders.shop:8080", "k8s:///orders.shop:8080", "orders.shop"),
+        ("K8S:///orders.shop", "k8s:///orders.shop", "orders.shop"),
+        ("k8s:///orders:grpc", "k8s:///orders:grpc", "orders"),
+    ] {
+        assert_eq!(read(target), (canonical.into(), authority.into()), "{target}");
+        let parsed = Target::parse(target).expect("a target");
+        assert_eq!(Target::parse(canonical).expect("its canonical form"), parsed);
+        assert!(!parsed.is_tls());
+        assert!(parsed.into_resolver().is_some());
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn what_is_no_service_of_kubernetes_is_refused_with_what_would_be_right() {
+    for (target, hint) in [
+        ("k8s://orders.shop:grpc", "three slashes, as in k8s:///orders.shop:grpc"),
+        ("k8s://cluster/orders.shop:grpc", "as in k8s:///orders.shop:grpc"),
+        ("k8s:8080", "dns:///k8s:8080"),
+        ("k8s:///", "the name of its service"),
+        ("k8s:///orders.shop.svc:grpc", "the domain of the cluster is no part of it"),
+        ("k8s:///Orders.shop:grpc", "as in orders.shop:grpc"),
+        ("k8s:///orders.shop:0", "a number from 1 to 65535, or a name"),
+        ("k8s:///orders.shop/x:1", "the name of its namespace"),
     ] {
         let error = refused(target);
         assert!(error.contains(hint) && error.contains(&format!("{target:?}")), "{target}: {error}");

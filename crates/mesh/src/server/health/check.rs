@@ -222,7 +222,8 @@ impl Check {
     }
 }
 
-fn cut(mut sentence: String) -> String {
+/// A sentence, of no more bytes than are kept.
+pub(super) fn cut(mut sentence: String) -> String {
     sentence.truncate(sentence.floor_char_boundary(SENTENCE));
     sentence
 }

@@ -3,12 +3,15 @@
 //! | name | SERVING while |
 //! |---|---|
 //! | `startup` | every required [`Check`] has passed once, and every [`Condition`] is met; it stays so |
-//! | `liveness` | the runtime's heartbeat is younger than 30 s; nothing else counts |
+//! | `liveness` | the runtime's heartbeat is younger than 30 s; nothing else counts, neither the start nor the stop |
 //! | `readiness` | it has started, and no required check has failed |
 //! | `""`, and the name of each gRPC service | as `readiness`, unless [`Health::set`] says otherwise |
 //!
-//! All of them are NOT_SERVING until [`Health::open`], which [`Health::service`] does, and again from [`Health::drain`] on,
-//! whatever happens.
+//! But for `liveness`, all of them are NOT_SERVING until [`Health::open`], which [`Health::service`] does, and again from
+//! [`Health::drain`] on, whatever happens. Whoever asks for `liveness` restarts what isn't alive: a server that still waits for
+//! something, or that stops, would only be kept from it.
+//!
+//! [`HealthPort`](super::HealthPort) answers the same on a port of its own.
 //!
 //! A check is required when this server alone depends on what it looks at, such as its own file. A back end that all
 //! instances share makes them all unready at once when it fails, and leaves nobody who could answer that it does: let such a
@@ -42,4 +45,5 @@ pub use self::check::Check;
 pub use self::registry::{Condition, Health};
 pub use self::report::{CheckReport, CheckState, Overall, Problem, Report, Severity};
 pub use self::watch::HealthService;
+pub(super) use self::watch::REQUEST;
 pub use tonic_health::ServingStatus;

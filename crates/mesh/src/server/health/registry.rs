@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 
-use super::check::Check;
+use super::check::{Check, cut};
 use super::heart::Heart;
 use super::report::{CheckState, Report};
-use super::state::{Entry, Finding, State};
+use super::state::{Awaited, Entry, Finding, State};
 use super::watch::HealthService;
 use crate::server::Domain;
 
@@ -36,7 +36,7 @@ pub(super) struct Inner {
 }
 
 impl Health {
-    /// Everything is NOT_SERVING until [`Health::open`].
+    /// Everything but `liveness` is NOT_SERVING until [`Health::open`].
     pub fn new() -> Self {
         Self::with_clock(SystemTime::now)
     }
@@ -120,7 +120,7 @@ impl Health {
     pub fn condition(&self, name: impl Into<String>) -> Condition {
         let name = name.into();
         self.0.change(|state| {
-            state.conditions.insert(name.clone(), false);
+            state.conditions.insert(name.clone(), Awaited::default());
             false
         });
         Condition { registry: Arc::downgrade(&self.0), name }
@@ -135,13 +135,13 @@ impl Health {
     pub fn open(&self) {
         self.beat();
         self.0.change(|state| {
-            // What is alive may be asked for before it has started.
-            !std::mem::replace(&mut state.opened, true)
+            state.opened = true;
+            false
         });
     }
 
-    /// Everything is NOT_SERVING from now on, whatever the checks say: the server stops. Nothing undoes it, and the checks
-    /// end. Those who watch are told; their streams end when the server ends them.
+    /// Everything but `liveness` is NOT_SERVING from now on, whatever the checks say: the server stops. Nothing undoes it, and the
+    /// checks end. Those who watch are told; their streams end when the server ends them.
     ///
     /// ```
     /// # let health = meshwork::server::health::Health::new();
@@ -200,7 +200,7 @@ impl Health {
     /// As [`Health::service`]; errors carry `domain`.
     pub fn service_of(&self, domain: Domain) -> HealthServer<HealthService> {
         self.open();
-        HealthServer::new(HealthService::new(self.clone(), domain)).max_decoding_message_size(super::watch::REQUEST)
+        HealthService::new([self.clone()], domain).into_server()
     }
 
     /// Lets the heart beat.
@@ -279,10 +279,28 @@ impl Condition {
     /// keys.met();
     /// ```
     pub fn met(&self) {
+        self.note(|awaited| awaited.met = true);
+    }
+
+    /// Says why it isn't met yet: reports tell it behind its name. Whoever may read `/health` sees it, so that it must hold no
+    /// secrets.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// # let keys = health.condition("keys");
+    /// keys.waits("connection refused");
+    /// assert_eq!(health.report().unmet, ["keys (connection refused)"]);
+    /// ```
+    pub fn waits(&self, why: impl Into<String>) {
+        let why = cut(why.into());
+        self.note(|awaited| awaited.why = Some(why));
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Awaited)) {
         let Some(registry) = self.registry.upgrade() else { return };
         registry.change(|state| {
-            if let Some(met) = state.conditions.get_mut(&self.name) {
-                *met = true;
+            if let Some(awaited) = state.conditions.get_mut(&self.name) {
+                note(awaited);
             }
             false
         });

@@ -114,7 +114,7 @@ pub struct Report {
     pub ready: bool,
     /// Whether it stops.
     pub draining: bool,
-    /// The conditions that aren't met yet.
+    /// The conditions that aren't met yet, each with why, if [`Condition::waits`](super::Condition::waits) has said it.
     pub unmet: Vec<String>,
     /// The checks, by name.
     pub checks: Vec<CheckReport>,

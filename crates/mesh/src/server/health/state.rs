@@ -21,11 +21,18 @@ pub(super) struct State {
     pub opened: bool,
     pub draining: bool,
     started: bool,
-    /// Whether each condition is met.
-    pub conditions: BTreeMap<String, bool>,
+    pub conditions: BTreeMap<String, Awaited>,
     pub checks: BTreeMap<String, Entry>,
     /// What each name is set to; SERVING follows the checks.
     services: BTreeMap<String, ServingStatus>,
+}
+
+/// A condition.
+#[derive(Debug, Default)]
+pub(super) struct Awaited {
+    pub met: bool,
+    /// Why it isn't met yet, if that is known.
+    pub why: Option<String>,
 }
 
 impl Default for State {
@@ -45,7 +52,7 @@ impl Default for State {
 impl State {
     /// Draws the conclusions of a change.
     pub(super) fn settle(&mut self) {
-        let met = self.conditions.values().all(|met| *met);
+        let met = self.conditions.values().all(|awaited| awaited.met);
         self.started |= self.opened && met && self.required_pass();
     }
 
@@ -66,11 +73,12 @@ impl State {
     pub(super) fn status(&self, name: &str, live: bool) -> Option<ServingStatus> {
         let set = *self.services.get(name)?;
         let serves = match name {
-            STARTUP => self.started,
-            LIVENESS => self.opened && live,
+            STARTUP => self.started && !self.draining,
+            // Whoever restarts what isn't alive must leave alone what starts, and what stops.
+            LIVENESS => live,
             _ => self.ready(),
         };
-        Some(if serves && !self.draining { set } else { ServingStatus::NotServing })
+        Some(if serves { set } else { ServingStatus::NotServing })
     }
 
     /// Makes a name known; whether it is new.
@@ -87,6 +95,15 @@ impl State {
         self.services.insert(name.to_owned(), status) != Some(status)
     }
 
+    /// The conditions that aren't met, each with why, if that is known.
+    fn unmet(&self) -> impl Iterator<Item = String> {
+        let unmet = self.conditions.iter().filter(|(_, awaited)| !awaited.met);
+        unmet.map(|(name, awaited)| match &awaited.why {
+            Some(why) => format!("{name} ({why})"),
+            None => name.clone(),
+        })
+    }
+
     pub(super) fn report(&self, live: bool) -> Report {
         let passing = self.checks.values().all(|entry| entry.state == CheckState::Passing);
         let ready = self.ready();
@@ -101,7 +118,7 @@ impl State {
             started: self.started,
             ready,
             draining: self.draining,
-            unmet: self.conditions.iter().filter(|(_, met)| !**met).map(|(name, _)| name.clone()).collect(),
+            unmet: self.unmet().collect(),
             checks: self.checks.iter().map(|(name, entry)| entry.report(name)).collect(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::select_all;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status};
@@ -14,36 +15,61 @@ use super::state::State;
 use crate::server::Domain;
 
 /// How many bytes a request may have: it is the name of a service.
-pub(super) const REQUEST: usize = 4096;
+pub(in crate::server) const REQUEST: usize = 4096;
 
-/// Answers `Check` and `Watch` from a [`Health`].
+/// Answers `Check` and `Watch` from a [`Health`], or from those of several servers in one process: a name that several know is
+/// SERVING when it is that with all of them.
 ///
 /// `Watch` keeps nothing but the last state that it sent: a client that reads slowly gets the newest state next, and misses
 /// those between.
 #[derive(Clone, Debug)]
 pub struct HealthService {
-    health: Health,
+    healths: Arc<[Health]>,
     domain: Domain,
 }
 
 impl HealthService {
-    pub(super) fn new(health: Health, domain: Domain) -> Self {
-        Self { health, domain }
+    pub(super) fn new(healths: impl IntoIterator<Item = Health>, domain: Domain) -> Self {
+        Self { healths: healths.into_iter().collect(), domain }
+    }
+
+    /// With the bound of a request's size.
+    pub(in crate::server) fn into_server(self) -> health_server::HealthServer<Self> {
+        health_server::HealthServer::new(self).max_decoding_message_size(REQUEST)
+    }
+
+    fn beat(&self) {
+        self.healths.iter().for_each(Health::beat);
     }
 }
 
 impl From<Health> for HealthService {
     /// The service as it is, without [`Health::open`]; errors carry the domain `meshwork`.
     fn from(health: Health) -> Self {
-        Self::new(health, Domain::default())
+        Self::new([health], Domain::default())
     }
+}
+
+impl FromIterator<Health> for HealthService {
+    /// The service of several servers, without [`Health::open`]; errors carry the domain `meshwork`.
+    fn from_iter<I: IntoIterator<Item = Health>>(healths: I) -> Self {
+        Self::new(healths, Domain::default())
+    }
+}
+
+/// What those who know a name say of it together; `None` when nobody knows it.
+fn together<S: PartialEq>(serving: &S, mut states: impl Iterator<Item = S>) -> Option<S> {
+    let first = states.next()?;
+    Some(states.fold(first, |worst, state| if worst == *serving { state } else { worst }))
 }
 
 #[tonic::async_trait]
 impl health_server::Health for HealthService {
     async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
-        self.health.beat();
-        let Some(status) = self.health.status(&request.get_ref().service) else {
+        self.beat();
+        let name = &request.get_ref().service;
+        let states = self.healths.iter().filter_map(|health| health.status(name));
+        let Some(status) = together(&tonic_health::ServingStatus::Serving, states) else {
             let message = "this server has no service of that name; the empty name asks for the server as a whole";
             return Err(self.domain.refuse(Code::NotFound, "SERVICE_UNKNOWN", message, &[]));
         };
@@ -53,13 +79,9 @@ impl health_server::Health for HealthService {
     type WatchStream = BoxStream<'static, Result<HealthCheckResponse, Status>>;
 
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
-        self.health.beat();
-        let watcher = Watcher {
-            name: request.into_inner().service,
-            states: self.health.0.state.subscribe(),
-            heart: Arc::clone(&self.health.0.heart),
-            told: None,
-        };
+        self.beat();
+        let of = self.healths.iter().map(|health| (health.0.state.subscribe(), Arc::clone(&health.0.heart)));
+        let watcher = Watcher { name: request.into_inner().service, of: of.collect(), told: None };
         let answers = stream::unfold(watcher, |mut watcher| async move {
             let status = watcher.next().await?;
             Some((Ok(answer(status)), watcher))
@@ -75,22 +97,32 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 /// A client that watches a name.
 struct Watcher {
     name: String,
-    states: watch::Receiver<State>,
-    heart: Arc<Heart>,
+    /// The states of each server, and its heart.
+    of: Vec<(watch::Receiver<State>, Arc<Heart>)>,
     told: Option<ServingStatus>,
 }
 
 impl Watcher {
-    /// The next state that differs from the last one told; `None` when there is no registry any more.
+    /// The next state that differs from the last one told; `None` when a server's registry is gone.
     async fn next(&mut self) -> Option<ServingStatus> {
         loop {
-            let status = self.states.borrow_and_update().status(&self.name, self.heart.beats());
+            let name = self.name.as_str();
+            let known = self.of.iter_mut().filter_map(|(states, heart)| {
+                let state = states.borrow_and_update();
+                state.status(name, heart.beats())
+            });
+            let status = together(&tonic_health::ServingStatus::Serving, known);
             let status = status.map_or(ServingStatus::ServiceUnknown, ServingStatus::from);
             if self.told != Some(status) {
                 self.told = Some(status);
                 return self.told;
             }
-            self.states.changed().await.ok()?;
+            if self.of.is_empty() {
+                // Nobody will ever know the name.
+                return None;
+            }
+            let changes = self.of.iter_mut().map(|(states, _)| Box::pin(states.changed()));
+            select_all(changes).await.0.ok()?;
         }
     }
 }

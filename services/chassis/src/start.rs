@@ -1,0 +1,203 @@
+//! The start of a service whose stores somebody else brings to this release.
+
+use std::future::Future;
+use std::time::Duration;
+
+use meshwork::server::health::{Condition, Health};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Migrations;
+use crate::echo::bounded;
+use crate::server::ServeError;
+
+/// What the start waits for, as health calls it.
+const STORES: &str = "stores";
+/// The pauses between tries: they double from the one to the other.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(2));
+/// How long one try may take: a server that hangs would hold it for ever.
+const TRY: Duration = Duration::from_secs(60);
+/// How often the log says what is waited for.
+const TELL: Duration = Duration::from_secs(60);
+/// The most bytes of that in health.
+const MAX_SENTENCE: usize = 400;
+
+/// A service that starts.
+///
+/// With [`Migrations::Wait`] it is not ready until [`Start::done`]: `startup` is NOT_SERVING, and `/readyz` and `/health` say what is
+/// waited for. That takes as long as it takes, or until the service is to stop; whoever has started it, such as Kubernetes by a
+/// startup probe, may end it before.
+pub struct Start<'a> {
+    /// None: it makes what is missing.
+    waits: Option<Condition>,
+    health: &'a Health,
+    shutdown: &'a CancellationToken,
+}
+
+impl<'a> Start<'a> {
+    /// It starts now. `health` tells what it waits for, until `shutdown`.
+    pub fn new(migrations: Migrations, health: &'a Health, shutdown: &'a CancellationToken) -> Self {
+        let waits = (migrations == Migrations::Wait).then(|| health.condition(STORES));
+        Self { waits, health, shutdown }
+    }
+
+    /// What `open` gives: at the first try, unless the service waits. Then again and again, while what it fails by
+    /// [may pass](ServeError::may_pass). `None`: the service is to stop.
+    ///
+    /// # Errors
+    /// What `open` returns, unless that is waited out.
+    pub async fn open<T, F>(&self, open: impl Fn() -> F) -> Result<Option<T>, ServeError>
+    where
+        F: Future<Output = Result<T, ServeError>>,
+    {
+        match &self.waits {
+            None => open().await.map(Some),
+            Some(condition) => {
+                let opened = self.shutdown.run_until_cancelled(tried(condition, open)).await;
+                if opened.is_none() {
+                    self.health.drain();
+                }
+                opened.transpose()
+            }
+        }
+    }
+
+    /// As [`Start::open`], for what is looked at only by a service that waits.
+    ///
+    /// # Errors
+    /// As [`Start::open`].
+    pub async fn require<F>(&self, look: impl Fn() -> F) -> Result<Option<()>, ServeError>
+    where
+        F: Future<Output = Result<(), ServeError>>,
+    {
+        if self.waits.is_none() {
+            return Ok(Some(()));
+        }
+        self.open(look).await
+    }
+
+    /// All is there that was waited for.
+    pub fn done(self) {
+        if let Some(condition) = self.waits {
+            condition.met();
+        }
+    }
+}
+
+/// Tries until it succeeds, or fails by what doesn't pass.
+async fn tried<T, F>(condition: &Condition, open: impl Fn() -> F) -> Result<T, ServeError>
+where
+    F: Future<Output = Result<T, ServeError>>,
+{
+    let (mut pause, mut told) = (PAUSES.0, None::<Instant>);
+    loop {
+        let opened = match timeout(TRY, open()).await {
+            Ok(opened) => opened,
+            Err(_) => Err(ServeError::new(
+                format!("a store has not answered within {} s", TRY.as_secs()),
+                "look whether its server hangs",
+            )
+            .passing(true)),
+        };
+        let error = match opened {
+            Err(error) if error.may_pass() => error,
+            opened => {
+                if told.is_some() && opened.is_ok() {
+                    tracing::info!("the start goes on: what it waited for is there");
+                }
+                return opened;
+            }
+        };
+        condition.waits(bounded(&error, MAX_SENTENCE));
+        if told.is_none_or(|told| told.elapsed() >= TELL) {
+            let hint = error.hint.as_str();
+            tracing::info!(problem = %error, hint, "the start waits until its stores are there and at this release");
+            told = Some(Instant::now());
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(PAUSES.1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    fn passing() -> ServeError {
+        ServeError::new("the database is not there", "wait").passing(true)
+    }
+
+    /// Fails so often before it succeeds.
+    fn after(failures: u32) -> (AtomicU32, impl Fn(&AtomicU32) -> std::future::Ready<Result<u32, ServeError>>) {
+        let open = move |tries: &AtomicU32| {
+            let tries = tries.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(if tries < failures { Err(passing()) } else { Ok(tries) })
+        };
+        (AtomicU32::new(0), open)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_applies_tries_once_and_waits_for_nothing() {
+        let (health, shutdown) = (Health::new(), CancellationToken::new());
+        let start = Start::new(Migrations::Apply, &health, &shutdown);
+        let (tries, open) = after(1);
+        assert!(start.open(|| open(&tries)).await.is_err());
+        assert_eq!(start.open(|| open(&tries)).await.unwrap(), Some(1));
+        // What only who waits looks at.
+        let never = || std::future::ready(Err(passing()));
+        assert_eq!(start.require(never).await.unwrap(), Some(()));
+        start.done();
+        health.open();
+        assert!(health.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_tries_again_at_ever_longer_pauses_and_says_what_for() {
+        let (health, shutdown) = (Health::new(), CancellationToken::new());
+        let start = Start::new(Migrations::Wait, &health, &shutdown);
+        health.open();
+        let (tries, open) = after(6);
+        let began = Instant::now();
+        let opened = start.open(|| open(&tries));
+        let looked = async {
+            sleep(Duration::from_secs(1)).await;
+            assert_eq!(
+                health.report().why_not_ready().unwrap(),
+                "starts: it waits for stores (the database is not there)"
+            );
+        };
+        let (opened, ()) = tokio::join!(opened, looked);
+        assert_eq!(opened.unwrap(), Some(6));
+        // 0.2 + 0.4 + 0.8 + 1.6 + 2 + 2 s.
+        assert_eq!(began.elapsed().as_millis(), 7000);
+        assert!(!health.is_ready());
+        let (tries, open) = after(1);
+        assert_eq!(start.require(|| async { open(&tries).await.map(drop) }).await.unwrap(), Some(()));
+        start.done();
+        assert!(health.is_ready());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_does_not_pass_ends_the_wait_and_so_does_the_stop() {
+        let (health, shutdown) = (Health::new(), CancellationToken::new());
+        let start = Start::new(Migrations::Wait, &health, &shutdown);
+        let wrong = || std::future::ready(Err::<(), _>(ServeError::new("the URL is wrong", "correct it")));
+        assert_eq!(start.open(wrong).await.unwrap_err().sentence, "the URL is wrong");
+        // A store that hangs is tried anew; the stop comes in the middle of that.
+        let hangs = std::future::pending::<Result<(), ServeError>>;
+        let stopped = async {
+            sleep(Duration::from_secs(61)).await;
+            let why = health.report().why_not_ready().unwrap();
+            assert_eq!(why, "starts: it waits for stores (a store has not answered within 60 s)");
+            shutdown.cancel();
+            Instant::now()
+        };
+        let (opened, cancelled) = tokio::join!(start.open(hangs), stopped);
+        assert_eq!((opened.unwrap(), cancelled.elapsed()), (None, Duration::ZERO));
+        assert_eq!(health.report().why_not_ready().unwrap(), "is stopping");
+        drop(start);
+        assert!(!health.is_ready());
+    }
+}
