@@ -58,6 +58,27 @@ const REFUSED: &[(&str, &[&str], &[&str])] = &[
         &["tls.certManager.renewBefore", "tls.certManager.duration"],
     ),
     ("production", &["externalNats.credentialsKey=creds"], &["externalNats.credentialsKey", "externalNats.userKey"]),
+    ("production", &["externalNats.url="], &["externalNats.existingSecret is set", "externalNats.url"]),
+    ("production", &["externalNats.userKey="], &["externalNats.userKey and externalNats.passwordKey"]),
+    (
+        "production",
+        &["externalNats.url=nats://nats.example:4222", "externalNats.caKey="],
+        &["externalNats.url", "plain text", "tls://"],
+    ),
+    (
+        "autoscaling",
+        &["defaults.resources.requests.cpu=null"],
+        &["users.autoscaling.enabled needs users.resources.requests.cpu"],
+    ),
+    ("trial", &["tls.chart.certificateDays=4000"], &["tls.chart.certificateDays", "tls.chart.authorityDays"]),
+    ("cert-manager", &["tls.existing.users=mine"], &["tls.existing", "set tls.mode to existing"]),
+    (
+        "cert-manager",
+        &["tls.certManager.duration=90000h"],
+        &["tls.certManager.duration", "tls.certManager.authorityDuration"],
+    ),
+    ("trial", &["commonLabels.app\\.kubernetes\\.io/name=x"], &["app.kubernetes.io/name"]),
+    ("trial", &["defaults.podLabels.app\\.kubernetes\\.io/component=x"], &["app.kubernetes.io/component"]),
 ];
 
 #[test]
