@@ -23,6 +23,8 @@ pub struct Mode {
     pub name: String,
     /// Its file of values.
     pub values: PathBuf,
+    /// All its values: its file laid upon the chart's own.
+    pub merged: Value,
     /// What is rendered, as Helm writes it.
     pub text: String,
     /// The objects of it.
@@ -46,9 +48,12 @@ pub fn modes() -> &'static [Mode] {
             let name = file.strip_suffix("-values.yaml");
             name.unwrap_or_else(|| panic!("{} isn't named MODE-values.yaml", path.display())).to_owned()
         };
+        let own = own_values();
         let renderings = files.iter().map(|values| {
             let text = rendered(&["-f", values.to_str().unwrap()]);
-            Mode { name: name_of(values), values: values.clone(), objects: objects(&text), text }
+            let mut merged = own.clone();
+            lay(&mut merged, yaml(&programs::read(values)).into_iter().next().unwrap_or_default());
+            Mode { name: name_of(values), values: values.clone(), merged, objects: objects(&text), text }
         });
         renderings.collect()
     });
@@ -65,13 +70,9 @@ pub fn mode(name: &str) -> &'static Mode {
     modes().iter().find(|mode| mode.name == name).unwrap_or_else(|| panic!("the chart has no ci/{name}-values.yaml"))
 }
 
-/// The values of a mode: its file laid upon the chart's own.
-#[track_caller]
+/// The values of a mode.
 pub fn values(mode: &Mode) -> Value {
-    let mut values = own_values();
-    let over = yaml(&programs::read(&mode.values)).into_iter().next().unwrap_or_default();
-    lay(&mut values, over);
-    values
+    mode.merged.clone()
 }
 
 /// The chart's own values.

@@ -139,7 +139,13 @@ fn planted(base: &str, kind: &str, object: &str, place: &str, value: Value) -> M
         }
         parent => parent[key] = value,
     }
-    Mode { name: base.name.clone(), values: base.values.clone(), text: String::new(), objects }
+    Mode {
+        name: base.name.clone(),
+        values: base.values.clone(),
+        merged: base.merged.clone(),
+        text: String::new(),
+        objects,
+    }
 }
 
 #[test]
