@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks to its terminal")]
 
 mod bench;
+mod image;
 mod peers;
 mod process;
 mod setup;
@@ -12,12 +13,14 @@ mod soak;
 mod test;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::bench::Output;
+use crate::image::Build;
 use crate::process::Process;
 use crate::workspace::Workspace;
 
@@ -73,6 +76,20 @@ enum Command {
         #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_080))]
         minutes: u32,
     },
+
+    /// Build the container image: one static binary on nothing. Prints where it is, its id and its size.
+    ///
+    /// It is written to target/image/meshwork.tar, which `docker load`, `podman load` and `ctr images import` take. The
+    /// same commit gives the same bytes.
+    Image {
+        /// Take the binary of `cargo build` and this machine's libraries: quick, for tests; to meshwork-debug.tar.
+        #[arg(long)]
+        debug: bool,
+
+        /// Put the image's files into this folder and pack nothing, as the Dockerfile does.
+        #[arg(long, value_name = "FOLDER", conflicts_with = "debug")]
+        rootfs: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -84,6 +101,8 @@ fn main() -> ExitCode {
         Command::Test { full } => test::run(full),
         Command::Bench { name, output, args } => bench::run(&name, output, &args),
         Command::Soak { minutes } => soak::run(minutes),
+        Command::Image { rootfs: Some(folder), .. } => image::unpack(&folder),
+        Command::Image { debug, .. } => image::run(if debug { Build::Debug } else { Build::Release }).map(drop),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -22,7 +22,7 @@ const TEST_LIMIT: Duration = Duration::from_secs(3600);
 
 /// What is checked is built with crash points and planted bugs, all of it, so that one build serves every step. Without them
 /// it is compiled by `xtask bench` and `xtask soak`, and here by a long run.
-pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation"];
+pub const FEATURES: [&str; 2] = ["--features", "meshwork-cli/ablation,meshwork-cli/kubernetes"];
 
 /// The contracts of events.
 const EVENTS: &str = "proto/meshwork/events";
