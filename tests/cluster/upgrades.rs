@@ -24,11 +24,12 @@ pub async fn restart(shop: &Shop, services: &[&str]) {
     }
 }
 
-/// Upgrades to the same image under another tag, and to other values; everything of ours is replaced.
+/// Upgrades to the same image under another tag, and to other values; everything of ours is replaced. Not to other numbers of
+/// replicas that need PostgreSQL: its only instance is started anew when it must allow more connections.
 pub async fn upgrade(shop: &Shop) {
     let next = next_tag(&shop.cluster);
     let mut load = Load::start(shop, UPGRADE).await;
-    shop.upgrade(&next, &["--set=log.filter=info", "--set=orders.replicas=2", "--set=gateway.replicas=2"]);
+    shop.upgrade(&next, &["--set=log.filter=info", "--set=gateway.replicas=2"]);
     assert!(load.is_running(), "the upgrade took longer than the load: make that longer");
     load.all_is_well().await;
     let images = shop.kubectl(&["get", "pods", "--output=jsonpath={.items[*].spec.containers[*].image}"]);

@@ -9,6 +9,7 @@ mod cluster;
 mod image;
 mod peers;
 mod process;
+mod schemas;
 mod setup;
 mod soak;
 mod test;

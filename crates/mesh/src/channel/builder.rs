@@ -260,8 +260,8 @@ impl Builder {
         self
     }
 
-    /// How long to wait after a connection failed before the next try: at first, and at most; it grows by 1.6 from failure
-    /// to failure, and varies by 20 %. 1 s and 120 s.
+    /// How long to wait after a connection failed before the next try, and so after a name could not be resolved: at first, and at
+    /// most; it grows by 1.6 from failure to failure, and varies by 20 %. 1 s and 120 s.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -383,7 +383,8 @@ impl Builder {
 
     /// A channel that resolves and connects at its first call.
     ///
-    /// Targets: `dns:///host:port`, `static:///a:1,b:2`, `unix:path`, and `http://host:port` for what tonic takes.
+    /// Targets: `dns:///host:port`, `static:///a:1,b:2`, `unix:path`, `k8s:///service.namespace:port` with the feature `kubernetes`,
+    /// and `http://host:port` for what tonic takes; see [`Target`](crate::resolve::Target).
     ///
     /// # Errors
     /// When the target, the policy, the descriptors or the certificates can't be used.
@@ -451,7 +452,7 @@ impl Builder {
         });
         let control = Control {
             shared: Arc::clone(&shared),
-            refresher: Refresher::new(resolver, options.random.clone()),
+            refresher: Refresher::new(resolver, options.backoff, options.random.clone()),
             options,
             default_policy: policy,
             has_default,

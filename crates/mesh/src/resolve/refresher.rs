@@ -24,8 +24,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Runs a resolver for a channel.
 ///
 /// It asks at first, when a TTL is over (1 s at least), when the resolver tells of a change (ten times a second at most),
-/// and when [`Refresher::refresh`] was called (every 30 s at most). Failures are followed by backoff: 1 s × 1.6 ± 20 %,
-/// at most 120 s.
+/// and when [`Refresher::refresh`] was called (every 30 s at most). Failures are followed by backoff.
 pub struct Refresher {
     resolver: Arc<dyn Resolver>,
     random: Random,
@@ -47,11 +46,11 @@ pub struct Refresher {
 
 impl Refresher {
     /// Resolves at the first [`Refresher::next`].
-    pub fn new(resolver: Arc<dyn Resolver>, random: Random) -> Self {
+    pub fn new(resolver: Arc<dyn Resolver>, backoff: Backoff, random: Random) -> Self {
         Self {
             resolver,
             random,
-            backoff: Backoff::default(),
+            backoff,
             failures: 0,
             last: None,
             due: None,

@@ -139,6 +139,8 @@ fn run(workspace: &Workspace, scope: Scope, kit: &Kit, target: &Target<'_>) -> R
         .env("MESHWORK_TEST_HELM", &kit.helm)
         .env("MESHWORK_TEST_KUBECTL", &kit.kubectl)
         .env("MESHWORK_TEST_KUBECONFIG", target.kubeconfig)
+        // Where a channel looks whose target is `k8s:///…`.
+        .env("KUBECONFIG", target.kubeconfig)
         .env("MESHWORK_TEST_IMAGE", target.image)
         // A proxy for the world doesn't know the addresses of a node.
         .env("NO_PROXY", "*")

@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use crate::process::Process;
+use crate::schemas;
 use crate::setup::install_debian_packages;
 use crate::tool::{Source, Tool, ToolsFolder};
 
@@ -79,6 +81,12 @@ const DEBIAN: &[(&str, &[&str])] = &[
     ("busybox", &["busybox-static"]),
 ];
 
+/// What the manifests' script for Secrets calls.
+const OF_MANIFESTS: &[(&str, &[&str])] = &[("openssl", &["openssl"])];
+
+/// How long another setup may be making the schemas.
+const SCHEMAS_LIMIT: Duration = Duration::from_secs(900);
+
 /// Where the parts of a cluster are.
 pub struct Kit {
     /// The folder of the programs, for a `PATH`.
@@ -101,6 +109,8 @@ pub struct ChartTools {
     pub kubeconform: PathBuf,
     /// `kubectl`.
     pub kubectl: PathBuf,
+    /// The folder of the schemas of Kubernetes' objects.
+    pub schemas: PathBuf,
 }
 
 impl Kit {
@@ -111,13 +121,13 @@ impl Kit {
     pub fn provide() -> Result<Self> {
         install_debian_packages(DEBIAN)?;
         let folder = folder()?;
-        let ChartTools { helm, kubectl, .. } = ChartTools::provide()?;
+        let kubectl = kubectl(&folder)?;
         folder.provide(&COREDNS)?;
         Ok(Self {
             bin: folder.path.join("bin"),
             images: folder.make("images")?,
             pause: folder.provide(&PAUSE)?,
-            helm,
+            helm: folder.provide(&HELM)?,
             kubectl,
         })
     }
@@ -129,11 +139,11 @@ impl ChartTools {
     /// # Errors
     /// As [`Kit::provide`].
     pub fn provide() -> Result<Self> {
+        install_debian_packages(OF_MANIFESTS)?;
         let folder = folder()?;
-        let kubectl = folder.path.join("bin").join("kubectl");
-        folder.provide(&KUBE)?;
-        link("kube", &kubectl)?;
-        Ok(Self { helm: folder.provide(&HELM)?, kubeconform: folder.provide(&KUBECONFORM)?, kubectl })
+        let kubectl = kubectl(&folder)?;
+        let (helm, kubeconform) = (folder.provide(&HELM)?, folder.provide(&KUBECONFORM)?);
+        Ok(Self { helm, kubeconform, kubectl, schemas: made_schemas(&folder)? })
     }
 
     /// A run of tests that finds them.
@@ -142,11 +152,33 @@ impl ChartTools {
             .env("MESHWORK_TEST_HELM", &self.helm)
             .env("MESHWORK_TEST_KUBECONFORM", &self.kubeconform)
             .env("MESHWORK_TEST_KUBECTL", &self.kubectl)
+            .env("MESHWORK_TEST_SCHEMAS", &self.schemas)
     }
 }
 
 fn folder() -> Result<ToolsFolder> {
     Ok(ToolsFolder::of_user()?.inner("cluster"))
+}
+
+/// `kubectl`, which is the one program of Kubernetes under another name.
+fn kubectl(folder: &ToolsFolder) -> Result<PathBuf> {
+    let kubectl = folder.path.join("bin").join("kubectl");
+    folder.provide(&KUBE)?;
+    link("kube", &kubectl)?;
+    Ok(kubectl)
+}
+
+/// The folder of the schemas, which are made when they are missing.
+fn made_schemas(folder: &ToolsFolder) -> Result<PathBuf> {
+    let schemas = folder.path.join("schemas");
+    if !schemas::are_in(&schemas) {
+        let _lock = folder.lock(SCHEMAS_LIMIT)?;
+        // Another setup may have made them while this one waited.
+        if !schemas::are_in(&schemas) {
+            schemas::make(&schemas)?;
+        }
+    }
+    Ok(schemas)
 }
 
 /// Lets a program be called by a second name.

@@ -129,6 +129,24 @@ mod tests {
     }
 
     #[test]
+    fn the_chart_runs_it_as_its_user() {
+        let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("../..");
+        let text = |path: &str| fs::read_to_string(folder.join(path)).unwrap();
+        let version = format!("\nappVersion: {}\n", env!("CARGO_PKG_VERSION"));
+        assert!(
+            text("helm/meshwork/Chart.yaml").replace('"', "").contains(&version),
+            "Chart.yaml lacks `{}`",
+            version.trim()
+        );
+        let trial = text("tests/chart/golden/trial.yaml");
+        let (reference, _) = REFERENCE.split_once("meshwork:").unwrap();
+        assert_eq!(reference, "docker.io/library/", "what `meshwork:TAG` of the chart means to a node");
+        for wanted in [format!("runAsUser: {USER}"), format!("meshwork:{}", env!("CARGO_PKG_VERSION"))] {
+            assert!(trial.contains(&wanted), "the rendered chart lacks `{wanted}`");
+        }
+    }
+
+    #[test]
     fn only_a_commit_is_named() {
         let revision = |image: Image| {
             image

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::addresses;
+use crate::backoff::Backoff;
 use crate::endpoint::Endpoint;
 use crate::random::Random;
 use crate::resolve::{Refresher, Resolution, ResolveError, Resolver};
@@ -48,7 +49,11 @@ impl Script {
     }
 
     fn refresher(self: &Arc<Self>) -> Refresher {
-        Refresher::new(Arc::clone(self) as Arc<dyn Resolver>, Random::seeded(1))
+        self.refresher_with(Backoff::default())
+    }
+
+    fn refresher_with(self: &Arc<Self>, backoff: Backoff) -> Refresher {
+        Refresher::new(Arc::clone(self) as Arc<dyn Resolver>, backoff, Random::seeded(1))
     }
 
     /// When it was asked, in milliseconds since the start.
@@ -208,6 +213,19 @@ async fn a_resolver_that_fails_is_asked_again_with_backoff_whatever_fails_beside
         .enumerate()
         .filter(|(index, wait)| (1.6_f64.powi(*index as i32).min(120.0) - **wait).abs() < 0.001);
     assert!(exact.count() < 3, "there is jitter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_may_ask_again_as_soon_as_it_reconnects() {
+    let script = Script::new([Step::Fails]);
+    let backoff = Backoff { initial: Duration::from_millis(100), max: Duration::from_secs(5), ..Backoff::default() };
+    let mut refresher = script.refresher_with(backoff);
+    for _ in 0..30 {
+        refresher.next().await.expect_err("fails");
+    }
+    let asked = script.asked();
+    assert!((80..=120).contains(&asked[1]), "{asked:?}");
+    assert!(asked.windows(2).all(|pair| pair[1] - pair[0] <= 6000), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
