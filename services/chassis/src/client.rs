@@ -21,8 +21,8 @@ pub const POLICY: &str = include_str!("policy.json");
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long to wait before the next try to connect, at first and at most: services restart within seconds.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long to wait before the next try to find or connect to servers, at first and at most: services restart within seconds.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// How long a connection may be silent before it is probed, and how long the probe may take.
 const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 
