@@ -123,6 +123,9 @@ fn in_production_no_store_of_the_trial_is_left_and_every_service_has_two_pods() 
         }
         assert!(!text.contains("meshwork-passwords"), "{} still has passwords of the trial", shown(deployment));
     }
+    // Passwords and tokens come from outside.
+    let gateway = of_kind(&objects, "Deployment").find(|deployment| label(deployment, COMPONENT) == "gateway").unwrap();
+    assert!(gateway.to_string().contains("MESHWORK_GATEWAY__SERVER__TLS__KEY"), "the gateway speaks plain text");
 }
 
 /// The base and all overlays, each with its name, built once.

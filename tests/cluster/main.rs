@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod certificates;
 mod cluster;
 mod faults;
 mod load;
@@ -49,6 +50,7 @@ async fn everything() {
     steps.time("NATS stopped and started", faults::stop(&shop, "nats")).await;
     steps.time("MongoDB stopped and started", faults::stop(&shop, "mongodb")).await;
     steps.time("1 to 4 to 2 through DNS and k8s:///", spread::scale(&shop)).await;
+    steps.time("a certificate renewed", certificates::renew(&shop)).await;
     steps.time("upgrade under load", upgrades::upgrade(&shop)).await;
     steps.time("helm test after all that", shop.test()).await;
     steps.time("uninstall", removal::uninstall(shop)).await;

@@ -16,10 +16,7 @@ pub const NAMESPACE: &str = "shop";
 /// The folder of the chart.
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/helm/meshwork");
 /// Limits that are no test's matter.
-const UNLIMITED: [&str; 2] = [
-    "--set=gateway.env.MESHWORK_GATEWAY__RATE_LIMIT__BURST=1000000",
-    "--set=gateway.env.MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND=1000000",
-];
+const UNLIMITED: [&str; 2] = ["--set=gateway.rateLimit.burst=1000000", "--set=gateway.rateLimit.perSecond=1000000"];
 
 /// An installed shop.
 pub struct Shop {

@@ -6,13 +6,13 @@
 {{- $own := printf "MESHWORK_%s__" (upper $service.name) -}}
 {{- include "meshwork.environment.process" . }}
 - name: MESHWORK_OPS
-  value: 0.0.0.0:9090
+  value: {{ include "meshwork.listen" (dict "root" $root "port" 9090) }}
 - name: MESHWORK_HEALTH
-  value: 0.0.0.0:9091
+  value: {{ include "meshwork.listen" (dict "root" $root "port" 9091) }}
 - name: MESHWORK_MIGRATIONS
   value: wait
 - name: {{ $own }}LISTEN
-  value: 0.0.0.0:8080
+  value: {{ include "meshwork.listen" (dict "root" $root "port" 8080) }}
 - name: {{ $own }}SERVER__DRAIN_DELAY
   value: {{ $values.drain.delay }}s
 - name: {{ $own }}SERVER__DRAIN_GRACE
@@ -72,6 +72,15 @@
 - name: {{ $own }}POSTGRES__MAX_CONNECTIONS
   value: {{ int $service.settings.databaseConnections | quote }}
 {{- end }}
+{{- end -}}
+
+{{/* All addresses of a pod, with a port, as YAML. Takes root and port. */}}
+{{- define "meshwork.listen" -}}
+{{- if eq .root.Values.ipFamily "IPv6" -}}
+{{ printf "[::]:%d" .port | quote }}
+{{- else -}}
+0.0.0.0:{{ .port }}
+{{- end -}}
 {{- end -}}
 
 {{/* What every process of the image needs. Takes root. */}}
