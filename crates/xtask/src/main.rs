@@ -24,6 +24,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 
 use crate::bench::Output;
+use crate::cluster::kit::ChartTools;
 use crate::image::Build;
 use crate::process::Process;
 use crate::workspace::Workspace;
@@ -104,9 +105,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Command::Setup => setup::run().map(|tools| {
-            println!("grpcurl {}\nbuf {}", tools.grpcurl.display(), tools.buf.display());
-        }),
+        Command::Setup => provide(),
         Command::Fmt => fmt(),
         Command::Test { full } => test::run(full),
         Command::Bench { name, output, args } => bench::run(&name, output, &args),
@@ -122,6 +121,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Provides what the tests need; a cluster's own parts come with the first cluster.
+fn provide() -> anyhow::Result<()> {
+    let (tools, chart) = (setup::run()?, ChartTools::provide()?);
+    for (name, path) in
+        [("grpcurl", tools.grpcurl), ("buf", tools.buf), ("helm", chart.helm), ("kubectl", chart.kubectl)]
+    {
+        println!("{name} {}", path.display());
+    }
+    Ok(())
 }
 
 fn fmt() -> anyhow::Result<()> {
