@@ -49,7 +49,7 @@ impl Fault {
     pub(super) fn ends_the_watch(&self) -> bool {
         let refuses = |status: &Status| match status.code {
             401 | 429 => false,
-            0 | 400..=499 | 500 | 504 => true,
+            0 | 400..=500 | 504 => true,
             _ => false,
         };
         let is_unreadable = matches!(self, Self::Api(kube::Error::SerdeError(_)));
