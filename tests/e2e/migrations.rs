@@ -13,6 +13,8 @@ use crate::processes::{NAMES, Processes};
 
 /// The longest that anything here may take.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How the log begins to say that a service serves.
+const SERVING: &str = "serving service=";
 /// The services that have stores.
 const STORING: [&str; 4] = ["users", "products", "orders", "notifications"];
 
@@ -89,6 +91,7 @@ fn services_that_wait_make_nothing_and_serve_once_their_stores_are_migrated() {
     let asked = Instant::now();
     processes.stop("products");
     assert!(asked.elapsed() < Duration::from_secs(20), "the stop took {:?}", asked.elapsed());
+    assert!(!processes.log("products").contains(SERVING), "it never served");
     processes.start_with("products", &[("MESHWORK_HEALTH", port("products"))]);
 
     postgres.restart();
@@ -111,6 +114,7 @@ fn services_that_wait_make_nothing_and_serve_once_their_stores_are_migrated() {
         }
         processes.wait_for(label);
         assert_eq!(processes.readiness(label), Some(200), "{label}");
+        eventually("the log", || processes.log(label).contains(SERVING));
     }
     mongo.index(&documents);
     let demo = processes.demo();

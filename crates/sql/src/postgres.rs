@@ -92,7 +92,8 @@ impl Postgres {
         Ok(opened)
     }
 
-    fn pooled(options: &PostgresOptions) -> Result<Self, Error> {
+    /// The pool, without a look at the server.
+    pub(crate) fn pooled(options: &PostgresOptions) -> Result<Self, Error> {
         let servers = options.connect_options()?;
         let first = options.own_connect_options()?;
         let server = server_name(&first).into();

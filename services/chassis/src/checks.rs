@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use meshwork::server::health::Check;
 use meshwork_events::{ConsumerState, Progress};
-use meshwork_sql::{Kind, Postgres, ReplicaStats};
+use meshwork_sql::{Postgres, ReplicaStats};
 
 use crate::echo::bounded;
 
@@ -35,11 +35,6 @@ where
     E: Display,
 {
     Check::new(name, move || ping(of.clone()))
-}
-
-/// Whether what a database has failed by may pass by itself: it can't be reached, or others are in the way at this moment.
-pub fn may_pass(error: &meshwork_sql::Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Conflict)
 }
 
 /// A check of how far behind something is, in seconds; the service is degraded when that is more than `limit`, or when

@@ -1,9 +1,11 @@
 //! The start of a service whose stores somebody else brings to this release.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
 use meshwork::server::health::{Condition, Health};
+use meshwork_sql::Kind;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -41,16 +43,18 @@ impl<'a> Start<'a> {
         Self { waits, health, shutdown }
     }
 
-    /// What `open` gives: at the first try, unless the service waits. Then again and again, while what it fails by
-    /// [may pass](ServeError::may_pass). `None`: the service is to stop.
+    /// What `open` gives: at the first try, unless the service waits and it is of something `on_servers`. Then again and again,
+    /// while what it fails by [may pass](ServeError::may_pass). `None`: the service is to stop.
+    ///
+    /// What lies in the service's folder nobody else makes, and that takes as long as it takes.
     ///
     /// # Errors
     /// What `open` returns, unless that is waited out.
-    pub async fn open<T, F>(&self, open: impl Fn() -> F) -> Result<Option<T>, ServeError>
+    pub async fn open<T, F>(&self, on_servers: bool, open: impl Fn() -> F) -> Result<Option<T>, ServeError>
     where
         F: Future<Output = Result<T, ServeError>>,
     {
-        match &self.waits {
+        match self.waits.as_ref().filter(|_| on_servers) {
             None => open().await.map(Some),
             Some(condition) => {
                 let opened = self.shutdown.run_until_cancelled(tried(condition, open)).await;
@@ -62,18 +66,18 @@ impl<'a> Start<'a> {
         }
     }
 
-    /// As [`Start::open`], for what is looked at only by a service that waits.
+    /// As [`Start::open`], for what is looked at only by a service that waits, and only `on_servers`.
     ///
     /// # Errors
     /// As [`Start::open`].
-    pub async fn require<F>(&self, look: impl Fn() -> F) -> Result<Option<()>, ServeError>
+    pub async fn require<F>(&self, on_servers: bool, look: impl Fn() -> F) -> Result<Option<()>, ServeError>
     where
         F: Future<Output = Result<(), ServeError>>,
     {
-        if self.waits.is_none() {
+        if self.waits.is_none() || !on_servers {
             return Ok(Some(()));
         }
-        self.open(look).await
+        self.open(on_servers, look).await
     }
 
     /// All is there that was waited for.
@@ -82,6 +86,17 @@ impl<'a> Start<'a> {
             condition.met();
         }
     }
+}
+
+/// What a start has failed by at a database, with `hint`, unless all that it takes is a migration. It may pass when the database
+/// can't be reached, lacks something, or others are in the way.
+pub fn database_error(database: impl Display, error: &meshwork_sql::Error, hint: impl Into<String>) -> ServeError {
+    let hint = match error {
+        meshwork_sql::Error::Pending(_) => "run `meshwork migrate`".to_owned(),
+        _ => hint.into(),
+    };
+    let may_pass = matches!(error.kind(), Kind::Unavailable | Kind::Conflict);
+    ServeError::new(format!("{database}: {error}"), hint).passing(may_pass)
 }
 
 /// Tries until it succeeds, or fails by what doesn't pass.
@@ -143,11 +158,11 @@ mod tests {
         let (health, shutdown) = (Health::new(), CancellationToken::new());
         let start = Start::new(Migrations::Apply, &health, &shutdown);
         let (tries, open) = after(1);
-        assert!(start.open(|| open(&tries)).await.is_err());
-        assert_eq!(start.open(|| open(&tries)).await.unwrap(), Some(1));
+        assert!(start.open(true, || open(&tries)).await.is_err());
+        assert_eq!(start.open(true, || open(&tries)).await.unwrap(), Some(1));
         // What only who waits looks at.
         let never = || std::future::ready(Err(passing()));
-        assert_eq!(start.require(never).await.unwrap(), Some(()));
+        assert_eq!(start.require(true, never).await.unwrap(), Some(()));
         start.done();
         health.open();
         assert!(health.is_ready());
@@ -160,7 +175,7 @@ mod tests {
         health.open();
         let (tries, open) = after(6);
         let began = Instant::now();
-        let opened = start.open(|| open(&tries));
+        let opened = start.open(true, || open(&tries));
         let looked = async {
             sleep(Duration::from_secs(1)).await;
             assert_eq!(
@@ -174,7 +189,7 @@ mod tests {
         assert_eq!(began.elapsed().as_millis(), 7000);
         assert!(!health.is_ready());
         let (tries, open) = after(1);
-        assert_eq!(start.require(|| async { open(&tries).await.map(drop) }).await.unwrap(), Some(()));
+        assert_eq!(start.require(true, || async { open(&tries).await.map(drop) }).await.unwrap(), Some(()));
         start.done();
         assert!(health.is_ready());
     }
@@ -184,7 +199,7 @@ mod tests {
         let (health, shutdown) = (Health::new(), CancellationToken::new());
         let start = Start::new(Migrations::Wait, &health, &shutdown);
         let wrong = || std::future::ready(Err::<(), _>(ServeError::new("the URL is wrong", "correct it")));
-        assert_eq!(start.open(wrong).await.unwrap_err().sentence, "the URL is wrong");
+        assert_eq!(start.open(true, wrong).await.unwrap_err().sentence, "the URL is wrong");
         // A store that hangs is tried anew; the stop comes in the middle of that.
         let hangs = std::future::pending::<Result<(), ServeError>>;
         let stopped = async {
@@ -194,10 +209,42 @@ mod tests {
             shutdown.cancel();
             Instant::now()
         };
-        let (opened, cancelled) = tokio::join!(start.open(hangs), stopped);
+        let (opened, cancelled) = tokio::join!(start.open(true, hangs), stopped);
         assert_eq!((opened.unwrap(), cancelled.elapsed()), (None, Duration::ZERO));
         assert_eq!(health.report().why_not_ready().unwrap(), "is stopping");
         drop(start);
         assert!(!health.is_ready());
+    }
+
+    #[test]
+    fn a_database_that_lacks_something_asks_for_a_migration_and_one_that_is_damaged_does_not_pass() {
+        use meshwork_sql::Error;
+
+        let hint = "look at the URL";
+        for (error, hint, may_pass) in [
+            (Error::Pending("1 migrations are missing".to_owned()), "run `meshwork migrate`", true),
+            (Error::NoConnection("it is full".to_owned()), hint, true),
+            (Error::Shards("they differ".to_owned()), hint, false),
+        ] {
+            let told = database_error("the accounts at db", &error, "look at the URL");
+            assert_eq!((told.hint.as_str(), told.may_pass()), (hint, may_pass), "{error}");
+            assert!(told.sentence.starts_with("the accounts at db: ") && told.sentence.contains(&error.to_string()));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lies_in_a_folder_is_opened_once_however_long_that_takes() {
+        let (health, shutdown) = (Health::new(), CancellationToken::new());
+        let start = Start::new(Migrations::Wait, &health, &shutdown);
+        let tries = AtomicU32::new(0);
+        let slow = || async {
+            tries.fetch_add(1, Ordering::SeqCst);
+            sleep(TRY * 3).await;
+            Ok("migrated")
+        };
+        assert_eq!(start.open(false, slow).await.unwrap(), Some("migrated"));
+        assert_eq!(tries.load(Ordering::SeqCst), 1);
+        assert!(start.open(false, || std::future::ready(Err::<(), _>(passing()))).await.is_err());
+        assert_eq!(start.require(false, || std::future::ready(Err(passing()))).await.unwrap(), Some(()));
     }
 }

@@ -52,8 +52,10 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
         ServiceName::Gateway => running.spawn(meshwork_gateway::serve(settings.gateway, health, shutdown)),
     }
     let announce = async {
-        ready.ready().await;
-        tracing::info!(service = service.as_str(), address = %listen.address(), "serving");
+        // One that is stopped while it starts never is.
+        if ready.ready().await {
+            tracing::info!(service = service.as_str(), address = %listen.address(), "serving");
+        }
     };
     tokio::select! {
         result = running.until_signal() => result,

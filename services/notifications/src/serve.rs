@@ -62,10 +62,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let orders = config.client.channel("notifications.orders", &config.orders)?;
     let mailer = mailer(&config, &health)?;
     let start = Start::new(config.migrations, &health, &shutdown);
-    let Some(stores) = start.open(|| stores::open(&config)).await? else { return Ok(()) };
+    let on_postgres = config.postgres.options().is_some();
+    let Some(stores) = start.open(on_postgres, || stores::open(&config)).await? else { return Ok(()) };
     let Stores { notifications, inbox, check, retention } = stores;
     let bus = bus::open("notifications", &config.bus, &config.nats, &[("users", config.users_shards)]).await?;
-    let Some(()) = start.require(|| bus::require(&bus, &config.nats, &STREAMS)).await? else { return Ok(()) };
+    let streams = || bus::require(&bus, &config.nats, &STREAMS);
+    let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
 
     health.check(check);

@@ -89,7 +89,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let Stores { events: store, snapshots, lists, view, inbox, replicas } = stores;
     let bus = bus::open("orders", &config.bus, &config.nats, &[]).await?;
     let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM]);
-    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;

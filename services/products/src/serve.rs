@@ -47,7 +47,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let listener = listen(&config.listen)?;
     let start = Start::new(config.migrations, &health, &shutdown);
-    let Some(stores) = start.open(|| stores::open(&config, CONSUMER)).await? else { return Ok(()) };
+    let opened = start.open(config.is_on_servers(), || stores::open(&config, CONSUMER)).await?;
+    let Some(stores) = opened else { return Ok(()) };
     let Stores { catalogue, inventory, stocks, inbox, events, history, check, replicas, pruning, identity } = stores;
     let tiers = cache::open(&config.redis, &config.cache, PUBLISHED, &identity)?;
     let catalogue: Arc<dyn Catalogue> = match &tiers {
@@ -56,7 +57,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     };
     let bus = bus::open("products", &config.bus, &config.nats, &[]).await?;
     let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM]);
-    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
 
     let callers = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);

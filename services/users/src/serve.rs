@@ -49,11 +49,11 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let listener = listen(&config.listen)?;
     create_folder(&config)?;
     let start = Start::new(config.migrations, &health, &shutdown);
-    let Some(stores) = start.open(|| stores::open(&config)).await? else { return Ok(()) };
+    let Some(stores) = start.open(config.is_on_servers(), || stores::open(&config)).await? else { return Ok(()) };
     let Stores { users, sessions, history, announcing, checks: own, identity } = stores;
     let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
     let streams = || bus::require(&bus, &config.nats, &[SOURCE]);
-    let Some(()) = start.require(streams).await? else { return Ok(()) };
+    let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
     let tiers = cache::open(&config.redis, &config.cache, SOURCE, &identity)?;
     let users: Arc<dyn UserStore> = match &tiers {

@@ -64,8 +64,7 @@ async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
     let database = |name: &str| client.database_with_options(name, options.database_options());
     let main = database(&options.database);
     let waits = options.migrations == Migrations::Wait;
-    let capabilities = if waits { probe::look(&client, &main).await? } else { probe::run(&client, &main).await? };
-    tracing::info!(database = %options.database, "event store on {capabilities}");
+    let tried = if waits { None } else { Some(probe::run(&client, &main).await?) };
 
     let placement = settle(&main, options).await?;
     let (mut commits, mut snapshots): (Vec<Collection<RawDocumentBuf>>, Vec<_>) = Default::default();
@@ -96,6 +95,12 @@ async fn open(options: &MongoOptions) -> Result<MongoEventStore, OpenError> {
         commits.push(of_partition);
         snapshots.push(its_snapshots);
     }
+    // Whoever waits comes again and again: sessions and cursors are left with the server only once, when the store is there.
+    let capabilities = match tried {
+        Some(capabilities) => capabilities,
+        None => probe::look(&client, &main).await?,
+    };
+    tracing::info!(database = %options.database, "event store on {capabilities}");
     let partitions = u16::try_from(placement.len()).unwrap_or(u16::MAX);
     let server = MongoServer { client, commits, snapshots, timeout: options.operation_timeout, capabilities };
     let log = CommitLogOptions { partitions, append_timeout: options.append_timeout, ..CommitLogOptions::default() };

@@ -28,6 +28,9 @@ use crate::random::Random;
 
 /// How many connections are served at once; one more is closed as it comes.
 const CONNECTIONS: usize = 128;
+/// How many of them may not have begun to speak yet; one more takes the place of the oldest. Were they as many as all, those who
+/// stay silent would keep the probes out.
+const SILENT: usize = 32;
 /// How many calls of a connection are answered at once, those that watch included.
 const CALLS: u32 = 8;
 /// How long a client may take to begin to speak HTTP/2, and how long to send the message of a call.
@@ -48,6 +51,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// | what | bound |
 /// |---|---|
 /// | connections | 128; one more is closed as it comes |
+/// | of these, such as have said nothing yet | 32; one more takes the place of the oldest |
 /// | calls of one of them at once, watches among them | 8 |
 /// | HTTP/2's preface, and the message of a call | 5 s each |
 /// | headers of a call; its message | 8 KiB; 4 KiB |
@@ -111,7 +115,7 @@ impl HealthPort {
             stack: layers(&stopping).around(Handlers(router)),
             tls: None,
             options: Arc::new(options),
-            handshakes: Handshakes::new(CONNECTIONS),
+            handshakes: Handshakes::new(SILENT),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
             tasks: TaskTracker::new(),
             ends: Ends::default(),

@@ -163,6 +163,23 @@ async fn one_connection_too_many_is_closed_as_it_comes() {
 }
 
 #[tokio::test]
+async fn many_who_are_silent_keep_nobody_out() {
+    let port = serve_port(HealthPort::new().health(Health::new())).await;
+    let (began, mut silent) = (Instant::now(), Vec::new());
+    for _ in 0..200 {
+        silent.push(TcpStream::connect(port.address).await.unwrap());
+    }
+    let asked = async {
+        while connected(port.address).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(LONG, asked).await.unwrap();
+    // After 5 s each of them is closed for its silence.
+    assert!(began.elapsed().as_secs() < 4, "they kept the probe out for {:?}", began.elapsed());
+}
+
+#[tokio::test]
 async fn who_is_silent_or_speaks_http_1_is_closed() {
     let port = serve_port(HealthPort::new().health(Health::new())).await;
     let mut silent = TcpStream::connect(port.address).await.unwrap();

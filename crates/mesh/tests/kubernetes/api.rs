@@ -212,6 +212,11 @@ impl Watch {
         self.event("ERROR", &status(code, message));
     }
 
+    /// Something that is no event.
+    pub fn garbled(&self) {
+        self.event("MODIFIED", &json!("no slice"));
+    }
+
     /// The connection breaks, in the middle of an event.
     pub fn cut(self) {
         self.0.send(Ok(Bytes::from_static(b"{\"type\":\"MODIF"))).expect("somebody watches");

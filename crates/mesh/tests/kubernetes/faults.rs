@@ -169,3 +169,51 @@ async fn a_page_of_something_in_the_way_is_told_in_part() {
     assert!(error.contains("502") && error.contains("bad gateway") && error.len() < 1000, "{error}");
     until(&resolver, &["10.0.0.1:8080"]).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_does_not_come_again_and_again() {
+    let api = Api::new();
+    api.list("5", &[slice("one", "4", 8080, &["10.0.0.1"])]);
+    let first = api.watch();
+    api.list("7", &[slice("one", "7", 8080, &["10.0.0.2"])]);
+    let _second = api.watch();
+    let resolver = api.resolver("orders.shop:grpc");
+    until(&resolver, &["10.0.0.1:8080"]).await;
+    api.asked(2).await;
+    first.garbled();
+    until(&resolver, &["10.0.0.2:8080"]).await;
+    let asked = api.asked(4).await;
+    assert!(!asked[2].is_watch(), "{asked:?}");
+    assert_eq!(asked[3].query("resourceVersion"), "7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_that_an_api_server_does_not_know_yet_is_given_up() {
+    for (code, message) in [
+        (504, "Timeout: Too large resource version: 95, current: 40"),
+        (500, "etcdserver: mvcc: required revision is a future revision"),
+    ] {
+        let api = Api::new();
+        api.list("95", &[slice("one", "94", 8080, &["10.0.0.1"])]);
+        api.refuse(code, message);
+        api.list("40", &[slice("one", "39", 8080, &["10.0.0.2"])]);
+        let _watch = api.watch();
+        let resolver = api.resolver("orders.shop:grpc");
+        until(&resolver, &["10.0.0.1:8080"]).await;
+        until(&resolver, &["10.0.0.2:8080"]).await;
+        assert_eq!(api.asked(4).await[3].query("resourceVersion"), "40");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_does_not_end_is_cut_off() {
+    let api = Api::new();
+    for page in 0..200 {
+        api.page("5", &format!("page-{page}"), &[slice("one", "4", 8080, &["10.0.0.1"])]);
+    }
+    let resolver = api.resolver("orders.shop:grpc");
+    until(&resolver, &["10.0.0.1:8080"]).await;
+    let asked = api.asked(65).await;
+    assert!(asked[..64].iter().all(|request| !request.is_watch()));
+    assert_eq!((asked[64].is_watch(), asked[64].query("resourceVersion")), (true, "5"));
+}

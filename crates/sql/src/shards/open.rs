@@ -12,7 +12,7 @@ use super::options::{ShardOptions, ShardTimes};
 use super::place::ShardId;
 use super::refresh::keep_fresh;
 use super::store::{self, StoredMap};
-use crate::{AppliedMigration, Component, Error, Migrations, Postgres};
+use crate::{AppliedMigration, Component, Error, Kind, Migrations, Postgres};
 
 /// A database that was opened, and its map, if it has answered.
 struct Member {
@@ -29,7 +29,8 @@ impl<T: Send + Sync + 'static> Shards<T> {
     ///
     /// A configured shard that is new owns nothing yet. One that owns nothing may be left out of the configuration.
     ///
-    /// With [`Migrations::Wait`] among the options no table and no first map is made, and all databases must be in reach.
+    /// With [`Migrations::Wait`] among the options no table and no first map is made, and nobody looks at the tables of a shard that
+    /// is out of reach at the start: whoever makes them has to have reached it.
     ///
     /// # Errors
     /// [`Error::Pending`] when somebody else is to make the tables or the first map; [`Error::Shards`] when a database says that it is
@@ -147,13 +148,11 @@ async fn assemble(
         }
     }
     let waits = options.iter().any(|shard| shard.postgres.migrations == Migrations::Wait);
-    let known = match known {
-        Some((_, known)) => known,
+    let known = match known.map(|(_, known)| known) {
+        Some(known) => known,
+        None if waits => return Err(unfounded(members)),
         None => {
             let first = all_reached(&members)?;
-            if waits {
-                return Err(Error::Pending("the shards have no map".to_owned()));
-            }
             let mut connection = first.db.reader().acquire().await?;
             store::found(&mut connection, first.id, &first.name, &seed).await?
         }
@@ -175,11 +174,35 @@ async fn assemble(
         let mut connection = first.db.reader().acquire().await?;
         map = store::install(&mut connection, first.id, &first.name, &map).await?;
     }
+    if waits {
+        members.iter().for_each(tell);
+    }
     Ok((members, map))
 }
 
+/// Why there is no map, for who waits for one.
+fn unfounded(members: Vec<Member>) -> Error {
+    let away = members.into_iter().find_map(|member| member.stored.err());
+    away.unwrap_or_else(|| Error::Pending("the shards have no map".to_owned()))
+}
+
+/// Tells of a database that the start goes on without.
+fn tell(member: &Member) {
+    if let Err(error) = &member.stored {
+        tracing::warn!(shard = member.name, %error, "the map of a shard can't be read at the start");
+    }
+}
+
 async fn open_one(shard: ShardOptions, components: &'static [Component], times: ShardTimes) -> Result<Member, Error> {
-    let db = Postgres::open_when_reached(&shard.postgres, components).await?;
+    let waits = shard.postgres.migrations == Migrations::Wait;
+    let db = match Postgres::open_when_reached(&shard.postgres, components).await {
+        // The others may know the map, and serve without it.
+        Err(error) if waits && error.kind() == Kind::Unavailable && !matches!(error, Error::Pending(_)) => {
+            let db = Postgres::pooled(&shard.postgres)?;
+            return Ok(Member { id: shard.id, name: shard.name, db, stored: Err(error) });
+        }
+        opened => opened?,
+    };
     let read = async {
         let mut connection = db.reader().acquire().await?;
         store::read(&mut connection).await
@@ -189,10 +212,12 @@ async fn open_one(shard: ShardOptions, components: &'static [Component], times: 
         Ok(stored) => stored,
         Err(_) => Err(Error::Unreached(shard.name.clone())),
     };
-    if let Err(error) = &stored {
-        tracing::warn!(shard = shard.name, %error, "the map of a shard can't be read at the start");
+    let member = Member { id: shard.id, name: shard.name, db, stored };
+    // Whoever waits comes again and again: it is told once the start goes on.
+    if !waits {
+        tell(&member);
     }
-    Ok(Member { id: shard.id, name: shard.name, db, stored })
+    Ok(member)
 }
 
 /// The first of the databases, if all have answered.

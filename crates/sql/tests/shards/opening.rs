@@ -398,6 +398,36 @@ async fn who_waits_makes_neither_tables_nor_a_map_and_goes_on_once_both_are_ther
 }
 
 #[tokio::test]
+async fn sh_one_that_is_down_stops_nobody_who_waits_once_there_is_a_map() {
+    let mut server = TestServer::private();
+    let mut world = World::new(hash(), 1);
+    world.options.push(options(1, server.database()));
+    for shard in &mut world.options {
+        shard.postgres.migrations = Migrations::Wait;
+    }
+    Postgres::migrate(&world.options[0].postgres, *ALL).await.unwrap();
+    // There is no map yet; why is what the one says that is away.
+    server.kill();
+    let refused = world.try_open().await.unwrap_err();
+    assert!(refused.kind() == Kind::Unavailable && !matches!(refused, Error::Pending(_)), "{refused}");
+    server.restart();
+    Shards::<()>::migrate(&world.options, *ALL, &world.spaces).await.unwrap();
+    server.kill();
+    let times = ShardTimes { refresh: Duration::from_millis(500), ..ShardTimes::default() };
+    let shards = world.open_with(times).await.unwrap();
+    let of = |id: u16| keys().into_iter().find(|key| shards.map().locate(KEYS, key).unwrap().shard == id).unwrap();
+    assert_eq!(put(&shards, &of(0)).await.unwrap(), 0);
+    assert_eq!(put(&shards, &of(1)).await.unwrap_err().kind(), Kind::Unavailable);
+    server.restart();
+    eventually("the shard", async || put(&shards, &of(1)).await.is_ok()).await;
+    // Tables that a shard in reach lacks are waited for, whoever else has them.
+    let shard = shards.shard(1).unwrap();
+    execute(shard, "DROP TABLE note").await;
+    execute(shard, "DROP TABLE _migrations_notes").await;
+    assert!(matches!(world.try_open().await.unwrap_err(), Error::Pending(_)));
+}
+
+#[tokio::test]
 async fn maps_are_read_again_until_nobody_uses_them() {
     let world = World::new(hash(), 2);
     let mover = world.open().await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meshwork_chassis::checks::Check;
 use meshwork_chassis::config::PostgresConfig;
 use meshwork_chassis::retention::{Retention, STEP};
+use meshwork_chassis::start::database_error;
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::ConsumerState;
 use meshwork_events::inbox::{postgres, sqlite};
@@ -136,10 +137,10 @@ fn folder_error(error: &meshwork_sql::Error) -> ServeError {
 }
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
-    ServeError::new(
-        format!("the notifications at {}: {error}", config.postgres.shown()),
+    database_error(
+        format!("the notifications at {}", config.postgres.shown()),
+        error,
         "look whether `notifications.postgres.url` names a database that is there, whose server runs, admits this account and \
          lets it make a schema and tables",
     )
-    .passing(checks::may_pass(error))
 }

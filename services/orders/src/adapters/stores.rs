@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use meshwork_chassis::ServeError;
-use meshwork_chassis::checks::{self, Check};
-use meshwork_chassis::start::Start;
+use meshwork_chassis::checks::Check;
+use meshwork_chassis::start::{Start, database_error};
 use meshwork_events::ConsumerState;
 use meshwork_eventstore::mongodb::{MongoOptions, MongoServer, OpenError};
 use meshwork_eventstore::projection::ProjectionStore;
@@ -66,8 +66,7 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
             "look whether `orders.postgres.url` names a database that is there and whose server runs and admits this account"
         }
     };
-    ServeError::new(format!("the order lists at {}: {error}", config.postgres.shown()), hint)
-        .passing(checks::may_pass(error))
+    database_error(format!("the order lists at {}", config.postgres.shown()), error, hint)
 }
 
 /// Opens the stores, making what is missing of them, or waiting for it as `start` does. `None`: the service is to stop.
@@ -75,10 +74,12 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
 /// # Errors
 /// When one can't be opened.
 pub async fn open(config: &Config, start: &Start<'_>) -> Result<Option<Stores>, ServeError> {
-    let Some((events, snapshots)) = start.open(|| open_events(config)).await? else { return Ok(None) };
+    let (on_mongo, on_postgres) = (config.mongo.options()?.is_some(), config.postgres.options().is_some());
+    let Some((events, snapshots)) = start.open(on_mongo, || open_events(config)).await? else { return Ok(None) };
     #[cfg(feature = "ablation")]
     let events = super::planted::store(events);
-    let Some((lists, view, inbox, replicas)) = start.open(|| open_lists(config)).await? else { return Ok(None) };
+    let lists = start.open(on_postgres, || open_lists(config)).await?;
+    let Some((lists, view, inbox, replicas)) = lists else { return Ok(None) };
     Ok(Some(Stores { events, snapshots, lists, view, inbox, replicas }))
 }
 

@@ -6,6 +6,7 @@ use meshwork_chassis::checks::Check;
 use meshwork_chassis::config::{PostgresConfig, RetentionConfig};
 use meshwork_chassis::events::StockReader;
 use meshwork_chassis::retention::{Retention, STEP};
+use meshwork_chassis::start::database_error;
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
 use meshwork_sql::{AppliedMigration, PostgresOptions};
@@ -157,9 +158,9 @@ fn folder_error(error: &meshwork_sql::Error) -> ServeError {
 }
 
 fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
-    ServeError::new(
-        format!("the products at {}: {error}", config.postgres.shown()),
+    database_error(
+        format!("the products at {}", config.postgres.shown()),
+        error,
         "look whether `products.postgres.url` names a database that is there, whose server runs, admits this account and lets it make a schema and tables",
     )
-    .passing(checks::may_pass(error))
 }

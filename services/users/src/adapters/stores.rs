@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meshwork_chassis::checks::Check;
 use meshwork_chassis::config::{PostgresConfig, RetentionConfig};
 use meshwork_chassis::retention::{Retention, STEP};
+use meshwork_chassis::start::database_error;
 use meshwork_chassis::{ServeError, checks};
 use meshwork_events::outbox::PARTITIONS;
 use meshwork_events::{ConsumerState, Published, Source, StreamReader};
@@ -259,5 +260,5 @@ fn postgres_error(config: &Config, error: &meshwork_sql::Error) -> ServeError {
             "look whether `{key}` names what is there, whose server runs, admits this account and lets it make a schema and tables"
         ),
     };
-    ServeError::new(format!("the accounts at {}: {error}", places(config)), hint).passing(checks::may_pass(error))
+    database_error(format!("the accounts at {}", places(config)), error, hint)
 }

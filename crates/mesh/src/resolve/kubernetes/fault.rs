@@ -43,14 +43,28 @@ impl Fault {
 
     /// Whether asking the same again is of no use: it has to begin with a list. To begin anew each time is also the
     /// best for one who may list but not watch.
+    ///
+    /// By 500 and 504 an API server also says that it does not know the version yet, as one does whose data was put
+    /// back; an event that can't be read would come again each time. `kube` takes such an event for a status of nothing.
     pub(super) fn ends_the_watch(&self) -> bool {
-        let refuses = |status: &Status| (400..500).contains(&status.code) && !matches!(status.code, 401 | 429);
-        matches!(self, Self::NoVersion) || self.status().is_some_and(refuses)
+        let refuses = |status: &Status| match status.code {
+            401 | 429 => false,
+            0 | 400..=500 | 504 => true,
+            _ => false,
+        };
+        let is_unreadable = matches!(self, Self::Api(kube::Error::SerdeError(_)));
+        matches!(self, Self::NoVersion) || is_unreadable || self.status().is_some_and(refuses)
     }
 
     /// One sentence, and what to do.
     pub(super) fn explain(&self, namespace: &str) -> String {
         match (self, self.status()) {
+            (_, Some(status)) if status.code == 0 => {
+                format!(
+                    "the API server sent an event of EndpointSlices that can't be read ({}); they are listed again",
+                    shortened(&status.message)
+                )
+            }
             (_, Some(status)) => {
                 let what = match status.code {
                     401 => {

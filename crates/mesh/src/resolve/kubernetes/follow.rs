@@ -28,6 +28,10 @@ const LABEL: &str = "kubernetes.io/service-name";
 /// How many slices a page of a list has, some hundred kilobytes.
 const PAGE: u32 = 16;
 
+/// How many pages of a list are asked for: as many slices as are kept four times over, since some may hold no addresses.
+/// Pages could go on without an end otherwise.
+const PAGES: usize = 64;
+
 /// How long the API server may take to answer a list, page by page, or to begin a watch.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -134,12 +138,14 @@ impl Follower {
         let mut params = ListParams::default().labels(&self.selector()).limit(PAGE);
         let mut slices = Slices::default();
         // Each page has its time: as long as they come, there is somebody.
+        let mut pages = 0;
         let version = loop {
+            pages += 1;
             let page =
                 timeout(ANSWER, api.list(&params)).await.map_err(|_| Fault::Late(ANSWER))?.map_err(Fault::Api)?;
             page.items.into_iter().for_each(|slice| slices.apply(slice));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) if !slices.is_full() => params.continue_token = Some(token),
+                Some(token) if !slices.is_full() && pages < PAGES => params.continue_token = Some(token),
                 rest => {
                     if rest.is_some() {
                         tracing::warn!(
