@@ -89,8 +89,8 @@ fn pause(program: &Path) -> Result<StandIn> {
     Ok(StandIn { file: "pause.tar", image, sources: vec![program.to_owned()] })
 }
 
-fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
-    let entrypoint = scripts.join("postgres.sh");
+/// Debian's newest PostgreSQL: a layer with it and a shell, what that is made from, and where its programs are in it.
+fn postgresql(user: &str) -> Result<(Layer, Vec<PathBuf>, String)> {
     let versions = fs::read_dir(POSTGRESQL).with_context(|| format!("there is no PostgreSQL in {POSTGRESQL}"))?;
     let version = versions
         .flatten()
@@ -99,8 +99,8 @@ fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
         .max_by_key(|version| version.parse::<u32>().unwrap_or_default())
         .with_context(|| format!("there is no PostgreSQL with `initdb` in {POSTGRESQL}"))?;
     let home = format!("{POSTGRESQL}/{version}");
-    let mut layer = with_shell("postgres")?;
-    let mut sources = vec![entrypoint.clone()];
+    let mut layer = with_shell(user)?;
+    let mut sources = Vec::new();
     for program in ["postgres", "initdb", "psql", "pg_isready", "pg_ctl"] {
         let path = format!("{home}/bin/{program}");
         layer = layer.program(&path, Path::new(&path))?;
@@ -122,6 +122,13 @@ fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
         sources.push(PathBuf::from(tables));
     }
     sources.push(modules);
+    Ok((layer, sources, format!("PATH={home}/bin:/bin")))
+}
+
+fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
+    let entrypoint = scripts.join("postgres.sh");
+    let (layer, mut sources, path) = postgresql("postgres")?;
+    sources.push(entrypoint.clone());
     let layer = layer
         .dir("/var/lib/postgresql", 0o1777, SERVER)
         .dir("/var/lib/postgresql/data", 0o1777, SERVER)
@@ -132,11 +139,7 @@ fn postgres(reference: String, scripts: &Path) -> Result<StandIn> {
         layers: vec![layer],
         entrypoint: vec!["/entrypoint.sh".to_owned()],
         cmd: vec!["postgres".to_owned()],
-        env: vec![
-            format!("PATH={home}/bin:/bin"),
-            "LANG=C.UTF-8".to_owned(),
-            "PGDATA=/var/lib/postgresql/data".to_owned(),
-        ],
+        env: vec![path, "LANG=C.UTF-8".to_owned(), "PGDATA=/var/lib/postgresql/data".to_owned()],
         // It ends without waiting for its clients to go.
         stop_signal: "SIGINT".to_owned(),
         workdir: "/".to_owned(),
@@ -179,23 +182,26 @@ fn nats(reference: String, program: &Path) -> Result<StandIn> {
     Ok(StandIn { file: "nats.tar", image, sources: vec![program.to_owned()] })
 }
 
+/// FerretDB over a PostgreSQL beside it: over SQLite it is too slow for orders under load.
 fn mongo(reference: String, program: &Path, scripts: &Path) -> Result<StandIn> {
     let entrypoint = scripts.join("mongo.sh");
-    let layer = with_shell("mongodb")?
+    let (layer, mut sources, path) = postgresql("mongodb")?;
+    sources.extend([program.to_owned(), entrypoint.clone()]);
+    let layer = layer
         .program("/bin/ferretdb", program)?
         .dir("/data", 0o755, Owner::ROOT)
         .dir("/data/db", 0o1777, SERVER)
-        .file("/entrypoint.sh", &entrypoint, 0o755, Owner::ROOT);
+        .file("/entrypoint.sh", entrypoint, 0o755, Owner::ROOT);
     let image = Image {
         reference,
         layers: vec![layer],
         entrypoint: vec!["/entrypoint.sh".to_owned()],
         cmd: vec!["mongod".to_owned()],
-        env: vec!["PATH=/bin".to_owned()],
+        env: vec![path, "LANG=C.UTF-8".to_owned()],
         workdir: "/".to_owned(),
         ..Image::default()
     };
-    Ok(StandIn { file: "mongodb.tar", image, sources: vec![program.to_owned(), entrypoint] })
+    Ok(StandIn { file: "mongodb.tar", image, sources })
 }
 
 /// A layer with a shell, a few commands, and a name for the user that a server runs as: some don't run without.
