@@ -108,7 +108,7 @@ pub async fn stop(shop: &Shop, store: &str) {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    println!("{good} lists of products answered, {refused} refused at once");
+    println!("{good} lists of products answered, {refused} refused");
     // Only what they are in is missed.
     assert!(
         if store == "postgresql" { refused > 0 } else { refused == 0 },

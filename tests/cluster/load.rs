@@ -11,7 +11,7 @@ use crate::cluster::text;
 use crate::shop::Shop;
 
 /// Orders a second.
-const RATE: &str = "10";
+const RATE: &str = "5";
 /// How long the load runs before anything happens.
 const BEFORE: Duration = Duration::from_secs(2);
 

@@ -1,5 +1,6 @@
 //! The gRPC port of a service: a [`meshwork::Server`] with what all services of the back end have in common.
 
+mod certificate;
 mod config;
 mod context;
 
@@ -90,6 +91,7 @@ pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier,
         .drain(config.drain());
     if let Some(tls) = config.tls.options() {
         builder = builder.tls(tls);
+        health.check(certificate::check(&config.tls.certificate));
     }
     if !config.max_connection_age.is_zero() {
         builder = builder.max_connection_age(config.max_connection_age);
