@@ -40,7 +40,7 @@ pub async fn run(args: &MigrateArgs) -> Result<(), Failure> {
             println!("{database:<14} {:<8} {:>4}  {}", migration.component, migration.version, migration.description);
         }
     }
-    println!("all databases in {} are up to date", settings.data.display());
+    println!("all databases are up to date");
     Ok(())
 }
 

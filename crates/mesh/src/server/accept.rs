@@ -19,6 +19,7 @@ use super::handshake::{Handshake, Handshakes, Opening};
 use super::listener::{Accepted, Listener};
 use super::peer::Peer;
 use super::tls::ServerTls;
+use super::turns::Turns;
 
 /// The pause after a failed accept: most often there are no file descriptors left, and the next one would fail as well.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
@@ -32,6 +33,8 @@ pub(super) struct Connections<S> {
     pub tls: Option<Arc<ServerTls>>,
     pub options: Arc<Options>,
     pub handshakes: Arc<Handshakes>,
+    /// Where one connection gives way to another, if it does; else one more than there are places for is refused.
+    pub turns: Option<Arc<Turns>>,
     pub places: Arc<Semaphore>,
     pub tasks: TaskTracker,
     pub ends: Ends,
@@ -72,10 +75,21 @@ where
             return;
         };
         let handshake = self.handshakes.begin();
+        let turn = self
+            .turns
+            .as_ref()
+            .map(|turns| turns.begin(accepted.info.address().map(|address| address.ip().to_canonical())));
         let (stack, tls) = (self.stack.clone(), self.tls.clone());
         let (options, ends) = (Arc::clone(&self.options), self.ends.clone());
         self.tasks.spawn(async move {
-            open(accepted, handshake, tls.as_deref(), stack, &options, &ends).await;
+            let served = open(accepted, handshake, tls.as_deref(), stack, &options, &ends);
+            match turn {
+                None => served.await,
+                Some(turn) => tokio::select! {
+                    () = served => {}
+                    () = turn.evicted() => {}
+                },
+            }
             drop(place);
         });
     }

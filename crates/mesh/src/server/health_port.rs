@@ -23,14 +23,17 @@ use super::methods::StreamingMethods;
 use super::router::Router;
 use super::size::MessageSizeLayer;
 use super::stack::{Handlers, Layers};
+use super::turns::Turns;
 use super::{Domain, Listener};
 use crate::random::Random;
 
-/// How many connections are served at once; one more is closed as it comes.
+/// How many connections are served at once; one more takes the place of the oldest of the address that has the most. So whoever
+/// holds places, silent or not, keeps no probe out.
 const CONNECTIONS: usize = 128;
-/// How many of them may not have begun to speak yet; one more takes the place of the oldest. Were they as many as all, those who
-/// stay silent would keep the probes out.
+/// How many of them may not have begun to speak yet; one more takes the place of the oldest.
 const SILENT: usize = 32;
+/// How many more there may be for as long as it takes those who give way to go.
+const LEAVING: usize = 128;
 /// How many calls of a connection are answered at once, those that watch included.
 const CALLS: u32 = 8;
 /// How long a client may take to begin to speak HTTP/2, and how long to send the message of a call.
@@ -50,7 +53,7 @@ const DRAIN: Duration = Duration::from_secs(1);
 ///
 /// | what | bound |
 /// |---|---|
-/// | connections | 128; one more is closed as it comes |
+/// | connections | 128; one more takes the place of the oldest of the address that has the most |
 /// | of these, such as have said nothing yet | 32; one more takes the place of the oldest |
 /// | calls of one of them at once, watches among them | 8 |
 /// | HTTP/2's preface, and the message of a call | 5 s each |
@@ -116,7 +119,8 @@ impl HealthPort {
             tls: None,
             options: Arc::new(options),
             handshakes: Handshakes::new(SILENT),
-            places: Arc::new(Semaphore::new(CONNECTIONS)),
+            turns: Some(Turns::new(CONNECTIONS)),
+            places: Arc::new(Semaphore::new(CONNECTIONS + LEAVING)),
             tasks: TaskTracker::new(),
             ends: Ends::default(),
         };

@@ -62,6 +62,7 @@ mod stack;
 mod streams;
 mod telemetry;
 mod tls;
+mod turns;
 mod unfinished;
 
 pub use self::arrival::{ArrivalFuture, ArrivalLayer, ArrivalLimits, ArrivalService, Arrived};

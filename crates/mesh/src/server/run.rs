@@ -101,6 +101,7 @@ impl<L> Builder<L> {
             tls: tls.map(Arc::new),
             options: Arc::new(options),
             handshakes: Handshakes::new(max_handshakes),
+            turns: None,
             places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             tasks: TaskTracker::new(),
             ends: Ends::default(),

@@ -10,7 +10,7 @@ use meshwork::server::HealthPort;
 use meshwork::server::health::{Health, ServingStatus};
 use meshwork::server::ops::Ops;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -22,6 +22,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_check_res
 use crate::support::{LONG, Served, breakable, client, get, serve, serve_ops, serve_port};
 
 const SERVICE: &str = "shop.v1.Orders";
+/// The preface, and an empty SETTINGS frame (RFC 9113, sections 3.4 and 6.5).
+const GREETING: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const NAMES: [&str; 5] = ["startup", "liveness", "readiness", "", SERVICE];
 
 fn request(service: &str) -> Request<HealthCheckRequest> {
@@ -46,6 +48,15 @@ async fn connected(address: SocketAddr) -> Option<Channel> {
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.ok()?;
     HealthClient::new(channel.clone()).check(request("")).await.ok()?;
     Some(channel)
+}
+
+/// A connection that has begun to speak HTTP/2, and says no more.
+async fn greeted(address: SocketAddr) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(GREETING).await.unwrap();
+    // Its settings are the server's answer.
+    stream.read_exact(&mut [0; 9]).await.unwrap();
+    stream
 }
 
 /// Waits until the other end closes the connection; what it said before is dropped.
@@ -140,26 +151,45 @@ async fn a_watch_is_told_of_the_stop_and_ends_with_the_port() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_is_closed_as_it_comes() {
+async fn one_connection_too_many_takes_the_place_of_the_oldest() {
     let health = Health::new();
     let port = serve_port(HealthPort::new().health(health)).await;
-    let mut open = Vec::new();
     let began = Instant::now();
-    for _ in 0..128 {
-        open.push(timeout(LONG, connected(port.address)).await.unwrap().unwrap());
+    let mut oldest = greeted(port.address).await;
+    let mut others = Vec::new();
+    for _ in 1..128 {
+        others.push(greeted(port.address).await);
     }
-    let mut last = TcpStream::connect(port.address).await.unwrap();
-    closed(&mut last).await;
-    // One that has a place is closed for being silent, but only after 5 s; idle ones after 30 s give theirs back.
+    let newest = connected(port.address).await;
+    assert!(newest.is_some(), "there was no place for one more");
+    closed(&mut oldest).await;
+    // Whoever has no call for 30 s is closed anyway.
     assert!(began.elapsed().as_secs() < 25, "this machine is too slow to show it: {:?}", began.elapsed());
-    // One that goes makes room for another.
-    open.pop();
-    let again = async {
-        while connected(port.address).await.is_none() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    timeout(LONG, again).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_crowd_that_comes_again_and_again_keeps_no_probe_out() {
+    let port = serve_port(HealthPort::new().health(Health::new())).await;
+    let address = port.address;
+    let mut crowd = tokio::task::JoinSet::new();
+    for _ in 0..300 {
+        // Each comes back as soon as it is closed.
+        crowd.spawn(async move {
+            loop {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+                let Ok(mut stream) = socket.connect(address).await else { continue };
+                stream.write_all(GREETING).await.ok();
+                stream.read_to_end(&mut Vec::new()).await.ok();
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    for probe in 0..20 {
+        let answered = timeout(LONG, connected(address)).await.unwrap();
+        assert!(answered.is_some(), "probe {probe} was kept out");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

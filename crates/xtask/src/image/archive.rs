@@ -199,7 +199,7 @@ fn pack(layer: &Layer, packing: Packing, time: u64) -> Result<(Blob, String)> {
         }
         Packing::Gzip => {
             // With neither a name, a time nor a system in its header.
-            let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+            let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
             let mut tar = Hashed { hash: Sha256::new(), inner: gzip };
             layer.write(&mut tar, time)?;
             let packed = tar.inner.finish().context("cannot pack a layer")?;
