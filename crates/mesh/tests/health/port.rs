@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use meshwork::server::HealthPort;
@@ -171,8 +171,9 @@ async fn one_connection_too_many_takes_the_place_of_the_oldest() {
 async fn a_crowd_that_comes_again_and_again_keeps_no_probe_out() {
     let port = serve_port(HealthPort::new().health(Health::new())).await;
     let address = port.address;
-    let mut crowd = tokio::task::JoinSet::new();
+    let (mut crowd, gone) = (tokio::task::JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for _ in 0..300 {
+        let gone = gone.clone();
         // Each comes back as soon as it is closed.
         crowd.spawn(async move {
             loop {
@@ -181,14 +182,20 @@ async fn a_crowd_that_comes_again_and_again_keeps_no_probe_out() {
                 let Ok(mut stream) = socket.connect(address).await else { continue };
                 stream.write_all(GREETING).await.ok();
                 stream.read_to_end(&mut Vec::new()).await.ok();
+                gone.fetch_add(1, Ordering::Relaxed);
             }
         });
     }
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    // All places are taken once as many as there are had to give way.
+    let full = async {
+        while gone.load(Ordering::Relaxed) < 128 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, full).await.unwrap();
     for probe in 0..20 {
         let answered = timeout(LONG, connected(address)).await.unwrap();
         assert!(answered.is_some(), "probe {probe} was kept out");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
