@@ -50,7 +50,8 @@ async fn a_statement_that_takes_too_long_is_unavailable_and_leaves_nothing() {
 
 #[tokio::test]
 async fn work_that_passes_over_a_failed_statement_does_not_count_as_done() {
-    let db = Server::new().open().await;
+    let world = Server::new();
+    let db = world.open().await;
     let passed_over = db.write::<_, (), Error, _>((), |connection, ()| {
         Box::pin(async move {
             sqlx::query("INSERT INTO numbers (n) VALUES (1)").execute(&mut *connection).await?;
@@ -58,7 +59,8 @@ async fn work_that_passes_over_a_failed_statement_does_not_count_as_done() {
             Ok(())
         })
     });
-    assert_eq!(passed_over.await.unwrap_err().kind(), Kind::Damaged);
+    let error = passed_over.await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Damaged, "{error}");
     assert_eq!(count(&db).await, 0);
 }
 
