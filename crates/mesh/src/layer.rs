@@ -42,6 +42,6 @@
 //! channel don't.
 
 pub use crate::breaker::CircuitBreakerLayer;
+pub use crate::client::retry::{HedgeLayer, RetryLayer};
 pub use crate::deadline::{DeadlineLayer, IncomingDeadlineLayer};
 pub use crate::limit::{ConcurrencyLimitLayer, RateLimitLayer};
-pub use crate::retry::{HedgeLayer, RetryLayer};

@@ -63,33 +63,25 @@
 //!
 //! xDS, ring hash, weighted round robin and service configs in DNS TXT records.
 
-pub mod attempt;
-pub mod backoff;
-pub mod balance;
 pub mod breaker;
-pub mod channel;
-pub mod connect;
+mod client;
 pub mod deadline;
-pub mod endpoint;
 mod framing;
 pub mod layer;
 pub mod limit;
+mod memory;
 pub mod observe;
 pub mod outcome;
-pub mod outlier;
 pub mod policy;
 pub mod random;
-pub mod resolve;
-pub mod retry;
 pub mod server;
-pub mod subchannel;
 mod tls;
-pub mod trace;
 pub mod transport;
 
-pub use channel::{BuildError, Builder, Channel, ConnectError, EndpointStatus, WaitForReady};
+pub use client::channel::{BuildError, Builder, Channel, ConnectError, EndpointStatus, WaitForReady};
+pub use client::trace::{CallReport, CallTrace};
+pub use client::{backoff, balance, channel, connect, endpoint, outlier, resolve, retry, subchannel, trace};
 pub use server::Server;
-pub use trace::{CallReport, CallTrace};
 
 /// Compiles the code of the README.
 #[cfg(doctest)]

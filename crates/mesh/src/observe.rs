@@ -5,7 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::outcome::Outcome;
-use crate::trace::Cause;
+
+/// Why an attempt was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// The call itself.
+    #[default]
+    Call,
+    /// The one before failed with a code that the policy repeats.
+    Retry,
+    /// The ones before were slow to answer.
+    Hedge,
+    /// The one before never reached a server's application.
+    Transparent,
+}
 
 /// The state of an endpoint, or of a whole channel (gRPC's connectivity states).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::net::{TcpListener, ToSocketAddrs, UnixListener};
 use tonic::transport::server::{Connected as _, TcpConnectInfo, UdsConnectInfo};
 
-use crate::connect::MemoryListener;
+use crate::memory::MemoryListener;
 use crate::transport::Io;
 
 /// A socket that listens, or a place in a network within the process.

@@ -85,7 +85,7 @@ pub use self::telemetry::{
     CallEnd, CallObserver, Following, IncomingCall, TelemetryFuture, TelemetryLayer, TelemetryService,
 };
 pub use self::tls::{ClientAuth, ServerTls, ServerTlsOptions, Shaken};
-use crate::connect::TlsError;
+use crate::tls::TlsError;
 
 /// A gRPC server.
 #[derive(Clone, Copy, Debug)]

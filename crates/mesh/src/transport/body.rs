@@ -18,7 +18,7 @@ pub enum RequestBody {
     /// What comes from a caller, once.
     Once(tonic::body::Body),
     /// What comes from a caller and is kept to be sent again.
-    Replay(crate::retry::ReplayBody),
+    Replay(crate::client::retry::ReplayBody),
 }
 
 impl Body for RequestBody {

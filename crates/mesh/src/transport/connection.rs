@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::driver::Driver;
 use super::exchange::Exchange;
 use super::queue::WaitQueue;
-use super::wire::{Heard, Wire};
+use super::wire::{ReadActivity, Wire};
 use super::{Io, RequestBody, TransportError};
 
 /// The settings of a connection.
@@ -54,10 +54,10 @@ impl Default for Http2Options {
 /// A handle of an established connection. While one is held, or a stream is open, the connection stays.
 #[derive(Clone)]
 pub struct Connection {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConnectionState>,
 }
 
-pub(super) struct Shared {
+pub(super) struct ConnectionState {
     sender: Mutex<SendRequest<Bytes>>,
     /// Streams that are open or reserved.
     active: AtomicUsize,
@@ -74,10 +74,10 @@ pub(super) struct Shared {
     pub(super) max_header_list_size: usize,
     /// Told at GOAWAY and at the end, and never else.
     going: Notify,
-    heard: Arc<Heard>,
+    heard: Arc<ReadActivity>,
 }
 
-impl Drop for Shared {
+impl Drop for ConnectionState {
     fn drop(&mut self) {
         self.heard.alone.wake();
     }
@@ -91,7 +91,7 @@ const LIVE: u8 = 0;
 const DRAINING: u8 = 1;
 const CLOSED: u8 = 2;
 
-impl Shared {
+impl ConnectionState {
     /// Held only for one call of `h2`, which locks for itself as well; never over an await.
     pub(super) fn sender(&self) -> MutexGuard<'_, SendRequest<Bytes>> {
         self.sender.lock().unwrap_or_else(PoisonError::into_inner)
@@ -161,7 +161,7 @@ impl Connection {
             .handshake::<_, Bytes>(wire)
             .await
             .map_err(TransportError::stream)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ConnectionState {
             sender: Mutex::new(sender),
             active: AtomicUsize::new(0),
             limit: AtomicUsize::new(0),
@@ -240,7 +240,7 @@ impl fmt::Debug for Connection {
 
 /// A place for one stream, given back when dropped; it goes along with the request to the end of its response.
 pub struct StreamSlot {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ConnectionState>,
 }
 
 impl StreamSlot {

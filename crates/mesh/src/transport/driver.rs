@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::TransportError;
-use super::connection::{Http2Options, Shared};
+use super::connection::{ConnectionState, Http2Options};
 use super::keepalive::KeepAlive;
-use super::wire::{Heard, Wire};
+use super::wire::{ReadActivity, Wire};
 
 /// How long the last bytes of a connection that nobody needs may take: a peer that is frozen never takes them.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -31,9 +31,9 @@ pub struct Closed {
 pub struct Driver {
     connection: h2::client::Connection<Wire, Bytes>,
     /// Weak, so that the driver does not keep the connection alive.
-    shared: Weak<Shared>,
+    shared: Weak<ConnectionState>,
     limit: usize,
-    heard: Arc<Heard>,
+    heard: Arc<ReadActivity>,
     keep_alive: Option<KeepAlive>,
     /// Whom the last handle or stream wakes, if that is settled.
     known: Option<Waker>,
@@ -46,8 +46,8 @@ pub struct Driver {
 impl Driver {
     pub(super) fn new(
         mut connection: h2::client::Connection<Wire, Bytes>,
-        heard: Arc<Heard>,
-        shared: Weak<Shared>,
+        heard: Arc<ReadActivity>,
+        shared: Weak<ConnectionState>,
         options: &Http2Options,
     ) -> Self {
         let pings = options.keep_alive_interval.and_then(|_| connection.ping_pong());

@@ -10,7 +10,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::TransportError;
 use super::connection::Http2Options;
-use super::wire::Heard;
+use super::wire::ReadActivity;
 
 /// The shortest interval that gRPC allows a client.
 const FLOOR: Duration = Duration::from_secs(10);
@@ -47,7 +47,7 @@ impl KeepAlive {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        heard: &Heard,
+        heard: &ReadActivity,
         active: impl Fn() -> usize,
     ) -> Poll<TransportError> {
         loop {

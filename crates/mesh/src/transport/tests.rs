@@ -21,8 +21,9 @@ use tokio::time::timeout;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::connect::{Connector as _, Memory, MemoryListener, MemoryStream};
-use crate::endpoint::Address;
+use crate::client::connect::Connector as _;
+use crate::client::endpoint::Address;
+use crate::memory::{Memory, MemoryListener, MemoryStream};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

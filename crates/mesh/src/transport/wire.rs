@@ -15,11 +15,11 @@ use super::Io;
 /// A byte stream that tells what it read.
 pub(super) struct Wire {
     io: Box<dyn Io>,
-    heard: Arc<Heard>,
+    heard: Arc<ReadActivity>,
 }
 
 /// What the driver of a connection learns from its [`Wire`], which is in the hands of `h2`.
-pub(super) struct Heard {
+pub(super) struct ReadActivity {
     state: AtomicU8,
     /// Whether somebody asks for the time of reads: reading the clock is not free.
     timed: bool,
@@ -36,14 +36,14 @@ const FRESH: u8 = 1;
 const DRY: u8 = 2;
 
 impl Wire {
-    pub(super) fn new(io: Box<dyn Io>, timed: bool) -> (Self, Arc<Heard>) {
+    pub(super) fn new(io: Box<dyn Io>, timed: bool) -> (Self, Arc<ReadActivity>) {
         let (state, last) = (AtomicU8::new(0), AtomicU64::new(0));
-        let heard = Arc::new(Heard { state, timed, since: Instant::now(), last, alone: AtomicWaker::new() });
+        let heard = Arc::new(ReadActivity { state, timed, since: Instant::now(), last, alone: AtomicWaker::new() });
         (Self { io, heard: Arc::clone(&heard) }, heard)
     }
 }
 
-impl Heard {
+impl ReadActivity {
     /// Whether frames may have come since this was last asked. To be asked after `h2` was polled.
     pub(super) fn anything(&self) -> bool {
         // One task reads and asks, so that nothing comes between.

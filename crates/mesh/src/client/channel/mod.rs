@@ -1,0 +1,139 @@
+//! The channel: what takes the place of `tonic::transport::Channel` in a generated client.
+//!
+//! A call goes from the outside to the inside: policy lookup, deadline, rate limit, retry or hedge, concurrency limit,
+//! pick, connection. Beside the calls runs one task (`control`) that hears of addresses, connections and policies and
+//! publishes a snapshot; a pick reads the snapshot and waits for nothing.
+
+mod builder;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::time::Instant;
+use tonic::Status;
+use tower_service::Service;
+
+pub use crate::client::call::WaitForReady;
+pub use crate::client::endpoints::EndpointStatus;
+pub use builder::{BuildError, Builder, ConnectError};
+
+use crate::client::call;
+use crate::client::endpoints::ChannelHandle;
+use crate::observe::Connectivity;
+use crate::policy::Policy;
+
+/// A gRPC channel over all the endpoints of a target. It takes the place of `tonic::transport::Channel`.
+///
+/// Cheap to clone; clones share connections, limits and policies. When the last clone is dropped, connections are closed
+/// as soon as their open streams end.
+#[derive(Clone)]
+pub struct Channel(Arc<ChannelHandle>);
+
+impl Channel {
+    /// Settings of a channel, all with defaults.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A channel to `target` with default settings; it resolves and connects at its first call.
+    ///
+    /// ```no_run
+    /// # #[tokio::main] async fn main() -> Result<(), meshwork::BuildError> {
+    /// let channel = meshwork::Channel::connect_lazy("dns:///users:50051")?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// When the target can't be understood.
+    pub fn connect_lazy(target: &str) -> Result<Self, BuildError> {
+        Self::builder().connect_lazy(target)
+    }
+
+    /// A channel to `target` with default settings, once it has a connection.
+    ///
+    /// # Errors
+    /// When the target can't be understood, or no endpoint could be reached.
+    pub async fn connect(target: &str) -> Result<Self, ConnectError> {
+        Self::builder().connect(target).await
+    }
+
+    /// The target, as a URI.
+    pub fn target(&self) -> &str {
+        &self.0.state.fixed.target
+    }
+
+    /// The state of the channel as a whole.
+    pub fn state(&self) -> Connectivity {
+        self.0.state.snapshot.load().connectivity
+    }
+
+    /// Each endpoint and how it is.
+    pub fn endpoints(&self) -> Vec<EndpointStatus> {
+        self.0.state.endpoints(Instant::now())
+    }
+
+    /// The policy that holds.
+    pub fn policy(&self) -> Policy {
+        self.0.state.active.load().policy.clone()
+    }
+
+    /// Waits until the state is another than `from`, and gives it.
+    pub async fn state_changed(&self, from: Connectivity) -> Connectivity {
+        let mut changed = self.0.state.changed.subscribe();
+        loop {
+            let state = self.state();
+            if state != from || changed.changed().await.is_err() {
+                return state;
+            }
+        }
+    }
+
+    /// Begins to resolve and to connect, if that hasn't begun.
+    pub fn wake(&self) {
+        self.0.state.wake();
+    }
+}
+
+impl Service<http::Request<tonic::body::Body>> for Channel {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = Status;
+    type Future = ResponseFuture;
+
+    /// Always ready: a call that no endpoint can take waits by itself, bounded by its deadline.
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> ResponseFuture {
+        // A call under way keeps the channel; a response that is being read needs its connection only.
+        ResponseFuture(Box::pin(call::call(Arc::clone(&self.0), request, crate::deadline::current())))
+    }
+}
+
+impl fmt::Debug for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel").field("target", &self.target()).field("state", &self.state()).finish()
+    }
+}
+
+/// The future of a response. Dropped, the call is cancelled.
+pub struct ResponseFuture(Pin<Box<dyn Future<Output = Result<http::Response<tonic::body::Body>, Status>> + Send>>);
+
+impl Future for ResponseFuture {
+    type Output = Result<http::Response<tonic::body::Body>, Status>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}

@@ -1,0 +1,16 @@
+//! The client's wing: from a call to a stream on a connection.
+//!
+//! `channel` is what users hold. A call goes from it to the endpoints, to a subchannel of one of them, to its connection.
+
+pub mod backoff;
+pub mod balance;
+mod call;
+pub mod channel;
+pub mod connect;
+pub mod endpoint;
+mod endpoints;
+pub mod outlier;
+pub mod resolve;
+pub mod retry;
+pub mod subchannel;
+pub mod trace;

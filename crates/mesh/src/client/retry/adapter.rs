@@ -1,0 +1,112 @@
+//! Attempts over any gRPC service.
+
+use std::error::Error;
+use std::future::poll_fn;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use http_body::Body;
+use tokio::time::{Instant, timeout_at};
+use tonic::Status;
+use tonic::codegen::StdError;
+use tower_service::Service;
+
+use super::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
+use crate::client::trace::AttemptTrace;
+use crate::transport::{Fate, RequestBody, TransportError};
+
+/// Makes attempts with a service: the first with the instance that is ready, each other with a clone that is made ready.
+#[derive(Debug)]
+pub struct ServiceAttempts<S> {
+    service: S,
+    ready: bool,
+}
+
+impl<S> ServiceAttempts<S> {
+    /// `service` must have been ready, and not called since.
+    pub fn ready(service: S) -> Self {
+        Self { service, ready: true }
+    }
+}
+
+impl<S: Clone> Clone for ServiceAttempts<S> {
+    fn clone(&self) -> Self {
+        Self { service: self.service.clone(), ready: false }
+    }
+}
+
+impl<S, B> Attempts for ServiceAttempts<S>
+where
+    S: Service<http::Request<tonic::body::Body>, Response = http::Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<StdError> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    type ResponseBody = B;
+    type Future = BoxFuture<'static, Attempted<B>>;
+
+    fn attempt(&mut self, request: http::Request<RequestBody>, context: AttemptContext) -> Self::Future {
+        let clone = self.service.clone();
+        let mut service = std::mem::replace(&mut self.service, clone);
+        let ready = std::mem::replace(&mut self.ready, false);
+        let request = request.map(tonic::body::Body::from);
+        async move {
+            let start = Instant::now();
+            let call = async move {
+                if !ready {
+                    poll_fn(|cx| service.poll_ready(cx)).await?;
+                }
+                service.call(request).await
+            };
+            let result = within(start, context, call).await;
+            let code = result.as_ref().err().map(|error| error.status.code());
+            Attempted { result, trace: AttemptTrace { took: start.elapsed(), code, ..AttemptTrace::default() } }
+        }
+        .boxed()
+    }
+}
+
+/// Ends `call` by the timeout of the attempt and the deadline of the call.
+async fn within<T, E: Into<StdError>>(
+    start: Instant,
+    context: AttemptContext,
+    call: impl Future<Output = Result<T, E>>,
+) -> Result<T, AttemptError> {
+    let timeout = context.timeout.and_then(|timeout| start.checked_add(timeout));
+    let end = timeout.into_iter().chain(context.deadline).min();
+    let result = match end {
+        None => call.await,
+        Some(end) => match timeout_at(end, call).await {
+            Ok(result) => result,
+            Err(_) if context.deadline == Some(end) => {
+                let status = Status::deadline_exceeded("the deadline passed before the call was answered");
+                return Err(AttemptError { status, fate: Fate::Sent, last: true });
+            }
+            Err(_) => {
+                let status = Status::unavailable("the attempt was not answered in its time");
+                return Err(AttemptError { status, fate: Fate::Sent, last: false });
+            }
+        },
+    };
+    result.map_err(|error| {
+        let error: StdError = error.into();
+        let fate = fate(&*error);
+        AttemptError { status: Status::from_error(error), fate, last: false }
+    })
+}
+
+/// How far a request had come, by what is found in the chain of sources.
+fn fate(error: &(dyn Error + 'static)) -> Fate {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(transport) = error.downcast_ref::<TransportError>() {
+            return transport.fate();
+        }
+        if let Some(h2) = error.downcast_ref::<h2::Error>() {
+            return TransportError::fate_of(h2);
+        }
+        next = error.source();
+    }
+    Fate::Sent
+}

@@ -1,0 +1,34 @@
+//! Retries and hedging (gRFC A6).
+//!
+//! [`run`] repeats what an [`Attempts`](crate::client::retry::Attempts) carries out, as a [`Plan`] says. A channel calls it for
+//! each of its calls; [`RetryLayer`] and [`HedgeLayer`] put it around any gRPC service.
+
+mod adapter;
+mod attempt;
+mod backoff;
+mod body;
+mod budget;
+mod buffers;
+mod hedge;
+mod layer;
+mod log;
+mod plan;
+mod replay;
+mod request;
+mod sequence;
+mod throttle;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+pub use adapter::ServiceAttempts;
+pub use attempt::{AttemptContext, AttemptError, Attempted, Attempts};
+pub use body::{OnSuccess, RetryBody};
+pub use budget::Budget;
+pub use buffers::Buffers;
+pub use layer::{Hedge, HedgeLayer, Retry, RetryLayer};
+pub use log::AttemptLog;
+pub use plan::{Plan, run};
+pub use replay::ReplayBody;
+pub use throttle::Throttle;

@@ -1,0 +1,117 @@
+//! A request that can be made again.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::request::Parts;
+use http_body::Body as _;
+use smallvec::SmallVec;
+use tonic::body::Body;
+
+use super::Buffers;
+use super::buffers::BufferLease;
+use super::replay::{BufferedFrame, ReplayBuffer};
+use crate::transport::RequestBody;
+
+/// Tells servers how many attempts there were before this one.
+const PREVIOUS: &str = "grpc-previous-rpc-attempts";
+
+/// The head and the body of a call, for as many attempts as it takes.
+pub(super) struct Repeatable<'a> {
+    parts: Parts,
+    body: Content<'a>,
+}
+
+enum Content<'a> {
+    Empty,
+    Full(Bytes, #[expect(dead_code, reason = "counts while it lives")] BufferLease<'a>),
+    Stream(ReplayBuffer),
+}
+
+impl<'a> Repeatable<'a> {
+    /// Reads what is there of the body already, which is all of it for a call with one message.
+    pub(super) async fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>) -> Self {
+        let (mut parts, mut body) = request.into_parts();
+        parts.headers.remove(PREVIOUS);
+        let body = poll_fn(|cx| Poll::Ready(Content::read(&mut body, cx, buffers))).await;
+        Self { parts, body }
+    }
+
+    /// The request of an attempt after `previous` others, and the number of its reader.
+    pub(super) fn attempt(&self, previous: u32) -> (usize, http::Request<RequestBody>) {
+        let (reader, body) = match &self.body {
+            Content::Empty => (0, RequestBody::Empty),
+            Content::Full(bytes, _) => (0, RequestBody::Full(bytes.clone())),
+            Content::Stream(buffer) => {
+                let (reader, body) = buffer.reader();
+                (reader, RequestBody::Replay(body))
+            }
+        };
+        let mut request = http::Request::from_parts(self.parts.clone(), body);
+        if previous > 0 {
+            request.headers_mut().insert(PREVIOUS, HeaderValue::from(previous));
+        }
+        (reader, request)
+    }
+
+    /// Whether no further attempt can be made.
+    pub(super) fn is_spent(&self) -> bool {
+        match &self.body {
+            Content::Empty | Content::Full(..) => false,
+            Content::Stream(buffer) => buffer.is_spent(),
+        }
+    }
+
+    /// Waits until the body commits the call to one attempt.
+    pub(super) fn poll_committed(&self, cx: &mut Context<'_>) -> Poll<usize> {
+        match &self.body {
+            Content::Empty | Content::Full(..) => Poll::Pending,
+            Content::Stream(buffer) => buffer.poll_committed(cx),
+        }
+    }
+
+    /// Commits the call to the attempt with this reader.
+    pub(super) fn commit(&self, reader: usize) {
+        if let Content::Stream(buffer) = &self.body {
+            buffer.commit(reader);
+        }
+    }
+}
+
+impl<'a> Content<'a> {
+    fn read(body: &mut Body, cx: &mut Context<'_>, buffers: &'a Arc<Buffers>) -> Self {
+        let mut first: SmallVec<[BufferedFrame; 2]> = SmallVec::new();
+        let mut failed = None;
+        let mut ended = body.is_end_stream();
+        // Two polls see the only message and the end after it; more could go on for ever.
+        while !ended && first.len() < 2 {
+            match Pin::new(&mut *body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    first.push(BufferedFrame::new(frame));
+                    ended = body.is_end_stream();
+                }
+                Poll::Ready(Some(Err(status))) => {
+                    failed = Some(status);
+                    break;
+                }
+                Poll::Ready(None) => ended = true,
+                Poll::Pending => break,
+            }
+        }
+        if ended && first.is_empty() {
+            return Self::Empty;
+        }
+        if ended
+            && let [BufferedFrame::Data(bytes)] = first.as_slice()
+            && let Some(held) = BufferLease::new(buffers, bytes.len())
+        {
+            return Self::Full(bytes.clone(), held);
+        }
+        let source = if ended { None } else { Some(std::mem::take(body)) };
+        Self::Stream(ReplayBuffer::new(buffers.clone(), first, source, failed))
+    }
+}
