@@ -478,7 +478,7 @@ impl Builder {
                 match state {
                     Connectivity::Ready => return Ok(()),
                     Connectivity::TransientFailure | Connectivity::Shutdown => {
-                        return Err(ConnectError::Unavailable(channel.0.shared.why_unavailable()));
+                        return Err(ConnectError::Unavailable(channel.0.state.why_unavailable()));
                     }
                     Connectivity::Idle | Connectivity::Connecting => state = channel.state_changed(state).await,
                 }
