@@ -63,10 +63,10 @@
 //!
 //! xDS, ring hash, weighted round robin and service configs in DNS TXT records.
 
+mod bodies;
 pub mod breaker;
 mod client;
 pub mod deadline;
-mod framing;
 pub mod layer;
 pub mod limit;
 mod memory;

@@ -14,9 +14,10 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::admitted::AdmittedCall;
 use super::{Admission, Breaker};
-use crate::limit::HeldBody;
-use crate::outcome::{Finish, Outcome, TrackedBody, grpc_status};
+use crate::bodies::{Finish as _, TrackedBody};
+use crate::outcome::{Outcome, grpc_status};
 use crate::policy::CircuitBreaker;
 
 /// Stops calls to a service that fails too often: they are answered with UNAVAILABLE at once.
@@ -67,7 +68,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<StdError>,
 {
-    type Response = Response<TrackedBody<HeldBody<B, ()>, Judge>>;
+    type Response = Response<TrackedBody<B, AdmittedCall>>;
     type Error = StdError;
     type Future = BreakerFuture<S::Future>;
 
@@ -79,38 +80,11 @@ where
         let started = Instant::now();
         let admission = self.breaker.admit(started);
         if let Admission::Rejected { .. } = admission {
-            return BreakerFuture { future: None, judge: None };
+            return BreakerFuture { future: None, admitted: None };
         }
         // Made before the call: it gives a probe back even if the inner service panics.
-        let judge = Judge { breaker: self.breaker.clone(), admission: Some(admission), started, answered: false };
-        BreakerFuture { future: Some(self.inner.call(request)), judge: Some(judge) }
-    }
-}
-
-/// Tells the breaker how a call ended; dropped first, the call was cancelled.
-#[derive(Debug)]
-pub struct Judge {
-    breaker: Breaker,
-    /// None once it has reported.
-    admission: Option<Admission>,
-    started: Instant,
-    /// Whether the response has begun: how long its stream may last is for the caller to say.
-    answered: bool,
-}
-
-impl Finish for Judge {
-    fn finish(mut self, outcome: Outcome) {
-        if let Some(admission) = self.admission.take() {
-            let now = Instant::now();
-            let outcome = match outcome {
-                Outcome::Status(code) => {
-                    let waited = (!self.answered).then(|| now.saturating_duration_since(self.started));
-                    Outcome::of(code, waited, None)
-                }
-                outcome => outcome,
-            };
-            self.breaker.settle(now, admission, outcome);
-        }
+        let admitted = AdmittedCall::new(self.breaker.clone(), admission, started);
+        BreakerFuture { future: Some(self.inner.call(request)), admitted: Some(admitted) }
     }
 }
 
@@ -121,7 +95,7 @@ pin_project! {
         // None: rejected.
         #[pin]
         future: Option<F>,
-        judge: Option<Judge>,
+        admitted: Option<AdmittedCall>,
     }
 }
 
@@ -132,42 +106,32 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<StdError>,
 {
-    type Output = Result<Response<TrackedBody<HeldBody<B, ()>, Judge>>, StdError>;
+    type Output = Result<Response<TrackedBody<B, AdmittedCall>>, StdError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(future) = this.future.as_mut().as_pin_mut() else {
             let status = Status::unavailable("the circuit breaker is open: too many calls failed");
-            return Poll::Ready(Ok(status.into_http::<HeldBody<B, ()>>().map(TrackedBody::untracked)));
+            return Poll::Ready(Ok(status.into_http()));
         };
         let result = ready!(future.poll(cx));
         // The future is over; what it holds is not needed for the body.
-        let judge = this.judge.take();
-        Poll::Ready(match (result, judge) {
-            (Ok(response), Some(mut judge)) => {
-                judge.answered = grpc_status(response.headers()).is_none();
-                Ok(TrackedBody::respond(response.map(|body| HeldBody::new(body, ())), judge))
+        let admitted = this.admitted.take();
+        Poll::Ready(match (result, admitted) {
+            (Ok(response), Some(mut admitted)) => {
+                if grpc_status(response.headers()).is_none() {
+                    admitted.answered();
+                }
+                Ok(TrackedBody::respond(response, admitted))
             }
-            (Ok(response), None) => Ok(response.map(|body| TrackedBody::untracked(HeldBody::new(body, ())))),
-            (Err(error), judge) => {
-                let error = error.into();
-                if let Some(judge) = judge {
-                    judge.finish(Outcome::Status(code_of(&error)));
+            (Ok(response), None) => Ok(response.map(TrackedBody::untracked)),
+            (Err(error), admitted) => {
+                let error: StdError = error.into();
+                if let Some(admitted) = admitted {
+                    admitted.finish(Outcome::of_error(&*error));
                 }
                 Err(error)
             }
         })
     }
-}
-
-/// The code that a caller would see for `error`.
-fn code_of(error: &StdError) -> tonic::Code {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**error);
-    while let Some(error) = cause {
-        if let Some(status) = error.downcast_ref::<Status>() {
-            return status.code();
-        }
-        cause = error.source();
-    }
-    tonic::Code::Unknown
 }

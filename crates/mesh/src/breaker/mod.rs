@@ -3,6 +3,7 @@
 //! Closed, a call costs one atomic load, and its success another one. Everything else (opening, probes) is rare and goes
 //! through a lock that is never held while waiting.
 
+mod admitted;
 mod layer;
 mod share;
 #[cfg(test)]
@@ -16,12 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService, Judge};
+pub use self::admitted::AdmittedCall;
+pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 use self::share::OpenPlace;
 pub use self::share::OpenShare;
 use self::window::Window;
 use crate::observe::Circuit;
-use crate::outcome::{Finish, Outcome};
+use crate::outcome::Outcome;
 use crate::policy::CircuitBreaker;
 
 const CLOSED: u64 = 0;
@@ -386,12 +388,6 @@ impl ProbePermit {
         drop(gate);
         inner.tell(turned);
         // The drop gives the place back, unless the round is over.
-    }
-}
-
-impl Finish for ProbePermit {
-    fn finish(self, outcome: Outcome) {
-        self.settle(Instant::now(), outcome);
     }
 }
 

@@ -1,12 +1,14 @@
 //! Tests of deadlines.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use proptest::prelude::*;
+use tokio::time::Instant;
 use tonic::Code;
 use tower_layer::Layer as _;
 use tower_service::Service as _;
@@ -69,14 +71,14 @@ async fn the_earliest_of_header_policy_and_incoming_call_holds() {
     let mut headers = HeaderMap::new();
     assert_eq!(effective(&headers, None, now).unwrap(), None);
     assert_eq!(effective(&headers, Some(SECOND), now).unwrap(), Some(now + SECOND));
-    headers.insert(GRPC_TIMEOUT, encode_timeout(SECOND / 2));
+    headers.insert(&GRPC_TIMEOUT, encode_timeout(SECOND / 2));
     assert_eq!(effective(&headers, Some(SECOND), now).unwrap(), Some(now + SECOND / 2));
     let at = now + SECOND / 4;
     let inside = scope(at, async { (effective(&headers, Some(SECOND), now).unwrap(), current()) }).await;
     assert_eq!(inside, (Some(at), Some(at)));
     assert_eq!(scope(at, scope(now + SECOND, async { current() })).await, Some(at));
     assert_eq!(current(), None);
-    headers.insert(GRPC_TIMEOUT, "soon".parse().unwrap());
+    headers.insert(&GRPC_TIMEOUT, "soon".parse().unwrap());
     assert_eq!(effective(&headers, None, now).unwrap_err().code(), Code::Internal);
     assert_eq!(effective(&HeaderMap::new(), Some(Duration::MAX), now).unwrap(), None);
 }
@@ -103,7 +105,7 @@ async fn a_call_that_is_not_answered_ends_with_deadline_exceeded_and_is_cancelle
         let inside = inside.clone();
         async move {
             let _held = inside;
-            assert_eq!(request.headers()[GRPC_TIMEOUT], "1000000u");
+            assert_eq!(request.headers()[&GRPC_TIMEOUT], "1000000u");
             std::future::pending::<Result<Response<tonic::body::Body>, Never>>().await
         }
     });
@@ -156,12 +158,28 @@ async fn a_handler_and_its_stream_know_the_deadline_of_their_call() {
     });
     let mut service = IncomingDeadlineLayer.layer(inner);
     let mut request = Request::new(());
-    request.headers_mut().insert(GRPC_TIMEOUT, encode_timeout(SECOND));
+    request.headers_mut().insert(&GRPC_TIMEOUT, encode_timeout(SECOND));
     let mut answer = service.call(request).now_or_never().unwrap().unwrap();
     assert_eq!(current(), None);
     answer.body_mut().frame().await.unwrap().unwrap();
     let mut request = Request::new(());
-    request.headers_mut().insert(GRPC_TIMEOUT, "never".parse().unwrap());
+    request.headers_mut().insert(&GRPC_TIMEOUT, "never".parse().unwrap());
     let answer = service.call(request).await.unwrap();
     assert_eq!(crate::outcome::grpc_status(answer.headers()), Some(Code::Internal));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_incoming_call_is_over_at_its_own_timeout_or_at_the_most_that_is_allowed() {
+    let now = Instant::now();
+    let mut headers = HeaderMap::new();
+    let of = |headers: &HeaderMap, max| of_incoming(headers, max, now).unwrap();
+    assert_eq!(of(&headers, None), None);
+    assert_eq!(of(&headers, Some(SECOND)), Some(now + SECOND));
+    headers.insert(&GRPC_TIMEOUT, encode_timeout(SECOND / 2));
+    assert_eq!(of(&headers, Some(SECOND)), Some(now + SECOND / 2));
+    assert_eq!(of(&headers, Some(SECOND / 4)), Some(now + SECOND / 4));
+    // The scope of another call says nothing of this one.
+    assert_eq!(scope(now, async { of(&headers, None) }).await, Some(now + SECOND / 2));
+    headers.insert(&GRPC_TIMEOUT, "soon".parse().unwrap());
+    assert!(of_incoming(&headers, None, now).is_err());
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 
-/// The header.
-pub const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+/// The header. A name that is made once is found without being parsed.
+pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The largest number that a value may hold: eight digits.
 const MAX: u128 = 99_999_999;

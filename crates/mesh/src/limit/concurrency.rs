@@ -4,6 +4,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
+use crate::bodies::Finish;
+use crate::outcome::Outcome;
+
 type Name = (Arc<str>, Arc<str>);
 
 /// The counts of the process. An entry is there while somebody holds its count: a limit, or a permit.
@@ -81,6 +84,11 @@ impl ConcurrencyLimit {
 #[derive(Debug)]
 #[must_use = "dropped, the place is given back"]
 pub struct Permit(Arc<Count>);
+
+impl Finish for Permit {
+    /// Gives the place back.
+    fn finish(self, _: Outcome) {}
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {

@@ -12,7 +12,8 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{ConcurrencyLimit, HeldBody, Permit};
+use super::concurrency::{ConcurrencyLimit, Permit};
+use crate::bodies::TrackedBody;
 
 /// Answers calls above the limit with UNAVAILABLE. A call counts until the end of its response body.
 ///
@@ -49,7 +50,7 @@ where
     S: Service<Request<A>, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
-    type Response = Response<HeldBody<B, Permit>>;
+    type Response = Response<TrackedBody<B, Permit>>;
     type Error = S::Error;
     type Future = ConcurrencyFuture<S::Future>;
 
@@ -83,7 +84,7 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
 {
-    type Output = Result<Response<HeldBody<B, Permit>>, E>;
+    type Output = Result<Response<TrackedBody<B, Permit>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -93,11 +94,9 @@ where
         };
         let result = ready!(future.poll(cx));
         let permit = this.permit.take();
-        Poll::Ready(result.map(|response| {
-            response.map(|body| match permit {
-                Some(permit) => HeldBody::new(body, permit),
-                None => HeldBody::default(),
-            })
+        Poll::Ready(result.map(|response| match permit {
+            Some(permit) => TrackedBody::respond(response, permit),
+            None => response.map(TrackedBody::untracked),
         }))
     }
 }

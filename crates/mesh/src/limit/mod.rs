@@ -1,6 +1,5 @@
 //! Limits: calls in flight (gRFC A32) and calls a second.
 
-mod body;
 mod concurrency;
 mod concurrency_layer;
 mod rate;
@@ -8,7 +7,6 @@ mod rate_layer;
 #[cfg(test)]
 mod tests;
 
-pub use self::body::HeldBody;
 pub use self::concurrency::{ConcurrencyLimit, Permit};
 pub use self::concurrency_layer::{ConcurrencyFuture, ConcurrencyLimitLayer, ConcurrencyLimitService};
 pub use self::rate::RateLimit;

@@ -15,7 +15,8 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{HeldBody, RateLimit};
+use super::rate::RateLimit;
+use crate::bodies::{TrackedBody, Untracked};
 use crate::deadline;
 
 /// Has calls wait for their turn, up to the deadline that their `grpc-timeout` says or that the task has; calls that could
@@ -52,7 +53,7 @@ where
     S: Service<Request<A>, Response = Response<B>> + Clone,
     B: Body<Data = Bytes>,
 {
-    type Response = Response<HeldBody<B, ()>>;
+    type Response = Response<TrackedBody<B, Untracked>>;
     type Error = S::Error;
     type Future = RateFuture<S, A, S::Future>;
 
@@ -107,7 +108,7 @@ where
     S: Service<Request<A>, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
-    type Output = Result<Response<HeldBody<B, ()>>, S::Error>;
+    type Output = Result<Response<TrackedBody<B, Untracked>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
@@ -122,7 +123,7 @@ where
                 },
                 StateProjection::Calling { future } => {
                     let result = ready!(future.poll(cx));
-                    return Poll::Ready(result.map(|response| response.map(|body| HeldBody::new(body, ()))));
+                    return Poll::Ready(result.map(|response| response.map(TrackedBody::untracked)));
                 }
                 StateProjection::Refused { status } => {
                     let status = status.take().unwrap_or_else(|| Status::internal("polled after its end"));

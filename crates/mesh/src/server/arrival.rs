@@ -22,7 +22,7 @@ use super::methods::{StreamingMethods, Streams};
 use super::size::MessageSizeLayer;
 use super::unfinished::{Held, Holds, OWN};
 use super::{Domain, Peer};
-use crate::framing::Framing;
+use crate::bodies::Framing;
 
 /// How requests may arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +221,7 @@ where
             if self.end.is_some() {
                 return Poll::Ready(self.ended(layer));
             }
-            if !self.one && self.framing.messages() > 0 {
+            if !self.one && self.framing.complete_messages() > 0 {
                 return Poll::Ready(Ok(()));
             }
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -270,7 +270,8 @@ where
         read.map_err(|length| layer.size.too_large(length))?;
         let data = if self.copied { Bytes::copy_from_slice(&data) } else { data };
         self.chunks.push(data, self.framing.left());
-        let more = self.framing.messages() > 1 || self.framing.messages() == 1 && !self.framing.between();
+        let more =
+            self.framing.complete_messages() > 1 || self.framing.complete_messages() == 1 && !self.framing.between();
         if self.one && more {
             let message = "the method takes one message, and there are more";
             return Err(layer.malformed(Code::InvalidArgument, message));
@@ -282,7 +283,7 @@ where
         if !self.framing.between() {
             return Err(layer.malformed(Code::InvalidArgument, "the request ended in the middle of a message"));
         }
-        if self.one && self.framing.messages() == 0 {
+        if self.one && self.framing.complete_messages() == 0 {
             return Err(layer.malformed(Code::InvalidArgument, "the method takes one message, and there is none"));
         }
         Ok(())

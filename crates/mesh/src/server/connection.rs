@@ -22,7 +22,8 @@ use tower_service::Service;
 use super::handshake::Opening;
 use super::listener::ConnectInfo;
 use super::peer::Peer;
-use crate::limit::HeldBody;
+use crate::bodies::{Finish, TrackedBody};
+use crate::outcome::Outcome;
 use crate::random::Random;
 
 /// How long a client without calls may take to answer the first GOAWAY, which asks it for a sign of life. Its last answers may
@@ -203,6 +204,11 @@ impl Calls {
 /// A call that goes on; dropped at the end of its response.
 struct OpenCall(Arc<Calls>);
 
+impl Finish for OpenCall {
+    /// The call is over.
+    fn finish(self, _: Outcome) {}
+}
+
 impl Drop for OpenCall {
     fn drop(&mut self) {
         if self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
@@ -224,7 +230,7 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
     B: http_body::Body<Data = Bytes>,
 {
-    type Response = Response<HeldBody<B, OpenCall>>;
+    type Response = Response<TrackedBody<B, OpenCall>>;
     type Error = Infallible;
     type Future = CallFuture<S>;
 
@@ -251,12 +257,12 @@ where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     B: http_body::Body<Data = Bytes>,
 {
-    type Output = Result<Response<HeldBody<B, OpenCall>>, Infallible>;
+    type Output = Result<Response<TrackedBody<B, OpenCall>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = std::task::ready!(this.answer.poll(cx))?;
         let Some(open) = this.open.take() else { return Poll::Pending };
-        Poll::Ready(Ok(response.map(|body| HeldBody::new(body, open))))
+        Poll::Ready(Ok(TrackedBody::respond(response, open)))
     }
 }

@@ -17,7 +17,7 @@ use tower_service::Service;
 use super::Domain;
 use super::body::trailers;
 use super::methods::StreamingMethods;
-use crate::framing::Framing;
+use crate::bodies::Framing;
 
 /// When a client whose stream has ended may come again: another server takes it at once.
 const RETRY_AFTER: Duration = Duration::from_millis(100);

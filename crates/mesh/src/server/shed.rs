@@ -18,7 +18,8 @@ use tower_service::Service;
 use super::methods::StreamingMethods;
 use super::streams::{StreamBudget, StreamPlace};
 use super::{Domain, exempt};
-use crate::limit::HeldBody;
+use crate::bodies::{Finish, TrackedBody};
+use crate::outcome::Outcome;
 
 /// When a caller that was refused may come again: by then a server of this kind has worked off many calls.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -65,6 +66,11 @@ impl LoadShed {
 /// The place of one call or stream; dropped at the end of its response, it is free again.
 #[derive(Debug)]
 pub struct Place(#[expect(dead_code, reason = "counts while it lives")] Held);
+
+impl Finish for Place {
+    /// Gives the place back.
+    fn finish(self, _: Outcome) {}
+}
 
 #[derive(Debug)]
 enum Held {
@@ -153,7 +159,7 @@ where
     S: Service<Request<A>, Response = Response<B>>,
     B: Body<Data = Bytes>,
 {
-    type Response = Response<HeldBody<B, Option<Place>>>;
+    type Response = Response<TrackedBody<B, Place>>;
     type Error = S::Error;
     type Future = LoadShedFuture<S::Future>;
 
@@ -186,7 +192,7 @@ where
     F: Future<Output = Result<Response<B>, E>>,
     B: Body<Data = Bytes>,
 {
-    type Output = Result<Response<HeldBody<B, Option<Place>>>, E>;
+    type Output = Result<Response<TrackedBody<B, Place>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -196,6 +202,9 @@ where
         };
         let result = ready!(future.poll(cx));
         let place = this.place.take();
-        Poll::Ready(result.map(|response| response.map(|body| HeldBody::new(body, place))))
+        Poll::Ready(result.map(|response| match place {
+            Some(place) => TrackedBody::respond(response, place),
+            None => response.map(TrackedBody::untracked),
+        }))
     }
 }

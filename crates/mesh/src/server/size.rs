@@ -18,7 +18,7 @@ use tower_service::Service;
 
 use super::Domain;
 use super::body::trailers;
-use crate::framing::Framing;
+use crate::bodies::Framing;
 
 /// Ends calls with RESOURCE_EXHAUSTED when a message of the request is larger than allowed, as it is sent (compressed, if it
 /// is). The handler is cancelled. tonic's own limit answers OUT_OF_RANGE, and counts for each service apart.

@@ -18,7 +18,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::Peer;
-use crate::outcome::{Finish, Outcome, TrackedBody};
+use crate::bodies::{Finish, TrackedBody};
+use crate::outcome::Outcome;
 
 /// Sees the calls of a server. It is called on the path of each call: it must be quick and must not block.
 pub trait CallObserver: Send + Sync + 'static {

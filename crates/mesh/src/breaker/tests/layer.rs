@@ -77,3 +77,18 @@ async fn a_body_dropped_midway_judges_nothing() {
     drop(service.call(Request::new(())).await.unwrap());
     assert_eq!(layer.breaker().state(Instant::now()), Circuit::Closed);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_whose_response_is_a_stream_keeps_no_others_from_probing() {
+    let breaker = Breaker::new(CircuitBreaker { probes: 1, ..policy() });
+    (0..20).for_each(|_| breaker.record(Instant::now(), BAD));
+    breaker.half_open();
+    let layer = CircuitBreakerLayer::with_breaker(breaker.clone());
+    let mut service = layer.layer(tower::service_fn(|_: Request<()>| std::future::ready(trailers(Code::Ok))));
+    let first = service.call(Request::new(())).await.unwrap();
+    let second = service.call(Request::new(())).await.unwrap();
+    assert_eq!((grpc_status(first.headers()), grpc_status(second.headers())), (None, None));
+    assert_eq!(breaker.state(Instant::now()), Circuit::HalfOpen);
+    first.into_body().collect().await.unwrap();
+    assert_eq!(breaker.state(Instant::now()), Circuit::Closed, "it is judged at its end");
+}

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use http::header::HeaderName;
 use http::uri::{Parts, PathAndQuery};
 use http::{HeaderMap, Request, Uri};
 use pin_project_lite::pin_project;
@@ -19,13 +18,11 @@ use crate::client::balance::PickArgs;
 use crate::client::endpoints::{ActivePolicy, ChannelState, Member, Picked, TriedEndpoints};
 use crate::client::retry::{AttemptContext, AttemptError, Attempted, Attempts};
 use crate::client::trace::AttemptTrace;
-use crate::deadline;
+use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::limit::Permit;
 use crate::observe::{Event, Observers};
 use crate::outcome::{Outcome, grpc_status};
 use crate::transport::{Exchange, ExchangeError, Fate, RequestBody, StreamSlot, status_of_response};
-
-pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// Carries out the attempts of one call.
 #[derive(Clone, Copy)]

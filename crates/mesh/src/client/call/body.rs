@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::CallEnd;
 use super::attempt::AttemptSender;
-use super::lengths::Lengths;
+use crate::bodies::Lengths;
 use crate::breaker::Admission;
 use crate::client::endpoints::Member;
 use crate::client::retry::AttemptContext;

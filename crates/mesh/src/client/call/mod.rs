@@ -2,7 +2,6 @@
 
 mod attempt;
 mod body;
-mod lengths;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +12,13 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use self::attempt::{AttemptSender, GRPC_TIMEOUT, rounded};
+use self::attempt::{AttemptSender, rounded};
 use self::body::{CallBody, since};
-use self::lengths::{Lengths, limited};
+use crate::bodies::{LengthLimitedBody, Lengths};
 use crate::client::endpoints::{ActivePolicy, ChannelHandle, TriedEndpoints};
 use crate::client::retry::{self, AttemptLog, Plan};
 use crate::client::trace::{AttemptTrace, CallReport, CallTrace, Why};
-use crate::deadline;
+use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::observe::Event;
 use crate::outcome::Outcome;
 use crate::transport::TransportError;
@@ -65,8 +64,10 @@ pub(crate) async fn call(
         }
     }
     let request = match policy.max_request_message_bytes {
-        Some(limit) => request.map(|body| limited(body, limit)),
-        None => request,
+        Some(limit) if !http_body::Body::is_end_stream(request.body()) => {
+            request.map(|body| tonic::body::Body::new(LengthLimitedBody::request(body, limit)))
+        }
+        _ => request,
     };
     let result = {
         let CallInfo { active, method, .. } = &end.told;

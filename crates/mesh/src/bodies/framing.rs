@@ -5,7 +5,7 @@ const PREFIX: usize = 5;
 
 /// A place in a sequence of messages.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Framing {
+pub struct Framing {
     /// The prefix of the next message, as far as it is here.
     prefix: [u8; PREFIX],
     have: usize,
@@ -22,7 +22,7 @@ impl Framing {
     ///
     /// # Errors
     /// The length of a message that is longer than `limit`, as soon as its prefix is here.
-    pub(crate) fn read(&mut self, mut data: &[u8], limit: usize) -> Result<(), u32> {
+    pub fn read(&mut self, mut data: &[u8], limit: usize) -> Result<(), u32> {
         loop {
             let message = self.left.min(data.len());
             self.left -= message;
@@ -48,23 +48,28 @@ impl Framing {
         }
     }
 
+    /// How many messages have begun: those whose prefix was read.
+    pub fn messages(&self) -> usize {
+        self.begun
+    }
+
     /// How many messages were read to their end.
-    pub(crate) fn messages(&self) -> usize {
+    pub fn complete_messages(&self) -> usize {
         self.begun - usize::from(self.left > 0)
     }
 
     /// How many bytes of the message that has begun are still to come.
-    pub(crate) fn left(&self) -> usize {
+    pub fn left(&self) -> usize {
         self.left
     }
 
     /// The highest flag of the messages that have begun: 0, or 1 if one is compressed; others are no flags of gRPC.
-    pub(crate) fn highest_flag(&self) -> Option<u8> {
+    pub fn highest_flag(&self) -> Option<u8> {
         (self.begun > 0).then_some(self.flag)
     }
 
     /// Whether it is between two messages, or before the first.
-    pub(crate) fn between(&self) -> bool {
+    pub fn between(&self) -> bool {
         self.left == 0 && self.have == 0
     }
 }
@@ -101,7 +106,19 @@ mod tests {
             if found.is_none() {
                 prop_assert!(framing.between());
                 prop_assert_eq!(framing.messages(), lengths.len());
+                prop_assert_eq!(framing.complete_messages(), lengths.len());
             }
         }
+    }
+
+    #[test]
+    fn a_message_has_begun_with_its_prefix_and_is_complete_with_its_last_byte() {
+        let mut framing = Framing::default();
+        let mut counts = Vec::new();
+        for piece in [&[0_u8, 0, 0, 0][..], &[2], &[7], &[7], &[0, 0, 0, 0, 0]] {
+            framing.read(piece, usize::MAX).unwrap();
+            counts.push((framing.messages(), framing.complete_messages()));
+        }
+        assert_eq!(counts, [(0, 0), (1, 0), (1, 0), (1, 1), (2, 2)]);
     }
 }

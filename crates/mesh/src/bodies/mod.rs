@@ -1,0 +1,13 @@
+//! Streams of messages as bodies, the same for channel, server and layers: where a message begins and ends, how long one may
+//! be, until when a stream may last, and how it ended.
+
+mod deadline;
+mod error;
+mod framing;
+mod lengths;
+mod tracked;
+
+pub use self::deadline::{DeadlineBody, Exceeded, ExpiryStatus};
+pub use self::framing::Framing;
+pub use self::lengths::{LengthLimitedBody, Lengths};
+pub use self::tracked::{Finish, OnEnd, TrackedBody, Untracked};
