@@ -268,7 +268,8 @@ fn ends_path(token: &TokenTree) -> bool {
         || matches!(token, TokenTree::Punct(mark) if mark.as_char() == '>')
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+/// The attributes of an item.
+pub fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -289,7 +290,7 @@ fn attributes(item: &Item) -> &[Attribute] {
 
 /// Whether the attributes say that their item exists in tests only: `#[test]`, `#[tokio::test]`, `#[cfg(test)]`,
 /// `#[cfg(all(test, …))]`.
-fn is_test_only(attributes: &[Attribute]) -> bool {
+pub fn is_test_only(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg") => {
             let condition = list.tokens.to_string().replace(' ', "");

@@ -3,7 +3,8 @@
 //! * `tests → services → crates`, and who may use what among them: [`graph`], from `cargo metadata`;
 //! * `adapters → app → domain` inside a service: [`rooms`], from the sources, which [`imports`] reads;
 //! * services call each other over the mesh: [`calls`];
-//! * no file that nobody wants to read: [`lines`].
+//! * no file that nobody wants to read: [`lines`];
+//! * what a crate shows to its users changes only when somebody means it: [`surface`].
 //!
 //! Each rule is tested against planted breaks beside it, so that a green run means that it looked.
 
@@ -13,6 +14,7 @@ mod imports;
 mod lines;
 mod rooms;
 mod sources;
+mod surface;
 
 use std::path::PathBuf;
 
@@ -49,6 +51,12 @@ fn arrows_inside_services_point_inwards() {
 fn services_call_each_other_over_the_mesh() {
     let packages = graph::packages(&root()).unwrap();
     assert_none(&calls::violations(&root(), &packages).unwrap());
+}
+
+#[test]
+fn crates_show_what_was_reviewed() {
+    let packages = graph::packages(&root()).unwrap();
+    assert_none(&surface::violations(&root(), &packages).unwrap());
 }
 
 #[test]

@@ -1,4 +1,7 @@
 //! Instructions and allocations per call, counted by callgrind: the same from run to run, whatever else the machine does.
+//!
+//! Where they go is in the profiles, which `--profiles FOLDER` keeps: `callgrind_annotate --inclusive=yes FOLDER/PATH.4000`.
+//! What differs between the runs of 1,000 and of 4,000 calls belongs to 3,000 calls.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -25,11 +28,10 @@ pub fn is_there() -> bool {
     valgrind.is_ok_and(|status| status.success())
 }
 
-/// Counts what a call on the path costs.
-pub fn count(way: &Way, fleet: &Fleet) -> Option<Counts> {
-    let folder = tempfile::tempdir().ok()?;
+/// Counts what a call on the path costs; the profiles are left in `folder`.
+pub fn count(way: &Way, fleet: &Fleet, folder: &Path) -> Option<Counts> {
     let run = |calls: u32| {
-        let file = folder.path().join(calls.to_string());
+        let file = folder.join(format!("{}.{calls}", way.name));
         let client = client_command(&way.name, &way.addresses(fleet));
         let mut command = Command::new("valgrind");
         command.args(["-q", "--tool=callgrind"]).arg(format!("--callgrind-out-file={}", file.display()));

@@ -1,7 +1,7 @@
 //! A client: a process of its own, so that what it costs can be told from what servers and proxies cost.
 //!
-//! It obeys lines on its standard input and ends when that ends: `closed WARM_MS WINDOW_MS`, `count CALLS`, and
-//! `open PER_SECOND TOTAL_MS FROM_MS UNTIL_MS DEADLINE_MS`. It writes `window` when a measurement begins, and one line
+//! It obeys lines on its standard input and ends when that ends: `closed WARM_MS WINDOW_MS [IN_FLIGHT]`, `count CALLS`,
+//! and `open PER_SECOND TOTAL_MS FROM_MS UNTIL_MS DEADLINE_MS`. It writes `window` when a measurement begins, and one line
 //! of JSON when it has ended.
 
 use std::io::BufRead as _;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc::{Receiver, channel};
 
-use crate::load::{self, Steady};
+use crate::load::{self, IN_FLIGHT, Steady};
 use crate::paths::Path;
 
 /// The lines of standard input; the process ends soon after the last one.
@@ -39,14 +39,16 @@ pub async fn run<P: Path>(path: P) {
         let order = words.next().unwrap();
         let numbers: Vec<f64> = words.map(|word| word.parse().unwrap()).collect();
         let time = |at: usize| Duration::from_secs_f64(numbers[at] / 1e3);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
+        let number = |at: usize| numbers.get(at).map(|number| *number as usize);
         let answer = match order {
             "closed" => {
-                let done = load::closed(&path, time(0), time(1), || println!("window")).await;
+                let in_flight = number(2).unwrap_or(IN_FLIGHT);
+                let done = load::closed(&path, in_flight, time(0), time(1), || println!("window")).await;
                 json!({"calls": done.calls, "failed": done.failed, "seconds": done.seconds, "cpu_us": done.cpu_us})
             }
             "count" => {
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a whole number")]
-                let failed = load::count(&path, numbers[0] as usize).await;
+                let failed = load::count(&path, number(0).unwrap()).await;
                 json!({"failed": failed})
             }
             "open" => {

@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::paths::Path;
 
-/// How many calls are in flight when the rate is not given.
+/// How many calls are in flight when neither that nor the rate is given.
 pub const IN_FLIGHT: usize = 64;
 /// How much longer than its deadline a call is waited for before it counts as failed.
 const GRACE: Duration = Duration::from_millis(200);
@@ -30,11 +30,17 @@ pub struct Closed {
     pub cpu_us: f64,
 }
 
-/// Keeps [`IN_FLIGHT`] calls going, and counts those that end in `window`, which begins after `warm`.
-pub async fn closed<P: Path>(path: &P, warm: Duration, window: Duration, opened: impl FnOnce()) -> Closed {
+/// Keeps so many calls going, and counts those that end in `window`, which begins after `warm`.
+pub async fn closed<P: Path>(
+    path: &P,
+    in_flight: usize,
+    warm: Duration,
+    window: Duration,
+    opened: impl FnOnce(),
+) -> Closed {
     let (done, failed) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let stop = Arc::new(AtomicBool::new(false));
-    let tasks: Vec<_> = (0..IN_FLIGHT)
+    let tasks: Vec<_> = (0..in_flight)
         .map(|_| {
             let (mut path, done, failed, stop) =
                 (path.clone(), Arc::clone(&done), Arc::clone(&failed), Arc::clone(&stop));

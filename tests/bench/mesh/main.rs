@@ -3,8 +3,10 @@
 //! Servers, clients and proxies are processes of their own, so that the CPU of each can be told. Throughput is measured in
 //! short rounds over all paths; what counts are ratios to tonic's `balance_list` of the same round.
 //!
-//! For a look at some paths alone, after `cargo xtask bench mesh --`: `--only PATH,PATH`, `--rounds N`, `--no-faults`,
-//! `--only-faults`, `--no-limited`, `--only-limited`, `--no-counts`.
+//! For a look at some paths alone, after `cargo xtask bench mesh --`: `--only PATH,PATH` and `--rounds N`. Its parts are
+//! `calm` (throughput, and latency at a steady rate), `counts` (by callgrind), `messages` (streams, and large messages),
+//! `limited` (few streams) and `faults`: `--no-PART` leaves one out, `--only-PART` runs it alone. `--profiles FOLDER` keeps
+//! what callgrind has seen: `--only-counts --only meshwork,balance-list --profiles target/profiles`.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, clippy::print_stderr, reason = "a benchmark")]
 #![allow(missing_docs, reason = "a program")]
@@ -16,26 +18,33 @@ mod faults;
 mod limited;
 mod load;
 mod message;
+mod messages;
 mod paths;
 mod processes;
 mod proxies;
 mod report;
 mod run;
 mod server;
+mod shape;
 mod throughput;
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 
+use crate::callgrind::Counts;
 use crate::faults::Fault;
 use crate::paths::YARDSTICK;
 use crate::processes::Fleet;
 use crate::report::Measured;
 use crate::run::Way;
+use crate::shape::Shape;
 
 /// How many rounds there are unless it is said.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 9;
+/// The parts of a run.
+const PARTS: [&str; 5] = ["calm", "counts", "messages", "limited", "faults"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -44,6 +53,7 @@ fn main() {
         ["server", port] => block_on(server::run(port.parse().unwrap(), None)),
         ["server", port, streams] => block_on(server::run(port.parse().unwrap(), Some(streams.parse().unwrap()))),
         ["client", path, servers] => block_on(paths::run(path, &addresses(servers))),
+        ["shaped", path, servers, shape] => block_on(paths::run_shaped(path, Shape::of(shape), &addresses(servers))),
         ["crowd", path, servers] => block_on(paths::run_crowd(path, &addresses(servers))),
         _ => measure(&words),
     }
@@ -64,24 +74,32 @@ fn measure(words: &[&str]) {
     let wanted = |path: &str| value("--only").is_none_or(|only| only.split(',').any(|name| name == path));
     // Whether a part is run: all are, but for those that a flag leaves out and those that are not the only one.
     let part = |name: &str| {
-        let mut others = ["faults", "limited"].into_iter().filter(|other| *other != name);
+        let mut others = PARTS.into_iter().filter(|other| *other != name);
         !has(&format!("--no-{name}")) && !others.any(|other| has(&format!("--only-{other}")))
     };
     let rounds = value("--rounds").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
-    let (mut measured, mut faulty) = (Measured::default(), Vec::new());
-    if part("calm") || part("faults") {
+    let mut measured = Measured::default();
+    if part("calm") || part("counts") || part("faults") {
         let mut fleet = Fleet::start(None);
         let ways = ways(wanted, &fleet);
         if part("calm") {
-            measured = calm(&ways, &fleet, rounds, !has("--no-counts"));
+            calm(&ways, &fleet, rounds, &mut measured);
+        }
+        if part("counts") && callgrind::is_there() {
+            measured.counts = counts(&ways, &fleet, value("--profiles").map(Path::new));
         }
         if part("faults") {
-            faulty = faults(&ways, &mut fleet);
+            measured.faults = faults(&ways, &mut fleet);
         }
     }
-    let limited = if part("limited") { limited::run(wanted, rounds) } else { Vec::new() };
+    if part("messages") {
+        measured.messages = messages::run(wanted, rounds);
+    }
+    if part("limited") {
+        measured.limited = limited::run(wanted, rounds);
+    }
     let print = if value("--output") == Some("json") { report::json } else { report::text };
-    print(&measured, &limited, &faulty);
+    print(&measured);
 }
 
 /// The paths that are wanted and can be taken.
@@ -112,19 +130,20 @@ fn faults(ways: &[Way], fleet: &mut Fleet) -> Vec<faults::Row> {
     rows
 }
 
-fn calm(ways: &[Way], fleet: &Fleet, rounds: usize, counted: bool) -> Measured {
+fn calm(ways: &[Way], fleet: &Fleet, rounds: usize, measured: &mut Measured) {
     let summary = throughput::summary(&throughput::rounds(ways, fleet, rounds));
     // Without the yardstick, half of what the first path reaches.
     let reference = summary.get(YARDSTICK).or_else(|| summary.values().next());
     let rate = reference.map_or(1_000.0, |summary| summary.round.per_second / 2.0);
-    let open = throughput::open(ways, fleet, rate);
-    let mut counts = BTreeMap::new();
-    if counted && callgrind::is_there() {
-        for way in ways.iter().filter(|way| paths::proxy(&way.name).is_none()) {
-            if let Some(cost) = callgrind::count(way, fleet) {
-                counts.insert(way.name.clone(), cost);
-            }
-        }
-    }
-    Measured { summary, open, counts }
+    measured.open = throughput::open(ways, fleet, rate);
+    measured.summary = summary;
+}
+
+/// Counts what a call costs; the profiles are kept in `folder`, if there is one.
+fn counts(ways: &[Way], fleet: &Fleet, folder: Option<&Path>) -> BTreeMap<String, Counts> {
+    let passing = tempfile::tempdir().unwrap();
+    let folder = folder.unwrap_or(passing.path());
+    std::fs::create_dir_all(folder).unwrap();
+    let own = ways.iter().filter(|way| paths::proxy(&way.name).is_none());
+    own.filter_map(|way| Some((way.name.clone(), callgrind::count(way, fleet, folder)?))).collect()
 }

@@ -110,7 +110,8 @@ pub fn crowd(path: &str, servers: &[SocketAddr]) -> Obedient {
     Obedient::new(command("crowd", path, servers))
 }
 
-fn command(kind: &str, path: &str, servers: &[SocketAddr]) -> Command {
+/// A process of this program that takes a path to servers.
+pub fn command(kind: &str, path: &str, servers: &[SocketAddr]) -> Command {
     let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([kind, path, &servers.join(",")]);

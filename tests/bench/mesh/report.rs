@@ -7,20 +7,24 @@ use serde_json::json;
 use crate::callgrind::Counts;
 use crate::faults::Row;
 use crate::limited::{self, CALLERS, STREAMS, THROUGHPUT_GOAL};
+use crate::messages;
 use crate::paths;
 use crate::processes::SERVERS;
-use crate::throughput::{Summary, Times};
+use crate::throughput::{GOALS, Summary, Times};
 
-/// What was measured without a fault.
+/// What was measured, part by part; a part that was left out is empty.
 #[derive(Default)]
 pub struct Measured {
     pub summary: BTreeMap<String, Summary>,
     pub open: BTreeMap<String, Times>,
     pub counts: BTreeMap<String, Counts>,
+    pub messages: Vec<messages::Row>,
+    pub limited: Vec<limited::Row>,
+    pub faults: Vec<Row>,
 }
 
 /// An object a line.
-pub fn json(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
+pub fn json(measured: &Measured) {
     for path in paths::ALL {
         if let Some(summary) = measured.summary.get(*path) {
             let row = json!({
@@ -30,8 +34,22 @@ pub fn json(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
             });
             println!("{row}");
         }
+        if let Some(Counts { instructions, allocations }) = measured.counts.get(*path) {
+            println!(
+                "{}",
+                json!({"path": path, "instructions": round(*instructions), "allocations": round(*allocations)})
+            );
+        }
     }
-    for row in limited {
+    for row in &measured.messages {
+        let row = json!({
+            "call": row.shape.name(), "path": row.path, "failed": row.failed,
+            "per_second": round(row.per_second), "client_us": round(row.client_us),
+            "throughput_ratio": round(row.throughput_ratio), "client_cpu_ratio": round(row.client_cpu_ratio),
+        });
+        println!("{row}");
+    }
+    for row in &measured.limited {
         let row = json!({
             "streams": STREAMS, "callers": CALLERS, "path": row.path, "failed": row.failed,
             "per_second": round(row.per_second), "client_us": round(row.client_us),
@@ -42,7 +60,7 @@ pub fn json(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
         });
         println!("{row}");
     }
-    for row in rows {
+    for row in &measured.faults {
         let (fault, path) = (row.fault.name(), &row.path);
         println!(
             "{}",
@@ -57,20 +75,27 @@ fn round(value: f64) -> f64 {
 }
 
 /// Tables.
-pub fn text(measured: &Measured, limited: &[limited::Row], rows: &[Row]) {
+pub fn text(measured: &Measured) {
     if !measured.summary.is_empty() {
         costs(measured);
+    } else if !measured.counts.is_empty() {
+        counts(&measured.counts);
     }
-    if !limited.is_empty() {
+    if !measured.messages.is_empty() {
+        println!();
+        println!("messages: of 128 bytes in streams, and of 1 MiB in unary calls");
+        shapes(&measured.messages);
+    }
+    if !measured.limited.is_empty() {
         println!();
         println!("limited streams: {CALLERS} callers, {SERVERS} servers that allow {STREAMS} streams each");
-        waits(limited);
+        waits(&measured.limited);
     }
-    if !rows.is_empty() {
+    if !measured.faults.is_empty() {
         println!();
         println!("{:<18} {:<18} {:>7} {:>7} {:>9} {:>9}", "fault", "path", "calls", "failed", "p99 ms", "p99.9 ms");
     }
-    for row in rows {
+    for row in &measured.faults {
         let Row { fault, path, calls, failed, p99_ms, p999_ms } = row;
         println!("{:<18} {path:<18} {calls:>7} {failed:>7} {p99_ms:>9.1} {p999_ms:>9.1}", fault.name());
     }
@@ -123,6 +148,36 @@ fn costs(measured: &Measured) {
         }
         if let Some(times) = times.filter(|times| times.failed > 0) {
             println!("{path:<18} {} calls failed at {:.0} a second", times.failed, times.per_second);
+        }
+    }
+    let [throughput, cpu] = [format!("≥ {:.2}", GOALS.0), format!("≤ {:.2}", GOALS.1)];
+    println!("{:<18} {:>9} {:>9} {:>9} {:>9} {throughput:>11} {cpu:>11}", "goal of meshwork", "", "", "", "");
+}
+
+fn counts(counts: &BTreeMap<String, Counts>) {
+    println!("{:<18} {:>12} {:>7}", "path", "instructions", "allocs");
+    println!("{:<18} {:>12} {:>7}", "", "per call", "a call");
+    for path in paths::ALL {
+        if let Some(Counts { instructions, allocations }) = counts.get(*path) {
+            println!("{path:<18} {instructions:>12.0} {allocations:>7.0}");
+        }
+    }
+}
+
+fn shapes(rows: &[messages::Row]) {
+    println!(
+        "{:<20} {:<18} {:>9} {:>9} {:>11} {:>11}",
+        "call", "path", "calls/s", "client", "throughput", "client CPU"
+    );
+    println!("{:<20} {:<18} {:>9} {:>9} {:>11} {:>11}", "", "", "", "µs/call", "ratio", "ratio");
+    for row in rows {
+        let messages::Row { shape, path, per_second, client_us, throughput_ratio, client_cpu_ratio, failed } = row;
+        println!(
+            "{:<20} {path:<18} {per_second:>9.0} {client_us:>9.1} {throughput_ratio:>11.2} {client_cpu_ratio:>11.2}",
+            shape.name()
+        );
+        if *failed > 0 {
+            println!("{:<20} {path:<18} {failed} calls failed", shape.name());
         }
     }
 }

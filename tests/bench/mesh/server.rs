@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io::BufRead as _;
+use std::iter::RepeatN;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -14,13 +15,14 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
-use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::server::{Grpc, NamedService, ServerStreamingService, StreamingService, UnaryService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
 use crate::message::{Payload, SERVICE};
+use crate::shape::{BOTH, DOWN, MESSAGES};
 
 /// How long a graceful end may take.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -88,7 +90,12 @@ impl Service<http::Request<Body>> for Echo {
             }
             let refuse = fastrand::u64(0..100) < mood.refuse_percent.load(Ordering::Relaxed);
             let mut grpc = Grpc::new(ProstCodec::<Payload, Payload>::default());
-            Ok(grpc.unary(Answer { refuse }, request).await)
+            let answer = Answer { refuse };
+            Ok(match request.uri().path() {
+                DOWN => grpc.server_streaming(answer, request).await,
+                BOTH => grpc.streaming(answer, request).await,
+                _ => grpc.unary(answer, request).await,
+            })
         })
     }
 }
@@ -97,11 +104,37 @@ struct Answer {
     refuse: bool,
 }
 
+impl Answer {
+    fn with<T>(&self, answer: T) -> Ready<Result<Response<T>, Status>> {
+        ready(if self.refuse { Err(Status::unavailable("told to")) } else { Ok(Response::new(answer)) })
+    }
+}
+
 impl UnaryService<Payload> for Answer {
     type Response = Payload;
     type Future = Ready<Result<Response<Payload>, Status>>;
 
     fn call(&mut self, request: Request<Payload>) -> Self::Future {
-        ready(if self.refuse { Err(Status::unavailable("told to")) } else { Ok(Response::new(request.into_inner())) })
+        self.with(request.into_inner())
+    }
+}
+
+impl ServerStreamingService<Payload> for Answer {
+    type Response = Payload;
+    type ResponseStream = tokio_stream::Iter<RepeatN<Result<Payload, Status>>>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Payload>) -> Self::Future {
+        self.with(tokio_stream::iter(std::iter::repeat_n(Ok(request.into_inner()), MESSAGES)))
+    }
+}
+
+impl StreamingService<Payload> for Answer {
+    type Response = Payload;
+    type ResponseStream = Streaming<Payload>;
+    type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Payload>>) -> Self::Future {
+        self.with(request.into_inner())
     }
 }

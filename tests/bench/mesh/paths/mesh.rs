@@ -30,6 +30,10 @@ impl Mesh {
         Self::new(servers, Policy::default())
     }
 
+    pub fn into_channel(self) -> Channel {
+        self.0
+    }
+
     fn new(servers: &[SocketAddr], policy: Policy) -> Self {
         let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
         let target = format!("static:///{}", servers.join(","));

@@ -4,6 +4,7 @@ mod channels;
 mod mesh;
 mod raw;
 mod resilience;
+mod shaped;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,10 +12,12 @@ use std::time::Duration;
 
 use tonic::{Request, Status};
 
+use self::shaped::Shaped;
 use crate::client;
 use crate::crowd;
 use crate::message::Payload;
 use crate::proxies::Proxy;
+use crate::shape::Shape;
 
 /// A way to make the call.
 pub trait Path: Clone + Send + 'static {
@@ -83,7 +86,17 @@ pub async fn run_crowd(path: &str, servers: &[SocketAddr]) {
     }
 }
 
-/// Set while callgrind counts: it slows a client by so much that timeouts of a call would strike.
+/// Runs a client process of calls of one shape on `path` to `servers`.
+pub async fn run_shaped(path: &str, shape: Shape, servers: &[SocketAddr]) {
+    match path {
+        "meshwork" => client::run(Shaped { channel: mesh::Mesh::with_policy(servers).into_channel(), shape }).await,
+        "meshwork-bare" => client::run(Shaped { channel: mesh::Mesh::bare(servers).into_channel(), shape }).await,
+        YARDSTICK => client::run(Shaped { channel: channels::balance_list(servers), shape }).await,
+        _ => unreachable!("a path without shapes: {path}"),
+    }
+}
+
+/// Set where timeouts of a call would strike: callgrind slows a client by so much, and some calls are long.
 pub const PATIENT: &str = "MESHWORK_BENCH_PATIENT";
 
 /// How long one try may take: the same for all paths that have such a limit.
