@@ -15,7 +15,7 @@ use tonic::body::Body;
 use super::Buffers;
 use super::buffers::BufferLease;
 use super::replay::{BufferedFrame, ReplayBuffer};
-use crate::transport::RequestBody;
+use super::request_body::RequestBody;
 
 /// Tells servers how many attempts there were before this one.
 const PREVIOUS: &str = "grpc-previous-rpc-attempts";
