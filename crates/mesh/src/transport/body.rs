@@ -7,61 +7,42 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
-/// The body of one attempt.
-#[derive(Debug, Default)]
-pub enum RequestBody {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// All of it, as one message or as many: sent in one step and cheap to send again.
-    Full(Bytes),
-    /// What comes from a caller, once.
-    Once(tonic::body::Body),
-    /// What comes from a caller and is kept to be sent again.
-    Replay(crate::client::retry::ReplayBody),
+/// A request body that may be in memory whole already.
+pub trait RequestStream: Body<Data = Bytes, Error = Status> + Unpin + Send + 'static {
+    /// All of it, if it is here: then it is sent in one step, and nothing is polled. `Some` of nothing when there is no body at
+    /// all, which ends the request with its headers. Asked before the first poll.
+    fn take_whole(&mut self) -> Option<Bytes>;
 }
 
-impl Body for RequestBody {
+impl RequestStream for tonic::body::Body {
+    fn take_whole(&mut self) -> Option<Bytes> {
+        self.is_end_stream().then(Bytes::new)
+    }
+}
+
+/// A request body that is in memory whole; `None`: none at all.
+#[derive(Clone, Debug, Default)]
+pub struct FullBody(pub Option<Bytes>);
+
+impl RequestStream for FullBody {
+    fn take_whole(&mut self) -> Option<Bytes> {
+        Some(self.0.take().unwrap_or_default())
+    }
+}
+
+impl Body for FullBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match &mut *self {
-            Self::Empty => Poll::Ready(None),
-            Self::Full(_) => match std::mem::take(&mut *self) {
-                Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
-                _ => Poll::Ready(None),
-            },
-            Self::Once(body) => Pin::new(body).poll_frame(cx),
-            Self::Replay(body) => Pin::new(body).poll_frame(cx),
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(self.0.take().map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Full(_) => false,
-            Self::Once(body) => body.is_end_stream(),
-            Self::Replay(body) => body.is_end_stream(),
-        }
+        self.0.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Once(body) => body.size_hint(),
-            Self::Replay(body) => body.size_hint(),
-        }
-    }
-}
-
-impl From<RequestBody> for tonic::body::Body {
-    fn from(body: RequestBody) -> Self {
-        match body {
-            RequestBody::Empty => Self::empty(),
-            RequestBody::Once(body) => body,
-            body => Self::new(body),
-        }
+        SizeHint::with_exact(self.0.as_ref().map_or(0, |bytes| bytes.len() as u64))
     }
 }

@@ -11,8 +11,10 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::TransportError;
-use super::connection::{ConnectionState, Http2Options};
 use super::keepalive::KeepAlive;
+use super::options::Http2Options;
+use super::signals::DriverSignals;
+use super::state::ConnectionState;
 use super::wire::{ReadActivity, Wire};
 
 /// How long the last bytes of a connection that nobody needs may take: a peer that is frozen never takes them.
@@ -33,26 +35,29 @@ pub struct Driver {
     /// Weak, so that the driver does not keep the connection alive.
     shared: Weak<ConnectionState>,
     limit: usize,
-    heard: Arc<ReadActivity>,
+    reads: Arc<ReadActivity>,
+    signals: Arc<DriverSignals>,
     keep_alive: Option<KeepAlive>,
-    /// Whom the last handle or stream wakes, if that is settled.
-    known: Option<Waker>,
+    /// What is registered for the last handle or stream to wake.
+    registered: Option<Waker>,
     /// Set when no handle and no stream is left.
     farewell: Option<Pin<Box<Sleep>>>,
     /// Whether the turn was passed on once since the last wake-up.
-    passed: bool,
+    deferred: bool,
 }
 
 impl Driver {
     pub(super) fn new(
         mut connection: h2::client::Connection<Wire, Bytes>,
-        heard: Arc<ReadActivity>,
+        reads: Arc<ReadActivity>,
+        signals: Arc<DriverSignals>,
         shared: Weak<ConnectionState>,
         options: &Http2Options,
     ) -> Self {
         let pings = options.keep_alive_interval.and_then(|_| connection.ping_pong());
         let keep_alive = KeepAlive::new(options, pings);
-        Self { connection, shared, limit: 0, heard, keep_alive, known: None, farewell: None, passed: false }
+        let (registered, farewell) = (None, None);
+        Self { connection, shared, limit: 0, reads, signals, keep_alive, registered, farewell, deferred: false }
     }
 
     /// Drives until the peer's SETTINGS are there.
@@ -72,22 +77,21 @@ impl Driver {
         if let Poll::Ready(ended) = Pin::new(&mut self.connection).poll(cx) {
             return self.closed(ended.err().map(TransportError::stream));
         }
-        // SETTINGS and GOAWAY come with bytes; the driver is woken for calls far more often.
-        if self.heard.anything() {
+        // It takes locks that the calls want, and the frames that it is about are few.
+        if self.reads.limits_may_have_changed() {
             self.look(cx);
         }
         if let Some(keep_alive) = &mut self.keep_alive {
             let active = || self.shared.upgrade().map_or(0, |shared| shared.active());
-            if let Poll::Ready(error) = keep_alive.poll(cx, &self.heard, active) {
+            if let Poll::Ready(error) = keep_alive.poll(cx, &self.reads, active) {
                 return self.closed(Some(error));
             }
         }
-        // h2 wakes nobody for it while it waits for the peer to take bytes.
-        if !self.known.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
-            self.heard.alone.register(cx.waker());
-            self.known = Some(cx.waker().clone());
+        if !self.registered.as_ref().is_some_and(|registered| registered.will_wake(cx.waker())) {
+            self.signals.register(cx.waker());
+            self.registered = Some(cx.waker().clone());
         }
-        if self.shared.strong_count() == 0 {
+        if self.signals.is_abandoned() {
             let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
             if farewell.as_mut().poll(cx).is_ready() {
                 return self.closed(None);
@@ -96,7 +100,7 @@ impl Driver {
         Poll::Pending
     }
 
-    /// Looks what the peer may have changed.
+    /// Looks what the peer may have changed: its limit of streams, and whether it takes new ones.
     fn look(&mut self, cx: &mut Context<'_>) {
         let Some(shared) = self.shared.upgrade() else { return };
         let limit = self.connection.max_concurrent_send_streams();
@@ -122,13 +126,14 @@ impl Future for Driver {
     type Output = Closed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
-        // The first caller to have a request wakes this task, and it would run right after it. Passed on once, its turn
-        // comes when the other callers that are ready have put their requests in: one write for all of them.
-        if !std::mem::replace(&mut self.passed, true) {
+        // The first call that has a request, or ends, wakes this task, and it would run right after it. Passed on once, its
+        // turn comes when the other calls that are ready have put theirs in: one write for all of them. What comes from the
+        // peer doesn't wait.
+        if self.signals.take_calls() && !std::mem::replace(&mut self.deferred, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.passed = false;
+        self.deferred = false;
         self.poll_connection(cx)
     }
 }

@@ -1,9 +1,13 @@
 //! How an exchange fails below gRPC.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 
 use h2::Reason;
 use tonic::{Code, Status};
+
+use crate::outcome::CallerFault;
 
 /// How far a request that failed had come; it decides whether sending it again is safe without being asked (gRFC A6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,36 +21,44 @@ pub enum Fate {
 }
 
 /// A failure of the connection or of one stream.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{message}")]
+///
+/// Its source is the error of `h2`, or [`CallerFault`] when it was made on this side by what the caller did.
+#[derive(Clone, Debug)]
 pub struct TransportError {
     code: Code,
     fate: Fate,
-    local: bool,
     message: String,
-    source: Option<Arc<h2::Error>>,
+    cause: Cause,
+}
+
+#[derive(Clone, Debug)]
+enum Cause {
+    /// The connection, or the server.
+    Peer(Option<Arc<h2::Error>>),
+    /// What the caller did, or a limit of the channel; with the status of the caller's own body, if that is what failed.
+    Caller(Option<Status>),
 }
 
 impl TransportError {
     /// The connection was gone, or going, before the request was given to it.
     pub fn not_sent(message: impl Into<String>) -> Self {
-        Self { code: Code::Unavailable, fate: Fate::NotSent, local: false, message: message.into(), source: None }
+        Self { code: Code::Unavailable, fate: Fate::NotSent, message: message.into(), cause: Cause::Peer(None) }
     }
 
     /// A request that can't be sent, over any connection: to try again would lead to the same.
     pub(super) fn malformed(message: impl Into<String>) -> Self {
-        Self { code: Code::Internal, fate: Fate::Sent, local: true, message: message.into(), source: None }
+        Self { code: Code::Internal, fate: Fate::Sent, message: message.into(), cause: Cause::Caller(None) }
     }
 
     /// A connection that could not be made or used.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self { code: Code::Unavailable, fate: Fate::Sent, local: false, message: message.into(), source: None }
+        Self { code: Code::Unavailable, fate: Fate::Sent, message: message.into(), cause: Cause::Peer(None) }
     }
 
     /// The caller's own body failed after the response had begun; the stream was reset for it.
-    pub(super) fn body(status: &Status) -> Self {
+    pub(super) fn body(status: Status) -> Self {
         let message = status.message().to_owned();
-        Self { code: status.code(), fate: Fate::Sent, local: true, message, source: None }
+        Self { code: status.code(), fate: Fate::Sent, message, cause: Cause::Caller(Some(status)) }
     }
 
     /// Headers or trailers `of` a request or response that are larger than a call may have; its stream ends, and no other.
@@ -55,7 +67,7 @@ impl TransportError {
             "the headers of the {of} have {size} bytes, and may have {limit}; http2_max_header_list_size of the channel \
              says so"
         );
-        Self { code: Code::ResourceExhausted, fate: Fate::Sent, local: true, message, source: None }
+        Self { code: Code::ResourceExhausted, fate: Fate::Sent, message, cause: Cause::Caller(None) }
     }
 
     /// What `h2` says of one stream.
@@ -75,14 +87,19 @@ impl TransportError {
         let message = if error.is_io() || error.reason().is_none() {
             format!("the connection broke: {error}")
         } else {
-            format!("the server ended the stream: {error}")
+            let side = if error.is_remote() { "server" } else { "channel" };
+            let ended = if error.is_go_away() { "connection" } else { "stream" };
+            format!("the {side} ended the {ended}: {error}")
         };
-        Self { code, fate, local: false, message, source: Some(Arc::new(error)) }
+        Self { code, fate, message, cause: Cause::Peer(Some(Arc::new(error))) }
     }
 
     /// What `h2` says of a connection before its SETTINGS: what isn't a frame then comes from a peer of another kind.
     pub(super) fn before_settings(mut self) -> Self {
-        if self.source.as_ref().is_some_and(|error| error.is_go_away() && !error.is_remote()) {
+        if let Cause::Peer(Some(error)) = &self.cause
+            && error.is_go_away()
+            && !error.is_remote()
+        {
             self.message = "the server does not speak HTTP/2".to_owned();
         }
         self
@@ -108,13 +125,31 @@ impl TransportError {
     /// Whether it was made on this side, by the caller's own body or by a limit of the channel: it says nothing of the
     /// server, and comes again however often the call is repeated.
     pub fn is_local(&self) -> bool {
-        self.local
+        matches!(self.cause, Cause::Caller(_))
     }
 
-    /// As a status of gRPC, with this error as its source.
+    /// As a status of gRPC, with this error as its source; the caller's own status keeps its details and metadata.
     pub fn into_status(self) -> Status {
-        let mut status = Status::new(self.code, self.message.clone());
+        let mut status = match &self.cause {
+            Cause::Caller(Some(status)) => status.clone(),
+            Cause::Caller(None) | Cause::Peer(_) => Status::new(self.code, self.message.clone()),
+        };
         status.set_source(Arc::new(self));
         status
+    }
+}
+
+impl fmt::Display for TransportError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for TransportError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.cause {
+            Cause::Caller(_) => Some(&CallerFault),
+            Cause::Peer(error) => error.as_deref().map(|error| error as &(dyn Error + 'static)),
+        }
     }
 }

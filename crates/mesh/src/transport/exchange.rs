@@ -1,45 +1,39 @@
 //! One stream: a request on its way and its response.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
+use h2::SendStream;
 use h2::client::ResponseFuture;
-use h2::{RecvStream, SendStream};
-use http::{HeaderMap, HeaderName};
-use http_body::{Body, Frame};
-use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::connection::StreamSlot;
-use super::sending::{Progress, Sending};
-use super::{RequestBody, TransportError};
-
-/// How many bytes a caller may have before the peer is told that there is room again. Callers that pause hold back so
-/// much of the connection's window each: a thousand of them must not use it up.
-const RELEASE: usize = 4 << 10;
+use super::TransportError;
+use super::body::RequestStream;
+use super::pump::{Pump, PumpEnd};
+use super::receive::ReceiveBody;
+use super::repair::repair_status;
+use super::sending::Sending;
+use super::slot::StreamSlot;
 
 /// What went wrong with an exchange: the connection, or the caller's own body.
 #[derive(Debug)]
 pub enum ExchangeError {
     /// The connection or the stream failed.
     Transport(TransportError),
-    /// The request's body failed; the stream was reset.
+    /// The request's body failed with this status, whatever the server said at the same time; the stream was reset.
     Body(Status),
 }
 
 /// The future of a response. Dropped, it resets the stream.
-pub struct Exchange {
+pub struct Exchange<B> {
     /// Before the slot, so that `h2` counts the stream as closed when its place is given back.
     response: ResponseFuture,
-    upload: Upload,
+    upload: Upload<B>,
     /// What [`Exchange::server_since`] says for good: when all was sent, if that took time; or what it said when the answer
     /// came.
     settled: Option<Option<Instant>>,
@@ -47,43 +41,32 @@ pub struct Exchange {
 }
 
 /// The request's body on its way.
-enum Upload {
+enum Upload<B> {
     Done,
     /// Polled by the exchange until it first has to wait.
-    Here(Sending),
+    Here(Sending<B>),
     /// In a task of its own, which must not wait for someone to read the response.
     Task(Pump),
 }
 
-/// The task that sends a body; it ends with its handle.
-struct Pump {
-    task: AbortHandle,
-    failed: oneshot::Receiver<Status>,
-    progress: Arc<Progress>,
-}
-
-impl Drop for Pump {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-impl Exchange {
+impl<B: RequestStream> Exchange<B> {
+    /// A request whose headers were given to the connection, and all of its body if that is in memory `whole`.
     pub(super) fn new(
         slot: StreamSlot,
         response: ResponseFuture,
-        stream: SendStream<Bytes>,
-        body: RequestBody,
+        mut stream: SendStream<Bytes>,
+        body: B,
+        whole: Option<Bytes>,
     ) -> Self {
-        let mut stream = stream;
-        let upload = match body {
-            RequestBody::Empty => Upload::Done,
-            // Already in memory: h2 keeps it until the windows allow it. A failure shows in the response.
-            RequestBody::Full(bytes) => {
-                let _ = stream.send_data(bytes, true);
+        let upload = match whole {
+            Some(bytes) => {
+                if !bytes.is_empty() {
+                    // h2 keeps it until the windows allow it. A failure shows in the response.
+                    let _ = stream.send_data(bytes, true);
+                }
                 Upload::Done
             }
-            body => Upload::Here(Sending::new(stream, body)),
+            None => Upload::Here(Sending::new(stream, body, Arc::clone(&slot.shared.signals))),
         };
         Self { response, upload, settled: None, slot: Some(slot) }
     }
@@ -100,39 +83,32 @@ impl Exchange {
                     sending.reset();
                     return Err(ExchangeError::Body(status));
                 }
-                Poll::Pending => {
-                    let (failure, failed) = oneshot::channel();
-                    let progress = sending.progress();
-                    let task = tokio::spawn(async move {
-                        let sent = poll_fn(|cx| sending.poll(cx)).await;
-                        if let Err(status) = sent {
-                            // First: who sees the stream reset then finds why.
-                            let _ = failure.send(status);
-                            sending.reset();
-                        }
-                    });
-                    self.upload = Upload::Task(Pump { task: task.abort_handle(), failed, progress });
-                }
+                Poll::Pending => self.upload = Upload::Task(Pump::spawn(sending)),
             }
         }
         if let Upload::Task(pump) = &mut self.upload
-            && let Poll::Ready(failed) = Pin::new(&mut pump.failed).poll(cx)
+            && let Poll::Ready(end) = pump.poll_end(cx)
         {
-            // Without a failure all was sent; the task must not be asked again.
-            let sent = pump.progress.server_since();
+            // The task must not be asked again.
+            let sent = pump.server_since();
             self.upload = Upload::Done;
             self.settled = Some(sent);
-            if let Ok(status) = failed {
-                return Err(ExchangeError::Body(status));
+            match end {
+                PumpEnd::Sent => {}
+                PumpEnd::Failed(status) => return Err(ExchangeError::Body(status)),
+                PumpEnd::Aborted => {
+                    let message = "the runtime that sent the request's body has ended";
+                    return Err(ExchangeError::Transport(TransportError::unavailable(message)));
+                }
             }
         }
         Ok(())
     }
 
-    /// What the request's body said, if that is why the stream was reset.
+    /// What the request's body failed with, if it did since it was last polled.
     fn body_failure(&mut self) -> Option<Status> {
         match &mut self.upload {
-            Upload::Task(pump) => pump.failed.try_recv().ok(),
+            Upload::Task(pump) => pump.failure(),
             Upload::Done | Upload::Here(_) => None,
         }
     }
@@ -143,170 +119,47 @@ impl Exchange {
         match &self.upload {
             Upload::Done => self.settled.unwrap_or(Some(given)),
             Upload::Here(_) => None,
-            Upload::Task(pump) => pump.progress.server_since(),
+            Upload::Task(pump) => pump.server_since(),
         }
     }
 }
 
-impl Future for Exchange {
+impl<B: RequestStream> Future for Exchange<B> {
     type Output = Result<http::Response<ReceiveBody>, ExchangeError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if let Err(error) = self.poll_upload(cx) {
+        let this = &mut *self;
+        if let Err(error) = this.poll_upload(cx) {
             return Poll::Ready(Err(error));
         }
-        let response = match ready!(Pin::new(&mut self.response).poll(cx)) {
+        let answered = ready!(Pin::new(&mut this.response).poll(cx));
+        // It may have failed since it was polled above: then that is what ended the call.
+        if let Some(status) = this.body_failure() {
+            return Poll::Ready(Err(ExchangeError::Body(status)));
+        }
+        let response = match answered {
             Ok(response) => response,
-            Err(error) => {
-                return Poll::Ready(Err(match self.body_failure() {
-                    Some(status) => ExchangeError::Body(status),
-                    None => ExchangeError::Transport(TransportError::stream(error)),
-                }));
-            }
+            Err(error) => return Poll::Ready(Err(ExchangeError::Transport(TransportError::stream(error)))),
         };
-        if let Some(error) = self.slot.as_ref().and_then(|slot| slot.shared.too_large("response", response.headers())) {
+        if let Some(error) = this.slot.as_ref().and_then(|slot| slot.shared.too_large("response", response.headers())) {
             return Poll::Ready(Err(ExchangeError::Transport(error)));
         }
-        let upload = match std::mem::replace(&mut self.upload, Upload::Done) {
+        let upload = match std::mem::replace(&mut this.upload, Upload::Done) {
             Upload::Task(pump) => {
-                self.settled = Some(pump.progress.server_since());
+                this.settled = Some(pump.server_since());
                 Some(pump)
             }
             Upload::Here(_) | Upload::Done => None,
         };
-        let slot = self.slot.take();
-        let mut response = response.map(|stream| ReceiveBody { stream, unreleased: 0, at: At::Data, upload, slot });
-        drop_invalid_details(response.headers_mut());
+        let slot = this.slot.take();
+        let mut response = response.map(|stream| ReceiveBody::new(stream, upload, slot));
+        repair_status(response.headers_mut());
         Poll::Ready(Ok(response))
     }
 }
 
-impl fmt::Debug for Exchange {
+impl<B> fmt::Debug for Exchange<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exchange")
-    }
-}
-
-enum At {
-    Data,
-    Trailers,
-    End,
-}
-
-/// A response on its way in. Dropped, it resets the stream.
-pub struct ReceiveBody {
-    stream: RecvStream,
-    unreleased: usize,
-    at: At,
-    upload: Option<Pump>,
-    slot: Option<StreamSlot>,
-}
-
-impl ReceiveBody {
-    /// Tells the peer that there is room again. A response that is already here whole is never told: its room comes back
-    /// with the end of the stream.
-    fn release(&mut self) {
-        if self.unreleased > 0 {
-            // Fails only when the stream is closed, and then nobody waits for room.
-            let _ = self.stream.flow_control().release_capacity(self.unreleased);
-            self.unreleased = 0;
-        }
-    }
-
-    /// Why the stream failed: what its own body says, when that is why it was reset. `h2` gives the error again when it is
-    /// asked again.
-    fn failure(&mut self, error: h2::Error) -> TransportError {
-        if let Some(pump) = &mut self.upload
-            && let Ok(status) = pump.failed.try_recv()
-        {
-            return TransportError::body(&status);
-        }
-        TransportError::stream(error)
-    }
-
-    fn end(&mut self) {
-        self.at = At::End;
-        self.upload = None;
-        self.slot = None;
-    }
-}
-
-impl Body for ReceiveBody {
-    type Data = Bytes;
-    type Error = TransportError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
-        let this = &mut *self;
-        if let At::Data = this.at {
-            let Poll::Ready(data) = this.stream.poll_data(cx) else {
-                this.release();
-                return Poll::Pending;
-            };
-            match data {
-                Some(Ok(bytes)) => {
-                    this.unreleased += bytes.len();
-                    if this.unreleased >= RELEASE {
-                        this.release();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
-                Some(Err(error)) => {
-                    let error = this.failure(error);
-                    this.end();
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => this.at = At::Trailers,
-            }
-        }
-        if let At::Trailers = this.at {
-            let trailers = match ready!(this.stream.poll_trailers(cx)) {
-                Ok(Some(trailers)) => {
-                    match this.slot.as_ref().and_then(|slot| slot.shared.too_large("response", &trailers)) {
-                        Some(error) => Err(error),
-                        None => Ok(Some(trailers)),
-                    }
-                }
-                Ok(None) => Ok(None),
-                Err(error) => Err(this.failure(error)),
-            };
-            this.end();
-            return Poll::Ready(match trailers {
-                Ok(Some(mut trailers)) => {
-                    drop_invalid_details(&mut trailers);
-                    Some(Ok(Frame::trailers(trailers)))
-                }
-                Ok(None) => None,
-                Err(error) => Some(Err(error)),
-            });
-        }
-        Poll::Ready(None)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self.at {
-            At::Data => self.stream.is_end_stream(),
-            At::Trailers => false,
-            At::End => true,
-        }
-    }
-}
-
-impl fmt::Debug for ReceiveBody {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ReceiveBody")
-    }
-}
-
-/// tonic 0.14 panics on details that are not base64; such details say nothing, so they are dropped.
-fn drop_invalid_details(headers: &mut HeaderMap) {
-    static DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-    let invalid = headers.get(&DETAILS).is_some_and(|details| {
-        STANDARD.decode(details.as_bytes()).is_err() && STANDARD_NO_PAD.decode(details.as_bytes()).is_err()
-    });
-    if invalid {
-        headers.remove(&DETAILS);
     }
 }

@@ -9,13 +9,13 @@ use h2::{Ping, PingPong};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::TransportError;
-use super::connection::Http2Options;
+use super::options::Http2Options;
 use super::wire::ReadActivity;
 
 /// The shortest interval that gRPC allows a client.
 const FLOOR: Duration = Duration::from_secs(10);
 
-/// Asks a peer that is silent for a sign of life. One timer a connection, that follows what is read: calls cost nothing.
+/// Pings a peer that is silent. One timer a connection, that follows what is read: calls cost nothing.
 pub(super) struct KeepAlive {
     interval: Duration,
     timeout: Duration,
@@ -24,8 +24,8 @@ pub(super) struct KeepAlive {
     /// Whether a pong is still to come.
     outstanding: bool,
     timer: Pin<Box<Sleep>>,
-    /// When the peer had last been heard as it was asked.
-    asked: Option<Instant>,
+    /// When bytes of the peer had last been read as the ping was sent.
+    pinged: Option<Instant>,
 }
 
 impl KeepAlive {
@@ -39,7 +39,7 @@ impl KeepAlive {
             pings: pings?,
             outstanding: false,
             timer: Box::pin(sleep_until(later(Instant::now(), interval))),
-            asked: None,
+            pinged: None,
         })
     }
 
@@ -47,7 +47,7 @@ impl KeepAlive {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        heard: &ReadActivity,
+        reads: &ReadActivity,
         active: impl Fn() -> usize,
     ) -> Poll<TransportError> {
         loop {
@@ -57,8 +57,8 @@ impl KeepAlive {
             if self.timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            let (now, last) = (Instant::now(), heard.last());
-            let next = match self.asked {
+            let (now, last) = (Instant::now(), reads.last());
+            let next = match self.pinged {
                 // Whatever came is a sign of life, not only the pong.
                 Some(before) if last == before => {
                     let silent = now.saturating_duration_since(last);
@@ -68,7 +68,7 @@ impl KeepAlive {
                     )));
                 }
                 Some(_) => {
-                    self.asked = None;
+                    self.pinged = None;
                     later(last, self.interval)
                 }
                 None if later(last, self.interval) > now => later(last, self.interval),
@@ -77,7 +77,7 @@ impl KeepAlive {
                     // Fails when the pong to an earlier one is still to come, which tells as much.
                     let _ = self.pings.send_ping(Ping::opaque());
                     self.outstanding = true;
-                    self.asked = Some(last);
+                    self.pinged = Some(last);
                     later(now, self.timeout)
                 }
             };

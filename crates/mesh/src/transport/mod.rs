@@ -1,29 +1,41 @@
 //! HTTP/2 connections: the one module that knows `h2`.
 //!
 //! Its face is narrow, so that another HTTP/2 can take its place: [`Connection::handshake`] gives a connection that the
-//! peer has accepted, [`Connection::reserve`] a place for a stream, [`StreamSlot::send`] sends a request and gives an
-//! [`Exchange`], the future of its response. The [`Driver`] moves the bytes and ends with the reason for the end of the
-//! connection.
+//! peer has accepted, [`Connection::reserve`] a place for a stream, [`StreamSlot::send`] sends a request, whatever its
+//! body is, and gives an [`Exchange`], the future of its response. The [`Driver`] moves the bytes and ends with the reason for
+//! the end of the connection.
 
 mod body;
 mod connection;
 mod driver;
 mod error;
 mod exchange;
+mod frames;
 mod keepalive;
+mod options;
+mod pump;
 mod queue;
+mod receive;
+mod repair;
+mod send;
 mod sending;
+mod signals;
+mod slot;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
 mod wire;
 
-pub use body::RequestBody;
-pub use connection::{Connection, Http2Options, StreamSlot};
+pub use body::{FullBody, RequestStream};
+pub use connection::Connection;
 pub use driver::{Closed, Driver};
 pub use error::{Fate, TransportError};
-pub use exchange::{Exchange, ExchangeError, ReceiveBody};
+pub use exchange::{Exchange, ExchangeError};
+pub use options::Http2Options;
 pub use queue::{WaitQueue, Waiter};
+pub use receive::ReceiveBody;
+pub use slot::StreamSlot;
 pub(crate) use status::code_of_http;
 pub use status::status_of_response;
 

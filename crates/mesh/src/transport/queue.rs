@@ -15,11 +15,14 @@ use tokio::sync::Notify;
 /// may reserve. What may concern everybody (another connection, an endpoint that is gone) goes to all by
 /// [`WaitQueue::changed`]; reserving stays with the first, who passes the turn on when it found a place. Nobody else may
 /// reserve while somebody waits, so nobody is overtaken. While the queue is empty, a place costs one atomic load.
-#[derive(Default)]
+///
+/// It may have a limit; beyond it nobody joins.
 pub struct WaitQueue {
+    /// How many may wait.
+    limit: usize,
     /// How many wait, readable without the lock.
     length: AtomicUsize,
-    inner: Mutex<Inner>,
+    state: Mutex<QueueState>,
     /// Whether the queue is being swept, or is about to be.
     swept: AtomicBool,
     used: Notify,
@@ -29,7 +32,7 @@ pub struct WaitQueue {
 const SWEEP: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
-struct Inner {
+struct QueueState {
     /// In the order of their numbers, which is that of their coming.
     waiting: VecDeque<Waiting>,
     next: u64,
@@ -58,7 +61,25 @@ enum Turn {
     Several,
 }
 
+impl Default for WaitQueue {
+    /// Without a limit.
+    fn default() -> Self {
+        Self::with_limit(usize::MAX)
+    }
+}
+
 impl WaitQueue {
+    /// A queue in which at most so many wait.
+    pub fn with_limit(limit: usize) -> Self {
+        Self {
+            limit,
+            length: AtomicUsize::new(0),
+            state: Mutex::default(),
+            swept: AtomicBool::new(false),
+            used: Notify::new(),
+        }
+    }
+
     /// Whether nobody waits, so that a newcomer may reserve at once.
     pub fn is_empty(&self) -> bool {
         // Sequentially consistent, as the counts of places are: a waiter joins and then looks for a place, who frees a
@@ -79,13 +100,13 @@ impl WaitQueue {
         if self.is_empty() {
             return;
         }
-        let mut inner = self.lock();
-        match inner.waiting.iter_mut().find(|waiting| !waiting.absent) {
+        let mut state = self.lock();
+        match state.waiting.iter_mut().find(|waiting| !waiting.absent) {
             Some(first) => first.turn = Some(Turn::Several),
-            None => inner.several = true,
+            None => state.several = true,
         }
-        let wakers: Vec<_> = inner.waiting.iter_mut().filter_map(|waiting| waiting.waker.take()).collect();
-        drop(inner);
+        let wakers: Vec<_> = state.waiting.iter_mut().filter_map(|waiting| waiting.waker.take()).collect();
+        drop(state);
         for waker in wakers {
             waker.wake();
         }
@@ -96,16 +117,16 @@ impl WaitQueue {
     pub(super) fn sweep(&self) {
         let mut wakers = Vec::new();
         {
-            let mut inner = self.lock();
+            let mut state = self.lock();
             let mut passed = Vec::new();
-            for waiting in &mut inner.waiting {
+            for waiting in &mut state.waiting {
                 if waiting.turn.is_some() && std::mem::replace(&mut waiting.overdue, true) {
                     passed.extend(waiting.turn.take());
                     (waiting.overdue, waiting.absent) = (false, true);
                 }
             }
             for turn in passed {
-                wakers.extend(inner.give(turn));
+                wakers.extend(state.give(turn));
             }
         }
         wakers.into_iter().for_each(Waker::wake);
@@ -129,38 +150,42 @@ impl WaitQueue {
         }
     }
 
-    /// Joins at the end. The first of all has a turn at once: a place may have become free before it came.
-    pub fn join(self: &Arc<Self>) -> Waiter {
-        let mut inner = self.lock();
-        let number = inner.next;
-        inner.next += 1;
-        let turn = if inner.waiting.is_empty() {
-            inner.forget_spare();
+    /// Joins at the end. The first of all has a turn at once: a place may have become free before it came. `None` when as many
+    /// wait as may.
+    pub fn join(self: &Arc<Self>) -> Option<Waiter> {
+        let mut state = self.lock();
+        if state.waiting.len() >= self.limit {
+            return None;
+        }
+        let number = state.next;
+        state.next += 1;
+        let turn = if state.waiting.is_empty() {
+            state.forget_spare();
             Some(Turn::Several)
-        } else if std::mem::take(&mut inner.several) {
+        } else if std::mem::take(&mut state.several) {
             Some(Turn::Several)
-        } else if inner.spare > 0 {
-            inner.spare -= 1;
+        } else if state.spare > 0 {
+            state.spare -= 1;
             Some(Turn::Place)
         } else {
             None
         };
-        inner.waiting.push_back(Waiting { number, turn, waker: None, overdue: false, absent: false });
-        self.length.store(inner.waiting.len(), Ordering::SeqCst);
-        drop(inner);
+        state.waiting.push_back(Waiting { number, turn, waker: None, overdue: false, absent: false });
+        self.length.store(state.waiting.len(), Ordering::SeqCst);
+        drop(state);
         if !self.swept.load(Ordering::Relaxed) && !self.swept.swap(true, Ordering::AcqRel) {
             self.used.notify_one();
         }
-        Waiter { queue: Arc::clone(self), number }
+        Some(Waiter { queue: Arc::clone(self), number })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         // Nothing in it is left half done by a panic.
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl QueueState {
     fn give(&mut self, turn: Turn) -> Option<Waker> {
         match self.waiting.iter_mut().find(|waiting| waiting.turn.is_none() && !waiting.absent) {
             Some(next) => {
@@ -204,15 +229,15 @@ impl Waiter {
     /// again.
     pub fn poll<T, E>(&mut self, waker: &Waker, look: impl FnOnce(bool) -> Option<Result<T, E>>) -> Poll<Result<T, E>> {
         let turn = {
-            let mut inner = self.queue.lock();
-            let Some(index) = inner.find(self.number) else { return Poll::Pending };
-            let waiting = &mut inner.waiting[index];
+            let mut state = self.queue.lock();
+            let Some(index) = state.find(self.number) else { return Poll::Pending };
+            let waiting = &mut state.waiting[index];
             // Taken before the look: a place that becomes free during it gives another turn.
             let passed = std::mem::take(&mut waiting.absent).then_some(Turn::Several);
             let turn = waiting.turn.take().or(passed);
             waiting.overdue = false;
             match &mut waiting.waker {
-                Some(known) => known.clone_from(waker),
+                Some(registered) => registered.clone_from(waker),
                 None => waiting.waker = Some(waker.clone()),
             }
             turn
@@ -231,14 +256,14 @@ impl Waiter {
 
     /// Leaves the queue. `unused` and a turn that came meanwhile are for the next.
     fn leave(&mut self, unused: Option<Turn>) {
-        let mut inner = self.queue.lock();
-        let Some(index) = inner.find(self.number) else { return };
-        let left = inner.waiting.remove(index).and_then(|left| left.turn);
-        self.queue.length.store(inner.waiting.len(), Ordering::SeqCst);
+        let mut state = self.queue.lock();
+        let Some(index) = state.find(self.number) else { return };
+        let left = state.waiting.remove(index).and_then(|left| left.turn);
+        self.queue.length.store(state.waiting.len(), Ordering::SeqCst);
         let turns = [unused, left];
         let next = if turns.contains(&Some(Turn::Several)) { Some(Turn::Several) } else { unused.or(left) };
-        let waker = next.and_then(|turn| inner.give(turn));
-        drop(inner);
+        let waker = next.and_then(|turn| state.give(turn));
+        drop(state);
         wake(waker);
     }
 }
@@ -251,7 +276,7 @@ impl Drop for Waiter {
 
 impl fmt::Debug for WaitQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaitQueue").field("length", &self.length).finish_non_exhaustive()
+        f.debug_struct("WaitQueue").field("length", &self.length).field("limit", &self.limit).finish_non_exhaustive()
     }
 }
 

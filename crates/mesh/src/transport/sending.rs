@@ -9,11 +9,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::RequestBody;
+use super::body::RequestStream;
+use super::signals::DriverSignals;
 
 /// Whom a request that is on its way waits for: its caller, who has not given all of it yet, or the server, which has not
 /// opened its window or not answered.
@@ -50,9 +51,10 @@ impl Progress {
 }
 
 /// The state of sending one body.
-pub(super) struct Sending {
+pub(super) struct Sending<B> {
     stream: SendStream<Bytes>,
-    body: RequestBody,
+    body: B,
+    signals: Arc<DriverSignals>,
     /// Taken from the body, not yet taken by the windows.
     rest: Bytes,
     /// What came after `rest`.
@@ -65,9 +67,9 @@ pub(super) struct Sending {
     progress: Option<Arc<Progress>>,
 }
 
-impl Sending {
-    pub(super) fn new(stream: SendStream<Bytes>, body: RequestBody) -> Self {
-        Self { stream, body, rest: Bytes::new(), next: None, ended: false, whole: false, progress: None }
+impl<B: RequestStream> Sending<B> {
+    pub(super) fn new(stream: SendStream<Bytes>, body: B, signals: Arc<DriverSignals>) -> Self {
+        Self { stream, body, signals, rest: Bytes::new(), next: None, ended: false, whole: false, progress: None }
     }
 
     /// Keeps account of whom the request waits for from now on.
@@ -119,6 +121,7 @@ impl Sending {
                 }
                 let chunk = self.rest.split_to(room.min(self.rest.len()));
                 let last = self.rest.is_empty() && self.ended && self.next.is_none();
+                self.signals.note_call();
                 let sent = self.stream.send_data(chunk, last).is_ok();
                 self.whole = sent && last;
                 if !sent || last {

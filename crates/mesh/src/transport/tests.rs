@@ -1,9 +1,12 @@
 //! A client and a server over a network in memory, on paused time.
 
+mod bodies;
 mod ending;
+mod frames;
 mod keeping;
 mod places;
 mod queue;
+mod repair;
 mod streaming;
 
 use std::future::poll_fn;
@@ -18,11 +21,10 @@ use http_body::{Body as _, Frame};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::*;
-use crate::client::connect::Connector as _;
-use crate::client::endpoint::Address;
 use crate::memory::{Memory, MemoryListener, MemoryStream};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -38,8 +40,12 @@ struct Pair {
 async fn wire() -> (Memory, MemoryListener, Box<dyn Io>) {
     let network = Memory::new();
     let listener = network.listen("server").unwrap();
-    let io = network.connect(&Address::Named("server".into())).await.unwrap();
-    (network, listener, io)
+    let io = network.dial("server").await.unwrap();
+    (network, listener, Box::new(io))
+}
+
+async fn handshake(io: Box<dyn Io>) -> Result<(Connection, Driver), TransportError> {
+    Connection::handshake(io, &Http2Options::default(), Arc::default(), None).await
 }
 
 async fn pair() -> Pair {
@@ -50,7 +56,7 @@ async fn pair_with(options: &Http2Options, streams: u32) -> Pair {
     let (network, mut listener, io) = wire().await;
     let options = options.clone();
     let client = tokio::spawn(async move {
-        let (connection, driver) = Connection::handshake(io, &options, Arc::default()).await.unwrap();
+        let (connection, driver) = Connection::handshake(io, &options, Arc::default(), None).await.unwrap();
         (connection, tokio::spawn(driver))
     });
     let io = listener.accept().await.unwrap();
@@ -66,12 +72,12 @@ async fn pair_with(options: &Http2Options, streams: u32) -> Pair {
 
 impl Pair {
     /// Sends a call without a body, and sees it arrive.
-    async fn call(&mut self) -> (Exchange, SendResponse<Bytes>) {
-        let (exchange, _, respond) = self.send(RequestBody::Empty).await;
+    async fn call(&mut self) -> (Exchange<Body>, SendResponse<Bytes>) {
+        let (exchange, _, respond) = self.send(Body::empty()).await;
         (exchange, respond)
     }
 
-    async fn send(&mut self, body: RequestBody) -> (Exchange, RecvStream, SendResponse<Bytes>) {
+    async fn send(&mut self, body: Body) -> (Exchange<Body>, RecvStream, SendResponse<Bytes>) {
         let mut exchange = self.connection.reserve().expect("a place").send(request(), body).unwrap();
         let _ = futures_util::poll!(&mut exchange);
         let (request, respond) = timeout(HOUR, self.server.accept()).await.unwrap().unwrap().unwrap();
@@ -139,9 +145,8 @@ async fn frame(body: &mut ReceiveBody) -> Option<Result<Frame<Bytes>, TransportE
 }
 
 /// A body that brings what the sender is given, and tells when it is dropped.
-fn streamed() -> (RequestBody, mpsc::Sender<Result<Frame<Bytes>, Status>>) {
+fn streamed() -> (Body, mpsc::Sender<Result<Frame<Bytes>, Status>>) {
     let (sender, frames) = mpsc::channel(1);
     let frames = futures_util::stream::unfold(frames, |mut frames| async { Some((frames.recv().await?, frames)) });
-    let body = tonic::body::Body::new(http_body_util::StreamBody::new(Box::pin(frames)));
-    (RequestBody::Once(body), sender)
+    (Body::new(http_body_util::StreamBody::new(Box::pin(frames))), sender)
 }

@@ -1,4 +1,4 @@
-//! The bytes below HTTP/2, and when the peer was last heard.
+//! The bytes below HTTP/2, and what is read of them.
 
 use std::io;
 use std::pin::Pin;
@@ -6,16 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Duration, Instant};
 
 use super::Io;
+use super::frames::FrameScanner;
 
-/// A byte stream that tells what it read.
+/// A byte stream that notes what it reads.
 pub(super) struct Wire {
     io: Box<dyn Io>,
-    heard: Arc<ReadActivity>,
+    frames: FrameScanner,
+    reads: Arc<ReadActivity>,
 }
 
 /// What the driver of a connection learns from its [`Wire`], which is in the hands of `h2`.
@@ -26,11 +27,9 @@ pub(super) struct ReadActivity {
     since: Instant,
     /// Microseconds from `since` to the last read.
     last: AtomicU64,
-    /// Woken when no handle and no stream is left.
-    pub(super) alone: AtomicWaker,
 }
 
-/// Bytes were read that may not have been looked at yet.
+/// SETTINGS or GOAWAY was read and may not have been looked at yet.
 const FRESH: u8 = 1;
 /// The last read found nothing: whatever was read before has been looked at.
 const DRY: u8 = 2;
@@ -38,14 +37,14 @@ const DRY: u8 = 2;
 impl Wire {
     pub(super) fn new(io: Box<dyn Io>, timed: bool) -> (Self, Arc<ReadActivity>) {
         let (state, last) = (AtomicU8::new(0), AtomicU64::new(0));
-        let heard = Arc::new(ReadActivity { state, timed, since: Instant::now(), last, alone: AtomicWaker::new() });
-        (Self { io, heard: Arc::clone(&heard) }, heard)
+        let reads = Arc::new(ReadActivity { state, timed, since: Instant::now(), last });
+        (Self { io, frames: FrameScanner::default(), reads: Arc::clone(&reads) }, reads)
     }
 }
 
 impl ReadActivity {
-    /// Whether frames may have come since this was last asked. To be asked after `h2` was polled.
-    pub(super) fn anything(&self) -> bool {
+    /// Whether SETTINGS or GOAWAY may have come since this was last asked. To be asked after `h2` was polled.
+    pub(super) fn limits_may_have_changed(&self) -> bool {
         // One task reads and asks, so that nothing comes between.
         let state = self.state.load(Ordering::Relaxed);
         if state & DRY != 0 {
@@ -59,11 +58,16 @@ impl ReadActivity {
         self.since + Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 
-    fn note(&self, read: bool) {
-        let state = self.state.load(Ordering::Relaxed);
-        let state = if read { FRESH } else { state | DRY };
+    /// A read found nothing.
+    fn dry(&self) {
+        self.state.store(self.state.load(Ordering::Relaxed) | DRY, Ordering::Relaxed);
+    }
+
+    /// A read found bytes, or the end; SETTINGS or GOAWAY among them if `control`.
+    fn read(&self, control: bool) {
+        let state = if control { FRESH } else { self.state.load(Ordering::Relaxed) & FRESH };
         self.state.store(state, Ordering::Relaxed);
-        if read && self.timed {
+        if self.timed {
             let micros = (Instant::now() - self.since).as_micros();
             self.last.store(u64::try_from(micros).unwrap_or(u64::MAX), Ordering::Relaxed);
         }
@@ -72,8 +76,15 @@ impl ReadActivity {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        self.heard.note(polled.is_ready());
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        if polled.is_ready() {
+            let control = this.frames.scan(buf.filled().get(before..).unwrap_or_default());
+            this.reads.read(control);
+        } else {
+            this.reads.dry();
+        }
         polled
     }
 }

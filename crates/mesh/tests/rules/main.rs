@@ -18,5 +18,6 @@ mod breaker;
 mod callers;
 mod deadlines;
 mod leaks;
+mod transport;
 mod traps;
 mod why;

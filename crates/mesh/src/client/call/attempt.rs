@@ -16,13 +16,13 @@ use super::body::{AttemptBody, Guard};
 use crate::breaker::Admission;
 use crate::client::balance::PickArgs;
 use crate::client::endpoints::{ActivePolicy, ChannelState, Member, Picked, TriedEndpoints};
-use crate::client::retry::{AttemptContext, AttemptError, Attempted, Attempts};
+use crate::client::retry::{AttemptContext, AttemptError, Attempted, Attempts, RequestBody};
 use crate::client::trace::AttemptTrace;
 use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::limit::Permit;
 use crate::observe::{Event, Observers};
 use crate::outcome::{Outcome, grpc_status};
-use crate::transport::{Exchange, ExchangeError, Fate, RequestBody, StreamSlot, status_of_response};
+use crate::transport::{Exchange, ExchangeError, Fate, StreamSlot, status_of_response};
 
 /// Carries out the attempts of one call.
 #[derive(Clone, Copy)]
@@ -104,7 +104,7 @@ impl<'a> AttemptSender<'a> {
         request: Request<RequestBody>,
         deadline: Option<Instant>,
         now: Instant,
-    ) -> Result<Exchange, AttemptError> {
+    ) -> Result<Exchange<RequestBody>, AttemptError> {
         let (mut head, body) = request.into_parts();
         let left = deadline.map(|deadline| rounded(deadline.saturating_duration_since(now)));
         if let Some(left) = left.filter(|_| left != self.timeout) {
@@ -160,7 +160,7 @@ struct Waiting<'a> {
 
 /// What came of waiting.
 struct Queued {
-    result: Result<(Result<Exchange, AttemptError>, Guard), AttemptError>,
+    result: Result<(Result<Exchange<RequestBody>, AttemptError>, Guard), AttemptError>,
     picks: u32,
 }
 
@@ -189,7 +189,10 @@ async fn wait(
     picks: &mut u32,
 ) -> Result<(Arc<Member>, Admission, StreamSlot), AttemptError> {
     let shared = sender.shared;
-    let mut waiter = shared.queue.join();
+    let Some(mut waiter) = shared.queue.join() else {
+        let message = "as many calls wait for a stream as max_queued_calls allows";
+        return Err(AttemptError { status: Status::unavailable(message), fate: Fate::Sent, last: true });
+    };
     poll_fn(|cx| {
         shared.wake();
         waiter.poll(cx.waker(), |turn| {
@@ -238,14 +241,14 @@ pin_project! {
         /// Waits for an endpoint, or a stream of one.
         Queued { queue: Pin<Box<dyn Future<Output = Queued> + Send + 'a>> },
         /// Waits for headers.
-        Sent { exchange: Exchange, guard: Option<Guard> },
+        Sent { exchange: Exchange<RequestBody>, guard: Option<Guard> },
         /// Will say why it failed.
         Failed { error: Option<AttemptError> },
     }
 }
 
 impl State<'_> {
-    fn sent(exchange: Result<Exchange, AttemptError>, guard: Guard) -> Self {
+    fn sent(exchange: Result<Exchange<RequestBody>, AttemptError>, guard: Guard) -> Self {
         match exchange {
             Ok(exchange) => Self::Sent { exchange, guard: Some(guard) },
             Err(error) => {

@@ -13,8 +13,9 @@ use tonic::codegen::StdError;
 use tower_service::Service;
 
 use super::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
+use super::request_body::RequestBody;
 use crate::client::trace::AttemptTrace;
-use crate::transport::{Fate, RequestBody, TransportError};
+use crate::transport::{Fate, TransportError};
 
 /// Makes attempts with a service: the first with the instance that is ready, each other with a clone that is made ready.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use http_body::Body;
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::request_body::RequestBody;
 use crate::client::trace::AttemptTrace;
-use crate::transport::{Fate, RequestBody};
+use crate::transport::Fate;
 
 /// What an attempt is told beside its request.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker, ready};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -17,7 +17,8 @@ use super::Buffers;
 ///
 /// The attempt that is ahead pulls from the source. What it pulls is kept until the call is committed to one attempt: by
 /// [`Self::commit`], or because the next frame does not fit. That frame is never kept: it goes to the attempt that asked for
-/// it, which has read all the others and so has sent the most.
+/// it, which has read all the others and so has sent the most. When the attempt of a committed call has read what was kept, the
+/// source is handed over to it: from then on nothing is shared, and nothing locked.
 #[derive(Debug)]
 pub(super) struct ReplayBuffer(Arc<ReplayShared>);
 
@@ -26,17 +27,21 @@ pub(super) struct ReplayBuffer(Arc<ReplayShared>);
 pub struct ReplayBody {
     shared: Arc<ReplayShared>,
     id: usize,
+    /// Handed over: the call is committed to this attempt, and nothing is kept any more.
+    source: Option<Source>,
 }
 
 #[derive(Debug)]
 struct ReplayShared {
-    state: Mutex<State>,
+    state: Mutex<ReplayState>,
     /// Apart from the state, because the source keeps it as its waker and the state keeps the source.
     signal: Arc<Signal>,
+    /// The signal, as the source takes it.
+    waker: Waker,
 }
 
 #[derive(Debug)]
-struct State {
+struct ReplayState {
     buffers: Arc<Buffers>,
     /// What is kept; before it, `passed` frames were let go, all of them read by the attempt that the call is committed to.
     frames: VecDeque<BufferedFrame>,
@@ -56,6 +61,33 @@ enum Source {
     Live(tonic::body::Body),
     Ended,
     Failed(Status),
+    /// Taken out to be polled; to be found only when that panicked, which must not look like an end.
+    Panicked,
+}
+
+impl Source {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match std::mem::replace(self, Self::Panicked) {
+            Self::Live(mut body) => {
+                let polled = Pin::new(&mut body).poll_frame(cx);
+                *self = match &polled {
+                    Poll::Pending | Poll::Ready(Some(Ok(_))) => Self::Live(body),
+                    Poll::Ready(Some(Err(status))) => Self::Failed(status.clone()),
+                    Poll::Ready(None) => Self::Ended,
+                };
+                polled
+            }
+            Self::Ended => {
+                *self = Self::Ended;
+                Poll::Ready(None)
+            }
+            Self::Failed(status) => {
+                *self = Self::Failed(status.clone());
+                Poll::Ready(Some(Err(status)))
+            }
+            Self::Panicked => Poll::Ready(Some(Err(Status::internal("the request's body panicked")))),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +132,7 @@ impl ReplayBuffer {
             (Some(source), None) => Source::Live(source),
             (None, None) => Source::Ended,
         };
-        let mut state = State {
+        let mut state = ReplayState {
             buffers,
             frames: VecDeque::new(),
             passed: 0,
@@ -116,7 +148,9 @@ impl ReplayBuffer {
                 state.overflow.push_back(frame);
             }
         }
-        Self(Arc::new(ReplayShared { state: Mutex::new(state), signal: Arc::default() }))
+        let signal = Arc::<Signal>::default();
+        let waker = Waker::from(Arc::clone(&signal));
+        Self(Arc::new(ReplayShared { state: Mutex::new(state), signal, waker }))
     }
 
     /// Another attempt's view, and its number.
@@ -124,7 +158,7 @@ impl ReplayBuffer {
         let mut state = self.0.lock();
         let id = state.read.len();
         state.read.push(Some(0));
-        (id, ReplayBody { shared: self.0.clone(), id })
+        (id, ReplayBody { shared: self.0.clone(), id, source: None })
     }
 
     /// Waits until the call is committed to an attempt.
@@ -142,7 +176,7 @@ impl ReplayBuffer {
     /// Whether no further attempt can be made from it.
     pub(super) fn is_spent(&self) -> bool {
         let state = self.0.lock();
-        state.committed.is_some() || matches!(state.source, Source::Failed(_))
+        state.committed.is_some() || matches!(state.source, Source::Failed(_) | Source::Panicked)
     }
 
     /// Commits the call to an attempt: the others get nothing any more.
@@ -155,12 +189,12 @@ impl ReplayBuffer {
 }
 
 impl ReplayShared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ReplayState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ReplayState {
     /// Keeps a frame, or gives it back when it does not fit.
     fn keep(&mut self, frame: BufferedFrame) -> Result<(), BufferedFrame> {
         if !self.overflow.is_empty() || !self.buffers.reserve(self.held, frame.len()) {
@@ -223,51 +257,21 @@ impl State {
         }
     }
 
-    /// The next frame of the source.
+    /// The next frame of the source, for a call that isn't committed.
     fn pull(&mut self, id: usize, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        // What panics in a poll must not look like an end.
-        let broken = Source::Failed(Status::internal("the request's body panicked"));
-        let mut body = match std::mem::replace(&mut self.source, broken) {
-            Source::Live(body) => body,
-            Source::Ended => {
-                self.source = Source::Ended;
-                return Poll::Ready(None);
-            }
-            Source::Failed(status) => {
-                self.source = Source::Failed(status.clone());
-                return Poll::Ready(Some(Err(status)));
-            }
+        let frame = match self.source.poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => BufferedFrame::new(frame),
+            other => return other,
         };
-        let polled = Pin::new(&mut body).poll_frame(cx);
-        match polled {
-            Poll::Pending => {
-                self.source = Source::Live(body);
-                Poll::Pending
-            }
-            Poll::Ready(None) => {
-                self.source = Source::Ended;
-                Poll::Ready(None)
-            }
-            Poll::Ready(Some(Err(status))) => {
-                self.source = Source::Failed(status.clone());
-                Poll::Ready(Some(Err(status)))
-            }
-            Poll::Ready(Some(Ok(frame))) => {
-                self.source = Source::Live(body);
-                let frame = BufferedFrame::new(frame);
-                if self.committed.is_some() {
-                    // Frames let go count as passed, so that the reader stays at the end.
-                    self.passed += 1;
-                } else if let Err(frame) = self.keep(frame.clone()) {
-                    self.commit(id);
-                    self.passed += 1;
-                    self.advance(id);
-                    return Poll::Ready(Some(Ok(frame.into_frame())));
-                }
-                self.advance(id);
-                Poll::Ready(Some(Ok(frame.into_frame())))
-            }
+        if let Err(frame) = self.keep(frame.clone()) {
+            self.commit(id);
+            // Frames let go count as passed, so that the reader stays at the end.
+            self.passed += 1;
+            self.advance(id);
+            return Poll::Ready(Some(Ok(frame.into_frame())));
         }
+        self.advance(id);
+        Poll::Ready(Some(Ok(frame.into_frame())))
     }
 }
 
@@ -275,32 +279,45 @@ impl Body for ReplayBody {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let Self { shared, id } = &*self;
-        let mut state = shared.lock();
-        if state.committed.is_some_and(|winner| winner != *id) {
-            // Whoever drives the call is about to drop this attempt.
-            return Poll::Pending;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Self { shared, id, source } = &mut *self;
+        if let Some(source) = source {
+            return source.poll_frame(cx);
         }
-        let free = state.committed.is_none();
+        let mut state = shared.lock();
+        let free = match state.committed {
+            None => true,
+            Some(winner) if winner == *id => false,
+            // Whoever drives the call is about to drop this attempt.
+            Some(_) => return Poll::Pending,
+        };
         let frame = match state.kept(*id) {
             Some(frame) => Some(Ok(frame.into_frame())),
+            None if !free => {
+                let own = source.insert(std::mem::replace(&mut state.source, Source::Ended));
+                drop(state);
+                shared.signal.forget(*id);
+                return own.poll_frame(cx);
+            }
             None => {
                 // Before the poll: the source may call at once.
                 shared.signal.wait(*id, cx.waker());
-                let waker = Waker::from(shared.signal.clone());
-                let frame = ready!(state.pull(*id, &mut Context::from_waker(&waker)));
-                shared.signal.forget(*id);
-                frame
+                match state.pull(*id, &mut Context::from_waker(&shared.waker)) {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => return Poll::Pending,
+                }
             }
         };
         let driver = if free && state.committed.is_some() { state.driver.take() } else { None };
+        let several = state.read.len() > 1;
         drop(state);
         if let Some(driver) = driver {
             driver.wake();
         }
-        // Others may wait for what is here now.
-        shared.signal.wake_by_ref();
+        if several {
+            // Others may wait for what is here now.
+            shared.signal.wake_others(*id);
+        }
         Poll::Ready(frame)
     }
 }
@@ -319,7 +336,7 @@ impl Drop for ReplayBody {
     }
 }
 
-impl Drop for State {
+impl Drop for ReplayState {
     fn drop(&mut self) {
         self.buffers.release(self.held);
     }
@@ -344,6 +361,20 @@ impl Signal {
 
     fn forget(&self, id: usize) {
         self.lock().retain(|(other, _)| *other != id);
+    }
+
+    /// Wakes all but one, whose waker stays for its next wait.
+    fn wake_others(&self, id: usize) {
+        let mut others: SmallVec<[Waker; 2]> = SmallVec::new();
+        self.lock().retain(|(other, waker)| {
+            if *other != id {
+                others.push(waker.clone());
+            }
+            *other == id
+        });
+        for waker in others {
+            waker.wake();
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::request::Parts;
+use http::{HeaderName, HeaderValue};
 use http_body::Body as _;
 use smallvec::SmallVec;
 use tonic::body::Body;
@@ -15,10 +15,10 @@ use tonic::body::Body;
 use super::Buffers;
 use super::buffers::BufferLease;
 use super::replay::{BufferedFrame, ReplayBuffer};
-use crate::transport::RequestBody;
+use super::request_body::RequestBody;
 
 /// Tells servers how many attempts there were before this one.
-const PREVIOUS: &str = "grpc-previous-rpc-attempts";
+static PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// The head and the body of a call, for as many attempts as it takes.
 pub(super) struct Repeatable<'a> {
@@ -36,7 +36,7 @@ impl<'a> Repeatable<'a> {
     /// Reads what is there of the body already, which is all of it for a call with one message.
     pub(super) async fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>) -> Self {
         let (mut parts, mut body) = request.into_parts();
-        parts.headers.remove(PREVIOUS);
+        parts.headers.remove(&PREVIOUS);
         let body = poll_fn(|cx| Poll::Ready(Content::read(&mut body, cx, buffers))).await;
         Self { parts, body }
     }
@@ -51,9 +51,11 @@ impl<'a> Repeatable<'a> {
                 (reader, RequestBody::Replay(body))
             }
         };
+        // Cloned for each attempt, the last too: until it is answered, any may turn out never to have reached the server, and
+        // then follows another (a transparent retry); what was given to the connection doesn't come back.
         let mut request = http::Request::from_parts(self.parts.clone(), body);
         if previous > 0 {
-            request.headers_mut().insert(PREVIOUS, HeaderValue::from(previous));
+            request.headers_mut().insert(&PREVIOUS, HeaderValue::from(previous));
         }
         (reader, request)
     }

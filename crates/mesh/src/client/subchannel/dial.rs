@@ -39,7 +39,8 @@ pub(super) fn dial(address: Address, extra: bool, options: &Arc<Options>, http2:
     let made = async move {
         let connected = timeout(options.connect_timeout, async {
             let io = options.connector.connect(&address).await.map_err(|error| reason(&error))?;
-            Connection::handshake(io, &http2, Arc::clone(&options.queue)).await.map_err(|error| error.to_string())
+            let queue = Arc::clone(&options.queue);
+            Connection::handshake(io, &http2, queue, None).await.map_err(|error| error.to_string())
         });
         let result = connected.await.unwrap_or_else(|_| {
             Err(format!(

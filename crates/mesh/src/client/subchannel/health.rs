@@ -14,7 +14,7 @@ use tonic::Code;
 use super::Options;
 use super::failures::Failures;
 use crate::outcome::grpc_status;
-use crate::transport::{Connection, ExchangeError, ReceiveBody, RequestBody, StreamSlot};
+use crate::transport::{Connection, ExchangeError, FullBody, ReceiveBody, StreamSlot};
 
 /// What is asked of each new connection.
 #[derive(Clone, Debug)]
@@ -200,7 +200,7 @@ impl Watcher {
         body.put_u32(u32::try_from(message.len()).unwrap_or(u32::MAX));
         body.put_slice(&message);
         let exchange = slot
-            .send(request, RequestBody::Full(body.freeze()))
+            .send(request, FullBody(Some(body.freeze())))
             .map_err(|error| End { code: error.code(), message: error.to_string() })?;
         let response = exchange.await.map_err(|error| match error {
             ExchangeError::Transport(error) => End { code: error.code(), message: error.to_string() },

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::health::{HealthCheckRequest, HealthCheckResponse};
 use super::*;
-use crate::transport::{Exchange, Io, RequestBody};
+use crate::transport::{Exchange, FullBody, Io};
 
 /// What an address does when it is dialled.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ enum Health {
 
 /// Waits for a place for a stream.
 async fn place(one: &Subchannel) -> StreamSlot {
-    let mut waiter = one.shared.queue.join();
+    let mut waiter = one.shared.queue.join().unwrap();
     let look = |turn: bool| one.reserve().ok().filter(|_| turn).map(Ok::<_, ()>);
     std::future::poll_fn(|cx| waiter.poll(cx.waker(), look)).await.unwrap()
 }
@@ -354,18 +354,20 @@ async fn until(subchannel: &Subchannel, wanted: Connectivity) -> State {
 }
 
 /// A call whose request stays open until the sender goes.
-fn call(slot: StreamSlot) -> (Exchange, mpsc::Sender<Result<http_body::Frame<Bytes>, tonic::Status>>) {
+fn call(
+    slot: StreamSlot,
+) -> (Exchange<tonic::body::Body>, mpsc::Sender<Result<http_body::Frame<Bytes>, tonic::Status>>) {
     let (sender, frames) = mpsc::channel(1);
     let frames = futures_util::stream::unfold(frames, |mut frames| async { Some((frames.recv().await?, frames)) });
     let body = tonic::body::Body::new(http_body_util::StreamBody::new(Box::pin(frames)));
     let request = http::Request::post("http://shop/a/b").body(()).unwrap();
-    (slot.send(request, RequestBody::Once(body)).unwrap(), sender)
+    (slot.send(request, body).unwrap(), sender)
 }
 
 /// A call that is answered at once.
 async fn ping(slot: StreamSlot) {
     let request = http::Request::post("http://shop/a/b").body(()).unwrap();
-    let response = slot.send(request, RequestBody::Empty).unwrap().await.unwrap();
+    let response = slot.send(request, FullBody(None)).unwrap().await.unwrap();
     assert_eq!(response.headers()["grpc-status"], "0");
 }
 

@@ -6,20 +6,20 @@ use super::*;
 async fn a_peer_that_takes_bytes_but_never_speaks_is_not_ready() {
     let (_network, mut listener, io) = wire().await;
     let _silent = listener.accept().await.unwrap();
-    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default(), Arc::default())).await.is_err());
+    assert!(timeout(HOUR, handshake(io)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_peer_that_hangs_up_or_speaks_http_1_is_an_error() {
     let (network, _listener, io) = wire().await;
     network.cut("server");
-    let error = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap_err();
+    let error = handshake(io).await.unwrap_err();
     assert_eq!(error.code(), Code::Unavailable);
 
     let (_network, mut listener, io) = wire().await;
     let mut peer = listener.accept().await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut peer, b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-    assert!(timeout(HOUR, Connection::handshake(io, &Http2Options::default(), Arc::default())).await.unwrap().is_err());
+    assert!(timeout(HOUR, handshake(io)).await.unwrap().is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,9 +57,9 @@ async fn a6_refused_stream_was_not_seen_by_the_application() {
 async fn a6_a_stream_above_the_last_of_a_goaway_was_not_seen_by_the_application() {
     let (_network, mut listener, io) = wire().await;
     let client = tokio::spawn(async move {
-        let (connection, driver) = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap();
+        let (connection, driver) = handshake(io).await.unwrap();
         tokio::spawn(driver);
-        connection.reserve().unwrap().send(request(), RequestBody::Empty).unwrap().await
+        connection.reserve().unwrap().send(request(), FullBody(None)).unwrap().await
     });
     let mut peer = listener.accept().await.unwrap();
     // SETTINGS; later GOAWAY with the last stream 0, NO_ERROR.
@@ -158,7 +158,7 @@ async fn a_frozen_peer_does_not_hold_a_connection_that_nobody_needs() {
     pair.network.freeze("server");
     // More than its buffer takes, so that no farewell fits.
     let slot = pair.connection.reserve().unwrap();
-    let exchange = slot.send(request(), RequestBody::Full(Bytes::from(vec![0; 1 << 20]))).unwrap();
+    let exchange = slot.send(request(), FullBody(Some(Bytes::from(vec![0; 1 << 20])))).unwrap();
     tokio::time::sleep(Duration::from_secs(1)).await;
     let Pair { network, connection, driver, server } = pair;
     drop((exchange, connection));
@@ -188,4 +188,55 @@ fn answers_that_are_no_grpc_become_statuses() {
     assert!(status_of(Response::builder().header("content-type", "application/grpc+proto")).is_none());
     // With a status of its own it is gRPC, whatever HTTP says.
     assert!(status_of(Response::builder().status(503).header("grpc-status", "8")).is_none());
+}
+
+#[test]
+fn c21_only_grpc_itself_passes_as_grpc() {
+    let status_of = |content_type: &str| {
+        let response = Response::builder().header("content-type", content_type).body(()).unwrap();
+        status_of_response(&response.into_parts().0)
+    };
+    for grpc in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8", "Application/gRPC"] {
+        assert!(status_of(grpc).is_none(), "{grpc}");
+    }
+    for other in
+        ["application/grpc-web", "application/grpc-web+proto", "application/grpcfoo", "application/grp", "text/html"]
+    {
+        let status = status_of(other).unwrap();
+        assert_eq!(status.code(), Code::Unknown, "{other}");
+        assert!(status.message().contains(other), "{}", status.message());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c21_who_ended_a_stream_is_who_did() {
+    let mut pair = pair().await;
+    let (exchange, mut respond) = pair.call().await;
+    respond.send_reset(Reason::INTERNAL_ERROR);
+    let error = failure(pair.during(exchange).await);
+    assert!(error.to_string().starts_with("the server ended the stream: "), "{error}");
+
+    // More than its content-length says: this side resets the stream.
+    let (exchange, mut respond) = pair.call().await;
+    let mut response = headers();
+    response.headers_mut().insert("content-length", "1".parse().unwrap());
+    let mut stream = respond.send_response(response, false).unwrap();
+    let mut body = pair.during(exchange).await.unwrap().into_body();
+    stream.send_data(Bytes::from_static(b"hello"), false).unwrap();
+    let error = pair.during(frame(&mut body)).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Code::Internal);
+    assert!(error.to_string().starts_with("the channel ended the stream: "), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c12_a_place_has_the_authority_of_its_server() {
+    for authority in [None, Some(http::uri::Authority::from_static("shop.example"))] {
+        let (_network, mut listener, io) = wire().await;
+        let mut peer = listener.accept().await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut peer, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+        let options = Http2Options::default();
+        let (connection, _driver) =
+            Connection::handshake(io, &options, Arc::default(), authority.clone()).await.unwrap();
+        assert_eq!(connection.reserve().unwrap().authority(), authority.as_ref());
+    }
 }

@@ -73,7 +73,7 @@ async fn a8_too_many_pings_is_told_to_the_owner_of_the_driver() {
     let (_network, mut listener, io) = wire().await;
     let mut peer = listener.accept().await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut peer, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
-    let (_connection, driver) = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap();
+    let (_connection, driver) = handshake(io).await.unwrap();
     // GOAWAY, ENHANCE_YOUR_CALM, with debug data.
     let mut goaway = vec![0, 0, 22, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b];
     goaway.extend_from_slice(b"too_many_pings");

@@ -55,7 +55,7 @@ async fn a_place_comes_back_at_the_end_of_the_response_and_on_every_way_of_dropp
                 drop(exchange);
                 pair.settle().await;
                 let strange = Request::builder().version(http::Version::HTTP_2).uri("/").body(()).unwrap();
-                assert!(pair.connection.reserve().unwrap().send(strange, RequestBody::Empty).is_err());
+                assert!(pair.connection.reserve().unwrap().send(strange, FullBody(None)).is_err());
                 assert!(pair.connection.is_live());
             }
         }
@@ -68,7 +68,7 @@ async fn a_place_comes_back_at_the_end_of_the_response_and_on_every_way_of_dropp
 async fn the_limit_is_raised_and_lowered_while_the_connection_runs() {
     let (_network, mut listener, io) = wire().await;
     let client = tokio::spawn(async move {
-        let (connection, driver) = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap();
+        let (connection, driver) = handshake(io).await.unwrap();
         tokio::spawn(driver);
         connection
     });
@@ -99,6 +99,6 @@ async fn a_peer_without_a_limit_has_none() {
     let (_network, mut listener, io) = wire().await;
     let mut peer = listener.accept().await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut peer, &[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
-    let (connection, _driver) = Connection::handshake(io, &Http2Options::default(), Arc::default()).await.unwrap();
+    let (connection, _driver) = handshake(io).await.unwrap();
     assert!(connection.max_streams() > 1 << 20);
 }

@@ -37,7 +37,7 @@ struct World {
 
 impl World {
     fn join(&mut self) {
-        let (waiter, number) = (self.queue.join(), self.come);
+        let (waiter, number) = (self.queue.join().expect("no limit"), self.come);
         self.come += 1;
         self.tasks.push(Task { number, waiter, woken: Arc::default() });
         self.look(self.tasks.len() - 1);
@@ -114,6 +114,17 @@ async fn who_does_not_look_when_it_is_its_turn_is_passed_over() {
     world.look(0);
     assert_eq!((world.served.last(), world.places), (Some(&0), 1));
     sweeper.abort();
+}
+
+#[test]
+fn c11_a_queue_takes_as_many_as_its_limit() {
+    let queue = Arc::new(WaitQueue::with_limit(2));
+    let (one, _two) = (queue.join().unwrap(), queue.join().unwrap());
+    assert!(queue.join().is_none());
+    drop(one);
+    let _three = queue.join().unwrap();
+    assert!(queue.join().is_none());
+    assert!(WaitQueue::with_limit(0).is_empty() && Arc::new(WaitQueue::with_limit(0)).join().is_none());
 }
 
 #[test]

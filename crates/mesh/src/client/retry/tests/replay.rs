@@ -136,3 +136,50 @@ fn an_attempt_that_waits_is_called_when_the_one_that_asked_last_is_gone() {
     sender.send(Ok::<_, Status>(Frame::data(Bytes::from_static(b"next")))).unwrap();
     assert!(waiting.is_woken());
 }
+
+#[test]
+fn after_the_commit_the_source_belongs_to_the_attempt_and_calls_no_other() {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let frames = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+    let source = Body::new(http_body_util::StreamBody::new(frames));
+    let buffers = Arc::new(Buffers::default());
+    let replay = ReplayBuffer::new(buffers.clone(), SmallVec::new(), Some(source), None);
+    let ((winner, mut one), (_, mut two)) = (replay.reader(), replay.reader());
+    let (mut first, mut second) = (tokio_test::task::spawn(()), tokio_test::task::spawn(()));
+    sender.send(Ok::<_, Status>(Frame::data(Bytes::from_static(b"kept ")))).unwrap();
+    let mut got = Vec::new();
+    // The other reads it first: what was kept comes before what the source brings.
+    assert!(step(&mut two, &mut Vec::new()).is_ready());
+    replay.commit(winner);
+    assert_eq!(step(&mut one, &mut got), Poll::Ready(false));
+    assert!(second.enter(|cx, _| Pin::new(&mut two).poll_frame(cx)).is_pending());
+    assert!(first.enter(|cx, _| Pin::new(&mut one).poll_frame(cx)).is_pending());
+    sender.send(Ok(Frame::data(Bytes::from_static(b"and more")))).unwrap();
+    assert!(first.is_woken() && !second.is_woken());
+    assert_eq!(step(&mut one, &mut got), Poll::Ready(false));
+    drop(sender);
+    assert_eq!(step(&mut one, &mut got), Poll::Ready(true));
+    assert_eq!(step(&mut one, &mut got), Poll::Ready(true));
+    assert_eq!((got.as_slice(), buffers.used(), replay.is_spent()), (&b"kept and more"[..], 0, true));
+}
+
+/// A source that panics must look neither like an end nor like one that takes its time.
+#[test]
+fn a_source_that_panicked_is_an_error_for_all_attempts() {
+    struct Panics;
+    impl http_body::Body for Panics {
+        type Data = Bytes;
+        type Error = Status;
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+            panic!("the caller's body")
+        }
+    }
+    let replay = ReplayBuffer::new(Arc::default(), SmallVec::new(), Some(Body::new(Panics)), None);
+    let ((_, mut one), (_, mut two)) = (replay.reader(), replay.reader());
+    let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| step(&mut one, &mut Vec::new())));
+    assert!(polled.is_err() && replay.is_spent());
+    match Pin::new(&mut two).poll_frame(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(Err(status))) => assert_eq!(status.code(), tonic::Code::Internal),
+        other => panic!("{other:?}"),
+    }
+}

@@ -15,12 +15,12 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::client::retry::{AttemptContext, AttemptError, Attempted, Attempts};
-use crate::client::retry::{AttemptLog, Budget, Buffers, Plan, Throttle, run};
+use crate::client::retry::{AttemptLog, Budget, Buffers, Plan, RequestBody, Throttle, run};
 use crate::client::trace::AttemptTrace;
 use crate::observe::Observers;
 use crate::policy::{Codes, HedgingPolicy, Repeat, RetryPolicy, RetryThrottling};
 use crate::random::Random;
-use crate::transport::{Fate, RequestBody};
+use crate::transport::Fate;
 
 /// How an attempt ends.
 #[derive(Clone, Debug)]

@@ -209,7 +209,7 @@ async fn a17_a_dropped_watch_lets_its_stream_and_its_connection_go() {
     let options = Arc::new(checked(&net));
     let io = Connector::connect(&net, &at(A)).await.unwrap();
     let (connection, driver) =
-        crate::transport::Connection::handshake(io, &options.http2, Arc::default()).await.unwrap();
+        crate::transport::Connection::handshake(io, &options.http2, Arc::default(), None).await.unwrap();
     tokio::spawn(driver);
     let check = options.health_check.clone().unwrap();
     let mut health = watch(connection, check, options, Arc::default());

@@ -1,0 +1,85 @@
+//! What an attempt sends.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tonic::Status;
+
+use super::replay::ReplayBody;
+use crate::transport::RequestStream;
+
+/// The body of one attempt.
+#[derive(Debug, Default)]
+pub enum RequestBody {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// All of it, as one message or as many: sent in one step and cheap to send again.
+    Full(Bytes),
+    /// What comes from a caller, once.
+    Once(tonic::body::Body),
+    /// What comes from a caller and is kept to be sent again.
+    Replay(ReplayBody),
+}
+
+impl RequestStream for RequestBody {
+    fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Empty => Some(Bytes::new()),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Self::Empty;
+                Some(bytes)
+            }
+            Self::Once(body) => body.take_whole(),
+            Self::Replay(_) => None,
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(_) => match std::mem::take(&mut *self) {
+                Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+                _ => Poll::Ready(None),
+            },
+            Self::Once(body) => Pin::new(body).poll_frame(cx),
+            Self::Replay(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(_) => false,
+            Self::Once(body) => body.is_end_stream(),
+            Self::Replay(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Once(body) => body.size_hint(),
+            Self::Replay(body) => body.size_hint(),
+        }
+    }
+}
+
+impl From<RequestBody> for tonic::body::Body {
+    fn from(body: RequestBody) -> Self {
+        match body {
+            RequestBody::Empty => Self::empty(),
+            RequestBody::Once(body) => body,
+            body => Self::new(body),
+        }
+    }
+}

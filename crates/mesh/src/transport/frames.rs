@@ -1,0 +1,61 @@
+//! The frames among the bytes of a connection, as far as their kind tells something.
+
+/// The length of a frame's header (RFC 9113, section 4.1).
+const HEADER: usize = 9;
+
+/// SETTINGS and GOAWAY: the frames by which a server changes what new streams may do.
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+
+/// Follows the frames of one direction from the first byte on, and finds those that change what new streams may do. `h2` has
+/// no event for them, and to ask it takes locks that all calls of the connection want.
+#[derive(Debug, Default)]
+pub(super) struct FrameScanner {
+    /// The begin of a header that came in pieces.
+    header: [u8; HEADER],
+    /// How much of `header` is there.
+    filled: usize,
+    /// What is still to come of the payload.
+    payload: usize,
+    /// Whether the payload belongs to such a frame.
+    control: bool,
+}
+
+impl FrameScanner {
+    /// Reads on; whether any of `bytes` belongs to SETTINGS or GOAWAY.
+    pub(super) fn scan(&mut self, mut bytes: &[u8]) -> bool {
+        let mut found = false;
+        while !bytes.is_empty() {
+            if self.payload > 0 {
+                found |= self.control;
+                let passed = self.payload.min(bytes.len());
+                self.payload -= passed;
+                bytes = &bytes[passed..];
+                continue;
+            }
+            if self.filled == 0
+                && let Some((header, rest)) = bytes.split_first_chunk::<HEADER>()
+            {
+                self.begin(*header);
+                bytes = rest;
+            } else {
+                let taken = (HEADER - self.filled).min(bytes.len());
+                self.header[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+                self.filled += taken;
+                bytes = &bytes[taken..];
+                if self.filled < HEADER {
+                    break;
+                }
+                self.filled = 0;
+                self.begin(self.header);
+            }
+            found |= self.control;
+        }
+        found
+    }
+
+    fn begin(&mut self, [a, b, c, kind, ..]: [u8; HEADER]) {
+        self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
+        self.control = kind == SETTINGS || kind == GOAWAY;
+    }
+}

@@ -1,0 +1,142 @@
+//! A response on its way in.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame};
+
+use super::TransportError;
+use super::pump::Pump;
+use super::repair::repair_status;
+use super::slot::StreamSlot;
+
+/// How many bytes a caller may have before the peer is told that there is room again. Callers that pause hold back so
+/// much of the connection's window each: a thousand of them must not use it up.
+const RELEASE: usize = 4 << 10;
+
+enum Stage {
+    Data,
+    Trailers,
+    End,
+}
+
+/// A response on its way in. Dropped, it resets the stream.
+pub struct ReceiveBody {
+    stream: RecvStream,
+    unreleased: usize,
+    stage: Stage,
+    /// The request that is on its way still.
+    upload: Option<Pump>,
+    slot: Option<StreamSlot>,
+}
+
+impl ReceiveBody {
+    pub(super) fn new(stream: RecvStream, upload: Option<Pump>, slot: Option<StreamSlot>) -> Self {
+        Self { stream, unreleased: 0, stage: Stage::Data, upload, slot }
+    }
+
+    /// Tells the peer that there is room again. A response that is already here whole is never told: its room comes back
+    /// with the end of the stream.
+    fn release(&mut self) {
+        if self.unreleased > 0 {
+            if let Some(slot) = &self.slot {
+                slot.shared.signals.note_call();
+            }
+            // Fails only when the stream is closed, and then nobody waits for room.
+            let _ = self.stream.flow_control().release_capacity(self.unreleased);
+            self.unreleased = 0;
+        }
+    }
+
+    /// What the request's own body failed with: the stream was reset for it, and whatever else ended it at the same time says
+    /// less to the caller.
+    fn body_failure(&mut self) -> Option<TransportError> {
+        self.upload.as_mut()?.failure().map(TransportError::body)
+    }
+
+    /// Why the stream failed. `h2` gives the error again when it is asked again.
+    fn failure(&mut self, error: h2::Error) -> TransportError {
+        self.body_failure().unwrap_or_else(|| TransportError::stream(error))
+    }
+
+    fn end(&mut self) {
+        self.stage = Stage::End;
+        self.upload = None;
+        self.slot = None;
+    }
+}
+
+impl Body for ReceiveBody {
+    type Data = Bytes;
+    type Error = TransportError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
+        let this = &mut *self;
+        if let Stage::Data = this.stage {
+            let Poll::Ready(data) = this.stream.poll_data(cx) else {
+                this.release();
+                return Poll::Pending;
+            };
+            match data {
+                Some(Ok(bytes)) => {
+                    this.unreleased += bytes.len();
+                    if this.unreleased >= RELEASE {
+                        this.release();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
+                Some(Err(error)) => {
+                    let error = this.failure(error);
+                    this.end();
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => this.stage = Stage::Trailers,
+            }
+        }
+        if let Stage::Trailers = this.stage {
+            let trailers = match ready!(this.stream.poll_trailers(cx)) {
+                Ok(trailers) => {
+                    let shared = this.slot.as_ref().map(|slot| &slot.shared);
+                    let too_large = shared
+                        .zip(trailers.as_ref())
+                        .and_then(|(shared, trailers)| shared.too_large("response", trailers));
+                    match this.body_failure().or(too_large) {
+                        Some(error) => Err(error),
+                        None => Ok(trailers),
+                    }
+                }
+                Err(error) => Err(this.failure(error)),
+            };
+            this.end();
+            return Poll::Ready(match trailers {
+                Ok(Some(mut trailers)) => {
+                    repair_status(&mut trailers);
+                    Some(Ok(Frame::trailers(trailers)))
+                }
+                Ok(None) => None,
+                Err(error) => Some(Err(error)),
+            });
+        }
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self.stage {
+            Stage::Data => self.stream.is_end_stream(),
+            Stage::Trailers => false,
+            Stage::End => true,
+        }
+    }
+}
+
+impl fmt::Debug for ReceiveBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ReceiveBody")
+    }
+}
