@@ -11,7 +11,7 @@ use http::uri::{Authority, Scheme};
 use super::Channel;
 use super::error::{BuildError, ConnectError};
 use crate::client::balance::Picker;
-use crate::client::connect::{self, Connector, Sockets, Tls, TlsOptions};
+use crate::client::connect::{Connector, Sockets, Tls, TlsOptions};
 use crate::client::endpoints::{ChannelHandle, ChannelSettings, ChannelState, EndpointsTask, PolicySource};
 use crate::client::resolve::{Refresher, Resolver, Target};
 use crate::client::retry::Buffers;
@@ -333,9 +333,8 @@ impl Builder {
         self
     }
 
-    /// The largest message that a response may have, in bytes as it is sent; 4 MiB. A larger one ends its call with
-    /// RESOURCE_EXHAUSTED. The policy's `maxResponseMessageBytes` may be smaller for a method, and holds alone where this is
-    /// not set. A generated client has a limit of its own, by the same name.
+    /// The largest message of a response, in bytes as it is sent; a larger one ends its call with RESOURCE_EXHAUSTED. 4 MiB,
+    /// or `maxResponseMessageBytes` of the policy; set, the smaller one. A generated client has its own, by the same name.
     ///
     /// ```
     /// let builder = meshwork::Channel::builder().max_decoding_message_size(16 << 20);
@@ -345,8 +344,7 @@ impl Builder {
         self
     }
 
-    /// The largest message that a request may have, in bytes as it is sent; no limit unless set, but for the policy's
-    /// `maxRequestMessageBytes`. A larger one ends its call with RESOURCE_EXHAUSTED.
+    /// The largest message of a request, likewise; no limit unless set here or by `maxRequestMessageBytes` of the policy.
     ///
     /// ```
     /// let builder = meshwork::Channel::builder().max_encoding_message_size(1 << 20);

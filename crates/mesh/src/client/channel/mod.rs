@@ -95,7 +95,10 @@ impl Channel {
         }
     }
 
-    /// Begins to resolve and to connect, if that hasn't begun. Has no effect outside of a tokio runtime.
+    /// Begins to resolve and to connect, if that hasn't begun.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as an idle channel's first call does.
     pub fn wake(&self) {
         self.0.state.wake();
     }

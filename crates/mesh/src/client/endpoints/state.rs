@@ -1,6 +1,7 @@
 //! What calls and the task of a channel share.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,9 +9,8 @@ use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
@@ -41,7 +41,9 @@ pub(crate) struct ChannelState {
     used: AtomicU32,
     /// The task, while no runtime drives it.
     parked: Mutex<Option<ParkedTask>>,
-    closed: CancellationToken,
+    closed: AtomicBool,
+    /// Notified when the channel is closed.
+    end: Notify,
 }
 
 /// Begins the task of a channel on a runtime. It holds nothing of the channel: a parked task would keep it for ever.
@@ -165,7 +167,8 @@ impl ChannelState {
             since: Instant::now(),
             used: AtomicU32::new(0),
             parked: Mutex::new(None),
-            closed: CancellationToken::new(),
+            closed: AtomicBool::new(false),
+            end: Notify::new(),
         }
     }
 
@@ -174,25 +177,18 @@ impl ChannelState {
     ///
     /// A call that waits looks again at each snapshot, and so wakes the channel when its runtime ends meanwhile. It must
     /// wake it after it has registered for that.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, when the channel is idle: nobody would drive it.
     pub(crate) fn wake(self: &Arc<Self>) {
         if self.snapshot.load().connectivity != Connectivity::Idle {
             return;
         }
-        let Ok(runtime) = Handle::try_current() else { return self.fail_without_runtime() };
+        let runtime = Handle::current();
         // Begun without the lock: a runtime that is ending drops the task at once, which is parked again then.
         let begin = self.parked().take();
         if let Some(begin) = begin {
             begin(&runtime, Arc::clone(self));
-        }
-    }
-
-    /// Nobody would answer a call that waits outside of a runtime.
-    fn fail_without_runtime(&self) {
-        // Held, so that the task does not begin meanwhile.
-        let parked = self.parked();
-        if parked.is_some() && matches!(self.snapshot.load().otherwise, Otherwise::Wait) {
-            let why = "the channel begins within a tokio runtime, and the call was made outside of one";
-            self.publish(Snapshot { otherwise: Otherwise::Fail(why.into()), ..Snapshot::idle() }, Vec::new());
         }
     }
 
@@ -251,7 +247,8 @@ impl ChannelState {
 
     /// As [`ChannelState::close`]; calls fail with `why`.
     pub(crate) fn close_with(&self, why: &'static str) {
-        self.closed.cancel();
+        self.closed.store(true, Ordering::Release);
+        self.end.notify_waiters();
         let parked = self.parked().take();
         drop(parked);
         let closed = Snapshot {
@@ -264,12 +261,16 @@ impl ChannelState {
 
     /// Whether the channel was closed: no call may wait any more, whatever it asked for.
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.is_cancelled()
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Resolves when the channel is closed.
     pub(crate) async fn closed(&self) {
-        self.closed.cancelled().await;
+        let mut end = pin!(self.end.notified());
+        end.as_mut().enable();
+        if !self.is_closed() {
+            end.await;
+        }
     }
 
     /// Why no endpoint can take calls.
