@@ -47,6 +47,8 @@
 //! | names in DNS | asked again when the TTL is over; after failures at most every 30 s | gRPC naming; the 30 s are gRPC's |
 //! | connect timeout; backoff | 20 s; 1 s × 1.6 ± 20 %, at most 120 s | gRPC connection backoff |
 //! | next address, if one is slow | after 250 ms | A61 |
+//! | the order of the addresses of `pick_first` | random | ours; an option in A62 |
+//! | calls that wait for an endpoint or a stream, of a channel | 16,384 | ours |
 //! | connections to an endpoint | 1; policy may allow 10 | A105 |
 //! | keepalive | off; at least 10 s apart; a sign of life may take 20 s | A8 |
 //! | idle timeout | 30 min | gRPC's |

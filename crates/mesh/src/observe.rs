@@ -175,12 +175,25 @@ impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Observer for F {
 
 /// The observers of a channel; none costs a check.
 #[derive(Clone, Default)]
-pub struct Observers(Option<Arc<dyn Observer>>);
+pub struct Observers(Option<Arc<[Arc<dyn Observer>]>>);
 
 impl Observers {
     /// One observer.
     pub fn new(observer: impl Observer) -> Self {
-        Self(Some(Arc::new(observer)))
+        let mut observers = Self::default();
+        observers.add(observer);
+        observers
+    }
+
+    /// One more observer. All of them see each event, in the order in which they were added.
+    pub fn add(&mut self, observer: impl Observer) {
+        let one: Arc<dyn Observer> = Arc::new(observer);
+        let all: Arc<[Arc<dyn Observer>]> = self.iter().cloned().chain([one]).collect();
+        self.0 = Some(all);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Arc<dyn Observer>> {
+        self.0.iter().flat_map(|observers| observers.iter())
     }
 
     /// Whether there is an observer.
@@ -188,16 +201,16 @@ impl Observers {
         self.0.is_some()
     }
 
-    /// Tells the observer.
+    /// Shows the event to each observer.
     pub fn event(&self, event: &Event<'_>) {
-        if let Some(observer) = &self.0 {
-            observer.event(event);
+        if let Some(observers) = &self.0 {
+            observers.iter().for_each(|observer| observer.event(event));
         }
     }
 }
 
 impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Observers(1)" } else { "Observers(0)" })
+        write!(f, "Observers({})", self.iter().count())
     }
 }

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use http::uri::Authority;
+
 /// Where a server listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Address {
@@ -43,13 +45,14 @@ pub struct Endpoint {
     addresses: Vec<Address>,
     weight: u32,
     zone: Option<Arc<str>>,
+    authority: Option<Authority>,
     attributes: Attributes,
 }
 
 impl Endpoint {
     /// An endpoint with one address, weight 1, no zone and no attributes.
     pub fn new(address: impl Into<Address>) -> Self {
-        Self { addresses: vec![address.into()], weight: 1, zone: None, attributes: Attributes::default() }
+        Self::of(vec![address.into()])
     }
 
     /// An endpoint with several addresses of one server, such as IPv6 and IPv4, in the order of preference (gRFC A61).
@@ -61,12 +64,11 @@ impl Endpoint {
                 unique.push(address);
             }
         }
-        (!unique.is_empty()).then_some(Self {
-            addresses: unique,
-            weight: 1,
-            zone: None,
-            attributes: Attributes::default(),
-        })
+        (!unique.is_empty()).then(|| Self::of(unique))
+    }
+
+    fn of(addresses: Vec<Address>) -> Self {
+        Self { addresses, weight: 1, zone: None, authority: None, attributes: Attributes::default() }
     }
 
     /// How much of the traffic this endpoint should get against others; 1 unless said. Zero counts as 1.
@@ -92,6 +94,24 @@ impl Endpoint {
     #[must_use]
     pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
         self.zone = Some(zone.into());
+        self
+    }
+
+    /// The name of the server where it is not that of the target: the `:authority` of calls to it, and the name that its
+    /// certificate must hold. [`Builder::origin`](crate::Builder::origin) overrides it for all endpoints, and
+    /// [`TlsOptions::domain_name`](crate::client::connect::TlsOptions::domain_name) the name in the certificate.
+    ///
+    /// ```
+    /// # use meshwork::endpoint::Endpoint;
+    /// # fn main() -> Result<(), http::uri::InvalidUri> {
+    /// # let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
+    /// let endpoint = Endpoint::new(address).authority("users-1.example.com:50051".parse()?);
+    /// assert_eq!(endpoint.get_authority().map(|authority| authority.host()), Some("users-1.example.com"));
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn authority(mut self, authority: Authority) -> Self {
+        self.authority = Some(authority);
         self
     }
 
@@ -124,6 +144,11 @@ impl Endpoint {
     /// The zone, if the resolver knows it.
     pub fn get_zone(&self) -> Option<&str> {
         self.zone.as_deref()
+    }
+
+    /// The name of the server, where it is not that of the target.
+    pub fn get_authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
     }
 
     /// The attribute of type `T`.

@@ -127,7 +127,8 @@ pub enum LoadBalancing {
     PeakEwma,
     /// `pick_first`: one endpoint for all calls (gRFC A62).
     PickFirst {
-        /// Whether the endpoints are tried in random order.
+        /// `shuffleAddressList`: whether the endpoints are tried in random order; true. gRFC A62 has false; but names
+        /// resolve to addresses in order here, and all clients would go to the lowest one.
         shuffle_address_list: bool,
     },
     /// `round_robin`: one after the other.

@@ -63,8 +63,9 @@ fn plain(name: &str, config: Option<&Node<'_>>) -> Read<Option<LoadBalancing>> {
         "meshwork_peak_ewma" => LoadBalancing::PeakEwma,
         "round_robin" => LoadBalancing::RoundRobin,
         "pick_first" => {
+            // gRFC A62 has false; but the answers of DNS are sorted, and all clients would go to the lowest address.
             let shuffle = config.map(|config| config.get("shuffleAddressList")?.map(|node| node.boolean()).transpose());
-            LoadBalancing::PickFirst { shuffle_address_list: shuffle.transpose()?.flatten().unwrap_or(false) }
+            LoadBalancing::PickFirst { shuffle_address_list: shuffle.transpose()?.flatten().unwrap_or(true) }
         }
         "least_request_experimental" | "least_request" => {
             let count =

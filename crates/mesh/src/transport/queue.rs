@@ -132,20 +132,18 @@ impl WaitQueue {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Sweeps the queue while somebody waits. Runs beside the calls until it is dropped.
+    /// Sweeps the queue while somebody waits. Runs beside the calls until it is dropped; another one takes over then, even
+    /// in the middle of it.
     pub async fn keep_moving(&self) {
         loop {
-            self.used.notified().await;
-            loop {
-                while !self.is_empty() {
-                    tokio::time::sleep(SWEEP).await;
-                    self.sweep();
-                }
-                self.swept.store(false, Ordering::SeqCst);
-                // Who joined before that has notified nobody.
-                if self.is_empty() || self.swept.swap(true, Ordering::SeqCst) {
-                    break;
-                }
+            while !self.is_empty() {
+                tokio::time::sleep(SWEEP).await;
+                self.sweep();
+            }
+            self.swept.store(false, Ordering::SeqCst);
+            // Who joined before that has notified nobody.
+            if self.is_empty() || self.swept.swap(true, Ordering::SeqCst) {
+                self.used.notified().await;
             }
         }
     }

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::a6_retry::ready;
 use crate::support::{Does, Names, Net, PATH, call, ms, request, resolved, settle, unary};
 
-const FIRST: &str = r#"{"loadBalancingConfig": [{"pick_first": {}}]}"#;
+const FIRST: &str = r#"{"loadBalancingConfig": [{"pick_first": {"shuffleAddressList": false}}]}"#;
 
 #[tokio::test(start_paused = true)]
 async fn a61_all_calls_go_to_the_first_that_connects() {

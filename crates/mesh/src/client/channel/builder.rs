@@ -3,66 +3,23 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
-use tokio::sync::{Notify, watch};
-use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::Channel;
+use super::error::{BuildError, ConnectError};
 use crate::client::balance::Picker;
-use crate::client::connect::{self, Connector, Tls, TlsOptions};
-use crate::client::endpoints::{ActivePolicy, ChannelHandle, ChannelSettings, ChannelState, EndpointsTask, Snapshot};
-use crate::client::resolve::{Refresher, Resolver, Target, TargetError};
+use crate::client::connect::{Connector, Sockets, Tls, TlsOptions};
+use crate::client::endpoints::{ChannelHandle, ChannelSettings, ChannelState, EndpointsTask, PolicySource};
+use crate::client::resolve::{Refresher, Resolver, Target};
 use crate::client::retry::Buffers;
 use crate::client::subchannel::Options;
-use crate::observe::{Connectivity, Observer, Observers};
-use crate::policy::{Descriptors, Policy, PolicyError, PolicyFile};
+use crate::observe::{Connectivity, Observer};
+use crate::policy::{Descriptors, Policy, PolicyFile};
 use crate::random::Random;
-use crate::transport::Http2Options;
-
-/// A channel that can't be built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The target is not one.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The target needs a resolver of one's own, and there is none.
-    #[error("the target {0:?} needs a resolver: set one")]
-    Resolver(String),
-    /// The policy is not one.
-    #[error("the policy: {0}")]
-    Policy(#[from] PolicyError),
-    /// The descriptors can't be decoded.
-    #[error("the descriptors: {0}")]
-    Descriptors(#[from] prost::DecodeError),
-    /// The certificates, keys or roots can't be used.
-    #[error("TLS: {0}")]
-    Tls(#[from] connect::TlsError),
-    /// The authority is not one.
-    #[error("the origin {0:?} must look like HOST or HOST:PORT")]
-    Origin(String),
-    /// The user agent can't be sent.
-    #[error("the user agent {0:?} must be visible ASCII")]
-    UserAgent(String),
-}
-
-/// A channel that did not get ready.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectError {
-    /// It could not be built.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// No endpoint could be reached.
-    #[error("{0}")]
-    Unavailable(String),
-}
+use crate::transport::{Http2Options, WaitQueue};
 
 /// The settings of a [`Channel`]. What is not set has the default that the gRFCs give.
 ///
@@ -95,6 +52,10 @@ pub struct Builder {
     idle_timeout: Option<Duration>,
     slow_call: Option<Duration>,
     buffers: (usize, usize),
+    sockets: Sockets,
+    max_queued_calls: usize,
+    max_response_bytes: Option<usize>,
+    max_request_bytes: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -115,10 +76,14 @@ impl Default for Builder {
             picker: None,
             origin: None,
             user_agent: None,
-            options: Options::new(Arc::new(connect::Sockets)),
+            options: Options::new(Arc::new(Sockets::new())),
             idle_timeout: Some(Duration::from_secs(30 * 60)),
             slow_call: Some(Duration::from_secs(1)),
             buffers: (1 << 20, 16 << 20),
+            sockets: Sockets::new(),
+            max_queued_calls: 16 << 10,
+            max_response_bytes: None,
+            max_request_bytes: None,
         }
     }
 }
@@ -227,7 +192,8 @@ impl Builder {
         self
     }
 
-    /// The `:authority` of calls, and the name that the server's certificate must hold; else the target's.
+    /// The `:authority` of calls, and the name that each server's certificate must hold; else the target's, or that of the
+    /// endpoint where it has one of its own, as in `static:///a:1,b:2`.
     ///
     /// ```
     /// let builder = meshwork::Channel::builder().origin("users.example.com");
@@ -357,7 +323,50 @@ impl Builder {
         self
     }
 
-    /// Sees each step of calls and each change of endpoints.
+    /// How many calls may wait for an endpoint or for a place for their stream at once; 16,384. Further ones are UNAVAILABLE.
+    ///
+    /// ```
+    /// let builder = meshwork::Channel::builder().max_queued_calls(1000);
+    /// ```
+    pub fn max_queued_calls(mut self, calls: usize) -> Self {
+        self.max_queued_calls = calls;
+        self
+    }
+
+    /// The largest message of a response, in bytes as it is sent; a larger one ends its call with RESOURCE_EXHAUSTED. 4 MiB,
+    /// or `maxResponseMessageBytes` of the policy; set, the smaller one. A generated client has its own, by the same name.
+    ///
+    /// ```
+    /// let builder = meshwork::Channel::builder().max_decoding_message_size(16 << 20);
+    /// ```
+    pub fn max_decoding_message_size(mut self, bytes: usize) -> Self {
+        self.max_response_bytes = Some(bytes);
+        self
+    }
+
+    /// The largest message of a request, likewise; no limit unless set here or by `maxRequestMessageBytes` of the policy.
+    ///
+    /// ```
+    /// let builder = meshwork::Channel::builder().max_encoding_message_size(1 << 20);
+    /// ```
+    pub fn max_encoding_message_size(mut self, bytes: usize) -> Self {
+        self.max_request_bytes = Some(bytes);
+        self
+    }
+
+    /// After how long of silence TCP asks a server's host for a sign of life, see [`Sockets::tcp_keepalive`]; never unless
+    /// set. Without effect on a connector of one's own.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// let builder = meshwork::Channel::builder().tcp_keepalive(Some(Duration::from_secs(60)));
+    /// ```
+    pub fn tcp_keepalive(mut self, time: Option<Duration>) -> Self {
+        self.sockets = self.sockets.tcp_keepalive(time);
+        self
+    }
+
+    /// Sees each step of calls and each change of endpoints. Adds to those that are set already.
     ///
     /// ```
     /// use meshwork::observe::Event;
@@ -365,7 +374,7 @@ impl Builder {
     /// let builder = meshwork::Channel::builder().observer(|event: &Event<'_>| println!("{event:?}"));
     /// ```
     pub fn observer(mut self, observer: impl Observer) -> Self {
-        self.options.observers = Observers::new(observer);
+        self.options.observers.add(observer);
         self
     }
 
@@ -379,16 +388,14 @@ impl Builder {
         self
     }
 
-    /// A channel that resolves and connects at its first call.
+    /// A channel that resolves and connects at its first call, by tasks on the runtime of that call. When that runtime ends,
+    /// the channel begins anew on the runtime of the next call.
     ///
     /// Targets: `dns:///host:port`, `static:///a:1,b:2`, `unix:path`, `k8s:///service.namespace:port` with the feature `kubernetes`,
     /// and `http://host:port` for what tonic takes; see [`Target`](crate::client::resolve::Target).
     ///
     /// # Errors
     /// When the target, the policy, the descriptors or the certificates can't be used.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
     pub fn connect_lazy(self, target: &str) -> Result<Channel, BuildError> {
         let target = match (&self.resolver, Target::parse(target)) {
             (_, Ok(target)) => target,
@@ -409,8 +416,9 @@ impl Builder {
                 (file.policy().clone(), Some(file))
             }
         };
-        let mut options = Options { queue: Arc::default(), ..self.options };
-        let plain = self.connector.unwrap_or_else(|| Arc::new(connect::Sockets));
+        let queue = Arc::new(WaitQueue::with_limit(self.max_queued_calls));
+        let mut options = Options { queue: Arc::clone(&queue), ..self.options };
+        let plain = self.connector.unwrap_or_else(|| Arc::new(self.sockets));
         let tls = self.tls.or_else(|| target.is_tls().then(TlsOptions::new));
         let scheme = if tls.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
         options.connector = match tls {
@@ -421,47 +429,28 @@ impl Builder {
         let Some(resolver) = self.resolver.or_else(|| target.into_resolver()) else {
             return Err(BuildError::Resolver(name.to_string()));
         };
-        let closed = CancellationToken::new();
-        let completed = match &descriptors {
-            Some(descriptors) => policy.with_descriptors(descriptors),
-            None => policy.clone(),
-        };
-        let fixed = Arc::new(ChannelSettings {
+        let settings = Arc::new(ChannelSettings {
             target: name,
+            overrides_authority: self.origin.is_some(),
             user_agent: user_agent(self.user_agent.as_deref())?,
             observers: options.observers.clone(),
             random: options.random.clone(),
             buffers: Arc::new(Buffers::new(self.buffers.0, self.buffers.1)),
             slow_call: self.slow_call,
+            max_response_bytes: self.max_response_bytes,
+            max_request_bytes: self.max_request_bytes,
         });
-        let shared = Arc::new(ChannelState {
-            authority,
-            scheme,
-            snapshot: ArcSwap::from_pointee(Snapshot::idle()),
-            changed: watch::Sender::new(()),
-            queue: Arc::clone(&options.queue),
-            listed: ArcSwap::default(),
-            active: ArcSwap::from_pointee(ActivePolicy::new(completed, &fixed, None)),
-            kick: Notify::new(),
-            descriptors,
-            since: Instant::now(),
-            used: AtomicU32::new(0),
-            fixed,
-        });
-        let control = EndpointsTask {
-            shared: Arc::clone(&shared),
+        let state = Arc::new(ChannelState::new(settings, authority, scheme, queue, &policy, descriptors));
+        let task = EndpointsTask {
             refresher: Refresher::new(resolver, options.backoff, options.random.clone()),
             options,
-            default_policy: policy,
-            has_default,
-            adopted: false,
+            policies: PolicySource::new(policy, has_default),
             policy_file,
             own_picker: self.picker,
             idle_timeout: self.idle_timeout,
-            closed: closed.clone(),
         };
-        tokio::spawn(control.run());
-        Ok(Channel(Arc::new(ChannelHandle { state: shared, _alive: closed.drop_guard() })))
+        Box::new(task).park(&state);
+        Ok(Channel(Arc::new(ChannelHandle { state })))
     }
 
     /// A channel that has a connection.
@@ -471,7 +460,6 @@ impl Builder {
     pub async fn connect(self, target: &str) -> Result<Channel, ConnectError> {
         let timeout = self.options.connect_timeout;
         let channel = self.connect_lazy(target)?;
-        channel.wake();
         let ready = async {
             let mut state = channel.state();
             loop {
@@ -480,8 +468,11 @@ impl Builder {
                     Connectivity::TransientFailure | Connectivity::Shutdown => {
                         return Err(ConnectError::Unavailable(channel.0.state.why_unavailable()));
                     }
-                    Connectivity::Idle | Connectivity::Connecting => state = channel.state_changed(state).await,
+                    // At first, and when a runtime that drove it has ended.
+                    Connectivity::Idle => channel.wake(),
+                    Connectivity::Connecting => {}
                 }
+                state = channel.state_changed(state).await;
             }
         };
         match tokio::time::timeout(timeout, ready).await {

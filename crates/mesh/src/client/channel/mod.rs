@@ -1,10 +1,11 @@
 //! The channel: what takes the place of `tonic::transport::Channel` in a generated client.
 //!
 //! A call goes from the outside to the inside: policy lookup, deadline, rate limit, retry or hedge, concurrency limit,
-//! pick, connection. Beside the calls runs one task (`control`) that hears of addresses, connections and policies and
+//! pick, connection. Beside the calls runs one task (`endpoints`) that hears of addresses, connections and policies and
 //! publishes a snapshot; a pick reads the snapshot and waits for nothing.
 
 mod builder;
+mod error;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,8 @@ use tower_service::Service;
 
 pub use crate::client::call::WaitForReady;
 pub use crate::client::endpoints::EndpointStatus;
-pub use builder::{BuildError, Builder, ConnectError};
+pub use builder::Builder;
+pub use error::{BuildError, ConnectError};
 
 use crate::client::call;
 use crate::client::endpoints::ChannelHandle;
@@ -64,7 +66,7 @@ impl Channel {
 
     /// The target, as a URI.
     pub fn target(&self) -> &str {
-        &self.0.state.fixed.target
+        &self.0.state.settings.target
     }
 
     /// The state of the channel as a whole.
@@ -94,8 +96,19 @@ impl Channel {
     }
 
     /// Begins to resolve and to connect, if that hasn't begun.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, as an idle channel's first call does.
     pub fn wake(&self) {
         self.0.state.wake();
+    }
+
+    /// Closes the channel for all its clones: calls that are made or that wait for an endpoint are UNAVAILABLE ("the
+    /// channel was closed"), calls that were sent go on, and each connection ends with its last stream.
+    ///
+    /// Without it, a channel is closed when its last clone is dropped and no call waits for its headers.
+    pub fn close(&self) {
+        self.0.state.close();
     }
 }
 
@@ -110,6 +123,10 @@ impl Service<http::Request<tonic::body::Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<tonic::body::Body>) -> ResponseFuture {
+        if self.0.state.is_closed() {
+            let closed = Status::unavailable(self.0.state.why_unavailable());
+            return ResponseFuture(Box::pin(std::future::ready(Err(closed))));
+        }
         // A call under way keeps the channel; a response that is being read needs its connection only.
         ResponseFuture(Box::pin(call::call(Arc::clone(&self.0), request, crate::deadline::current())))
     }

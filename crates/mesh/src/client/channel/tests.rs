@@ -21,13 +21,13 @@ use crate::client::resolve::{Resolution, ResolveError, Resolver};
 use crate::observe::{Circuit, Event};
 
 /// The name of a server, and a call that it has not answered.
-type Held = (String, SendResponse<Bytes>);
+type OpenCall = (String, SendResponse<Bytes>);
 
-/// Servers, and the streams that they hold open.
+/// Servers, and the calls that they leave open.
 #[derive(Clone, Default)]
 struct Net {
     memory: Memory,
-    held: Arc<Mutex<Vec<Held>>>,
+    open_calls: Arc<Mutex<Vec<OpenCall>>>,
     resets: Arc<AtomicUsize>,
 }
 
@@ -53,7 +53,7 @@ impl Net {
     fn answer(&self, name: &str, path: &str, mut respond: SendResponse<Bytes>) {
         let headers = Response::builder().header("content-type", "application/grpc");
         match path {
-            "/t/hold" => self.held.lock().unwrap().push((name.to_owned(), respond)),
+            "/t/hold" => self.open_calls.lock().unwrap().push((name.to_owned(), respond)),
             "/t/stream" => {
                 let mut stream = respond.send_response(headers.body(()).unwrap(), false).unwrap();
                 let resets = Arc::clone(&self.resets);
@@ -70,11 +70,11 @@ impl Net {
         }
     }
 
-    /// Answers what a server holds.
-    fn free(&self, name: &str) {
-        let mut held = self.held.lock().unwrap();
-        let index = held.iter().position(|(holder, _)| holder == name).unwrap();
-        done(held.remove(index).1);
+    /// Answers a call that a server left open.
+    fn answer_open(&self, name: &str) {
+        let mut calls = self.open_calls.lock().unwrap();
+        let index = calls.iter().position(|(server, _)| server == name).unwrap();
+        done(calls.remove(index).1);
     }
 
     fn channel(&self, builder: Builder, target: &str) -> Channel {
@@ -157,10 +157,10 @@ async fn a_call_waits_for_the_room_of_any_endpoint_that_is_full() {
             holders.push(tokio::spawn(async move { code(&channel, request("/t/hold")).await }));
             sleep(Duration::from_secs(1)).await;
         }
-        assert_eq!(net.held.lock().unwrap().len(), 2);
+        assert_eq!(net.open_calls.lock().unwrap().len(), 2);
         let queued = tokio::spawn(async move { code(&channel, request("/t/ok")).await });
         sleep(Duration::from_secs(1)).await;
-        net.free(name);
+        net.answer_open(name);
         sleep(Duration::from_secs(1)).await;
         assert!(queued.is_finished());
         assert_eq!(queued.await.unwrap(), Code::Ok);
@@ -239,10 +239,10 @@ async fn a61_a_target_is_resolved_again_each_time_that_all_addresses_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn observers_hear_once_of_each_attempt_circuit_and_endpoint() {
+async fn observers_see_once_each_attempt_circuit_and_endpoint() {
     let net = Net::default();
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let ears = Arc::clone(&heard);
+    let events: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = Arc::clone(&events);
     let note = move |event: &Event<'_>| {
         let said = match event {
             Event::AttemptStarted { .. } => "started".to_owned(),
@@ -251,7 +251,7 @@ async fn observers_hear_once_of_each_attempt_circuit_and_endpoint() {
             Event::EndpointChanged { state, .. } => format!("{state:?}"),
             _ => return,
         };
-        ears.lock().unwrap().push(said);
+        log.lock().unwrap().push(said);
     };
     let builder =
         policy(r#"{"meshwork":{"circuitBreaker":{"maxOpenPercent":100,"consecutiveFailures":1}}}"#).observer(note);
@@ -259,13 +259,13 @@ async fn observers_hear_once_of_each_attempt_circuit_and_endpoint() {
     assert_eq!(code(&channel, request("/t/ok")).await, Code::Unavailable);
     net.serve("10.0.0.1:1", 100);
     assert_eq!(code(&channel, waiting("/t/fail")).await, Code::Unavailable);
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    let events = std::mem::take(&mut *events.lock().unwrap());
     let attempts: Vec<&str> =
-        heard.iter().filter(|said| said.ends_with("ed") || said.contains("ended")).map(String::as_str).collect();
+        events.iter().filter(|said| said.ends_with("ed") || said.contains("ended")).map(String::as_str).collect();
     let none = "ended false Status(Unavailable)";
-    assert_eq!(attempts, ["started", none, "started", "ended true Status(Unavailable)"], "{heard:?}");
-    let count = |what: &str| heard.iter().filter(|said| *said == what).count();
-    assert_eq!((count("Open"), count("Ready"), count("TransientFailure")), (1, 1, 1), "{heard:?}");
+    assert_eq!(attempts, ["started", none, "started", "ended true Status(Unavailable)"], "{events:?}");
+    let count = |what: &str| events.iter().filter(|said| *said == what).count();
+    assert_eq!((count("Open"), count("Ready"), count("TransientFailure")), (1, 1, 1), "{events:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -297,11 +297,51 @@ async fn a_call_that_waits_does_not_spin_when_there_is_room_where_it_may_not_go(
     sleep(Duration::from_secs(1)).await;
     let queued = tokio::spawn(async move { code(&channel, waiting("/t/ok")).await });
     sleep(Duration::from_secs(1)).await;
-    let (_, mut held) = net.held.lock().unwrap().pop().unwrap();
+    let (_, mut open) = net.open_calls.lock().unwrap().pop().unwrap();
     let failure = Response::builder().header("content-type", "application/grpc").header("grpc-status", "14");
-    held.send_response(failure.body(()).unwrap(), true).unwrap();
+    open.send_response(failure.body(()).unwrap(), true).unwrap();
     assert_eq!(holder.await.unwrap(), Code::Unavailable);
     sleep(Duration::from_secs(9)).await;
     assert!(!queued.is_finished());
     assert_eq!(queued.await.unwrap(), Code::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_several_observers_sees_every_event() {
+    let net = Net::default();
+    net.serve("10.0.0.1:1", 100);
+    let counts: [Arc<AtomicUsize>; 3] = Default::default();
+    let builder = counts.iter().fold(Channel::builder(), |builder, count| {
+        let count = Arc::clone(count);
+        builder.observer(move |event: &Event<'_>| {
+            if let Event::CallStarted { .. } = event {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    });
+    let channel = net.channel(builder, "static:///10.0.0.1:1");
+    for _ in 0..2 {
+        assert_eq!(code(&channel, request("/t/ok")).await, Code::Ok);
+    }
+    assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [2, 2, 2]);
+}
+
+/// A resolver that fails as no resolver may.
+struct Panics;
+
+#[async_trait]
+impl Resolver for Panics {
+    async fn resolve(&self) -> Result<Resolution, ResolveError> {
+        panic!("a resolver that panics")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_calls_fail_with_the_reason_when_the_task_of_the_channel_panicked() {
+    let channel = Net::default().channel(Channel::builder().resolver(Panics), "test:///t");
+    for request in [request("/t/ok"), waiting("/t/ok")] {
+        let status = timeout(Duration::from_secs(3600), channel.clone().call(request)).await.unwrap().unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains("panicked"), "{status}");
+    }
 }

@@ -9,6 +9,7 @@ mod tls;
 use std::io;
 
 use async_trait::async_trait;
+use http::uri::Authority;
 pub use sockets::Sockets;
 pub use tls::{Tls, TlsError, TlsOptions};
 
@@ -26,4 +27,14 @@ pub trait Connector: Send + Sync + 'static {
     /// # Errors
     /// Any failure; the channel tries again after its backoff.
     async fn connect(&self, address: &Address) -> io::Result<Box<dyn Io>>;
+
+    /// Connects to `address` of a server that has a name of its own, other than that of the target
+    /// ([`Endpoint::authority`](crate::client::endpoint::Endpoint::authority)). As [`Connector::connect`], unless
+    /// implemented.
+    ///
+    /// # Errors
+    /// As for [`Connector::connect`].
+    async fn connect_as(&self, address: &Address, _authority: &Authority) -> io::Result<Box<dyn Io>> {
+        self.connect(address).await
+    }
 }

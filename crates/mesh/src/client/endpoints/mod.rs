@@ -1,13 +1,22 @@
 //! The endpoints of a channel: a task follows the resolver, the connections and the policy, and publishes the snapshot that
 //! calls pick from.
+//!
+//! The task (`task`) hears of what happens, has a policy adopted (`adopt`), the endpoints reconciled with a resolution
+//! (`reconcile`) and the snapshot published (`publish`); all of them work on one `EndpointSet`.
 
+mod adopt;
 mod member;
 mod pick;
+mod publish;
+mod reconcile;
+mod set;
 mod snapshot;
 mod state;
 mod task;
+mod tracked;
 
-pub(crate) use member::Member;
+pub(crate) use adopt::PolicySource;
+pub(crate) use member::{Feedback, Member};
 pub(crate) use pick::{Picked, TriedEndpoints};
 pub(crate) use snapshot::Snapshot;
 pub use state::EndpointStatus;

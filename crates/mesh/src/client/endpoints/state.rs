@@ -1,15 +1,16 @@
 //! What calls and the task of a channel share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use http::uri::{Authority, Scheme};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
-use tokio_util::sync::DropGuard;
 
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
@@ -23,7 +24,7 @@ use crate::transport::WaitQueue;
 
 /// What calls and the task of a channel share.
 pub(crate) struct ChannelState {
-    pub fixed: Arc<ChannelSettings>,
+    pub settings: Arc<ChannelSettings>,
     pub authority: Authority,
     pub scheme: Scheme,
     pub snapshot: ArcSwap<Snapshot>,
@@ -34,19 +35,29 @@ pub(crate) struct ChannelState {
     /// All endpoints.
     pub listed: ArcSwap<Vec<ListedEndpoint>>,
     pub active: ArcSwap<ActivePolicy>,
-    /// Asks the task to begin.
-    pub kick: Notify,
-    pub descriptors: Option<Descriptors>,
-    pub since: Instant,
+    descriptors: Option<Descriptors>,
+    since: Instant,
     /// When the last call began, in seconds after `since`.
-    pub used: AtomicU32,
+    used: AtomicU32,
+    /// The task, while no runtime drives it.
+    parked: Mutex<Option<ParkedTask>>,
+    closed: AtomicBool,
+    /// Notified when the channel is closed.
+    end: Notify,
 }
 
-/// What the clones of a channel and the calls under way hold; the last one ends the channel's task.
+/// Begins the task of a channel on a runtime. It holds nothing of the channel: a parked task would keep it for ever.
+pub(crate) type ParkedTask = Box<dyn FnOnce(&Handle, Arc<ChannelState>) + Send>;
+
+/// What the clones of a channel and the calls under way hold; the last one closes the channel.
 pub(crate) struct ChannelHandle {
     pub state: Arc<ChannelState>,
-    /// Ends the task when dropped.
-    pub _alive: DropGuard,
+}
+
+impl Drop for ChannelHandle {
+    fn drop(&mut self) {
+        self.state.close();
+    }
 }
 
 /// An endpoint as the last snapshot was made of it.
@@ -61,44 +72,53 @@ pub(crate) struct ListedEndpoint {
 /// What never changes in a channel's life.
 pub(crate) struct ChannelSettings {
     pub target: Arc<str>,
+    /// Whether `Builder::origin` set the authority: then no endpoint has one of its own.
+    pub overrides_authority: bool,
     pub user_agent: HeaderValue,
     pub observers: Observers,
     pub random: Random,
     pub buffers: Arc<Buffers>,
     pub slow_call: Option<Duration>,
+    /// The largest message that a response may have (`Builder::max_decoding_message_size`); none when the builder says
+    /// nothing.
+    pub max_response_bytes: Option<usize>,
+    /// The largest message that a request may have (`Builder::max_encoding_message_size`).
+    pub max_request_bytes: Option<usize>,
 }
 
 /// A policy and what counts by it. A call holds it, and with it all that it needs to its end: one count for many clones.
 pub(crate) struct ActivePolicy {
-    pub fixed: Arc<ChannelSettings>,
+    pub settings: Arc<ChannelSettings>,
     pub policy: Policy,
     pub throttle: Option<Arc<Throttle>>,
     pub budget: Option<Arc<Budget>>,
     pub rate: Option<Arc<RateLimit>>,
-    pub concurrency: Arc<ConcurrencyLimit>,
+    /// None unless the policy limits the calls in flight.
+    pub concurrency: Option<Arc<ConcurrencyLimit>>,
 }
 
 impl ActivePolicy {
     /// What counts by `policy`; what `before` counted by the same goes on.
-    pub(crate) fn new(policy: Policy, fixed: &Arc<ChannelSettings>, before: Option<&Self>) -> Self {
+    pub(crate) fn new(policy: Policy, settings: &Arc<ChannelSettings>, before: Option<&Self>) -> Self {
         let new = policy.channel();
         let old = before.map(|before| before.policy.channel());
         let same = |what: &dyn Fn(&crate::policy::ChannelPolicy) -> bool| old.is_some_and(what);
-        let kept = |same: bool| before.filter(|_| same);
-        let throttle = match kept(same(&|old| old.retry_throttling == new.retry_throttling)) {
+        let unchanged = |same: bool| before.filter(|_| same);
+        let throttle = match unchanged(same(&|old| old.retry_throttling == new.retry_throttling)) {
             Some(before) => before.throttle.clone(),
             None => new.retry_throttling.map(|policy| Arc::new(Throttle::new(policy))),
         };
-        let budget = match kept(same(&|old| old.retry_budget == new.retry_budget)) {
+        let budget = match unchanged(same(&|old| old.retry_budget == new.retry_budget)) {
             Some(before) => before.budget.clone(),
             None => new.retry_budget.map(|policy| Arc::new(Budget::new(policy))),
         };
-        let rate = match kept(same(&|old| old.rate_limit == new.rate_limit)) {
+        let rate = match unchanged(same(&|old| old.rate_limit == new.rate_limit)) {
             Some(before) => before.rate.clone(),
             None => new.rate_limit.map(|policy| Arc::new(RateLimit::new(policy))),
         };
-        let concurrency = ConcurrencyLimit::of_target(&fixed.target, new.max_concurrent_requests);
-        Self { fixed: Arc::clone(fixed), throttle, budget, rate, concurrency, policy }
+        let limit = new.max_concurrent_requests;
+        let concurrency = limit.map(|limit| ConcurrencyLimit::of_target(&settings.target, limit));
+        Self { settings: Arc::clone(settings), throttle, budget, rate, concurrency, policy }
     }
 }
 
@@ -123,11 +143,64 @@ pub struct EndpointStatus {
 }
 
 impl ChannelState {
-    /// Has the task begin, if it rests.
-    pub(crate) fn wake(&self) {
-        if self.snapshot.load().connectivity == Connectivity::Idle {
-            self.kick.notify_one();
+    /// A channel that is idle; its task is parked afterwards. `policy` is the channel's own.
+    pub(crate) fn new(
+        settings: Arc<ChannelSettings>,
+        authority: Authority,
+        scheme: Scheme,
+        queue: Arc<WaitQueue>,
+        policy: &Policy,
+        descriptors: Option<Descriptors>,
+    ) -> Self {
+        let policy = completed(policy.clone(), descriptors.as_ref());
+        let active = ActivePolicy::new(policy, &settings, None);
+        Self {
+            settings,
+            authority,
+            scheme,
+            snapshot: ArcSwap::from_pointee(Snapshot::idle()),
+            changed: watch::Sender::new(()),
+            queue,
+            listed: ArcSwap::default(),
+            active: ArcSwap::from_pointee(active),
+            descriptors,
+            since: Instant::now(),
+            used: AtomicU32::new(0),
+            parked: Mutex::new(None),
+            closed: AtomicBool::new(false),
+            end: Notify::new(),
         }
+    }
+
+    /// Has the task begin on the runtime of the caller, if no runtime drives it: before the first call, after a long time
+    /// without one, and when the runtime that drove it has ended. Costs one load otherwise.
+    ///
+    /// A call that waits looks again at each snapshot, and so wakes the channel when its runtime ends meanwhile. It must
+    /// wake it after it has registered for that.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime, when the channel is idle: nobody would drive it.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        if self.snapshot.load().connectivity != Connectivity::Idle {
+            return;
+        }
+        let runtime = Handle::current();
+        // Begun without the lock: a runtime that is ending drops the task at once, which is parked again then.
+        let begin = self.parked().take();
+        if let Some(begin) = begin {
+            begin(&runtime, Arc::clone(self));
+        }
+    }
+
+    /// The channel is idle until it is woken; then `task` begins.
+    pub(crate) fn park(&self, task: ParkedTask) {
+        *self.parked() = Some(task);
+        self.publish(Snapshot::idle(), Vec::new());
+    }
+
+    fn parked(&self) -> MutexGuard<'_, Option<ParkedTask>> {
+        // Nothing in it is left half done by a panic.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A call began.
@@ -141,7 +214,7 @@ impl ChannelState {
 
     /// For how long there was no call; none while there is one.
     pub(crate) fn idle_since(&self, now: Instant) -> Option<Duration> {
-        if self.listed.load().iter().any(|listed| listed.member.load.in_flight() > 0) {
+        if self.listed.load().iter().any(|listed| listed.member.feedback.load.in_flight() > 0) {
             return None;
         }
         let used = Duration::from_secs(u64::from(self.used.load(Ordering::Relaxed)));
@@ -150,16 +223,13 @@ impl ChannelState {
 
     /// A policy with what the descriptors allow.
     pub(crate) fn complete(&self, policy: Policy) -> Policy {
-        match &self.descriptors {
-            Some(descriptors) => policy.with_descriptors(descriptors),
-            None => policy,
-        }
+        completed(policy, self.descriptors.as_ref())
     }
 
     /// Lets calls run by `policy`.
     pub(crate) fn activate(&self, policy: Policy) {
         let before = self.active.load_full();
-        self.active.store(Arc::new(ActivePolicy::new(policy, &self.fixed, Some(&before))));
+        self.active.store(Arc::new(ActivePolicy::new(policy, &self.settings, Some(&before))));
     }
 
     /// Lets picks run by `snapshot`, then shows the endpoints as they are in it: what is seen of them holds for calls.
@@ -170,38 +240,72 @@ impl ChannelState {
         self.queue.changed();
     }
 
-    /// The end: nobody is left to call.
+    /// The end: no call can be made any more, and connections end with the streams that are open.
     pub(crate) fn close(&self) {
-        let closed = Otherwise::Fail("the channel was closed".into());
-        let closed = Snapshot { connectivity: Connectivity::Shutdown, otherwise: closed, ..Snapshot::idle() };
+        self.close_with("the channel was closed");
+    }
+
+    /// As [`ChannelState::close`]; calls fail with `why`.
+    pub(crate) fn close_with(&self, why: &'static str) {
+        self.closed.store(true, Ordering::Release);
+        self.end.notify_waiters();
+        let parked = self.parked().take();
+        drop(parked);
+        let closed = Snapshot {
+            connectivity: Connectivity::Shutdown,
+            otherwise: Otherwise::Fail(why.into()),
+            ..Snapshot::idle()
+        };
         self.publish(closed, Vec::new());
+    }
+
+    /// Whether the channel was closed: no call may wait any more, whatever it asked for.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Resolves when the channel is closed.
+    pub(crate) async fn closed(&self) {
+        let mut end = pin!(self.end.notified());
+        end.as_mut().enable();
+        if !self.is_closed() {
+            end.await;
+        }
     }
 
     /// Why no endpoint can take calls.
     pub(crate) fn why_unavailable(&self) -> String {
         match &self.snapshot.load().otherwise {
             Otherwise::Fail(message) => message.to_string(),
-            Otherwise::Wait => format!("{} is not ready yet", self.fixed.target),
+            Otherwise::Wait => format!("{} is not ready yet", self.settings.target),
         }
     }
 
     pub(crate) fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
         let status = |ListedEndpoint { member, ejected, open }: &ListedEndpoint| {
+            let feedback = &member.feedback;
             // Calls fail until the snapshot takes it in again.
             let circuit =
-                if *open { Some(Circuit::Open) } else { member.breaker.as_ref().map(|breaker| breaker.state(now)) };
+                if *open { Some(Circuit::Open) } else { feedback.breaker.as_ref().map(|breaker| breaker.state(now)) };
             let state = member.subchannel.state();
             EndpointStatus {
-                name: Arc::clone(&member.name),
+                name: Arc::clone(&feedback.name),
                 state: state.connectivity,
                 error: state.error.map(|error| error.to_string()),
                 circuit: circuit.unwrap_or(Circuit::Closed),
                 ejected: *ejected,
-                in_flight: member.load.in_flight(),
-                latency: member.load.latency(now),
+                in_flight: feedback.load.in_flight(),
+                latency: feedback.load.latency(now),
             }
         };
         self.listed.load().iter().map(status).collect()
+    }
+}
+
+fn completed(policy: Policy, descriptors: Option<&Descriptors>) -> Policy {
+    match descriptors {
+        Some(descriptors) => policy.with_descriptors(descriptors),
+        None => policy,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Key;
 use crate::observe::{Event, Observers};
 
-/// What told that an endpoint is an outlier.
+/// By which rule an endpoint is an outlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// It succeeds less than the others.
@@ -76,8 +76,8 @@ pub enum Change {
 }
 
 impl Change {
-    /// Tells the observers.
-    pub fn tell(&self, observers: &Observers) {
+    /// Reports it to the observers.
+    pub fn report(&self, observers: &Observers) {
         observers.event(&match self {
             Self::Ejected { endpoint, method, .. } => {
                 Event::Ejected { endpoint, method: method.as_str(), unenforced: None }

@@ -19,7 +19,7 @@ use crate::client::endpoint::Address;
 use crate::policy::OutlierDetection;
 use crate::random::Random;
 
-/// What an endpoint is known by: the set of its addresses, sorted.
+/// What identifies an endpoint: the set of its addresses, sorted.
 pub type Key = Arc<[Address]>;
 
 /// The key of an endpoint with these addresses, in any order.
@@ -81,7 +81,7 @@ impl OutlierDetector {
         Self { config, started, entries: Vec::new(), index: HashMap::new() }
     }
 
-    /// Takes the endpoints that there are now. What is known of those that stay is kept, the others are forgotten.
+    /// Takes the endpoints that there are now. The counts of those that stay go on, the others are forgotten.
     pub fn set_endpoints<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
         let mut before: HashMap<Key, Entry> = self.entries.drain(..).map(|entry| (entry.key.clone(), entry)).collect();
         self.index.clear();
@@ -136,11 +136,11 @@ impl OutlierDetector {
             return Vec::new();
         }
         self.started = None;
-        let took_back = |entry: &mut Entry| {
+        let unejected = |entry: &mut Entry| {
             entry.multiplier = 0;
             entry.unejected()
         };
-        self.entries.iter_mut().filter_map(took_back).collect()
+        self.entries.iter_mut().filter_map(unejected).collect()
     }
 
     /// Ends an interval: looks at its counts, ejects and takes back.
@@ -175,13 +175,13 @@ impl OutlierDetector {
             (entry.volume() >= volume.max(1)).then(|| entry.ended.0 as f64 / entry.volume() as f64)
         };
         let rates: Vec<Option<f64>> = self.entries.iter().map(rate).collect();
-        let known: Vec<f64> = rates.iter().flatten().copied().collect();
-        if known.is_empty() || (known.len() as u64) < u64::from(rule.minimum_hosts) {
+        let qualified: Vec<f64> = rates.iter().flatten().copied().collect();
+        if qualified.is_empty() || (qualified.len() as u64) < u64::from(rule.minimum_hosts) {
             return;
         }
-        let count = known.len() as f64;
-        let mean = known.iter().sum::<f64>() / count;
-        let variance = known.iter().map(|rate| (rate - mean) * (rate - mean)).sum::<f64>() / count;
+        let count = qualified.len() as f64;
+        let mean = qualified.iter().sum::<f64>() / count;
+        let variance = qualified.iter().map(|rate| (rate - mean) * (rate - mean)).sum::<f64>() / count;
         let least = mean - variance.sqrt() * (f64::from(rule.stdev_factor) / 1000.0);
         for (index, rate) in rates.into_iter().enumerate() {
             if rate.is_some_and(|rate| rate < least) {
@@ -219,7 +219,7 @@ impl OutlierDetector {
     }
 
     /// Ejects an endpoint, unless the share of those that already are, or chance, is against it. At the cap the loops go
-    /// on, so that each ejection that is not carried out is told.
+    /// on, so that each ejection that is not carried out is reported.
     fn eject(
         &mut self,
         index: usize,

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use http::uri::{Authority, InvalidUri};
 
 use super::dns::{Dns, Found, endpoints};
 use super::{Resolution, ResolveError, Resolver};
@@ -14,7 +15,7 @@ use crate::client::endpoint::Endpoint;
 const AGAIN: Duration = Duration::from_secs(30);
 
 /// A fixed list of servers. Names in it are resolved by DNS, each to an endpoint an address; while one of them can't be
-/// found, its last addresses hold.
+/// found, its last addresses hold. In a list of a target each host has its own authority.
 #[derive(Debug)]
 pub struct Static {
     endpoints: Vec<Endpoint>,
@@ -24,6 +25,7 @@ pub struct Static {
 #[derive(Debug)]
 struct Name {
     dns: Dns,
+    authority: Option<Authority>,
     /// The last addresses that were found.
     last: Mutex<Vec<SocketAddr>>,
 }
@@ -38,13 +40,26 @@ impl Static {
     pub(super) fn of_hosts(hosts: Vec<(String, u16)>, server: Option<SocketAddr>) -> Self {
         let mut list = Self::new(Vec::new());
         for (host, port) in hosts {
+            // What is no authority has only that of the target.
+            let authority = authority(&host, port).ok();
             match host.parse::<IpAddr>() {
-                Ok(address) => list.endpoints.push(Endpoint::new(SocketAddr::new(address, port))),
-                Err(_) => list.names.push(Name { dns: Dns::new(host, port, server), last: Mutex::default() }),
+                Ok(address) => {
+                    let endpoint = Endpoint::new(SocketAddr::new(address, port));
+                    list.endpoints.push(authority.into_iter().fold(endpoint, Endpoint::authority));
+                }
+                Err(_) => {
+                    let dns = Dns::new(host, port, server);
+                    list.names.push(Name { dns, authority, last: Mutex::default() });
+                }
             }
         }
         list
     }
+}
+
+/// The authority of a host and a port.
+pub(super) fn authority(host: &str, port: u16) -> Result<Authority, InvalidUri> {
+    if host.contains(':') { format!("[{host}]:{port}").parse() } else { format!("{host}:{port}").parse() }
 }
 
 #[async_trait]
@@ -66,7 +81,8 @@ impl Resolver for Static {
                     Some(AGAIN)
                 }
             };
-            all.extend(endpoints(&last));
+            let own = |endpoint: Endpoint| name.authority.iter().cloned().fold(endpoint, Endpoint::authority);
+            all.extend(endpoints(&last).map(own));
             ttl = ttl.into_iter().chain(good_for).min();
         }
         match failed {

@@ -9,7 +9,7 @@ use http::uri::Authority;
 
 #[cfg(feature = "kubernetes")]
 use super::kubernetes::{Kubernetes, Service};
-use super::{Dns, Resolver, Static};
+use super::{Dns, Resolver, Static, fixed};
 use crate::client::endpoint::{Address, Endpoint};
 
 /// A target that can't be understood.
@@ -25,8 +25,8 @@ pub struct TargetError {
 /// | target | meaning |
 /// |---|---|
 /// | `dns:///host:port`, `dns:host:port`, `host:port` | the A and AAAA records of a name; `dns://server:53/host:port` asks that server |
-/// | `static:///a:1,b:2` | these servers; names are resolved by DNS |
-/// | `ipv4:1.2.3.4:1`, `ipv6:[::1]:1`, also with commas | these addresses |
+/// | `static:///a:1,b:2` | these servers, each with its own authority; names are resolved by DNS |
+/// | `ipv4:1.2.3.4:1`, `ipv6:[::1]:1`, also with commas | these addresses, each its own authority |
 /// | `unix:path`, `unix:///path` | a Unix domain socket |
 /// | `k8s:///service.namespace:port`, `k8s:service.namespace:port` | the pods behind a service of Kubernetes, with the feature `kubernetes` |
 /// | `http://host:port`, `https://host:port` | as `dns:///host:port`, in plain text or with TLS |
@@ -108,7 +108,8 @@ impl Target {
         Ok(Self { uri, authority, tls, kind: Kind::Dns { host, port, server } })
     }
 
-    /// The `:authority` of calls, and the name that a certificate must hold.
+    /// The `:authority` of calls, and the name that a certificate must hold, unless the endpoint has
+    /// [one of its own](Endpoint::authority); in a list, that of the first.
     pub fn authority(&self) -> &Authority {
         &self.authority
     }
@@ -226,8 +227,7 @@ fn authority_and_path<'a>(scheme: &str, rest: &'a str) -> Result<(Option<&'a str
 }
 
 fn authority(host: &str, port: u16) -> Result<Authority, String> {
-    let text = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
-    text.parse().map_err(|_| format!("has {host:?}, which is no host"))
+    fixed::authority(host, port).map_err(|_| format!("has {host:?}, which is no host"))
 }
 
 /// Reads `host:port`, `[v6]:port` or, with a default port, `host`.

@@ -7,8 +7,8 @@ use arc_swap::ArcSwap;
 use smallvec::SmallVec;
 use tokio::sync::{Notify, watch};
 
+use super::address::ServerAddress;
 use super::{Options, State};
-use crate::client::endpoint::Address;
 use crate::transport::{Closed, Connection, WaitQueue};
 
 /// Leave IDLE.
@@ -34,7 +34,7 @@ pub(super) struct SubchannelState {
     /// Who waits for a place.
     pub queue: Arc<WaitQueue>,
     pub state: watch::Sender<State>,
-    /// The number of the newest connection.
+    /// How often a connection was made while there was none.
     pub connection_id: AtomicU64,
     /// Whether a stream was asked for since the last look.
     pub used: AtomicBool,
@@ -46,7 +46,7 @@ pub(super) struct SubchannelState {
     pub calmed: AtomicU32,
     /// What the task is asked to do; a bit stands for itself however often it is asked.
     requests: AtomicU8,
-    addresses: Mutex<Option<Vec<Address>>>,
+    addresses: Mutex<Option<Vec<ServerAddress>>>,
     pub wake: Notify,
 }
 
@@ -78,13 +78,13 @@ impl SubchannelState {
     }
 
     /// Only the newest list counts.
-    pub(super) fn ask_addresses(&self, addresses: Vec<Address>) {
+    pub(super) fn ask_addresses(&self, addresses: Vec<ServerAddress>) {
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
         self.requests.fetch_or(ADDRESSES, Ordering::AcqRel);
         self.wake.notify_one();
     }
 
-    pub(super) fn take_requests(&self) -> (u8, Option<Vec<Address>>) {
+    pub(super) fn take_requests(&self) -> (u8, Option<Vec<ServerAddress>>) {
         let requests = self.requests.swap(0, Ordering::AcqRel);
         (requests, self.addresses.lock().unwrap_or_else(PoisonError::into_inner).take())
     }

@@ -21,7 +21,7 @@ use crate::transport::{Connection, ExchangeError, FullBody, ReceiveBody, StreamS
 pub struct HealthCheck {
     /// The name of the service that must be SERVING; empty: the server as a whole.
     pub service: Arc<str>,
-    /// The `:authority` of the request.
+    /// The `:authority` of the request, unless the server has one of its own.
     pub authority: http::uri::Authority,
     /// The `:scheme` of the request.
     pub scheme: http::uri::Scheme,
@@ -183,9 +183,10 @@ impl Watcher {
     }
 
     async fn begin(&self, slot: StreamSlot) -> Result<ReceiveBody, End> {
+        let authority = slot.authority().unwrap_or(&self.check.authority).clone();
         let uri = http::Uri::builder()
             .scheme(self.check.scheme.clone())
-            .authority(self.check.authority.clone())
+            .authority(authority)
             .path_and_query("/grpc.health.v1.Health/Watch")
             .build()
             .map_err(|error| End::internal(error.to_string()))?;

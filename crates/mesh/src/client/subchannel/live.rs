@@ -11,8 +11,8 @@ use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::Options;
+use super::address::ServerAddress;
 use super::health::{Health, watch};
-use crate::client::endpoint::Address;
 use crate::transport::Connection;
 
 /// What happened to a connection.
@@ -26,7 +26,7 @@ pub(super) enum News {
 /// A connection in use, with what is watched of it.
 pub(super) struct Live {
     pub connection: Connection,
-    pub address: Address,
+    pub address: ServerAddress,
     pub since: Instant,
     pub health: Health,
     going: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -35,7 +35,7 @@ pub(super) struct Live {
 }
 
 impl Live {
-    pub(super) fn new(connection: Connection, address: Address, options: &Arc<Options>) -> Self {
+    pub(super) fn new(connection: Connection, address: ServerAddress, options: &Arc<Options>) -> Self {
         let open = Arc::new(AtomicBool::new(false));
         let watching = options
             .health_check

@@ -5,6 +5,7 @@
 //! server says SERVING. Handles see the state and reserve streams without a lock. The task ends with its last handle;
 //! streams that are open then go on to their end.
 
+mod address;
 mod dial;
 mod error;
 mod failures;
@@ -25,13 +26,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+pub use self::address::ServerAddress;
 pub use self::error::ConnectError;
 use self::handle_state::SubchannelState;
 pub use self::health::HealthCheck;
 use self::task::Task;
 use crate::client::backoff::Backoff;
 use crate::client::connect::Connector;
-use crate::client::endpoint::Address;
 use crate::observe::{Connectivity, Observers};
 use crate::random::Random;
 use crate::transport::{Connection, Http2Options, StreamSlot, WaitQueue};
@@ -127,7 +128,7 @@ pub struct Subchannel {
 impl Subchannel {
     /// Starts the task, in IDLE: nothing is connected until [`Subchannel::connect`] or [`Subchannel::reserve`] asks.
     /// Needs a tokio runtime. `name` is what observers are told.
-    pub fn spawn(name: Arc<str>, addresses: Vec<Address>, options: Arc<Options>) -> Self {
+    pub fn spawn(name: Arc<str>, addresses: Vec<ServerAddress>, options: Arc<Options>) -> Self {
         let shared = Arc::new(SubchannelState::new(&options));
         let closed = CancellationToken::new();
         let alive = Arc::new(closed.clone().drop_guard());
@@ -142,7 +143,7 @@ impl Subchannel {
 
     /// Goes on with other addresses. A connection whose address stays is kept, with its streams; so are tries under way
     /// and waits after failures. Streams on a connection whose address is gone go on to their end.
-    pub fn update_addresses(&self, addresses: Vec<Address>) {
+    pub fn update_addresses(&self, addresses: Vec<ServerAddress>) {
         self.shared.ask_addresses(addresses);
     }
 
@@ -187,7 +188,7 @@ impl Subchannel {
         Err(NoSlot::NotReady)
     }
 
-    /// The number of the newest connection, from 1; 0 before there was one.
+    /// How often a connection was made while there was none; one beside others (gRFC A105) says nothing new of the server.
     pub fn connection_id(&self) -> u64 {
         self.shared.connection_id.load(Ordering::Acquire)
     }

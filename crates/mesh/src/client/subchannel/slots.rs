@@ -2,6 +2,7 @@
 
 use tokio::time::Instant;
 
+use super::address::ServerAddress;
 use super::dial::DialGuard;
 use super::failures::Failures;
 use crate::client::endpoint::Address;
@@ -9,7 +10,7 @@ use crate::client::endpoint::Address;
 /// One address.
 #[derive(Debug)]
 pub(super) struct Slot {
-    pub address: Address,
+    pub address: ServerAddress,
     pub failures: Failures,
     pub at: At,
     /// Whether it failed, or was skipped, in this pass.
@@ -29,7 +30,7 @@ pub(super) enum At {
 }
 
 impl Slot {
-    pub(super) fn new(address: Address) -> Self {
+    pub(super) fn new(address: ServerAddress) -> Self {
         Self { address, failures: Failures::default(), at: At::Idle, failed: false, reason: None }
     }
 
@@ -63,14 +64,14 @@ fn family(address: &Address) -> u8 {
 }
 
 /// The addresses without doubles, families by turns, beginning with the family of the first (RFC 8305 §4, gRFC A61).
-pub(super) fn interleave(addresses: Vec<Address>) -> Vec<Address> {
-    let mut families: Vec<(u8, std::collections::VecDeque<Address>)> = Vec::new();
+pub(super) fn interleave(addresses: Vec<ServerAddress>) -> Vec<ServerAddress> {
+    let mut families: Vec<(u8, std::collections::VecDeque<ServerAddress>)> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for address in addresses {
         if !seen.insert(address.clone()) {
             continue;
         }
-        let of = family(&address);
+        let of = family(&address.address);
         match families.iter_mut().find(|(family, _)| *family == of) {
             Some((_, list)) => list.push_back(address),
             None => families.push((of, [address].into())),

@@ -10,6 +10,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::address::ServerAddress;
 use super::dial::{DialGuard, Dialed, Dialing, dial};
 use super::error::ConnectError;
 use super::failures::Failures;
@@ -18,7 +19,6 @@ use super::health::Health;
 use super::live::{Live, News};
 use super::slots::{At, Pass, Slot, interleave};
 use super::{Options, State};
-use crate::client::endpoint::Address;
 use crate::observe::{Connectivity, Event};
 use crate::transport::{Connection, Driver, Http2Options};
 
@@ -63,7 +63,7 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(
         name: Arc<str>,
-        addresses: Vec<Address>,
+        addresses: Vec<ServerAddress>,
         options: Arc<Options>,
         shared: Arc<SubchannelState>,
     ) -> Self {
@@ -135,11 +135,11 @@ impl Task {
         self.more(Instant::now());
     }
 
-    fn update(&mut self, addresses: Vec<Address>) {
+    fn update(&mut self, addresses: Vec<ServerAddress>) {
         let mut old = std::mem::take(&mut self.slots);
         for address in interleave(addresses) {
-            let known = old.iter().position(|slot| slot.address == address);
-            self.slots.push(known.map_or_else(|| Slot::new(address), |index| old.swap_remove(index)));
+            let index = old.iter().position(|slot| slot.address == address);
+            self.slots.push(index.map_or_else(|| Slot::new(address), |index| old.swap_remove(index)));
         }
         // The tries of the others end here.
         drop(old);
@@ -211,7 +211,7 @@ impl Task {
     }
 
     /// A connection whose peer sent its SETTINGS.
-    fn up(&mut self, connection: Connection, driver: Driver, address: Address) {
+    fn up(&mut self, connection: Connection, driver: Driver, address: ServerAddress) {
         let shared = Arc::downgrade(&self.shared);
         // By itself, because streams may outlive this task; it ends with the last of them.
         tokio::spawn(async move {
@@ -220,7 +220,9 @@ impl Task {
                 shared.ended(&closed);
             }
         });
-        self.shared.connection_id.fetch_add(1, Ordering::Release);
+        if self.lives.is_empty() {
+            self.shared.connection_id.fetch_add(1, Ordering::Release);
+        }
         self.lives.push(Live::new(connection, address, &self.options));
         self.idle_at = self.options.idle_timeout.map(|timeout| Instant::now() + timeout);
     }
@@ -312,7 +314,7 @@ impl Task {
         }
     }
 
-    /// Tells what changed.
+    /// Publishes what changed.
     fn publish(&mut self) {
         let ready = self.lives.iter().filter(|live| live.health == Health::Serving);
         let usable =
@@ -346,7 +348,8 @@ impl Task {
         match self.mode {
             Mode::Idle => (Connectivity::Idle, None),
             Mode::Trying if self.sticky => {
-                let failed = self.slots.iter().filter_map(|slot| Some((slot.address.clone(), slot.reason.clone()?)));
+                let failed =
+                    self.slots.iter().filter_map(|slot| Some((slot.address.address.clone(), slot.reason.clone()?)));
                 (Connectivity::TransientFailure, Some(ConnectError::new(failed.collect())))
             }
             Mode::Trying => (Connectivity::Connecting, None),
@@ -356,7 +359,7 @@ impl Task {
             }
             Mode::Up => {
                 let failing = self.lives.iter().filter_map(|live| match &live.health {
-                    Health::Failing(reason) => Some((live.address.clone(), reason.clone())),
+                    Health::Failing(reason) => Some((live.address.address.clone(), reason.clone())),
                     _ => None,
                 });
                 (Connectivity::TransientFailure, Some(ConnectError::new(failing.collect())))

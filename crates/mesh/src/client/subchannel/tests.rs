@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::health::{HealthCheckRequest, HealthCheckResponse};
 use super::*;
+use crate::client::endpoint::Address;
 use crate::transport::{Exchange, FullBody, Io};
 
 /// What an address does when it is dialled.
@@ -148,7 +149,7 @@ impl Net {
     }
 
     fn spawn(&self, addresses: &[&str], options: Options) -> Subchannel {
-        Subchannel::spawn("test".into(), addresses.iter().map(|one| at(one)).collect(), Arc::new(options))
+        Subchannel::spawn("test".into(), addresses.iter().map(|one| at(one).into()).collect(), Arc::new(options))
     }
 
     fn connect(&self, addresses: &[&str], options: Options) -> Subchannel {

@@ -19,9 +19,9 @@ fn balancing(list: Value) -> LoadBalancing {
 fn rule_5_the_first_policy_that_is_supported_wins() {
     assert_eq!(balancing(json!([{"grpclb": {}}, {"round_robin": {}}, {"pick_first": {}}])), LoadBalancing::RoundRobin);
     assert_eq!(balancing(json!([{"meshwork_peak_ewma": {}}, {"round_robin": {}}])), LoadBalancing::PeakEwma);
-    assert_eq!(balancing(json!([{"pick_first": {}}])), LoadBalancing::PickFirst { shuffle_address_list: false });
-    let shuffled = balancing(json!([{"pick_first": {"shuffleAddressList": true}}]));
-    assert_eq!(shuffled, LoadBalancing::PickFirst { shuffle_address_list: true });
+    assert_eq!(balancing(json!([{"pick_first": {}}])), LoadBalancing::PickFirst { shuffle_address_list: true });
+    let shuffled = balancing(json!([{"pick_first": {"shuffleAddressList": false}}]));
+    assert_eq!(shuffled, LoadBalancing::PickFirst { shuffle_address_list: false });
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::uri::Authority;
 pub use options::TlsOptions;
 use rustls::ClientConfig;
 use rustls::client::Resumption;
@@ -28,6 +29,8 @@ use crate::transport::Io;
 pub struct Tls {
     inner: Arc<dyn Connector>,
     name: ServerName<'static>,
+    /// Whether it is the name of every server, by [`TlsOptions::domain_name`].
+    same_name: bool,
     reload: Reload<ClientConfig>,
 }
 
@@ -44,11 +47,9 @@ impl Tls {
         host: &str,
         observers: Observers,
     ) -> Result<Self, TlsError> {
-        let host = options.name().unwrap_or(host).to_owned();
-        // An authority has its IPv6 addresses in brackets, a certificate has not.
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&host);
-        let name = ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(host.clone()))?;
-        Ok(Self { inner, name, reload: Reload::open(options.sources, observers, config)? })
+        let name = server_name(options.name().unwrap_or(host))?;
+        let same_name = options.name().is_some();
+        Ok(Self { inner, name, same_name, reload: Reload::open(options.sources, observers, config)? })
     }
 
     /// Looks at the files now, whatever the interval: true when there was something new, which holds from now on.
@@ -58,22 +59,44 @@ impl Tls {
     pub async fn reload(&self) -> Result<bool, TlsError> {
         self.reload.now().await
     }
+
+    async fn handshake(&self, io: Box<dyn Io>, name: ServerName<'static>) -> io::Result<Box<dyn Io>> {
+        let config = self.reload.current().await;
+        let stream = TlsConnector::from(config)
+            .connect(name.clone(), io)
+            .await
+            .map_err(|error| HandshakeError::explain(&name, error))?;
+        if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
+            return Err(HandshakeError::no_http2(&name));
+        }
+        Ok(Box::new(stream))
+    }
 }
 
 #[async_trait]
 impl Connector for Tls {
     async fn connect(&self, address: &Address) -> io::Result<Box<dyn Io>> {
         let io = self.inner.connect(address).await?;
-        let config = self.reload.current().await;
-        let stream = TlsConnector::from(config)
-            .connect(self.name.clone(), io)
-            .await
-            .map_err(|error| HandshakeError::explain(&self.name, error))?;
-        if stream.get_ref().1.alpn_protocol() != Some(HTTP_2) {
-            return Err(HandshakeError::no_http2(&self.name));
-        }
-        Ok(Box::new(stream))
+        self.handshake(io, self.name.clone()).await
     }
+
+    /// The certificate must hold the name of `authority`, unless [`TlsOptions::domain_name`] says another.
+    async fn connect_as(&self, address: &Address, authority: &Authority) -> io::Result<Box<dyn Io>> {
+        let name = if self.same_name {
+            self.name.clone()
+        } else {
+            server_name(authority.host()).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?
+        };
+        let io = self.inner.connect_as(address, authority).await?;
+        self.handshake(io, name).await
+    }
+}
+
+/// The name that a certificate must hold.
+fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
+    // An authority has its IPv6 addresses in brackets, a certificate has not.
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    ServerName::try_from(bare.to_owned()).map_err(|_| TlsError::Name(host.to_owned()))
 }
 
 /// Checks all of it and makes it usable.

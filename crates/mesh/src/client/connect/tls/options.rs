@@ -82,7 +82,8 @@ impl TlsOptions {
         self
     }
 
-    /// The name that the server's certificate must hold; else that of the target.
+    /// The name that the certificate of every server must hold; else that of the target, or of the endpoint where it has
+    /// one of its own.
     ///
     /// ```
     /// # use meshwork::connect::TlsOptions;

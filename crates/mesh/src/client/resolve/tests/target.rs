@@ -156,6 +156,21 @@ fn a_target_for_a_resolver_of_ones_own_has_its_last_part_as_authority() {
 }
 
 #[tokio::test]
+async fn c12_each_server_of_a_list_has_its_own_authority() {
+    for (target, expected) in [
+        ("static:///127.0.0.1:2,127.0.0.2:1", vec![Some("127.0.0.1:2"), Some("127.0.0.2:1")]),
+        ("ipv6:[::1]:1,::2", vec![Some("[::1]:1"), Some("[::2]:443")]),
+        ("127.0.0.1:1", vec![None]),
+        ("unix:///run/a.sock", vec![None]),
+    ] {
+        let resolver = Target::parse(target).expect("a target").into_resolver().expect("a resolver");
+        let resolution = resolver.resolve().await.expect("addresses");
+        let authorities = resolution.endpoints.iter().map(|endpoint| endpoint.get_authority().map(|one| one.as_str()));
+        assert_eq!(authorities.collect::<Vec<_>>(), expected, "{target}");
+    }
+}
+
+#[tokio::test]
 async fn addresses_and_sockets_need_no_query() {
     for (target, expected) in [
         ("127.0.0.1:1", vec!["127.0.0.1:1"]),

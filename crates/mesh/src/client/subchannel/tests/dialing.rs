@@ -151,7 +151,7 @@ async fn a61_a_new_resolution_is_worth_it_each_time_that_the_failures_reach_the_
 #[tokio::test(start_paused = true)]
 async fn a61_families_take_turns_beginning_with_the_first() {
     let list = ["[::1]:1", "[::2]:1", "[::3]:1", "10.0.0.1:1", "10.0.0.2:1", "[::1]:1"];
-    let mixed = interleave(list.iter().map(|one| at(one)).collect());
+    let mixed = interleave(list.iter().map(|one| at(one).into()).collect());
     let mixed: Vec<_> = mixed.iter().map(ToString::to_string).collect();
     assert_eq!(mixed, ["[::1]:1", "10.0.0.1:1", "[::2]:1", "10.0.0.2:1", "[::3]:1"]);
 }
@@ -162,7 +162,7 @@ async fn a61_a_ready_address_that_is_in_the_new_list_keeps_its_connection() {
     net.set(A, Does::Serve(server()));
     let one = net.connect(&[A], net.options());
     until(&one, Connectivity::Ready).await;
-    one.update_addresses(vec![at(B), at(A)]);
+    one.update_addresses(vec![at(B).into(), at(A).into()]);
     pass_ms(5000).await;
     assert_eq!(net.dials().len(), 1);
     assert_eq!(one.connection_id(), 1);
@@ -178,7 +178,7 @@ async fn a61_a_ready_address_that_left_the_list_is_replaced_and_its_streams_fini
     until(&one, Connectivity::Ready).await;
     let (exchange, body) = call(one.reserve().unwrap());
     settle().await;
-    one.update_addresses(vec![at(B)]);
+    one.update_addresses(vec![at(B).into()]);
     pass_ms(100).await;
     assert_eq!((state(&one), one.connection_id(), net.open()), (Connectivity::Ready, 2, 2));
     drop(body);
@@ -194,7 +194,7 @@ async fn a61_a_new_list_adopts_who_is_connecting_and_skips_who_is_in_backoff() {
     net.set(B, Does::ServeAfter(Duration::from_millis(400), server()));
     let one = net.connect(&[A, B], net.options());
     pass_ms(100).await;
-    one.update_addresses(vec![at(A), at(B), at(C)]);
+    one.update_addresses(vec![at(A).into(), at(B).into(), at(C).into()]);
     until(&one, Connectivity::Ready).await;
     // A waits, B goes on, C follows after the delay.
     assert_eq!(net.dials(), [(0, A.to_owned()), (0, B.to_owned()), (350, C.to_owned())]);
@@ -208,7 +208,7 @@ async fn a61_a_try_of_an_address_that_left_the_list_is_given_up() {
     net.set(B, Does::Serve(server()));
     let one = net.connect(&[A], net.options());
     settle().await;
-    one.update_addresses(vec![at(B)]);
+    one.update_addresses(vec![at(B).into()]);
     until(&one, Connectivity::Ready).await;
     settle().await;
     assert_eq!(net.0.dropped.load(Ordering::SeqCst), 1);

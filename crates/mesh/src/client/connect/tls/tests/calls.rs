@@ -13,6 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use super::*;
 use crate::Channel;
+use crate::observe::Connectivity;
 
 /// A stream that tonic's server takes.
 struct Secure(TlsStream<DuplexStream>);
@@ -169,6 +170,56 @@ async fn the_name_asked_for_is_that_of_the_options() {
     let server = Echo::start(server_config(&ca.issue("orders.test"), None));
     connect(&server.tls(TlsOptions::new().ca_certificate(ca.pem()).domain_name("orders.test"))).await.unwrap();
     assert_eq!(server.seen()[0].server_name.as_deref(), Some("orders.test"));
+}
+
+/// Connects each address to a server of its own.
+struct PipesByAddress(Vec<(Address, Pipes)>);
+
+#[async_trait]
+impl Connector for PipesByAddress {
+    async fn connect(&self, address: &Address) -> io::Result<Box<dyn Io>> {
+        let (_, pipes) = self.0.iter().find(|(own, _)| own == address).ok_or(io::ErrorKind::ConnectionRefused)?;
+        pipes.connect(address).await
+    }
+}
+
+#[tokio::test]
+async fn c12_each_server_of_a_list_shows_a_certificate_of_its_own_name() {
+    const TARGET: &str = "static:///127.0.0.1:1,127.0.0.2:1";
+    let ca = Ca::new("one");
+    let servers = || {
+        let server = |host: &str| {
+            let address = Address::Tcp(format!("{host}:1").parse().unwrap());
+            (address, serve(server_config(&ca.issue(host), None)))
+        };
+        PipesByAddress(vec![server("127.0.0.1"), server("127.0.0.2")])
+    };
+    let builder = || Channel::builder().connector(servers()).tls(TlsOptions::new().ca_certificate(ca.pem()));
+    for policy in [r#"{"loadBalancingConfig":[{"round_robin":{}}]}"#, r#"{"loadBalancingConfig":[{"pick_first":{}}]}"#]
+    {
+        let policy = crate::policy::Policy::parse(policy).unwrap();
+        let channel = builder().policy(policy).connect_lazy(TARGET).unwrap();
+        for _ in 0..4 {
+            HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
+        }
+        let ready = async {
+            while channel.endpoints().iter().any(|endpoint| endpoint.state != Connectivity::Ready) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), ready).await.expect("both to be right");
+    }
+    // The builder's word counts for all: one of the two has no such certificate.
+    let channel = builder().origin("127.0.0.2").connect_lazy(TARGET).unwrap();
+    channel.wake();
+    let failed = async {
+        while !channel.endpoints().iter().any(|endpoint| endpoint.state == Connectivity::TransientFailure) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), failed).await.expect("a refusal");
+    let failed: Vec<_> = channel.endpoints().into_iter().filter(|one| one.error.is_some()).collect();
+    assert_eq!(failed.iter().map(|one| &*one.name).collect::<Vec<_>>(), ["127.0.0.1:1"]);
 }
 
 #[test]
