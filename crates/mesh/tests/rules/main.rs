@@ -14,6 +14,7 @@ mod a50_outliers;
 mod a61_pick_first;
 mod a6_hedging;
 mod a6_retry;
+mod balance;
 mod breaker;
 mod callers;
 mod deadlines;
