@@ -15,6 +15,7 @@ mod a61_pick_first;
 mod a6_hedging;
 mod a6_retry;
 mod authorities;
+mod balance;
 mod breaker;
 mod callers;
 mod connections;

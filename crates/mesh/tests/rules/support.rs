@@ -39,6 +39,8 @@ pub enum Does {
     Trailers(Code),
     /// Headers, its name as the message again and again.
     Stream(Duration),
+    /// The same after a while, ten times a second.
+    StreamAfter(Duration),
     /// Nothing.
     Hang,
     /// RST_STREAM with REFUSED_STREAM.
@@ -342,16 +344,10 @@ async fn handle(
             let mut send = respond.send_response(head(), false).unwrap();
             send.send_trailers(trailers(code)).unwrap();
         }
-        Does::Stream(every) => {
-            let mut send = respond.send_response(head(), false).unwrap();
-            loop {
-                if send.send_data(message(&inner.name), false).is_err() {
-                    return;
-                }
-                tokio::select! {
-                    _ = poll_fn(|cx| send.poll_reset(cx)) => return,
-                    () = sleep(every) => {}
-                }
+        Does::Stream(every) => stream(&mut respond, &inner, every).await,
+        Does::StreamAfter(time) => {
+            if waited(&mut respond, time).await {
+                stream(&mut respond, &inner, ms(100)).await;
             }
         }
         Does::Hang => {
@@ -390,6 +386,19 @@ async fn handle(
             send.send_data(message(&inner.name), false).unwrap();
             sleep(Duration::from_millis(1)).await;
             send.send_reset(h2::Reason::INTERNAL_ERROR);
+        }
+    }
+}
+
+async fn stream(respond: &mut h2::server::SendResponse<Bytes>, inner: &Inner, every: Duration) {
+    let mut send = respond.send_response(head(), false).unwrap();
+    loop {
+        if send.send_data(message(&inner.name), false).is_err() {
+            return;
+        }
+        tokio::select! {
+            _ = poll_fn(|cx| send.poll_reset(cx)) => return,
+            () = sleep(every) => {}
         }
     }
 }

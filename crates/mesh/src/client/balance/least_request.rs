@@ -1,6 +1,7 @@
 //! The least busy of a few: `least_request_experimental` (gRFC A48).
 
-use super::{Candidate, PickArgs, Picker};
+use super::candidate::Candidate;
+use super::picker::{PickArgs, Picker};
 use crate::random::Random;
 
 /// Draws `choice_count` endpoints with replacement and takes the one with the fewest calls in flight; of equals, the one

@@ -1,27 +1,15 @@
-//! How busy an endpoint is: calls in flight, and a peak-sensitive moving average of its latency.
+//! How an endpoint fares: calls in flight, latency, rate of failure.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tonic::Code;
 
+use super::failure_rate::FailureRate;
+use super::latency::{Latency, LatencyAverage};
+use super::stamped::ticks;
 use crate::outcome::Outcome;
-
-/// How long the average remembers: after so much time a peak has faded to 37 %. A server that was a thousand times slower
-/// than the others, or failed, and is asked no more, is tried again after seven times as long.
-const MEMORY_NANOS: f32 = 1e9;
-
-/// A latency below it is that of a server nobody knows anything of, or no longer.
-const UNKNOWN_NANOS: f32 = 1e3;
-
-/// What a second call to such a server costs as latency, before the first one has told of it: more than any known one.
-const UNTOLD_NANOS: f32 = 1e15;
-
-/// What a failure counts as at least: a server that fails fast must not look fast.
-const FAILURE: Duration = Duration::from_secs(1);
-
-/// The unit of the time stamps, in microseconds.
-const TICK_MICROS: u128 = 64;
 
 /// The load of one endpoint. Reading and writing take no lock.
 #[derive(Debug)]
@@ -29,66 +17,23 @@ pub struct Load {
     /// When ticks began.
     since: Instant,
     in_flight: AtomicU32,
-    /// The average in nanoseconds, as f32, in the upper half; when it was true, in ticks, in the lower half.
-    latency: AtomicU64,
-}
-
-fn pack(nanos: f32, ticks: u32) -> u64 {
-    u64::from(nanos.to_bits()) << 32 | u64::from(ticks)
-}
-
-fn unpack(word: u64) -> (f32, u32) {
-    (f32::from_bits((word >> 32) as u32), word as u32)
-}
-
-/// What is left of `nanos` after `elapsed` ticks.
-fn faded(nanos: f32, elapsed: u32) -> f32 {
-    // A stamp of another thread may be a little ahead; a minute of ticks is more than a little.
-    let elapsed = if elapsed > u32::MAX - (1 << 20) { 0 } else { elapsed };
-    if elapsed == 0 {
-        return nanos;
-    }
-    nanos * (-(elapsed as f32 * TICK_MICROS as f32 * 1e3) / MEMORY_NANOS).exp()
+    latency: LatencyAverage,
+    failures: FailureRate,
 }
 
 impl Load {
     /// Without calls, and without a latency.
     pub fn new() -> Self {
-        Self { since: Instant::now(), in_flight: AtomicU32::new(0), latency: AtomicU64::new(0) }
+        Self {
+            since: Instant::now(),
+            in_flight: AtomicU32::new(0),
+            latency: LatencyAverage::new(0),
+            failures: FailureRate::new(),
+        }
     }
 
     fn ticks(&self, now: Instant) -> u32 {
-        // Wraps after three days; differences are taken modulo that.
-        (now.saturating_duration_since(self.since).as_micros() / TICK_MICROS) as u32
-    }
-
-    /// Calls that were sent and whose response has not ended.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// The average latency as it counts at `now`: the highest of late, fading. Zero when there was no call for long.
-    pub fn latency(&self, now: Instant) -> Duration {
-        Duration::from_nanos(self.latency_nanos(self.ticks(now)) as u64)
-    }
-
-    /// Latency times calls, the new one among them: what a call would have to wait for. Comparable between endpoints at
-    /// one time only.
-    pub fn cost(&self, now: Instant) -> f32 {
-        let (latency, in_flight) = (self.latency_nanos(self.ticks(now)), self.in_flight());
-        // A server that nobody knows costs next to nothing, so that it gets a call; only when that is back, it gets more.
-        let latency = if latency < UNKNOWN_NANOS && in_flight > 0 { UNTOLD_NANOS } else { latency };
-        (latency + 1.0) * (in_flight + 1) as f32
-    }
-
-    /// What was known of the latency counts no more: another process may answer now.
-    pub fn forget(&self) {
-        self.latency.store(0, Ordering::Relaxed);
-    }
-
-    fn latency_nanos(&self, now: u32) -> f32 {
-        let (nanos, stamp) = unpack(self.latency.load(Ordering::Relaxed));
-        faded(nanos, now.wrapping_sub(stamp))
+        ticks(now.saturating_duration_since(self.since))
     }
 
     /// A call begins.
@@ -101,38 +46,61 @@ impl Load {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A call took `took` until its headers, or until it failed.
+    /// An attempt ended with `outcome`; once for each. Its answer began after the server had been `waited` for so long, or
+    /// none came in that time. `None`: it says nothing of latency, as that of a stream.
     ///
-    /// A peak counts at once, better times count by and by. A failure counts as slow. A call that was cancelled counts
-    /// only if it was slower than the average: it says "at least". What a caller did counts not at all.
-    pub fn record(&self, now: Instant, took: Duration, outcome: Outcome) {
+    /// A peak counts at once, better times count by and by. Only an answer that is OK says how quick the server is: any
+    /// other end says "at least", and counts only if it took longer than the average. Whether it failed goes into the rate
+    /// of failure; RESOURCE_EXHAUSTED too, since the server has no room for calls. What a caller did counts not at all.
+    pub fn record(&self, now: Instant, waited: Option<Duration>, outcome: Outcome) {
         if let Outcome::Caller(_) = outcome {
             return;
         }
-        let took = if outcome.is_failure() { took.max(FAILURE) } else { took };
-        let sample = took.as_nanos() as f32;
         let now = self.ticks(now);
-        let mut word = self.latency.load(Ordering::Relaxed);
-        loop {
-            let (nanos, stamp) = unpack(word);
-            let elapsed = now.wrapping_sub(stamp);
-            let old = faded(nanos, elapsed);
-            let new = if sample > old {
-                sample
-            } else if outcome == Outcome::Cancelled {
-                return;
-            } else {
-                // The longer ago the average was true, the more the new sample counts, as it would have in between.
-                let weight = if nanos > 0.0 { old / nanos } else { 0.0 };
-                // At a high rate stamps hardly move; each sample counts a little then.
-                let weight = weight.min(0.98);
-                old * weight + sample * (1.0 - weight)
-            };
-            match self.latency.compare_exchange_weak(word, pack(new, now), Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(current) => word = current,
-            }
+        if let Some(waited) = waited {
+            self.latency.record(now, waited.as_nanos() as f32, outcome == Outcome::Status(Code::Ok));
         }
+        if outcome.is_judged() {
+            self.failures.record(now, outcome.is_failure() || outcome == Outcome::Status(Code::ResourceExhausted));
+        }
+    }
+
+    /// The server refused an attempt before its application saw it: REFUSED_STREAM, GOAWAY.
+    pub fn refused(&self, now: Instant) {
+        self.failures.record(self.ticks(now), true);
+    }
+
+    /// The average latency as it counts at `now`: the highest of late, fading. Zero when there was no call for long.
+    pub fn latency(&self, now: Instant) -> Duration {
+        Duration::from_nanos(self.latency.at(self.ticks(now)).nanos as u64)
+    }
+
+    /// The part of the calls that failed or were refused of late, from 0 to 1. Without calls it falls to 37 % in two seconds.
+    pub fn failure_rate(&self, now: Instant) -> f32 {
+        self.failures.at(self.ticks(now))
+    }
+
+    /// Calls that were sent and whose response has not ended.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Latency in nanoseconds times calls, the new one among them: what a call would have to wait for. Comparable between
+    /// endpoints at one time only. It says nothing of failures.
+    pub fn cost(&self, now: Instant) -> f32 {
+        (self.latency.at(self.ticks(now)).nanos + 1.0) * (self.in_flight() + 1) as f32
+    }
+
+    /// What was known of latency and failures counts no more: another process may answer now.
+    pub fn forget(&self) {
+        self.latency.forget(self.ticks(Instant::now()));
+        self.failures.forget();
+    }
+
+    /// Latency and rate of failure at one time.
+    pub(super) fn at(&self, now: Instant) -> (Latency, f32) {
+        let now = self.ticks(now);
+        (self.latency.at(now), self.failures.at(now))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Candidate, PickArgs, Picker};
+use super::candidate::Candidate;
+use super::picker::{PickArgs, Picker};
 use crate::random::Random;
 
 /// Takes the endpoints in turn, from a random one on, so that many clients don't begin at the same.

@@ -1,13 +1,14 @@
 //! From a call to a place for its stream: pick, ask the circuit breaker, reserve.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
 use crate::breaker::Admission;
-use crate::client::balance::PickArgs;
+use crate::client::balance::{PickArgs, select};
 use crate::transport::StreamSlot;
 
 /// What came of a pick.
@@ -20,25 +21,42 @@ pub(crate) enum Picked {
     Fail(Arc<str>),
 }
 
-/// The endpoints that had the last attempts of a call. They are told apart by their address in memory, which costs a call
-/// nothing to keep; should another endpoint come to have it, a retry just goes elsewhere.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TriedEndpoints([usize; 3]);
+/// How many endpoints of a call are remembered: more than the attempts that a policy may make.
+const REMEMBERED: usize = 8;
+
+/// The endpoints that a call's attempts went to, hedges and attempts that had to wait among them. They are told apart by
+/// their address in memory, which costs a call nothing to keep; should another endpoint come to have it, a retry just goes
+/// elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct TriedEndpoints {
+    /// How many were added; beyond [`REMEMBERED`] the oldest gives way.
+    added: AtomicUsize,
+    /// Zero: none.
+    ids: [AtomicUsize; REMEMBERED],
+}
 
 impl TriedEndpoints {
     /// `member` has an attempt.
-    pub(crate) fn add(&mut self, member: &Member) {
-        self.0.rotate_right(1);
-        self.0[0] = Self::id(member);
+    pub(crate) fn add(&self, member: &Member) {
+        if !self.contains(member) {
+            let added = self.added.fetch_add(1, Ordering::Relaxed);
+            self.ids[added % REMEMBERED].store(Self::id(member), Ordering::Relaxed);
+        }
     }
 
-    fn contains(&self, member: &Member) -> bool {
-        self.0.contains(&Self::id(member))
+    /// Whether an attempt of the call went to `member`.
+    pub(crate) fn contains(&self, member: &Member) -> bool {
+        let id = Self::id(member);
+        !self.is_empty() && self.ids.iter().any(|other| other.load(Ordering::Relaxed) == id)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.added.load(Ordering::Relaxed) == 0
     }
 
     /// What stays the same as long as the endpoint is there.
     fn id(member: &Member) -> usize {
-        Arc::as_ptr(&member.load).addr()
+        Arc::as_ptr(&member.feedback.load).addr()
     }
 }
 
@@ -50,12 +68,13 @@ impl Snapshot {
             return Some(Arc::clone(message));
         }
         let now = Instant::now();
-        let rejects = |member: &Arc<Member>| member.breaker.as_ref().is_some_and(|breaker| breaker.rejects(now));
+        let rejects =
+            |member: &Arc<Member>| member.feedback.breaker.as_ref().is_some_and(|breaker| breaker.rejects(now));
         self.members.iter().all(rejects).then(|| circuits_open(self.members.len()))
     }
 
-    /// Picks without waiting: first among the endpoints that the call has not `tried`, then among those that it has. What
-    /// the picker chose may be unable after all, since the snapshot is a little old: then the next one in order is tried.
+    /// Picks without waiting: what the picker chose or, where the call has been there or it can't take the attempt after
+    /// all since the snapshot is a little old, another one by [`select`].
     pub(crate) fn pick(&self, call: &PickArgs<'_>, tried: &TriedEndpoints) -> Picked {
         let count = self.members.len();
         if count == 0 {
@@ -64,29 +83,33 @@ impl Snapshot {
                 Otherwise::Fail(message) => Picked::Fail(Arc::clone(message)),
             };
         }
-        let first = self.picker.pick(call, &self.candidates);
         let mut rejected = 0;
-        for step in 0..2 * count {
-            let member = &self.members[first.wrapping_add(step) % count];
-            if tried.contains(member) != (step >= count) {
-                continue;
-            }
+        let is_tried = (!tried.is_empty()).then_some(|index: usize| tried.contains(&self.members[index]));
+        let picked = select(&*self.picker, call, &self.candidates, is_tried, |index| {
+            let member = &self.members[index];
+            let breaker = member.feedback.breaker.as_ref();
             // Asked first without taking anything: a place that was taken and given back would wake who waits for one.
-            if member.breaker.as_ref().is_some_and(|breaker| breaker.rejects(call.now)) {
+            if breaker.is_some_and(|breaker| breaker.rejects(call.now)) {
                 rejected += 1;
-                continue;
+                return None;
             }
             // The place comes before the probe: one that then had no place would have kept others from probing.
-            let Ok(slot) = member.subchannel.reserve() else { continue };
-            match member.breaker.as_ref().map_or(Admission::Closed { round: 0 }, |breaker| breaker.admit(call.now)) {
-                Admission::Rejected { .. } => rejected += 1,
-                admission => return Picked::Member(Arc::clone(member), admission, slot),
+            let slot = member.subchannel.reserve().ok()?;
+            match breaker.map_or(Admission::Closed { round: 0 }, |breaker| breaker.admit(call.now)) {
+                Admission::Rejected { .. } => {
+                    rejected += 1;
+                    None
+                }
+                admission => Some(Picked::Member(Arc::clone(member), admission, slot)),
             }
+        });
+        match picked {
+            Some(picked) => picked,
+            None if rejected == count && matches!(self.otherwise, Otherwise::Fail(_)) => {
+                Picked::Fail(circuits_open(count))
+            }
+            None => Picked::Wait,
         }
-        if rejected == count && matches!(self.otherwise, Otherwise::Fail(_)) {
-            return Picked::Fail(circuits_open(count));
-        }
-        Picked::Wait
     }
 }
 
