@@ -57,8 +57,11 @@ impl Picker for SameZone {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (far, near) = (serve().await?, serve().await?);
     let (registry, servers) = watch::channel(vec![Endpoint::new(far).zone("far")]);
-    let channel =
-        Channel::builder().resolver(Registry::new(servers)).picker(SameZone("near")).connect("registry:///users").await?;
+    let channel = Channel::builder()
+        .resolver(Registry::new(servers))
+        .picker(SameZone("near"))
+        .connect("registry:///users")
+        .await?;
     let mut client = HealthClient::new(channel.clone());
     client.check(HealthCheckRequest::default()).await?;
     println!("endpoints: {}", channel.endpoints().len());
