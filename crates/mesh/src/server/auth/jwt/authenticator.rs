@@ -8,11 +8,12 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
 use tokio::sync::watch;
 
-use super::builder::{Clock, Map};
+use super::TokenError;
 use super::cache::{Cache, Turn, Verdict};
-use super::keys::{Key, Keys};
+use super::key::Key;
+use super::keys::Keys;
 use super::rules::{Rules, seconds};
-use super::{JwtBuilder, KeySource, TokenError};
+use super::settings::{Clock, PrincipalOfClaims, Settings};
 use crate::server::auth::{Authenticated, Authenticator};
 use crate::server::{Domain, Peer};
 
@@ -37,7 +38,7 @@ struct Shared {
     keys: Arc<Keys>,
     rules: Rules,
     cache: Cache,
-    principal: Map,
+    principal: PrincipalOfClaims,
     clock: Clock,
     refresh_interval: Duration,
     refresh_floor: Duration,
@@ -55,23 +56,18 @@ impl fmt::Debug for JwtAuthenticator {
 }
 
 impl JwtAuthenticator {
-    /// Settings for tokens that `issuer` (`iss`) has signed for `audience` (one of `aud`) with a key of `source`.
-    pub fn builder(source: impl KeySource, issuer: impl Into<String>, audience: impl Into<String>) -> JwtBuilder {
-        JwtBuilder::new(Arc::new(source), issuer.into(), audience.into())
-    }
-
-    pub(super) fn of(builder: JwtBuilder) -> Self {
-        let JwtBuilder { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = builder;
+    pub(super) fn of(settings: Settings) -> Self {
+        let Settings { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = settings;
         let shared = Shared {
             keys: Keys::new(source, rules.clone(), fetch_timeout),
             rules,
             cache: Cache::new(cache),
-            principal: builder.principal,
-            clock: builder.clock,
+            principal: settings.principal,
+            clock: settings.clock,
             refresh_interval,
             refresh_floor,
         };
-        Self { shared: Arc::new(shared), domain: builder.domain }
+        Self { shared: Arc::new(shared), domain: settings.domain }
     }
 
     /// The same authenticator, with the same keys and cache, whose errors carry `domain`.
