@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Key;
+use super::identity::Key;
 use crate::observe::{Event, Observers};
 
 /// What told that an endpoint is an outlier.
