@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::identity::Key;
+use super::Key;
 use crate::observe::{Event, Observers};
 
 /// What told that an endpoint is an outlier.

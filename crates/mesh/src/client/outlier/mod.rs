@@ -17,6 +17,7 @@ use tokio::time::Instant;
 pub use self::change::{Change, Method, Unenforced};
 pub use self::counter::Counter;
 pub use self::identity::{Key, key};
+use crate::client::endpoint::Address;
 use crate::policy::OutlierDetection;
 use crate::random::Random;
 

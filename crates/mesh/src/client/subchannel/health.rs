@@ -16,17 +16,6 @@ use super::failures::Failures;
 use crate::outcome::grpc_status;
 use crate::transport::{Connection, ExchangeError, ReceiveBody, RequestBody, StreamSlot};
 
-/// What is asked of each new connection.
-#[derive(Clone, Debug)]
-pub struct HealthCheck {
-    /// The name of the service that must be SERVING; empty: the server as a whole.
-    pub service: Arc<str>,
-    /// The `:authority` of the request.
-    pub authority: http::uri::Authority,
-    /// The `:scheme` of the request.
-    pub scheme: http::uri::Scheme,
-}
-
 /// What is known of a connection's health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Health {

@@ -19,6 +19,10 @@ use tokio::time::Instant;
 
 use super::health::{HealthCheckRequest, HealthCheckResponse};
 use super::*;
+use crate::client::backoff::Backoff;
+use crate::client::connect::Connector;
+use crate::observe::Connectivity;
+use crate::random::Random;
 use crate::transport::{Exchange, Io, RequestBody};
 
 /// What an address does when it is dialled.
