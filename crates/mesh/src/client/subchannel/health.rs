@@ -11,8 +11,8 @@ use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
-use super::Options;
 use super::failures::Failures;
+use super::{HealthCheck, Options};
 use crate::outcome::grpc_status;
 use crate::transport::{Connection, ExchangeError, ReceiveBody, RequestBody, StreamSlot};
 
