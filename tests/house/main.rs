@@ -3,11 +3,13 @@
 //! * `tests → services → crates`, and who may use what among them: [`graph`], from `cargo metadata`;
 //! * `adapters → app → domain` inside a service: [`rooms`], from the sources, which [`imports`] reads;
 //! * services call each other over the mesh: [`calls`];
+//! * no files of a crate that import each other in a circle: [`circles`];
 //! * no file that nobody wants to read: [`lines`].
 //!
 //! Each rule is tested against planted breaks beside it, so that a green run means that it looked.
 
 mod calls;
+mod circles;
 mod graph;
 mod imports;
 mod lines;
@@ -49,6 +51,12 @@ fn arrows_inside_services_point_inwards() {
 fn services_call_each_other_over_the_mesh() {
     let packages = graph::packages(&root()).unwrap();
     assert_none(&calls::violations(&root(), &packages).unwrap());
+}
+
+#[test]
+fn no_files_of_a_crate_import_each_other_in_a_circle() {
+    let packages = graph::packages(&root()).unwrap();
+    assert_none(&circles::violations(&root(), &packages).unwrap());
 }
 
 #[test]
