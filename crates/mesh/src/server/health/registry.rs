@@ -22,9 +22,9 @@ type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// How a server is. Clones share it; the checks end with the last of them, or when the server stops.
 #[derive(Clone)]
-pub struct Health(pub(super) Arc<Inner>);
+pub struct Health(pub(super) Arc<HealthRegistry>);
 
-pub(super) struct Inner {
+pub(super) struct HealthRegistry {
     pub(super) state: watch::Sender<State>,
     pub(super) heart: Arc<Heart>,
     /// Cancelled with the last handle.
@@ -50,7 +50,7 @@ impl Health {
     /// ```
     pub fn with_clock(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         let gone = CancellationToken::new();
-        Self(Arc::new(Inner {
+        Self(Arc::new(HealthRegistry {
             state: watch::Sender::default(),
             heart: Arc::default(),
             stop: gone.child_token(),
@@ -193,7 +193,7 @@ impl Health {
     }
 }
 
-impl Inner {
+impl HealthRegistry {
     /// Changes the state, and tells those who watch when what they see may have changed: `change` says so, or it follows.
     fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         self.state.send_if_modified(|state| {
@@ -230,7 +230,7 @@ impl Inner {
 }
 
 /// Probes until the registry is gone, or another check has come in the place of this one.
-async fn probe(check: Check, id: u64, registry: Weak<Inner>) {
+async fn probe(check: Check, id: u64, registry: Weak<HealthRegistry>) {
     let (mut pause, longest) = FIRST_PAUSES;
     loop {
         let finding = check.look().await;
@@ -246,7 +246,7 @@ async fn probe(check: Check, id: u64, registry: Weak<Inner>) {
     }
 }
 
-impl Drop for Inner {
+impl Drop for HealthRegistry {
     fn drop(&mut self) {
         self.gone.cancel();
     }
@@ -267,7 +267,7 @@ impl fmt::Debug for Health {
 /// Something that a server waits for before it starts. Dropped unmet, it stays unmet; it keeps no registry alive.
 #[derive(Clone)]
 pub struct Condition {
-    registry: Weak<Inner>,
+    registry: Weak<HealthRegistry>,
     name: String,
 }
 

@@ -30,11 +30,11 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// * Keys outlive an outage of their source. While there have never been any, calls with tokens are UNAVAILABLE.
 #[derive(Clone)]
 pub struct JwtAuthenticator {
-    shared: Arc<Shared>,
+    shared: Arc<AuthenticatorState>,
     domain: Domain,
 }
 
-struct Shared {
+struct AuthenticatorState {
     keys: Arc<Keys>,
     rules: Rules,
     cache: Cache,
@@ -58,7 +58,7 @@ impl fmt::Debug for JwtAuthenticator {
 impl JwtAuthenticator {
     pub(super) fn of(settings: Settings) -> Self {
         let Settings { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = settings;
-        let shared = Shared {
+        let shared = AuthenticatorState {
             keys: Keys::new(source, rules.clone(), fetch_timeout),
             rules,
             cache: Cache::new(cache),
@@ -123,9 +123,9 @@ impl JwtAuthenticator {
     /// # Errors
     /// When it isn't a good token, or there are no keys yet to tell.
     pub async fn verify(&self, token: &str) -> Verdict {
-        match Shared::look(&self.shared, token) {
+        match AuthenticatorState::look(&self.shared, token) {
             Look::Known(verdict) => verdict,
-            Look::Waits(waits) => Shared::wait(Arc::clone(&self.shared), token.into(), waits).await,
+            Look::Waits(waits) => AuthenticatorState::wait(Arc::clone(&self.shared), token.into(), waits).await,
         }
     }
 }
@@ -141,12 +141,12 @@ impl Authenticator for JwtAuthenticator {
         let Some(token) = token.filter(|_| more.is_none()) else {
             return Authenticated::Now(Err(TokenError::Invalid.status(&self.domain)));
         };
-        match Shared::look(&self.shared, token) {
+        match AuthenticatorState::look(&self.shared, token) {
             Look::Known(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
             Look::Known(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
             Look::Waits(waits) => {
                 let (shared, domain) = (Arc::clone(&self.shared), self.domain);
-                let verdict = Shared::wait(shared, token.into(), waits);
+                let verdict = AuthenticatorState::wait(shared, token.into(), waits);
                 Authenticated::Later(
                     verdict.map(move |verdict| verdict.map(Some).map_err(|error| error.status(&domain))).boxed(),
                 )
@@ -175,7 +175,7 @@ enum Waits {
     Verdict(watch::Receiver<Option<Verdict>>),
 }
 
-impl Shared {
+impl AuthenticatorState {
     fn look(self: &Arc<Self>, token: &str) -> Look {
         if let Some(principal) = self.cache.get(token, self.now()) {
             return Look::Known(Ok(principal));
