@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proc_macro2::{TokenStream, TokenTree};
 use syn::visit::{self, Visit};
-use syn::{Attribute, ImplItem, Item, ItemMod, Meta, TraitItem, UseTree};
+use syn::{Attribute, Ident, ImplItem, Item, ItemMod, Meta, TraitItem, UseTree, Visibility};
 
 /// A path that a file uses, resolved as far as its text allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Import {
     pub target: Target,
     /// The import through which the path goes, when its first name was imported.
     pub via: Option<Target>,
+    /// Whether it is an import that others may use too: `pub use`, `pub(crate) use`, …
+    pub is_reexport: bool,
 }
 
 /// Where a path leads. A `*` at the end stands for all names.
@@ -60,6 +62,8 @@ pub struct Source {
     pub imports: Vec<Import>,
     /// What its imports call things.
     pub aliases: BTreeMap<String, Target>,
+    /// The names of what stands in it, but for modules in files of their own.
+    pub defined: BTreeSet<String>,
     /// The modules in files of their own that exist in tests only.
     pub test_modules: Vec<Vec<String>>,
 }
@@ -71,15 +75,19 @@ pub struct Source {
 /// When the text isn't Rust.
 pub fn read(text: &str, module: &[String], externs: &BTreeSet<String>) -> syn::Result<Source> {
     let file = syn::parse_file(text)?;
-    let mut reader = Reader { module: module.to_vec(), externs, uses: Vec::new(), source: Source::default() };
+    let mut reader =
+        Reader { module: module.to_vec(), externs, is_reexport: false, uses: Vec::new(), source: Source::default() };
     reader.visit_file(&file);
     let Reader { uses, mut source, .. } = reader;
-    for Used { line, target, names } in uses {
+    source.defined = file.items.iter().filter_map(name).map(ToString::to_string).collect();
+    for Used { line, target, names, is_reexport } in uses {
         // A name that was imported anywhere in the file leads where the import leads.
         let via = names.as_ref().and_then(|names| source.aliases.get(&names[0]));
         let import = match (via, names.as_ref()) {
-            (Some(via), Some(names)) => Import { line, target: via.then(&names[1..]), via: Some(via.clone()) },
-            _ => Import { line, target, via: None },
+            (Some(via), Some(names)) => {
+                Import { line, target: via.then(&names[1..]), via: Some(via.clone()), is_reexport }
+            }
+            _ => Import { line, target, via: None, is_reexport },
         };
         source.imports.push(import);
     }
@@ -103,11 +111,14 @@ struct Used {
     target: Target,
     /// Its names, when the first may be an imported one.
     names: Option<Vec<String>>,
+    is_reexport: bool,
 }
 
 struct Reader<'a> {
     module: Vec<String>,
     externs: &'a BTreeSet<String>,
+    /// Whether the import that is being read may be used by others.
+    is_reexport: bool,
     uses: Vec<Used>,
     source: Source,
 }
@@ -141,7 +152,7 @@ impl Reader<'_> {
         }
         let target = self.resolve(is_absolute, &names);
         let may_be_imported = !is_absolute && !["crate", "self", "super"].contains(&names[0].as_str());
-        self.uses.push(Used { line, target, names: may_be_imported.then_some(names) });
+        self.uses.push(Used { line, target, names: may_be_imported.then_some(names), is_reexport: false });
     }
 
     /// Notes what an import names.
@@ -156,7 +167,7 @@ impl Reader<'_> {
                 let names = with("*".to_owned());
                 let line = glob.star_token.spans[0].start().line;
                 let target = self.resolve(is_absolute, &names);
-                return self.uses.push(Used { line, target, names: None });
+                return self.uses.push(Used { line, target, names: None, is_reexport: self.is_reexport });
             }
             UseTree::Name(name) => (with(name.ident.to_string()), &name.ident, None),
             UseTree::Rename(rename) => (with(rename.ident.to_string()), &rename.ident, Some(rename.rename.to_string())),
@@ -166,7 +177,8 @@ impl Reader<'_> {
         let target = self.resolve(is_absolute, &names);
         let alias = alias.unwrap_or_else(|| names[names.len() - 1].clone());
         self.source.aliases.insert(alias, target.clone());
-        self.uses.push(Used { line: ident.span().start().line, target, names: None });
+        let line = ident.span().start().line;
+        self.uses.push(Used { line, target, names: None, is_reexport: self.is_reexport });
     }
 
     /// Notes the paths among the arguments of a macro or of an attribute.
@@ -230,6 +242,7 @@ impl<'ast> Visit<'ast> for Reader<'_> {
     }
 
     fn visit_item_use(&mut self, item: &'ast syn::ItemUse) {
+        self.is_reexport = !matches!(item.vis, Visibility::Inherited);
         self.import(item.leading_colon.is_some(), &[], &item.tree);
     }
 
@@ -238,7 +251,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
         let alias = item.rename.as_ref().map_or_else(|| name.clone(), |(_, alias)| alias.to_string());
         let target = Target::Extern(vec![name]);
         self.source.aliases.insert(alias, target.clone());
-        self.uses.push(Used { line: item.ident.span().start().line, target, names: None });
+        let line = item.ident.span().start().line;
+        self.uses.push(Used { line, target, names: None, is_reexport: false });
     }
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
@@ -266,6 +280,27 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 fn ends_path(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Ident(_) | TokenTree::Group(_))
         || matches!(token, TokenTree::Punct(mark) if mark.as_char() == '>')
+}
+
+/// What an item is called, unless it is a module in a file of its own or exists in tests only.
+fn name(item: &Item) -> Option<&Ident> {
+    if is_test_only(attributes(item)) {
+        return None;
+    }
+    match item {
+        Item::Const(item) => Some(&item.ident),
+        Item::Enum(item) => Some(&item.ident),
+        Item::Fn(item) => Some(&item.sig.ident),
+        Item::Macro(item) => item.ident.as_ref(),
+        Item::Mod(item) => item.content.as_ref().map(|_| &item.ident),
+        Item::Static(item) => Some(&item.ident),
+        Item::Struct(item) => Some(&item.ident),
+        Item::Trait(item) => Some(&item.ident),
+        Item::TraitAlias(item) => Some(&item.ident),
+        Item::Type(item) => Some(&item.ident),
+        Item::Union(item) => Some(&item.ident),
+        _ => None,
+    }
 }
 
 /// The attributes of an item.
@@ -371,6 +406,22 @@ mod tests {
     fn modules_of_tests_in_files_of_their_own_are_named() {
         let source = read("#[cfg(test)]\nmod tests;\nmod state;", &["domain".to_owned()], &BTreeSet::new()).unwrap();
         assert_eq!(source.test_modules, [["domain", "tests"]]);
+    }
+
+    #[test]
+    fn what_stands_in_a_file_is_known_by_name() {
+        let text =
+            "struct A;\nfn b() {}\nmod c {}\nmod d;\nuse x::E;\nimpl A {}\n#[cfg(test)]\nstruct F;\nconst G: u8 = 1;";
+        let source = read(text, &[], &BTreeSet::new()).unwrap();
+        assert_eq!(source.defined.into_iter().collect::<Vec<_>>(), ["A", "G", "b", "c"]);
+    }
+
+    #[test]
+    fn imports_that_others_may_use_are_marked() {
+        let text = "pub use x::A;\nuse x::B;\npub(super) use x::{C, d::*};\nfn f() { x::E; }";
+        let source = read(text, &[], &BTreeSet::new()).unwrap();
+        let marked = source.imports.iter().filter(|import| import.is_reexport).map(|import| import.target.shown());
+        assert_eq!(marked.collect::<Vec<_>>(), ["crate::x::A", "crate::x::C", "crate::x::d::*"]);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 //! * `tests → services → crates`, and who may use what among them: [`graph`], from `cargo metadata`;
 //! * `adapters → app → domain` inside a service: [`rooms`], from the sources, which [`imports`] reads;
 //! * services call each other over the mesh: [`calls`];
+//! * no files of a crate that import each other in a circle: [`circles`];
 //! * no file that nobody wants to read: [`lines`];
 //! * what a crate shows to its users changes only when somebody means it: [`surface`].
 //!
 //! Each rule is tested against planted breaks beside it, so that a green run means that it looked.
 
 mod calls;
+mod circles;
 mod graph;
 mod imports;
 mod lines;
@@ -57,6 +59,12 @@ fn services_call_each_other_over_the_mesh() {
 fn crates_show_what_was_reviewed() {
     let packages = graph::packages(&root()).unwrap();
     assert_none(&surface::violations(&root(), &packages).unwrap());
+}
+
+#[test]
+fn no_files_of_a_crate_import_each_other_in_a_circle() {
+    let packages = graph::packages(&root()).unwrap();
+    assert_none(&circles::violations(&root(), &packages).unwrap());
 }
 
 #[test]

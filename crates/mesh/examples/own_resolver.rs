@@ -12,23 +12,33 @@ use meshwork::balance::{Candidate, PickArgs, Picker};
 use meshwork::endpoint::Endpoint;
 use meshwork::observe::Connectivity;
 use meshwork::resolve::{Resolution, ResolveError, Resolver};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 /// The servers as somebody else, such as a registry, tells them.
-struct Registry(watch::Receiver<Vec<Endpoint>>);
+struct Registry {
+    servers: watch::Receiver<Vec<Endpoint>>,
+    /// Remembers which change was announced: a clone made at each call would announce the last one again and again.
+    changes: Mutex<watch::Receiver<Vec<Endpoint>>>,
+}
+
+impl Registry {
+    fn new(servers: watch::Receiver<Vec<Endpoint>>) -> Self {
+        Self { changes: Mutex::new(servers.clone()), servers }
+    }
+}
 
 #[tonic::async_trait]
 impl Resolver for Registry {
     async fn resolve(&self) -> Result<Resolution, ResolveError> {
-        Ok(Resolution::new(self.0.borrow().clone()))
+        Ok(Resolution::new(self.servers.borrow().clone()))
     }
 
     async fn changed(&self) {
-        if self.0.clone().changed().await.is_err() {
+        if self.changes.lock().await.changed().await.is_err() {
             std::future::pending().await
         }
     }
@@ -47,8 +57,11 @@ impl Picker for SameZone {
 async fn main() -> Result<(), Box<dyn Error>> {
     let (far, near) = (serve().await?, serve().await?);
     let (registry, servers) = watch::channel(vec![Endpoint::new(far).zone("far")]);
-    let channel =
-        Channel::builder().resolver(Registry(servers)).picker(SameZone("near")).connect("registry:///users").await?;
+    let channel = Channel::builder()
+        .resolver(Registry::new(servers))
+        .picker(SameZone("near"))
+        .connect("registry:///users")
+        .await?;
     let mut client = HealthClient::new(channel.clone());
     client.check(HealthCheckRequest::default()).await?;
     println!("endpoints: {}", channel.endpoints().len());

@@ -18,11 +18,10 @@ use crate::process::{free_port, freeze, signal};
 
 pub use cluster::RedisCluster;
 pub use connection::Connection;
+use connection::PATIENCE;
 
 /// A port that nobody listens on.
 const NOBODY: u16 = 1;
-/// How long the start, or the answer to a command, may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Redis that tests may use. A private one is killed when it is dropped.
 pub struct Redis {

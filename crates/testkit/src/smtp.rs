@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod script;
 mod session;
 
 use std::net::SocketAddr;
@@ -18,115 +19,16 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio_rustls::TlsAcceptor;
 
+pub use self::script::{At, Encryption, Options, TakenMail, TriedLogin};
+use self::script::{Rule, Sessions};
+
 /// How long mails may be waited for.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// When connections are encrypted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Encryption {
-    /// Never.
-    #[default]
-    None,
-    /// When the client says STARTTLS.
-    StartTls,
-    /// From the first byte.
-    Implicit,
-}
-
-/// What a server is like.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// When connections are encrypted.
-    pub encryption: Encryption,
-    /// The user and the password that are needed to hand over mail; anybody may when it is `None`.
-    pub login: Option<(String, String)>,
-    /// Whether it takes addresses that aren't ASCII (SMTPUTF8).
-    pub utf8: bool,
-}
-
-/// Where a conversation stands when the server answers otherwise than usual.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum At {
-    /// A client has connected.
-    Connect,
-    /// `STARTTLS`; TLS begins whatever the answer is.
-    StartTls,
-    /// A client logs in.
-    Login,
-    /// `MAIL FROM`.
-    Mail,
-    /// `RCPT TO`.
-    Rcpt,
-    /// `DATA`.
-    Data,
-    /// The mail is there.
-    Content,
-}
-
-/// An answer that is given instead of the usual one.
-struct Rule {
-    at: At,
-    recipient: String,
-    answer: String,
-    /// How often it is given yet.
-    left: usize,
-}
-
-/// A mail that was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TakenMail {
-    /// The address in `MAIL FROM`.
-    pub from: String,
-    /// The addresses in `RCPT TO`.
-    pub to: Vec<String>,
-    /// The Message-ID, with its brackets; empty when there is none.
-    pub message_id: String,
-    /// The mail as it was sent, headers and all.
-    pub raw: String,
-    /// Whether it came over TLS.
-    pub is_encrypted: bool,
-    /// Who handed it over, if that is known.
-    pub user: Option<String>,
-}
-
-/// A login that was tried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TriedLogin {
-    /// Whether it came over TLS.
-    pub is_encrypted: bool,
-    /// Whether it was the right one.
-    pub is_right: bool,
-}
-
-/// What the sessions share.
-struct Shared {
-    options: Options,
-    acceptor: TlsAcceptor,
-    rules: Mutex<Vec<Rule>>,
-    delay: Mutex<Duration>,
-    dropped_answers: Mutex<usize>,
-    logins: Mutex<Vec<TriedLogin>>,
-    connections: Mutex<usize>,
-    mails: watch::Sender<Vec<TakenMail>>,
-}
-
-impl Shared {
-    /// The answer that a rule has for a recipient at this point, if any.
-    fn ruled(&self, at: At, recipients: &[String]) -> Option<String> {
-        let mut rules = self.rules.lock().unwrap();
-        let is_meant = |rule: &&mut Rule| {
-            rule.at == at && rule.left > 0 && (rule.recipient.is_empty() || recipients.contains(&rule.recipient))
-        };
-        let rule = rules.iter_mut().find(is_meant)?;
-        rule.left -= 1;
-        Some(rule.answer.clone())
-    }
-}
 
 /// A mail server on a free port of the loopback interface. It ends, with all connections, when it is dropped.
 pub struct Smtp {
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<Sessions>,
     folder: TempDir,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -141,7 +43,7 @@ impl Smtp {
         let (acceptor, ca) = certificates();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("ca.crt"), ca).unwrap();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(Sessions {
             options,
             acceptor,
             rules: Mutex::default(),
@@ -250,7 +152,7 @@ impl Drop for Smtp {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: TcpListener, shared: Arc<Sessions>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         *shared.connections.lock().unwrap() += 1;

@@ -1,5 +1,6 @@
 //! Settings.
 
+mod bounds;
 mod mongo;
 
 use std::path::PathBuf;
@@ -12,9 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::mongo::MongoConfig;
-
-/// How many partitions the event store has: as many as a stream of the bus. A store keeps the number it was made with.
-pub(crate) const PARTITIONS: u16 = 4;
+pub(crate) use self::mongo::PARTITIONS;
 
 /// The service's settings.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -101,22 +100,6 @@ impl Config {
         self.mongo.check()?;
         self.postgres.check("orders")
     }
-}
-
-/// A value is out of its range.
-fn refuse(key: &str, value: impl std::fmt::Display, right: &str) -> ServeError {
-    ServeError::new(format!("orders.{key} is {value}"), format!("it must be {right}"))
-}
-
-/// Refuses times that are too short or too long.
-fn check_times(group: &str, times: &[(&str, Duration)]) -> Result<(), ServeError> {
-    for (key, value) in times {
-        if *value < Duration::from_millis(10) || *value > Duration::from_secs(300) {
-            let shown = humantime_serde::re::humantime::format_duration(*value);
-            return Err(refuse(&format!("{group}.{key}"), shown, "10ms to 5m"));
-        }
-    }
-    Ok(())
 }
 
 /// The servers that a connection string names, without what is secret in it.

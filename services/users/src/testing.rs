@@ -2,17 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod accounts;
 mod sessions;
 mod users;
 
 use std::sync::Arc;
 
-use meshwork_chassis::request::RequestKey;
-use meshwork_sql::Freshness;
-use time::{Duration, OffsetDateTime};
-
-use crate::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
-use crate::ports::{Account, Creation, NewSession, NewToken, PresentedToken, SessionStore, UserStore};
+use crate::ports::{SessionStore, UserStore};
 
 /// Runs the suite; `make` gives an empty store each time.
 pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Arc<S>) {
@@ -40,73 +36,4 @@ pub async fn conformance_of_users<S: UserStore>(make: &impl AsyncFn() -> Arc<S>)
     users::of_racing_creations_one_wins(make().await).await;
     users::of_racing_changes_to_one_address_one_is_made(make().await).await;
     users::of_racing_changes_each_sees_the_one_before(make().await).await;
-}
-
-/// A time with microseconds, as stores keep it.
-const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678901 UTC);
-
-/// The account `users/<id>` with the address `<id>@example.com`, made at [`NOW`].
-fn account(id: &str) -> Account {
-    let new = NewUser {
-        name: meshwork_api::UserName::new(id).unwrap(),
-        email: format!("{id}@example.com").parse().unwrap(),
-        display_name: format!("Person {id}").parse().unwrap(),
-        role: Role::Customer,
-    };
-    Account { user: User::register(new, NOW), password: PasswordHash::new(format!("$hash of {id}")) }
-}
-
-/// That an account was created as it was asked for.
-fn created(account: &Account) -> Creation {
-    Creation::Created(account.user.clone())
-}
-
-/// An account as it was written last.
-async fn get(store: &impl UserStore, name: &str) -> Option<User> {
-    store.get(&name.parse().unwrap(), Freshness::Latest).await.unwrap()
-}
-
-/// Stores [`account`].
-async fn create(store: &impl UserStore, id: &str) -> Account {
-    let account = account(id);
-    assert_eq!(store.create(account.clone(), None).await.unwrap(), created(&account));
-    account
-}
-
-/// Changes an account, whatever its version.
-async fn change(store: &impl UserStore, account: &Account, change: Change) -> User {
-    let at = NOW + Duration::HOUR;
-    store.change(&account.user.name, Box::new(move |user| user.change(change.clone(), None, at))).await.unwrap()
-}
-
-/// Deletes an account.
-async fn delete(store: &impl UserStore, account: &Account) -> User {
-    let at = NOW + Duration::HOUR;
-    store.change(&account.user.name, Box::new(move |user| user.delete(None, at).map(Some))).await.unwrap()
-}
-
-/// A request; those with one `body` are the same.
-fn request(principal: &str, id: &str, body: u8) -> RequestKey {
-    RequestKey { principal: principal.to_owned(), method: "CreateUser", id: id.to_owned(), hash: [body; 32] }
-}
-
-/// A token that is good for some seconds from [`NOW`] on.
-fn token(n: u8, seconds: i64) -> NewToken {
-    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::seconds(seconds) }
-}
-
-/// A [`token`] as somebody presents it who says that it is this account's.
-fn presented(account: &Account, n: u8) -> PresentedToken {
-    PresentedToken { user: Some(account.user.name.clone()), digest: token(n, 0).digest }
-}
-
-/// Opens a session of an account.
-async fn open(store: &impl SessionStore, account: &Account, token: NewToken) {
-    let session = NewSession {
-        id: uuid::Uuid::from_bytes([token.digest.0[0]; 16]),
-        user: account.user.name.clone(),
-        verified: account.password.clone(),
-        token,
-    };
-    assert!(store.open(session).await.unwrap());
 }

@@ -4,6 +4,7 @@
 //! each finds out within [`WATCH`] that another has written.
 
 mod lock;
+mod log;
 mod messages;
 mod publisher;
 mod reader;
@@ -12,18 +13,18 @@ mod sweep;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_eventstore::{Beats, Pulse};
+use meshwork_eventstore::Pulse;
 use meshwork_sql::{AppliedMigration, Component, Error, Sqlite};
 use sqlx::Row as _;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Mutex;
 
+use self::log::{Log, Pulses};
 use crate::bus::{Bus, BusError, Lane, Publisher, ReadFrom, Reader, Resume, Scope, Subscription, lanes_of};
 use crate::outbox::PARTITIONS;
 
@@ -38,41 +39,6 @@ const WATCH: Duration = Duration::from_millis(200);
 
 /// The buses that are open in this process, by their file.
 static OPEN: LazyLock<Mutex<HashMap<PathBuf, Weak<SqliteBus>>>> = LazyLock::new(Mutex::default);
-
-/// What wakes the readers of each lane: a pulse of one partition.
-type Pulses = Arc<RwLock<HashMap<Lane, Pulse>>>;
-
-/// An event bus in a file. Clones share it.
-#[derive(Clone)]
-struct Log {
-    db: Sqlite,
-    pulses: Pulses,
-    /// How many publications there were in this process.
-    publications: Arc<AtomicU64>,
-}
-
-impl Log {
-    fn pulse(&self, lane: &Lane) -> Pulse {
-        if let Some(pulse) = self.pulses.read().ok().and_then(|pulses| pulses.get(lane).cloned()) {
-            return pulse;
-        }
-        match self.pulses.write() {
-            Ok(mut pulses) => pulses.entry(lane.clone()).or_insert_with(|| Pulse::new(1)).clone(),
-            // Nothing panics while it holds the lock; without pulses readers would still poll.
-            Err(_) => Pulse::new(1),
-        }
-    }
-
-    /// Hints that a lane has new events; subscribe before reading.
-    fn beats(&self, lane: &Lane) -> Beats {
-        self.pulse(lane).beats(0)
-    }
-
-    /// Counts a publication; returns whether it is time to sweep.
-    fn counted(&self) -> bool {
-        self.publications.fetch_add(1, Ordering::Relaxed).is_multiple_of(sweep::EVERY)
-    }
-}
 
 /// An event bus in a folder.
 pub struct SqliteBus {

@@ -5,7 +5,8 @@ use meshwork_sql::Error;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::{Log, messages, sweep};
+use super::log::Log;
+use super::{messages, sweep};
 use crate::bus::{BusError, Lane, MAX_MESSAGE_BYTES, Publisher};
 use crate::{Envelope, Position};
 

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use meshwork_eventstore::Beats;
 use tokio::time::Instant;
 
-use super::{Log, messages};
+use super::log::Log;
+use super::messages;
 use crate::Envelope;
 use crate::bus::{BusError, Lane, ReadFrom, Reader, Scope};
 

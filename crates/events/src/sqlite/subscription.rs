@@ -11,7 +11,8 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::time::Instant;
 
 use super::lock::LaneLock;
-use super::{Log, messages, sweep};
+use super::log::Log;
+use super::{messages, sweep};
 use crate::bus::{Batch, BusError, Delivery, Lane, Resume, Subscription};
 use crate::{Envelope, Position};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 use tokio::time::timeout;
 
 use super::backoff::Backoff;
-use super::queue::Outcome;
+use super::waiting::Outcome;
 use super::{CommitServer, Log, ReadError, first_version, sound};
 use crate::{Append, AppendError, Appended, Commit, Expected, Position, StoreError, StoredEvent, partition_of, store};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::queue::Queue;
+use super::waiting::Queue;
 use crate::Commit;
 
 /// How many commits are kept for those who follow the partition.

@@ -11,48 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::waiting::{Answer, Outcome, Queued};
 use super::{CommitServer, InsertError, InsertFailure, Log, first_version};
 use crate::Commit;
 
-/// How many commits may wait in a partition; who comes then waits to get in.
-const QUEUED: usize = 1_024;
 /// How many commits go together. FerretDB keeps the order of 100 documents and not of more.
 const TOGETHER: usize = 64;
 /// How many bytes they have together, but for the first one.
 const TOGETHER_BYTES: usize = 4 * 1024 * 1024;
-
-/// Where commits are put.
-pub(super) type Queue = mpsc::Sender<Queued>;
-
-/// A commit that waits.
-pub(super) struct Queued {
-    commit: Commit,
-    /// Whether an insert of it is under way, or may have been made.
-    sent: Arc<AtomicBool>,
-    answer: oneshot::Sender<Answer>,
-}
-
-/// What became of a commit.
-struct Answer {
-    /// The position that was tried.
-    n: i64,
-    outcome: Outcome,
-}
-
-/// How an insert has ended.
-pub(super) enum Outcome {
-    /// It was acknowledged.
-    Made,
-    /// Another commit of this process has its version by now; it could only be refused, and wasn't tried.
-    Overtaken,
-    /// What went wrong.
-    Failed(String),
-}
-
-/// A queue and its end, for [`run`].
-pub(super) fn queue() -> (Queue, mpsc::Receiver<Queued>) {
-    mpsc::channel(QUEUED)
-}
 
 /// Inserts what comes, for ever.
 pub(super) async fn run<S: CommitServer>(log: Arc<Log<S>>, number: u16, mut queue: mpsc::Receiver<Queued>) {
@@ -187,11 +153,5 @@ impl<S: CommitServer> Log<S> {
     pub(super) fn is_overtaken(&self, commit: &Commit) -> bool {
         self.options.checks_boundaries()
             && self.ends.get(&commit.stream).is_some_and(|end| end >= first_version(commit))
-    }
-}
-
-impl Queued {
-    fn end(self, outcome: Outcome) {
-        self.answer.send(Answer { n: self.commit.position.n, outcome }).ok();
     }
 }

@@ -9,7 +9,7 @@ use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 use mongodb::{Client, Collection, Database, IndexModel};
 
-use super::{MongoEventStore, MongoOptions, MongoServer, probe};
+use super::{MongoEventStore, MongoOptions, MongoServer, OpenError, probe};
 use crate::{CommitLog, CommitLogOptions};
 
 /// The identity of the document that tells how the store was made.
@@ -18,29 +18,6 @@ const SETTINGS: &str = "event_store";
 const NO_COLLECTION: i32 = 26;
 /// How long the opening may take in all.
 const LIMIT: Duration = Duration::from_secs(60);
-
-/// Why a store can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The server can't be reached, or refuses.
-    #[error("MongoDB can't be used: {0}")]
-    Server(String),
-    /// The server lacks what the store stands on (MG-5).
-    #[error("this server can't keep an event store: {0}")]
-    Unfit(String),
-    /// The settings can't be used, or contradict the store that is there.
-    #[error("{0}")]
-    Settings(String),
-    /// The store lacks what somebody else makes ([`MongoOptions::migrations`]); nothing was made.
-    #[error("the event store is not at this release yet: {0}")]
-    Pending(String),
-}
-
-impl From<mongodb::error::Error> for OpenError {
-    fn from(error: mongodb::error::Error) -> Self {
-        OpenError::Server(error.to_string())
-    }
-}
 
 impl MongoServer {
     /// Opens the store, making what is missing of it, after the server has shown that it enforces unique indexes. With

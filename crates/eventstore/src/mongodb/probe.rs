@@ -8,7 +8,7 @@ use mongodb::options::IndexOptions;
 use mongodb::{Client, Database, IndexModel};
 
 use super::OpenError;
-use super::server::DUPLICATE_KEY;
+use super::error::DUPLICATE_KEY;
 
 /// What a server was found to be able to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -10,12 +10,11 @@ use mongodb::error::{Error, ErrorKind, InsertManyError};
 use mongodb::{Client, Collection};
 
 use super::document;
+use super::error::DUPLICATE_KEY;
 use super::probe::Capabilities;
 use crate::store::MAX_EVENTS;
 use crate::{Commit, CommitServer, InsertError, InsertFailure, Position, ReadError};
 
-/// The code of a duplicate key.
-pub(super) const DUPLICATE_KEY: i32 = 11_000;
 /// Codes of commands that were certainly not carried out: unauthorized, authentication failed, command not found.
 const NOT_CARRIED_OUT: [i32; 3] = [13, 18, 59];
 /// Codes by which a server refuses a document that it has looked at: bad value, unauthorized, failed validation, too large.

@@ -8,7 +8,7 @@ use mongodb::bson::{Binary, doc, rawdoc};
 use mongodb::error::{ErrorKind, WriteFailure};
 
 use super::MongoEventStore;
-use super::server::DUPLICATE_KEY;
+use super::error::DUPLICATE_KEY;
 use crate::{EventStore as _, Snapshot, SnapshotStore, StoreError, partition_of};
 
 impl MongoEventStore {

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::parts::Parts;
 use super::{
-    ChannelPolicy, CircuitBreaker, HedgingPolicy, LoadBalancing, MAX_ATTEMPTS, MethodPolicy, OutlierDetection, Parts,
-    Policy, RateLimit, Repeat, RetryBudget, RetryPolicy, RetryThrottling,
+    ChannelPolicy, CircuitBreaker, HedgingPolicy, LoadBalancing, MAX_ATTEMPTS, MethodPolicy, OutlierDetection, Policy,
+    RateLimit, Repeat, RetryBudget, RetryPolicy, RetryThrottling,
 };
 
 /// Builds a [`Policy`] from code. What is set without a name holds for all methods that have no entry of their own.
@@ -28,6 +29,13 @@ use super::{
 pub struct PolicyBuilder {
     parts: Parts,
     default: MethodPolicy,
+}
+
+impl Policy {
+    /// A policy from code.
+    pub fn builder() -> PolicyBuilder {
+        PolicyBuilder::default()
+    }
 }
 
 impl PolicyBuilder {

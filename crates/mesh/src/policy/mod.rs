@@ -12,11 +12,11 @@ mod model;
 mod parse;
 mod parse_balancing;
 mod parse_meshwork;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod unique;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use builder::PolicyBuilder;
@@ -25,19 +25,11 @@ pub use file::PolicyFile;
 pub use json::PolicyError;
 pub use model::*;
 
+use self::parts::Parts;
+
 /// What a channel runs by: a gRPC service config with its `meshwork` parts. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy(Arc<Parts>);
-
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Parts {
-    channel: ChannelPolicy,
-    /// By `/package.Service/Method`.
-    methods: HashMap<Box<str>, Arc<MethodPolicy>>,
-    /// By `package.Service`.
-    services: HashMap<Box<str>, Arc<MethodPolicy>>,
-    default: Arc<MethodPolicy>,
-}
 
 impl Policy {
     /// Parses a gRPC service config.
@@ -56,11 +48,6 @@ impl Policy {
     /// When a known field is not valid; the message names its path, its value and what would be right.
     pub fn parse(json: &str) -> Result<Self, PolicyError> {
         parse::policy(json).map(|parts| Self(Arc::new(parts)))
-    }
-
-    /// A policy from code.
-    pub fn builder() -> PolicyBuilder {
-        PolicyBuilder::default()
     }
 
     /// What holds for the channel as a whole.

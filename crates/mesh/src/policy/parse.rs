@@ -8,11 +8,10 @@ use tonic::Code;
 
 use super::json::{Node, PolicyError};
 use super::parse_balancing::load_balancing;
-use super::parse_meshwork::{channel, method};
+use super::parse_meshwork::{channel, connections, method};
+use super::parts::Parts;
 use super::unique;
-use super::{
-    ChannelPolicy, Codes, HedgingPolicy, MAX_ATTEMPTS, MethodPolicy, Parts, Repeat, RetryPolicy, RetryThrottling,
-};
+use super::{ChannelPolicy, Codes, HedgingPolicy, MAX_ATTEMPTS, MethodPolicy, Repeat, RetryPolicy, RetryThrottling};
 
 type Read<T> = Result<T, PolicyError>;
 
@@ -54,11 +53,6 @@ pub(super) fn policy(json: &str) -> Read<Parts> {
         parts.default = default.unwrap_or_default();
     }
     Ok(parts)
-}
-
-/// gRFC A105: a channel makes 10 at most; more are brought down to it.
-pub(super) fn connections(most: &Node<'_>) -> Read<usize> {
-    Ok(most.integer(1, u32::MAX)?.min(10) as usize)
 }
 
 type Methods = HashMap<Box<str>, Arc<MethodPolicy>>;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use super::json::{Node, PolicyError};
-use super::parse::connections;
 use super::{ChannelPolicy, CircuitBreaker, FailureRate, MethodPolicy, RateLimit, Repeat, RetryBudget};
 
 type Read<T> = Result<T, PolicyError>;
@@ -21,6 +20,11 @@ pub(super) fn method(node: &Node<'_>, policy: &mut MethodPolicy) -> Read<()> {
         }
     }
     Ok(())
+}
+
+/// gRFC A105: a channel makes 10 at most; more are brought down to it.
+pub(super) fn connections(most: &Node<'_>) -> Read<usize> {
+    Ok(most.integer(1, u32::MAX)?.min(10) as usize)
 }
 
 /// `meshwork` of the whole.

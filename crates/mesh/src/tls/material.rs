@@ -8,7 +8,7 @@ use rustls::client::danger::ServerCertVerifier as _;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
-use rustls_pki_types::pem::{self, PemObject as _};
+use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 
 use super::TlsError;
@@ -77,13 +77,12 @@ impl Material {
         hasher.hash_one((roots, self.identity.as_ref().map(|identity| identity.each_ref().map(bytes))))
     }
 
-    /// The roots that the other end's certificate is checked against.
+    /// The roots that the other end's certificate is checked against. What can't be used of a bundle is left out with a
+    /// warning, unless nothing would be left of it: bundles are made by others, and hold what they hold.
     pub fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut store = RootCertStore::empty();
-        for pem in &self.roots {
-            for certificate in certificates(pem)? {
-                store.add(certificate).map_err(|error| TlsError::invalid(&pem.0, format!("no root: {error}")))?;
-            }
+        for bundle in &self.roots {
+            add_roots(&mut store, bundle)?;
         }
         if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
     }
@@ -107,12 +106,49 @@ fn read(pem: &Pem) -> Result<(Pem, Vec<u8>), TlsError> {
     Ok((pem.clone(), bytes))
 }
 
+/// Adds the roots of a bundle.
+///
+/// A bundle that ends within a certificate is refused as a whole: it is still being written.
+fn add_roots(store: &mut RootCertStore, (origin, bytes): &(Pem, Vec<u8>)) -> Result<(), TlsError> {
+    let before = store.len();
+    let mut first_problem = None;
+    for (number, section) in (1_u32..).zip(<(SectionKind, Vec<u8>)>::pem_slice_iter(bytes)) {
+        let problem = match section {
+            Ok((SectionKind::Certificate, der)) => match store.add(CertificateDer::from(der)) {
+                Ok(()) => continue,
+                Err(error) => format!("no root: {error}"),
+            },
+            // Its kind alone: it may be a private key.
+            Ok((kind, _)) => {
+                tracing::warn!(%origin, number, ?kind, "a section of a CA bundle that is no certificate is left out");
+                continue;
+            }
+            Err(error @ pem::Error::MissingSectionEnd { .. }) => return Err(unreadable(origin, &error)),
+            Err(error) => format!("PEM that can't be read: {error}"),
+        };
+        tracing::warn!(%origin, number, problem, "a certificate of a CA bundle can't be used and is left out");
+        first_problem.get_or_insert(problem);
+    }
+    match first_problem {
+        _ if store.len() > before => Ok(()),
+        Some(problem) => Err(TlsError::invalid(origin, problem)),
+        None => Err(no_certificate(origin)),
+    }
+}
+
+fn unreadable(origin: &Pem, error: &pem::Error) -> TlsError {
+    TlsError::invalid(origin, format!("PEM that can't be read: {error}"))
+}
+
+fn no_certificate(origin: &Pem) -> TlsError {
+    TlsError::invalid(origin, "holds no certificate (-----BEGIN CERTIFICATE-----)")
+}
+
 fn certificates((origin, bytes): &(Pem, Vec<u8>)) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(bytes)
-        .collect::<Result<_, _>>()
-        .map_err(|error| TlsError::invalid(origin, format!("PEM that can't be read: {error}")))?;
+    let certificates: Vec<_> =
+        CertificateDer::pem_slice_iter(bytes).collect::<Result<_, _>>().map_err(|error| unreadable(origin, &error))?;
     if certificates.is_empty() {
-        return Err(TlsError::invalid(origin, "holds no certificate (-----BEGIN CERTIFICATE-----)"));
+        return Err(no_certificate(origin));
     }
     Ok(certificates)
 }

@@ -2,8 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use super::PATIENCE;
+/// How long the start, or the answer to a command, may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection that waits for each answer.
 pub struct Connection {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
-use super::{At, Encryption, Shared, TakenMail, TriedLogin};
+use super::script::{At, Encryption, Sessions, TakenMail, TriedLogin};
 
 /// How long a line and a mail may be.
 const LONGEST: u64 = 10 << 20;
@@ -17,7 +17,7 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 struct Session<'a> {
-    shared: &'a Shared,
+    shared: &'a Sessions,
     stream: BufReader<Box<dyn Stream>>,
     is_encrypted: bool,
     user: Option<String>,
@@ -27,7 +27,7 @@ struct Session<'a> {
 }
 
 /// Leads the conversation to its end.
-pub(super) async fn run(stream: TcpStream, shared: &Shared) -> Result<()> {
+pub(super) async fn run(stream: TcpStream, shared: &Sessions) -> Result<()> {
     stream.set_nodelay(true)?;
     let is_encrypted = shared.options.encryption == Encryption::Implicit;
     let stream: Box<dyn Stream> =

@@ -12,6 +12,7 @@ use meshwork_chassis::config::RedisConfig;
 use serde::Deserialize;
 
 use super::flag::Flag;
+use super::origin::is_set;
 use super::refusal::refuse;
 use super::servers;
 use super::settings::{ON_THE_BUS, Settings, WITH_CACHES};
@@ -56,8 +57,6 @@ const RATE_LIMIT: [(&str, &str); 2] =
     [("gateway.rate_limit.redis", "redis.url"), ("gateway.rate_limit.prefix", "redis.prefix")];
 /// How many shards of users have their events read by notifications.
 const USERS_SHARDS: &str = "notifications.users_shards";
-/// The origin of what nobody has set.
-const DEFAULT: &str = "default";
 
 /// Flags of one command that override settings, each with its key.
 pub type Flags = Vec<(&'static str, String)>;
@@ -241,29 +240,12 @@ impl Provider for Shared {
     }
 }
 
-/// Whether somebody has set `key`, though it be to the default.
-pub fn is_set(settings: &Figment, key: &str) -> bool {
-    settings.find_metadata(key).is_some_and(|metadata| origin(metadata) != DEFAULT)
-}
-
-/// Where a setting comes from, in words.
-pub fn origin(metadata: &Metadata) -> String {
-    if let Some(file) = metadata.source.as_ref().and_then(|source| source.file_path()) {
-        format!("file {}", file.display())
-    } else if metadata.name.contains("environment") {
-        "environment".to_owned()
-    } else if metadata.name.starts_with("flag") {
-        metadata.name.to_string()
-    } else {
-        DEFAULT.to_owned()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use meshwork_chassis::config::Migrations;
 
     use super::*;
+    use crate::config::origin::origin;
 
     #[test]
     #[allow(clippy::result_large_err, reason = "the error is figment's")]

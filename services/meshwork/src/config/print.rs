@@ -5,7 +5,8 @@ use meshwork_chassis::config::REDACTED;
 use serde_json::{Map, Value};
 
 use super::Settings;
-use super::layers::{Flags, load, origin};
+use super::layers::{Flags, load};
+use super::origin::origin;
 use crate::cli::SettingsArgs;
 use crate::failure::Failure;
 

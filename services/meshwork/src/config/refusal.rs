@@ -3,7 +3,7 @@
 use figment::error::{Actual, Kind};
 use figment::{Error, Figment};
 
-use super::layers::origin;
+use super::origin::origin;
 use crate::failure::Failure;
 
 /// What the standard library calls an address.

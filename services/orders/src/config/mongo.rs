@@ -9,7 +9,10 @@ use meshwork_eventstore::mongodb::{DatabaseRange, MongoOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{PARTITIONS, check_times};
+use super::bounds::{self, check_times};
+
+/// How many partitions the event store has: as many as a stream of the bus. A store keeps the number it was made with.
+pub(crate) const PARTITIONS: u16 = 4;
 
 /// A MongoDB, or a server that speaks its protocol, for the orders' events.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -64,7 +67,7 @@ impl Default for MongoConfig {
 
 /// A value is out of its range.
 fn refuse(key: &str, value: impl std::fmt::Display, right: &str) -> ServeError {
-    super::refuse(&format!("mongo.{key}"), value, right)
+    bounds::refuse(&format!("mongo.{key}"), value, right)
 }
 
 /// The first and the last partition that a key of `databases` names.

@@ -40,7 +40,7 @@ pub enum Refusal {
         available: i64,
     },
     /// More pieces would have been received than a stock can count.
-    #[error("{product} would have received more than {} pieces", super::MAX_PIECES)]
+    #[error("{product} would have received more than {} pieces", super::pieces::MAX_PIECES)]
     StockOverflow {
         /// The product.
         product: ProductName,

@@ -4,9 +4,7 @@ use meshwork_api::ProductName;
 use time::OffsetDateTime;
 
 use super::Refusal;
-
-/// How many pieces of a product can be received in all. It keeps every sum of pieces far from the end of `i64`.
-pub const MAX_PIECES: i64 = 1_000_000_000_000_000;
+use super::pieces::MAX_PIECES;
 
 /// A product's pieces. Always `available + held + allocated + shipped = received`, and none is below zero (I1).
 #[derive(Clone, Debug, PartialEq, Eq)]

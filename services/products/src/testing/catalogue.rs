@@ -6,7 +6,7 @@ use meshwork_chassis::page::PageRequest;
 use prost::Message;
 use time::{Duration, OffsetDateTime};
 
-use super::{Stores, created, lamp, product, refusal, request};
+use super::stores::{Stores, created, lamp, product, refusal, request};
 use crate::domain::{NewProduct, Price, Product, ProductChange, Refusal};
 use crate::ports::StoreError;
 

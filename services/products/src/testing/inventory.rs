@@ -3,7 +3,7 @@
 use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 
-use super::{Stores, created, order, product, refusal, request};
+use super::stores::{Stores, created, order, product, refusal, request};
 use crate::domain::{Input, MAX_PIECES, Refusal, State, Stock, StockChange};
 use crate::ports::{ReservationFilter, StoreError};
 

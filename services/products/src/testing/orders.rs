@@ -6,7 +6,7 @@ use meshwork_chassis::consistency::Freshness;
 use prost::Message;
 use time::Duration;
 
-use super::{HOLD, Stores, allocation_requested, created, created_for, order, product, requested};
+use super::stores::{HOLD, Stores, allocation_requested, created, created_for, order, product, requested};
 use crate::domain::{Input, State};
 use crate::ports::Applied;
 

@@ -8,7 +8,7 @@ use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::PageRequest;
 use time::Duration;
 
-use super::{HOLD, Stores, created, created_for, lamp, order, product, request};
+use super::stores::{HOLD, Stores, created, created_for, lamp, order, product, request};
 use crate::domain::{Input, Price, ProductChange, Refusal, State, StockChange};
 use crate::ports::{Applied, OrderEvent, ReservationFilter, StoreError};
 

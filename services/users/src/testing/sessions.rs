@@ -5,7 +5,7 @@ use std::sync::Arc;
 use time::Duration;
 use uuid::Uuid;
 
-use super::{NOW, change, create, delete, open, presented, token};
+use super::accounts::{NOW, change, create, delete, open, presented, token};
 use crate::domain::{Change, PasswordHash};
 use crate::ports::{NewSession, PresentedToken, Renewal, SessionStore, UserStore};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meshwork_sql::Freshness;
 use time::Duration;
 
-use super::{NOW, account, change, create, created, delete, get, request};
+use super::accounts::{NOW, account, change, create, created, delete, get, request};
 use crate::domain::{Change, PasswordHash, Role, User, UserError};
 use crate::ports::{Account, ChangeError, Creation, UserFilter, UserStore};
 

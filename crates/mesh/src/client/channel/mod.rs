@@ -5,6 +5,7 @@
 //! publishes a snapshot; a pick reads the snapshot and waits for nothing.
 
 mod builder;
+mod connect;
 mod error;
 #[cfg(test)]
 mod tests;
@@ -37,33 +38,6 @@ use crate::policy::Policy;
 pub struct Channel(Arc<ChannelHandle>);
 
 impl Channel {
-    /// Settings of a channel, all with defaults.
-    pub fn builder() -> Builder {
-        Builder::default()
-    }
-
-    /// A channel to `target` with default settings; it resolves and connects at its first call.
-    ///
-    /// ```no_run
-    /// # #[tokio::main] async fn main() -> Result<(), meshwork::BuildError> {
-    /// let channel = meshwork::Channel::connect_lazy("dns:///users:50051")?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// When the target can't be understood.
-    pub fn connect_lazy(target: &str) -> Result<Self, BuildError> {
-        Self::builder().connect_lazy(target)
-    }
-
-    /// A channel to `target` with default settings, once it has a connection.
-    ///
-    /// # Errors
-    /// When the target can't be understood, or no endpoint could be reached.
-    pub async fn connect(target: &str) -> Result<Self, ConnectError> {
-        Self::builder().connect(target).await
-    }
-
     /// The target, as a URI.
     pub fn target(&self) -> &str {
         &self.0.state.settings.target

@@ -3,6 +3,7 @@
 
 mod change;
 mod counter;
+mod identity;
 #[cfg(test)]
 mod tests;
 
@@ -15,20 +16,10 @@ use tokio::time::Instant;
 
 pub use self::change::{Change, Method, Unenforced};
 pub use self::counter::Counter;
+pub use self::identity::{Key, key};
 use crate::client::endpoint::Address;
 use crate::policy::OutlierDetection;
 use crate::random::Random;
-
-/// What identifies an endpoint: the set of its addresses, sorted.
-pub type Key = Arc<[Address]>;
-
-/// The key of an endpoint with these addresses, in any order.
-pub fn key(addresses: &[Address]) -> Key {
-    let mut addresses = addresses.to_vec();
-    addresses.sort();
-    addresses.dedup();
-    addresses.into()
-}
 
 /// Decides which endpoints are ejected. Owned by one task, which ticks it; calls only touch the [`Counter`]s.
 #[derive(Debug)]

@@ -1,16 +1,19 @@
 //! Names: `dns:///host:port`.
 
+use std::fmt::Display;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_resolver::config::{ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Hosts, TokioResolver};
 
+use super::families::{Families, Unresolved};
 use super::{Resolution, ResolveError, Resolver};
 use crate::client::endpoint::Endpoint;
 
@@ -28,11 +31,16 @@ const QUERY: (Duration, usize) = (Duration::from_secs(2), 2);
 /// `/etc/hosts` comes first, then the servers of `/etc/resolv.conf` with its search list; both files are read at each
 /// resolution, so that edits count. An answer is good for its TTL, but at least for 5 s; one of `/etc/hosts` for 30 s. A
 /// host that is an address needs no query.
+///
+/// Both families are asked for at the same time, and addresses of the one wait for the other 50 ms (RFC 8305, section 3). A
+/// family that gives no answer in time keeps its last good addresses; it is looked for again after 5 s, and then less and less
+/// often. That a family has no addresses is an answer.
 #[derive(Debug)]
 pub struct Dns {
     host: String,
     port: u16,
     server: Option<SocketAddr>,
+    families: Families,
 }
 
 /// Addresses, in order, and for how long they are good; `None` is for ever.
@@ -44,30 +52,30 @@ pub(super) struct Found {
 impl Dns {
     /// Asks for `host`, whose servers listen on `port`; the system's DNS servers unless one is named.
     pub fn new(host: impl Into<String>, port: u16, server: Option<SocketAddr>) -> Self {
-        Self { host: host.into(), port, server }
+        Self { host: host.into(), port, server, families: Families::default() }
     }
 
-    fn resolver(&self) -> Result<TokioResolver, ResolveError> {
-        let unusable = |error| ResolveError::new(format!("DNS can't be used: {error}"));
-        let mut builder = match self.server {
+    /// Who is asked, and for which names.
+    fn resolver(&self) -> Result<(TokioResolver, Vec<Name>), ResolveError> {
+        let (config, mut options) = match self.server {
             Some(server) => {
                 let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
                     connection.port = server.port();
                     connection
                 });
                 let servers = vec![NameServerConfig::new(server.ip(), true, connections.to_vec())];
-                let config = ResolverConfig::from_parts(None, Vec::new(), servers);
-                TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+                (ResolverConfig::from_parts(None, Vec::new(), servers), ResolverOpts::default())
             }
-            None => TokioResolver::builder_tokio().map_err(unusable)?,
+            None => read_system_conf().map_err(unusable)?,
         };
-        let options = builder.options_mut();
-        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        let names = candidates(&self.host, &config, options.ndots)?;
         (options.timeout, options.attempts) = QUERY;
         // Asked again because something failed, an answer from a cache would be the one that failed.
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
-        builder.build().map_err(unusable)
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        *builder.options_mut() = options;
+        Ok((builder.build().map_err(unusable)?, names))
     }
 
     /// The addresses of the host.
@@ -80,22 +88,17 @@ impl Dns {
         {
             return Ok(found);
         }
-        let host = &self.host;
-        let answer = self.resolver()?.lookup_ip(host.as_str()).await.map_err(|error| {
-            ResolveError::new(if error.is_nx_domain() {
-                format!("there is no host {host} (NXDOMAIN)")
-            } else if error.is_no_records_found() {
-                format!("{host} has no A or AAAA records")
-            } else {
-                format!("DNS has no answer for {host}: {error}")
+        let (resolver, names) = self.resolver()?;
+        let (addresses, ttl) = self.families.resolve(&resolver, names).await.map_err(|unresolved| {
+            let host = &self.host;
+            ResolveError::new(match unresolved {
+                Unresolved::NxDomain => format!("there is no host {host} (NXDOMAIN)"),
+                Unresolved::NoRecords => format!("{host} has no A or AAAA records"),
+                Unresolved::Failed(problem) => format!("DNS has no answer for {host}: {problem}"),
             })
         })?;
-        let addresses = self.addresses(answer.iter());
-        if addresses.is_empty() {
-            return Err(ResolveError::new(format!("{host} has no A or AAAA records")));
-        }
-        let ttl = answer.as_lookup().answers().iter().map(|record| record.ttl).min().unwrap_or_default();
-        Ok(Found { addresses, ttl: Some(Duration::from_secs(u64::from(ttl)).max(TTL_FLOOR)) })
+        let ttl = ttl.unwrap_or_default().max(TTL_FLOOR);
+        Ok(Found { addresses: self.addresses(addresses.into_iter()), ttl: Some(ttl) })
     }
 
     /// What a hosts file says of the host. When it says anything, no server is asked, as everywhere on the system.
@@ -115,6 +118,32 @@ impl Dns {
         addresses.dedup();
         addresses
     }
+}
+
+/// The names that a host may go by, in the order in which they are tried (resolv.conf(5), `search` and `ndots`).
+pub(super) fn candidates(host: &str, config: &ResolverConfig, ndots: usize) -> Result<Vec<Name>, ResolveError> {
+    let name = Name::from_utf8(host)
+        .map_err(|error| ResolveError::new(format!("{host:?} can't be the name of a host: {error}")))?;
+    if name.is_fqdn() {
+        return Ok(vec![name]);
+    }
+    let mut absolute = name.clone();
+    absolute.set_fqdn(true);
+    let absolute_first = usize::from(name.num_labels()) > ndots || name.is_localhost();
+    let suffixes = config.domain().into_iter().chain(config.search());
+    // A name that is too long with a suffix can't be meant.
+    let searched = suffixes.filter_map(|suffix| name.clone().append_domain(suffix).ok());
+    let mut names = Vec::new();
+    for candidate in absolute_first.then(|| absolute.clone()).into_iter().chain(searched).chain([absolute]) {
+        if !names.contains(&candidate) {
+            names.push(candidate);
+        }
+    }
+    Ok(names)
+}
+
+fn unusable(error: impl Display) -> ResolveError {
+    ResolveError::new(format!("DNS can't be used: {error}"))
 }
 
 /// An endpoint for each address: DNS does not tell which of them are one server.

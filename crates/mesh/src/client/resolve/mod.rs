@@ -1,6 +1,7 @@
 //! Resolvers: how a target becomes endpoints, now and while the channel lives.
 
 mod dns;
+mod families;
 mod fixed;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;

@@ -1,4 +1,4 @@
-//! When to resolve: at first, when an answer is too old, when something failed, when the resolver hears of a change.
+//! When to resolve: at first, when an answer is too old, when something failed, when the resolver announces a change.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +17,13 @@ const REFRESH: Duration = Duration::from_secs(30);
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// The shortest time for which an answer is good, and the shortest between two resolutions because of changes: a resolver
-/// that says 0, or that tells of changes without end, does not keep a core busy.
+/// that says 0, or that announces changes without end, does not keep a core busy.
 const TTL_FLOOR: Duration = Duration::from_secs(1);
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// Runs a resolver for a channel.
 ///
-/// It asks at first, when a TTL is over (1 s at least), when the resolver tells of a change (ten times a second at most),
+/// It asks at first, when a TTL is over (1 s at least), when the resolver announces a change (ten times a second at most),
 /// and when [`Refresher::refresh`] was called (every 30 s at most). Failures are followed by backoff.
 pub struct Refresher {
     resolver: Arc<dyn Resolver>,
@@ -36,8 +36,8 @@ pub struct Refresher {
     /// When the next one is due by itself.
     due: Option<Instant>,
     /// Whether something failed since the last one began.
-    asked: bool,
-    /// Whether the resolver told of a change since the last one began.
+    requested: bool,
+    /// Whether the resolver announced a change since the last one began.
     stale: bool,
     answer: Option<Resolution>,
     work: Option<BoxFuture<'static, Result<Resolution, ResolveError>>>,
@@ -54,7 +54,7 @@ impl Refresher {
             failures: 0,
             last: None,
             due: None,
-            asked: false,
+            requested: false,
             stale: false,
             answer: None,
             work: None,
@@ -65,14 +65,14 @@ impl Refresher {
     /// Begins anew: the next resolution is at once, and its answer is reported.
     pub fn restart(&mut self) {
         (self.failures, self.last, self.due) = (0, None, None);
-        (self.asked, self.stale) = (false, false);
+        (self.requested, self.stale) = (false, false);
         (self.answer, self.work, self.change) = (None, None, None);
     }
 
-    /// Something failed that a new resolution may mend. At most one resolution in 30 s follows from it; the wish is
-    /// kept until then.
+    /// Something failed that a new resolution may mend. At most one resolution in 30 s follows from it, and
+    /// this one follows then.
     pub fn refresh(&mut self) {
-        self.asked = true;
+        self.requested = true;
     }
 
     /// Waits for the next answer that differs from the last in more than its TTL, or a failure; the first answer after a
@@ -109,7 +109,7 @@ impl Refresher {
 
     fn begin(&mut self) {
         self.last = Some(Instant::now());
-        (self.asked, self.stale) = (false, false);
+        (self.requested, self.stale) = (false, false);
         let resolver = Arc::clone(&self.resolver);
         let watched = Arc::clone(&resolver);
         self.change = Some(Box::pin(async move { watched.changed().await }));
@@ -126,7 +126,7 @@ impl Refresher {
             tokio::select! {
                 // Listened for before the question is asked, so that no change in between is missed.
                 biased;
-                () = told(&mut self.change) => self.stale = true,
+                () = announced(&mut self.change) => self.stale = true,
                 result = work => return result,
             }
         }
@@ -138,8 +138,8 @@ impl Refresher {
             let Some(last) = self.last else { return };
             let stale = self.stale.then(|| last + SETTLE);
             // While the resolver fails, its backoff decides, unless there is news.
-            let asked = (self.asked && self.failures == 0).then(|| last + REFRESH);
-            let at = self.due.into_iter().chain(asked).chain(stale).min();
+            let requested = (self.requested && self.failures == 0).then(|| last + REFRESH);
+            let at = self.due.into_iter().chain(requested).chain(stale).min();
             let timer = async {
                 match at {
                     Some(at) => sleep_until(at).await,
@@ -148,14 +148,14 @@ impl Refresher {
             };
             tokio::select! {
                 () = timer => return,
-                () = told(&mut self.change) => self.stale = true,
+                () = announced(&mut self.change) => self.stale = true,
             }
         }
     }
 }
 
 /// Waits for news of a change, once.
-async fn told(change: &mut Option<BoxFuture<'static, ()>>) {
+async fn announced(change: &mut Option<BoxFuture<'static, ()>>) {
     match change {
         Some(news) => news.await,
         None => std::future::pending().await,

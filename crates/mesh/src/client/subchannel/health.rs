@@ -11,21 +11,10 @@ use prost::Message as _;
 use tokio::time::{Instant, sleep_until};
 use tonic::Code;
 
-use super::Options;
 use super::failures::Failures;
+use super::{HealthCheck, Options};
 use crate::outcome::grpc_status;
 use crate::transport::{Connection, ExchangeError, FullBody, ReceiveBody, StreamSlot};
-
-/// What is asked of each new connection.
-#[derive(Clone, Debug)]
-pub struct HealthCheck {
-    /// The name of the service that must be SERVING; empty: the server as a whole.
-    pub service: Arc<str>,
-    /// The `:authority` of the request, unless the server has one of its own.
-    pub authority: http::uri::Authority,
-    /// The `:scheme` of the request.
-    pub scheme: http::uri::Scheme,
-}
 
 /// What is known of a connection's health.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,7 +19,11 @@ use tokio::time::Instant;
 
 use super::health::{HealthCheckRequest, HealthCheckResponse};
 use super::*;
+use crate::client::backoff::Backoff;
+use crate::client::connect::Connector;
 use crate::client::endpoint::Address;
+use crate::observe::Connectivity;
+use crate::random::Random;
 use crate::transport::{Exchange, FullBody, Io};
 
 /// What an address does when it is dialled.

@@ -3,32 +3,18 @@
 use std::fmt::{self, Display};
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
-use super::registry::Inner;
-use super::report::{CheckState, Severity};
-use super::state::Finding;
-
-/// The pauses between the first probes, until one succeeds: they double from the one to the other.
-const FIRST_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
-/// How many bytes of a probe's sentence are kept.
-const SENTENCE: usize = 512;
+use super::report::{Severity, cut};
+use super::state::{Finding, Hysteresis};
 
 type Lasting = Arc<dyn Fn() -> bool + Send + Sync>;
 type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<f64>, String>> + Send + Sync>;
-
-/// How many probes it takes to change a check's state.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Hysteresis {
-    pub failures: u32,
-    pub over: Duration,
-    pub successes: u32,
-}
 
 /// Something that a server depends on, and how to find out whether it is well.
 ///
@@ -45,7 +31,7 @@ pub struct Check {
     pub(super) limit: Option<f64>,
     probe: Probe,
     lasting: Option<Lasting>,
-    interval: Duration,
+    pub(super) interval: Duration,
     timeout: Duration,
 }
 
@@ -179,25 +165,8 @@ impl Check {
         self
     }
 
-    /// Probes until the registry is gone, or another check has come in the place of this one.
-    pub(super) async fn run(self, id: u64, registry: Weak<Inner>) {
-        let (mut pause, longest) = FIRST_PAUSES;
-        loop {
-            let finding = self.look().await;
-            let Some(state) = registry.upgrade().and_then(|registry| registry.record(&self.name, id, finding)) else {
-                return;
-            };
-            if state == CheckState::Pending {
-                sleep(pause.min(self.interval)).await;
-                pause = (pause * 2).min(longest);
-            } else {
-                sleep(self.interval).await;
-            }
-        }
-    }
-
     /// Probes once.
-    async fn look(&self) -> Finding {
+    pub(super) async fn look(&self) -> Finding {
         let began = Instant::now();
         // The closure may panic as well as its future.
         let probed = AssertUnwindSafe(async { (self.probe)().await }).catch_unwind();
@@ -220,12 +189,6 @@ impl Check {
             _ => Ok(()),
         }
     }
-}
-
-/// A sentence, of no more bytes than are kept.
-pub(super) fn cut(mut sentence: String) -> String {
-    sentence.truncate(sentence.floor_char_boundary(SENTENCE));
-    sentence
 }
 
 impl fmt::Debug for Check {

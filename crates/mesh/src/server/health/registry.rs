@@ -3,28 +3,28 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
-use tonic_health::pb::health_server::HealthServer;
 
-use super::check::{Check, cut};
+use super::check::Check;
 use super::heart::Heart;
-use super::report::{CheckState, Report};
+use super::report::{CheckState, Report, cut};
 use super::state::{Awaited, Entry, Finding, State};
-use super::watch::HealthService;
-use crate::server::Domain;
+
+/// The pauses between the first probes, until one succeeds: they double from the one to the other.
+const FIRST_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// How a server is. Clones share it; the checks end with the last of them, or when the server stops.
 #[derive(Clone)]
-pub struct Health(pub(super) Arc<Inner>);
+pub struct Health(pub(super) Arc<HealthRegistry>);
 
-pub(super) struct Inner {
+pub(super) struct HealthRegistry {
     pub(super) state: watch::Sender<State>,
     pub(super) heart: Arc<Heart>,
     /// Cancelled with the last handle.
@@ -50,7 +50,7 @@ impl Health {
     /// ```
     pub fn with_clock(clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         let gone = CancellationToken::new();
-        Self(Arc::new(Inner {
+        Self(Arc::new(HealthRegistry {
             state: watch::Sender::default(),
             heart: Arc::default(),
             stop: gone.child_token(),
@@ -105,7 +105,7 @@ impl Health {
             false
         });
         let stop = inner.stop.clone();
-        let run = check.run(id, Arc::downgrade(inner));
+        let run = probe(check, id, Arc::downgrade(inner));
         tokio::spawn(async move { stop.run_until_cancelled(run).await });
     }
 
@@ -187,29 +187,13 @@ impl Health {
         (self.0.clock)()
     }
 
-    /// The gRPC service that answers health checks, for the server's routes. The server begins to serve with it.
-    ///
-    /// ```
-    /// # let health = meshwork::server::health::Health::new();
-    /// let routes = tonic::service::Routes::new(health.service());
-    /// ```
-    pub fn service(&self) -> HealthServer<HealthService> {
-        self.service_of(Domain::default())
-    }
-
-    /// As [`Health::service`]; errors carry `domain`.
-    pub fn service_of(&self, domain: Domain) -> HealthServer<HealthService> {
-        self.open();
-        HealthService::new([self.clone()], domain).into_server()
-    }
-
     /// Lets the heart beat.
     pub(in crate::server) fn beat(&self) {
         self.0.heart.start(&self.0.gone);
     }
 }
 
-impl Inner {
+impl HealthRegistry {
     /// Changes the state, and tells those who watch when what they see may have changed: `change` says so, or it follows.
     fn change(&self, change: impl FnOnce(&mut State) -> bool) {
         self.state.send_if_modified(|state| {
@@ -221,7 +205,7 @@ impl Inner {
     }
 
     /// Takes what a probe found; the state of its check after that, or `None` when there is no such check any more.
-    pub(super) fn record(&self, name: &str, id: u64, finding: Finding) -> Option<CheckState> {
+    fn record(&self, name: &str, id: u64, finding: Finding) -> Option<CheckState> {
         let (now, wall) = (Instant::now(), (self.clock)());
         let mut turned = None;
         self.change(|state| {
@@ -245,7 +229,24 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+/// Probes until the registry is gone, or another check has come in the place of this one.
+async fn probe(check: Check, id: u64, registry: Weak<HealthRegistry>) {
+    let (mut pause, longest) = FIRST_PAUSES;
+    loop {
+        let finding = check.look().await;
+        let Some(state) = registry.upgrade().and_then(|registry| registry.record(&check.name, id, finding)) else {
+            return;
+        };
+        if state == CheckState::Pending {
+            sleep(pause.min(check.interval)).await;
+            pause = (pause * 2).min(longest);
+        } else {
+            sleep(check.interval).await;
+        }
+    }
+}
+
+impl Drop for HealthRegistry {
     fn drop(&mut self) {
         self.gone.cancel();
     }
@@ -266,7 +267,7 @@ impl fmt::Debug for Health {
 /// Something that a server waits for before it starts. Dropped unmet, it stays unmet; it keeps no registry alive.
 #[derive(Clone)]
 pub struct Condition {
-    registry: Weak<Inner>,
+    registry: Weak<HealthRegistry>,
     name: String,
 }
 

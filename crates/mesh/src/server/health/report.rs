@@ -2,6 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
+/// How many bytes of a probe's sentence are kept.
+const SENTENCE: usize = 512;
+
 /// What the failure of a check means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -140,4 +143,10 @@ impl Report {
             (false, true) => format!("is not ready: {} failed", names.join(", ")),
         })
     }
+}
+
+/// A sentence, of no more bytes than are kept.
+pub(super) fn cut(mut sentence: String) -> String {
+    sentence.truncate(sentence.floor_char_boundary(SENTENCE));
+    sentence
 }

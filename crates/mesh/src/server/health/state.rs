@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tonic_health::ServingStatus;
 
-use super::check::Hysteresis;
 use super::report::{CheckReport, CheckState, Overall, Problem, Report, Severity};
 
 /// The names that ask for the server and not for one of its services.
@@ -122,6 +121,14 @@ impl State {
             checks: self.checks.iter().map(|(name, entry)| entry.report(name)).collect(),
         }
     }
+}
+
+/// How many probes it takes to change a check's state.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hysteresis {
+    pub failures: u32,
+    pub over: Duration,
+    pub successes: u32,
 }
 
 /// A check and what it has found.

@@ -28,8 +28,26 @@ pub struct HealthService {
     domain: Domain,
 }
 
+impl Health {
+    /// The gRPC service that answers health checks, for the server's routes. The server begins to serve with it.
+    ///
+    /// ```
+    /// # let health = meshwork::server::health::Health::new();
+    /// let routes = tonic::service::Routes::new(health.service());
+    /// ```
+    pub fn service(&self) -> health_server::HealthServer<HealthService> {
+        self.service_of(Domain::default())
+    }
+
+    /// As [`Health::service`]; errors carry `domain`.
+    pub fn service_of(&self, domain: Domain) -> health_server::HealthServer<HealthService> {
+        self.open();
+        HealthService::new([self.clone()], domain).into_server()
+    }
+}
+
 impl HealthService {
-    pub(super) fn new(healths: impl IntoIterator<Item = Health>, domain: Domain) -> Self {
+    fn new(healths: impl IntoIterator<Item = Health>, domain: Domain) -> Self {
         Self { healths: healths.into_iter().collect(), domain }
     }
 

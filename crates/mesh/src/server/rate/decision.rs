@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 /// What becomes of the calls of a rule while its buckets are out of reach.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailure {
@@ -45,6 +47,13 @@ impl Decision {
     pub fn is_admitted(self) -> bool {
         matches!(self, Self::Admitted { .. })
     }
+}
+
+/// A decision, or the wait for one.
+pub(super) enum EventualDecision {
+    Now(Decision),
+    /// Only buckets in Redis make one wait.
+    Later(BoxFuture<'static, Decision>),
 }
 
 /// Where a decision comes from.

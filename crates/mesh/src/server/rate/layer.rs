@@ -14,8 +14,8 @@ use tonic_types::{QuotaViolation, StatusExt as _};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::decision::Decision;
-use super::limiter::{Asked, RateLimiter};
+use super::decision::{Decision, EventualDecision};
+use super::limiter::RateLimiter;
 use super::local::{Want, Wants};
 use super::rule::Rule;
 use crate::server::auth::Refused;
@@ -171,11 +171,11 @@ where
             return State::Watching { future: self.inner.call(request), watch }.into();
         }
         match shared.limiter.ask(&wants) {
-            Asked::Now(decision) => match shared.refusal(decision, &wants) {
+            EventualDecision::Now(decision) => match shared.refusal(decision, &wants) {
                 None => State::Calling { future: self.inner.call(request) }.into(),
                 Some(status) => State::Refused { status: Some(status) }.into(),
             },
-            Asked::Later(deciding) => {
+            EventualDecision::Later(deciding) => {
                 let watch = (Arc::clone(shared), wants);
                 // The instance that was polled is the ready one.
                 let clone = self.inner.clone();
@@ -266,11 +266,11 @@ where
                         return Poll::Ready(Ok(response));
                     };
                     match shared.limiter.ask(&wants) {
-                        Asked::Now(decision) => match shared.refusal(decision, &wants) {
+                        EventualDecision::Now(decision) => match shared.refusal(decision, &wants) {
                             None => return Poll::Ready(Ok(response)),
                             status => State::Refused { status },
                         },
-                        Asked::Later(deciding) => {
+                        EventualDecision::Later(deciding) => {
                             State::Judging { deciding, next: Some(Box::new((response, (shared, wants)))) }
                         }
                     }

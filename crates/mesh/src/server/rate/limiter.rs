@@ -3,10 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures_util::future::BoxFuture;
 use http::Request;
 
-use super::decision::{Decision, Decisions, Source};
+use super::decision::{Decision, Decisions, EventualDecision, Source};
 use super::key::BucketName;
 use super::local::{By, Local, Want, Wants};
 #[cfg(feature = "redis")]
@@ -45,13 +44,6 @@ enum Store {
     Redis(Arc<Redis>),
 }
 
-/// A decision, or the wait for one.
-pub(super) enum Asked {
-    Now(Decision),
-    /// Only buckets in Redis make one wait.
-    Later(BoxFuture<'static, Decision>),
-}
-
 impl RateLimiter {
     /// Buckets in this process alone.
     pub fn in_process() -> Self {
@@ -70,8 +62,8 @@ impl RateLimiter {
         let mut wants = Wants::new();
         wants.push(self.want(0, rule, name));
         match self.ask(&wants) {
-            Asked::Now(decision) => decision,
-            Asked::Later(decision) => decision.await,
+            EventualDecision::Now(decision) => decision,
+            EventualDecision::Later(decision) => decision.await,
         }
     }
 
@@ -99,12 +91,12 @@ impl RateLimiter {
     }
 
     /// Takes a token for each, or none.
-    pub(super) fn ask(&self, wants: &Wants) -> Asked {
+    pub(super) fn ask(&self, wants: &Wants) -> EventualDecision {
         match &self.0.store {
             Store::Local(local) => {
                 let decision = local.take(wants);
                 self.0.decisions.count(Source::Local, decision);
-                Asked::Now(decision)
+                EventualDecision::Now(decision)
             }
             #[cfg(feature = "redis")]
             Store::Redis(redis) => redis.ask(wants, &self.0.decisions),

@@ -17,8 +17,7 @@ use tonic::Code;
 
 use super::bucket::duration;
 use super::debt::Debt;
-use super::decision::{Decision, Decisions, OnFailure, Source};
-use super::limiter::Asked;
+use super::decision::{Decision, Decisions, EventualDecision, OnFailure, Source};
 use super::local::{Lease, Local, Want, Wants};
 use super::settings::{InvalidRedis, RedisSettings};
 use crate::breaker::{Admission, Breaker};
@@ -135,24 +134,24 @@ impl Redis {
     }
 
     /// Takes a token for each, or none.
-    pub fn ask(self: &Arc<Self>, wants: &Wants, decisions: &Decisions) -> Asked {
+    pub fn ask(self: &Arc<Self>, wants: &Wants, decisions: &Decisions) -> EventualDecision {
         if let Some(denied) = self.local.denied(wants) {
             decisions.count(Source::CachedDenial, denied);
-            return Asked::Now(denied);
+            return EventualDecision::Now(denied);
         }
         if let ([want], true) = (&wants[..], self.leases)
             && let Some(remaining) = self.local.spend(want)
         {
             let admitted = Decision::Admitted { remaining };
             decisions.count(Source::Lease, admitted);
-            return Asked::Now(admitted);
+            return EventualDecision::Now(admitted);
         }
         let admission = self.breaker.admit(Instant::now());
         if let Admission::Rejected { .. } = admission {
-            return Asked::Now(self.fall_back(wants, decisions));
+            return EventualDecision::Now(self.fall_back(wants, decisions));
         }
         let (redis, wants, decisions) = (Arc::clone(self), wants.clone(), decisions.clone());
-        Asked::Later(Box::pin(async move {
+        EventualDecision::Later(Box::pin(async move {
             let asked = tokio::time::timeout(redis.budget, redis.take(&wants)).await;
             let problem = match &asked {
                 Ok(Ok(_)) => None,

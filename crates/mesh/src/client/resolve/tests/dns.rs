@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hickory_resolver::Hosts;
+use hickory_resolver::config::ResolverConfig;
 use hickory_resolver::proto::op::{Message, ResponseCode};
-use hickory_resolver::proto::rr::{RData, Record, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
 use super::resolve;
-use crate::client::resolve::dns::Found;
+use crate::client::resolve::dns::{Found, candidates};
 use crate::client::resolve::fixed::Static;
 use crate::client::resolve::{Dns, Target};
 
@@ -21,9 +22,16 @@ struct Zone {
     records: Vec<(&'static str, u32, IpAddr)>,
     /// What it says of names without records.
     otherwise: ResponseCode,
-    /// Whether it says nothing at all.
-    silent: bool,
+    /// The types that it says nothing of.
+    silent: Vec<RecordType>,
+    /// The types that it answers with SERVFAIL.
+    broken: Vec<RecordType>,
+    /// The types that it answers late.
+    slow: Vec<(RecordType, Duration)>,
 }
+
+/// Both families.
+const BOTH: [RecordType; 2] = [RecordType::A, RecordType::AAAA];
 
 /// A DNS server; it ends with the test's runtime.
 struct Server {
@@ -34,7 +42,7 @@ struct Server {
 
 impl Server {
     async fn start(zone: Zone) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.expect("a socket"));
         let address = socket.local_addr().expect("bound");
         let (zone, asked) = (Arc::new(Mutex::new(zone)), Arc::<Mutex<Vec<_>>>::default());
         let (answers, log) = (Arc::clone(&zone), Arc::clone(&asked));
@@ -43,11 +51,20 @@ impl Server {
             loop {
                 let (length, client) = socket.recv_from(&mut buffer).await.expect("a query");
                 let query = Message::from_vec(&buffer[..length]).expect("a DNS message");
-                log.lock().expect("unpoisoned").push(query.queries[0].query_type());
-                let reply = answer(&answers.lock().expect("unpoisoned"), query);
-                if let Some(reply) = reply {
-                    socket.send_to(&reply.to_vec().expect("encoded"), client).await.expect("sent");
-                }
+                let kind = query.queries[0].query_type();
+                log.lock().expect("unpoisoned").push(kind);
+                let (reply, slow) = {
+                    let zone = answers.lock().expect("unpoisoned");
+                    (answer(&zone, query), zone.slow.iter().find(|(slow, _)| *slow == kind).map(|(_, by)| *by))
+                };
+                let Some(reply) = reply.map(|reply| reply.to_vec().expect("encoded")) else { continue };
+                let socket = Arc::clone(&socket);
+                tokio::spawn(async move {
+                    if let Some(slow) = slow {
+                        tokio::time::sleep(slow).await;
+                    }
+                    socket.send_to(&reply, client).await.expect("sent");
+                });
             }
         });
         Self { address, zone, asked }
@@ -58,18 +75,32 @@ impl Server {
         Self::start(Zone { records, ..Zone::default() }).await
     }
 
+    /// Changes what it says.
+    fn set(&self, change: impl FnOnce(&mut Zone)) {
+        change(&mut self.zone.lock().expect("unpoisoned"));
+    }
+
+    /// How often it was asked for records of a type.
+    fn queries(&self, of: RecordType) -> usize {
+        self.asked.lock().expect("unpoisoned").iter().filter(|kind| **kind == of).count()
+    }
+
     fn dns(&self, host: &str) -> Dns {
         Dns::new(host, 50051, Some(self.address))
     }
 }
 
 fn answer(zone: &Zone, query: Message) -> Option<Message> {
-    if zone.silent {
+    let question = query.queries[0].clone();
+    if zone.silent.contains(&question.query_type()) {
         return None;
     }
-    let question = query.queries[0].clone();
     let name = question.name().to_utf8();
     let mut reply = query.into_response();
+    if zone.broken.contains(&question.query_type()) {
+        reply.metadata.response_code = ResponseCode::ServFail;
+        return Some(reply);
+    }
     for (of, ttl, ip) in zone.records.iter().filter(|(of, ..)| *of == name.trim_end_matches('.')) {
         assert!(!of.is_empty());
         let data = RData::from(*ip);
@@ -144,11 +175,109 @@ async fn nxdomain_and_no_records_say_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_silent_is_given_up_within_the_limit_of_a_resolution() {
-    let server = Server::start(Zone { silent: true, ..Zone::default() }).await;
+    let server = Server::start(Zone { silent: BOTH.to_vec(), ..Zone::default() }).await;
     let start = Instant::now();
     let error = resolve(&server.dns("users.test")).await.expect_err("no answer");
     assert!(error.starts_with("DNS has no answer for users.test: "), "{error}");
     assert!(start.elapsed() >= Duration::from_secs(2) && start.elapsed() < Duration::from_secs(20), "{start:?}");
+}
+
+/// Both families have an address.
+async fn both() -> Server {
+    Server::with(&[("users.test", 60, "10.0.0.1"), ("users.test", 60, "fd00::1")]).await
+}
+
+const V4: &str = "10.0.0.1:50051";
+const V6: &str = "[fd00::1]:50051";
+
+#[tokio::test(start_paused = true)]
+async fn c23_addresses_of_one_family_wait_50_ms_for_a_silent_other() {
+    for (silent, address) in [(RecordType::AAAA, V4), (RecordType::A, V6)] {
+        let server = both().await;
+        server.set(|zone| zone.silent = vec![silent]);
+        let start = Instant::now();
+        assert_eq!(resolve(&server.dns("users.test")).await, found(&[address], 5), "{silent} is silent");
+        let waited = start.elapsed();
+        assert!(waited >= Duration::from_millis(50) && waited < Duration::from_millis(500), "{silent}: {waited:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_a_silent_family_is_looked_for_less_and_less_often() {
+    let server = both().await;
+    server.set(|zone| zone.silent = vec![RecordType::AAAA]);
+    let dns = server.dns("users.test");
+    for again in [5, 10, 20, 40, 60, 60] {
+        let before = server.queries(RecordType::AAAA);
+        assert_eq!(resolve(&dns).await, found(&[V4], again));
+        tokio::time::sleep(Duration::from_secs(again)).await;
+        let queries = server.queries(RecordType::AAAA) - before;
+        assert!((1..=4).contains(&queries), "{queries} queries in {again} s");
+    }
+    server.set(|zone| zone.silent.clear());
+    assert_eq!(resolve(&dns).await, found(&[V4, V6], 60));
+    server.set(|zone| zone.silent = vec![RecordType::AAAA]);
+    resolve(&dns).await.expect("addresses");
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(resolve(&dns).await, found(&[V4, V6], 5), "once it has answered, it begins anew");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_what_a_family_says_too_late_is_used_from_the_next_look_on() {
+    let server = both().await;
+    server.set(|zone| zone.slow = vec![(RecordType::AAAA, Duration::from_millis(400))]);
+    let dns = server.dns("users.test");
+    assert_eq!(resolve(&dns).await, found(&[V4], 5), "it is looked again soon");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (addresses, ttl) = resolve(&dns).await.expect("addresses");
+    assert_eq!(addresses, [V4, V6]);
+    assert!(ttl.is_some_and(|ttl| (50..=60).contains(&ttl)), "a late answer is one: {ttl:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_within_50_ms_the_other_family_is_waited_for() {
+    let server = both().await;
+    server.set(|zone| zone.slow = vec![(RecordType::AAAA, Duration::from_millis(30))]);
+    assert_eq!(resolve(&server.dns("users.test")).await, found(&[V4, V6], 60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_a_family_that_fails_keeps_its_last_good_addresses() {
+    let server = both().await;
+    let dns = server.dns("users.test");
+    assert_eq!(resolve(&dns).await, found(&[V4, V6], 60));
+    server.set(|zone| {
+        zone.records = vec![("users.test", 60, "10.0.0.9".parse().expect("an address"))];
+        zone.broken = vec![RecordType::AAAA];
+    });
+    assert_eq!(resolve(&dns).await, found(&["10.0.0.9:50051", V6], 5));
+    server.set(|zone| zone.records.clear());
+    assert_eq!(resolve(&dns).await, found(&[V6], 10), "the other one is gone, by its own word");
+    server.set(|zone| zone.broken.clear());
+    assert_eq!(resolve(&dns).await.expect_err("nothing is left"), "users.test has no A or AAAA records");
+    server.set(|zone| zone.broken = vec![RecordType::AAAA]);
+    let error = resolve(&dns).await.expect_err("nothing is left");
+    assert!(error.starts_with("DNS has no answer for users.test: A: no records; AAAA: "), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_a_family_without_addresses_is_neither_waited_nor_looked_for() {
+    let server = Server::with(&[("four.test", 60, "10.0.0.1")]).await;
+    let dns = server.dns("four.test");
+    let start = Instant::now();
+    for _ in 0..2 {
+        assert_eq!(resolve(&dns).await, found(&[V4], 60));
+    }
+    assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
+    assert_eq!([server.queries(RecordType::A), server.queries(RecordType::AAAA)], [2, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn c23_when_both_families_fail_the_error_says_so_of_each() {
+    let server = both().await;
+    server.set(|zone| (zone.broken, zone.silent) = (vec![RecordType::A], vec![RecordType::AAAA]));
+    let error = resolve(&server.dns("users.test")).await.expect_err("no answer");
+    assert!(error.starts_with("DNS has no answer for users.test: A: ") && error.contains("; AAAA: "), "{error}");
 }
 
 #[tokio::test]
@@ -171,6 +300,19 @@ fn a_hosts_file_is_honoured_with_both_families() {
     assert!(among("orders").is_none());
 }
 
+#[test]
+fn a_search_list_is_gone_through_as_resolv_conf_has_it() {
+    let name = |name: &str| Name::from_utf8(name).expect("a name");
+    let config = ResolverConfig::from_parts(None, vec![name("shop.svc."), name("svc.")], Vec::new());
+    let names = |host: &str, ndots| -> Vec<String> {
+        let names = candidates(host, &config, ndots).expect("names");
+        names.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names("users", 1), ["users.shop.svc.", "users.svc.", "users."]);
+    assert_eq!(names("users.test", 1), ["users.test.", "users.test.shop.svc.", "users.test.svc."]);
+    assert_eq!(names("users.test.", 5), ["users.test."]);
+}
+
 #[tokio::test]
 async fn localhost_is_found_without_a_server() {
     let (addresses, _) = resolve(&Dns::new("localhost", 1, None)).await.expect("localhost");
@@ -190,7 +332,7 @@ async fn names_in_a_static_list_are_resolved_and_their_last_addresses_hold() {
     *server.zone.lock().expect("unpoisoned") = Zone {
         records: vec![("a.test", 60, "10.0.0.9".parse().expect("an address"))],
         otherwise: ResponseCode::ServFail,
-        silent: false,
+        ..Zone::default()
     };
     assert_eq!(resolve(&list).await, found(&["127.0.0.1:2", "10.0.0.9:1", "10.0.0.2:3"], 30));
     let nothing = Static::of_hosts(vec![("c.test".to_owned(), 1)], Some(server.address));

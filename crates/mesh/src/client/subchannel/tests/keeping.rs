@@ -1,6 +1,8 @@
 //! What becomes of a connection: loss, GOAWAY, idleness, the end.
 
 use super::*;
+use crate::observe::Observers;
+use crate::transport::Http2Options;
 
 fn state(subchannel: &Subchannel) -> Connectivity {
     subchannel.state().connectivity

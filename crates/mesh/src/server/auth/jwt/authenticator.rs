@@ -8,11 +8,12 @@ use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
 use tokio::sync::watch;
 
-use super::builder::{Clock, Map};
+use super::TokenError;
 use super::cache::{Cache, Turn, Verdict};
-use super::keys::{Key, Keys};
+use super::key::Key;
+use super::keys::Keys;
 use super::rules::{Rules, seconds};
-use super::{JwtBuilder, KeySource, TokenError};
+use super::settings::{Clock, PrincipalOfClaims, Settings};
 use crate::server::auth::{Authenticated, Authenticator};
 use crate::server::{Domain, Peer};
 
@@ -29,15 +30,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// * Keys outlive an outage of their source. While there have never been any, calls with tokens are UNAVAILABLE.
 #[derive(Clone)]
 pub struct JwtAuthenticator {
-    shared: Arc<Shared>,
+    shared: Arc<AuthenticatorState>,
     domain: Domain,
 }
 
-struct Shared {
+struct AuthenticatorState {
     keys: Arc<Keys>,
     rules: Rules,
     cache: Cache,
-    principal: Map,
+    principal: PrincipalOfClaims,
     clock: Clock,
     refresh_interval: Duration,
     refresh_floor: Duration,
@@ -55,23 +56,18 @@ impl fmt::Debug for JwtAuthenticator {
 }
 
 impl JwtAuthenticator {
-    /// Settings for tokens that `issuer` (`iss`) has signed for `audience` (one of `aud`) with a key of `source`.
-    pub fn builder(source: impl KeySource, issuer: impl Into<String>, audience: impl Into<String>) -> JwtBuilder {
-        JwtBuilder::new(Arc::new(source), issuer.into(), audience.into())
-    }
-
-    pub(super) fn of(builder: JwtBuilder) -> Self {
-        let JwtBuilder { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = builder;
-        let shared = Shared {
+    pub(super) fn of(settings: Settings) -> Self {
+        let Settings { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = settings;
+        let shared = AuthenticatorState {
             keys: Keys::new(source, rules.clone(), fetch_timeout),
             rules,
             cache: Cache::new(cache),
-            principal: builder.principal,
-            clock: builder.clock,
+            principal: settings.principal,
+            clock: settings.clock,
             refresh_interval,
             refresh_floor,
         };
-        Self { shared: Arc::new(shared), domain: builder.domain }
+        Self { shared: Arc::new(shared), domain: settings.domain }
     }
 
     /// The same authenticator, with the same keys and cache, whose errors carry `domain`.
@@ -127,9 +123,9 @@ impl JwtAuthenticator {
     /// # Errors
     /// When it isn't a good token, or there are no keys yet to tell.
     pub async fn verify(&self, token: &str) -> Verdict {
-        match Shared::look(&self.shared, token) {
+        match AuthenticatorState::look(&self.shared, token) {
             Look::Known(verdict) => verdict,
-            Look::Waits(waits) => Shared::wait(Arc::clone(&self.shared), token.into(), waits).await,
+            Look::Waits(waits) => AuthenticatorState::wait(Arc::clone(&self.shared), token.into(), waits).await,
         }
     }
 }
@@ -145,12 +141,12 @@ impl Authenticator for JwtAuthenticator {
         let Some(token) = token.filter(|_| more.is_none()) else {
             return Authenticated::Now(Err(TokenError::Invalid.status(&self.domain)));
         };
-        match Shared::look(&self.shared, token) {
+        match AuthenticatorState::look(&self.shared, token) {
             Look::Known(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
             Look::Known(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
             Look::Waits(waits) => {
                 let (shared, domain) = (Arc::clone(&self.shared), self.domain);
-                let verdict = Shared::wait(shared, token.into(), waits);
+                let verdict = AuthenticatorState::wait(shared, token.into(), waits);
                 Authenticated::Later(
                     verdict.map(move |verdict| verdict.map(Some).map_err(|error| error.status(&domain))).boxed(),
                 )
@@ -179,7 +175,7 @@ enum Waits {
     Verdict(watch::Receiver<Option<Verdict>>),
 }
 
-impl Shared {
+impl AuthenticatorState {
     fn look(self: &Arc<Self>, token: &str) -> Look {
         if let Some(principal) = self.cache.get(token, self.now()) {
             return Look::Known(Ok(principal));

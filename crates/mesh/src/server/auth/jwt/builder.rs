@@ -4,14 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::rules::Rules;
+use super::settings::Settings;
 use super::{Algorithm, Claims, JwtAuthenticator, KeySource};
 use crate::server::Domain;
 use crate::server::auth::Principal;
-
-/// Makes the principal of a token's claims.
-pub(super) type Map = Arc<dyn Fn(&Claims) -> Option<Principal> + Send + Sync>;
-/// What time it is.
-pub(super) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// Settings of a [`JwtAuthenticator`], from [`JwtAuthenticator::builder`].
 ///
@@ -35,21 +31,18 @@ pub(super) type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 /// ```
 #[derive(Clone)]
 #[must_use]
-pub struct JwtBuilder {
-    pub(super) source: Arc<dyn KeySource>,
-    pub(super) rules: Rules,
-    pub(super) refresh_interval: Duration,
-    pub(super) refresh_floor: Duration,
-    pub(super) fetch_timeout: Duration,
-    pub(super) cache: usize,
-    pub(super) principal: Map,
-    pub(super) clock: Clock,
-    pub(super) domain: Domain,
+pub struct JwtBuilder(Settings);
+
+impl JwtAuthenticator {
+    /// Settings for tokens that `issuer` (`iss`) has signed for `audience` (one of `aud`) with a key of `source`.
+    pub fn builder(source: impl KeySource, issuer: impl Into<String>, audience: impl Into<String>) -> JwtBuilder {
+        JwtBuilder::new(Arc::new(source), issuer.into(), audience.into())
+    }
 }
 
 impl JwtBuilder {
-    pub(super) fn new(source: Arc<dyn KeySource>, issuer: String, audience: String) -> Self {
-        Self {
+    fn new(source: Arc<dyn KeySource>, issuer: String, audience: String) -> Self {
+        Self(Settings {
             source,
             rules: Rules { issuer, audience, algorithms: vec![Algorithm::EdDSA], skew: Duration::from_secs(5) },
             refresh_interval: Duration::from_secs(300),
@@ -59,67 +52,67 @@ impl JwtBuilder {
             principal: Arc::new(Claims::principal),
             clock: Arc::new(SystemTime::now),
             domain: Domain::default(),
-        }
+        })
     }
 
     /// The algorithms that tokens may be signed by; a key that is for none of them is not used. HMAC is never accepted, since
     /// whoever can verify could sign. The default is EdDSA alone.
     pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
-        self.rules.algorithms = algorithms.into_iter().collect();
+        self.0.rules.algorithms = algorithms.into_iter().collect();
         self
     }
 
     /// What the clocks of issuer and server may differ by, in whole seconds, either way. The default is 5 s.
     pub fn clock_skew(mut self, skew: Duration) -> Self {
-        self.rules.skew = skew;
+        self.0.rules.skew = skew;
         self
     }
 
     /// How often [`JwtAuthenticator::keep_fresh`] fetches the keys, so that withdrawn ones end. The default is 5 min.
     pub fn refresh_interval(mut self, interval: Duration) -> Self {
-        self.refresh_interval = interval;
+        self.0.refresh_interval = interval;
         self
     }
 
     /// How long after a fetch tokens that name an unknown key can't begin another. The default is 5 s.
     pub fn refresh_floor(mut self, floor: Duration) -> Self {
-        self.refresh_floor = floor;
+        self.0.refresh_floor = floor;
         self
     }
 
     /// How long a fetch may take; calls with tokens of unknown keys wait for it. The default is 5 s.
     pub fn fetch_timeout(mut self, timeout: Duration) -> Self {
-        self.fetch_timeout = timeout;
+        self.0.fetch_timeout = timeout;
         self
     }
 
     /// How many verified tokens are kept; 0 verifies each time. The default is 10,000.
     pub fn cache(mut self, tokens: usize) -> Self {
-        self.cache = tokens;
+        self.0.cache = tokens;
         self
     }
 
     /// Makes the principal of a token's claims; `None` refuses the token. It is called once for a token that is kept after.
     /// The default is [`Claims::principal`].
     pub fn principal(mut self, map: impl Fn(&Claims) -> Option<Principal> + Send + Sync + 'static) -> Self {
-        self.principal = Arc::new(map);
+        self.0.principal = Arc::new(map);
         self
     }
 
     /// What time it is, for `exp`, `nbf` and `iat`. The default is the system's clock.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.clock = Arc::new(clock);
+        self.0.clock = Arc::new(clock);
         self
     }
 
     /// Who speaks in the errors.
     pub fn domain(mut self, domain: Domain) -> Self {
-        self.domain = domain;
+        self.0.domain = domain;
         self
     }
 
     /// The authenticator. It has no keys yet: spawn [`JwtAuthenticator::keep_fresh`].
     pub fn build(self) -> JwtAuthenticator {
-        JwtAuthenticator::of(self)
+        JwtAuthenticator::of(self.0)
     }
 }

@@ -8,7 +8,7 @@ use foldhash::quality::RandomState;
 use tokio::sync::watch;
 
 use super::TokenError;
-use super::keys::Key;
+use super::key::Key;
 use crate::server::auth::Principal;
 
 /// So many locks the cache has, that callers seldom wait for each other.

@@ -2,36 +2,19 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{DecodingKey, Validation};
+use jsonwebtoken::jwk::JwkSet;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::KeySource;
+use super::key::Key;
 use super::rules::Rules;
-
-/// One public key, and what its tokens must keep to.
-#[derive(Debug)]
-pub(super) struct Key {
-    jwk: Jwk,
-    pub(super) decoding: DecodingKey,
-    pub(super) validation: Validation,
-    withdrawn: AtomicBool,
-}
-
-impl Key {
-    /// Whether a fetch has said that the key is no longer in use.
-    pub(super) fn is_withdrawn(&self) -> bool {
-        self.withdrawn.load(Ordering::Acquire)
-    }
-}
 
 /// The keys at hand, by their ids.
 type KeySet = HashMap<String, Arc<Key>>;
@@ -134,7 +117,7 @@ impl Keys {
                         tracing::debug!(id, "a key that verifies tokens can't be used; it is left out");
                         continue;
                     };
-                    Arc::new(Key { jwk: jwk.clone(), decoding, validation, withdrawn: AtomicBool::new(false) })
+                    Arc::new(Key::new(jwk.clone(), decoding, validation))
                 }
             };
             new.insert(id.clone(), key);
@@ -147,7 +130,7 @@ impl Keys {
         for (id, key) in old.iter() {
             if !new.get(id).is_some_and(|now| Arc::ptr_eq(now, key)) {
                 tracing::info!(id, "a key that verifies tokens was withdrawn");
-                key.withdrawn.store(true, Ordering::Release);
+                key.withdraw();
             }
         }
         self.are_there.send_replace(true);

@@ -22,8 +22,10 @@ mod builder;
 mod cache;
 mod claims;
 mod error;
+mod key;
 mod keys;
 mod rules;
+mod settings;
 
 use std::sync::Arc;
 

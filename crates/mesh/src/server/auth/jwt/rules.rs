@@ -6,7 +6,7 @@ use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, Validation};
 
-use super::keys::Key;
+use super::key::Key;
 use super::{Claims, TokenError};
 
 /// The rules of one issuer and audience.

@@ -31,6 +31,38 @@ fn roots_that_are_no_pem_are_refused() {
 }
 
 #[test]
+fn c24_what_cannot_be_used_of_a_bundle_of_roots_is_left_out() {
+    let (one, two) = (Ca::new("one"), Ca::new("two"));
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!!\n-----END CERTIFICATE-----\n";
+    let no_section = "-----BEGIN CERTIFICATE---\n";
+    let key = one.issue("a.test").key;
+    let revoked = "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n";
+    let other = "-----BEGIN DH PARAMETERS-----\nAAAA\n-----END DH PARAMETERS-----\n";
+    for odd in [no_der, no_base64, no_section, key.as_str(), revoked, other] {
+        for bundle in [format!("{odd}{}{}", one.pem(), two.pem()), format!("{}{odd}{}", one.pem(), two.pem())] {
+            assert!(open(TlsOptions::new().ca_certificate(&bundle)).is_ok(), "{bundle}");
+        }
+        open(TlsOptions::new().ca_certificate(odd)).map(|_| ()).unwrap_err();
+        let beside = TlsOptions::new().ca_certificate(one.pem()).ca_certificate(odd);
+        open(beside).map(|_| ()).unwrap_err();
+    }
+    let half = format!("{}{}", one.pem(), &two.pem()[..100]);
+    assert!(problem(TlsOptions::new().ca_certificate(half)).contains("can't be read"), "it is being written");
+}
+
+#[tokio::test]
+async fn c24_the_roots_that_are_left_of_a_bundle_are_trusted() {
+    let (one, two) = (Ca::new("one"), Ca::new("two"));
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let bundle = format!("{}{no_der}{}", one.pem(), two.pem());
+    for issuer in [&one, &two] {
+        let server = Echo::start(server_config(&issuer.issue("users.test"), None));
+        connect(&server.tls(TlsOptions::new().ca_certificate(&bundle))).await.unwrap();
+    }
+}
+
+#[test]
 fn a_missing_file_is_named() {
     let problem = problem(TlsOptions::new().ca_certificate_file("/nowhere/ca.crt"));
     assert!(problem.contains("/nowhere/ca.crt") && problem.contains("No such file"), "{problem}");
