@@ -1,15 +1,13 @@
-//! What the repetition of one call needs, and its driver.
+//! What the repetition of one call needs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
-use tonic::body::Body;
 
-use super::attempt::{AttemptContext, AttemptError, Attempts};
-use super::request::Repeatable;
-use super::{AttemptLog, Budget, Buffers, Throttle, hedge, sequence};
+use super::attempt::AttemptContext;
+use super::{Budget, Buffers, Throttle};
 use crate::client::trace::Cause;
 use crate::observe::{Event, Observers};
 use crate::policy::Repeat;
@@ -18,6 +16,8 @@ use crate::random::Random;
 /// What the repetition of one call needs; borrowed, since a call that isn't repeated should not pay for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
+    /// When the first attempt begins, by a clock that was just read.
+    pub now: Instant,
     /// Whether and how attempts are repeated.
     pub repeat: &'a Repeat,
     /// How long one attempt may take until it is answered by headers.
@@ -41,8 +41,10 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    pub(super) fn context(&self, number: u32) -> AttemptContext {
+    /// What the attempt of this number needs, which begins at `now`.
+    pub(super) fn context(&self, number: u32, now: Instant) -> AttemptContext {
         AttemptContext {
+            now,
             number,
             deadline: self.deadline,
             timeout: self.attempt_timeout,
@@ -71,28 +73,5 @@ impl Plan<'_> {
     /// Takes a retry out of the budget, if there is one.
     pub(super) fn budget_allows(&self) -> bool {
         self.budget.is_none_or(|budget| budget.retry())
-    }
-}
-
-/// Makes the attempts of a call, one after the other or beside each other, until one is answered by headers or `plan` has
-/// no more. Dropped, it cancels them.
-///
-/// # Errors
-/// The failure of the last attempt, if it had no response; a Trailers-Only failure is a response.
-pub async fn run<A: Attempts>(
-    attempts: A,
-    request: http::Request<Body>,
-    plan: &Plan<'_>,
-    log: &mut AttemptLog,
-) -> Result<http::Response<A::ResponseBody>, AttemptError> {
-    if let Some(budget) = plan.budget {
-        budget.call();
-    }
-    let request = Repeatable::new(request, plan.buffers).await;
-    match plan.repeat {
-        Repeat::Once => sequence::run(attempts, &request, plan, None, log).await,
-        Repeat::Retry(policy) => sequence::run(attempts, &request, plan, Some(policy), log).await,
-        // In a box, to keep the future of all other calls small.
-        Repeat::Hedge(policy) => Box::pin(hedge::run(attempts, &request, plan, policy, log)).await,
     }
 }
