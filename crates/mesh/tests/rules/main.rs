@@ -16,6 +16,7 @@ mod a6_hedging;
 mod a6_retry;
 mod breaker;
 mod callers;
+mod calls;
 mod deadlines;
 mod leaks;
 mod traps;
