@@ -38,8 +38,9 @@ pub(super) fn answer(
     match exchanged {
         Ok(response) => response_of(response, guard, now),
         Err(ExchangeError::Transport(error)) => (Err(failure_of(error, guard, deadline, now)), None),
-        Err(ExchangeError::Body(status)) => {
-            guard.finish(now, Outcome::Caller(status.code()));
+        Err(ExchangeError::Body(mut status)) => {
+            status.set_source(Arc::new(CallerFault));
+            guard.finish(now, Outcome::of_error(&status));
             (Err(AttemptError::last(status)), None)
         }
     }
