@@ -25,25 +25,39 @@ pub(super) enum ResponseState {
     Ended(Code),
 }
 
-/// What an attempt came to: its response, or why there is none, and the code of a response that ended with its headers.
-pub(super) type Answer = (Result<Response<AttemptBody>, AttemptError>, Option<Code>);
+/// What an attempt that was sent came to.
+pub(super) struct Answer {
+    pub(super) result: Result<Response<AttemptBody>, AttemptError>,
+    /// The code of a response that ended with its headers.
+    pub(super) ended: Option<Code>,
+    /// The endpoint; none while the response goes on, whose guard has its name.
+    pub(super) endpoint: Option<Arc<str>>,
+}
+
+impl Answer {
+    /// Of an attempt whose end was reported to its endpoint already.
+    pub(super) fn failed(error: AttemptError, guard: &Guard) -> Self {
+        Self { result: Err(error), ended: None, endpoint: Some(Arc::clone(guard.endpoint())) }
+    }
+}
 
 /// Judges what came of an exchange at `now`; what ended is reported to the endpoint by `guard`.
 pub(super) fn answer(
     exchanged: Result<Response<ReceiveBody>, ExchangeError>,
-    guard: Guard,
+    mut guard: Guard,
     deadline: Option<Instant>,
     now: Instant,
 ) -> Answer {
-    match exchanged {
-        Ok(response) => response_of(response, guard, now),
-        Err(ExchangeError::Transport(error)) => (Err(failure_of(error, guard, deadline, now)), None),
+    let error = match exchanged {
+        Ok(response) => return response_of(response, guard, now),
+        Err(ExchangeError::Transport(error)) => failure_of(error, &mut guard, deadline, now),
         Err(ExchangeError::Body(mut status)) => {
             status.set_source(Arc::new(CallerFault));
             guard.finish(now, Outcome::of_error(&status));
-            (Err(AttemptError::last(status)), None)
+            AttemptError::last(status)
         }
-    }
+    };
+    Answer::failed(error, &guard)
 }
 
 fn response_of(response: Response<ReceiveBody>, mut guard: Guard, now: Instant) -> Answer {
@@ -57,23 +71,26 @@ fn response_of(response: Response<ReceiveBody>, mut guard: Guard, now: Instant) 
             let outcome = Outcome::of_error(&status);
             guard.finish(now, outcome);
             let last = matches!(outcome, Outcome::Caller(_));
-            return (Err(AttemptError { status, fate: Fate::Sent, last }), None);
+            return Answer::failed(AttemptError { status, fate: Fate::Sent, last }, &guard);
         }
         guard.headers(now);
-        return (Ok(Response::from_parts(head, AttemptBody { body, state: ResponseState::Began(guard) })), None);
+        let body = AttemptBody { body, state: ResponseState::Began(guard) };
+        return Answer { result: Ok(Response::from_parts(head, body)), ended: None, endpoint: None };
     };
-    let (outcome, withheld) = (guard.outcome(code, now), guard.is_withheld());
+    let outcome = guard.outcome(code, now);
     guard.finish(now, outcome);
-    if outcome == Outcome::Caller(code) && withheld {
+    if outcome == Outcome::Caller(code) && guard.is_withheld() {
         // It would have to wait for its caller again.
         let status = Status::from_header_map(&head.headers);
         let status = status.unwrap_or_else(|| Status::new(code, "the request did not come in time"));
-        return (Err(AttemptError::last(status)), None);
+        return Answer::failed(AttemptError::last(status), &guard);
     }
-    (Ok(Response::from_parts(head, AttemptBody { body, state: ResponseState::Ended(code) })), Some(code))
+    let body = AttemptBody { body, state: ResponseState::Ended(code) };
+    let endpoint = Some(Arc::clone(guard.endpoint()));
+    Answer { result: Ok(Response::from_parts(head, body)), ended: Some(code), endpoint }
 }
 
-fn failure_of(error: TransportError, guard: Guard, deadline: Option<Instant>, now: Instant) -> AttemptError {
+fn failure_of(error: TransportError, guard: &mut Guard, deadline: Option<Instant>, now: Instant) -> AttemptError {
     if is_late(&error, deadline, now) {
         let outcome = guard.outcome(Code::DeadlineExceeded, now);
         guard.finish(now, outcome);

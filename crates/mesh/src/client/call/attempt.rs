@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -102,12 +103,18 @@ pin_project! {
 }
 
 impl AttemptState<'_> {
-    fn sent(exchange: Result<Exchange<RequestBody>, AttemptError>, guard: Guard) -> Self {
+    /// An endpoint took the attempt, whose name goes into `endpoint` if sending it failed; else its guard has it.
+    fn sent(
+        exchange: Result<Exchange<RequestBody>, AttemptError>,
+        mut guard: Guard,
+        endpoint: &mut Option<Arc<str>>,
+    ) -> Self {
         let placed = guard.placed();
         match exchange {
             Ok(exchange) => Self::Sent { exchange, guard: Some(guard), placed },
             Err(error) => {
                 guard.unsent(placed);
+                *endpoint = Some(Arc::clone(guard.endpoint()));
                 Self::Failed { error: Some(error) }
             }
         }
@@ -132,8 +139,8 @@ impl<'a> Attempt<'a> {
             Picked::Member(member, admission, slot) => {
                 let guard = sender.guard(&member, admission, permit, &context, (now, Duration::ZERO));
                 Unplaced::placed(&mut self.unplaced);
-                self.trace.endpoint = Some(guard.endpoint().clone());
-                Ok(AttemptState::sent(sender.send(slot, request, context.deadline, now), guard))
+                let exchange = sender.send(slot, request, context.deadline, now);
+                Ok(AttemptState::sent(exchange, guard, &mut self.trace.endpoint))
             }
             Picked::Fail(message) if !context.wait_for_ready => Err(AttemptError::unavailable(&message)),
             Picked::Fail(_) | Picked::Wait => {
@@ -149,7 +156,7 @@ impl Future for Attempt<'_> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let ((result, ended), now): (Answer, Instant) = loop {
+        let (result, ended, now) = loop {
             match this.state.as_mut().project() {
                 AttemptStateProjection::Queued { queue } => {
                     let polled = queue.as_mut().poll(cx);
@@ -160,42 +167,43 @@ impl Future for Attempt<'_> {
                     let now = Instant::now();
                     this.trace.queued = now.saturating_duration_since(*this.started);
                     let Poll::Ready(Dequeued { result, picks }) = polled else {
-                        let error = too_late(this.sender.state, this.trace.queued);
-                        break ((Err(error), None), now);
+                        break (Err(too_late(this.sender.state, this.trace.queued)), None, now);
                     };
                     this.trace.picks = picks;
                     match result {
                         Ok((exchange, guard)) => {
                             Unplaced::placed(this.unplaced);
-                            this.trace.endpoint = Some(guard.endpoint().clone());
-                            this.state.set(AttemptState::sent(exchange, guard));
+                            this.state.set(AttemptState::sent(exchange, guard, &mut this.trace.endpoint));
                         }
-                        Err(error) => break ((Err(error), None), now),
+                        Err(error) => break (Err(error), None, now),
                     }
                 }
                 AttemptStateProjection::Failed { error } => {
-                    break ((Err(error.take().unwrap_or_else(polled_again)), None), Instant::now());
+                    break (Err(error.take().unwrap_or_else(polled_again)), None, Instant::now());
                 }
                 AttemptStateProjection::Sent { exchange, guard, placed } => {
                     let polled = Pin::new(&mut *exchange).poll(cx);
                     let since = exchange.server_since(*placed);
-                    let ended = match polled {
+                    let exchanged = match polled {
                         Poll::Ready(response) => Ok(response),
                         Poll::Pending => Err(ready!(this.clock.as_mut().poll(cx, since))),
                     };
                     let now = Instant::now();
-                    let Some(mut guard) = guard.take() else { break ((Err(polled_again()), None), now) };
+                    let Some(mut guard) = guard.take() else { break (Err(polled_again()), None, now) };
                     guard.server_since(since);
-                    let expiry = match ended {
-                        Ok(response) => break (answer(response, guard, *this.deadline, now), now),
-                        Err(expiry) => expiry,
+                    let Answer { result, ended, endpoint } = match exchanged {
+                        Ok(response) => answer(response, guard, *this.deadline, now),
+                        Err(expiry) => {
+                            let outcome = match expiry {
+                                Expiry::Timeout(_) => Outcome::TimedOut,
+                                Expiry::Deadline => guard.outcome(Code::DeadlineExceeded, now),
+                            };
+                            guard.finish(now, outcome);
+                            Answer::failed(expiry.into(), &guard)
+                        }
                     };
-                    let outcome = match expiry {
-                        Expiry::Timeout(_) => Outcome::TimedOut,
-                        Expiry::Deadline => guard.outcome(Code::DeadlineExceeded, now),
-                    };
-                    guard.finish(now, outcome);
-                    break ((Err(expiry.into()), None), now);
+                    this.trace.endpoint = endpoint;
+                    break (result, ended, now);
                 }
             }
         };

@@ -108,7 +108,14 @@ impl CallEnd {
     }
 
     fn report(&self, took: Duration, code: Option<Code>) -> CallReport {
-        self.info.report(took, self.waited, self.log.attempts().into(), code)
+        let mut attempts: SmallVec<[AttemptTrace; 1]> = self.log.attempts().into();
+        // What few calls need: the name of the endpoint that answered, which all calls to it share the count of.
+        if let (Some(guard), Some(answered)) =
+            (&self.guard, attempts.iter_mut().rfind(|attempt| attempt.code.is_none()))
+        {
+            answered.endpoint = Some(Arc::clone(guard.endpoint()));
+        }
+        self.info.report(took, self.waited, attempts, code)
     }
 
     /// The call ended at `now`, which is read when it is needed.
@@ -171,7 +178,7 @@ impl Finish for CallEnd {
 
     fn finish(mut self, outcome: Outcome) {
         let mut now = None;
-        if let Some(guard) = self.guard.take() {
+        if let Some(guard) = &mut self.guard {
             let end = Instant::now();
             now = Some(end);
             // The server has answered in time: how long its stream may last was for the caller to say.
@@ -192,7 +199,9 @@ impl Finish for CallEnd {
 impl Drop for CallEnd {
     fn drop(&mut self) {
         // The end of its attempt comes before that of the call.
-        drop(self.guard.take());
+        if let Some(guard) = &mut self.guard {
+            guard.cancel();
+        }
         self.settle(None, Outcome::Cancelled);
     }
 }

@@ -111,22 +111,33 @@ impl Guard {
     }
 
     /// The request never left this process: nothing to judge.
-    pub(super) fn unsent(mut self, now: Instant) {
+    pub(super) fn unsent(&mut self, now: Instant) {
         self.since = None;
         self.settle(now, Outcome::Cancelled);
     }
 
     /// The server refused the request before its application saw it: that costs with the balancer, and says nothing of how
     /// the application does its work.
-    pub(super) fn refused(mut self, now: Instant) {
+    pub(super) fn refused(&mut self, now: Instant) {
         self.since = None;
         self.feedback.load.refused(now);
         self.settle(now, Outcome::Cancelled);
     }
 
-    /// The attempt ended.
-    pub(super) fn finish(mut self, now: Instant, outcome: Outcome) {
+    /// The attempt ended. What is held is given back when the guard is dropped.
+    pub(super) fn finish(&mut self, now: Instant, outcome: Outcome) {
         self.settle(now, outcome);
+    }
+
+    /// The attempt was given up, unless it has ended.
+    pub(super) fn cancel(&mut self) {
+        if self.admission.is_none() {
+            return;
+        }
+        if self.outrun.as_ref().is_some_and(|outrun| outrun.load(Ordering::Relaxed)) {
+            self.since.get_or_insert(self.placed);
+        }
+        self.settle(Instant::now(), Outcome::Cancelled);
     }
 
     /// How long the server was waited for, where that says how quick it is. The answer to a request that is still on its way
@@ -161,12 +172,6 @@ impl Guard {
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if self.admission.is_none() {
-            return;
-        }
-        if self.outrun.as_ref().is_some_and(|outrun| outrun.load(Ordering::Relaxed)) {
-            self.since.get_or_insert(self.placed);
-        }
-        self.settle(Instant::now(), Outcome::Cancelled);
+        self.cancel();
     }
 }
