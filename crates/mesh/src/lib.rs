@@ -37,9 +37,9 @@
 //!
 //! # Defaults
 //!
-//! Without a policy a channel balances by latency and load, allows 1024 calls in flight to a target (A32), repeats what
-//! provably never reached a server's application (transparent retries), and does nothing else by itself: no timeout, no
-//! retry by status, no circuit breaker, no outlier detection. A [`policy::Policy`] switches them on.
+//! Without a policy a channel balances by latency and load, repeats what provably never reached a server's application
+//! (transparent retries), and does nothing else by itself: no timeout, no limit of calls, no retry by status, no circuit
+//! breaker, no outlier detection. A [`policy::Policy`] switches them on.
 //!
 //! | what | default | source |
 //! |---|---|---|
@@ -52,14 +52,16 @@
 //! | connections to an endpoint | 1; policy may allow 10 | A105 |
 //! | keepalive | off; at least 10 s apart; a sign of life may take 20 s | A8 |
 //! | idle timeout | 30 min | gRPC's |
-//! | calls in flight to a target | 1024 | A32 |
+//! | calls in flight to a target | no limit; a policy may set one | A32 |
+//! | calls that wait for an endpoint | 16,384 of a channel | ours |
+//! | messages at most | of a response 4 MiB; of a request no limit | gRPC's |
 //! | attempts at most | 5; more are brought down to it | A6 |
 //! | request bytes kept for retries | 1 MiB of a call, 16 MiB of a channel | A6 asks for a limit |
 //! | methods that declare to be idempotent, given [`Builder::descriptors`] | 3 attempts on UNAVAILABLE, 50 ms × 2, at most 1 s | ours |
 //! | health checks, when switched on | of the service that the policy names | A17 |
 //! | outlier detection, when switched on | every 10 s; 30 s for a first ejection, at most 300 s; 10 % of endpoints | A50 |
 //! | circuit breaker, when switched on | 5 failures in a row, open for 60 s, 3 probes | ours |
-//! | a call is told as slow | from 1 s on | ours |
+//! | a call is logged as slow | when its first message, or its end, comes after 1 s | ours |
 //!
 //! # What is not here
 //!

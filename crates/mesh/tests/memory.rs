@@ -113,3 +113,17 @@ async fn messages_longer_than_the_policy_allows_are_resource_exhausted() {
     assert_eq!(status.code(), Code::ResourceExhausted);
     assert!(status.message().contains("request message has 101 bytes"), "{status}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn c25_a_response_above_tonics_default_is_resource_exhausted_and_the_channel_says_so() {
+    let network = Memory::new();
+    serve(&network);
+    let plain = channel(&network, "{}");
+    let status = ask(plain.clone(), 5 << 20, 0).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("max_decoding_message_size"), "{status}");
+    assert_eq!(ask(plain, 4_000_000, 0).await.unwrap(), 4_000_000);
+    // Where the policy says more, the channel has nothing against it: what is left is the limit of the stub.
+    let more = channel(&network, r#"{"methodConfig": [{"name": [{}], "maxResponseMessageBytes": 8000000}]}"#);
+    assert_eq!(ask(more, 5 << 20, 0).await.unwrap_err().code(), Code::OutOfRange);
+}

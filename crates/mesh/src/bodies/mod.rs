@@ -9,5 +9,5 @@ mod tracked;
 
 pub use self::deadline::{DeadlineBody, Exceeded, ExpiryStatus};
 pub use self::framing::Framing;
-pub use self::lengths::{LengthLimitedBody, Lengths};
+pub use self::lengths::LengthLimitedBody;
 pub use self::tracked::{Finish, OnEnd, TrackedBody, Untracked};

@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 use tonic::Code;
 
 pub use crate::observe::Cause;
+use crate::outcome::CallerFault;
 use crate::transport::TransportError;
 
 /// One attempt of a call.
@@ -136,6 +137,15 @@ pub struct Why {
     pub report: CallReport,
     /// What the last attempt failed with below gRPC, such as a broken connection.
     pub source: Option<TransportError>,
+    /// Where `source` doesn't say that it was the caller's doing.
+    fault: Option<CallerFault>,
+}
+
+impl Why {
+    pub(crate) fn new(report: CallReport, source: Option<TransportError>, by_caller: bool) -> Self {
+        let known = source.as_ref().is_some_and(TransportError::is_local);
+        Self { report, source, fault: (by_caller && !known).then_some(CallerFault) }
+    }
 }
 
 impl fmt::Display for Why {
@@ -153,6 +163,10 @@ impl fmt::Debug for Why {
 
 impl std::error::Error for Why {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|error| error as &(dyn std::error::Error + 'static))
+        match (&self.fault, &self.source) {
+            (Some(fault), _) => Some(fault),
+            (None, Some(error)) => Some(error),
+            (None, None) => None,
+        }
     }
 }

@@ -42,9 +42,6 @@ pub struct ConcurrencyLimit {
 }
 
 impl ConcurrencyLimit {
-    /// The limit that holds unless another one is said (gRFC A32).
-    pub const DEFAULT: usize = 1024;
-
     /// A limit for what `name` is at `target`, such as a service of a cluster.
     pub fn new(target: &str, name: &str, limit: usize) -> Self {
         let name: Name = (target.into(), name.into());

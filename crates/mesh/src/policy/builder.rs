@@ -220,13 +220,13 @@ impl PolicyBuilder {
         self
     }
 
-    /// Bounds the calls in flight to the target (gRFC A32); 1024 unless set.
+    /// Bounds the calls in flight to the target (gRFC A32); unbounded unless set.
     ///
     /// ```
     /// let builder = meshwork::policy::Policy::builder().max_concurrent_requests(256);
     /// ```
     pub fn max_concurrent_requests(mut self, most: usize) -> Self {
-        self.parts.channel.max_concurrent_requests = most;
+        self.parts.channel.max_concurrent_requests = Some(most);
         self
     }
 
@@ -245,7 +245,7 @@ impl PolicyBuilder {
     /// ```
     /// use meshwork::policy::{ChannelPolicy, Policy};
     ///
-    /// let builder = Policy::builder().channel(ChannelPolicy { max_concurrent_requests: 256, ..ChannelPolicy::default() });
+    /// let builder = Policy::builder().channel(ChannelPolicy { max_concurrent_requests: Some(256), ..ChannelPolicy::default() });
     /// ```
     pub fn channel(mut self, policy: ChannelPolicy) -> Self {
         self.parts.channel = policy;

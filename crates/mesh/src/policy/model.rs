@@ -271,8 +271,10 @@ pub struct ChannelPolicy {
     pub retry_budget: Option<RetryBudget>,
     /// `meshwork.circuitBreaker`; none unless it is said, an empty object takes the defaults.
     pub circuit_breaker: Option<CircuitBreaker>,
-    /// `meshwork.maxConcurrentRequests` (gRFC A32): calls in flight to the target, shared by all channels to it.
-    pub max_concurrent_requests: usize,
+    /// `meshwork.maxConcurrentRequests` (gRFC A32): calls in flight to the target, shared by all channels to it; open streams
+    /// and calls that wait for an endpoint count too. No limit unless it is said: the 1024 of gRFC A32 are those of a cluster of
+    /// xDS, and other gRPC libraries have none on a plain channel either.
+    pub max_concurrent_requests: Option<usize>,
     /// `meshwork.rateLimit`.
     pub rate_limit: Option<RateLimit>,
     /// `connectionScaling.maxConnectionsPerSubchannel` (gRFC A105), 1 to 10; the same under `meshwork` comes before it.
@@ -288,7 +290,7 @@ impl Default for ChannelPolicy {
             retry_throttling: None,
             retry_budget: None,
             circuit_breaker: None,
-            max_concurrent_requests: 1024,
+            max_concurrent_requests: None,
             rate_limit: None,
             max_connections_per_subchannel: 1,
         }

@@ -40,7 +40,7 @@ pub(super) fn channel(node: &Node<'_>, policy: &mut ChannelPolicy) -> Read<()> {
         policy.rate_limit = Some(RateLimit { per_second, burst });
     }
     if let Some(most) = node.get("maxConcurrentRequests")? {
-        policy.max_concurrent_requests = most.integer(0, u32::MAX)? as usize;
+        policy.max_concurrent_requests = Some(most.integer(0, u32::MAX)? as usize);
     }
     if let Some(most) = node.get("maxConnectionsPerSubchannel")? {
         policy.max_connections_per_subchannel = connections(&most)?;

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tonic::client::Grpc;
 use tonic::{Code, Request, Status};
 
-use crate::load::{bounded, codec, comes, connected, explained, policy, stream, unary, until};
+use crate::load::{CALLS, bounded, codec, comes, connected, explained, policy, stream, unary, until};
 use crate::process::{Server, alone, descriptors};
 use crate::server::UPLOAD;
 
@@ -116,7 +116,7 @@ fn ten_thousand_cancelled_calls_leave_nothing_behind() {
             }
             assert_eq!(dropped, CANCELLED);
             is_held_again(&idle, &servers, "after the calls").await;
-            let permits = ConcurrencyLimit::of_target(channel.target(), ConcurrencyLimit::DEFAULT);
+            let permits = ConcurrencyLimit::of_target(channel.target(), CALLS);
             assert_eq!(permits.in_flight(), 0);
             let status = &channel.endpoints()[0];
             assert_eq!((status.in_flight, status.circuit), (0, Circuit::Closed));
@@ -173,7 +173,9 @@ fn cancelled_probes_of_a_circuit_breaker_are_given_back() {
             ..CircuitBreaker::default()
         };
         let mut servers = [Server::start()];
-        let (channel, _) = connected(Policy::builder().circuit_breaker(breaker).build(), &servers).await;
+        let (channel, _) =
+            connected(Policy::builder().circuit_breaker(breaker).max_concurrent_requests(CALLS).build(), &servers)
+                .await;
         servers[0].order("refuse 100");
         for _ in 0..2 {
             assert_eq!(unary(&channel).await.unwrap_err().code(), Code::Unavailable);
@@ -194,6 +196,6 @@ fn cancelled_probes_of_a_circuit_breaker_are_given_back() {
         let (one, other) = tokio::join!(unary(&channel), unary(&channel));
         assert!(one.is_ok() && other.is_ok(), "{one:?}, {other:?}");
         assert_eq!(circuit(), Circuit::Closed);
-        assert_eq!(ConcurrencyLimit::of_target(channel.target(), ConcurrencyLimit::DEFAULT).in_flight(), 0);
+        assert_eq!(ConcurrencyLimit::of_target(channel.target(), CALLS).in_flight(), 0);
     });
 }

@@ -22,6 +22,8 @@ use crate::server::{STREAM, UNARY};
 const BOUND: Duration = Duration::from_secs(20);
 /// How long something may take to come about.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How many calls may be under way at once.
+pub const CALLS: usize = 1024;
 /// Callers of a load, and their pause between calls.
 const CALLERS: usize = 6;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -31,7 +33,10 @@ pub fn policy() -> Policy {
     let json = include_str!("../../../../tests/bench/mesh/policy.json");
     let patient = json.replace(r#""timeout": "1s""#, r#""timeout": "4s""#).replace(r#""0.25s""#, r#""0.5s""#);
     assert_ne!(json, patient);
-    Policy::parse(&patient).unwrap()
+    let limited =
+        patient.replace(r#""circuitBreaker""#, &format!(r#""maxConcurrentRequests": {CALLS}, "circuitBreaker""#));
+    assert_ne!(patient, limited);
+    Policy::parse(&limited).unwrap()
 }
 
 /// How often each endpoint was picked.

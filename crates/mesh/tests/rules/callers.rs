@@ -328,6 +328,28 @@ async fn c16_headers_or_trailers_that_are_too_large_end_one_call_and_no_connecti
 }
 
 #[tokio::test(start_paused = true)]
+async fn c25_a_message_above_a_limit_of_the_channel_is_charged_to_no_server_and_not_sent_again() {
+    let net = Net::new();
+    let _a = net.serve("a", Does::Answer);
+    let builder = net.builder(STRICT).max_decoding_message_size(2).resolver(Names::new(&["a"]));
+    let channel = builder.connect_lazy("test:///callers-decoding").unwrap();
+    ready(&channel, 1).await;
+    let status = call(&channel).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("max_decoding_message_size"), "{status}");
+    uncharged(&net, &channel, 1).await;
+    net.forget();
+    let builder = net.builder(STRICT).max_encoding_message_size(4).resolver(Names::new(&["a"]));
+    let channel = builder.connect_lazy("test:///callers-encoding").unwrap();
+    ready(&channel, 1).await;
+    let status = call(&channel).await.unwrap_err();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("max_encoding_message_size"), "{status}");
+    assert_eq!(channel.endpoints()[0].circuit, Circuit::Closed);
+    assert!(net.seen().len() <= 1, "not sent again");
+}
+
+#[tokio::test(start_paused = true)]
 async fn observers_learn_that_it_was_the_caller() {
     let net = Net::new();
     let _a = net.serve("a", Does::Hang);

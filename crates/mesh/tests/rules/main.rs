@@ -18,6 +18,7 @@ mod authorities;
 mod balance;
 mod breaker;
 mod callers;
+mod calls;
 mod connections;
 mod deadlines;
 mod leaks;

@@ -431,11 +431,11 @@ async fn waited(respond: &mut h2::server::SendResponse<Bytes>, time: Duration) -
     }
 }
 
-fn head() -> Response<()> {
+pub fn head() -> Response<()> {
     Response::builder().header("content-type", "application/grpc").body(()).unwrap()
 }
 
-fn trailers(code: Code) -> HeaderMap {
+pub fn trailers(code: Code) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     trailers.insert("grpc-status", (code as i32).into());
     trailers
@@ -447,7 +447,7 @@ fn long(bytes: usize) -> HeaderMap {
     (0..bytes / 1000).map(|_| (http::HeaderName::from_static("x-long"), value.clone())).collect()
 }
 
-fn message(text: &str) -> Bytes {
+pub fn message(text: &str) -> Bytes {
     let encoded = prost::Message::encode_to_vec(&text.as_bytes().to_vec());
     let mut framed = vec![0];
     framed.extend_from_slice(&(encoded.len() as u32).to_be_bytes());

@@ -1,7 +1,7 @@
 //! What a call tells about itself.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use meshwork::CallTrace;
 use meshwork::observe::Event;
@@ -175,6 +175,20 @@ impl Visit for Line {
     }
 }
 
+/// The lines of all tests of this process. One subscriber for all threads: what one thread alone hears of may be cached as
+/// heard by none while others run.
+static LINES: LazyLock<Arc<Lines>> = LazyLock::new(|| {
+    let lines = Arc::new(Lines(Mutex::default()));
+    tracing::subscriber::set_global_default(Subscriber(Arc::clone(&lines))).unwrap();
+    lines
+});
+
+/// What was logged of the calls to a target.
+fn lines_of(target: &str) -> Vec<String> {
+    let lines = LINES.0.lock().unwrap();
+    lines.iter().filter(|line| line.contains(target)).cloned().collect()
+}
+
 #[derive(Clone)]
 struct Subscriber(Arc<Lines>);
 
@@ -198,9 +212,7 @@ impl tracing::Subscriber for Subscriber {
 
 #[tokio::test(start_paused = true)]
 async fn slow_and_failed_calls_are_told_in_an_event() {
-    let lines = Arc::new(Lines(Mutex::default()));
-    // For all threads: what one thread alone hears of may be cached as heard by none while others run.
-    tracing::subscriber::set_global_default(Subscriber(Arc::clone(&lines))).unwrap();
+    LazyLock::force(&LINES);
     let net = Net::new();
     let a = net.serve("a", Does::AnswerAfter(ms(1500)));
     let channel = net.channel("why-event", "{}", &["a"]);
@@ -210,11 +222,37 @@ async fn slow_and_failed_calls_are_told_in_an_event() {
     call(&channel).await.unwrap_err();
     a.does(Does::Answer);
     call(&channel).await.unwrap();
-    let mut lines = lines.0.lock().unwrap().clone();
-    lines.retain(|line| line.contains("why-event"));
+    let lines = lines_of("why-event");
     assert_eq!(lines.len(), 2, "{lines:#?}");
     assert!(lines[0].starts_with("INFO") && lines[0].contains("slow call") && lines[0].contains(PATH), "{lines:#?}");
     assert!(lines[1].starts_with("DEBUG") && lines[1].contains("Internal"), "{lines:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn c20_a_stream_is_slow_by_its_first_message_however_long_it_lasts() {
+    LazyLock::force(&LINES);
+    let net = Net::new();
+    let a = net.serve("a", Does::Stream(ms(500)));
+    let channel = net.channel("why-long", "{}", &["a"]);
+    ready(&channel, 1).await;
+    // Let go by its caller, and ended by its deadline.
+    let mut stream = server_stream(&channel, request()).await.unwrap();
+    for _ in 0..10 {
+        stream.message().await.unwrap().unwrap();
+    }
+    drop(stream);
+    let mut short = request();
+    short.set_timeout(ms(3000));
+    let mut stream = server_stream(&channel, short).await.unwrap();
+    while stream.message().await.is_ok() {}
+    let slow = || lines_of("why-long").into_iter().filter(|line| line.contains("slow call")).collect::<Vec<_>>();
+    assert_eq!(slow(), Vec::<String>::new());
+    // One whose first message is late is slow, and the line says when that came.
+    a.does(Does::HeadersAfter(ms(1500)));
+    let mut stream = server_stream(&channel, request()).await.unwrap();
+    while stream.message().await.unwrap().is_some() {}
+    let slow = slow();
+    assert!(slow.len() == 1 && slow[0].contains("first_message=1.5"), "{slow:#?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -18,7 +18,6 @@ mod tracked;
 pub(crate) use adopt::PolicySource;
 pub(crate) use member::{Feedback, Member};
 pub(crate) use pick::{Picked, TriedEndpoints};
-pub(crate) use snapshot::Snapshot;
 pub use state::EndpointStatus;
 pub(crate) use state::{ActivePolicy, ChannelHandle, ChannelSettings, ChannelState};
 pub(crate) use task::EndpointsTask;

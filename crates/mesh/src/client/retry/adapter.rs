@@ -2,19 +2,22 @@
 
 use std::error::Error;
 use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http_body::Body;
-use tokio::time::{Instant, timeout_at};
 use tonic::Status;
 use tonic::codegen::StdError;
 use tower_service::Service;
 
 use super::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
+use super::clock::AttemptClock;
 use super::request_body::RequestBody;
 use crate::client::trace::AttemptTrace;
+use crate::outcome::Outcome;
 use crate::transport::{Fate, TransportError};
 
 /// Makes attempts with a service: the first with the instance that is ready, each other with a clone that is made ready.
@@ -53,16 +56,16 @@ where
         let ready = std::mem::replace(&mut self.ready, false);
         let request = request.map(tonic::body::Body::from);
         async move {
-            let start = Instant::now();
+            let started = context.now;
             let call = async move {
                 if !ready {
                     poll_fn(|cx| service.poll_ready(cx)).await?;
                 }
                 service.call(request).await
             };
-            let result = within(start, context, call).await;
+            let result = within(&context, call).await;
             let code = result.as_ref().err().map(|error| error.status.code());
-            Attempted { result, trace: AttemptTrace { took: start.elapsed(), code, ..AttemptTrace::default() } }
+            Attempted::new(result, AttemptTrace { took: started.elapsed(), code, ..AttemptTrace::default() })
         }
         .boxed()
     }
@@ -70,30 +73,23 @@ where
 
 /// Ends `call` by the timeout of the attempt and the deadline of the call.
 async fn within<T, E: Into<StdError>>(
-    start: Instant,
-    context: AttemptContext,
+    context: &AttemptContext,
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, AttemptError> {
-    let timeout = context.timeout.and_then(|timeout| start.checked_add(timeout));
-    let end = timeout.into_iter().chain(context.deadline).min();
-    let result = match end {
-        None => call.await,
-        Some(end) => match timeout_at(end, call).await {
-            Ok(result) => result,
-            Err(_) if context.deadline == Some(end) => {
-                let status = Status::deadline_exceeded("the deadline passed before the call was answered");
-                return Err(AttemptError { status, fate: Fate::Sent, last: true });
-            }
-            Err(_) => {
-                let status = Status::unavailable("the attempt was not answered in its time");
-                return Err(AttemptError { status, fate: Fate::Sent, last: false });
-            }
-        },
-    };
+    let mut call = pin!(call);
+    let mut clock = pin!(AttemptClock::new(context));
+    // What becomes of the request below isn't seen from here: its time counts from the beginning.
+    let result = poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(result) => Poll::Ready(Ok(result)),
+        Poll::Pending => clock.as_mut().poll(cx, Some(context.now)).map(Err),
+    })
+    .await?;
     result.map_err(|error| {
         let error: StdError = error.into();
         let fate = fate(&*error);
-        AttemptError { status: Status::from_error(error), fate, last: false }
+        let status = Status::from_error(error);
+        let last = matches!(Outcome::of_error(&status), Outcome::Caller(_));
+        AttemptError { status, fate, last }
     })
 }
 

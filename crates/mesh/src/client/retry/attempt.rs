@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::Body;
+use http::StatusCode;
 use tokio::time::Instant;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::request_body::RequestBody;
 use crate::client::trace::AttemptTrace;
-use crate::transport::Fate;
+use crate::outcome::grpc_status;
+use crate::transport::{Fate, code_of_http};
 
-/// What an attempt is told beside its request.
-#[derive(Clone, Debug, Default)]
+/// What an attempt needs beside its request.
+#[derive(Clone, Debug)]
 pub struct AttemptContext {
+    /// When the attempt begins, by a clock that was just read.
+    pub now: Instant,
     /// The number of the attempt, from 1; transparent retries keep the number of the attempt that they repeat.
     pub number: u32,
     /// When the whole call is over. The attempt ends by then with DEADLINE_EXCEEDED, and tells the server what is left.
@@ -36,8 +38,30 @@ pub struct AttemptContext {
 pub struct Attempted<B> {
     /// The response, Trailers-Only ones among them; or why there is none.
     pub result: Result<http::Response<B>, AttemptError>,
+    /// The code of a response that ended with its headers: a Trailers-Only response, or what a proxy answered in place of
+    /// gRPC.
+    pub ended: Option<Code>,
     /// Endpoint, picks and waits.
     pub trace: AttemptTrace,
+}
+
+impl<B> Attempted<B> {
+    /// What came of an attempt; how its response ended is looked up in its headers.
+    pub fn new(result: Result<http::Response<B>, AttemptError>, trace: AttemptTrace) -> Self {
+        let ended = result.as_ref().ok().and_then(|response| {
+            let no_grpc = || (response.status() != StatusCode::OK).then(|| code_of_http(response.status()));
+            grpc_status(response.headers()).or_else(no_grpc)
+        });
+        Self { result, ended, trace }
+    }
+
+    /// The code that it failed with; none for one that was answered.
+    pub(super) fn failed_with(&self) -> Option<Code> {
+        match &self.result {
+            Ok(_) => self.ended.filter(|code| *code != Code::Ok),
+            Err(error) => Some(error.status.code()),
+        }
+    }
 }
 
 /// Why an attempt has no response.
@@ -51,10 +75,22 @@ pub struct AttemptError {
     pub last: bool,
 }
 
+impl AttemptError {
+    /// No answer that a retry by the policy could not make good.
+    pub(crate) fn unavailable(message: &str) -> Self {
+        Self { status: Status::unavailable(message), fate: Fate::Sent, last: false }
+    }
+
+    /// A failure that no attempt may follow.
+    pub(crate) fn last(status: Status) -> Self {
+        Self { status, fate: Fate::Sent, last: true }
+    }
+}
+
 /// Carries out attempts: the channel's pick and send, or any gRPC service under a layer.
 pub trait Attempts: Clone + Send {
     /// The body of its responses.
-    type ResponseBody: Body<Data = Bytes> + Send + 'static;
+    type ResponseBody: Send + 'static;
     /// The future of one attempt; dropped, the attempt is cancelled.
     type Future: Future<Output = Attempted<Self::ResponseBody>> + Send;
 

@@ -40,15 +40,25 @@ impl Budget {
 
     /// Counts a call.
     pub fn call(&self) {
-        let tick = self.tick();
+        self.call_at(Instant::now());
+    }
+
+    /// Counts a call that is made at `now`.
+    pub(super) fn call_at(&self, now: Instant) {
+        let tick = self.tick(now);
         let slot = &self.calls[(tick % BUCKETS) as usize];
-        let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slot| Some(add(slot, tick)));
+        if slot.load(Ordering::Relaxed) >> 32 == tick {
+            // One step where others count too. Should a new time begin meanwhile, the call counts there.
+            slot.fetch_add(1, Ordering::Relaxed);
+        } else {
+            let _ = slot.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |slot| Some(add(slot, tick)));
+        }
     }
 
     /// Counts a retry if it is allowed, and tells whether it is.
     pub fn retry(&self) -> bool {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
-        let tick = self.tick();
+        let tick = self.tick(Instant::now());
         let calls: u64 = self.calls.iter().map(|slot| count(slot.load(Ordering::Relaxed), tick)).sum();
         let made: u64 = retries.iter().map(|slot| count(*slot, tick)).sum();
         let allowed = (made + 1) as f64 <= self.ratio * calls as f64 + self.reserve;
@@ -60,9 +70,11 @@ impl Budget {
     }
 
     /// The number of the part of time that is now, from 1 on, so that an empty slot belongs to none.
-    fn tick(&self) -> u64 {
-        let parts = self.start.elapsed().as_nanos() / self.bucket.as_nanos();
-        (parts as u64 & u64::from(u32::MAX)).saturating_add(1).min(u64::from(u32::MAX))
+    fn tick(&self, now: Instant) -> u64 {
+        // In 64 bits, since a division of 128 takes many times as long; they hold 584 years.
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let parts = nanos(now.saturating_duration_since(self.start)) / nanos(self.bucket);
+        (parts & u64::from(u32::MAX)).saturating_add(1).min(u64::from(u32::MAX))
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::Code;
 use super::attempt::{AttemptContext, AttemptError, Attempted, Attempts};
 use super::backoff;
 use super::request::Repeatable;
-use super::verdict::{Failure, Pushback, Verdict, judge, result_code};
+use super::verdict::{Failure, Pushback, Verdict, judge};
 use super::{AttemptLog, Plan};
 use crate::client::trace::{AttemptTrace, Cause};
 use crate::policy::HedgingPolicy;
@@ -85,12 +85,9 @@ pub(super) async fn run<A: Attempts>(
                 hedges.cancel(|live| live.reader != reader, false, log);
             }
             Step::Ended(ended) => {
-                let (live, Attempted { result, mut trace }) = *ended;
-                let verdict = judge(&result);
-                trace.cause = live.cause;
-                trace.backoff = live.backoff;
-                trace.code = trace.code.or_else(|| result_code(&result));
-                log.push(trace);
+                let (live, attempted) = *ended;
+                let verdict = judge(&attempted);
+                let result = log.add(attempted, live.cause, live.backoff);
                 if verdict == Verdict::Answered {
                     request.commit(live.reader);
                     hedges.cancel(|_| true, true, log);
@@ -124,10 +121,10 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         let number = self.begun;
         self.plan.started(cause);
         let (reader, request) = self.request.attempt(number - 1);
-        let outrun = Arc::default();
-        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(number) };
+        let (outrun, since) = (Arc::default(), if number == 1 { self.plan.now } else { Instant::now() });
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(number, since) };
         let future = Box::pin(self.attempts.attempt(request, context));
-        self.live.push(Live { future, reader, number, cause, backoff: Duration::ZERO, since: Instant::now(), outrun });
+        self.live.push(Live { future, reader, number, cause, backoff: Duration::ZERO, since, outrun });
     }
 
     /// Sends the attempt again that `live` was.
@@ -135,19 +132,18 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         self.plan.scheduled(Cause::Transparent, pause);
         self.plan.started(Cause::Transparent);
         let (reader, request) = self.request.attempt(live.number - 1);
-        let outrun = Arc::default();
-        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(live.number) };
+        let (outrun, since) = (Arc::default(), Instant::now());
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(live.number, since) };
         let future: Running<'a, A> = if pause.is_zero() {
             Box::pin(self.attempts.attempt(request, context))
         } else {
             let mut attempts = self.attempts.clone();
             Box::pin(async move {
                 sleep(pause).await;
-                let attempt = attempts.attempt(request, context);
+                let attempt = attempts.attempt(request, AttemptContext { now: Instant::now(), ..context });
                 attempt.await
             })
         };
-        let since = Instant::now();
         let cause = Cause::Transparent;
         self.live.push(Live { future, reader, number: live.number, cause, backoff: pause, since, outrun });
     }

@@ -47,8 +47,9 @@ impl LayerSettings {
         }
     }
 
-    fn plan<'a>(&'a self, method: &'a PathAndQuery, deadline: Option<Instant>) -> Plan<'a> {
+    fn plan<'a>(&'a self, method: &'a PathAndQuery, now: Instant, deadline: Option<Instant>) -> Plan<'a> {
         Plan {
+            now,
             repeat: &self.repeat,
             attempt_timeout: self.attempt_timeout,
             deadline,
@@ -214,9 +215,10 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
-    let deadline = effective(request.headers(), None, Instant::now())?;
+    let now = Instant::now();
+    let deadline = effective(request.headers(), None, now)?;
     let method = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let plan = shared.plan(&method, deadline);
+    let plan = shared.plan(&method, now, deadline);
     let success = OnSuccess::new(shared.throttle.clone());
     let result = run(ServiceAttempts::ready(ready), request, &plan, &mut AttemptLog::new()).await;
     result.map(|response| TrackedBody::respond(response, success)).map_err(|error| error.status)

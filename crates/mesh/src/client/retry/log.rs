@@ -1,12 +1,14 @@
 //! What happened to the attempts of a call.
 
 use std::fmt;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::client::trace::AttemptTrace;
+use super::attempt::{AttemptError, Attempted};
+use crate::client::trace::{AttemptTrace, Cause};
 
-/// Who is told of the attempts so far.
+/// Takes the attempts so far.
 type Sink = Box<dyn FnMut(&[AttemptTrace]) + Send>;
 
 /// The attempts of a call in the order in which they ended.
@@ -22,7 +24,7 @@ impl AttemptLog {
         Self::default()
     }
 
-    /// An empty log that tells `sink` all attempts so far whenever one more ends, for those who watch a call under way.
+    /// An empty log that gives `sink` all attempts so far whenever one more ends, for those who watch a call under way.
     pub fn with_sink(sink: impl FnMut(&[AttemptTrace]) + Send + 'static) -> Self {
         Self { attempts: SmallVec::new(), sink: Some(Box::new(sink)) }
     }
@@ -33,6 +35,19 @@ impl AttemptLog {
         if let Some(sink) = &mut self.sink {
             sink(&self.attempts);
         }
+    }
+
+    /// Adds an attempt that ended and was made for `cause`, after `backoff`; gives what it came to.
+    pub(super) fn add<B>(
+        &mut self,
+        attempted: Attempted<B>,
+        cause: Cause,
+        backoff: Duration,
+    ) -> Result<http::Response<B>, AttemptError> {
+        let code = attempted.failed_with();
+        let Attempted { result, trace, .. } = attempted;
+        self.push(AttemptTrace { cause, backoff, code, ..trace });
+        result
     }
 
     /// The attempts that ended so far.

@@ -16,6 +16,8 @@ use crate::random::Random;
 /// What the repetition of one call needs; borrowed, since a call that isn't repeated should not pay for it.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'a> {
+    /// When the first attempt begins, by a clock that was just read.
+    pub now: Instant,
     /// Whether and how attempts are repeated.
     pub repeat: &'a Repeat,
     /// How long one attempt may take until it is answered by headers.
@@ -39,8 +41,10 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    pub(super) fn context(&self, number: u32) -> AttemptContext {
+    /// What the attempt of this number needs, which begins at `now`.
+    pub(super) fn context(&self, number: u32, now: Instant) -> AttemptContext {
         AttemptContext {
+            now,
             number,
             deadline: self.deadline,
             timeout: self.attempt_timeout,

@@ -1,4 +1,4 @@
-//! Makes the attempts of a call.
+//! The attempts of one call.
 
 use tonic::body::Body;
 
@@ -19,7 +19,7 @@ pub async fn run<A: Attempts>(
     log: &mut AttemptLog,
 ) -> Result<http::Response<A::ResponseBody>, AttemptError> {
     if let Some(budget) = plan.budget {
-        budget.call();
+        budget.call_at(plan.now);
     }
     let request = Repeatable::new(request, plan.buffers).await;
     match plan.repeat {

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use super::attempt::{AttemptError, Attempted, Attempts};
+use super::attempt::{AttemptError, Attempts};
 use super::backoff;
 use super::request::Repeatable;
-use super::verdict::{Failure, Pushback, Verdict, judge, result_code};
+use super::verdict::{Failure, Pushback, Verdict, judge};
 use super::{AttemptLog, Plan};
 use crate::client::trace::Cause;
 use crate::policy::RetryPolicy;
@@ -33,15 +33,13 @@ pub(super) async fn run<A: Attempts>(
     let mut progress = Progress::default();
     let mut cause = Cause::Call;
     let mut backoff = Duration::ZERO;
+    let mut now = plan.now;
     loop {
         plan.started(cause);
         let (reader, attempt) = request.attempt(progress.retries);
-        let Attempted { result, mut trace } = attempts.attempt(attempt, plan.context(progress.retries + 1)).await;
-        let verdict = judge(&result);
-        trace.cause = cause;
-        trace.backoff = backoff;
-        trace.code = trace.code.or_else(|| result_code(&result));
-        log.push(trace);
+        let attempted = attempts.attempt(attempt, plan.context(progress.retries + 1, now)).await;
+        let verdict = judge(&attempted);
+        let result = log.add(attempted, cause, backoff);
         if verdict == Verdict::Answered {
             request.commit(reader);
             return result;
@@ -54,6 +52,7 @@ pub(super) async fn run<A: Attempts>(
         if !delay.is_zero() {
             sleep(delay).await;
         }
+        now = Instant::now();
     }
 }
 

@@ -1,11 +1,10 @@
 //! What an attempt's end means for the call.
 
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 use tonic::Code;
 
-use super::attempt::AttemptError;
-use crate::outcome::grpc_status;
-use crate::transport::{Fate, code_of_http};
+use super::attempt::Attempted;
+use crate::transport::Fate;
 
 /// What a server says about the next attempt, in milliseconds; negative: there must be none.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -42,9 +41,9 @@ pub(super) enum Pushback {
 }
 
 /// Judges an attempt.
-pub(super) fn judge<B>(result: &Result<http::Response<B>, AttemptError>) -> Verdict {
-    match result {
-        Ok(response) => match code(response) {
+pub(super) fn judge<B>(attempted: &Attempted<B>) -> Verdict {
+    match &attempted.result {
+        Ok(response) => match attempted.ended {
             None | Some(Code::Ok) => Verdict::Answered,
             Some(code) => Verdict::Failed(Failure { code, pushback: pushback(response.headers()) }),
         },
@@ -58,20 +57,6 @@ pub(super) fn judge<B>(result: &Result<http::Response<B>, AttemptError>) -> Verd
             }
         }
     }
-}
-
-/// The code that the result holds, none for an answer that began.
-pub(super) fn result_code<B>(result: &Result<http::Response<B>, AttemptError>) -> Option<Code> {
-    match result {
-        Ok(response) => code(response).filter(|code| *code != Code::Ok),
-        Err(error) => Some(error.status.code()),
-    }
-}
-
-/// The code of a Trailers-Only response, or of what a proxy answered in place of gRPC.
-fn code<B>(response: &http::Response<B>) -> Option<Code> {
-    grpc_status(response.headers())
-        .or_else(|| (response.status() != StatusCode::OK).then(|| code_of_http(response.status())))
 }
 
 /// A signed 32-bit decimal; anything else, and more than one value, means that there must be no retry.

@@ -96,10 +96,10 @@ fn the_breaker_is_checked() {
 fn limits_are_read_and_checked() {
     let limits = channel(json!({"rateLimit": {"perSecond": 100, "burst": 10}, "maxConcurrentRequests": 7}));
     assert_eq!(limits.rate_limit, Some(RateLimit { per_second: 100, burst: 10 }));
-    assert_eq!(limits.max_concurrent_requests, 7);
+    assert_eq!(limits.max_concurrent_requests, Some(7));
     let burst = channel(json!({"rateLimit": {"perSecond": 100}})).rate_limit;
     assert_eq!(burst, Some(RateLimit { per_second: 100, burst: 100 }));
-    assert_eq!(channel(json!({})).max_concurrent_requests, 1024, "gRFC A32");
+    assert_eq!(channel(json!({})).max_concurrent_requests, None, "a plain channel has no limit");
     assert_eq!(no(json!({"rateLimit": {}})), "meshwork.rateLimit.perSecond: is missing");
     assert_eq!(
         no(json!({"rateLimit": {"perSecond": 0}})),

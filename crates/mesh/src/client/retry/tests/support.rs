@@ -107,7 +107,7 @@ impl Attempts for Script {
                     Ok(body) => this.seen.lock().unwrap()[index].body = body.to_bytes(),
                     Err(status) => {
                         let result = Err(AttemptError { status, fate: Fate::Sent, last: false });
-                        return Attempted { result, trace: AttemptTrace::default() };
+                        return Attempted::new(result, AttemptTrace::default());
                     }
                 }
             }
@@ -124,7 +124,7 @@ impl Attempts for Script {
                 }
                 End::Error(code, fate, last) => Err(AttemptError { status: Status::new(code, "as told"), fate, last }),
             };
-            Attempted { result, trace: AttemptTrace::default() }
+            Attempted::new(result, AttemptTrace::default())
         }
         .boxed()
     }
@@ -155,6 +155,7 @@ pub(super) struct Means {
 impl Means {
     fn plan(&self) -> Plan<'_> {
         Plan {
+            now: Instant::now(),
             repeat: &self.repeat,
             attempt_timeout: self.attempt_timeout,
             deadline: self.deadline,
