@@ -96,7 +96,10 @@ fn a_retry_goes_to_a_server_that_the_call_has_not_tried() {
         for _ in 0..20 {
             assert_eq!(unary(&channel).await.map_err(|status| explained(&status)), Ok(servers[2].name()));
         }
-        assert_eq!(servers.iter().map(|server| picks.of(server)).collect::<Vec<_>>(), [20, 20, 20]);
+        // The picker has its way with first attempts; further ones soon pass over the server that is known to refuse too.
+        let picks: Vec<_> = servers.iter().map(|server| picks.of(server)).collect();
+        assert_eq!((picks[0], picks[2]), (20, 20), "{picks:?}");
+        assert!((1..=5).contains(&picks[1]), "{picks:?}");
     });
 }
 

@@ -263,8 +263,12 @@ async fn refuse_all(mut stream: MemoryStream) {
 async fn connection(stream: MemoryStream, inner: Arc<Inner>) {
     let mut go_away = inner.go_away.subscribe();
     go_away.mark_unchanged();
-    let Ok(mut connection) =
-        h2::server::Builder::new().max_concurrent_streams(inner.max_streams).handshake::<_, Bytes>(stream).await
+    let Ok(mut connection) = h2::server::Builder::new()
+        .max_concurrent_streams(inner.max_streams)
+        // Else it ends the connection when many streams are reset before they are accepted.
+        .max_pending_accept_reset_streams(1000)
+        .handshake::<_, Bytes>(stream)
+        .await
     else {
         return;
     };
@@ -391,7 +395,8 @@ async fn handle(
 }
 
 async fn stream(respond: &mut h2::server::SendResponse<Bytes>, inner: &Inner, every: Duration) {
-    let mut send = respond.send_response(head(), false).unwrap();
+    // Its caller may have reset it by now.
+    let Ok(mut send) = respond.send_response(head(), false) else { return };
     loop {
         if send.send_data(message(&inner.name), false).is_err() {
             return;

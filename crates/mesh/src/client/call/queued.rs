@@ -72,10 +72,12 @@ impl<'a> QueuedAttempt<'a> {
     /// Waits for a place in the order of coming, and picks when it is its turn.
     async fn place(&mut self, picks: &mut u32) -> Result<(Arc<Member>, Admission, StreamSlot, Instant), AttemptError> {
         let Self { sender, request, context, waiter, .. } = self;
-        let (state, headers, wait_for_ready) = (sender.state, request.headers(), context.wait_for_ready);
+        let (state, headers) = (sender.state, request.headers());
         poll_fn(|cx| {
-            state.wake();
             waiter.poll(cx.waker(), |turn| {
+                // Registered by now: a runtime that ends after this look has it look again, and wake the channel on its own.
+                state.wake();
+                let wait_for_ready = context.wait_for_ready && !state.is_closed();
                 if !turn {
                     let failed = if wait_for_ready { None } else { state.snapshot.load().failure() };
                     return failed.map(|message| Err(AttemptError::unavailable(&message)));

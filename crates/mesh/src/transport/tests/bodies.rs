@@ -109,8 +109,13 @@ async fn c9_many_callers_at_once_all_see_their_own_error() {
     });
     let io = listener.accept().await.unwrap();
     tokio::spawn(async move {
-        let mut server =
-            h2::server::Builder::new().max_concurrent_streams(1000).handshake::<_, Bytes>(io).await.unwrap();
+        let mut server = h2::server::Builder::new()
+            // Else it ends the connection when many streams are reset before they are accepted.
+            .max_pending_accept_reset_streams(1000)
+            .max_concurrent_streams(1000)
+            .handshake::<_, Bytes>(io)
+            .await
+            .unwrap();
         let mut number = 0;
         while let Some(Ok((request, mut respond))) = server.accept().await {
             number += 1;
