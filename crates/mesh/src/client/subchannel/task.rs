@@ -185,6 +185,8 @@ impl Task {
                 Err(_) => {
                     let delay = self.extra_failures.next(&self.options.backoff, &self.options.random);
                     self.extra_until = Instant::now() + delay;
+                    // Who waits in the queue does not ask again.
+                    self.more_at = Some(self.extra_until);
                 }
             }
             return;

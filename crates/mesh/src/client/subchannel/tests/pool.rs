@@ -114,6 +114,22 @@ async fn a105_a_failed_try_waits_for_its_backoff_and_is_repeated_while_all_are_f
 }
 
 #[tokio::test(start_paused = true)]
+async fn a105_a_failed_try_is_repeated_for_a_call_that_waits_and_does_not_ask_again() {
+    let net = Net::new();
+    net.set(A, small(1));
+    let one = net.connect(&[A], options(&net, 2));
+    until(&one, Connectivity::Ready).await;
+    net.set(A, Does::Refuse);
+    let _slot = one.reserve().unwrap();
+    let waiting = one.clone();
+    let waiting = tokio::spawn(async move { place(&waiting).await });
+    pass_ms(500).await;
+    net.set(A, small(1));
+    let _second = tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("a place in time").unwrap();
+    assert_eq!(net.times(), [0, 0, 1000]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a105_the_loss_of_one_of_several_is_no_change_of_state() {
     let net = Net::new();
     net.set(A, small(1));
