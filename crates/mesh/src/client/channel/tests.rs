@@ -206,6 +206,22 @@ async fn an_idle_channel_closes_its_connections_and_stays_idle() {
     assert_eq!(code(&channel, request("/t/ok")).await, Code::Ok);
 }
 
+/// Were it idle, its connection would be given up and begun anew each second, and never stand.
+#[tokio::test(start_paused = true)]
+async fn a_channel_is_not_idle_while_a_call_waits_for_its_connection() {
+    let net = Net::default();
+    let listener = net.memory.listen("10.0.0.1:1").unwrap();
+    let builder = Channel::builder().idle_timeout(Some(Duration::from_secs(1)));
+    let channel = net.channel(builder, "static:///10.0.0.1:1");
+    let served = net.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(10)).await;
+        served.accept("10.0.0.1:1".to_owned(), listener, 100).await;
+    });
+    assert_eq!(code(&channel, request("/t/ok")).await, Code::Ok);
+    assert_eq!(net.memory.connects("10.0.0.1:1"), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_within_a_response_resets_its_stream() {
     let net = Net::default();

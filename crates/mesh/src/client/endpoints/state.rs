@@ -212,8 +212,11 @@ impl ChannelState {
         }
     }
 
-    /// For how long there was no call; none while there is one.
+    /// For how long there was no call; none while there is one, be it one that waits.
     pub(crate) fn idle_since(&self, now: Instant) -> Option<Duration> {
+        if !self.queue.is_empty() {
+            return None;
+        }
         if self.listed.load().iter().any(|listed| listed.member.feedback.load.in_flight() > 0) {
             return None;
         }
