@@ -131,17 +131,17 @@ impl Builder {
     /// use meshwork::endpoint::Endpoint;
     /// use meshwork::resolve::{Resolution, ResolveError, Resolver};
     ///
-    /// struct ChannelSettings(Vec<Endpoint>);
+    /// struct Fixed(Vec<Endpoint>);
     ///
     /// #[tonic::async_trait]
-    /// impl Resolver for ChannelSettings {
+    /// impl Resolver for Fixed {
     ///     async fn resolve(&self) -> Result<Resolution, ResolveError> {
     ///         Ok(Resolution::new(self.0.clone()))
     ///     }
     /// }
     ///
     /// let address = std::net::SocketAddr::from(([127, 0, 0, 1], 50051));
-    /// let builder = meshwork::Channel::builder().resolver(ChannelSettings(vec![Endpoint::new(address)]));
+    /// let builder = meshwork::Channel::builder().resolver(Fixed(vec![Endpoint::new(address)]));
     /// ```
     pub fn resolver(mut self, resolver: impl Resolver) -> Self {
         self.resolver = Some(Arc::new(resolver));

@@ -342,6 +342,17 @@ async fn each_of_several_observers_sees_every_event() {
     assert_eq!(counts.map(|count| count.load(Ordering::SeqCst)), [2, 2, 2]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn c2_a_channel_that_is_closed_while_its_runtime_ends_stays_closed() {
+    let channel = Net::default().channel(Channel::builder(), "static:///10.0.0.1:1");
+    channel.close();
+    // The last that a task does whose runtime ends.
+    channel.0.state.park(Box::new(|_, _| panic!("a closed channel begins anew")));
+    assert_eq!(channel.state(), Connectivity::Shutdown);
+    channel.wake();
+    assert_eq!(code(&channel, waiting("/t/ok")).await, Code::Unavailable);
+}
+
 /// A resolver that fails as no resolver may.
 struct Panics;
 

@@ -196,6 +196,10 @@ impl ChannelState {
     pub(crate) fn park(&self, task: ParkedTask) {
         *self.parked() = Some(task);
         self.publish(Snapshot::idle(), Vec::new());
+        // Closed meanwhile, it stays closed.
+        if self.is_closed() {
+            self.close();
+        }
     }
 
     fn parked(&self) -> MutexGuard<'_, Option<ParkedTask>> {
