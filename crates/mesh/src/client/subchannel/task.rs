@@ -136,8 +136,14 @@ impl Task {
     }
 
     fn update(&mut self, addresses: Vec<ServerAddress>) {
+        let addresses = interleave(addresses);
+        // The same list begins no new pass: a resolver whose answers change all the time would keep the next address from
+        // its turn.
+        if self.slots.iter().map(|slot| &slot.address).eq(&addresses) {
+            return;
+        }
         let mut old = std::mem::take(&mut self.slots);
-        for address in interleave(addresses) {
+        for address in addresses {
             let index = old.iter().position(|slot| slot.address == address);
             self.slots.push(index.map_or_else(|| Slot::new(address), |index| old.swap_remove(index)));
         }

@@ -202,6 +202,34 @@ async fn a61_a_new_list_adopts_who_is_connecting_and_skips_who_is_in_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a61_the_same_list_again_keeps_no_address_from_its_turn() {
+    let net = Net::new();
+    net.set(A, Does::Hang);
+    net.set(B, Does::Serve(server()));
+    let one = net.connect(&[A, B], net.options());
+    for _ in 0..10 {
+        pass_ms(50).await;
+        one.update_addresses(vec![at(A).into(), at(B).into()]);
+    }
+    until(&one, Connectivity::Ready).await;
+    assert_eq!(net.dials(), [(0, A.to_owned()), (250, B.to_owned())]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a61_the_same_list_again_is_no_failure() {
+    let net = Net::new();
+    let one = net.connect(&[A], net.options());
+    until(&one, Connectivity::TransientFailure).await;
+    settle().await;
+    let generation = one.state().generation;
+    for _ in 0..10 {
+        one.update_addresses(vec![at(A).into()]);
+        settle().await;
+    }
+    assert_eq!(one.state().generation, generation);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a61_a_try_of_an_address_that_left_the_list_is_given_up() {
     let net = Net::new();
     net.set(A, Does::Hang);
