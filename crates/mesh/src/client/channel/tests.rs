@@ -346,11 +346,16 @@ async fn each_of_several_observers_sees_every_event() {
 async fn c2_a_channel_that_is_closed_while_its_runtime_ends_stays_closed() {
     let channel = Net::default().channel(Channel::builder(), "static:///10.0.0.1:1");
     channel.close();
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
     // The last that a task does whose runtime ends.
-    channel.0.state.park(Box::new(|_, _| panic!("a closed channel begins anew")));
+    channel.0.state.park(Box::new(move |_: &tokio::runtime::Handle, _| {
+        count.fetch_add(1, Ordering::SeqCst);
+    }));
     assert_eq!(channel.state(), Connectivity::Shutdown);
     channel.wake();
     assert_eq!(code(&channel, waiting("/t/ok")).await, Code::Unavailable);
+    assert_eq!(begun.load(Ordering::SeqCst), 0);
 }
 
 /// A resolver that fails as no resolver may.
