@@ -143,7 +143,7 @@ pub enum LoadBalancing {
 /// `outlier_detection_experimental` (gRFC A50).
 #[derive(Clone, Debug, PartialEq)]
 pub struct OutlierDetection {
-    /// The time between two looks at the counts; 10 s. At least 1 ms.
+    /// The time between two looks at the counts; 10 s. Less than 1 ms counts as that.
     pub interval: Duration,
     /// How long a first ejection lasts; it grows with each one; 30 s.
     pub base_ejection_time: Duration,

@@ -7,9 +7,6 @@ use super::{FailurePercentageEjection, LoadBalancing, OutlierDetection, SuccessR
 
 type Read<T> = Result<T, PolicyError>;
 
-/// What a shorter `interval` becomes.
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
-
 /// The policies that there are.
 const KNOWN: &str = "meshwork_peak_ewma, pick_first, round_robin, least_request_experimental, \
                      outlier_detection_experimental";
@@ -87,8 +84,6 @@ fn outlier_detection(config: &Node<'_>) -> Read<OutlierDetection> {
     duration("interval", &mut detection.interval)?;
     duration("baseEjectionTime", &mut detection.base_ejection_time)?;
     duration("maxEjectionTime", &mut detection.max_ejection_time)?;
-    // Zero is valid by A50; looking without a pause would keep a core busy.
-    detection.interval = detection.interval.max(SHORTEST_INTERVAL);
     integer(config, "maxEjectionPercent", 100, &mut detection.max_ejection_percent)?;
     if let Some(node) = config.get("successRateEjection")? {
         let mut ejection = SuccessRateEjection::default();

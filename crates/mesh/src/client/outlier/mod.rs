@@ -21,6 +21,9 @@ use crate::client::endpoint::Address;
 use crate::policy::OutlierDetection;
 use crate::random::Random;
 
+/// What a shorter interval counts as: zero is valid by A50, but looking without a pause would keep a core busy.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Decides which endpoints are ejected. Owned by one task, which ticks it; calls only touch the [`Counter`]s.
 #[derive(Debug)]
 pub struct OutlierDetector {
@@ -107,7 +110,7 @@ impl OutlierDetector {
 
     /// When [`tick`](Self::tick) is due; `None` when the policy asks for nothing.
     pub fn next_tick(&self) -> Option<Instant> {
-        self.started?.checked_add(self.config.as_ref()?.interval)
+        self.started?.checked_add(self.config.as_ref()?.interval.max(SHORTEST_INTERVAL))
     }
 
     /// Takes a new policy. The interval that runs goes on and ends by the new length; nothing to do takes every endpoint

@@ -193,6 +193,17 @@ fn a50_rule_7_an_ejected_endpoint_stays_ejected_over_a_new_list() {
 }
 
 #[test]
+fn a50_an_interval_of_zero_is_never_without_a_pause() {
+    let now = Instant::now();
+    let (mut detector, _) = detector(OutlierDetection { interval: Duration::ZERO, ..by_percentage() }, 1, now);
+    for _ in 0..2 {
+        let before = detector.next_tick().unwrap();
+        detector.tick(before, &Random::seeded(1));
+        assert_eq!(detector.next_tick().unwrap() - before, Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn a50_rule_8_a_new_interval_counts_from_the_start_of_the_one_that_runs() {
     let now = Instant::now();
     let (mut detector, keys) = detector(by_percentage(), 1, now);
