@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::{Policy, PolicyError};
@@ -25,6 +26,9 @@ pub struct PolicyFile {
     content: Result<String, String>,
     every: Duration,
     next_look: Instant,
+    /// A read that nobody waits for any more; the next look takes it over, so that there is never more than one: on a file
+    /// system that hangs they would take up all threads.
+    reading: Option<JoinHandle<Result<String, String>>>,
 }
 
 impl PolicyFile {
@@ -36,7 +40,7 @@ impl PolicyFile {
         let path = path.into();
         let content = read(&path).map_err(|error| unreadable(&path, &error))?;
         let policy = Policy::parse(&content)?;
-        Ok(Self { path, policy, content: Ok(content), every: LOOK, next_look: Instant::now() + LOOK })
+        Ok(Self { path, policy, content: Ok(content), every: LOOK, next_look: Instant::now() + LOOK, reading: None })
     }
 
     /// How often the file is looked at; every 5 s unless set.
@@ -68,12 +72,19 @@ impl PolicyFile {
     pub async fn changed(&mut self) -> Result<Policy, PolicyError> {
         loop {
             sleep_until(self.next_look).await;
-            let path = self.path.clone();
-            let content = match tokio::task::spawn_blocking(move || read(&path)).await {
+            let reading = self.reading.get_or_insert_with(|| {
+                let path = self.path.clone();
+                tokio::task::spawn_blocking(move || read(&path))
+            });
+            let read = reading.await;
+            self.reading = None;
+            self.next_look = Instant::now() + self.every;
+            let content = match read {
                 Ok(content) => content,
+                // Its runtime has ended.
+                Err(error) if error.is_cancelled() => continue,
                 Err(error) => Err(error.to_string()),
             };
-            self.next_look = Instant::now() + self.every;
             if content == self.content {
                 continue;
             }

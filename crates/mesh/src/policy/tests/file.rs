@@ -115,6 +115,26 @@ async fn nothing_is_lost_when_the_wait_is_dropped() {
     assert_eq!(start.elapsed().as_secs(), 1);
 }
 
+#[cfg(unix)]
+#[tokio::test(start_paused = true)]
+async fn a_read_that_hangs_is_the_only_one_however_often_the_wait_is_dropped() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("policy.json");
+    let mut file = written(&path);
+    fs::remove_file(&path).expect("removed");
+    // To open a pipe takes until somebody writes, and each reader would want an end of its own.
+    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    assert!(made.success());
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for _ in 0..10 {
+        assert!(tokio_test::task::spawn(file.changed()).poll().is_pending());
+    }
+    let writer = std::thread::spawn(move || fs::write(&path, json(2)));
+    file.changed().await.expect("valid");
+    writer.join().expect("no panic").expect("written");
+    assert_eq!(secs(&file), Some(2));
+}
+
 #[test]
 fn a_file_that_is_no_policy_is_not_opened() {
     let folder = tempfile::tempdir().expect("a folder");
