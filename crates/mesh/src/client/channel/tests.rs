@@ -15,10 +15,11 @@ use tonic::Code;
 use tonic::body::Body;
 
 use super::*;
-use crate::client::connect::{Memory, MemoryListener};
+use crate::client::connect::{Connector, Memory, MemoryListener};
 use crate::client::endpoint::{Address, Endpoint};
 use crate::client::resolve::{Resolution, ResolveError, Resolver};
 use crate::observe::{Circuit, Event};
+use crate::transport::Io;
 
 /// The name of a server, and a call that it has not answered.
 type OpenCall = (String, SendResponse<Bytes>);
@@ -356,6 +357,35 @@ async fn c2_a_channel_that_is_closed_while_its_runtime_ends_stays_closed() {
     channel.wake();
     assert_eq!(code(&channel, waiting("/t/ok")).await, Code::Unavailable);
     assert_eq!(begun.load(Ordering::SeqCst), 0);
+}
+
+/// A connector that fails as no connector may.
+struct PanickingConnector;
+
+#[async_trait]
+impl Connector for PanickingConnector {
+    async fn connect(&self, _: &Address) -> std::io::Result<Box<dyn Io>> {
+        panic!("a connector that panics")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn c2_calls_do_not_wait_for_a_server_whose_connector_or_observer_panicked() {
+    let net = Net::default();
+    net.serve("10.0.0.1:1", 100);
+    let panics =
+        |event: &Event<'_>| assert!(!matches!(event, Event::EndpointChanged { .. }), "an observer that panics");
+    let target = "static:///10.0.0.1:1";
+    for channel in [
+        Channel::builder().connector(PanickingConnector).connect_lazy(target).unwrap(),
+        net.channel(Channel::builder().observer(panics), target),
+    ] {
+        let call = timeout(Duration::from_secs(3600), channel.clone().call(request("/t/ok"))).await;
+        let status = call.expect("no hang").unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable);
+        assert!(status.message().contains("panicked"), "{status}");
+        assert_eq!(channel.state(), Connectivity::TransientFailure);
+    }
 }
 
 /// A resolver that fails as no resolver may.

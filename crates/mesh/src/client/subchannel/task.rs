@@ -1,12 +1,13 @@
 //! The task of a subchannel: makes its connections, and sees what becomes of them.
 
 use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
-use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -89,15 +90,26 @@ impl Task {
     }
 
     /// Runs until the last handle is dropped. All that was begun is dropped with it.
+    ///
+    /// A connector or observer that panics ends it too, since it would again; calls don't wait for such a server.
     pub(super) async fn run(mut self, closed: CancellationToken) {
-        tokio::select! {
+        let serve = AssertUnwindSafe(self.serve()).catch_unwind();
+        let panicked = tokio::select! {
             biased;
-            () = closed.cancelled() => {}
-            () = self.serve() => {}
-        }
+            () = closed.cancelled() => false,
+            served = serve => served.is_err(),
+        };
+        let (connectivity, error) = if panicked {
+            let reason =
+                |slot: &Slot| (slot.address.address.clone(), "its connector or an observer panicked".to_owned());
+            let error = ConnectError::new(self.slots.iter().map(reason).collect());
+            (Connectivity::TransientFailure, Some(Arc::new(error)))
+        } else {
+            (Connectivity::Shutdown, None)
+        };
         self.shared.publish(Usable::default());
         let generation = self.shared.state.borrow().generation + 1;
-        self.shared.state.send_replace(State { connectivity: Connectivity::Shutdown, error: None, generation });
+        self.shared.state.send_replace(State { connectivity, error, generation });
     }
 
     async fn serve(&mut self) {
