@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use meshwork::observe::Event;
+use meshwork::resolve::{Resolution, ResolveError, Resolver};
 use meshwork::{Channel, WaitForReady};
 use tonic::Code;
 
@@ -99,6 +101,37 @@ async fn a21_rule_4_a_rejected_first_config_without_a_default_fails_the_resoluti
     let mut request = request();
     request.extensions_mut().insert(WaitForReady(true));
     assert_eq!(unary(&channel, request, PATH).await.unwrap(), "a");
+}
+
+/// Names that announce no change.
+struct Unannounced(Names);
+
+#[async_trait]
+impl Resolver for Unannounced {
+    async fn resolve(&self) -> Result<Resolution, ResolveError> {
+        self.0.resolve().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a21_rule_4_a_resolution_that_failed_by_its_config_is_asked_for_again() {
+    let net = Net::new();
+    let _a = net.serve("a", Does::Answer);
+    let names = Names::new(&[]);
+    names.config(&["a"], BAD);
+    let channel = Channel::builder()
+        .connector(net.memory.clone())
+        .resolver(Unannounced(names.clone()))
+        .connect_lazy("test:///a21-again")
+        .unwrap();
+    assert_eq!(call(&channel).await.unwrap_err().code(), Code::Unavailable);
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(names.asked(), 4, "at once, and every 30 s");
+    names.config(&["a"], LONG);
+    let mut request = request();
+    request.extensions_mut().insert(WaitForReady(true));
+    let answer = tokio::time::timeout(Duration::from_secs(60), unary(&channel, request, PATH)).await.unwrap();
+    assert_eq!(answer.unwrap(), "a");
 }
 
 #[tokio::test(start_paused = true)]

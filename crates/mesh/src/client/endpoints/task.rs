@@ -105,6 +105,7 @@ impl EndpointsTask {
                 {
                     // gRFC A21: with nothing in its place, a config that is refused is a resolution that failed.
                     set.failure = Some(format!("its service config is not valid: {error}"));
+                    self.refresher.reject();
                     return;
                 }
                 set.reconcile(&resolution);

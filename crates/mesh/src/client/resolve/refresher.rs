@@ -75,6 +75,12 @@ impl Refresher {
         self.requested = true;
     }
 
+    /// The last answer can't be used. It counts as something that failed, and the next one is reported though it be the same.
+    pub fn reject(&mut self) {
+        self.answer = None;
+        self.refresh();
+    }
+
     /// Waits for the next answer that differs from the last in more than its TTL, or a failure; the first answer after a
     /// failure is reported too. Nothing is lost when the future is dropped.
     ///
