@@ -231,3 +231,30 @@ async fn several_resolutions_share_one_watch() {
     sleep(A_WHILE).await;
     assert_eq!(api.count(), 2);
 }
+
+/// Real time, because runtimes have no clock in common; it only bounds the waiting.
+#[test]
+fn c2_the_watch_goes_on_with_the_next_resolution_when_its_runtime_has_ended() {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let api = Api::new();
+    api.list("5", &[slice("one", "4", 8080, &["10.0.0.1"])]);
+    let _interrupted = api.watch();
+    // Of the client.
+    let other = runtime();
+    let resolver = other.block_on(async { api.resolver("orders.shop:grpc") });
+    let first = runtime();
+    first.block_on(async {
+        assert_eq!(resolved(&resolver).await.unwrap(), ["10.0.0.1:8080"]);
+        api.asked(2).await;
+    });
+    drop(first);
+    let watch = api.watch();
+    let next = runtime();
+    next.block_on(async {
+        assert_eq!(resolved(&resolver).await.unwrap(), ["10.0.0.1:8080"]);
+        let asked = api.asked(3).await;
+        assert_eq!((asked[2].is_watch(), asked[2].query("resourceVersion")), (true, "5"));
+        watch.added(&slice("two", "6", 8080, &["10.0.0.2"]));
+        until(&resolver, &["10.0.0.1:8080", "10.0.0.2:8080"]).await;
+    });
+}

@@ -97,8 +97,15 @@ impl Follower {
         }
     }
 
+    /// Its runtime has ended, and so has all that a client had there. It goes on from where it is with the next resolution,
+    /// for which a change is announced: one on another runtime may have come before.
+    pub(super) fn interrupted(&mut self) {
+        (self.api, self.failures) = (None, 0);
+        self.told.send_modify(|_| {});
+    }
+
     /// Runs until it is dropped.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(&mut self) {
         loop {
             let Err(fault) = self.go_on().await else { continue };
             self.failures = self.failures.saturating_add(1);

@@ -9,7 +9,7 @@ mod slices;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,7 +33,8 @@ const FIRST: Duration = Duration::from_secs(15);
 ///
 /// They are listed at the first resolution and watched from then on, until the resolver is dropped. A watch goes on
 /// where it ended; it begins anew with a list when the API server no longer knows that place. While the API server is
-/// away, the last answer stays.
+/// away, the last answer stays. When the runtime of that resolution ends, the watch goes on with the next resolution, on its
+/// runtime.
 ///
 /// Endpoints are the pods that are ready; when there are none, those that terminate and still serve. A pod with an IPv4
 /// and an IPv6 address is one endpoint. More than 1,000 are not taken: each client takes others then.
@@ -53,10 +54,10 @@ const FIRST: Duration = Duration::from_secs(15);
 /// ```
 pub struct Kubernetes {
     name: String,
-    /// Until the first resolution.
-    idle: Mutex<Option<Follower>>,
+    /// Until the first resolution, and when the runtime of a resolution has ended until the next one.
+    idle: Arc<Mutex<Option<Follower>>>,
     /// From then on.
-    task: OnceLock<AbortOnDropHandle<()>>,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
     /// What was heard; what the last resolution said counts as seen.
     heard: Mutex<watch::Receiver<Option<Answer>>>,
 }
@@ -93,8 +94,8 @@ impl Kubernetes {
         let (told, heard) = watch::channel(None);
         Self {
             name: service.to_string(),
-            idle: Mutex::new(Some(Follower::new(source, service, told))),
-            task: OnceLock::new(),
+            idle: Arc::new(Mutex::new(Some(Follower::new(source, service, told)))),
+            task: Mutex::default(),
             heard: Mutex::new(heard),
         }
     }
@@ -102,24 +103,55 @@ impl Kubernetes {
     /// The zone in which this process runs. Where the EndpointSlices have hints (the service's `trafficDistribution`),
     /// the endpoints that are meant for this zone are the only ones, as long as there are any.
     #[must_use]
-    pub fn zone(mut self, zone: impl Into<Arc<str>>) -> Self {
-        if let Some(follower) = self.idle.get_mut().unwrap_or_else(PoisonError::into_inner) {
+    pub fn zone(self, zone: impl Into<Arc<str>>) -> Self {
+        if let Some(follower) = lock(&self.idle).as_mut() {
             follower.zone = Some(zone.into());
         }
         self
     }
 
     fn start(&self) {
-        let follower = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(follower) = follower {
-            // Only who has taken the follower comes here, once.
-            self.task.get_or_init(|| AbortOnDropHandle::new(tokio::spawn(follower.run())));
+        let follower = lock(&self.idle).take();
+        if follower.is_some() {
+            let running = RunningFollower { follower, idle: Arc::clone(&self.idle) };
+            // Only who has taken the follower comes here; the task before has ended.
+            *lock(&self.task) = Some(AbortOnDropHandle::new(tokio::spawn(running.run())));
         }
     }
 
     fn heard(&self) -> watch::Receiver<Option<Answer>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.heard).clone()
     }
+}
+
+/// The follower while a runtime drives it. When that ends, it is left to the next resolution, which may be on another one.
+struct RunningFollower {
+    follower: Option<Follower>,
+    idle: Arc<Mutex<Option<Follower>>>,
+}
+
+impl RunningFollower {
+    async fn run(mut self) {
+        if let Some(follower) = &mut self.follower {
+            follower.run().await;
+        }
+    }
+}
+
+impl Drop for RunningFollower {
+    fn drop(&mut self) {
+        if let Some(follower) = self.follower.take()
+            // It would panic again.
+            && !std::thread::panicking()
+        {
+            lock(&self.idle).insert(follower).interrupted();
+        }
+    }
+}
+
+/// Nothing is left half done behind these locks.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[async_trait]
@@ -137,7 +169,7 @@ impl Resolver for Kubernetes {
             }
             Err(_) => None,
         };
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        *lock(&self.heard) = heard;
         match answer {
             Some(Ok(endpoints)) => Ok(Resolution::new(endpoints.to_vec())),
             Some(Err(why)) => Err(ResolveError::new(why)),
