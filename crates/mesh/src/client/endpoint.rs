@@ -1,7 +1,7 @@
 //! What a resolver finds: endpoints, each with the addresses of one server.
 
 use std::any::{Any, TypeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,12 +58,8 @@ impl Endpoint {
     /// An endpoint with several addresses of one server, such as IPv6 and IPv4, in the order of preference (gRFC A61).
     /// `None` when there is no address.
     pub fn with_addresses(addresses: impl IntoIterator<Item = Address>) -> Option<Self> {
-        let mut unique = Vec::new();
-        for address in addresses {
-            if !unique.contains(&address) {
-                unique.push(address);
-            }
-        }
+        let mut seen = HashSet::new();
+        let unique: Vec<_> = addresses.into_iter().filter(|address| seen.insert(address.clone())).collect();
         (!unique.is_empty()).then(|| Self::of(unique))
     }
 

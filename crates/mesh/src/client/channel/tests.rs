@@ -15,6 +15,7 @@ use tonic::Code;
 use tonic::body::Body;
 
 use super::*;
+use crate::client::balance::{Candidate, PickArgs, Picker};
 use crate::client::connect::{Connector, Memory, MemoryListener};
 use crate::client::endpoint::{Address, Endpoint};
 use crate::client::resolve::{Resolution, ResolveError, Resolver};
@@ -357,6 +358,35 @@ async fn c2_a_channel_that_is_closed_while_its_runtime_ends_stays_closed() {
     channel.wake();
     assert_eq!(code(&channel, waiting("/t/ok")).await, Code::Unavailable);
     assert_eq!(begun.load(Ordering::SeqCst), 0);
+}
+
+/// Counts the snapshots that it is made for.
+struct CountingPicker(Arc<AtomicUsize>);
+
+impl Picker for CountingPicker {
+    fn pick(&self, _: &PickArgs<'_>, _: &[Candidate]) -> usize {
+        0
+    }
+
+    fn rebuild(&self, _: &[Candidate]) -> Option<Arc<dyn Picker>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_many_endpoints_do_at_once_is_in_few_snapshots() {
+    let net = Net::default();
+    let names: Vec<String> = (1..=100).map(|number| format!("10.0.0.{number}:1")).collect();
+    names.iter().for_each(|name| net.serve(name, 100));
+    let snapshots = Arc::new(AtomicUsize::new(0));
+    let builder = Channel::builder().picker(CountingPicker(Arc::clone(&snapshots)));
+    let channel = net.channel(builder, &format!("static:///{}", names.join(",")));
+    channel.wake();
+    sleep(Duration::from_secs(1)).await;
+    assert!(channel.endpoints().iter().all(|endpoint| endpoint.state == Connectivity::Ready));
+    let snapshots = snapshots.load(Ordering::SeqCst);
+    assert!(snapshots < 50, "{snapshots} snapshots of 100 endpoints, each of which changed twice");
 }
 
 /// A connector that fails as no connector may.

@@ -64,8 +64,14 @@ impl EndpointsTask {
             tokio::select! {
                 resolution = self.refresher.next() => self.resolved(&mut set, resolution),
                 Some(changed) = set.watches.next() => {
-                    if let Some(receiver) = changed {
-                        set.watches.push(Box::pin(next_state(receiver)));
+                    let mut next = Some(changed);
+                    // What else has changed by now is in the same snapshot: with thousands of endpoints, one for each change
+                    // would keep a core busy.
+                    while let Some(changed) = next {
+                        if let Some(receiver) = changed {
+                            set.watches.push(Box::pin(next_state(receiver)));
+                        }
+                        next = set.watches.next().now_or_never().flatten();
                     }
                 }
                 () = circuits.notified() => {}
