@@ -95,6 +95,8 @@ impl<C: Send + Sync + 'static> Reload<C> {
         }
         let found = match read {
             Ok(Ok(found)) => found,
+            // The runtime that began it has ended; nothing is wrong with the files.
+            Ok(Err(error)) if error.is_cancelled() => Ok(None),
             Ok(Err(error)) => Err(TlsError::invalid(&"the certificates", error)),
             Err(_) => Err(TlsError::Slow(PATIENCE)),
         };
