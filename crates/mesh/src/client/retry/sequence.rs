@@ -44,6 +44,8 @@ pub(super) async fn run<A: Attempts>(
             request.commit(reader);
             return result;
         }
+        // Before it is asked whether another may follow: from here on nothing is read in its name.
+        request.retire(reader);
         let Some((next, delay)) = progress.next(verdict, request, plan, policy) else { return result };
         (cause, backoff) = (next, delay);
         plan.scheduled(cause, delay);
