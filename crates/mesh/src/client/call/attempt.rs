@@ -132,9 +132,12 @@ impl<'a> Attempt<'a> {
         if context.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Expiry::Deadline.into());
         }
-        let permit = sender.permit()?;
         // Who comes while others wait for a place waits behind them.
-        let picked = if sender.state.queue.is_empty() { sender.pick(request.headers(), now) } else { Picked::Wait };
+        let (permit, picked) = if sender.state.queue.is_empty() {
+            (sender.permit()?, sender.pick(request.headers(), now))
+        } else {
+            (None, Picked::Wait)
+        };
         match picked {
             Picked::Member(member, admission, slot) => {
                 let guard = sender.guard(&member, admission, permit, &context, (now, Duration::ZERO));
@@ -144,7 +147,9 @@ impl<'a> Attempt<'a> {
             }
             Picked::Fail(message) if !context.wait_for_ready => Err(AttemptError::unavailable(&message)),
             Picked::Fail(_) | Picked::Wait => {
-                let waiting = QueuedAttempt::join(sender, request, permit, context)?;
+                // While it waits it is not in flight.
+                drop(permit);
+                let waiting = QueuedAttempt::join(sender, request, context)?;
                 Ok(AttemptState::Queued { queue: Box::pin(waiting.sent()) })
             }
         }

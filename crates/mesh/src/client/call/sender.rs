@@ -31,7 +31,7 @@ pub(crate) struct AttemptSender<'a> {
 }
 
 impl AttemptSender<'_> {
-    /// A place among the calls in flight, where the policy limits them (gRFC A32).
+    /// A place among the calls in flight, where the policy limits them; to be taken just before the pick (gRFC A32).
     pub(super) fn permit(&self) -> Result<Option<Permit>, AttemptError> {
         let Some(concurrency) = &self.active.concurrency else { return Ok(None) };
         match concurrency.try_acquire() {
