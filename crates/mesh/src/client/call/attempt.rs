@@ -139,8 +139,8 @@ impl<'a> Attempt<'a> {
             (None, Picked::Wait)
         };
         match picked {
-            Picked::Member(member, admission, slot) => {
-                let guard = sender.guard(&member, admission, permit, &context, (now, Duration::ZERO));
+            Picked::Endpoint(feedback, admission, slot) => {
+                let guard = sender.guard(feedback, admission, permit, &context, (now, Duration::ZERO));
                 Unplaced::placed(&mut self.unplaced);
                 let exchange = sender.send(slot, request, context.deadline, now);
                 Ok(AttemptState::sent(exchange, guard, &mut self.trace.endpoint))

@@ -11,7 +11,7 @@ use tonic::Status;
 use super::guard::Guard;
 use super::sender::AttemptSender;
 use crate::breaker::Admission;
-use crate::client::endpoints::{ChannelState, Member, Picked};
+use crate::client::endpoints::{ChannelState, Feedback, Picked};
 use crate::client::retry::{AttemptContext, AttemptError, RequestBody};
 use crate::limit::Permit;
 use crate::observe::Connectivity;
@@ -31,7 +31,7 @@ pub(super) struct QueuedAttempt<'a> {
 /// Where a queued attempt goes, and what it holds there.
 struct Placement {
     permit: Option<Permit>,
-    member: Arc<Member>,
+    feedback: Arc<Feedback>,
     admission: Admission,
     slot: StreamSlot,
     at: Instant,
@@ -68,9 +68,9 @@ impl<'a> QueuedAttempt<'a> {
         let mut picks = 1;
         let placed = self.place(&mut picks).await;
         let Self { sender, request, context, .. } = self;
-        let result = placed.map(|Placement { permit, member, admission, slot, at }| {
+        let result = placed.map(|Placement { permit, feedback, admission, slot, at }| {
             let queued = at.saturating_duration_since(context.now);
-            let guard = sender.guard(&member, admission, permit, &context, (at, queued));
+            let guard = sender.guard(feedback, admission, permit, &context, (at, queued));
             (sender.send(slot, request, context.deadline, at), guard)
         });
         Dequeued { result, picks }
@@ -96,8 +96,8 @@ impl<'a> QueuedAttempt<'a> {
                 };
                 let at = Instant::now();
                 match sender.pick(headers, at) {
-                    Picked::Member(member, admission, slot) => {
-                        Some(Ok(Placement { permit, member, admission, slot, at }))
+                    Picked::Endpoint(feedback, admission, slot) => {
+                        Some(Ok(Placement { permit, feedback, admission, slot, at }))
                     }
                     Picked::Fail(message) if !wait_for_ready => Some(Err(AttemptError::unavailable(&message))),
                     Picked::Fail(_) | Picked::Wait => None,

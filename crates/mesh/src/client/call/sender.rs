@@ -11,7 +11,7 @@ use tonic::Status;
 use super::guard::Guard;
 use crate::breaker::Admission;
 use crate::client::balance::PickArgs;
-use crate::client::endpoints::{ActivePolicy, ChannelState, Member, Picked, TriedEndpoints};
+use crate::client::endpoints::{ActivePolicy, ChannelState, Feedback, Picked, TriedEndpoints};
 use crate::client::retry::{AttemptContext, AttemptError, RequestBody};
 use crate::deadline::{GRPC_TIMEOUT, encode_timeout};
 use crate::limit::Permit;
@@ -49,22 +49,22 @@ impl AttemptSender<'_> {
     pub(super) fn pick(&self, headers: &HeaderMap, now: Instant) -> Picked {
         let call = PickArgs { method: self.method.path(), headers, now };
         let picked = self.state.snapshot.load().pick(&call, self.tried);
-        if let Picked::Member(member, ..) = &picked {
-            self.tried.add(member);
+        if let Picked::Endpoint(feedback, ..) = &picked {
+            self.tried.add(feedback);
         }
         picked
     }
 
-    /// What the attempt holds on `member`, which took it at `now` after it was `queued` for so long.
+    /// What the attempt holds on the endpoint of `feedback`, which took it at `now` after it was `queued` for so long.
     pub(super) fn guard(
         &self,
-        member: &Member,
+        feedback: Arc<Feedback>,
         admission: Admission,
         permit: Option<Permit>,
         context: &AttemptContext,
         (now, queued): (Instant, Duration),
     ) -> Guard {
-        let guard = Guard::new(Arc::clone(&member.feedback), admission, permit, context, now);
+        let guard = Guard::new(feedback, admission, permit, context, now);
         let observers = &self.active.settings.observers;
         if !observers.is_some() {
             return guard;
