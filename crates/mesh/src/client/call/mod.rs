@@ -86,7 +86,7 @@ pub(crate) async fn call(
         }
     }
     let limits = MessageLimits::new(settings, policy);
-    let request = request.map(|body| limits.request(body));
+    limits.request(request.body_mut());
     let tried = TriedEndpoints::default();
     let (active, method) = (&*end.info.active, &end.info.method);
     let plan = Plan {

@@ -85,12 +85,12 @@ pub(super) async fn run<A: Attempts>(
                 hedges.cancel(|live| live.reader != reader, false, log);
             }
             Step::Ended(ended) => {
-                let (live, attempted) = *ended;
+                let (live, mut attempted) = *ended;
                 let verdict = judge(&attempted);
-                let ended = attempted.ended.is_some();
-                let result = log.add(attempted, live.cause, live.backoff);
+                log.add(&mut attempted, live.cause, live.backoff);
+                let Attempted { result, ended, .. } = attempted;
                 if verdict == Verdict::Answered {
-                    if request.commit(live.reader) || ended {
+                    if request.commit(live.reader) || ended.is_some() {
                         hedges.cancel(|_| true, true, log);
                         return result;
                     }
