@@ -102,7 +102,7 @@ pub(crate) async fn call(
         observers: &settings.observers,
         method,
     };
-    let sender = AttemptSender { state, active, method, timeout, tried: &tried };
+    let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };
     let result = retry::run(sender, request, &plan, &mut end.log).await;
     match result {
         Ok(response) => {

@@ -24,7 +24,9 @@ pub(crate) struct AttemptSender<'a> {
     pub state: &'a Arc<ChannelState>,
     pub active: &'a ActivePolicy,
     pub method: &'a PathAndQuery,
-    /// The timeout that the request's metadata already holds.
+    /// When the call began.
+    pub started: Instant,
+    /// The timeout that the request's metadata already holds: what was left when the call began.
     pub timeout: Option<Duration>,
     /// What the attempts of the call went to, those that waited and those beside it among them.
     pub tried: &'a TriedEndpoints,
@@ -82,9 +84,14 @@ impl AttemptSender<'_> {
         now: Instant,
     ) -> Result<Exchange<RequestBody>, AttemptError> {
         let (mut head, body) = request.into_parts();
-        let left = deadline.map(|deadline| rounded(deadline.saturating_duration_since(now)));
-        if let Some(left) = left.filter(|_| left != self.timeout) {
-            head.headers.insert(&GRPC_TIMEOUT, encode_timeout(left));
+        // The first attempt mostly begins with the call.
+        if now != self.started
+            && let Some(deadline) = deadline
+        {
+            let left = rounded(deadline.saturating_duration_since(now));
+            if Some(left) != self.timeout {
+                head.headers.insert(&GRPC_TIMEOUT, encode_timeout(left));
+            }
         }
         let mut uri = Parts::default();
         uri.scheme = Some(self.state.scheme.clone());
