@@ -65,6 +65,8 @@ struct Gate {
     succeeded: u32,
     /// Its part of the share, unless the circuit is closed.
     open: Option<OpenPlace>,
+    /// Whether the endpoint is gone.
+    retired: bool,
 }
 
 /// What a breaker says to a call.
@@ -267,9 +269,10 @@ impl Breaker {
         }
     }
 
-    /// Its endpoint is gone: it takes no part of the share any more, however long calls to it go on.
+    /// Its endpoint is gone: it takes no part of the share any more, however long calls to it go on and whatever they come to.
     pub fn retire(&self) {
-        self.0.lock().open = None;
+        let mut gate = self.0.lock();
+        (gate.open, gate.retired) = (None, true);
     }
 
     /// When an open circuit turns half-open; `None` when it isn't open. It may be in the past: [`Breaker::state`] then turns
@@ -330,7 +333,9 @@ impl Inner {
 
     /// Opens a closed circuit, unless as many are open as may be: then it stays closed, and the next failure asks again.
     fn open_if_allowed(&self, gate: &mut Gate, now: Instant) -> Option<Circuit> {
-        if let Some(share) = &self.share {
+        if let Some(share) = &self.share
+            && !gate.retired
+        {
             gate.open = Some(share.take()?);
         }
         Some(self.open(gate, now))
@@ -344,13 +349,13 @@ impl Inner {
     }
 
     fn half_open(&self, gate: &mut Gate) -> Circuit {
-        *gate = Gate { round: gate.round + 1, open: gate.open.take(), ..Gate::default() };
+        *gate = Gate { round: gate.round + 1, open: gate.open.take(), retired: gate.retired, ..Gate::default() };
         self.set(HALF_OPEN, gate.round);
         Circuit::HalfOpen
     }
 
     fn close(&self, gate: &mut Gate) -> Circuit {
-        *gate = Gate { round: gate.round + 1, ..Gate::default() };
+        *gate = Gate { round: gate.round + 1, retired: gate.retired, ..Gate::default() };
         self.forget();
         self.set(CLOSED, gate.round);
         Circuit::Closed

@@ -199,6 +199,8 @@ async fn no_more_circuits_open_than_their_share() {
         // Endpoints that are gone hold nothing, although calls to them go on.
         breakers.iter().for_each(Breaker::retire);
         assert_eq!(share.open(), 0);
+        breakers.iter().for_each(|breaker| (0..20).for_each(|_| breaker.record(now, BAD)));
+        assert_eq!(share.open(), 0, "what they come to takes no part of it either");
     }
 }
 

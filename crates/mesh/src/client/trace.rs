@@ -39,9 +39,9 @@ pub struct CallReport {
     pub method: Arc<str>,
     /// The target of the channel.
     pub target: Arc<str>,
-    /// How long the call took until its headers, or until it failed.
+    /// How long the call took: until its end; until its headers while its response goes on.
     pub took: Duration,
-    /// How long it waited for addresses and for the client's rate limit.
+    /// How long it waited for the client's rate limit, before its first attempt.
     pub waited: Duration,
     /// How long it was allowed to take.
     pub timeout: Option<Duration>,

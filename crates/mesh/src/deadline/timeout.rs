@@ -8,10 +8,10 @@ use http::header::{HeaderName, HeaderValue};
 pub(crate) static GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// The largest number that a value may hold: eight digits.
-const MAX: u128 = 99_999_999;
+const MAX: u64 = 99_999_999;
 
 /// Units from the finest, in nanoseconds.
-const UNITS: [(u8, u128); 6] = [
+const UNITS: [(u8, u64); 6] = [
     (b'n', 1),
     (b'u', 1_000),
     (b'm', 1_000_000),
@@ -42,19 +42,18 @@ pub fn parse_timeout(value: &HeaderValue) -> Result<Duration, InvalidTimeout> {
     let number = digits.iter().fold(0_u32, |number, digit| number * 10 + u32::from(digit - b'0'));
     let (_, nanos) = UNITS.iter().find(|(name, _)| name == unit).ok_or_else(invalid)?;
     // Below 99,999,999 hours, which is well inside of 64 bits of seconds.
-    let nanos = u128::from(number) * nanos;
+    let nanos = u128::from(number) * u128::from(*nanos);
     Ok(Duration::new((nanos / 1_000_000_000) as u64, (nanos % 1_000_000_000) as u32))
 }
 
 /// Writes a value in the finest unit that eight digits allow; what doesn't fit the unit is cut off, so that a server gives
 /// up no later than its client. Above zero never becomes zero. One allocation, by [`HeaderValue`].
 pub fn encode_timeout(timeout: Duration) -> HeaderValue {
-    let nanos = timeout.as_nanos();
-    let fits = UNITS.iter().find(|(_, unit)| nanos / unit <= MAX);
-    let (unit, mut number) = match fits {
-        Some((name, unit)) => (*name, nanos / unit),
-        None => (b'H', MAX),
-    };
+    // In 64 bits, since divisions of 128 take many times as long; they hold 584 years, which are less than MAX hours.
+    let nanos = u64::try_from(timeout.as_nanos()).ok();
+    let fits = nanos
+        .and_then(|nanos| UNITS.iter().map(|(name, unit)| (*name, nanos / unit)).find(|(_, number)| *number <= MAX));
+    let (unit, mut number) = fits.unwrap_or_else(|| (b'H', (timeout.as_secs() / 3600).min(MAX)));
     let mut text = [0_u8; 9];
     let mut start = text.len() - 1;
     text[start] = unit;

@@ -50,8 +50,8 @@ impl Outcome {
     /// The outcome `code` of an attempt for which the server was waited for `waited`; `None`: its request was never sent
     /// whole. A deadline speaks against the server only after `patience`, the `attemptTimeout` or [`PATIENCE`].
     pub fn of(code: Code, waited: Option<Duration>, patience: Option<Duration>) -> Self {
-        let late = waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE).mul_f64(0.9));
-        if code == Code::DeadlineExceeded && !late { Self::Caller(code) } else { Self::Status(code) }
+        let late = || waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE).mul_f64(0.9));
+        if code == Code::DeadlineExceeded && !late() { Self::Caller(code) } else { Self::Status(code) }
     }
 
     /// What an error of a call or of a body says: the first status among it and its sources, or UNKNOWN where there is

@@ -272,8 +272,8 @@ pub struct ChannelPolicy {
     /// `meshwork.circuitBreaker`; none unless it is said, an empty object takes the defaults.
     pub circuit_breaker: Option<CircuitBreaker>,
     /// `meshwork.maxConcurrentRequests` (gRFC A32): calls in flight to the target, shared by all channels to it; open streams
-    /// and calls that wait for an endpoint count too. No limit unless it is said: the 1024 of gRFC A32 are those of a cluster of
-    /// xDS, and other gRPC libraries have none on a plain channel either.
+    /// count too, calls that wait for an endpoint don't: they have a bound of their own. No limit unless it is said: the 1024
+    /// of gRFC A32 are those of a cluster of xDS, and other gRPC libraries have none on a plain channel either.
     pub max_concurrent_requests: Option<usize>,
     /// `meshwork.rateLimit`.
     pub rate_limit: Option<RateLimit>,

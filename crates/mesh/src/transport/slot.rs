@@ -18,13 +18,13 @@ impl StreamSlot {
     ///
     /// Taking a place and giving it back are sequentially consistent, and weaker orders are not enough: who waits joins the
     /// queue and then looks for a place, who gives one back lowers the count and then looks for those who wait. With acquire
-    /// and release both could read what was before, and the place would be nobody's. (For a read-modify-write it makes no
-    /// difference on x86-64.)
+    /// and release both could read what was before, and the place would be nobody's. The same holds for the limit, which is
+    /// raised before those who wait are looked for. (On x86-64 it costs a call nothing.)
     pub(super) fn reserve(shared: &Arc<ConnectionState>) -> Option<Self> {
         if !shared.is_live() {
             return None;
         }
-        let limit = shared.limit.load(Ordering::Relaxed);
+        let limit = shared.limit.load(Ordering::SeqCst);
         // Never above the limit, not even for a moment: who waits for room would see none, and not be told of it.
         let place = |active| (active < limit).then_some(active + 1);
         shared.active.fetch_update(Ordering::SeqCst, Ordering::SeqCst, place).ok()?;
@@ -42,7 +42,7 @@ impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.shared.signals.note_call();
         let before = self.shared.active.fetch_sub(1, Ordering::SeqCst);
-        let limit = self.shared.limit.load(Ordering::Relaxed);
+        let limit = self.shared.limit.load(Ordering::SeqCst);
         if (before >= limit || before == 1) && self.shared.room_awaited.load(Ordering::SeqCst) {
             self.shared.room.notify_waiters();
         }

@@ -76,7 +76,7 @@ impl ConnectionState {
     }
 
     pub(super) fn set_limit(&self, limit: usize) {
-        let before = self.limit.swap(limit, Ordering::Relaxed);
+        let before = self.limit.swap(limit, Ordering::SeqCst);
         if limit > before {
             self.room.notify_waiters();
             self.queue.changed();

@@ -94,6 +94,27 @@ async fn a32_a_queued_call_that_is_cancelled_gives_its_permit_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn c11_a_call_that_waits_for_an_endpoint_is_not_in_flight() {
+    let net = Net::new();
+    net.memory.hang("a");
+    let _a = net.serve("a", Does::AnswerAfter(ms(10)));
+    let channel = net.channel("a32-waiting", &limit(1), &["a"]);
+    let [first, second, third] = [(); 3].map(|()| {
+        let channel = channel.clone();
+        tokio::spawn(async move { call(&channel).await })
+    });
+    settle().await;
+    assert!(!first.is_finished() && !second.is_finished() && !third.is_finished(), "all wait");
+    first.abort();
+    net.memory.restore("a");
+    assert_eq!(second.await.unwrap().unwrap(), "a");
+    // The limit is asked when its turn comes.
+    let status = third.await.unwrap().unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+    assert!(status.message().contains("maxConcurrentRequests"), "{status}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_above_the_servers_streams_waits_for_its_turn() {
     let net = Net::new();
     let _a = net.serve_with("a", Does::AnswerAfter(ms(10)), 2);

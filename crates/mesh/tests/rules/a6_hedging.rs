@@ -74,3 +74,22 @@ async fn a6_all_hedges_share_the_deadline_of_the_call() {
     settle().await;
     assert_eq!(a.streams(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a6_a_call_that_waits_for_a_pushback_holds_no_stream() {
+    let net = Net::new();
+    let a = net.serve_with("a", Does::Answer, 1);
+    a.first([Does::Pushback(Code::Unavailable, "500")]);
+    let channel = net.channel("hedge-pushback", &hedge("10s"), &["a"]);
+    ready(&channel, 1).await;
+    let waits = {
+        let channel = channel.clone();
+        tokio::spawn(async move { call(&channel).await })
+    };
+    tokio::time::sleep(ms(100)).await;
+    assert_eq!(net.count("a"), 1);
+    let before = net.now();
+    assert_eq!(call(&channel).await.unwrap(), "a");
+    assert!(net.now() - before < ms(100), "the only place was free: {:?}", net.now() - before);
+    assert_eq!(waits.await.unwrap().unwrap(), "a");
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::Response;
+use http_body::Body as _;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
@@ -11,18 +12,13 @@ use crate::client::retry::{AttemptError, Expiry};
 use crate::outcome::{CallerFault, Outcome, grpc_status};
 use crate::transport::{ExchangeError, Fate, ReceiveBody, TransportError, status_of_response};
 
-/// The body of an attempt's response, and how far the response has come.
-pub(crate) struct AttemptBody {
-    pub(super) body: ReceiveBody,
-    pub(super) state: ResponseState,
-}
-
-/// How far the response of an attempt has come with its headers.
-pub(super) enum ResponseState {
+/// The body of an attempt's response, by how far the response has come with its headers.
+pub(crate) enum AttemptBody {
     /// It began. The guard is held on the endpoint until it ends.
-    Began(Guard),
-    /// It ended with this code (Trailers-Only).
-    Ended(Code),
+    Began(ReceiveBody, Guard),
+    /// It ended with this code (Trailers-Only). The body is that of a server which did not end the stream with it; of others
+    /// nothing is held, since a failure may be kept while another attempt is waited for.
+    Ended(Code, Option<ReceiveBody>),
 }
 
 /// What an attempt that was sent came to.
@@ -74,7 +70,7 @@ fn response_of(response: Response<ReceiveBody>, mut guard: Guard, now: Instant) 
             return Answer::failed(AttemptError { status, fate: Fate::Sent, last }, &guard);
         }
         guard.headers(now);
-        let body = AttemptBody { body, state: ResponseState::Began(guard) };
+        let body = AttemptBody::Began(body, guard);
         return Answer { result: Ok(Response::from_parts(head, body)), ended: None, endpoint: None };
     };
     let outcome = guard.outcome(code, now);
@@ -85,7 +81,7 @@ fn response_of(response: Response<ReceiveBody>, mut guard: Guard, now: Instant) 
         let status = status.unwrap_or_else(|| Status::new(code, "the request did not come in time"));
         return Answer::failed(AttemptError::last(status), &guard);
     }
-    let body = AttemptBody { body, state: ResponseState::Ended(code) };
+    let body = AttemptBody::Ended(code, (!body.is_end_stream()).then_some(body));
     let endpoint = Some(Arc::clone(guard.endpoint()));
     Answer { result: Ok(Response::from_parts(head, body)), ended: Some(code), endpoint }
 }

@@ -37,8 +37,9 @@ impl<'a> Attempts for AttemptSender<'a> {
             state: AttemptState::Failed { error: None },
             sender: *self,
         };
-        attempt.state =
-            attempt.begin(request, context).unwrap_or_else(|error| AttemptState::Failed { error: Some(error) });
+        if let Err(error) = attempt.begin(request, context) {
+            attempt.state = AttemptState::Failed { error: Some(error) };
+        }
         attempt
     }
 }
@@ -123,31 +124,34 @@ impl AttemptState<'_> {
 
 impl<'a> Attempt<'a> {
     /// Sends the request if an endpoint can take it, or has it wait.
-    fn begin(
-        &mut self,
-        request: Request<RequestBody>,
-        context: AttemptContext,
-    ) -> Result<AttemptState<'a>, AttemptError> {
+    fn begin(&mut self, request: Request<RequestBody>, context: AttemptContext) -> Result<(), AttemptError> {
         let (sender, now) = (self.sender, self.started);
         if context.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Expiry::Deadline.into());
         }
-        let permit = sender.permit()?;
         // Who comes while others wait for a place waits behind them.
-        let picked = if sender.state.queue.is_empty() { sender.pick(request.headers(), now) } else { Picked::Wait };
-        match picked {
-            Picked::Member(member, admission, slot) => {
-                let guard = sender.guard(&member, admission, permit, &context, (now, Duration::ZERO));
+        let (permit, picked) = if sender.state.queue.is_empty() {
+            (sender.permit()?, sender.pick(request.headers(), now))
+        } else {
+            (None, Picked::Wait)
+        };
+        // In its place at once: the state is large.
+        self.state = match picked {
+            Picked::Endpoint(feedback, admission, slot) => {
+                let guard = sender.guard(feedback, admission, permit, &context, (now, Duration::ZERO));
                 Unplaced::placed(&mut self.unplaced);
                 let exchange = sender.send(slot, request, context.deadline, now);
-                Ok(AttemptState::sent(exchange, guard, &mut self.trace.endpoint))
+                AttemptState::sent(exchange, guard, &mut self.trace.endpoint)
             }
-            Picked::Fail(message) if !context.wait_for_ready => Err(AttemptError::unavailable(&message)),
+            Picked::Fail(message) if !context.wait_for_ready => return Err(AttemptError::unavailable(&message)),
             Picked::Fail(_) | Picked::Wait => {
-                let waiting = QueuedAttempt::join(sender, request, permit, context)?;
-                Ok(AttemptState::Queued { queue: Box::pin(waiting.sent()) })
+                // While it waits it is not in flight.
+                drop(permit);
+                let waiting = QueuedAttempt::join(sender, request, context)?;
+                AttemptState::Queued { queue: Box::pin(waiting.sent()) }
             }
-        }
+        };
+        Ok(())
     }
 }
 

@@ -25,11 +25,12 @@ impl MessageLimits {
         }
     }
 
-    /// The body of a request whose messages keep the limit, if there is one.
-    pub(super) fn request(self, body: Body) -> Body {
-        match self.request {
-            Some(limit) if !body.is_end_stream() => Body::new(LengthLimitedBody::request(body, limit)),
-            _ => body,
+    /// Has the messages of a request keep the limit, if there is one.
+    pub(super) fn request(self, body: &mut Body) {
+        if let Some(limit) = self.request
+            && !body.is_end_stream()
+        {
+            *body = Body::new(LengthLimitedBody::request(std::mem::take(body), limit));
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tonic::body::Body;
 
-use self::answer::{AttemptBody, ResponseState};
+use self::answer::AttemptBody;
 use self::end::{CallEnd, CallInfo};
 use self::limits::MessageLimits;
 use self::sender::{AttemptSender, rounded};
@@ -86,7 +86,7 @@ pub(crate) async fn call(
         }
     }
     let limits = MessageLimits::new(settings, policy);
-    let request = request.map(|body| limits.request(body));
+    limits.request(request.body_mut());
     let tried = TriedEndpoints::default();
     let (active, method) = (&*end.info.active, &end.info.method);
     let plan = Plan {
@@ -102,23 +102,21 @@ pub(crate) async fn call(
         observers: &settings.observers,
         method,
     };
-    let sender = AttemptSender { state, active, method, timeout, tried: &tried };
+    let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };
     let result = retry::run(sender, request, &plan, &mut end.log).await;
     match result {
         Ok(response) => {
-            let (head, AttemptBody { body, state }) = response.into_parts();
-            let body = limits.response(DeadlineBody::new(body, deadline));
-            let body = match state {
-                ResponseState::Began(guard) => {
+            let bounded = |body| limits.response(DeadlineBody::new(body, deadline));
+            Ok(response.map(|body| match body {
+                AttemptBody::Began(body, guard) => {
                     end.began(guard);
-                    CallBody::new(body, end)
+                    Body::new(CallBody::new(bounded(body), end))
                 }
-                ResponseState::Ended(code) => {
+                AttemptBody::Ended(code, body) => {
                     end.finish(Outcome::Status(code));
-                    CallBody::ended_at_headers(body, code)
+                    body.map_or_else(Body::empty, |body| Body::new(CallBody::ended_at_headers(bounded(body), code)))
                 }
-            };
-            Ok(http::Response::from_parts(head, Body::new(body)))
+            }))
         }
         Err(error) => Err(end.fail(error.status)),
     }

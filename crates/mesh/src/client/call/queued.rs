@@ -11,7 +11,7 @@ use tonic::Status;
 use super::guard::Guard;
 use super::sender::AttemptSender;
 use crate::breaker::Admission;
-use crate::client::endpoints::{ChannelState, Member, Picked};
+use crate::client::endpoints::{ChannelState, Feedback, Picked};
 use crate::client::retry::{AttemptContext, AttemptError, RequestBody};
 use crate::limit::Permit;
 use crate::observe::Connectivity;
@@ -24,9 +24,17 @@ const NAMED: usize = 4;
 pub(super) struct QueuedAttempt<'a> {
     sender: AttemptSender<'a>,
     request: Request<RequestBody>,
-    permit: Option<Permit>,
     context: AttemptContext,
     waiter: Waiter,
+}
+
+/// Where a queued attempt goes, and what it holds there.
+struct Placement {
+    permit: Option<Permit>,
+    feedback: Arc<Feedback>,
+    admission: Admission,
+    slot: StreamSlot,
+    at: Instant,
 }
 
 /// What came of waiting.
@@ -42,11 +50,10 @@ impl<'a> QueuedAttempt<'a> {
     pub(super) fn join(
         sender: AttemptSender<'a>,
         request: Request<RequestBody>,
-        permit: Option<Permit>,
         context: AttemptContext,
     ) -> Result<Self, AttemptError> {
         match sender.state.queue.join() {
-            Some(waiter) => Ok(Self { sender, request, permit, context, waiter }),
+            Some(waiter) => Ok(Self { sender, request, context, waiter }),
             None => Err(AttemptError::last(Status::unavailable(format!(
                 "as many calls wait for an endpoint of {} as max_queued_calls of the channel allows: {}",
                 sender.state.settings.target,
@@ -60,18 +67,18 @@ impl<'a> QueuedAttempt<'a> {
     pub(super) async fn sent(mut self) -> Dequeued {
         let mut picks = 1;
         let placed = self.place(&mut picks).await;
-        let Self { sender, request, permit, context, .. } = self;
-        let result = placed.map(|(member, admission, slot, now)| {
-            let queued = now.saturating_duration_since(context.now);
-            let guard = sender.guard(&member, admission, permit, &context, (now, queued));
-            (sender.send(slot, request, context.deadline, now), guard)
+        let Self { sender, request, context, .. } = self;
+        let result = placed.map(|Placement { permit, feedback, admission, slot, at }| {
+            let queued = at.saturating_duration_since(context.now);
+            let guard = sender.guard(feedback, admission, permit, &context, (at, queued));
+            (sender.send(slot, request, context.deadline, at), guard)
         });
         Dequeued { result, picks }
     }
 
     /// Waits for a place in the order of coming, and picks when it is its turn.
-    async fn place(&mut self, picks: &mut u32) -> Result<(Arc<Member>, Admission, StreamSlot, Instant), AttemptError> {
-        let Self { sender, request, context, waiter, .. } = self;
+    async fn place(&mut self, picks: &mut u32) -> Result<Placement, AttemptError> {
+        let Self { sender, request, context, waiter } = self;
         let (state, headers) = (sender.state, request.headers());
         poll_fn(|cx| {
             waiter.poll(cx.waker(), |turn| {
@@ -83,9 +90,15 @@ impl<'a> QueuedAttempt<'a> {
                     return failed.map(|message| Err(AttemptError::unavailable(&message)));
                 }
                 *picks += 1;
-                let now = Instant::now();
-                match sender.pick(headers, now) {
-                    Picked::Member(member, admission, slot) => Some(Ok((member, admission, slot, now))),
+                let permit = match sender.permit() {
+                    Ok(permit) => permit,
+                    Err(error) => return Some(Err(error)),
+                };
+                let at = Instant::now();
+                match sender.pick(headers, at) {
+                    Picked::Endpoint(feedback, admission, slot) => {
+                        Some(Ok(Placement { permit, feedback, admission, slot, at }))
+                    }
                     Picked::Fail(message) if !wait_for_ready => Some(Err(AttemptError::unavailable(&message))),
                     Picked::Fail(_) | Picked::Wait => None,
                 }

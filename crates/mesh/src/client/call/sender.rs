@@ -11,7 +11,7 @@ use tonic::Status;
 use super::guard::Guard;
 use crate::breaker::Admission;
 use crate::client::balance::PickArgs;
-use crate::client::endpoints::{ActivePolicy, ChannelState, Member, Picked, TriedEndpoints};
+use crate::client::endpoints::{ActivePolicy, ChannelState, Feedback, Picked, TriedEndpoints};
 use crate::client::retry::{AttemptContext, AttemptError, RequestBody};
 use crate::deadline::{GRPC_TIMEOUT, encode_timeout};
 use crate::limit::Permit;
@@ -24,14 +24,16 @@ pub(crate) struct AttemptSender<'a> {
     pub state: &'a Arc<ChannelState>,
     pub active: &'a ActivePolicy,
     pub method: &'a PathAndQuery,
-    /// The timeout that the request's metadata already holds.
+    /// When the call began.
+    pub started: Instant,
+    /// The timeout that the request's metadata already holds: what was left when the call began.
     pub timeout: Option<Duration>,
     /// What the attempts of the call went to, those that waited and those beside it among them.
     pub tried: &'a TriedEndpoints,
 }
 
 impl AttemptSender<'_> {
-    /// A place among the calls in flight, where the policy limits them (gRFC A32).
+    /// A place among the calls in flight, where the policy limits them; to be taken just before the pick (gRFC A32).
     pub(super) fn permit(&self) -> Result<Option<Permit>, AttemptError> {
         let Some(concurrency) = &self.active.concurrency else { return Ok(None) };
         match concurrency.try_acquire() {
@@ -49,22 +51,22 @@ impl AttemptSender<'_> {
     pub(super) fn pick(&self, headers: &HeaderMap, now: Instant) -> Picked {
         let call = PickArgs { method: self.method.path(), headers, now };
         let picked = self.state.snapshot.load().pick(&call, self.tried);
-        if let Picked::Member(member, ..) = &picked {
-            self.tried.add(member);
+        if let Picked::Endpoint(feedback, ..) = &picked {
+            self.tried.add(feedback);
         }
         picked
     }
 
-    /// What the attempt holds on `member`, which took it at `now` after it was `queued` for so long.
+    /// What the attempt holds on the endpoint of `feedback`, which took it at `now` after it was `queued` for so long.
     pub(super) fn guard(
         &self,
-        member: &Member,
+        feedback: Arc<Feedback>,
         admission: Admission,
         permit: Option<Permit>,
         context: &AttemptContext,
         (now, queued): (Instant, Duration),
     ) -> Guard {
-        let guard = Guard::new(Arc::clone(&member.feedback), admission, permit, context, now);
+        let guard = Guard::new(feedback, admission, permit, context, now);
         let observers = &self.active.settings.observers;
         if !observers.is_some() {
             return guard;
@@ -82,9 +84,14 @@ impl AttemptSender<'_> {
         now: Instant,
     ) -> Result<Exchange<RequestBody>, AttemptError> {
         let (mut head, body) = request.into_parts();
-        let left = deadline.map(|deadline| rounded(deadline.saturating_duration_since(now)));
-        if let Some(left) = left.filter(|_| left != self.timeout) {
-            head.headers.insert(&GRPC_TIMEOUT, encode_timeout(left));
+        // The first attempt mostly begins with the call.
+        if now != self.started
+            && let Some(deadline) = deadline
+        {
+            let left = rounded(deadline.saturating_duration_since(now));
+            if Some(left) != self.timeout {
+                head.headers.insert(&GRPC_TIMEOUT, encode_timeout(left));
+            }
         }
         let mut uri = Parts::default();
         uri.scheme = Some(self.state.scheme.clone());

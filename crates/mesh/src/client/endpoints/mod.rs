@@ -16,7 +16,7 @@ mod task;
 mod tracked;
 
 pub(crate) use adopt::PolicySource;
-pub(crate) use member::{Feedback, Member};
+pub(crate) use member::Feedback;
 pub(crate) use pick::{Picked, TriedEndpoints};
 pub use state::EndpointStatus;
 pub(crate) use state::{ActivePolicy, ChannelHandle, ChannelSettings, ChannelState};

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::time::Instant;
 
-use super::member::Member;
+use super::member::{Feedback, Member};
 use super::snapshot::{Otherwise, Snapshot};
 use crate::breaker::Admission;
 use crate::client::balance::{PickArgs, select};
@@ -13,8 +13,8 @@ use crate::transport::StreamSlot;
 
 /// What came of a pick.
 pub(crate) enum Picked {
-    /// This member takes the call.
-    Member(Arc<Member>, Admission, StreamSlot),
+    /// An endpoint takes the call: where it reports to, and its places with the breaker and on a connection.
+    Endpoint(Arc<Feedback>, Admission, StreamSlot),
     /// None can at the moment.
     Wait,
     /// None can, and none is about to.
@@ -36,17 +36,17 @@ pub(crate) struct TriedEndpoints {
 }
 
 impl TriedEndpoints {
-    /// `member` has an attempt.
-    pub(crate) fn add(&self, member: &Member) {
-        if !self.contains(member) {
+    /// An attempt goes to the endpoint of `feedback`.
+    pub(crate) fn add(&self, feedback: &Feedback) {
+        if !self.contains(feedback) {
             let added = self.added.fetch_add(1, Ordering::Relaxed);
-            self.ids[added % REMEMBERED].store(Self::id(member), Ordering::Relaxed);
+            self.ids[added % REMEMBERED].store(Self::id(feedback), Ordering::Relaxed);
         }
     }
 
-    /// Whether an attempt of the call went to `member`.
-    pub(crate) fn contains(&self, member: &Member) -> bool {
-        let id = Self::id(member);
+    /// Whether an attempt of the call went to the endpoint of `feedback`.
+    pub(crate) fn contains(&self, feedback: &Feedback) -> bool {
+        let id = Self::id(feedback);
         !self.is_empty() && self.ids.iter().any(|other| other.load(Ordering::Relaxed) == id)
     }
 
@@ -55,8 +55,8 @@ impl TriedEndpoints {
     }
 
     /// What stays the same as long as the endpoint is there.
-    fn id(member: &Member) -> usize {
-        Arc::as_ptr(&member.feedback.load).addr()
+    fn id(feedback: &Feedback) -> usize {
+        Arc::as_ptr(&feedback.load).addr()
     }
 }
 
@@ -84,7 +84,7 @@ impl Snapshot {
             };
         }
         let mut rejected = 0;
-        let is_tried = (!tried.is_empty()).then_some(|index: usize| tried.contains(&self.members[index]));
+        let is_tried = (!tried.is_empty()).then_some(|index: usize| tried.contains(&self.members[index].feedback));
         let picked = select(&*self.picker, call, &self.candidates, is_tried, |index| {
             let member = &self.members[index];
             let breaker = member.feedback.breaker.as_ref();
@@ -100,7 +100,7 @@ impl Snapshot {
                     rejected += 1;
                     None
                 }
-                admission => Some(Picked::Member(Arc::clone(member), admission, slot)),
+                admission => Some(Picked::Endpoint(Arc::clone(&member.feedback), admission, slot)),
             }
         });
         match picked {

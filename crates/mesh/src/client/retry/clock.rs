@@ -10,6 +10,9 @@ use tonic::Status;
 
 use super::attempt::{AttemptContext, AttemptError};
 
+/// How long it takes at least until a clock looks again whether the server is waited for, however short the timeout is.
+const SHORTEST_LOOK: Duration = Duration::from_millis(1);
+
 /// What ended an attempt that was not answered in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expiry {
@@ -54,8 +57,11 @@ impl AttemptClock {
         loop {
             // While the server isn't waited for, the timeout is when to look again.
             let own = this.timeout.and_then(|timeout| {
-                let end = since.unwrap_or_else(Instant::now).checked_add(timeout)?;
-                Some((end, Expiry::Timeout(timeout)))
+                let end = match since {
+                    Some(since) => since.checked_add(timeout),
+                    None => Instant::now().checked_add(timeout.max(SHORTEST_LOOK)),
+                };
+                Some((end?, Expiry::Timeout(timeout)))
             });
             let (end, expiry) = match (own, *this.deadline) {
                 (Some((own, expiry)), deadline) if deadline.is_none_or(|deadline| own < deadline) => (own, expiry),
@@ -119,6 +125,13 @@ mod tests {
         let sent = Instant::now() + ms(100);
         let since = || Some(sent).filter(|sent| *sent <= Instant::now());
         assert_eq!(ended(clock(Some(ms(80)), None), since).await, (Expiry::Timeout(ms(80)), ms(180)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_of_zero_does_not_spin() {
+        assert_eq!(ended(clock(Some(ms(0)), Some(ms(20))), || None).await, (Expiry::Deadline, ms(20)));
+        let now = Some(Instant::now());
+        assert_eq!(ended(clock(Some(ms(0)), None), || now).await.0, Expiry::Timeout(ms(0)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -85,18 +85,27 @@ pub(super) async fn run<A: Attempts>(
                 hedges.cancel(|live| live.reader != reader, false, log);
             }
             Step::Ended(ended) => {
-                let (live, attempted) = *ended;
+                let (live, mut attempted) = *ended;
                 let verdict = judge(&attempted);
-                let result = log.add(attempted, live.cause, live.backoff);
+                log.add(&mut attempted, live.cause, live.backoff);
+                let Attempted { result, ended, .. } = attempted;
                 if verdict == Verdict::Answered {
-                    request.commit(live.reader);
-                    hedges.cancel(|_| true, true, log);
+                    if request.commit(live.reader) || ended.is_some() {
+                        hedges.cancel(|_| true, true, log);
+                        return result;
+                    }
+                    // Meanwhile another has read what is too large to be kept, and is the only one that can send the rest.
+                    continue;
+                }
+                // Others get nothing more of a request that is committed to this one.
+                let committed = request.retire(live.reader);
+                let over = hedges.is_over(verdict, &live);
+                if over || committed {
+                    hedges.cancel(|_| true, over, log);
                     return result;
                 }
-                if hedges.is_over(verdict, &live) {
-                    hedges.cancel(|_| true, true, log);
-                    return result;
-                }
+                // It may hold a stream.
+                drop(live);
                 if hedges.live.is_empty() && !hedges.has_next() {
                     return result;
                 }

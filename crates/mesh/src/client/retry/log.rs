@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::attempt::{AttemptError, Attempted};
+use super::attempt::Attempted;
 use crate::client::trace::{AttemptTrace, Cause};
 
 /// Takes the attempts so far.
@@ -37,17 +37,11 @@ impl AttemptLog {
         }
     }
 
-    /// Adds an attempt that ended and was made for `cause`, after `backoff`; gives what it came to.
-    pub(super) fn add<B>(
-        &mut self,
-        attempted: Attempted<B>,
-        cause: Cause,
-        backoff: Duration,
-    ) -> Result<http::Response<B>, AttemptError> {
+    /// Adds an attempt that ended and was made for `cause`, after `backoff`: takes its trace.
+    pub(super) fn add<B>(&mut self, attempted: &mut Attempted<B>, cause: Cause, backoff: Duration) {
         let code = attempted.failed_with();
-        let Attempted { result, trace, .. } = attempted;
+        let trace = std::mem::take(&mut attempted.trace);
         self.push(AttemptTrace { cause, backoff, code, ..trace });
-        result
     }
 
     /// The attempts that ended so far.

@@ -179,12 +179,27 @@ impl ReplayBuffer {
         state.committed.is_some() || matches!(state.source, Source::Failed(_) | Source::Panicked)
     }
 
-    /// Commits the call to an attempt: the others get nothing any more.
-    pub(super) fn commit(&self, id: usize) {
+    /// The attempt is over and reads no more, though whoever sends it may not know that yet. Whether the call is committed to
+    /// it: then no other can be answered.
+    pub(super) fn retire(&self, id: usize) -> bool {
+        let mut state = self.0.lock();
+        if state.committed == Some(id) {
+            return true;
+        }
+        if let Some(read) = state.read.get_mut(id) {
+            *read = None;
+        }
+        false
+    }
+
+    /// Commits the call to an attempt, unless it is committed to another: the others get nothing any more. Whether it is
+    /// committed to this one.
+    pub(super) fn commit(&self, id: usize) -> bool {
         let mut state = self.0.lock();
         if state.committed.is_none() {
             state.commit(id);
         }
+        state.committed == Some(id)
     }
 }
 
@@ -286,6 +301,8 @@ impl Body for ReplayBody {
         }
         let mut state = shared.lock();
         let free = match state.committed {
+            // It is over. Were the call committed to it now, the next attempt would wait for ever.
+            None if state.read.get(*id).copied().flatten().is_none() => return Poll::Pending,
             None => true,
             Some(winner) if winner == *id => false,
             // Whoever drives the call is about to drop this attempt.

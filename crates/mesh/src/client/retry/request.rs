@@ -76,10 +76,19 @@ impl<'a> Repeatable<'a> {
         }
     }
 
-    /// Commits the call to the attempt with this reader.
-    pub(super) fn commit(&self, reader: usize) {
-        if let Content::Stream(buffer) = &self.body {
-            buffer.commit(reader);
+    /// The attempt with this reader is over. Whether the call is committed to it.
+    pub(super) fn retire(&self, reader: usize) -> bool {
+        match &self.body {
+            Content::Empty | Content::Full(..) => false,
+            Content::Stream(buffer) => buffer.retire(reader),
+        }
+    }
+
+    /// Commits the call to the attempt with this reader, unless it is committed to another. Whether it is committed to it.
+    pub(super) fn commit(&self, reader: usize) -> bool {
+        match &self.body {
+            Content::Empty | Content::Full(..) => true,
+            Content::Stream(buffer) => buffer.commit(reader),
         }
     }
 }

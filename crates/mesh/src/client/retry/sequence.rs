@@ -37,18 +37,21 @@ pub(super) async fn run<A: Attempts>(
     loop {
         plan.started(cause);
         let (reader, attempt) = request.attempt(progress.retries);
-        let attempted = attempts.attempt(attempt, plan.context(progress.retries + 1, now)).await;
+        let mut attempted = attempts.attempt(attempt, plan.context(progress.retries + 1, now)).await;
         let verdict = judge(&attempted);
-        let result = log.add(attempted, cause, backoff);
+        // By reference: a response is not moved for it.
+        log.add(&mut attempted, cause, backoff);
         if verdict == Verdict::Answered {
             request.commit(reader);
-            return result;
+            return attempted.result;
         }
-        let Some((next, delay)) = progress.next(verdict, request, plan, policy) else { return result };
+        // Before it is asked whether another may follow: from here on nothing is read in its name.
+        request.retire(reader);
+        let Some((next, delay)) = progress.next(verdict, request, plan, policy) else { return attempted.result };
         (cause, backoff) = (next, delay);
         plan.scheduled(cause, delay);
         // What failed may hold a response, and with it a stream.
-        drop(result);
+        drop(attempted);
         if !delay.is_zero() {
             sleep(delay).await;
         }

@@ -1,8 +1,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use tokio::time::Instant;
-use tonic::Code;
+use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::support::*;
 use crate::outcome::grpc_status;
@@ -85,4 +89,22 @@ async fn a6_a_hedge_disallowed_after_a_pushback_returns_the_failure() {
     plan.throttle = Some(throttle(2));
     let response = script.call(plan).await.unwrap();
     assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
+}
+
+/// The first attempt takes what is too large to be kept, and fails at the same moment: the second would wait for it for ever.
+#[tokio::test(start_paused = true)]
+async fn a6_the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_call() {
+    let script = Script::new([(0, failed()), (0, failed())]);
+    let mut plan = hedge(2, 0);
+    plan.buffers = small(4);
+    let (sender, frames) = tokio::sync::mpsc::unbounded_channel();
+    let body = Body::new(StreamBody::new(tokio_stream::wrappers::UnboundedReceiverStream::new(frames)));
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        sender.send(Ok::<_, Status>(Frame::data(Bytes::from_static(b"more than is kept")))).unwrap();
+    });
+    let call = tokio::time::timeout(Duration::from_secs(1), script.call_with(plan, body));
+    let response = call.await.expect("it does not wait for the other").unwrap();
+    assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
+    assert_eq!((script.times(), script.live.load(Ordering::SeqCst)), (vec![0, 0], 0));
 }

@@ -60,7 +60,9 @@ proptest! {
         for (which, what) in steps {
             match what {
                 0 if readers.len() < 4 => readers.push((replay.reader(), Vec::new(), true)),
-                1 if !replay.is_spent() && which < readers.len() => replay.commit(readers[which].0.0),
+                1 if !replay.is_spent() && which < readers.len() => {
+                    prop_assert!(replay.commit(readers[which].0.0));
+                }
                 _ => {}
             }
             if let Some((reader, got, _)) = readers.get_mut(which) {
@@ -182,4 +184,31 @@ fn a_source_that_panicked_is_an_error_for_all_attempts() {
         Poll::Ready(Some(Err(status))) => assert_eq!(status.code(), tonic::Code::Internal),
         other => panic!("{other:?}"),
     }
+}
+
+/// Whoever sends an attempt may poll on for a moment after its end, on another thread.
+#[test]
+fn an_attempt_that_is_over_pulls_nothing_and_commits_the_call_to_nothing() {
+    let source = Body::new(Slow(vec![(0, Bytes::from_static(b"more than is kept"))]));
+    let replay = ReplayBuffer::new(Arc::new(Buffers::new(4, 4)), SmallVec::new(), Some(source), None);
+    let (over, mut one) = replay.reader();
+    assert!(!replay.retire(over));
+    assert!(step(&mut one, &mut Vec::new()).is_pending());
+    assert!(!replay.is_spent(), "another attempt may follow");
+    let (next, mut two) = replay.reader();
+    let mut got = Vec::new();
+    assert_eq!(step(&mut two, &mut got), Poll::Ready(false));
+    assert_eq!(step(&mut two, &mut got), Poll::Ready(true));
+    assert_eq!(got, b"more than is kept");
+    assert!(replay.retire(next), "the call is committed to it");
+}
+
+#[test]
+fn a_call_is_committed_to_one_attempt_only() {
+    let source = Body::new(Slow(vec![(0, Bytes::from_static(b"more than is kept"))]));
+    let replay = ReplayBuffer::new(Arc::new(Buffers::new(4, 4)), SmallVec::new(), Some(source), None);
+    let ((answered, _one), (ahead, mut two)) = (replay.reader(), replay.reader());
+    assert_eq!(step(&mut two, &mut Vec::new()), Poll::Ready(false));
+    assert!(!replay.commit(answered), "it could not send the rest");
+    assert!(replay.commit(ahead));
 }
