@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub use self::admitted::AdmittedCall;
 pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 use self::share::OpenPlace;
-pub use self::share::OpenShare;
+pub(crate) use self::share::OpenShare;
 use self::window::Window;
 use crate::observe::Circuit;
 use crate::outcome::Outcome;
@@ -120,7 +120,7 @@ impl Breaker {
     }
 
     /// A closed breaker that opens only while `share` has room for it.
-    pub fn within(policy: CircuitBreaker, share: Arc<OpenShare>) -> Self {
+    pub(crate) fn within(policy: CircuitBreaker, share: Arc<OpenShare>) -> Self {
         let mut breaker = Self::new(policy);
         if let Some(inner) = Arc::get_mut(&mut breaker.0) {
             inner.share = Some(share);
@@ -144,15 +144,8 @@ impl Breaker {
 
     /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one: who waits may ask
     /// again. The first hook stays. It must be quick and must not block.
-    ///
-    /// ```
-    /// use meshwork::breaker::Breaker;
-    /// use meshwork::policy::CircuitBreaker;
-    ///
-    /// let breaker = Breaker::new(CircuitBreaker::default()).on_place(|| println!("a probe may go"));
-    /// ```
     #[must_use]
-    pub fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         let _ = self.0.place.set(Box::new(hook));
         self
     }
@@ -268,7 +261,7 @@ impl Breaker {
     }
 
     /// Its endpoint is gone: it takes no part of the share any more, however long calls to it go on.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.0.lock().open = None;
     }
 

@@ -18,9 +18,7 @@ pub enum RequestBody {
     Empty,
     /// All of it, as one message or as many: sent in one step and cheap to send again.
     Full(Bytes),
-    /// What comes from a caller, once.
-    Once(tonic::body::Body),
-    /// What comes from a caller and is kept to be sent again.
+    /// What comes from a caller, and may be sent again.
     Replay(ReplayBody),
 }
 
@@ -33,7 +31,6 @@ impl RequestStream for RequestBody {
                 *self = Self::Empty;
                 Some(bytes)
             }
-            Self::Once(body) => body.take_whole(),
             Self::Replay(_) => None,
         }
     }
@@ -50,7 +47,6 @@ impl Body for RequestBody {
                 Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 _ => Poll::Ready(None),
             },
-            Self::Once(body) => Pin::new(body).poll_frame(cx),
             Self::Replay(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -59,7 +55,6 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Full(_) => false,
-            Self::Once(body) => body.is_end_stream(),
             Self::Replay(body) => body.is_end_stream(),
         }
     }
@@ -68,7 +63,6 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Once(body) => body.size_hint(),
             Self::Replay(body) => body.size_hint(),
         }
     }
@@ -78,7 +72,6 @@ impl From<RequestBody> for tonic::body::Body {
     fn from(body: RequestBody) -> Self {
         match body {
             RequestBody::Empty => Self::empty(),
-            RequestBody::Once(body) => body,
             body => Self::new(body),
         }
     }

@@ -37,7 +37,7 @@ pub(super) async fn run<A: Attempts>(
     loop {
         plan.started(cause);
         let (reader, attempt) = request.attempt(progress.retries);
-        let attempted = attempts.attempt(attempt, plan.context(progress.retries + 1, now)).await;
+        let attempted = attempts.attempt(attempt, plan.context(now)).await;
         let verdict = judge(&attempted);
         let result = log.add(attempted, cause, backoff);
         if verdict == Verdict::Answered {

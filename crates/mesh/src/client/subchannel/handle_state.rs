@@ -13,12 +13,10 @@ use crate::transport::{Closed, Connection, WaitQueue};
 
 /// Leave IDLE.
 pub(super) const CONNECT: u8 = 1;
-/// Forget the backoff.
-pub(super) const RESET: u8 = 2;
 /// All connections are full: make another one.
-pub(super) const MORE: u8 = 4;
+pub(super) const MORE: u8 = 2;
 /// There are new addresses.
-pub(super) const ADDRESSES: u8 = 8;
+pub(super) const ADDRESSES: u8 = 4;
 
 /// The connections that calls may use, as a picker of streams sees them.
 #[derive(Default)]

@@ -28,7 +28,6 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::address::ServerAddress;
-pub use self::error::ConnectError;
 use self::handle_state::SubchannelState;
 pub use self::options::{HealthCheck, Options};
 pub use self::state::State;
@@ -72,11 +71,6 @@ impl Subchannel {
     /// and waits after failures. Streams on a connection whose address is gone go on to their end.
     pub fn update_addresses(&self, addresses: Vec<ServerAddress>) {
         self.shared.ask_addresses(addresses);
-    }
-
-    /// Forgets earlier failures: what waits after one is tried now.
-    pub fn reset_backoff(&self) {
-        self.shared.ask(handle_state::RESET);
     }
 
     /// The state now.
