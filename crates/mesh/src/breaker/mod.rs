@@ -34,10 +34,10 @@ const STATE_BITS: u32 = 2;
 
 /// A circuit breaker. Clones are the same breaker.
 #[derive(Clone)]
-pub struct Breaker(Arc<Inner>);
+pub struct Breaker(Arc<BreakerState>);
 
-struct Inner {
-    /// The state and its round, see [`Inner::state`]. Written under the lock of `gate` only.
+struct BreakerState {
+    /// The state and its round, see [`BreakerState::state`]. Written under the lock of `gate` only.
     circuit: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
@@ -87,7 +87,7 @@ pub enum Admission {
 /// The right to probe; dropped, it is given back and nothing is judged.
 #[must_use = "dropped, the probe is given back"]
 pub struct ProbePermit {
-    inner: Arc<Inner>,
+    inner: Arc<BreakerState>,
     round: u64,
     /// Whether it keeps others from probing.
     placed: bool,
@@ -106,7 +106,7 @@ impl Admission {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: CircuitBreaker) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(BreakerState {
             circuit: AtomicU64::new(CLOSED),
             failures: AtomicU32::new(0),
             rated: AtomicBool::new(policy.failure_rate.is_some()),
@@ -168,7 +168,7 @@ impl Breaker {
             _ => Admission::Rejected { until: gate.until },
         };
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
         admission
     }
 
@@ -220,7 +220,7 @@ impl Breaker {
             .then(|| inner.open_if_allowed(&mut gate, now))
             .flatten();
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
     }
 
     /// Takes the outcome of a call, however it was admitted.
@@ -241,7 +241,7 @@ impl Breaker {
         let mut gate = inner.lock();
         let turned = (inner.state().0 == OPEN).then(|| inner.half_open(&mut gate));
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
     }
 
     /// The state; an open circuit turns half-open by time.
@@ -251,7 +251,7 @@ impl Breaker {
             let mut gate = inner.lock();
             let turned = inner.turn(&mut gate, now);
             drop(gate);
-            inner.tell(turned);
+            inner.notify(turned);
         }
         match inner.state().0 {
             CLOSED => Circuit::Closed,
@@ -288,13 +288,13 @@ impl Breaker {
     }
 }
 
-impl Inner {
+impl BreakerState {
     fn lock(&self) -> MutexGuard<'_, Gate> {
         // Nothing in a gate is left half done by a panic.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, turned: Option<Circuit>) {
+    fn notify(&self, turned: Option<Circuit>) {
         if let (Some(circuit), Some(hook)) = (turned, self.hook.get()) {
             hook(circuit);
         }
@@ -379,7 +379,7 @@ impl ProbePermit {
             (gate.succeeded >= inner.policy.load().probes.max(1)).then(|| inner.close(&mut gate))
         };
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
         // The drop gives the place back, unless the round is over.
     }
 }

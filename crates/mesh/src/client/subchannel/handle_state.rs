@@ -66,7 +66,7 @@ impl SubchannelState {
     }
 
     /// Asks the task, which is woken once however many ask.
-    pub(super) fn ask(&self, request: u8) {
+    pub(super) fn request(&self, request: u8) {
         if self.requests.load(Ordering::Relaxed) & request == request {
             return;
         }
@@ -76,7 +76,7 @@ impl SubchannelState {
     }
 
     /// Only the newest list counts.
-    pub(super) fn ask_addresses(&self, addresses: Vec<ServerAddress>) {
+    pub(super) fn request_addresses(&self, addresses: Vec<ServerAddress>) {
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
         self.requests.fetch_or(ADDRESSES, Ordering::AcqRel);
         self.wake.notify_one();

@@ -64,13 +64,13 @@ impl Subchannel {
 
     /// Leaves IDLE; without effect in any other state.
     pub fn connect(&self) {
-        self.shared.ask(handle_state::CONNECT);
+        self.shared.request(handle_state::CONNECT);
     }
 
     /// Goes on with other addresses. A connection whose address stays is kept, with its streams; so are tries under way
     /// and waits after failures. Streams on a connection whose address is gone go on to their end.
     pub fn update_addresses(&self, addresses: Vec<ServerAddress>) {
-        self.shared.ask_addresses(addresses);
+        self.shared.request_addresses(addresses);
     }
 
     /// The state now.
@@ -99,12 +99,12 @@ impl Subchannel {
         }
         if usable.connections.iter().any(Connection::is_live) {
             if self.shared.several {
-                self.shared.ask(handle_state::MORE);
+                self.shared.request(handle_state::MORE);
             }
             return Err(NoSlot::Full);
         }
         if usable.idle {
-            self.shared.ask(handle_state::CONNECT);
+            self.shared.request(handle_state::CONNECT);
         }
         Err(NoSlot::NotReady)
     }

@@ -57,8 +57,8 @@ pub struct Kubernetes {
     idle: Mutex<Option<Follower>>,
     /// From then on.
     task: OnceLock<AbortOnDropHandle<()>>,
-    /// What was heard; what the last resolution said counts as seen.
-    heard: Mutex<watch::Receiver<Option<Answer>>>,
+    /// The answers of the follower; the one of the last resolution counts as seen.
+    answers: Mutex<watch::Receiver<Option<Answer>>>,
 }
 
 impl Kubernetes {
@@ -90,12 +90,12 @@ impl Kubernetes {
     }
 
     fn of(source: Source, service: Service) -> Self {
-        let (told, heard) = watch::channel(None);
+        let (sender, answers) = watch::channel(None);
         Self {
             name: service.to_string(),
-            idle: Mutex::new(Some(Follower::new(source, service, told))),
+            idle: Mutex::new(Some(Follower::new(source, service, sender))),
             task: OnceLock::new(),
-            heard: Mutex::new(heard),
+            answers: Mutex::new(answers),
         }
     }
 
@@ -117,8 +117,8 @@ impl Kubernetes {
         }
     }
 
-    fn heard(&self) -> watch::Receiver<Option<Answer>> {
-        self.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn answers(&self) -> watch::Receiver<Option<Answer>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -126,8 +126,8 @@ impl Kubernetes {
 impl Resolver for Kubernetes {
     async fn resolve(&self) -> Result<Resolution, ResolveError> {
         self.start();
-        let mut heard = self.heard();
-        let first = async { heard.wait_for(|answer| answer.is_some()).await.map(|answer| answer.clone()) };
+        let mut answers = self.answers();
+        let first = async { answers.wait_for(|answer| answer.is_some()).await.map(|answer| answer.clone()) };
         let answer = match timeout(FIRST, first).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
@@ -137,7 +137,7 @@ impl Resolver for Kubernetes {
             }
             Err(_) => None,
         };
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = answers;
         match answer {
             Some(Ok(endpoints)) => Ok(Resolution::new(endpoints.to_vec())),
             Some(Err(why)) => Err(ResolveError::new(why)),
@@ -149,7 +149,7 @@ impl Resolver for Kubernetes {
     }
 
     async fn changed(&self) {
-        if self.heard().changed().await.is_err() {
+        if self.answers().changed().await.is_err() {
             std::future::pending().await
         }
     }

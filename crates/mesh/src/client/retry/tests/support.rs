@@ -35,7 +35,7 @@ pub(super) enum End {
 
 /// An attempt as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ReceivedAttempt {
     pub(super) at: Duration,
     pub(super) previous: Option<String>,
     pub(super) body: Bytes,
@@ -45,7 +45,7 @@ pub(super) struct Seen {
 pub(super) struct Script {
     start: Instant,
     ends: Arc<Mutex<VecDeque<(Duration, End)>>>,
-    pub(super) seen: Arc<Mutex<Vec<Seen>>>,
+    pub(super) seen: Arc<Mutex<Vec<ReceivedAttempt>>>,
     pub(super) live: Arc<AtomicUsize>,
 }
 
@@ -96,7 +96,7 @@ impl Attempts for Script {
             let previous = previous.map(|value| value.to_str().unwrap().to_owned());
             let index = {
                 let mut seen = this.seen.lock().unwrap();
-                seen.push(Seen { at, previous, body: Bytes::new() });
+                seen.push(ReceivedAttempt { at, previous, body: Bytes::new() });
                 seen.len() - 1
             };
             let (delay, end) = this.ends.lock().unwrap().pop_front().unwrap_or((Duration::ZERO, End::Headers));
