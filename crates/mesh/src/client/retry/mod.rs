@@ -25,7 +25,6 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use adapter::ServiceAttempts;
 pub(crate) use attempt::{AttemptContext, AttemptError, Attempted, Attempts};
 pub use body::{OnSuccess, RetryBody};
 pub use budget::Budget;
