@@ -197,12 +197,12 @@ impl Observers {
     }
 
     /// Whether there is an observer.
-    pub fn is_some(&self) -> bool {
+    pub(crate) fn is_some(&self) -> bool {
         self.0.is_some()
     }
 
     /// Shows the event to each observer.
-    pub fn event(&self, event: &Event<'_>) {
+    pub(crate) fn event(&self, event: &Event<'_>) {
         if let Some(observers) = &self.0 {
             observers.iter().for_each(|observer| observer.event(event));
         }

@@ -53,36 +53,28 @@ pin_project! {
         inner: Option<B>,
         deadline: Option<Instant>,
         sleep: Option<Pin<Box<Sleep>>>,
-        at_expiry: Option<fn(Pin<&mut B>)>,
         expiry: X,
     }
 }
 
 impl<B> DeadlineBody<B> {
     /// Ends `inner` at `deadline`, if there is one: then it is dropped, which cancels what it comes from.
-    pub fn new(inner: B, deadline: Option<Instant>) -> Self {
+    pub(crate) fn new(inner: B, deadline: Option<Instant>) -> Self {
         Self::with_expiry(inner, deadline, Exceeded)
     }
 }
 
 impl<B, X> DeadlineBody<B, X> {
     /// Ends `inner` at `deadline`, if there is one, as `expiry` says.
-    pub fn with_expiry(inner: B, deadline: Option<Instant>, expiry: X) -> Self {
-        Self { inner: Some(inner), deadline, sleep: None, at_expiry: None, expiry }
-    }
-
-    /// Calls `end` on the inner body at the deadline, just before it is dropped.
-    #[must_use]
-    pub fn at_expiry(mut self, end: fn(Pin<&mut B>)) -> Self {
-        self.at_expiry = Some(end);
-        self
+    pub(crate) fn with_expiry(inner: B, deadline: Option<Instant>, expiry: X) -> Self {
+        Self { inner: Some(inner), deadline, sleep: None, expiry }
     }
 }
 
 impl<B, X: Default> Default for DeadlineBody<B, X> {
     /// No body.
     fn default() -> Self {
-        Self { inner: None, deadline: None, sleep: None, at_expiry: None, expiry: X::default() }
+        Self { inner: None, deadline: None, sleep: None, expiry: X::default() }
     }
 }
 
@@ -117,11 +109,6 @@ where
                 }
             }
         }
-        if let Some(inner) = this.inner.as_mut().as_pin_mut()
-            && let Some(end) = this.at_expiry.take()
-        {
-            end(inner);
-        }
         // Dropped, what it comes from is cancelled.
         this.inner.set(None);
         *this.sleep = None;
@@ -149,7 +136,6 @@ impl<B: fmt::Debug, X: fmt::Debug> fmt::Debug for DeadlineBody<B, X> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use futures_util::{FutureExt as _, stream};
@@ -166,8 +152,9 @@ mod tests {
         Some(Instant::now() + SECOND)
     }
 
-    /// A stream on which nothing comes; it counts what is done with it at its expiry.
-    struct Silent(Arc<AtomicUsize>);
+    /// A stream on which nothing comes.
+    #[derive(Default)]
+    struct Silent(#[expect(dead_code, reason = "counted by its references")] Arc<()>);
 
     impl Body for Silent {
         type Data = Bytes;
@@ -178,30 +165,16 @@ mod tests {
         }
     }
 
-    fn count(body: Pin<&mut Silent>) {
-        body.0.fetch_add(1, Ordering::Relaxed);
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn a_stream_that_waits_ends_at_its_deadline_and_is_dropped_after_its_hook() {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let mut body = DeadlineBody::new(Silent(Arc::clone(&calls)), in_a_second()).at_expiry(count);
+    async fn a_stream_that_waits_ends_at_its_deadline_and_is_dropped() {
+        let stream = Arc::new(());
+        let mut body = DeadlineBody::new(Silent(Arc::clone(&stream)), in_a_second());
         let start = Instant::now();
         let status = body.frame().await.unwrap().unwrap_err();
         assert!(start.elapsed() >= SECOND && start.elapsed() < SECOND + SECOND / 10, "{:?}", start.elapsed());
         assert_eq!(Outcome::of_error(&status), Outcome::Caller(Code::DeadlineExceeded));
-        assert_eq!((calls.load(Ordering::Relaxed), Arc::strong_count(&calls)), (1, 1));
+        assert_eq!(Arc::strong_count(&stream), 1);
         assert!(body.is_end_stream() && body.frame().await.is_none());
-        assert_eq!(calls.load(Ordering::Relaxed), 1, "once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_that_is_dropped_before_its_deadline_calls_no_hook() {
-        let calls = Arc::new(AtomicUsize::new(0));
-        let mut body = DeadlineBody::new(Silent(Arc::clone(&calls)), in_a_second()).at_expiry(count);
-        assert!(body.frame().now_or_never().is_none());
-        drop(body);
-        assert_eq!((calls.load(Ordering::Relaxed), Arc::strong_count(&calls)), (0, 1));
     }
 
     #[tokio::test(start_paused = true)]
@@ -234,7 +207,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_deadline_it_lasts() {
-        let mut body = DeadlineBody::new(Silent(Arc::default()), None);
+        let mut body = DeadlineBody::new(Silent::default(), None);
         assert!(tokio::time::timeout(1_000_000 * SECOND, body.frame()).await.is_err());
         assert!(body.sleep.is_none());
     }
@@ -257,7 +230,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn how_it_ends_is_for_its_expiry_to_say() {
-        let mut body = DeadlineBody::with_expiry(Silent(Arc::default()), in_a_second(), InTrailers);
+        let mut body = DeadlineBody::with_expiry(Silent::default(), in_a_second(), InTrailers);
         let trailers = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         let status = Status::from_header_map(&trailers).unwrap();
         assert_eq!((status.code(), status.message()), (Code::Cancelled, "before the end of its response"));

@@ -10,4 +10,4 @@ mod tracked;
 pub use self::deadline::{DeadlineBody, Exceeded, ExpiryStatus};
 pub use self::framing::Framing;
 pub use self::lengths::LengthLimitedBody;
-pub use self::tracked::{Finish, OnEnd, TrackedBody, Untracked};
+pub use self::tracked::{Finish, TrackedBody, Untracked};

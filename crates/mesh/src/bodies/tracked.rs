@@ -35,33 +35,6 @@ impl<F: FnOnce(Outcome)> Finish for F {
     }
 }
 
-/// Calls a function at the end of a response, with [`Outcome::Cancelled`] when it is dropped first.
-#[derive(Debug)]
-pub struct OnEnd<F: FnOnce(Outcome)>(Option<F>);
-
-impl<F: FnOnce(Outcome)> OnEnd<F> {
-    /// Calls `end` exactly once.
-    pub fn new(end: F) -> Self {
-        Self(Some(end))
-    }
-}
-
-impl<F: FnOnce(Outcome)> Finish for OnEnd<F> {
-    fn finish(mut self, outcome: Outcome) {
-        if let Some(end) = self.0.take() {
-            end(outcome);
-        }
-    }
-}
-
-impl<F: FnOnce(Outcome)> Drop for OnEnd<F> {
-    fn drop(&mut self) {
-        if let Some(end) = self.0.take() {
-            end(Outcome::Cancelled);
-        }
-    }
-}
-
 /// The guard of bodies that nobody waits for the end of; there is no value of it.
 #[derive(Debug)]
 pub enum Untracked {}
@@ -76,7 +49,7 @@ pin_project! {
     /// A response body that reports how it ended.
     ///
     /// The outcome is that of the trailers; an error of the body counts by its status, see [`Outcome::of_error`]; the end
-    /// without trailers is UNKNOWN unless the headers held the status (see [`TrackedBody::respond`]).
+    /// without trailers is UNKNOWN unless the headers held the status (Trailers-Only).
     #[derive(Debug)]
     pub struct TrackedBody<B, G> {
         // None: it failed, it was given up, or there is none.
@@ -89,22 +62,22 @@ pin_project! {
 
 impl<B, G: Finish> TrackedBody<B, G> {
     /// Follows `inner` to its end.
-    pub fn new(inner: B, guard: G) -> Self {
+    pub(crate) fn new(inner: B, guard: G) -> Self {
         Self { inner: Some(inner), guard: Some(guard), ended: None }
     }
 
     /// A body that nobody waits for the end of.
-    pub fn untracked(inner: B) -> Self {
+    pub(crate) fn untracked(inner: B) -> Self {
         Self { inner: Some(inner), guard: None, ended: None }
     }
 
     /// The body of a Trailers-Only response: it ended with `code` in the headers, and nobody waits for its end any more.
-    pub fn ended_at_headers(inner: B, code: Code) -> Self {
+    pub(crate) fn ended_at_headers(inner: B, code: Code) -> Self {
         Self { inner: Some(inner), guard: None, ended: Some(code) }
     }
 
     /// Follows the body of `response`; a Trailers-Only response ends at once.
-    pub fn respond(response: http::Response<B>, guard: G) -> http::Response<Self> {
+    pub(crate) fn respond(response: http::Response<B>, guard: G) -> http::Response<Self> {
         match grpc_status(response.headers()) {
             Some(code) => {
                 guard.finish(Outcome::Status(code));
@@ -117,15 +90,6 @@ impl<B, G: Finish> TrackedBody<B, G> {
     /// How the response ended, once it has.
     pub fn ended(&self) -> Option<Code> {
         self.ended
-    }
-
-    /// Ends the response before its time with `outcome`: the body is dropped, which resets its stream.
-    pub fn give_up(&mut self, outcome: Outcome)
-    where
-        B: Unpin,
-    {
-        self.inner = None;
-        settle(&mut self.guard, &mut self.ended, outcome);
     }
 }
 
@@ -230,6 +194,32 @@ mod tests {
         headers
     }
 
+    /// Calls a function at the end of a response, with [`Outcome::Cancelled`] when it is dropped first.
+    #[derive(Debug)]
+    struct OnEnd<F: FnOnce(Outcome)>(Option<F>);
+
+    impl<F: FnOnce(Outcome)> OnEnd<F> {
+        fn new(end: F) -> Self {
+            Self(Some(end))
+        }
+    }
+
+    impl<F: FnOnce(Outcome)> Finish for OnEnd<F> {
+        fn finish(mut self, outcome: Outcome) {
+            if let Some(end) = self.0.take() {
+                end(outcome);
+            }
+        }
+    }
+
+    impl<F: FnOnce(Outcome)> Drop for OnEnd<F> {
+        fn drop(&mut self) {
+            if let Some(end) = self.0.take() {
+                end(Outcome::Cancelled);
+            }
+        }
+    }
+
     fn guard() -> (impl Finish, Receiver<Outcome>) {
         let (sender, outcomes) = channel();
         (OnEnd::new(move |outcome| sender.send(outcome).unwrap()), outcomes)
@@ -309,34 +299,6 @@ mod tests {
         assert_eq!(body.ended(), Some(Code::Unavailable));
         assert!(next(&mut body).is_none());
         assert_eq!((body.ended(), outcomes.try_recv().ok()), (Some(Code::Unavailable), None));
-    }
-
-    /// A stream on which nothing comes.
-    struct Silent {
-        _stream: Arc<()>,
-    }
-
-    impl Body for Silent {
-        type Data = Bytes;
-        type Error = Status;
-
-        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-            Poll::Pending
-        }
-    }
-
-    #[test]
-    fn a_body_that_is_given_up_is_dropped_with_its_outcome() {
-        let stream = Arc::new(());
-        let (guard, outcomes) = guard();
-        let mut body = TrackedBody::new(Silent { _stream: Arc::clone(&stream) }, guard);
-        assert!(body.frame().now_or_never().is_none());
-        assert_eq!(Arc::strong_count(&stream), 2);
-        body.give_up(Outcome::Caller(Code::DeadlineExceeded));
-        assert_eq!(Arc::strong_count(&stream), 1);
-        assert_eq!(body.ended(), Some(Code::DeadlineExceeded));
-        assert!(next(&mut body).is_none());
-        assert_eq!(outcomes.iter().collect::<Vec<_>>(), [Outcome::Caller(Code::DeadlineExceeded)]);
     }
 
     /// Writes down what it is called for.

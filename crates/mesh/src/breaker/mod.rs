@@ -20,7 +20,7 @@ use tokio::time::Instant;
 pub use self::admitted::AdmittedCall;
 pub use self::layer::{BreakerFuture, CircuitBreakerLayer, CircuitBreakerService};
 use self::share::OpenPlace;
-pub use self::share::OpenShare;
+pub(crate) use self::share::OpenShare;
 use self::window::Window;
 use crate::observe::Circuit;
 use crate::outcome::Outcome;
@@ -34,10 +34,10 @@ const STATE_BITS: u32 = 2;
 
 /// A circuit breaker. Clones are the same breaker.
 #[derive(Clone)]
-pub struct Breaker(Arc<Inner>);
+pub struct Breaker(Arc<BreakerState>);
 
-struct Inner {
-    /// The state and its round, see [`Inner::state`]. Written under the lock of `gate` only.
+struct BreakerState {
+    /// The state and its round, see [`BreakerState::state`]. Written under the lock of `gate` only.
     circuit: AtomicU64,
     /// Failures in a row.
     failures: AtomicU32,
@@ -89,7 +89,7 @@ pub enum Admission {
 /// The right to probe; dropped, it is given back and nothing is judged.
 #[must_use = "dropped, the probe is given back"]
 pub struct ProbePermit {
-    inner: Arc<Inner>,
+    inner: Arc<BreakerState>,
     round: u64,
     /// Whether it keeps others from probing.
     placed: bool,
@@ -108,7 +108,7 @@ impl Admission {
 impl Breaker {
     /// A closed breaker.
     pub fn new(policy: CircuitBreaker) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(BreakerState {
             circuit: AtomicU64::new(CLOSED),
             failures: AtomicU32::new(0),
             rated: AtomicBool::new(policy.failure_rate.is_some()),
@@ -122,7 +122,7 @@ impl Breaker {
     }
 
     /// A closed breaker that opens only while `share` has room for it.
-    pub fn within(policy: CircuitBreaker, share: Arc<OpenShare>) -> Self {
+    pub(crate) fn within(policy: CircuitBreaker, share: Arc<OpenShare>) -> Self {
         let mut breaker = Self::new(policy);
         if let Some(inner) = Arc::get_mut(&mut breaker.0) {
             inner.share = Some(share);
@@ -146,15 +146,8 @@ impl Breaker {
 
     /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one: who waits may ask
     /// again. The first hook stays. It must be quick and must not block.
-    ///
-    /// ```
-    /// use meshwork::breaker::Breaker;
-    /// use meshwork::policy::CircuitBreaker;
-    ///
-    /// let breaker = Breaker::new(CircuitBreaker::default()).on_place(|| println!("a probe may go"));
-    /// ```
     #[must_use]
-    pub fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         let _ = self.0.place.set(Box::new(hook));
         self
     }
@@ -177,7 +170,7 @@ impl Breaker {
             _ => Admission::Rejected { until: gate.until },
         };
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
         admission
     }
 
@@ -229,7 +222,7 @@ impl Breaker {
             .then(|| inner.open_if_allowed(&mut gate, now))
             .flatten();
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
     }
 
     /// Takes the outcome of a call, however it was admitted.
@@ -250,7 +243,7 @@ impl Breaker {
         let mut gate = inner.lock();
         let turned = (inner.state().0 == OPEN).then(|| inner.half_open(&mut gate));
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
     }
 
     /// The state; an open circuit turns half-open by time.
@@ -260,7 +253,7 @@ impl Breaker {
             let mut gate = inner.lock();
             let turned = inner.turn(&mut gate, now);
             drop(gate);
-            inner.tell(turned);
+            inner.notify(turned);
         }
         match inner.state().0 {
             CLOSED => Circuit::Closed,
@@ -270,7 +263,7 @@ impl Breaker {
     }
 
     /// Its endpoint is gone: it takes no part of the share any more, however long calls to it go on and whatever they come to.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         let mut gate = self.0.lock();
         (gate.open, gate.retired) = (None, true);
     }
@@ -298,13 +291,13 @@ impl Breaker {
     }
 }
 
-impl Inner {
+impl BreakerState {
     fn lock(&self) -> MutexGuard<'_, Gate> {
         // Nothing in a gate is left half done by a panic.
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, turned: Option<Circuit>) {
+    fn notify(&self, turned: Option<Circuit>) {
         if let (Some(circuit), Some(hook)) = (turned, self.hook.get()) {
             hook(circuit);
         }
@@ -391,7 +384,7 @@ impl ProbePermit {
             (gate.succeeded >= inner.policy.load().probes.max(1)).then(|| inner.close(&mut gate))
         };
         drop(gate);
-        inner.tell(turned);
+        inner.notify(turned);
         // The drop gives the place back, unless the round is over.
     }
 }

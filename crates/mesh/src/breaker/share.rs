@@ -23,7 +23,8 @@ impl OpenShare {
     }
 
     /// How many circuits are open or half-open.
-    pub fn open(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 

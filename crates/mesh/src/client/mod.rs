@@ -2,15 +2,15 @@
 //!
 //! `channel` is what users hold. A call goes from it to the endpoints, to a subchannel of one of them, to its connection.
 
-pub mod backoff;
+mod backoff;
 pub mod balance;
 mod call;
 pub mod channel;
 pub mod connect;
 pub mod endpoint;
 mod endpoints;
-pub mod outlier;
+mod outlier;
 pub mod resolve;
 pub mod retry;
-pub mod subchannel;
+mod subchannel;
 pub mod trace;

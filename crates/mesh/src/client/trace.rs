@@ -143,8 +143,8 @@ pub struct Why {
 
 impl Why {
     pub(crate) fn new(report: CallReport, source: Option<TransportError>, by_caller: bool) -> Self {
-        let known = source.as_ref().is_some_and(TransportError::is_local);
-        Self { report, source, fault: (by_caller && !known).then_some(CallerFault) }
+        let is_marked = source.as_ref().is_some_and(TransportError::is_local);
+        Self { report, source, fault: (by_caller && !is_marked).then_some(CallerFault) }
     }
 }
 

@@ -9,12 +9,11 @@ mod scope;
 mod tests;
 mod timeout;
 
-pub use self::effective::effective;
-pub(crate) use self::effective::of_incoming;
+pub(crate) use self::effective::{effective, of_incoming};
 pub use self::future::DeadlineFuture;
 pub use self::incoming::{IncomingDeadlineLayer, IncomingDeadlineService, IncomingFuture};
 pub use self::layer::{DeadlineLayer, DeadlineService};
 pub use self::scope::{ScopedBody, ScopedFuture, current, scope};
-pub(crate) use self::timeout::GRPC_TIMEOUT;
-pub use self::timeout::{InvalidTimeout, encode_timeout, parse_timeout};
+pub(crate) use self::timeout::{GRPC_TIMEOUT, encode_timeout};
+pub use self::timeout::{InvalidTimeout, parse_timeout};
 pub use crate::bodies::{DeadlineBody, Exceeded, ExpiryStatus};

@@ -51,7 +51,7 @@ pin_project! {
 
 impl<F> ScopedFuture<F> {
     /// The future that `call` makes, with the deadline `at` if there is one.
-    pub fn new(at: Option<Instant>, call: impl FnOnce() -> F) -> Self {
+    pub(crate) fn new(at: Option<Instant>, call: impl FnOnce() -> F) -> Self {
         Self { future: within(at, call), at }
     }
 }

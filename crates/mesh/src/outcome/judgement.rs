@@ -21,7 +21,7 @@ pub enum Outcome {
 
 /// How long a server must have been waited for until a deadline speaks against it, where no `attemptTimeout` says so; a tenth
 /// less is enough, since a deadline of one second leaves its attempt a little less than that.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Marks, among the sources of a status, that it was made on this side by what the caller did: see [`Outcome::of_error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,7 +48,7 @@ impl Outcome {
     }
 
     /// The outcome `code` of an attempt for which the server was waited for `waited`; `None`: its request was never sent
-    /// whole. A deadline speaks against the server only after `patience`, the `attemptTimeout` or [`PATIENCE`].
+    /// whole. A deadline speaks against the server only after `patience`, the `attemptTimeout` or a second.
     pub fn of(code: Code, waited: Option<Duration>, patience: Option<Duration>) -> Self {
         let late = || waited.is_some_and(|waited| waited >= patience.unwrap_or(PATIENCE).mul_f64(0.9));
         if code == Code::DeadlineExceeded && !late() { Self::Caller(code) } else { Self::Status(code) }

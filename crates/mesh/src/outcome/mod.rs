@@ -3,6 +3,6 @@
 mod judgement;
 mod status;
 
-pub use self::judgement::{CallerFault, Outcome, PATIENCE};
-pub use self::status::grpc_status;
-pub use crate::bodies::{Finish, OnEnd, TrackedBody, Untracked};
+pub use self::judgement::{CallerFault, Outcome};
+pub(crate) use self::status::grpc_status;
+pub use crate::bodies::{Finish, TrackedBody, Untracked};

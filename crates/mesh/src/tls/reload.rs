@@ -37,8 +37,8 @@ struct Look<C> {
     next: Instant,
     /// The content that is in use.
     used: u64,
-    /// What was told last of a set that can't be used, so that it is told once.
-    told: Option<String>,
+    /// What was reported last of a set that can't be used, so that it is reported once.
+    reported: Option<String>,
     /// A look that nobody waits for any more; the next one takes it over, so that there is never more than one.
     reading: Option<JoinHandle<Result<Found<C>, TlsError>>>,
 }
@@ -53,7 +53,7 @@ impl<C: Send + Sync + 'static> Reload<C> {
         let hasher = RandomState::new();
         let material = Material::read(&sources)?;
         let look =
-            Look { next: after(sources.interval), used: material.fingerprint(&hasher), told: None, reading: None };
+            Look { next: after(sources.interval), used: material.fingerprint(&hasher), reported: None, reading: None };
         let config = ArcSwap::from_pointee(build(&material)?);
         let look = Mutex::new(look);
         Ok(Self { sources: Arc::new(sources), build: Arc::new(build), observers, config, hasher, look })
@@ -65,7 +65,7 @@ impl<C: Send + Sync + 'static> Reload<C> {
             // Connections that are made at the same time wait for one look, and then use what it found.
             let mut look = self.look.lock().await;
             if Instant::now() >= look.next {
-                // Told already; what was in use stays.
+                // Reported already; what was in use stays.
                 let _ = self.look(&mut look).await;
             }
         }
@@ -103,22 +103,22 @@ impl<C: Send + Sync + 'static> Reload<C> {
         look.next = after(self.sources.interval);
         match found {
             Ok(None) => {
-                look.told = None;
+                look.reported = None;
                 Ok(false)
             }
             Ok(Some((found, config))) => {
                 self.config.store(Arc::new(config));
-                (look.used, look.told) = (found, None);
+                (look.used, look.reported) = (found, None);
                 tracing::info!("certificates were read again and hold for new connections");
                 self.observers.event(&Event::CertificatesReloaded);
                 Ok(true)
             }
             Err(error) => {
                 let message = error.to_string();
-                if look.told.as_ref() != Some(&message) {
+                if look.reported.as_ref() != Some(&message) {
                     tracing::warn!(%error, "new certificates can't be used; the ones before hold on");
                     self.observers.event(&Event::CertificatesRefused { error: &message });
-                    look.told = Some(message);
+                    look.reported = Some(message);
                 }
                 Err(error)
             }

@@ -14,12 +14,6 @@ pub trait RequestStream: Body<Data = Bytes, Error = Status> + Unpin + Send + 'st
     fn take_whole(&mut self) -> Option<Bytes>;
 }
 
-impl RequestStream for tonic::body::Body {
-    fn take_whole(&mut self) -> Option<Bytes> {
-        self.is_end_stream().then(Bytes::new)
-    }
-}
-
 /// A request body that is in memory whole; `None`: none at all.
 #[derive(Clone, Debug, Default)]
 pub struct FullBody(pub Option<Bytes>);

@@ -41,7 +41,7 @@ enum Cause {
 
 impl TransportError {
     /// The connection was gone, or going, before the request was given to it.
-    pub fn not_sent(message: impl Into<String>) -> Self {
+    pub(crate) fn not_sent(message: impl Into<String>) -> Self {
         Self { code: Code::Unavailable, fate: Fate::NotSent, message: message.into(), cause: Cause::Peer(None) }
     }
 
@@ -51,7 +51,7 @@ impl TransportError {
     }
 
     /// A connection that could not be made or used.
-    pub fn unavailable(message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self { code: Code::Unavailable, fate: Fate::Sent, message: message.into(), cause: Cause::Peer(None) }
     }
 
@@ -129,7 +129,7 @@ impl TransportError {
     }
 
     /// As a status of gRPC, with this error as its source; the caller's own status keeps its details and metadata.
-    pub fn into_status(self) -> Status {
+    pub(crate) fn into_status(self) -> Status {
         let mut status = match &self.cause {
             Cause::Caller(Some(status)) => status.clone(),
             Cause::Caller(None) | Cause::Peer(_) => Status::new(self.code, self.message.clone()),

@@ -1,9 +1,9 @@
 //! HTTP/2 connections: the one module that knows `h2`.
 //!
-//! Its face is narrow, so that another HTTP/2 can take its place: [`Connection::handshake`] gives a connection that the
-//! peer has accepted, [`Connection::reserve`] a place for a stream, [`StreamSlot::send`] sends a request, whatever its
-//! body is, and gives an [`Exchange`], the future of its response. The [`Driver`] moves the bytes and ends with the reason for
-//! the end of the connection.
+//! Its face is narrow, so that another HTTP/2 can take its place: `Connection::handshake` gives a connection that the
+//! peer has accepted, `Connection::reserve` a place for a stream, `StreamSlot::send` sends a request, whatever its
+//! body is, and gives an `Exchange`, the future of its response. The `Driver` moves the bytes and ends with the reason for
+//! the end of the connection. Public are the options, the errors, and the byte streams that a connector makes.
 
 mod body;
 mod connection;
@@ -27,17 +27,16 @@ mod status;
 mod tests;
 mod wire;
 
-pub use body::{FullBody, RequestStream};
-pub use connection::Connection;
-pub use driver::{Closed, Driver};
+pub(crate) use body::{FullBody, RequestStream};
+pub(crate) use connection::Connection;
+pub(crate) use driver::{Closed, Driver};
 pub use error::{Fate, TransportError};
-pub use exchange::{Exchange, ExchangeError};
+pub(crate) use exchange::{Exchange, ExchangeError};
 pub use options::Http2Options;
-pub use queue::{WaitQueue, Waiter};
-pub use receive::ReceiveBody;
-pub use slot::StreamSlot;
-pub(crate) use status::code_of_http;
-pub use status::status_of_response;
+pub(crate) use queue::{WaitQueue, Waiter};
+pub(crate) use receive::ReceiveBody;
+pub(crate) use slot::StreamSlot;
+pub(crate) use status::{code_of_http, status_of_response};
 
 /// A byte stream that HTTP/2 can be spoken over.
 pub trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static {}

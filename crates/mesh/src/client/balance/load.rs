@@ -92,7 +92,7 @@ impl Load {
     }
 
     /// What was known of latency and failures counts no more: another process may answer now.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.latency.forget(self.ticks(Instant::now()));
         self.failures.forget();
     }

@@ -269,8 +269,8 @@ impl Builder {
         self
     }
 
-    /// The most bytes of headers or trailers that a call takes from a server; 64 KiB. What is larger ends that call with
-    /// RESOURCE_EXHAUSTED.
+    /// The most bytes of headers that a call sends, and of headers or trailers that it takes from a server; 64 KiB. What is
+    /// larger ends that call with RESOURCE_EXHAUSTED.
     ///
     /// ```
     /// let builder = meshwork::Channel::builder().http2_max_header_list_size(16 << 10);

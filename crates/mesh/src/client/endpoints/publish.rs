@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::pick::circuits_open;
 use super::set::EndpointSet;
 use super::snapshot::{Otherwise, Snapshot};
-use super::state::ListedEndpoint;
+use super::state::EndpointView;
 use crate::client::balance::Candidate;
 use crate::observe::{Circuit, Connectivity};
 
@@ -28,7 +28,7 @@ impl EndpointSet {
 
         let mut candidates = Vec::new();
         let mut members = Vec::new();
-        let mut listed = Vec::new();
+        let mut views = Vec::new();
         let mut errors = Vec::new();
         let (mut open, mut connected, mut absent) = (0, 0, 0);
         let mut pending = self.resolution.is_none() && self.failure.is_none();
@@ -39,7 +39,7 @@ impl EndpointSet {
             // Asked of each, so that none has a time in the past that would wake this task again and again.
             let circuit = feedback.breaker.as_ref().map_or(Circuit::Closed, |breaker| breaker.state(now));
             let open_circuit = circuit == Circuit::Open;
-            listed.push(ListedEndpoint { member: Arc::clone(member), ejected, open: open_circuit });
+            views.push(EndpointView { member: Arc::clone(member), ejected, open: open_circuit });
             let answers = endpoint.is_ready() && !ejected;
             connected += usize::from(answers);
             absent += usize::from(!answers && circuit != Circuit::Closed);
@@ -79,7 +79,7 @@ impl EndpointSet {
             self.picker = picker;
         }
         let picker = Arc::clone(&self.picker);
-        self.state.publish(Snapshot { candidates, members, picker, otherwise, connectivity }, listed);
+        self.state.publish(Snapshot { candidates, members, picker, otherwise, connectivity }, views);
         lost
     }
 

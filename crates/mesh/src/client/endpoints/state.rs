@@ -32,8 +32,8 @@ pub(crate) struct ChannelState {
     pub changed: watch::Sender<()>,
     /// Calls that no endpoint could take at once.
     pub queue: Arc<WaitQueue>,
-    /// All endpoints.
-    pub listed: ArcSwap<Vec<ListedEndpoint>>,
+    /// All endpoints, as the last snapshot was made of them.
+    pub views: ArcSwap<Vec<EndpointView>>,
     pub active: ArcSwap<ActivePolicy>,
     descriptors: Option<Descriptors>,
     since: Instant,
@@ -61,7 +61,7 @@ impl Drop for ChannelHandle {
 }
 
 /// An endpoint as the last snapshot was made of it.
-pub(crate) struct ListedEndpoint {
+pub(crate) struct EndpointView {
     pub member: Arc<Member>,
     /// Whether outlier detection ejected it.
     pub ejected: bool,
@@ -161,7 +161,7 @@ impl ChannelState {
             snapshot: ArcSwap::from_pointee(Snapshot::idle()),
             changed: watch::Sender::new(()),
             queue,
-            listed: ArcSwap::default(),
+            views: ArcSwap::default(),
             active: ArcSwap::from_pointee(active),
             descriptors,
             since: Instant::now(),
@@ -221,7 +221,7 @@ impl ChannelState {
         if !self.queue.is_empty() {
             return None;
         }
-        if self.listed.load().iter().any(|listed| listed.member.feedback.load.in_flight() > 0) {
+        if self.views.load().iter().any(|view| view.member.feedback.load.in_flight() > 0) {
             return None;
         }
         let used = Duration::from_secs(u64::from(self.used.load(Ordering::Relaxed)));
@@ -240,9 +240,9 @@ impl ChannelState {
     }
 
     /// Lets picks run by `snapshot`, then shows the endpoints as they are in it: what is seen of them holds for calls.
-    pub(crate) fn publish(&self, snapshot: Snapshot, listed: Vec<ListedEndpoint>) {
+    pub(crate) fn publish(&self, snapshot: Snapshot, views: Vec<EndpointView>) {
         self.snapshot.store(Arc::new(snapshot));
-        self.listed.store(Arc::new(listed));
+        self.views.store(Arc::new(views));
         self.changed.send_replace(());
         self.queue.changed();
     }
@@ -289,7 +289,7 @@ impl ChannelState {
     }
 
     pub(crate) fn endpoints(&self, now: Instant) -> Vec<EndpointStatus> {
-        let status = |ListedEndpoint { member, ejected, open }: &ListedEndpoint| {
+        let status = |EndpointView { member, ejected, open }: &EndpointView| {
             let feedback = &member.feedback;
             // Calls fail until the snapshot takes it in again.
             let circuit =
@@ -305,7 +305,7 @@ impl ChannelState {
                 latency: feedback.load.latency(now),
             }
         };
-        self.listed.load().iter().map(status).collect()
+        self.views.load().iter().map(status).collect()
     }
 }
 

@@ -17,7 +17,7 @@ pub use dns::Dns;
 pub use fixed::Static;
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{Kubernetes, ServiceError};
-pub use refresher::Refresher;
+pub(crate) use refresher::Refresher;
 pub use target::{Target, TargetError};
 
 use async_trait::async_trait;

@@ -19,8 +19,6 @@ use crate::transport::{Fate, code_of_http};
 pub struct AttemptContext {
     /// When the attempt begins, by a clock that was just read.
     pub now: Instant,
-    /// The number of the attempt, from 1; transparent retries keep the number of the attempt that they repeat.
-    pub number: u32,
     /// When the whole call is over. The attempt ends by then with DEADLINE_EXCEEDED, and tells the server what is left.
     pub deadline: Option<Instant>,
     /// How long the server may take until it answers by headers, from when the request had been sent; the attempt ends then

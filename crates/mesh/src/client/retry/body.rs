@@ -16,7 +16,7 @@ pub struct OnSuccess(Option<Arc<Throttle>>);
 
 impl OnSuccess {
     /// Tells `throttle`, if there is one.
-    pub fn new(throttle: Option<Arc<Throttle>>) -> Self {
+    pub(super) fn new(throttle: Option<Arc<Throttle>>) -> Self {
         Self(throttle)
     }
 }

@@ -38,13 +38,8 @@ impl Budget {
         }
     }
 
-    /// Counts a call.
-    pub fn call(&self) {
-        self.call_at(Instant::now());
-    }
-
     /// Counts a call that is made at `now`.
-    pub(super) fn call_at(&self, now: Instant) {
+    pub(super) fn call(&self, now: Instant) {
         let tick = self.tick(now);
         let slot = &self.calls[(tick % BUCKETS) as usize];
         if slot.load(Ordering::Relaxed) >> 32 == tick {
@@ -56,7 +51,7 @@ impl Budget {
     }
 
     /// Counts a retry if it is allowed, and tells whether it is.
-    pub fn retry(&self) -> bool {
+    pub(crate) fn retry(&self) -> bool {
         let mut retries = self.retries.lock().unwrap_or_else(PoisonError::into_inner);
         let tick = self.tick(Instant::now());
         let calls: u64 = self.calls.iter().map(|slot| count(slot.load(Ordering::Relaxed), tick)).sum();

@@ -131,7 +131,7 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         self.plan.started(cause);
         let (reader, request) = self.request.attempt(number - 1);
         let (outrun, since) = (Arc::default(), if number == 1 { self.plan.now } else { Instant::now() });
-        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(number, since) };
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(since) };
         let future = Box::pin(self.attempts.attempt(request, context));
         self.live.push(Live { future, reader, number, cause, backoff: Duration::ZERO, since, outrun });
     }
@@ -142,7 +142,7 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
         self.plan.started(Cause::Transparent);
         let (reader, request) = self.request.attempt(live.number - 1);
         let (outrun, since) = (Arc::default(), Instant::now());
-        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(live.number, since) };
+        let context = AttemptContext { outrun: Some(Arc::clone(&outrun)), ..self.plan.context(since) };
         let future: Running<'a, A> = if pause.is_zero() {
             Box::pin(self.attempts.attempt(request, context))
         } else {

@@ -15,7 +15,8 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{AttemptLog, Budget, Buffers, OnSuccess, Plan, RetryBody, ServiceAttempts, Throttle, run};
+use super::adapter::ServiceAttempts;
+use super::{AttemptLog, Budget, Buffers, OnSuccess, Plan, RetryBody, Throttle, run};
 use crate::deadline::effective;
 use crate::observe::Observers;
 use crate::outcome::TrackedBody;

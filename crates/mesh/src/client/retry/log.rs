@@ -48,11 +48,6 @@ impl AttemptLog {
     pub fn attempts(&self) -> &[AttemptTrace] {
         &self.attempts
     }
-
-    /// The attempts, as [`CallReport`](crate::client::trace::CallReport) has them.
-    pub fn into_attempts(self) -> SmallVec<[AttemptTrace; 1]> {
-        self.attempts
-    }
 }
 
 impl fmt::Debug for AttemptLog {

@@ -41,11 +41,10 @@ pub struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    /// What the attempt of this number needs, which begins at `now`.
-    pub(super) fn context(&self, number: u32, now: Instant) -> AttemptContext {
+    /// What an attempt needs that begins at `now`.
+    pub(super) fn context(&self, now: Instant) -> AttemptContext {
         AttemptContext {
             now,
-            number,
             deadline: self.deadline,
             timeout: self.attempt_timeout,
             wait_for_ready: self.wait_for_ready,

@@ -18,7 +18,7 @@ pub enum RequestBody {
     Empty,
     /// All of it, as one message or as many: sent in one step and cheap to send again.
     Full(Bytes),
-    /// What comes from a caller and is kept to be sent again.
+    /// What comes from a caller, and may be sent again.
     Replay(ReplayBody),
 }
 

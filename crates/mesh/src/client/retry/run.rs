@@ -19,7 +19,7 @@ pub async fn run<A: Attempts>(
     log: &mut AttemptLog,
 ) -> Result<http::Response<A::ResponseBody>, AttemptError> {
     if let Some(budget) = plan.budget {
-        budget.call_at(plan.now);
+        budget.call(plan.now);
     }
     let request = Repeatable::new(request, plan.buffers).await;
     match plan.repeat {

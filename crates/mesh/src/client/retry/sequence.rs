@@ -37,7 +37,7 @@ pub(super) async fn run<A: Attempts>(
     loop {
         plan.started(cause);
         let (reader, attempt) = request.attempt(progress.retries);
-        let mut attempted = attempts.attempt(attempt, plan.context(progress.retries + 1, now)).await;
+        let mut attempted = attempts.attempt(attempt, plan.context(now)).await;
         let verdict = judge(&attempted);
         // By reference: a response is not moved for it.
         log.add(&mut attempted, cause, backoff);

@@ -24,13 +24,13 @@ impl Throttle {
     }
 
     /// Whether a retry or hedge may go.
-    pub fn allows(&self) -> bool {
+    pub(crate) fn allows(&self) -> bool {
         self.enough(self.tokens.load(Ordering::Relaxed))
     }
 
     /// Takes a token for an attempt that failed with a code worth a retry, or that came with the word not to retry. Whether
     /// a retry may go after that.
-    pub fn failure(&self) -> bool {
+    pub(crate) fn failure(&self) -> bool {
         let take = |tokens: u32| Some(tokens.saturating_sub(TOKEN));
         match self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(before) | Err(before) => self.enough(before.saturating_sub(TOKEN)),
@@ -39,7 +39,7 @@ impl Throttle {
 
     /// Gives back what a call that ended with OK is worth. The driver of retries sees a call only until its headers, so who
     /// sees its end calls this: [`OnSuccess`](super::OnSuccess).
-    pub fn success(&self) {
+    pub(crate) fn success(&self) {
         // Full is the usual case, and needs no write to a line that all calls share.
         if self.tokens.load(Ordering::Relaxed) < self.max {
             let give = |tokens: u32| Some(tokens.saturating_add(self.ratio).min(self.max));

@@ -8,17 +8,13 @@ use crate::client::endpoint::Address;
 /// Why a server can't be used: each address that was tried, with what went wrong there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectError {
+    /// In the order in which the addresses are tried.
     failures: Vec<(Address, String)>,
 }
 
 impl ConnectError {
     pub(super) fn new(failures: Vec<(Address, String)>) -> Self {
         Self { failures }
-    }
-
-    /// The addresses and their reasons, in the order in which they are tried.
-    pub fn failures(&self) -> impl Iterator<Item = (&Address, &str)> {
-        self.failures.iter().map(|(address, reason)| (address, reason.as_str()))
     }
 }
 

@@ -13,12 +13,10 @@ use crate::transport::{Closed, Connection, WaitQueue};
 
 /// Leave IDLE.
 pub(super) const CONNECT: u8 = 1;
-/// Forget the backoff.
-pub(super) const RESET: u8 = 2;
 /// All connections are full: make another one.
-pub(super) const MORE: u8 = 4;
+pub(super) const MORE: u8 = 2;
 /// There are new addresses.
-pub(super) const ADDRESSES: u8 = 8;
+pub(super) const ADDRESSES: u8 = 4;
 
 /// The connections that calls may use, as a picker of streams sees them.
 #[derive(Default)]
@@ -68,7 +66,7 @@ impl SubchannelState {
     }
 
     /// Asks the task, which is woken once however many ask.
-    pub(super) fn ask(&self, request: u8) {
+    pub(super) fn request(&self, request: u8) {
         if self.requests.load(Ordering::Relaxed) & request == request {
             return;
         }
@@ -78,7 +76,7 @@ impl SubchannelState {
     }
 
     /// Only the newest list counts.
-    pub(super) fn ask_addresses(&self, addresses: Vec<ServerAddress>) {
+    pub(super) fn request_addresses(&self, addresses: Vec<ServerAddress>) {
         *self.addresses.lock().unwrap_or_else(PoisonError::into_inner) = Some(addresses);
         self.requests.fetch_or(ADDRESSES, Ordering::AcqRel);
         self.wake.notify_one();

@@ -117,7 +117,7 @@ impl Watcher {
                         call.received = true;
                         self.failures.reset();
                         self.next = Next::Read(call);
-                        return self.said(answer.status);
+                        return self.health_of(answer.status);
                     }
                     Err(end) => return self.ended(&end, call.received),
                 },
@@ -125,7 +125,7 @@ impl Watcher {
         }
     }
 
-    fn said(&self, status: i32) -> Health {
+    fn health_of(&self, status: i32) -> Health {
         let status = match status {
             1 => return Health::Serving,
             0 => "UNKNOWN",
@@ -154,8 +154,8 @@ impl Watcher {
         // With a message received, the failures were reset and the next try is immediate.
         let wait = (!received).then(|| self.failures.next(&self.options.backoff, &self.options.random));
         self.next = Next::Again(wait.map(|wait| Instant::now() + wait));
-        let said = if end.message.is_empty() { String::new() } else { format!(": {}", end.message) };
-        Health::Failing(format!("the watch of its health ended with {:?}{said}", end.code))
+        let detail = if end.message.is_empty() { String::new() } else { format!(": {}", end.message) };
+        Health::Failing(format!("the watch of its health ended with {:?}{detail}", end.code))
     }
 
     /// A place for the stream, which counts to the peer's limit as any other.

@@ -28,7 +28,6 @@ use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub use self::address::ServerAddress;
-pub use self::error::ConnectError;
 use self::handle_state::SubchannelState;
 pub use self::options::{HealthCheck, Options};
 pub use self::state::State;
@@ -65,18 +64,13 @@ impl Subchannel {
 
     /// Leaves IDLE; without effect in any other state.
     pub fn connect(&self) {
-        self.shared.ask(handle_state::CONNECT);
+        self.shared.request(handle_state::CONNECT);
     }
 
     /// Goes on with other addresses. A connection whose address stays is kept, with its streams; so are tries under way
     /// and waits after failures. Streams on a connection whose address is gone go on to their end.
     pub fn update_addresses(&self, addresses: Vec<ServerAddress>) {
-        self.shared.ask_addresses(addresses);
-    }
-
-    /// Forgets earlier failures: what waits after one is tried now.
-    pub fn reset_backoff(&self) {
-        self.shared.ask(handle_state::RESET);
+        self.shared.request_addresses(addresses);
     }
 
     /// The state now.
@@ -105,12 +99,12 @@ impl Subchannel {
         }
         if usable.connections.iter().any(Connection::is_live) {
             if self.shared.several {
-                self.shared.ask(handle_state::MORE);
+                self.shared.request(handle_state::MORE);
             }
             return Err(NoSlot::Full);
         }
         if usable.idle {
-            self.shared.ask(handle_state::CONNECT);
+            self.shared.request(handle_state::CONNECT);
         }
         Err(NoSlot::NotReady)
     }

@@ -15,7 +15,7 @@ use super::address::ServerAddress;
 use super::dial::{DialGuard, Dialed, Dialing, dial};
 use super::error::ConnectError;
 use super::failures::Failures;
-use super::handle_state::{CONNECT, MORE, RESET, SubchannelState, Usable};
+use super::handle_state::{CONNECT, MORE, SubchannelState, Usable};
 use super::health::Health;
 use super::live::{Live, News};
 use super::slots::{At, Pass, Slot, interleave};
@@ -135,9 +135,6 @@ impl Task {
         if let Some(addresses) = addresses {
             self.update(addresses);
         }
-        if requests & RESET != 0 {
-            self.reset();
-        }
         if requests & CONNECT != 0 && self.mode == Mode::Idle {
             self.begin();
         }
@@ -171,21 +168,6 @@ impl Task {
                 self.begin();
             }
             Mode::Up => {}
-        }
-    }
-
-    fn reset(&mut self) {
-        self.flaps = 0;
-        self.extra_failures.reset();
-        self.extra_until = Instant::now();
-        for slot in &mut self.slots {
-            slot.failures.reset();
-            if let At::Waiting(_) = slot.at {
-                slot.at = At::Idle;
-            }
-        }
-        if self.mode == Mode::Trying && self.pass.is_none() {
-            self.retry(Instant::now());
         }
     }
 

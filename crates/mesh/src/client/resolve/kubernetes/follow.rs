@@ -51,13 +51,13 @@ const BACKOFF: Backoff =
 /// The endpoints, or why there are none.
 pub(super) type Answer = Result<Arc<[Endpoint]>, Arc<str>>;
 
-/// Follows the slices of a service, and tells what they come to.
+/// Follows the slices of a service, and publishes what they come to.
 pub(super) struct Follower {
     pub service: Service,
     /// The zone whose endpoints are preferred, if hints say so.
     pub zone: Option<Arc<str>>,
     source: Source,
-    told: watch::Sender<Option<Answer>>,
+    answers: watch::Sender<Option<Answer>>,
     random: Random,
     /// Chooses among too many endpoints.
     seed: u64,
@@ -67,16 +67,16 @@ pub(super) struct Follower {
     /// From where to go on; `None`: from a list.
     version: Option<String>,
     /// Whether a list was ever answered.
-    listed: bool,
+    has_list: bool,
     /// Whether there was ever a slice.
-    known: bool,
+    has_slices: bool,
     /// Failures in a row.
     failures: u32,
 }
 
 impl Follower {
     /// Nothing is asked before [`Follower::run`].
-    pub(super) fn new(source: Source, service: Service, told: watch::Sender<Option<Answer>>) -> Self {
+    pub(super) fn new(source: Source, service: Service, answers: watch::Sender<Option<Answer>>) -> Self {
         let random = Random::system();
         let seed = random.next_u64();
         let namespace = service.namespace.clone().unwrap_or_else(|| "that it runs in".to_owned());
@@ -84,15 +84,15 @@ impl Follower {
             service,
             zone: None,
             source,
-            told,
+            answers,
             random,
             seed,
             api: None,
             namespace,
             slices: Slices::default(),
             version: None,
-            listed: false,
-            known: false,
+            has_list: false,
+            has_slices: false,
             failures: 0,
         }
     }
@@ -167,8 +167,8 @@ impl Follower {
         // Without one the same list would come again.
         self.version = Some(version.ok_or(Fault::NoVersion)?);
         self.slices = slices;
-        self.listed = true;
-        self.tell();
+        self.has_list = true;
+        self.publish();
         Ok(())
     }
 
@@ -183,7 +183,7 @@ impl Follower {
         let ended = loop {
             match timeout_at(end, events.next()).await {
                 Ok(Some(Ok(event))) => {
-                    if let Err(fault) = self.heard(event) {
+                    if let Err(fault) = self.apply(event) {
                         break Err(fault);
                     }
                 }
@@ -201,7 +201,7 @@ impl Follower {
         ended
     }
 
-    fn heard(&mut self, event: WatchEvent<EndpointSlice>) -> Result<(), Fault> {
+    fn apply(&mut self, event: WatchEvent<EndpointSlice>) -> Result<(), Fault> {
         let version = match event {
             WatchEvent::Added(slice) | WatchEvent::Modified(slice) => {
                 let version = slice.metadata.resource_version.clone();
@@ -215,16 +215,16 @@ impl Follower {
             WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
             WatchEvent::Error(status) => return Err(Fault::Api(kube::Error::Api(status))),
         };
-        self.tell();
+        self.publish();
         self.version = Some(version.filter(|version| !version.is_empty()).ok_or(Fault::NoVersion)?);
         Ok(())
     }
 
-    /// Tells what the slices come to, if that is new.
-    fn tell(&mut self) {
-        self.known |= !self.slices.is_empty();
+    /// Publishes what the slices come to, if that is new.
+    fn publish(&mut self) {
+        self.has_slices |= !self.slices.is_empty();
         let service = &self.service;
-        let answer: Answer = if self.known {
+        let answer: Answer = if self.has_slices {
             let endpoints = self.slices.endpoints(service.port.as_ref(), self.zone.as_deref(), self.seed);
             endpoints.map(Into::into).map_err(|problem| format!("the service {} {problem}", service.host()).into())
         } else {
@@ -236,7 +236,7 @@ impl Follower {
             )
             .into())
         };
-        self.say(answer);
+        self.send(answer);
     }
 
     /// Nothing is taken back because the API server is away: the pods go on without it.
@@ -260,16 +260,16 @@ impl Follower {
                 "EndpointSlices are asked for again"
             );
         }
-        if !self.listed {
-            self.say(Err(why.into()));
+        if !self.has_list {
+            self.send(Err(why.into()));
         }
     }
 
-    fn say(&self, answer: Answer) {
+    fn send(&self, answer: Answer) {
         let answer = Some(answer);
-        self.told.send_if_modified(|told| {
-            let is_new = *told != answer;
-            *told = answer;
+        self.answers.send_if_modified(|last| {
+            let is_new = *last != answer;
+            *last = answer;
             is_new
         });
     }

@@ -58,8 +58,8 @@ pub struct Kubernetes {
     idle: Arc<Mutex<Option<Follower>>>,
     /// From then on.
     task: Mutex<Option<AbortOnDropHandle<()>>>,
-    /// What was heard; what the last resolution said counts as seen.
-    heard: Mutex<watch::Receiver<Option<Answer>>>,
+    /// The answers of the follower; the one of the last resolution counts as seen.
+    answers: Mutex<watch::Receiver<Option<Answer>>>,
 }
 
 impl Kubernetes {
@@ -91,12 +91,12 @@ impl Kubernetes {
     }
 
     fn of(source: Source, service: Service) -> Self {
-        let (told, heard) = watch::channel(None);
+        let (sender, answers) = watch::channel(None);
         Self {
             name: service.to_string(),
-            idle: Arc::new(Mutex::new(Some(Follower::new(source, service, told)))),
+            idle: Arc::new(Mutex::new(Some(Follower::new(source, service, sender)))),
             task: Mutex::default(),
-            heard: Mutex::new(heard),
+            answers: Mutex::new(answers),
         }
     }
 
@@ -119,8 +119,8 @@ impl Kubernetes {
         }
     }
 
-    fn heard(&self) -> watch::Receiver<Option<Answer>> {
-        lock(&self.heard).clone()
+    fn answers(&self) -> watch::Receiver<Option<Answer>> {
+        lock(&self.answers).clone()
     }
 }
 
@@ -158,8 +158,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Resolver for Kubernetes {
     async fn resolve(&self) -> Result<Resolution, ResolveError> {
         self.start();
-        let mut heard = self.heard();
-        let first = async { heard.wait_for(|answer| answer.is_some()).await.map(|answer| answer.clone()) };
+        let mut answers = self.answers();
+        let first = async { answers.wait_for(|answer| answer.is_some()).await.map(|answer| answer.clone()) };
         let answer = match timeout(FIRST, first).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
@@ -169,7 +169,7 @@ impl Resolver for Kubernetes {
             }
             Err(_) => None,
         };
-        *lock(&self.heard) = heard;
+        *lock(&self.answers) = answers;
         match answer {
             Some(Ok(endpoints)) => Ok(Resolution::new(endpoints.to_vec())),
             Some(Err(why)) => Err(ResolveError::new(why)),
@@ -181,7 +181,7 @@ impl Resolver for Kubernetes {
     }
 
     async fn changed(&self) {
-        if self.heard().changed().await.is_err() {
+        if self.answers().changed().await.is_err() {
             std::future::pending().await
         }
     }

@@ -159,12 +159,12 @@ impl Slices {
         let filled: Vec<&Slice> = self.0.values().filter(|slice| !slice.places.is_empty()).collect();
         let ports = || filled.iter().flat_map(|slice| &slice.ports);
         if port.is_none() && ports().map(|(name, _)| name).collect::<BTreeSet<_>>().len() > 1 {
-            return Err(format!("has several ports; name one of {}", listed(ports())));
+            return Err(format!("has several ports; name one of {}", port_list(ports())));
         }
         let found: Vec<_> = filled.iter().filter_map(|slice| Some((*slice, slice.number(port)?))).collect();
         if found.is_empty() && !filled.is_empty() {
             let wanted = port.map(|port| format!(" {port}")).unwrap_or_default();
-            return Err(format!("has no TCP port{wanted} in its EndpointSlices; there is {}", listed(ports())));
+            return Err(format!("has no TCP port{wanted} in its EndpointSlices; there is {}", port_list(ports())));
         }
         Ok(found)
     }
@@ -182,7 +182,7 @@ impl Slice {
 }
 
 /// The ports for a message: `grpc (8080), ops (9090)`.
-fn listed<'a>(ports: impl Iterator<Item = &'a (String, u16)>) -> String {
+fn port_list<'a>(ports: impl Iterator<Item = &'a (String, u16)>) -> String {
     let ports: BTreeSet<String> = ports
         .map(|(name, number)| if name.is_empty() { number.to_string() } else { format!("{name} ({number})") })
         .collect();

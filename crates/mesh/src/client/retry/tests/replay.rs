@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::client::retry::replay::ReplayBuffer;
-use crate::client::retry::{Buffers, ReplayBody};
+use crate::client::retry::Buffers;
+use crate::client::retry::replay::{ReplayBody, ReplayBuffer};
 
 /// Each chunk comes after so many polls that found nothing.
 struct Slow(Vec<(u8, Bytes)>);

@@ -48,8 +48,6 @@ async fn a6_previous_attempts_are_absent_on_the_first_then_counted() {
     script.call(retry(5)).await.unwrap();
     let one = Some("1".to_owned());
     assert_eq!(script.previous(), [None, one.clone(), one, Some("2".to_owned())]);
-    let numbers: Vec<_> = script.seen.lock().unwrap().iter().map(|seen| seen.number).collect();
-    assert_eq!(numbers, [1, 2, 2, 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -179,7 +177,7 @@ async fn each_attempt_gets_the_message_and_nothing_stays_in_the_buffers() {
 async fn the_budget_allows_a_share_of_the_calls_of_its_window() {
     let budget = Budget::new(RetryBudget { ratio: 0.2, min_per_second: 0, ttl: Duration::from_secs(10) });
     for _ in 0..10 {
-        budget.call();
+        budget.call(Instant::now());
     }
     assert!(budget.retry() && budget.retry() && !budget.retry());
     tokio::time::advance(Duration::from_secs(11)).await;

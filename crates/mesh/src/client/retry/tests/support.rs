@@ -35,9 +35,8 @@ pub(super) enum End {
 
 /// An attempt as the server saw it.
 #[derive(Clone, Debug)]
-pub(super) struct Seen {
+pub(super) struct ReceivedAttempt {
     pub(super) at: Duration,
-    pub(super) number: u32,
     pub(super) previous: Option<String>,
     pub(super) body: Bytes,
 }
@@ -46,7 +45,7 @@ pub(super) struct Seen {
 pub(super) struct Script {
     start: Instant,
     ends: Arc<Mutex<VecDeque<(Duration, End)>>>,
-    pub(super) seen: Arc<Mutex<Vec<Seen>>>,
+    pub(super) seen: Arc<Mutex<Vec<ReceivedAttempt>>>,
     pub(super) live: Arc<AtomicUsize>,
 }
 
@@ -85,7 +84,7 @@ impl Attempts for Script {
     type ResponseBody = Full<Bytes>;
     type Future = BoxFuture<'static, Attempted<Full<Bytes>>>;
 
-    fn attempt(&mut self, request: http::Request<RequestBody>, context: AttemptContext) -> Self::Future {
+    fn attempt(&mut self, request: http::Request<RequestBody>, _: AttemptContext) -> Self::Future {
         let this = self.clone();
         this.live.fetch_add(1, Ordering::SeqCst);
         let live = Live(this.live.clone());
@@ -97,7 +96,7 @@ impl Attempts for Script {
             let previous = previous.map(|value| value.to_str().unwrap().to_owned());
             let index = {
                 let mut seen = this.seen.lock().unwrap();
-                seen.push(Seen { at, number: context.number, previous, body: Bytes::new() });
+                seen.push(ReceivedAttempt { at, previous, body: Bytes::new() });
                 seen.len() - 1
             };
             let (delay, end) = this.ends.lock().unwrap().pop_front().unwrap_or((Duration::ZERO, End::Headers));

@@ -305,17 +305,6 @@ async fn backoff_is_reset_by_a_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn backoff_is_reset_when_asked_and_the_next_try_is_at_once() {
-    let net = Net::new();
-    let one = net.connect(&[A], net.options());
-    pass_ms(5000).await;
-    let before = net.dials().len();
-    one.reset_backoff();
-    pass_ms(1100).await;
-    assert_eq!(net.times()[before..], [5000, 6000]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn connect_timeout_covers_a_connector_that_hangs() {
     let net = Net::new();
     net.set(A, Does::Hang);

@@ -1,7 +1,7 @@
 //! gRFC A17 (§3.3): client health checking.
 
 use super::*;
-use crate::client::subchannel::health::{Health as Said, watch};
+use crate::client::subchannel::health::{Health as Verdict, watch};
 
 const SERVING: i32 = 1;
 const NOT_SERVING: i32 = 2;
@@ -214,7 +214,7 @@ async fn a17_a_dropped_watch_lets_its_stream_and_its_connection_go() {
     let check = options.health_check.clone().unwrap();
     let mut health = watch(connection, check, options, Arc::default());
     use futures_util::StreamExt as _;
-    assert_eq!(health.next().await, Some(Said::Serving));
+    assert_eq!(health.next().await, Some(Verdict::Serving));
     drop(health);
     settle().await;
     assert_eq!((net.0.watching.load(Ordering::SeqCst), net.open()), (0, 0));
