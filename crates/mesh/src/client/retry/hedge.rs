@@ -93,8 +93,15 @@ pub(super) async fn run<A: Attempts>(
                     hedges.cancel(|_| true, true, log);
                     return result;
                 }
+                // Asked first: what sends its request may go on until it is dropped, and commit the call to it meanwhile.
+                let committed = request.end(live.reader);
                 if hedges.is_over(verdict, &live) {
                     hedges.cancel(|_| true, true, log);
+                    return result;
+                }
+                if committed {
+                    // No other attempt can have all of the request.
+                    hedges.cancel(|_| true, false, log);
                     return result;
                 }
                 if hedges.live.is_empty() && !hedges.has_next() {

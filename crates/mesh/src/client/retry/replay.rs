@@ -179,6 +179,19 @@ impl ReplayBuffer {
         state.committed.is_some() || matches!(state.source, Source::Failed(_) | Source::Panicked)
     }
 
+    /// The attempt with this reader failed: unless the call is committed to it, it reads no further, and so can't commit the
+    /// call from here on. Whether the call was committed to it.
+    pub(super) fn end(&self, id: usize) -> bool {
+        let mut state = self.0.lock();
+        if state.committed == Some(id) {
+            return true;
+        }
+        if let Some(read) = state.read.get_mut(id) {
+            *read = None;
+        }
+        false
+    }
+
     /// Commits the call to an attempt: the others get nothing any more.
     pub(super) fn commit(&self, id: usize) {
         let mut state = self.0.lock();
@@ -251,6 +264,11 @@ impl ReplayState {
         frame
     }
 
+    /// Whether the attempt with this reader goes on.
+    fn is_reading(&self, id: usize) -> bool {
+        self.read.get(id).is_some_and(Option::is_some)
+    }
+
     fn advance(&mut self, id: usize) {
         if let Some(Some(read)) = self.read.get_mut(id) {
             *read += 1;
@@ -286,10 +304,10 @@ impl Body for ReplayBody {
         }
         let mut state = shared.lock();
         let free = match state.committed {
-            None => true,
             Some(winner) if winner == *id => false,
+            None if state.is_reading(*id) => true,
             // Whoever drives the call is about to drop this attempt.
-            Some(_) => return Poll::Pending,
+            None | Some(_) => return Poll::Pending,
         };
         let frame = match state.kept(*id) {
             Some(frame) => Some(Ok(frame.into_frame())),

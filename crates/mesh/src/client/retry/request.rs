@@ -76,6 +76,14 @@ impl<'a> Repeatable<'a> {
         }
     }
 
+    /// The attempt with this reader failed, and reads no further. Whether the call was committed to it.
+    pub(super) fn end(&self, reader: usize) -> bool {
+        match &self.body {
+            Content::Empty | Content::Full(..) => false,
+            Content::Stream(buffer) => buffer.end(reader),
+        }
+    }
+
     /// Commits the call to the attempt with this reader.
     pub(super) fn commit(&self, reader: usize) {
         if let Content::Stream(buffer) = &self.body {
