@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::adopt::{PolicySource, report_refusal};
-use super::reconcile::next_state;
 use super::set::EndpointSet;
 use super::state::ChannelState;
 use crate::client::balance::Picker;
@@ -63,11 +62,7 @@ impl EndpointsTask {
             };
             tokio::select! {
                 resolution = self.refresher.next() => self.resolved(&mut set, resolution),
-                Some(changed) = set.watches.next() => {
-                    if let Some(receiver) = changed {
-                        set.watches.push(Box::pin(next_state(receiver)));
-                    }
-                }
+                Some(changed) = set.watches.next() => set.watch_again(changed),
                 () = circuits.notified() => {}
                 policy = file => match policy {
                     Ok(policy) => {
