@@ -55,12 +55,15 @@ struct BreakerState {
 /// What matters while the circuit isn't closed.
 #[derive(Debug, Default)]
 struct Gate {
-    /// When an open circuit turns half-open; `None` when the time is too far away to be told.
+    /// When an open circuit turns half-open, or when the places of the probes under way are free again though none was
+    /// answered; `None` when the time is too far away to be told.
     until: Option<Instant>,
     /// Tells the calls and probes of one time from those of another; it grows when the circuit turns half-open or closes.
     round: u64,
-    /// Probes under way.
+    /// Probes under way that keep others from probing.
     probing: u32,
+    /// How often their places were freed in this round.
+    freed: u32,
     /// Probes that succeeded.
     succeeded: u32,
     /// Its part of the share, unless the circuit is closed.
@@ -91,6 +94,8 @@ pub enum Admission {
 pub struct ProbePermit {
     inner: Arc<BreakerState>,
     round: u64,
+    /// [`Gate::freed`] when it began.
+    freed: u32,
     /// Whether it keeps others from probing.
     placed: bool,
 }
@@ -144,8 +149,9 @@ impl Breaker {
         self
     }
 
-    /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one: who waits may ask
-    /// again. The first hook stays. It must be quick and must not block.
+    /// Has `hook` told when a probe gave its place back and calls may have been rejected for want of one, so that who waits may
+    /// ask again; and when the last place was taken, so that [`Breaker::open_until`] tells when there are others. The first hook
+    /// stays. It must be quick and must not block.
     #[must_use]
     pub(crate) fn on_place(self, hook: impl Fn() + Send + Sync + 'static) -> Self {
         let _ = self.0.place.set(Box::new(hook));
@@ -160,17 +166,26 @@ impl Breaker {
         }
         let mut gate = inner.lock();
         let turned = inner.turn(&mut gate, now);
+        let mut filled = false;
         let admission = match inner.state().0 {
             CLOSED => Admission::Closed { round: gate.round },
-            HALF_OPEN if gate.probing < inner.policy.load().probes.max(1) => {
+            HALF_OPEN if !inner.is_full(&gate) => {
+                if gate.probing == 0 {
+                    gate.until = now.checked_add(inner.policy.load().open_for);
+                }
                 gate.probing += 1;
-                Admission::Probe(ProbePermit { inner: Arc::clone(inner), round: gate.round, placed: true })
+                filled = inner.is_full(&gate);
+                let (inner, round, freed) = (Arc::clone(inner), gate.round, gate.freed);
+                Admission::Probe(ProbePermit { inner, round, freed, placed: true })
             }
             HALF_OPEN => Admission::Rejected { until: None },
             _ => Admission::Rejected { until: gate.until },
         };
         drop(gate);
         inner.notify(turned);
+        if filled {
+            inner.notify_place();
+        }
         admission
     }
 
@@ -183,7 +198,7 @@ impl Breaker {
         let gate = inner.lock();
         match inner.state().0 {
             OPEN => gate.until.is_none_or(|until| now < until),
-            HALF_OPEN => gate.probing >= inner.policy.load().probes.max(1),
+            HALF_OPEN => inner.is_full(&gate) && gate.until.is_none_or(|until| now < until),
             _ => false,
         }
     }
@@ -246,10 +261,10 @@ impl Breaker {
         inner.notify(turned);
     }
 
-    /// The state; an open circuit turns half-open by time.
+    /// The state; an open circuit turns half-open by time, and places of probes that were not answered are freed.
     pub fn state(&self, now: Instant) -> Circuit {
         let inner = &self.0;
-        if inner.state().0 == OPEN {
+        if inner.state().0 != CLOSED {
             let mut gate = inner.lock();
             let turned = inner.turn(&mut gate, now);
             drop(gate);
@@ -268,13 +283,20 @@ impl Breaker {
         (gate.open, gate.retired) = (None, true);
     }
 
-    /// When an open circuit turns half-open; `None` when it isn't open. It may be in the past: [`Breaker::state`] then turns
-    /// it.
+    /// When calls that are rejected may be let through: an open circuit turns half-open then, and one that is half-open, with
+    /// all its probes under way, lets others probe beside them. `None` when it lets calls through. It may be in the past:
+    /// [`Breaker::state`] then turns it.
     pub fn open_until(&self) -> Option<Instant> {
-        if self.0.state().0 != OPEN {
+        let inner = &self.0;
+        if inner.state().0 == CLOSED {
             return None;
         }
-        self.0.lock().until
+        let gate = inner.lock();
+        match inner.state().0 {
+            OPEN => gate.until,
+            HALF_OPEN if inner.is_full(&gate) => gate.until,
+            _ => None,
+        }
     }
 
     /// Takes a new policy. The state stays, and so do failures in a row; a window of another length begins empty.
@@ -301,6 +323,17 @@ impl BreakerState {
         if let (Some(circuit), Some(hook)) = (turned, self.hook.get()) {
             hook(circuit);
         }
+    }
+
+    fn notify_place(&self) {
+        if let Some(hook) = self.place.get() {
+            hook();
+        }
+    }
+
+    /// Whether as many probes are under way as may be.
+    fn is_full(&self, gate: &Gate) -> bool {
+        gate.probing >= self.policy.load().probes.max(1)
     }
 
     fn too_many(&self, now: Instant) -> bool {
@@ -359,10 +392,21 @@ impl BreakerState {
         self.window.clear();
     }
 
-    /// Turns an open circuit half-open when its time has come.
+    /// Turns an open circuit half-open when its time has come. Frees the places of probes that were not answered for as long as
+    /// a circuit stays open: calls without a deadline, that the server answers late or never, must not keep it from all others.
     fn turn(&self, gate: &mut Gate, now: Instant) -> Option<Circuit> {
-        let due = gate.until.is_some_and(|until| now >= until);
-        (self.state().0 == OPEN && due).then(|| self.half_open(gate))
+        if gate.until.is_none_or(|until| now < until) {
+            return None;
+        }
+        match self.state().0 {
+            OPEN => return Some(self.half_open(gate)),
+            HALF_OPEN if gate.probing > 0 => {
+                gate.probing = 0;
+                gate.freed += 1;
+            }
+            _ => {}
+        }
+        None
     }
 }
 
@@ -402,17 +446,14 @@ impl ProbePermit {
         }
         let inner = &self.inner;
         let mut gate = inner.lock();
-        if gate.round != self.round {
+        if (gate.round, gate.freed) != (self.round, self.freed) {
             return;
         }
-        let full = gate.probing >= inner.policy.load().probes.max(1);
+        let full = inner.is_full(&gate);
         gate.probing = gate.probing.saturating_sub(1);
         drop(gate);
-        if full
-            && inner.state().0 == HALF_OPEN
-            && let Some(hook) = inner.place.get()
-        {
-            hook();
+        if full && inner.state().0 == HALF_OPEN {
+            inner.notify_place();
         }
     }
 }

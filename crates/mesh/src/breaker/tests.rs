@@ -138,6 +138,25 @@ async fn trap_4_a_dropped_probe_is_given_back_and_judges_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn probes_that_are_not_answered_keep_others_from_probing_only_for_as_long_as_it_was_open() {
+    let start = Instant::now();
+    let breaker = opened(start);
+    let now = start + MINUTE;
+    let hung = [probe(&breaker, now), probe(&breaker, now), probe(&breaker, now)];
+    assert!(breaker.rejects(now + MINUTE - Duration::from_nanos(1)));
+    assert_eq!(breaker.open_until(), Some(now + MINUTE));
+    let now = now + MINUTE;
+    assert!(!breaker.rejects(now));
+    let others = [probe(&breaker, now), probe(&breaker, now), probe(&breaker, now)];
+    assert!(breaker.rejects(now));
+    // They have given their places back already.
+    drop(hung);
+    assert!(breaker.rejects(now));
+    others.into_iter().for_each(|permit| permit.settle(now, OK));
+    assert_eq!(breaker.state(now), Circuit::Closed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_connection_half_opens_at_once() {
     let now = Instant::now();
     let breaker = opened(now);
@@ -277,8 +296,9 @@ struct Model {
     calls: Vec<(u64, bool)>,
     until: u64,
     round: u32,
-    /// The rounds of calls under way, and whether they probe.
+    /// The rounds of calls under way, and whether they keep others from probing.
     probes: Vec<(u32, bool)>,
+    places_until: u64,
     succeeded: u32,
 }
 
@@ -287,6 +307,13 @@ impl Model {
         if self.circuit == Circuit::Open && now >= self.until {
             self.half_open();
         }
+        if self.circuit == Circuit::HalfOpen && self.places() > 0 && now >= self.places_until {
+            self.probes.iter_mut().for_each(|probe| probe.1 = false);
+        }
+    }
+
+    fn places(&self) -> u32 {
+        self.probes.iter().filter(|probe| **probe == (self.round, true)).count() as u32
     }
 
     fn half_open(&mut self) {
@@ -364,7 +391,7 @@ proptest! {
         let base = breaker.0.window.base();
         let mut model = Model {
             policy, circuit: Circuit::Closed, in_a_row: 0, calls: Vec::new(), until: 0, round: 0, probes: Vec::new(),
-            succeeded: 0,
+            places_until: 0, succeeded: 0,
         };
         let (mut at, mut permits) = (0, Vec::new());
         for (step, pass, outcome) in steps {
@@ -380,7 +407,7 @@ proptest! {
                 4 => {
                     model.turn(at);
                     let admission = breaker.admit(now);
-                    let out = model.probes.iter().filter(|probe| **probe == (model.round, true)).count() as u32;
+                    let out = model.places();
                     match (model.circuit, admission) {
                         (Circuit::Closed, admission @ Admission::Closed { .. }) => {
                             permits.push(admission);
@@ -392,6 +419,9 @@ proptest! {
                         (Circuit::HalfOpen, Admission::Rejected { until: None }) => prop_assert!(out >= probes),
                         (Circuit::HalfOpen, admission @ Admission::Probe(_)) => {
                             prop_assert!(out < probes);
+                            if out == 0 {
+                                model.places_until = at + 1_500;
+                            }
                             permits.push(admission);
                             model.probes.push((model.round, true));
                         }

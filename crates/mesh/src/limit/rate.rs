@@ -37,6 +37,10 @@ impl Clock for TokioClock {
     }
 }
 
+/// How much later than at twice the expected time a turn may come, beside one period, before the order no longer holds: a call
+/// whose future is kept and not polled may be what stands in the way.
+const OVERDUE: Duration = Duration::from_millis(50);
+
 /// Holds calls to a rate: a call waits for its turn, or fails at once when its turn would come after its deadline.
 ///
 /// While nobody waits, a call costs an atomic step or two; no lock, no allocation.
@@ -45,7 +49,7 @@ pub struct RateLimit {
     clock: TokioClock,
     /// Between two calls, for a long time.
     period: Duration,
-    /// First come, first served: who holds it waits for the next token, the others wait for it.
+    /// First come, first served: who holds it waits for the next token, the others wait for it, though not for ever.
     turn: Mutex<()>,
     waiting: AtomicUsize,
     max_waiting: usize,
@@ -120,22 +124,27 @@ impl RateLimit {
         if ahead >= self.max_waiting {
             return Err(Status::resource_exhausted(format!("{ahead} calls wait for the rate limit already")));
         }
+        let mut own = Duration::ZERO;
         if ahead > 0 {
             // Each one ahead takes a token; the first of them takes the next.
             let now = self.clock.now();
             let next = Nanos::new(self.next.load(Ordering::Acquire)).duration_since(now);
-            let own = Duration::from(next).saturating_add(self.period.saturating_mul(to_u32(ahead)));
+            own = Duration::from(next).saturating_add(self.period.saturating_mul(to_u32(ahead)));
             in_time(own, deadline)?;
         }
-        let _turn = match deadline {
-            Some(deadline) => match tokio::time::timeout_at(deadline, self.turn.lock()).await {
-                Ok(turn) => turn,
-                Err(_) => {
+        // Whoever ahead isn't polled takes no token, and must not hold up the others: they go on beside it.
+        let overdue = own.saturating_mul(2).saturating_add(self.period).saturating_add(OVERDUE);
+        let overdue = Instant::now().checked_add(overdue);
+        let _turn = match deadline.into_iter().chain(overdue).min() {
+            Some(until) => match tokio::time::timeout_at(until, self.turn.lock()).await {
+                Ok(turn) => Some(turn),
+                Err(_) if deadline.is_some_and(|deadline| deadline <= until) => {
                     let message = "the deadline passed while the call waited for its turn under the rate limit";
                     return Err(Status::deadline_exceeded(message));
                 }
+                Err(_) => None,
             },
-            None => self.turn.lock().await,
+            None => Some(self.turn.lock().await),
         };
         loop {
             let Err(not_yet) = self.governor.check() else { return Ok(()) };

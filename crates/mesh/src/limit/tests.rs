@@ -127,3 +127,18 @@ async fn waiters_are_bounded_and_cancelled_ones_leave_the_line() {
     limit.acquire(None).await.unwrap();
     assert!(start.elapsed() <= Duration::from_millis(1_002), "a cancelled one took no token");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_nobody_polls_holds_up_no_others() {
+    let limit = rate(10, 1);
+    limit.acquire(None).await.unwrap();
+    let mut kept = Box::pin(limit.acquire(None));
+    assert!(futures_util::poll!(&mut kept).is_pending());
+    let start = Instant::now();
+    for _ in 0..3 {
+        tokio::time::timeout(TENTH * 20, limit.acquire(None)).await.expect("no hang").unwrap();
+    }
+    assert!(start.elapsed() >= TENTH * 3, "the rate holds");
+    kept.await.unwrap();
+    assert_eq!(limit.waiting(), 0);
+}

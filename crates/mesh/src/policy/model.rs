@@ -217,7 +217,8 @@ pub struct CircuitBreaker {
     pub failure_rate: Option<FailureRate>,
     /// How long it stays open before probes are let through; 60 s.
     pub open_for: Duration,
-    /// How many calls may probe at once while it is half-open, and how many must succeed for it to close; 3.
+    /// How many calls may probe at once while it is half-open, and how many must succeed for it to close; 3. Those that were not
+    /// answered for `open_for` keep no others from probing.
     pub probes: u32,
     /// At most so many percent of the connected endpoints have circuits that are open or half-open, rounded down; 50. Below
     /// 100, the circuit of an only endpoint never opens: nobody could answer in its place.

@@ -141,7 +141,9 @@ impl<B: RequestStream> Future for Exchange<B> {
             Ok(response) => response,
             Err(error) => return Poll::Ready(Err(ExchangeError::Transport(TransportError::stream(error)))),
         };
-        if let Some(error) = this.slot.as_ref().and_then(|slot| slot.shared.too_large("response", response.headers())) {
+        if let Some(error) =
+            this.slot.as_ref().and_then(|slot| slot.shared.too_large("response", response.headers(), 0))
+        {
             return Poll::Ready(Err(ExchangeError::Transport(error)));
         }
         let upload = match std::mem::replace(&mut this.upload, Upload::Done) {

@@ -105,7 +105,7 @@ impl Body for ReceiveBody {
                     let shared = this.slot.as_ref().map(|slot| &slot.shared);
                     let too_large = shared
                         .zip(trailers.as_ref())
-                        .and_then(|(shared, trailers)| shared.too_large("response", trailers));
+                        .and_then(|(shared, trailers)| shared.too_large("response", trailers, 0));
                     match this.body_failure().or(too_large) {
                         Some(error) => Err(error),
                         None => Ok(trailers),

@@ -18,7 +18,8 @@ impl StreamSlot {
     /// When the connection ended meanwhile, or the headers are too large; the request never left.
     pub fn send<B: RequestStream>(self, request: Request<()>, mut body: B) -> Result<Exchange<B>, TransportError> {
         // A server ends the whole connection for headers that are far larger than it takes.
-        if let Some(error) = self.shared.too_large("request", request.headers()) {
+        let path = request.uri().path_and_query().map_or(0, |path| path.as_str().len());
+        if let Some(error) = self.shared.too_large("request", request.headers(), path) {
             return Err(error);
         }
         let whole = body.take_whole();

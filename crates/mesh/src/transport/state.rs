@@ -103,10 +103,11 @@ impl ConnectionState {
         self.life.load(Ordering::Acquire) == LIVE
     }
 
-    /// Why a call can't have these headers or trailers `of` its request or response, if it can't.
-    pub(super) fn too_large(&self, of: &str, headers: &HeaderMap) -> Option<TransportError> {
+    /// Why a call can't have these headers or trailers `of` its request or response, if it can't; `path` is the length of
+    /// the request's, which is a header too.
+    pub(super) fn too_large(&self, of: &str, headers: &HeaderMap, path: usize) -> Option<TransportError> {
         // As HTTP/2 counts them (RFC 9113, section 6.5.2).
-        let size: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path;
         (size > self.max_header_list_size)
             .then(|| TransportError::headers_too_large(of, size, self.max_header_list_size))
     }

@@ -21,6 +21,8 @@ mod callers;
 mod calls;
 mod connections;
 mod deadlines;
+mod hostile_callers;
+mod hostile_servers;
 mod leaks;
 mod runtimes;
 mod transport;

@@ -11,7 +11,7 @@ mod sender;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{Entry, HeaderMap, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, Entry, HeaderMap, HeaderValue, USER_AGENT};
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use tonic::Status;
@@ -124,6 +124,9 @@ pub(crate) async fn call(
 
 /// Adds what each attempt sends to the metadata of the call, where there still is room for it: a clone has none to spare.
 fn complete(headers: &mut HeaderMap, timeout: Option<Duration>, user_agent: &HeaderValue) {
+    // Of another request, by a caller that passes on what it got. A server resets a stream whose data isn't as long as that, and
+    // would be charged for it.
+    headers.remove(CONTENT_LENGTH);
     if let Some(timeout) = timeout {
         headers.insert(&GRPC_TIMEOUT, deadline::encode_timeout(timeout));
     }

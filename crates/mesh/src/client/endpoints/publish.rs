@@ -14,6 +14,24 @@ use crate::observe::{Circuit, Connectivity};
 /// How many endpoints an error names.
 const NAMED: usize = 4;
 
+/// Why endpoints can't take calls: of the first few, and of how many more. Of a thousand endpoints that are down not each is put
+/// into words whenever one of them changes.
+#[derive(Default)]
+struct Reasons {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Reasons {
+    fn add(&mut self, reason: impl FnOnce() -> String) {
+        if self.named.len() < NAMED {
+            self.named.push(reason());
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
 impl EndpointSet {
     /// Publishes the snapshot of this moment. True when an endpoint was lost or can't be reached, so that a new resolution
     /// may help.
@@ -29,7 +47,7 @@ impl EndpointSet {
         let mut candidates = Vec::new();
         let mut members = Vec::new();
         let mut views = Vec::new();
-        let mut errors = Vec::new();
+        let mut reasons = Reasons::default();
         let (mut open, mut connected, mut absent) = (0, 0, 0);
         let mut pending = self.resolution.is_none() && self.failure.is_none();
         let endpoints = self.selectable();
@@ -45,14 +63,14 @@ impl EndpointSet {
             absent += usize::from(!answers && circuit != Circuit::Closed);
             if answers && open_circuit {
                 open += 1;
-                errors.push(format!("{}: its circuit breaker is open", feedback.name));
+                reasons.add(|| format!("{}: its circuit breaker is open", feedback.name));
             } else if answers {
                 candidates.push(Candidate::new(Arc::clone(&member.endpoint), Arc::clone(&feedback.load)));
                 members.push(Arc::clone(member));
             } else if endpoint.is_ready() {
-                errors.push(format!("{}: ejected as an outlier", feedback.name));
+                reasons.add(|| format!("{}: ejected as an outlier", feedback.name));
             } else if endpoint.failed {
-                errors.push(match &endpoint.state.error {
+                reasons.add(|| match &endpoint.state.error {
                     Some(error) => error.to_string(),
                     None => format!("{}: not connected", feedback.name),
                 });
@@ -68,7 +86,7 @@ impl EndpointSet {
         } else if open > 0 && open == endpoints.len() {
             Otherwise::Fail(circuits_open(open))
         } else {
-            Otherwise::Fail(self.unavailable(endpoints.is_empty(), &errors).into())
+            Otherwise::Fail(self.unavailable(endpoints.is_empty(), &reasons).into())
         };
         let connectivity = match &otherwise {
             _ if !members.is_empty() => Connectivity::Ready,
@@ -84,15 +102,14 @@ impl EndpointSet {
     }
 
     /// Why no endpoint can take calls.
-    fn unavailable(&self, none: bool, errors: &[String]) -> String {
+    fn unavailable(&self, none: bool, reasons: &Reasons) -> String {
         let target = &self.state.settings.target;
         match (&self.failure, none) {
             (Some(failure), true) => format!("{target} could not be resolved: {failure}"),
             (None, true) => format!("{target} has no endpoints at the moment"),
             _ => {
-                let named = errors.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
-                let more = errors.len().saturating_sub(NAMED);
-                let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+                let named = reasons.named.join("; ");
+                let more = if reasons.more > 0 { format!("; and {} more", reasons.more) } else { String::new() };
                 format!("no endpoint of {target} can take calls: {named}{more}")
             }
         }

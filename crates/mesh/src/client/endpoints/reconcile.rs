@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
 
 use super::member::{Feedback, Member};
@@ -101,6 +102,22 @@ impl EndpointSet {
         }
     }
 
+    /// A subchannel changed; watches it on. So it does with all others that changed by now: a snapshot is made of all endpoints,
+    /// and one for each of a thousand that connect at the same time would be a million looks.
+    pub(super) fn watch_again(&mut self, changed: Option<watch::Receiver<State>>) {
+        let mut next = Some(changed);
+        for _ in 0..=self.watches.len() {
+            let Some(changed) = next else { return };
+            if let Some(receiver) = changed {
+                self.watches.push(Box::pin(next_state(receiver)));
+            }
+            next = self.watches.next().now_or_never().flatten();
+        }
+        if let Some(Some(receiver)) = next {
+            self.watches.push(Box::pin(next_state(receiver)));
+        }
+    }
+
     /// Where calls report, by the policy; what was learnt `before` of the same endpoint goes on.
     fn feedback(&self, active: &ActivePolicy, wanted: &WantedEndpoint, before: Option<&Feedback>) -> Arc<Feedback> {
         let policy = active.policy.channel();
@@ -143,7 +160,7 @@ impl EndpointSet {
 }
 
 /// The receiver of a subchannel's state, once that has changed; none at the end of the subchannel.
-pub(super) async fn next_state(mut receiver: watch::Receiver<State>) -> Option<watch::Receiver<State>> {
+async fn next_state(mut receiver: watch::Receiver<State>) -> Option<watch::Receiver<State>> {
     receiver.changed().await.ok()?;
     Some(receiver)
 }

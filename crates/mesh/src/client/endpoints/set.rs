@@ -1,6 +1,6 @@
 //! The endpoints of a channel while it is in use, and what the task has learnt of them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -117,14 +117,14 @@ impl EndpointSet {
 
     /// Lets endpoints go; calls to them may go on. The breaker of one that only gets other connections stays in the share.
     pub(super) fn release(&self, gone: impl IntoIterator<Item = TrackedEndpoint>) {
-        for endpoint in gone {
-            let Some(breaker) = &endpoint.member.feedback.breaker else { continue };
-            let same = |other: &TrackedEndpoint| {
-                other.member.feedback.breaker.as_ref().is_some_and(|other| Arc::ptr_eq(other, breaker))
-            };
-            if !self.all().any(same) {
-                breaker.retire();
-            }
+        let breaker = |endpoint: &TrackedEndpoint| endpoint.member.feedback.breaker.clone();
+        let gone: Vec<_> = gone.into_iter().filter_map(|endpoint| breaker(&endpoint)).collect();
+        if gone.is_empty() {
+            return;
+        }
+        let stay: HashSet<_> = self.all().filter_map(breaker).map(|breaker| Arc::as_ptr(&breaker)).collect();
+        for breaker in gone.iter().filter(|breaker| !stay.contains(&Arc::as_ptr(breaker))) {
+            breaker.retire();
         }
     }
 

@@ -10,7 +10,6 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::adopt::{PolicySource, report_refusal};
-use super::reconcile::next_state;
 use super::set::EndpointSet;
 use super::state::ChannelState;
 use crate::client::balance::Picker;
@@ -63,17 +62,7 @@ impl EndpointsTask {
             };
             tokio::select! {
                 resolution = self.refresher.next() => self.resolved(&mut set, resolution),
-                Some(changed) = set.watches.next() => {
-                    let mut next = Some(changed);
-                    // What else has changed by now is in the same snapshot: with thousands of endpoints, one for each change
-                    // would keep a core busy.
-                    while let Some(changed) = next {
-                        if let Some(receiver) = changed {
-                            set.watches.push(Box::pin(next_state(receiver)));
-                        }
-                        next = set.watches.next().now_or_never().flatten();
-                    }
-                }
+                Some(changed) = set.watches.next() => set.watch_again(changed),
                 () = circuits.notified() => {}
                 policy = file => match policy {
                     Ok(policy) => {

@@ -266,6 +266,11 @@ impl ReplayState {
         frame
     }
 
+    /// Whether the attempt with this reader goes on.
+    fn is_reading(&self, id: usize) -> bool {
+        self.read.get(id).is_some_and(Option::is_some)
+    }
+
     fn advance(&mut self, id: usize) {
         if let Some(Some(read)) = self.read.get_mut(id) {
             *read += 1;
@@ -301,12 +306,10 @@ impl Body for ReplayBody {
         }
         let mut state = shared.lock();
         let free = match state.committed {
-            // It is over. Were the call committed to it now, the next attempt would wait for ever.
-            None if state.read.get(*id).copied().flatten().is_none() => return Poll::Pending,
-            None => true,
             Some(winner) if winner == *id => false,
+            None if state.is_reading(*id) => true,
             // Whoever drives the call is about to drop this attempt.
-            Some(_) => return Poll::Pending,
+            None | Some(_) => return Poll::Pending,
         };
         let frame = match state.kept(*id) {
             Some(frame) => Some(Ok(frame.into_frame())),

@@ -52,7 +52,8 @@ pub(super) fn watch(
     options: Arc<Options>,
     open: Arc<AtomicBool>,
 ) -> BoxStream<'static, Health> {
-    let watcher = Watcher { connection, check, options, open, failures: Failures::default(), next: Next::Begin };
+    let (failures, flaps) = (Failures::default(), 0);
+    let watcher = Watcher { connection, check, options, open, failures, flaps, next: Next::Begin };
     unfold(watcher, |mut watcher| async move { Some((watcher.next().await, watcher)) }).boxed()
 }
 
@@ -62,6 +63,8 @@ struct Watcher {
     options: Arc<Options>,
     open: Arc<AtomicBool>,
     failures: Failures,
+    /// Streams in a row that ended soon after they began, though with a message.
+    flaps: u32,
     next: Next,
 }
 
@@ -79,6 +82,7 @@ enum Next {
 struct Call {
     body: ReceiveBody,
     buffer: BytesMut,
+    began: Instant,
     /// Whether a message came on it.
     received: bool,
 }
@@ -107,9 +111,10 @@ impl Watcher {
                     self.open.store(true, Ordering::Relaxed);
                     match self.begin(slot).await {
                         Ok(body) => {
-                            self.next = Next::Read(Box::new(Call { body, buffer: BytesMut::new(), received: false }));
+                            let (buffer, began) = (BytesMut::new(), Instant::now());
+                            self.next = Next::Read(Box::new(Call { body, buffer, began, received: false }));
                         }
-                        Err(end) => return self.ended(&end, false),
+                        Err(end) => return self.ended(&end, None),
                     }
                 }
                 Next::Read(mut call) => match call.message().await {
@@ -119,7 +124,7 @@ impl Watcher {
                         self.next = Next::Read(call);
                         return self.health_of(answer.status);
                     }
-                    Err(end) => return self.ended(&end, call.received),
+                    Err(end) => return self.ended(&end, call.received.then_some(call.began)),
                 },
             }
         }
@@ -140,7 +145,8 @@ impl Watcher {
         if self.check.service.is_empty() { "the server".to_owned() } else { format!("`{}`", self.check.service) }
     }
 
-    fn ended(&mut self, end: &End, received: bool) -> Health {
+    /// A stream ended; it began at `answered` if a message came on it.
+    fn ended(&mut self, end: &End, answered: Option<Instant>) -> Health {
         self.open.store(false, Ordering::Relaxed);
         if end.code == Code::Unimplemented {
             tracing::error!(
@@ -151,8 +157,16 @@ impl Watcher {
             self.next = Next::Never;
             return Health::Serving;
         }
-        // With a message received, the failures were reset and the next try is immediate.
-        let wait = (!received).then(|| self.failures.next(&self.options.backoff, &self.options.random));
+        let (backoff, random) = (&self.options.backoff, &self.options.random);
+        let wait = match answered {
+            None => Some(self.failures.next(backoff, random)),
+            // With a message received, the failures were reset and the next try is immediate; but a server that says a word and
+            // ends the stream, again and again, must keep nobody busy.
+            Some(began) => {
+                self.flaps = if began.elapsed() < backoff.initial { self.flaps.saturating_add(1) } else { 0 };
+                (self.flaps > 1).then(|| backoff.wait(self.flaps - 1, random))
+            }
+        };
         self.next = Next::Again(wait.map(|wait| Instant::now() + wait));
         let detail = if end.message.is_empty() { String::new() } else { format!(": {}", end.message) };
         Health::Failing(format!("the watch of its health ended with {:?}{detail}", end.code))

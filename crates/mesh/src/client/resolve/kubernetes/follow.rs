@@ -101,7 +101,7 @@ impl Follower {
     /// for which a change is announced: one on another runtime may have come before.
     pub(super) fn interrupted(&mut self) {
         (self.api, self.failures) = (None, 0);
-        self.told.send_modify(|_| {});
+        self.answers.send_modify(|_| {});
     }
 
     /// Runs until it is dropped.

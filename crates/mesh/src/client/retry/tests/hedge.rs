@@ -2,13 +2,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::support::*;
+use crate::client::retry::{AttemptContext, AttemptLog, Attempted, Attempts, RequestBody, run};
+use crate::client::trace::AttemptTrace;
 use crate::outcome::grpc_status;
 
 #[tokio::test(start_paused = true)]
@@ -107,4 +111,43 @@ async fn a6_the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_ca
     let response = call.await.expect("it does not wait for the other").unwrap();
     assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
     assert_eq!((script.times(), script.live.load(Ordering::SeqCst)), (vec![0, 0], 0));
+}
+
+/// Attempts that read all of their request and fail in the same moment.
+#[derive(Clone)]
+struct FailOnceRead;
+
+impl Attempts for FailOnceRead {
+    type ResponseBody = Full<Bytes>;
+    type Future = BoxFuture<'static, Attempted<Full<Bytes>>>;
+
+    fn attempt(&mut self, request: http::Request<RequestBody>, _: AttemptContext) -> Self::Future {
+        async move {
+            let _ = request.into_body().collect().await;
+            let mut response = http::Response::new(Full::default());
+            response.headers_mut().insert("grpc-status", (Code::Unavailable as i32).into());
+            Attempted::new(Ok(response), AttemptTrace::default())
+        }
+        .boxed()
+    }
+}
+
+/// The attempt that takes what can't be kept is the only one that can have all of the request. Should it fail before the others
+/// are cancelled for that, they wait for the rest of the request for ever.
+#[tokio::test(start_paused = true)]
+async fn the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_call() {
+    for attempts in [2, 3] {
+        let mut plan = hedge(attempts, 0);
+        plan.buffers = small(4);
+        let frame = futures_util::stream::once(async {
+            // All attempts are under way by then.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            Ok::<_, Status>(Frame::data(Bytes::from_static(b"more than is kept")))
+        });
+        let request = http::Request::new(Body::new(StreamBody::new(frame)));
+        let (plan, mut log) = (plan.plan(), AttemptLog::new());
+        let call = run(FailOnceRead, request, &plan, &mut log);
+        let response = tokio::time::timeout(Duration::from_secs(60), call).await.expect("no hang").unwrap();
+        assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable), "{attempts}");
+    }
 }

@@ -155,7 +155,7 @@ pub(super) struct Means {
 }
 
 impl Means {
-    fn plan(&self) -> Plan<'_> {
+    pub(super) fn plan(&self) -> Plan<'_> {
         Plan {
             now: Instant::now(),
             repeat: &self.repeat,

@@ -152,6 +152,16 @@ async fn a17_rule_5_a_message_resets_the_backoff_and_the_next_try_is_immediate()
 }
 
 #[tokio::test(start_paused = true)]
+async fn a17_a_server_that_ends_each_stream_after_a_message_is_watched_with_backoff() {
+    let net = Net::new();
+    net.set(A, healthy((0..100).map(|_| Health::End(vec![SERVING], 0)).collect()));
+    let _one = net.connect(&[A], checked(&net));
+    pass_ms(3000).await;
+    let at: Vec<_> = net.watches().into_iter().map(|(at, _)| at).collect();
+    assert_eq!(at, [0, 0, 1000, 2600]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a17_rule_6_watch_is_cancelled_at_shutdown() {
     let net = Net::new();
     net.set(A, healthy(vec![Health::Stay(vec![SERVING])]));
