@@ -146,12 +146,8 @@ async fn a_limit_of_streams_that_falls_to_nothing_and_rises_again_loses_no_call(
 
 #[tokio::test(start_paused = true)]
 async fn floods_of_interim_responses_pings_and_settings_are_passed_over() {
-    let floods: [fn(u32) -> Vec<u8>; 4] = [
-        |stream| headers(stream, 0, &[(":status", "103")]),
-        |_| frame(PING, 0, 0, &[7; 8]),
-        |_| streams(100),
-        |stream| frame(DATA, 0, stream, &[]),
-    ];
+    let floods: [fn(u32) -> Vec<u8>; 3] =
+        [|stream| headers(stream, 0, &[(":status", "103")]), |_| frame(PING, 0, 0, &[7; 8]), |_| streams(100)];
     for (number, flood) in floods.into_iter().enumerate() {
         let net = Net::new();
         let answer = move |stream| {
@@ -159,10 +155,10 @@ async fn floods_of_interim_responses_pings_and_settings_are_passed_over() {
             let end = headers(stream, END_STREAM, &[("grpc-status", "0")]);
             let message = frame(DATA, 0, stream, &message("a"));
             let flood = flood(stream).repeat(2000);
-            // Interim responses come before the headers, empty DATA after them.
+            // Interim responses come before the headers.
             if number == 0 { [flood, begin, message, end].concat() } else { [begin, flood, message, end].concat() }
         };
-        let _tell = serve(&net, "a", streams(100), answer);
+        let _server = serve(&net, "a", streams(100), answer);
         let channel = net.channel(&format!("hostile-flood-{number}"), "{}", &["a"]);
         for _ in 0..3 {
             let answer = tokio::time::timeout(BOUND, call(&channel)).await.expect("no hang");
@@ -173,10 +169,24 @@ async fn floods_of_interim_responses_pings_and_settings_are_passed_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flood_of_empty_data_ends_the_connection_that_it_comes_on() {
+    let net = Net::new();
+    let answer = move |stream| {
+        let begin = headers(stream, 0, &[(":status", "200"), ("content-type", "application/grpc")]);
+        [begin, frame(DATA, 0, stream, &[]).repeat(2000)].concat()
+    };
+    let _server = serve(&net, "a", streams(100), answer);
+    let channel = net.channel("hostile-empty-data", "{}", &["a"]);
+    let status = tokio::time::timeout(BOUND, call(&channel)).await.expect("no hang").unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+    assert!(status.message().contains("the channel ended the connection"), "{status:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_server_that_says_goaway_at_once_costs_no_call_and_is_dialled_with_backoff() {
     let net = Net::new();
     let hello = [streams(100), frame(GOAWAY, 0, 0, &[0; 8])].concat();
-    let _tell = serve(&net, "a", hello, |_| Vec::new());
+    let _server = serve(&net, "a", hello, |_| Vec::new());
     let _b = net.serve("b", Does::Answer);
     let channel = net.channel("hostile-goaway", "{}", &["a", "b"]);
     for _ in 0..100 {
@@ -209,7 +219,7 @@ async fn trailers_without_a_status_that_means_something_are_unknown_and_end_one_
             };
             [begin, end].concat()
         };
-        let _tell = serve(&net, "a", streams(100), answer);
+        let _server = serve(&net, "a", streams(100), answer);
         let channel = net.channel(&format!("hostile-trailers-{number}"), "{}", &["a"]);
         for _ in 0..2 {
             assert_eq!(call(&channel).await.unwrap_err().code(), Code::Unknown, "{fields:?}");
