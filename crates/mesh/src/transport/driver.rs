@@ -126,10 +126,9 @@ impl Future for Driver {
     type Output = Closed;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Closed> {
-        // The first call that has a request, or ends, wakes this task, and it would run right after it. Passed on once, its
-        // turn comes when the other calls that are ready have put theirs in: one write for all of them. What comes from the
-        // peer doesn't wait.
-        if self.signals.take_calls() && !std::mem::replace(&mut self.deferred, true) {
+        // Whatever wakes this task first, a call with a request or the peer with an answer, more of the same is about to come.
+        // Passed on once, its turn comes when the others that are ready have had theirs: one write and one read for all of them.
+        if !std::mem::replace(&mut self.deferred, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -44,7 +43,7 @@ pub struct Exchange<B> {
 enum Upload<B> {
     Done,
     /// Polled by the exchange until it first has to wait.
-    Here(Sending<B>),
+    Here(Box<Sending<B>>),
     /// In a task of its own, which must not wait for someone to read the response.
     Task(Pump),
 }
@@ -66,7 +65,7 @@ impl<B: RequestStream> Exchange<B> {
                 }
                 Upload::Done
             }
-            None => Upload::Here(Sending::new(stream, body, Arc::clone(&slot.shared.signals))),
+            None => Upload::Here(Box::new(Sending::new(stream, body))),
         };
         Self { response, upload, settled: None, slot: Some(slot) }
     }
@@ -83,7 +82,7 @@ impl<B: RequestStream> Exchange<B> {
                     sending.reset();
                     return Err(ExchangeError::Body(status));
                 }
-                Poll::Pending => self.upload = Upload::Task(Pump::spawn(sending)),
+                Poll::Pending => self.upload = Upload::Task(Pump::spawn(*sending)),
             }
         }
         if let Upload::Task(pump) = &mut self.upload

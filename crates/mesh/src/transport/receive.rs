@@ -42,9 +42,6 @@ impl ReceiveBody {
     /// with the end of the stream.
     fn release(&mut self) {
         if self.unreleased > 0 {
-            if let Some(slot) = &self.slot {
-                slot.shared.signals.note_call();
-            }
             // Fails only when the stream is closed, and then nobody waits for room.
             let _ = self.stream.flow_control().release_capacity(self.unreleased);
             self.unreleased = 0;

@@ -25,7 +25,6 @@ impl StreamSlot {
         let whole = body.take_whole();
         let end = whole.as_ref().is_some_and(Bytes::is_empty);
         let mut cx = Context::from_waker(noop_waker_ref());
-        self.shared.signals.note_call();
         let sent = {
             let mut sender = self.shared.sender();
             if sender.poll_ready(&mut cx).is_pending() {

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::body::RequestStream;
-use super::signals::DriverSignals;
 
 /// Whom a request that is on its way waits for: its caller, who has not given all of it yet, or the server, which has not
 /// opened its window or not answered.
@@ -54,7 +53,6 @@ impl Progress {
 pub(super) struct Sending<B> {
     stream: SendStream<Bytes>,
     body: B,
-    signals: Arc<DriverSignals>,
     /// Taken from the body, not yet taken by the windows.
     rest: Bytes,
     /// What came after `rest`.
@@ -68,8 +66,8 @@ pub(super) struct Sending<B> {
 }
 
 impl<B: RequestStream> Sending<B> {
-    pub(super) fn new(stream: SendStream<Bytes>, body: B, signals: Arc<DriverSignals>) -> Self {
-        Self { stream, body, signals, rest: Bytes::new(), next: None, ended: false, whole: false, progress: None }
+    pub(super) fn new(stream: SendStream<Bytes>, body: B) -> Self {
+        Self { stream, body, rest: Bytes::new(), next: None, ended: false, whole: false, progress: None }
     }
 
     /// Keeps account of whom the request waits for from now on.
@@ -121,7 +119,6 @@ impl<B: RequestStream> Sending<B> {
                 }
                 let chunk = self.rest.split_to(room.min(self.rest.len()));
                 let last = self.rest.is_empty() && self.ended && self.next.is_none();
-                self.signals.note_call();
                 let sent = self.stream.send_data(chunk, last).is_ok();
                 self.whole = sent && last;
                 if !sent || last {

@@ -40,7 +40,6 @@ impl StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        self.shared.signals.note_call();
         let before = self.shared.active.fetch_sub(1, Ordering::SeqCst);
         let limit = self.shared.limit.load(Ordering::SeqCst);
         if (before >= limit || before == 1) && self.shared.room_awaited.load(Ordering::SeqCst) {

@@ -100,7 +100,7 @@ impl CallEnd {
     }
 
     /// The call ended with a status that was made on this side; the status says why.
-    pub(super) fn fail(mut self, status: Status) -> Status {
+    pub(super) fn fail(mut self: Box<Self>, status: Status) -> Status {
         let status = self.explain(status);
         let outcome = Outcome::Status(status.code());
         self.finish(outcome);
@@ -153,7 +153,7 @@ impl CallEnd {
     }
 }
 
-impl Finish for CallEnd {
+impl Finish for Box<CallEnd> {
     fn data(&mut self, data: &[u8]) {
         if self.first_data.is_none() && self.info.active.settings.slow_call.is_some() {
             self.first_data = Some(Instant::now());

@@ -23,7 +23,7 @@ use self::limits::MessageLimits;
 use self::sender::{AttemptSender, rounded};
 use crate::bodies::{DeadlineBody, LengthLimitedBody};
 use crate::client::endpoints::{ChannelHandle, TriedEndpoints};
-use crate::client::retry::{self, Plan};
+use crate::client::retry::{self, Plan, Repeatable};
 use crate::client::trace::CallTrace;
 use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::observe::Event;
@@ -40,7 +40,7 @@ use crate::transport::ReceiveBody;
 pub struct WaitForReady(pub bool);
 
 /// The response of a call: it keeps the deadline and the limit of its messages, and its end is the end of the call.
-type CallBody = TrackedBody<LengthLimitedBody<DeadlineBody<ReceiveBody>>, CallEnd>;
+type CallBody = TrackedBody<LengthLimitedBody<DeadlineBody<ReceiveBody>>, Box<CallEnd>>;
 
 /// Makes one call. `incoming` is the deadline of the call that it is part of, as it was when the call was made: the future may
 /// be polled in another task.
@@ -60,7 +60,8 @@ pub(crate) async fn call(
     drop(extensions);
 
     let active = state.active.load_full();
-    let mut end = CallEnd::new(CallInfo { active, method, started, deadline: None, trace });
+    // In a box from the start: it goes from the call into the body of the response, and into tonic's.
+    let mut end = Box::new(CallEnd::new(CallInfo { active, method, started, deadline: None, trace }));
     let policy = &**end.info.active.policy.method(end.info.method.path());
     let settings = &*end.info.active.settings;
     let at = policy.timeout.and_then(|timeout| started.checked_add(timeout));
@@ -103,7 +104,10 @@ pub(crate) async fn call(
         method,
     };
     let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };
-    let result = retry::run(sender, request, &plan, &mut end.log).await;
+    let result = {
+        let request = Repeatable::new(request, &settings.buffers);
+        retry::run(sender, &request, &plan, &mut end.log).await
+    };
     match result {
         Ok(response) => {
             let bounded = |body| limits.response(DeadlineBody::new(body, deadline));

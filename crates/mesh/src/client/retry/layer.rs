@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::adapter::ServiceAttempts;
-use super::{AttemptLog, Budget, Buffers, OnSuccess, Plan, RetryBody, Throttle, run};
+use super::{AttemptLog, Budget, Buffers, OnSuccess, Plan, Repeatable, RetryBody, Throttle, run};
 use crate::deadline::effective;
 use crate::observe::Observers;
 use crate::outcome::TrackedBody;
@@ -221,6 +221,7 @@ where
     let method = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let plan = shared.plan(&method, now, deadline);
     let success = OnSuccess::new(shared.throttle.clone());
-    let result = run(ServiceAttempts::ready(ready), request, &plan, &mut AttemptLog::new()).await;
+    let request = Repeatable::new(request, plan.buffers);
+    let result = run(ServiceAttempts::ready(ready), &request, &plan, &mut AttemptLog::new()).await;
     result.map(|response| TrackedBody::respond(response, success)).map_err(|error| error.status)
 }

@@ -33,6 +33,7 @@ pub(crate) use clock::{AttemptClock, Expiry};
 pub use layer::{Hedge, HedgeLayer, Retry, RetryLayer};
 pub(crate) use log::AttemptLog;
 pub(crate) use plan::Plan;
+pub(crate) use request::Repeatable;
 pub(crate) use request_body::RequestBody;
 pub(crate) use run::run;
 pub use throttle::Throttle;

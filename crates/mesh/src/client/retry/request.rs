@@ -1,11 +1,11 @@
 //! A request that can be made again.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{HeaderName, HeaderValue};
 use http_body::Body as _;
@@ -21,7 +21,7 @@ use super::request_body::RequestBody;
 static PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
 
 /// The head and the body of a call, for as many attempts as it takes.
-pub(super) struct Repeatable<'a> {
+pub(crate) struct Repeatable<'a> {
     parts: Parts,
     body: Content<'a>,
 }
@@ -33,11 +33,12 @@ enum Content<'a> {
 }
 
 impl<'a> Repeatable<'a> {
-    /// Reads what is there of the body already, which is all of it for a call with one message.
-    pub(super) async fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>) -> Self {
+    /// Reads what is there of the body already, which is all of it for a call with one message. Nobody is woken for the rest:
+    /// an attempt asks for it again.
+    pub(crate) fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>) -> Self {
         let (mut parts, mut body) = request.into_parts();
         parts.headers.remove(&PREVIOUS);
-        let body = poll_fn(|cx| Poll::Ready(Content::read(&mut body, cx, buffers))).await;
+        let body = Content::read(&mut body, &mut Context::from_waker(noop_waker_ref()), buffers);
         Self { parts, body }
     }
 

@@ -1,7 +1,5 @@
 //! The attempts of one call.
 
-use tonic::body::Body;
-
 use super::attempt::{AttemptError, Attempts};
 use super::request::Repeatable;
 use super::{AttemptLog, Plan, hedge, sequence};
@@ -14,18 +12,17 @@ use crate::policy::Repeat;
 /// The failure of the last attempt, if it had no response; a Trailers-Only failure is a response.
 pub async fn run<A: Attempts>(
     attempts: A,
-    request: http::Request<Body>,
+    request: &Repeatable<'_>,
     plan: &Plan<'_>,
     log: &mut AttemptLog,
 ) -> Result<http::Response<A::ResponseBody>, AttemptError> {
     if let Some(budget) = plan.budget {
         budget.call(plan.now);
     }
-    let request = Repeatable::new(request, plan.buffers).await;
     match plan.repeat {
-        Repeat::Once => sequence::run(attempts, &request, plan, None, log).await,
-        Repeat::Retry(policy) => sequence::run(attempts, &request, plan, Some(policy), log).await,
+        Repeat::Once => sequence::run(attempts, request, plan, None, log).await,
+        Repeat::Retry(policy) => sequence::run(attempts, request, plan, Some(policy), log).await,
         // In a box, to keep the future of all other calls small.
-        Repeat::Hedge(policy) => Box::pin(hedge::run(attempts, &request, plan, policy, log)).await,
+        Repeat::Hedge(policy) => Box::pin(hedge::run(attempts, request, plan, policy, log)).await,
     }
 }

@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::support::*;
-use crate::client::retry::{AttemptContext, AttemptLog, Attempted, Attempts, RequestBody, run};
+use crate::client::retry::{AttemptContext, AttemptLog, Attempted, Attempts, Repeatable, RequestBody, run};
 use crate::client::trace::AttemptTrace;
 use crate::outcome::grpc_status;
 
@@ -146,7 +146,8 @@ async fn the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_call(
         });
         let request = http::Request::new(Body::new(StreamBody::new(frame)));
         let (plan, mut log) = (plan.plan(), AttemptLog::new());
-        let call = run(FailOnceRead, request, &plan, &mut log);
+        let request = Repeatable::new(request, plan.buffers);
+        let call = run(FailOnceRead, &request, &plan, &mut log);
         let response = tokio::time::timeout(Duration::from_secs(60), call).await.expect("no hang").unwrap();
         assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable), "{attempts}");
     }

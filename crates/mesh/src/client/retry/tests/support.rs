@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::client::retry::{AttemptContext, AttemptError, Attempted, Attempts};
-use crate::client::retry::{AttemptLog, Budget, Buffers, Plan, RequestBody, Throttle, run};
+use crate::client::retry::{AttemptLog, Budget, Buffers, Plan, Repeatable, RequestBody, Throttle, run};
 use crate::client::trace::AttemptTrace;
 use crate::observe::Observers;
 use crate::policy::{Codes, HedgingPolicy, Repeat, RetryPolicy, RetryThrottling};
@@ -76,7 +76,9 @@ impl Script {
     }
 
     pub(super) async fn call_with(&self, plan: Means, body: Body) -> Result<http::Response<Full<Bytes>>, AttemptError> {
-        run(self.clone(), http::Request::new(body), &plan.plan(), &mut AttemptLog::new()).await
+        let plan = plan.plan();
+        let request = Repeatable::new(http::Request::new(body), plan.buffers);
+        run(self.clone(), &request, &plan, &mut AttemptLog::new()).await
     }
 }
 
