@@ -92,7 +92,7 @@ async fn a_new_connection_half_opens_it_at_once() {
 
 /// C8: the methods that work go on although one fails everywhere.
 #[tokio::test(start_paused = true)]
-async fn a_method_that_fails_everywhere_takes_no_other_with_it() {
+async fn c8_a_method_that_fails_everywhere_takes_no_other_with_it() {
     for names in [&["a"] as &[&'static str], &["a", "b"], &["a", "b", "c"]] {
         let net = Net::new();
         let servers: Vec<_> = names.iter().map(|name| net.serve(name, Does::Fail(Code::Internal))).collect();
@@ -111,7 +111,7 @@ async fn a_method_that_fails_everywhere_takes_no_other_with_it() {
 
 /// C7: five failures of calls that were sent before the circuit opened come when it has closed again.
 #[tokio::test(start_paused = true)]
-async fn late_failures_of_calls_from_before_do_not_open_it_again() {
+async fn c7_late_failures_of_calls_from_before_do_not_open_it_again() {
     let net = Net::new();
     let a = net.serve("a", Does::FailAfter(Duration::from_secs(62), Code::Internal));
     let channel = net.channel("breaker-late", BREAKER, &["a"]);

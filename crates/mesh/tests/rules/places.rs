@@ -37,7 +37,7 @@ async fn limited(target: &str, names: &[&'static str], streams: u32) -> (Net, Ve
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_served_in_the_order_of_their_coming_each_woken_once_for_its_place() {
+async fn c1_calls_are_served_in_the_order_of_their_coming_each_woken_once_for_its_place() {
     const CALLS: usize = 600;
     let (_net, _servers, channel) = limited("places-order", &["a", "b", "c"], 2).await;
     let served = Arc::new(Mutex::new(Vec::new()));
@@ -64,7 +64,7 @@ async fn calls_are_served_in_the_order_of_their_coming_each_woken_once_for_its_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_waits_behind_those_who_wait() {
+async fn c1_a_newcomer_waits_behind_those_who_wait() {
     let (_net, servers, channel) = limited("places-newcomer", &["a"], 1).await;
     servers[0].does(Does::Stream(ms(1000)));
     let first = server_stream(&channel, request()).await.unwrap();
