@@ -242,8 +242,12 @@ impl Waiter {
         };
         let Some(found) = look(turn.is_some()) else {
             if turn.is_some() {
-                // There was no place after all, and so none for those who come later.
-                self.queue.lock().forget_spare();
+                let mut state = self.queue.lock();
+                // There was no place after all, and so none for those who come later; unless one came during the look, which
+                // has given another turn: then others may have come after it.
+                if state.find(self.number).is_some_and(|index| state.waiting[index].turn.is_none()) {
+                    state.forget_spare();
+                }
             }
             return Poll::Pending;
         };
@@ -252,17 +256,17 @@ impl Waiter {
         Poll::Ready(found)
     }
 
-    /// Leaves the queue. `unused` and a turn that came meanwhile are for the next.
+    /// Leaves the queue. `unused` and a turn that came meanwhile are for the next; two places are for the next two.
     fn leave(&mut self, unused: Option<Turn>) {
         let mut state = self.queue.lock();
         let Some(index) = state.find(self.number) else { return };
         let left = state.waiting.remove(index).and_then(|left| left.turn);
         self.queue.length.store(state.waiting.len(), Ordering::SeqCst);
         let turns = [unused, left];
-        let next = if turns.contains(&Some(Turn::Several)) { Some(Turn::Several) } else { unused.or(left) };
-        let waker = next.and_then(|turn| state.give(turn));
+        let turns = if turns.contains(&Some(Turn::Several)) { [Some(Turn::Several), None] } else { turns };
+        let wakers = turns.map(|turn| turn.and_then(|turn| state.give(turn)));
         drop(state);
-        wake(waker);
+        wakers.into_iter().for_each(wake);
     }
 }
 

@@ -89,6 +89,45 @@ fn a_place_that_nobody_could_be_told_of_is_for_the_next_who_comes() {
     assert_eq!((world.served, world.places), (vec![1, 0], 0));
 }
 
+/// Looks and finds nothing; whether it was its turn.
+fn has_turn(waiter: &mut Waiter) -> bool {
+    let mut has = false;
+    let looked = waiter.poll(Waker::noop(), |turn| {
+        has = turn;
+        None::<Result<(), ()>>
+    });
+    assert!(looked.is_pending());
+    has
+}
+
+#[test]
+fn places_that_come_while_one_looks_in_vain_are_for_it_and_for_the_next_who_comes() {
+    let queue = Arc::<WaitQueue>::default();
+    let mut first = queue.join().unwrap();
+    let looked = first.poll(Waker::noop(), |_| {
+        queue.place();
+        queue.place();
+        None::<Result<(), ()>>
+    });
+    assert!(looked.is_pending());
+    let mut second = queue.join().unwrap();
+    assert!(has_turn(&mut first) && has_turn(&mut second));
+}
+
+#[test]
+fn who_gives_up_passes_on_its_place_and_the_one_that_came_meanwhile() {
+    let queue = Arc::<WaitQueue>::default();
+    let [mut first, mut second, mut third] = [(); 3].map(|()| queue.join().unwrap());
+    assert!(has_turn(&mut first) && !has_turn(&mut second) && !has_turn(&mut third));
+    queue.place();
+    let looked = first.poll(Waker::noop(), |turn| {
+        queue.place();
+        turn.then_some(Err::<(), _>(()))
+    });
+    assert_eq!(looked, Poll::Ready(Err(())));
+    assert!(has_turn(&mut second) && has_turn(&mut third));
+}
+
 /// A future that is kept and never polled again holds up nobody.
 #[tokio::test(start_paused = true)]
 async fn who_does_not_look_when_it_is_its_turn_is_passed_over() {
