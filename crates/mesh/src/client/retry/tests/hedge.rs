@@ -2,17 +2,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use http_body::Frame;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::StreamBody;
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::support::*;
-use crate::client::retry::{AttemptContext, AttemptLog, Attempted, Attempts, Repeatable, RequestBody, run};
-use crate::client::trace::AttemptTrace;
 use crate::outcome::grpc_status;
 
 #[tokio::test(start_paused = true)]
@@ -95,60 +91,24 @@ async fn a6_a_hedge_disallowed_after_a_pushback_returns_the_failure() {
     assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
 }
 
-/// The first attempt takes what is too large to be kept, and fails at the same moment: the second would wait for it for ever.
+/// The attempt that takes what is too large to be kept is the only one that can send all of the request. Should it fail before
+/// the others are cancelled for that, they would wait for the rest for ever.
 #[tokio::test(start_paused = true)]
 async fn a6_the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_call() {
-    let script = Script::new([(0, failed()), (0, failed())]);
-    let mut plan = hedge(2, 0);
-    plan.buffers = small(4);
-    let (sender, frames) = tokio::sync::mpsc::unbounded_channel();
-    let body = Body::new(StreamBody::new(tokio_stream::wrappers::UnboundedReceiverStream::new(frames)));
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        sender.send(Ok::<_, Status>(Frame::data(Bytes::from_static(b"more than is kept")))).unwrap();
-    });
-    let call = tokio::time::timeout(Duration::from_secs(1), script.call_with(plan, body));
-    let response = call.await.expect("it does not wait for the other").unwrap();
-    assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
-    assert_eq!((script.times(), script.live.load(Ordering::SeqCst)), (vec![0, 0], 0));
-}
-
-/// Attempts that read all of their request and fail in the same moment.
-#[derive(Clone)]
-struct FailOnceRead;
-
-impl Attempts for FailOnceRead {
-    type ResponseBody = Full<Bytes>;
-    type Future = BoxFuture<'static, Attempted<Full<Bytes>>>;
-
-    fn attempt(&mut self, request: http::Request<RequestBody>, _: AttemptContext) -> Self::Future {
-        async move {
-            let _ = request.into_body().collect().await;
-            let mut response = http::Response::new(Full::default());
-            response.headers_mut().insert("grpc-status", (Code::Unavailable as i32).into());
-            Attempted::new(Ok(response), AttemptTrace::default())
-        }
-        .boxed()
-    }
-}
-
-/// The attempt that takes what can't be kept is the only one that can have all of the request. Should it fail before the others
-/// are cancelled for that, they wait for the rest of the request for ever.
-#[tokio::test(start_paused = true)]
-async fn the_failure_of_the_attempt_that_the_call_is_committed_to_ends_the_call() {
     for attempts in [2, 3] {
+        let script = Script::new((0..attempts).map(|_| (0, failed())));
         let mut plan = hedge(attempts, 0);
         plan.buffers = small(4);
-        let frame = futures_util::stream::once(async {
+        let (sender, frames) = tokio::sync::mpsc::unbounded_channel();
+        let body = Body::new(StreamBody::new(tokio_stream::wrappers::UnboundedReceiverStream::new(frames)));
+        tokio::spawn(async move {
             // All attempts are under way by then.
             tokio::time::sleep(Duration::from_millis(50)).await;
-            Ok::<_, Status>(Frame::data(Bytes::from_static(b"more than is kept")))
+            sender.send(Ok::<_, Status>(Frame::data(Bytes::from_static(b"more than is kept")))).unwrap();
         });
-        let request = http::Request::new(Body::new(StreamBody::new(frame)));
-        let (plan, mut log) = (plan.plan(), AttemptLog::new());
-        let request = Repeatable::new(request, plan.buffers);
-        let call = run(FailOnceRead, &request, &plan, &mut log);
-        let response = tokio::time::timeout(Duration::from_secs(60), call).await.expect("no hang").unwrap();
-        assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable), "{attempts}");
+        let call = tokio::time::timeout(Duration::from_secs(1), script.call_with(plan, body));
+        let response = call.await.expect("it does not wait for the others").unwrap();
+        assert_eq!(grpc_status(response.headers()), Some(Code::Unavailable));
+        assert_eq!((script.times(), script.live.load(Ordering::SeqCst)), (vec![0; attempts as usize], 0));
     }
 }
