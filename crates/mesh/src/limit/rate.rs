@@ -113,7 +113,8 @@ impl RateLimit {
     /// Waits until the call may go. Dropped while waiting, it takes nothing.
     ///
     /// # Errors
-    /// RESOURCE_EXHAUSTED, at once, when its turn would come after `deadline`, or when too many wait.
+    /// RESOURCE_EXHAUSTED, at once, when its turn would come after `deadline`, or when too many wait. DEADLINE_EXCEEDED when
+    /// the deadline passed before its turn, which came later than expected.
     pub async fn acquire(&self, deadline: Option<Instant>) -> Result<(), Status> {
         if self.try_acquire() { Ok(()) } else { self.wait(deadline).await }
     }
