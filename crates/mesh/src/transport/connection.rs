@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::uri::Authority;
 
+use super::abandonment::Abandonment;
 use super::driver::Driver;
 use super::options::Http2Options;
 use super::queue::WaitQueue;
-use super::signals::DriverSignals;
 use super::slot::StreamSlot;
 use super::state::ConnectionState;
 use super::wire::Wire;
@@ -65,9 +65,9 @@ impl Connection {
             .handshake::<_, Bytes>(wire)
             .await
             .map_err(TransportError::stream)?;
-        let signals = Arc::new(DriverSignals::default());
-        let shared = Arc::new(ConnectionState::new(sender, options, queue, authority, Arc::clone(&signals)));
-        let mut driver = Driver::new(connection, reads, signals, Arc::downgrade(&shared), options);
+        let abandonment = Arc::new(Abandonment::default());
+        let shared = Arc::new(ConnectionState::new(sender, options, queue, authority, Arc::clone(&abandonment)));
+        let mut driver = Driver::new(connection, reads, abandonment, Arc::downgrade(&shared), options);
         driver.settings().await?;
         Ok((Self { shared }, driver))
     }

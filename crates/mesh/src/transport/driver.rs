@@ -11,9 +11,9 @@ use bytes::Bytes;
 use tokio::time::{Sleep, sleep};
 
 use super::TransportError;
+use super::abandonment::Abandonment;
 use super::keepalive::KeepAlive;
 use super::options::Http2Options;
-use super::signals::DriverSignals;
 use super::state::ConnectionState;
 use super::wire::{ReadActivity, Wire};
 
@@ -36,7 +36,7 @@ pub struct Driver {
     shared: Weak<ConnectionState>,
     limit: usize,
     reads: Arc<ReadActivity>,
-    signals: Arc<DriverSignals>,
+    abandonment: Arc<Abandonment>,
     keep_alive: Option<KeepAlive>,
     /// What is registered for the last handle or stream to wake.
     registered: Option<Waker>,
@@ -50,14 +50,14 @@ impl Driver {
     pub(super) fn new(
         mut connection: h2::client::Connection<Wire, Bytes>,
         reads: Arc<ReadActivity>,
-        signals: Arc<DriverSignals>,
+        abandonment: Arc<Abandonment>,
         shared: Weak<ConnectionState>,
         options: &Http2Options,
     ) -> Self {
         let pings = options.keep_alive_interval.and_then(|_| connection.ping_pong());
         let keep_alive = KeepAlive::new(options, pings);
         let (registered, farewell) = (None, None);
-        Self { connection, shared, limit: 0, reads, signals, keep_alive, registered, farewell, deferred: false }
+        Self { connection, shared, limit: 0, reads, abandonment, keep_alive, registered, farewell, deferred: false }
     }
 
     /// Drives until the peer's SETTINGS are there.
@@ -88,10 +88,10 @@ impl Driver {
             }
         }
         if !self.registered.as_ref().is_some_and(|registered| registered.will_wake(cx.waker())) {
-            self.signals.register(cx.waker());
+            self.abandonment.register(cx.waker());
             self.registered = Some(cx.waker().clone());
         }
-        if self.signals.is_abandoned() {
+        if self.abandonment.is_abandoned() {
             let farewell = self.farewell.get_or_insert_with(|| Box::pin(sleep(FAREWELL)));
             if farewell.as_mut().poll(cx).is_ready() {
                 return self.closed(None);

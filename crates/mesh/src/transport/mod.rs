@@ -5,6 +5,7 @@
 //! body is, and gives an `Exchange`, the future of its response. The `Driver` moves the bytes and ends with the reason for
 //! the end of the connection. Public are the options, the errors, and the byte streams that a connector makes.
 
+mod abandonment;
 mod body;
 mod connection;
 mod driver;
@@ -19,7 +20,6 @@ mod receive;
 mod repair;
 mod send;
 mod sending;
-mod signals;
 mod slot;
 mod state;
 mod status;

@@ -10,9 +10,9 @@ use http::uri::Authority;
 use tokio::sync::Notify;
 
 use super::TransportError;
+use super::abandonment::Abandonment;
 use super::options::Http2Options;
 use super::queue::WaitQueue;
-use super::signals::DriverSignals;
 
 /// What all handles and streams of a connection share. While there is one, the connection stays.
 pub(super) struct ConnectionState {
@@ -34,12 +34,12 @@ pub(super) struct ConnectionState {
     max_header_list_size: usize,
     /// Notified at GOAWAY and at the end, and never else.
     pub(super) going: Notify,
-    pub(super) signals: Arc<DriverSignals>,
+    abandonment: Arc<Abandonment>,
 }
 
 impl Drop for ConnectionState {
     fn drop(&mut self) {
-        self.signals.abandon();
+        self.abandonment.abandon();
     }
 }
 
@@ -53,7 +53,7 @@ impl ConnectionState {
         options: &Http2Options,
         queue: Arc<WaitQueue>,
         authority: Option<Authority>,
-        signals: Arc<DriverSignals>,
+        abandonment: Arc<Abandonment>,
     ) -> Self {
         Self {
             sender: Mutex::new(sender),
@@ -66,7 +66,7 @@ impl ConnectionState {
             authority,
             max_header_list_size: options.max_header_list_size as usize,
             going: Notify::new(),
-            signals,
+            abandonment,
         }
     }
 

@@ -5,16 +5,16 @@ use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
 
-/// The signal to the driver of one connection.
+/// Whether a connection is abandoned, as its last handle or stream tells its driver.
 #[derive(Debug, Default)]
-pub(super) struct DriverSignals {
+pub(super) struct Abandonment {
     /// Whether no handle and no stream is left.
     abandoned: AtomicBool,
     /// Woken when that is so: `h2` wakes nobody for it while it waits for the peer to take bytes.
     driver: AtomicWaker,
 }
 
-impl DriverSignals {
+impl Abandonment {
     /// No handle and no stream is left.
     pub(super) fn abandon(&self) {
         self.abandoned.store(true, Ordering::Release);
