@@ -22,7 +22,7 @@ pub struct AttemptTrace {
     pub picks: u32,
     /// How long it waited for an endpoint and a stream.
     pub queued: Duration,
-    /// The endpoint that it was sent to; none when it was sent to none.
+    /// The endpoint that it was sent to; none when it was sent to none, or was cancelled since another attempt decided the call.
     pub endpoint: Option<Arc<str>>,
     /// How long it took, waits included, until headers or failure.
     pub took: Duration,
