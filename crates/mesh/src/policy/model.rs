@@ -32,8 +32,8 @@ impl FromIterator<Code> for Codes {
 pub struct MethodPolicy {
     /// The longest that a call may take, all attempts together; the caller's own deadline may be shorter.
     pub timeout: Option<Duration>,
-    /// The longest that one attempt may take to be answered by headers (`meshwork.attemptTimeout`). What is stuck longer
-    /// counts as UNAVAILABLE, against its endpoint too.
+    /// The longest that one attempt may take to be answered by headers (`meshwork.attemptTimeout`), from when its server has
+    /// the whole request or takes no more of it. What is stuck longer counts as UNAVAILABLE, against its endpoint too.
     pub attempt_timeout: Option<Duration>,
     /// Whether calls wait while no endpoint can take them, unless the call says it itself.
     pub wait_for_ready: Option<bool>,
@@ -122,7 +122,7 @@ pub struct RetryBudget {
 /// `loadBalancingConfig`: the first policy in the list that is known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum LoadBalancing {
-    /// `meshwork_peak_ewma`: the better of two random endpoints by latency and load.
+    /// `meshwork_peak_ewma`: the better of two random endpoints by latency, load and rate of failure.
     #[default]
     PeakEwma,
     /// `pick_first`: one endpoint for all calls (gRFC A62).

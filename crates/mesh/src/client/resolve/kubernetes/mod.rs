@@ -63,9 +63,9 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// With a client of one's own. `service` is `service.namespace:port`, where the port is a name or a number as the
-    /// EndpointSlices have it, which is that of the pods. Without a namespace it is that of the client; without a port
-    /// it is the only one.
+    /// With a client of one's own, which works as long as the runtime on which it was made. `service` is
+    /// `service.namespace:port`, where the port is a name or a number as the EndpointSlices have it, which is that of the
+    /// pods. Without a namespace it is that of the client; without a port it is the only one.
     ///
     /// # Errors
     /// When `service` is no such thing.
