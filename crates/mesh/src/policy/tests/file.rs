@@ -8,6 +8,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::policy::PolicyFile;
 
+/// Long, and not the moment of a look: one would be under way when it is over.
+const WHILE: Duration = Duration::from_secs(62);
+
 fn json(secs: u64) -> String {
     format!(r#"{{"methodConfig": [{{"name": [{{}}], "timeout": "{secs}s"}}]}}"#)
 }
@@ -16,8 +19,15 @@ fn secs(file: &PolicyFile) -> Option<u64> {
     file.policy().method("/a.A/M").timeout.map(|timeout| timeout.as_secs())
 }
 
+/// At once, as whoever looks at the file at this moment must see all of it.
+fn write(path: &Path, content: impl AsRef<[u8]>) {
+    let new = path.with_extension("new");
+    fs::write(&new, content).expect("written");
+    fs::rename(&new, path).expect("renamed");
+}
+
 fn written(path: &Path) -> PolicyFile {
-    fs::write(path, json(1)).expect("written");
+    write(path, json(1));
     PolicyFile::open(path).expect("a policy")
 }
 
@@ -28,13 +38,13 @@ async fn a_change_is_seen_at_the_next_look_every_5_s() {
     let mut file = written(&path);
     assert_eq!(secs(&file), Some(1));
     let start = Instant::now();
-    fs::write(&path, json(2)).expect("written");
+    write(&path, json(2));
     let policy = file.changed().await.expect("valid");
     assert_eq!(policy.method("/a.A/M").timeout, Some(Duration::from_secs(2)));
     assert_eq!((secs(&file), start.elapsed().as_secs()), (Some(2), 5));
     let mut file = file.every(Duration::from_secs(1));
     let start = Instant::now();
-    fs::write(&path, json(3)).expect("written");
+    write(&path, json(3));
     file.changed().await.expect("valid");
     assert_eq!((secs(&file), start.elapsed().as_secs()), (Some(3), 1));
 }
@@ -44,12 +54,12 @@ async fn a21_bad_content_is_refused_once_and_the_last_good_policy_stays() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("policy.json");
     let mut file = written(&path);
-    fs::write(&path, r#"{"methodConfig": [{"timeout": "soon"}]}"#).expect("written");
+    write(&path, r#"{"methodConfig": [{"timeout": "soon"}]}"#);
     let error = file.changed().await.expect_err("refused");
     assert_eq!(error.path(), "methodConfig[0].timeout");
     assert_eq!(secs(&file), Some(1));
-    timeout(Duration::from_secs(60), file.changed()).await.expect_err("told once");
-    fs::write(&path, json(2)).expect("written");
+    timeout(WHILE, file.changed()).await.expect_err("told once");
+    write(&path, json(2));
     file.changed().await.expect("valid");
     assert_eq!(secs(&file), Some(2));
 }
@@ -62,10 +72,10 @@ async fn a_file_that_goes_away_is_told_once_and_comes_back() {
     fs::remove_file(&path).expect("removed");
     let error = file.changed().await.expect_err("gone").to_string();
     assert!(error.contains("policy.json can't be read"), "{error}");
-    timeout(Duration::from_secs(60), file.changed()).await.expect_err("told once");
-    fs::write(&path, json(1)).expect("written");
-    timeout(Duration::from_secs(60), file.changed()).await.expect_err("the policy is the same");
-    fs::write(&path, json(4)).expect("written");
+    timeout(WHILE, file.changed()).await.expect_err("told once");
+    write(&path, json(1));
+    timeout(WHILE, file.changed()).await.expect_err("the policy is the same");
+    write(&path, json(4));
     file.changed().await.expect("valid");
     assert_eq!(secs(&file), Some(4));
 }
@@ -75,8 +85,8 @@ async fn the_same_policy_in_other_words_is_no_change() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("policy.json");
     let mut file = written(&path);
-    fs::write(&path, json(1) + "\n").expect("written");
-    timeout(Duration::from_secs(60), file.changed()).await.expect_err("no change");
+    write(&path, json(1) + "\n");
+    timeout(WHILE, file.changed()).await.expect_err("no change");
 }
 
 #[cfg(unix)]
@@ -106,7 +116,7 @@ async fn nothing_is_lost_when_the_wait_is_dropped() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("policy.json");
     let mut file = written(&path);
-    fs::write(&path, json(2)).expect("written");
+    write(&path, json(2));
     for _ in 0..4 {
         timeout(Duration::from_secs(1), file.changed()).await.expect_err("not yet");
     }
@@ -141,9 +151,9 @@ fn a_file_that_is_no_policy_is_not_opened() {
     let path = folder.path().join("policy.json");
     let error = PolicyFile::open(&path).expect_err("missing").to_string();
     assert!(error.contains("policy.json can't be read"), "{error}");
-    fs::write(&path, "[]").expect("written");
+    write(&path, "[]");
     assert_eq!(PolicyFile::open(&path).expect_err("a list").to_string(), "the policy must be a JSON object");
-    fs::write(&path, " ".repeat((1 << 20) + 1)).expect("written");
+    write(&path, " ".repeat((1 << 20) + 1));
     let error = PolicyFile::open(&path).expect_err("large").to_string();
     assert!(error.contains("larger than 1 MiB"), "{error}");
 }
