@@ -105,9 +105,24 @@ impl TransportError {
         self
     }
 
+    /// How far a request had come that ended with `error`, by what is found in the chain of its sources.
+    pub(crate) fn fate_in(error: &(dyn std::error::Error + 'static)) -> Fate {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(transport) = error.downcast_ref::<Self>() {
+                return transport.fate();
+            }
+            if let Some(h2) = error.downcast_ref::<h2::Error>() {
+                return Self::fate_of(h2);
+            }
+            next = error.source();
+        }
+        Fate::Sent
+    }
+
     /// How far a request had come that ended with `error`: one that the server refused, or that came after the last one
     /// of a GOAWAY, was never seen by its application.
-    pub(crate) fn fate_of(error: &h2::Error) -> Fate {
+    fn fate_of(error: &h2::Error) -> Fate {
         let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
         if error.is_remote() && (refused || error.is_go_away()) { Fate::Refused } else { Fate::Sent }
     }

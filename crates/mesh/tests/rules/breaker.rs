@@ -7,7 +7,7 @@ use meshwork::observe::Circuit;
 use tonic::Code;
 
 use crate::a6_retry::ready;
-use crate::support::{Does, Net, PATH, Server, call, ms, request, server_stream, settle, unary};
+use crate::support::{Does, Names, Net, PATH, Server, call, ms, request, resolved, server_stream, settle, unary};
 
 const BREAKER: &str = r#"{"loadBalancingConfig": [{"round_robin": {}}], "meshwork": {"circuitBreaker": {"maxOpenPercent": 100}},
     "methodConfig": [{"name": [{"service": "test.Users"}], "meshwork": {"attemptTimeout": "0.1s"}}]}"#;
@@ -107,6 +107,37 @@ async fn c8_a_method_that_fails_everywhere_takes_no_other_with_it() {
         servers.iter().for_each(|server| server.does(Does::Answer));
         unary(&channel, request(), "/test.Users/Other").await.unwrap();
     }
+}
+
+/// Streams that are open hold the breakers of the policy before.
+#[tokio::test(start_paused = true)]
+async fn a_circuit_that_was_open_when_a_policy_took_breakers_away_keeps_no_place_of_later_ones() {
+    let net = Net::new();
+    let servers = ["a", "b"].map(|name| net.serve(name, Does::Stream(Duration::from_secs(3600))));
+    let policy = BREAKER.replace(r#"{"maxOpenPercent": 100}"#, "{}");
+    let names = Names::new(&[]);
+    names.config(&["a", "b"], &policy);
+    let channel = net.builder("{}").resolver(names.clone()).connect_lazy("test:///breaker-away").unwrap();
+    ready(&channel, 2).await;
+    let mut streams = Vec::new();
+    for _ in 0..2 {
+        streams.push(server_stream(&channel, request()).await.unwrap());
+    }
+    servers.iter().for_each(|server| server.does(Does::Fail(Code::Internal)));
+    let open = async || {
+        for _ in 0..20 {
+            call(&channel).await.unwrap_err();
+        }
+        channel.endpoints().iter().filter(|endpoint| endpoint.circuit == Circuit::Open).count()
+    };
+    assert_eq!(open().await, 1);
+    names.config(&["a", "b"], "{}");
+    resolved().await;
+    assert_eq!(open().await, 0);
+    names.config(&["a", "b"], &policy);
+    resolved().await;
+    assert_eq!(open().await, 1);
+    drop(streams);
 }
 
 /// C7: five failures of calls that were sent before the circuit opened come when it has closed again.

@@ -122,14 +122,20 @@ impl EndpointSet {
     fn feedback(&self, active: &ActivePolicy, wanted: &WantedEndpoint, before: Option<&Feedback>) -> Arc<Feedback> {
         let policy = active.policy.channel();
         let name: Arc<str> = wanted.endpoint.to_string().into();
-        let breaker =
-            policy.circuit_breaker.clone().map(|policy| match before.and_then(|before| before.breaker.as_ref()) {
-                Some(breaker) => {
-                    breaker.update(policy);
-                    Arc::clone(breaker)
+        let breaker = match (policy.circuit_breaker.clone(), before.and_then(|before| before.breaker.as_ref())) {
+            (Some(policy), Some(breaker)) => {
+                breaker.update(policy);
+                Some(Arc::clone(breaker))
+            }
+            (Some(policy), None) => Some(Arc::new(self.breaker(policy, Arc::clone(&name)))),
+            (None, before) => {
+                // Calls under way hold it, but an open circuit keeps no place from those of a later policy.
+                if let Some(breaker) = before {
+                    breaker.retire();
                 }
-                None => Arc::new(self.breaker(policy, Arc::clone(&name))),
-            });
+                None
+            }
+        };
         let counter = policy.outlier_detection.as_ref().and_then(|_| self.outliers.counter(&wanted.key));
         let load = before.map_or_else(|| Arc::new(Load::new()), |before| Arc::clone(&before.load));
         Arc::new(Feedback { name, load, breaker, counter })

@@ -1,6 +1,5 @@
 //! Attempts over any gRPC service.
 
-use std::error::Error;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
@@ -18,7 +17,7 @@ use super::clock::AttemptClock;
 use super::request_body::RequestBody;
 use crate::client::trace::AttemptTrace;
 use crate::outcome::Outcome;
-use crate::transport::{Fate, TransportError};
+use crate::transport::TransportError;
 
 /// Makes attempts with a service: the first with the instance that is ready, each other with a clone that is made ready.
 #[derive(Debug)]
@@ -86,24 +85,9 @@ async fn within<T, E: Into<StdError>>(
     .await?;
     result.map_err(|error| {
         let error: StdError = error.into();
-        let fate = fate(&*error);
+        let fate = TransportError::fate_in(&*error);
         let status = Status::from_error(error);
         let last = matches!(Outcome::of_error(&status), Outcome::Caller(_));
         AttemptError { status, fate, last }
     })
-}
-
-/// How far a request had come, by what is found in the chain of sources.
-fn fate(error: &(dyn Error + 'static)) -> Fate {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(transport) = error.downcast_ref::<TransportError>() {
-            return transport.fate();
-        }
-        if let Some(h2) = error.downcast_ref::<h2::Error>() {
-            return TransportError::fate_of(h2);
-        }
-        next = error.source();
-    }
-    Fate::Sent
 }
