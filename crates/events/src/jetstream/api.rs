@@ -115,21 +115,26 @@ impl Api {
     /// Waits for a connection, to a server that is recent enough.
     pub(super) async fn connected(&self, wait: Duration) -> Result<(), Failure> {
         let deadline = Instant::now() + wait;
-        loop {
-            match self.online() {
-                Ok(()) => break,
-                Err(failure) if Instant::now() >= deadline => return Err(failure),
-                Err(_) => sleep(Duration::from_millis(10)).await,
+        let version = loop {
+            let failure = match self.online() {
+                // The client tells of a connection a moment before it tells whom it is to.
+                Ok(()) => match self.client.server_info().version {
+                    version if !version.is_empty() => break version,
+                    _ => Failure::Lost(format!("the NATS server at {} has not introduced itself", self.servers)),
+                },
+                Err(failure) => failure,
+            };
+            if Instant::now() >= deadline {
+                return Err(failure);
             }
-        }
-        let version = self.client.server_info().version;
+            sleep(Duration::from_millis(10)).await;
+        };
         if is_supported(&version) {
             return Ok(());
         }
         let (major, minor) = OLDEST_SERVER;
         Err(Failure::Lost(format!(
-            "the NATS server at {} has version {version}; {major}.{minor} is the oldest that can be \
-                                   used",
+            "the NATS server at {} has version {version}; {major}.{minor} is the oldest that can be used",
             self.servers
         )))
     }
