@@ -31,7 +31,7 @@ fn shorter(at: Instant) -> Instant {
 }
 
 /// Runs `run` as part of a call whose deadline is `at`.
-fn within<R>(at: Option<Instant>, run: impl FnOnce() -> R) -> R {
+pub(crate) fn within<R>(at: Option<Instant>, run: impl FnOnce() -> R) -> R {
     match at {
         Some(at) => CURRENT.sync_scope(shorter(at), run),
         None => run(),

@@ -14,34 +14,38 @@ use tower_layer::{Identity, Stack};
 use tower_service::Service;
 
 use super::Domain;
-use super::arrival::ArrivalLimits;
-use super::auth::{AccessTable, AuthenticationLayer, Authenticator};
-use super::connection::Options;
+use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
+use super::auth::{AccessTable, Authenticator};
+use super::budget::{Budgets, Limits};
+use super::call_observer::CallObserver;
 use super::drain::{Drain, Hook};
 use super::health::Health;
+use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
+use super::plan::MethodSettings;
 use super::rate::RateLimitLayer;
 use super::router::Router;
-use super::shed::LoadShed;
-use super::size::MessageSizeLayer;
-use super::streams::StreamLimits;
-use super::telemetry::CallObserver;
 use super::tls::ServerTlsOptions;
 use crate::random::Random;
+use crate::transport::ServeOptions;
 
 /// A gRPC server in the making.
 ///
 /// | what | default | source |
 /// |---|---|---|
-/// | age of a connection; its grace; idle time | without end | A9 |
-/// | connections; handshakes among them | 10,000; 512 | ours |
+/// | age of a connection; its grace | without end | A9 |
+/// | connection without a call | 15 min | A9 has no end |
+/// | connections, calls, streams, watches, bytes on their way | see [`Limits`](super::Limits) | ours |
+/// | connections that have not set up TLS and HTTP/2 yet | 512, 128 of an address | ours |
 /// | calls of a connection at once | 1024 | ours |
 /// | handshake (TLS and HTTP/2's preface) | 10 s | ours |
 /// | keepalive | after 30 s; a sign of life may take 10 s | A8, shorter |
 /// | headers of a call | 16 KiB | gRPC's 8 KiB, doubled as in tonic |
 /// | message | 4 MiB | gRPC |
-/// | first message of a call | within 10 s | ours, see [`ArrivalLimits`] |
-/// | streams | 2048, 64 of a principal | ours, see [`StreamLimits`] |
-/// | timeout of a call; calls in flight; rates | none | |
+/// | first message of a call | within 10 s | ours |
+/// | the next byte of an answer is read | within 60 s | ours |
+/// | messages of reflection, of an address | 1,000 at once, 100 a second | ours |
+/// | windows of a stream, of a connection; frame; unsent bytes of a stream | 1 MiB, 1 MiB; 16 KiB; 64 KiB | ours |
+/// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]
 pub struct Builder<L = Identity> {
@@ -51,21 +55,22 @@ pub struct Builder<L = Identity> {
 
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
-    pub options: Options,
-    pub max_connections: usize,
-    pub max_handshakes: usize,
+    pub options: ConnectionOptions,
+    pub handshakes: (usize, usize),
+    pub http1: Option<Arc<dyn Http1>>,
+    pub connections: Option<Arc<dyn ConnectionObserver>>,
     pub tls: Option<ServerTlsOptions>,
     pub drain: Drain,
     pub domain: Domain,
     pub observer: Option<Arc<dyn CallObserver>>,
     pub timeout: Option<Duration>,
     pub by_address: RateLimitLayer,
-    pub authentication: AuthenticationLayer,
+    pub authenticator: Option<Arc<dyn Authenticator>>,
     pub access: Option<AccessTable>,
     pub by_principal: RateLimitLayer,
-    pub arrival: ArrivalLimits,
-    pub load_shed: Option<LoadShed>,
-    pub streams: StreamLimits,
+    pub budgets: Budgets,
+    pub methods: MethodSettings,
+    pub first_message: Duration,
     pub max_message_size: usize,
     pub descriptors: Vec<Vec<u8>>,
     pub reflection: bool,
@@ -76,6 +81,9 @@ pub(super) struct Settings {
     pub services: Vec<String>,
 }
 
+/// How long a client may take to read the next byte of its answer.
+const SLOW_READER: Duration = Duration::from_secs(60);
+
 impl Default for Builder {
     fn default() -> Self {
         Self { settings: Settings::default(), layer: Identity::new() }
@@ -85,30 +93,39 @@ impl Default for Builder {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            options: Options {
+            options: ConnectionOptions {
+                serve: ServeOptions {
+                    max_concurrent_streams: 1024,
+                    max_header_list_size: 16 << 10,
+                    stream_window: 1 << 20,
+                    connection_window: 1 << 20,
+                    max_frame_size: 16 << 10,
+                    send_buffer: 64 << 10,
+                    keep_alive: Some((Duration::from_secs(30), Duration::from_secs(10))),
+                    linger: SLOW_READER,
+                },
                 age: None,
                 age_grace: None,
-                idle: None,
-                streams: 1024,
-                header_list: 16 << 10,
-                keepalive: Some((Duration::from_secs(30), Duration::from_secs(10))),
+                idle: Some(Duration::from_secs(15 * 60)),
                 handshake: Duration::from_secs(10),
                 random: Random::system(),
+                slow_reader: SLOW_READER,
             },
-            max_connections: 10_000,
-            max_handshakes: 512,
+            handshakes: (512, 128),
+            http1: None,
+            connections: None,
             tls: None,
             drain: Drain::default(),
             domain: Domain::default(),
             observer: None,
             timeout: None,
             by_address: RateLimitLayer::default(),
-            authentication: AuthenticationLayer::default(),
+            authenticator: None,
             access: None,
             by_principal: RateLimitLayer::default(),
-            arrival: ArrivalLimits::default(),
-            load_shed: None,
-            streams: StreamLimits::default(),
+            budgets: Budgets::new(Limits::default()),
+            methods: MethodSettings::new(),
+            first_message: FIRST_MESSAGE,
             max_message_size: MessageSizeLayer::DEFAULT,
             descriptors: Vec::new(),
             reflection: true,
@@ -141,7 +158,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_connection_age(Duration::from_secs(30 * 60));
     /// ```
     pub fn max_connection_age(mut self, age: Duration) -> Self {
-        self.settings.options.age = Some(told(age));
+        self.settings.options.age = Some(bounded(age));
         self
     }
 
@@ -153,40 +170,60 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_connection_age_grace(Duration::from_secs(60));
     /// ```
     pub fn max_connection_age_grace(mut self, grace: Duration) -> Self {
-        self.settings.options.age_grace = Some(told(grace));
+        self.settings.options.age_grace = Some(bounded(grace));
         self
     }
 
-    /// Ends connections that had no call for so long (gRFC A9).
+    /// Ends connections that had no call for so long (gRFC A9); 15 minutes. `Duration::MAX`: never.
     ///
     /// ```
     /// # use std::time::Duration; use meshwork::Server;
-    /// let server = Server::builder().max_connection_idle(Duration::from_secs(15 * 60));
+    /// let server = Server::builder().max_connection_idle(Duration::from_secs(5 * 60));
     /// ```
     pub fn max_connection_idle(mut self, idle: Duration) -> Self {
-        self.settings.options.idle = Some(told(idle));
+        self.settings.options.idle = Some(bounded(idle));
         self
     }
 
-    /// The most connections at once; one more is closed as it comes.
+    /// What callers may have at once, each of them and all together: connections, calls, streams, watches, bytes on their way.
+    /// The handle tells how much of it is in use.
     ///
     /// ```
-    /// # use meshwork::Server;
-    /// let server = Server::builder().max_connections(1_000);
+    /// use meshwork::Server;
+    /// use meshwork::server::{Budgets, CallerLimits, Limits, Resource};
+    ///
+    /// let limits = Limits::default();
+    /// let calls = CallerLimits { per_principal: 64, ..limits.get(Resource::Calls) };
+    /// let budgets = Budgets::new(limits.with(Resource::Calls, calls));
+    /// let server = Server::builder().budgets(budgets.clone());
+    /// assert_eq!(budgets.in_use(Resource::Calls), 0);
     /// ```
-    pub fn max_connections(mut self, max: usize) -> Self {
-        self.settings.max_connections = max;
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.settings.budgets = budgets;
         self
     }
 
-    /// The most connections that have not set up TLS and HTTP/2 yet. The oldest gives way to one more.
+    /// The most connections that have not set up TLS and HTTP/2 yet, in all and of one address (of IPv6, one /64). The oldest of
+    /// the address that has the most gives way to one more.
     ///
     /// ```
     /// # use meshwork::Server;
-    /// let server = Server::builder().max_handshakes(64);
+    /// let server = Server::builder().max_handshakes(64, 16);
     /// ```
-    pub fn max_handshakes(mut self, max: usize) -> Self {
-        self.settings.max_handshakes = max;
+    pub fn max_handshakes(mut self, max: usize, per_address: usize) -> Self {
+        self.settings.handshakes = (max, per_address);
+        self
+    }
+
+    /// Serves connections that speak HTTP/1.1 by `taker`; else they are answered that this port speaks gRPC over HTTP/2.
+    pub fn http1(mut self, taker: Arc<dyn Http1>) -> Self {
+        self.settings.http1 = Some(taker);
+        self
+    }
+
+    /// Shows `observer` the connections: those that open and close, and those that are refused.
+    pub fn connection_observer(mut self, observer: Arc<dyn ConnectionObserver>) -> Self {
+        self.settings.connections = Some(observer);
         self
     }
 
@@ -197,7 +234,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().handshake_timeout(Duration::from_secs(5));
     /// ```
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.options.handshake = told(timeout);
+        self.settings.options.handshake = bounded(timeout);
         self
     }
 
@@ -208,7 +245,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().max_concurrent_streams(100);
     /// ```
     pub fn max_concurrent_streams(mut self, max: u32) -> Self {
-        self.settings.options.streams = max;
+        self.settings.options.serve.max_concurrent_streams = max;
         self
     }
 
@@ -221,18 +258,67 @@ impl<L> Builder<L> {
     /// let server = Server::builder().keepalive(Duration::from_secs(60), Duration::from_secs(20));
     /// ```
     pub fn keepalive(mut self, interval: Duration, timeout: Duration) -> Self {
-        self.settings.options.keepalive = Some((told(interval), told(timeout)));
+        self.settings.options.serve.keep_alive = Some((bounded(interval), bounded(timeout)));
         self
     }
 
-    /// The most bytes of a call's headers, as HTTP/2 counts them (RFC 9113, section 6.5.2).
+    /// The flow-control windows of a stream and of a connection, in bytes: so much of requests that handlers have not read yet
+    /// is held. At most 2³¹ − 1; a connection begins with 65,535, whatever is set (RFC 9113, section 6.9.2).
+    ///
+    /// ```
+    /// # use meshwork::Server;
+    /// let server = Server::builder().windows(2 << 20, 16 << 20);
+    /// ```
+    pub fn windows(mut self, stream: u32, connection: u32) -> Self {
+        self.settings.options.serve.stream_window = stream;
+        self.settings.options.serve.connection_window = connection;
+        self
+    }
+
+    /// The largest frame that clients may send, in bytes: 16 KiB to 16 MiB (RFC 9113, section 6.5.2).
+    ///
+    /// ```
+    /// # use meshwork::Server;
+    /// let server = Server::builder().max_frame_size(64 << 10);
+    /// ```
+    pub fn max_frame_size(mut self, bytes: u32) -> Self {
+        self.settings.options.serve.max_frame_size = bytes.clamp(16 << 10, (16 << 20) - 1);
+        self
+    }
+
+    /// How many bytes of a stream's answer wait for the connection's writer at most.
+    ///
+    /// ```
+    /// # use meshwork::Server;
+    /// let server = Server::builder().send_buffer(256 << 10);
+    /// ```
+    pub fn send_buffer(mut self, bytes: usize) -> Self {
+        self.settings.options.serve.send_buffer = bytes.clamp(1, 1 << 30);
+        self
+    }
+
+    /// How long a client may take to read the next byte of an answer, and of what is on its way when its connection ends; 60 s. A
+    /// call whose client reads nothing ends with RESOURCE_EXHAUSTED.
+    ///
+    /// ```
+    /// # use std::time::Duration; use meshwork::Server;
+    /// let server = Server::builder().slow_reader(Duration::from_secs(10));
+    /// ```
+    pub fn slow_reader(mut self, limit: Duration) -> Self {
+        self.settings.options.slow_reader = bounded(limit);
+        self.settings.options.serve.linger = bounded(limit);
+        self
+    }
+
+    /// The most bytes of a call's headers, as HTTP/2 counts them (RFC 9113, section 6.5.2). A call with more is answered with
+    /// RESOURCE_EXHAUSTED; one with four times as many with HTTP's 431, and sixteen times as many end the connection.
     ///
     /// ```
     /// # use meshwork::Server;
     /// let server = Server::builder().max_header_list_size(8 << 10);
     /// ```
     pub fn max_header_list_size(mut self, bytes: u32) -> Self {
-        self.settings.options.header_list = bytes;
+        self.settings.options.serve.max_header_list_size = bytes;
         self
     }
 
@@ -248,28 +334,32 @@ impl<L> Builder<L> {
         self
     }
 
-    /// How a request may arrive: the time of its first message, and the bytes of messages that are not whole yet. Before its
-    /// first message is there, a call holds nothing.
+    /// How long the first message of a call may take, and the only one of a method that takes one. Before it is there, a call
+    /// holds nothing; after that time it is answered with DEADLINE_EXCEEDED.
     ///
     /// ```
-    /// # use std::time::Duration; use meshwork::{Server, server::ArrivalLimits};
-    /// let limits = ArrivalLimits { first_message: Duration::from_secs(30), ..ArrivalLimits::default() };
-    /// let server = Server::builder().arrival(limits);
+    /// # use std::time::Duration; use meshwork::Server;
+    /// let server = Server::builder().first_message_timeout(Duration::from_secs(30));
     /// ```
-    pub fn arrival(mut self, limits: ArrivalLimits) -> Self {
-        self.settings.arrival = limits;
+    pub fn first_message_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.first_message = bounded(timeout);
         self
     }
 
-    /// How many streams may be open, for each caller and in all; calls are counted apart from them, by
-    /// [`Builder::load_shed`]. Which methods stream is known from the [`Builder::descriptors`].
+    /// Settings of single methods and services, by a service config's names.
     ///
     /// ```
-    /// # use meshwork::{Server, server::StreamLimits};
-    /// let server = Server::builder().stream_limits(StreamLimits { per_address: 256, ..StreamLimits::default() });
+    /// use meshwork::Server;
+    /// use meshwork::server::MethodSettings;
+    ///
+    /// let settings = MethodSettings::parse(
+    ///     r#"{"methodConfig": [{"name": [{"service": "shop.v1.Orders"}], "timeout": "5s", "maxRequestMessageBytes": 65536}]}"#,
+    /// )?;
+    /// let server = Server::builder().method_settings(settings);
+    /// # Ok::<_, meshwork::server::InvalidMethodSettings>(())
     /// ```
-    pub fn stream_limits(mut self, limits: StreamLimits) -> Self {
-        self.settings.streams = limits;
+    pub fn method_settings(mut self, settings: MethodSettings) -> Self {
+        self.settings.methods = settings;
         self
     }
 
@@ -321,7 +411,7 @@ impl<L> Builder<L> {
 
     /// Knows callers by `authenticator`.
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
-        self.settings.authentication = AuthenticationLayer::new(authenticator);
+        self.settings.authenticator = Some(authenticator);
         self
     }
 
@@ -348,21 +438,8 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Refuses calls when so many are in flight.
-    ///
-    /// ```
-    /// # use meshwork::{Server, server::LoadShed};
-    /// let limit = LoadShed::new(256);
-    /// let server = Server::builder().load_shed(limit.clone());
-    /// assert_eq!(limit.in_flight(), 0);
-    /// ```
-    pub fn load_shed(mut self, limit: LoadShed) -> Self {
-        self.settings.load_shed = Some(limit);
-        self
-    }
-
-    /// An encoded `FileDescriptorSet` of the services: reflection shows it, and the drain knows by it which methods answer with
-    /// streams. Adds to those that are set already.
+    /// An encoded `FileDescriptorSet` of the services: reflection shows it, and the plans of the methods are made of it: what
+    /// they stream, and which there are. Adds to those that are set already.
     ///
     /// ```
     /// # use meshwork::Server;
@@ -439,20 +516,21 @@ impl<L> Builder<L> {
             + Send
             + Sync
             + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
         self.settings.services.push(S::NAME.to_owned());
         self.settings.router.add(service);
         self
     }
 
-    /// Answers the calls that no service has a method for; UNIMPLEMENTED otherwise.
-    pub fn fallback<S>(mut self, service: S) -> Self
+    /// Answers the calls of services that were not added. `has` says which paths (`/package.Service/Method`) it answers: of these,
+    /// such as the [access table](Builder::access) doesn't name are refused, and the others are UNIMPLEMENTED.
+    pub fn fallback<S>(mut self, service: S, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
-        self.settings.router.set_fallback(service);
+        self.settings.router.set_fallback(service, has);
         self
     }
 
@@ -467,8 +545,8 @@ impl<L> Builder<L> {
     }
 }
 
-/// A time that can be told from now on: `Duration::MAX` means never, and no clock goes so far.
-fn told(time: Duration) -> Duration {
+/// A time that a clock can add: `Duration::MAX` means never, and no clock goes so far.
+fn bounded(time: Duration) -> Duration {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     time.min(YEARS)
 }

@@ -13,10 +13,16 @@
 //!
 //! # The path of a call
 //!
-//! accept (TLS, peer identity, age, limits) → telemetry → size of the status → panic guard → drain → deadline → limit by
-//! address → identity → authorisation → limit by principal → arrival of the request → load shedding and streams → message size
-//! → the user's layers → handler. Health checks pass by identity, limits and shedding. The order is fixed; each step is a
-//! tower layer that can be used by itself:
+//! accept (TLS, peer identity, age, limits) → telemetry → what a request must be → deadline → limit by address → identity →
+//! authorisation → limit by principal → arrival of the request → places (calls, streams) → message size → the user's layers →
+//! handler. Panics, the deadline, the size of the status and the end of the server are looked after all the way. The order is
+//! fixed. Each method has one plan, made at the start from the descriptors and the settings, which says what each step does to
+//! its calls. Health checks pass by identity, limits and shedding, within a bound of their own.
+//!
+//! A call holds its places until the last byte of its answer has passed the connection's writer. What callers may have at once is
+//! bounded for each of them before it is for all: see [`Limits`].
+//!
+//! The steps are tower layers too, for services that stand on another server:
 //!
 //! | step | layer | answers |
 //! |---|---|---|
@@ -29,61 +35,59 @@
 //! | identity | [`auth::AuthenticationLayer`] | UNAUTHENTICATED |
 //! | authorisation | [`auth::AuthorizationLayer`] | UNAUTHENTICATED, PERMISSION_DENIED |
 //! | arrival of the request | [`ArrivalLayer`] | DEADLINE_EXCEEDED, INVALID_ARGUMENT, RESOURCE_EXHAUSTED |
-//! | load shedding, streams | [`LoadShedLayer`] | UNAVAILABLE, RESOURCE_EXHAUSTED |
+//! | places of calls and streams | [`LoadShedLayer`] | UNAVAILABLE, RESOURCE_EXHAUSTED |
 //! | message size | [`MessageSizeLayer`] | RESOURCE_EXHAUSTED |
 
 mod accept;
-mod arrival;
+mod arriving;
 pub mod auth;
+mod background;
 mod body;
-mod bound;
+mod budget;
 mod builder;
-mod connection;
-mod deadline;
+mod call_observer;
 mod drain;
-mod exempt;
-mod handshake;
+mod expiry;
 pub mod health;
 mod health_port;
-mod listener;
-mod methods;
+mod layers;
 pub mod ops;
-mod panic;
+mod panics;
 mod peer;
+mod pipeline;
+mod plan;
+pub mod proxy;
 pub mod rate;
 mod reflection;
 mod refusal;
+mod request_size;
 mod router;
 mod run;
-mod shed;
 pub mod signal;
-mod size;
-mod stack;
-mod streams;
-mod telemetry;
+mod status_size;
 mod tls;
-mod turns;
-mod unfinished;
 
-pub use self::arrival::{ArrivalFuture, ArrivalLayer, ArrivalLimits, ArrivalService, Arrived};
-pub use self::bound::{StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService};
+pub use self::accept::{ConnectionObserver, Http1, Http1Connection, Listener, RefusedConnection};
+pub use self::arriving::Arrived;
+pub use self::background::{Background, BackgroundError};
+pub use self::budget::{Budgets, CallerLimits, Limits, Resource};
 pub use self::builder::Builder;
-pub use self::deadline::{ServerDeadlineBody, ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService};
-pub use self::drain::{Drain, DrainBody, DrainFuture, DrainLayer, DrainService};
-pub use self::exempt::{is_health_check, is_reflection};
+pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
+pub use self::drain::Drain;
 pub use self::health_port::HealthPort;
-pub use self::listener::Listener;
-pub use self::methods::StreamingMethods;
-pub use self::panic::{PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService};
+pub use self::layers::{
+    ArrivalFuture, ArrivalLayer, ArrivalService, DrainBody, DrainFuture, DrainLayer, DrainService, Following,
+    LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture, MessageSizeLayer, MessageSizeService,
+    PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place, ServerDeadlineBody,
+    ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse, StatusSizeBody,
+    StatusSizeFuture, StatusSizeLayer, StatusSizeService, TelemetryFuture, TelemetryLayer, TelemetryService,
+};
 pub use self::peer::{Peer, PeerIdentity};
+pub use self::plan::{
+    InvalidMethodSettings, MethodSetting, MethodSettings, StreamingMethods, is_health_check, is_reflection,
+};
 pub use self::refusal::{Domain, push_back};
 pub use self::router::Router;
-pub use self::shed::{LoadShed, LoadShedFuture, LoadShedLayer, LoadShedService, Place};
-pub use self::size::{MessageSizeFuture, MessageSizeLayer, MessageSizeService, SizedRequest, SizedResponse};
-pub use self::streams::{StreamBudget, StreamLimits};
-pub use self::telemetry::{
-    CallEnd, CallObserver, Following, IncomingCall, TelemetryFuture, TelemetryLayer, TelemetryService,
-};
 pub use self::tls::{ClientAuth, ServerTls, ServerTlsOptions, Shaken};
 use crate::tls::TlsError;
 
@@ -118,4 +122,7 @@ pub enum ServerError {
     /// Signals can't be listened for.
     #[error("SIGTERM and SIGINT can't be listened for: {0}")]
     Signals(#[source] std::io::Error),
+    /// A method setting names a method that its service doesn't have.
+    #[error("the method settings name {0}, which no service has")]
+    UnknownMethod(String),
 }

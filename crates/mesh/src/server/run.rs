@@ -15,24 +15,14 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::accept::Connections;
-use super::arrival::ArrivalLayer;
-use super::auth::AuthorizationLayer;
-use super::bound::StatusSizeLayer;
+use super::accept::{Connections, Ends, Register};
+use super::budget::Resource;
 use super::builder::{Builder, Settings};
-use super::connection::Ends;
-use super::deadline::ServerDeadlineLayer;
-use super::drain::{Drain, DrainLayer, Hook};
-use super::handshake::Handshakes;
+use super::drain::{Drain, Hook};
 use super::health::Health;
-use super::methods::StreamingMethods;
-use super::panic::PanicGuardLayer;
+use super::pipeline::{HandlerService, Handlers, Pipeline};
+use super::plan::{PlanInputs, Plans};
 use super::router::Router;
-use super::shed::LoadShedLayer;
-use super::size::MessageSizeLayer;
-use super::stack::{Handlers, Layers};
-use super::streams::StreamBudget;
-use super::telemetry::TelemetryLayer;
 use super::tls::ServerTls;
 use super::{Listener, ServerError, reflection, signal};
 
@@ -45,8 +35,8 @@ impl<L> Builder<L> {
     where
         L: Layer<Router>,
         L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
-        <L::Service as Service<Request<Body>>>::Future: Send,
-        <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
+        <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+        <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {
@@ -67,51 +57,49 @@ impl<L> Builder<L> {
     where
         L: Layer<Router>,
         L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
-        <L::Service as Service<Request<Body>>>::Future: Send,
-        <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
+        <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+        <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {
         let Self { mut settings, layer } = self;
-        let stopping = CancellationToken::new();
-        let layers = layers(&settings, &stopping)?;
-        let tls = settings.tls.take().map(ServerTls::new).transpose().map_err(ServerError::Tls)?;
+        let tls = settings.tls.take();
+        let tls = tls.map(|tls| ServerTls::new(tls, settings.http1.is_some())).transpose().map_err(ServerError::Tls)?;
         if settings.reflection && !settings.descriptors.is_empty() {
             let shown = settings.services.iter().chain(&settings.shown).map(String::as_str);
             reflection::add(&mut settings.router, &settings.descriptors, shown).map_err(ServerError::Reflection)?;
         }
-        let Settings {
-            mut router,
-            options,
-            max_connections,
-            max_handshakes,
-            drain,
-            health,
-            hooks,
-            services,
-            domain,
-            ..
-        } = settings;
-        for service in &services {
-            health.register(service);
+        for service in &settings.services {
+            settings.health.register(service);
         }
-        router.add(health.service_of(domain));
+        settings.router.add(settings.health.service_of(settings.domain));
+        let stopping = CancellationToken::new();
+        let pipeline = Arc::new(pipeline(&settings, stopping.clone())?);
+        let Settings { router, options, handshakes, http1, connections, drain, health, hooks, .. } = settings;
+        let most = pipeline.budgets.limits().get(Resource::Connections).total;
+        let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
         let mut connections = Connections {
-            stack: layers.around(Handlers(layer.layer(router))),
+            budgets: pipeline.budgets.clone(),
+            pipeline,
+            handlers: Handlers::new(layer.layer(router)),
             tls: tls.map(Arc::new),
             options: Arc::new(options),
-            handshakes: Handshakes::new(max_handshakes),
-            turns: None,
-            places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            opening: Register::new(handshakes.0, handshakes.1),
+            evicts: None,
+            places: Arc::new(Semaphore::new(most)),
+            http1,
+            observer: connections,
             tasks: TaskTracker::new(),
             ends: Ends::default(),
         };
+        // A server that is dropped in the middle leaves neither streams nor connections behind.
+        let _stopping = stopping.clone().drop_guard();
         connections.accept(listener.into(), stop(shutdown, &health, drain.delay)).await;
         stopping.cancel();
         if !connections.drain(drain.grace).await {
             tracing::warn!(
                 seconds = drain.grace.as_secs(),
-                "calls were still open when the grace was over; they were cut off"
+                "calls were still open when the grace was over; they were ended with UNAVAILABLE"
             );
         }
         finish(hooks, drain).await;
@@ -119,30 +107,34 @@ impl<L> Builder<L> {
     }
 }
 
-/// Puts the layers together.
-fn layers(settings: &Settings, stopping: &CancellationToken) -> Result<Layers, ServerError> {
-    let domain = || settings.domain;
-    let mut streams = StreamingMethods::default();
-    for set in &settings.descriptors {
-        streams = streams.and(StreamingMethods::decode(set).map_err(ServerError::Descriptors)?);
-    }
-    let access = settings.access.clone().map(|table| AuthorizationLayer::new(table, domain()));
-    let message_size = MessageSizeLayer::new(settings.max_message_size, domain());
-    let load_shed = settings.load_shed.clone().map(|limit| LoadShedLayer::new(limit, domain())).unwrap_or_default();
-    let budget = StreamBudget::new(settings.streams);
-    Ok(Layers {
-        telemetry: settings.observer.clone().map(TelemetryLayer::new).unwrap_or_default(),
-        status_size: StatusSizeLayer::new(),
-        panic_guard: PanicGuardLayer::new(domain()),
-        drain: DrainLayer::new(stopping.clone(), streams.clone(), domain()),
-        deadline: ServerDeadlineLayer::new(settings.timeout, domain()),
-        by_address: settings.by_address.clone(),
-        authentication: settings.authentication.clone(),
-        authorization: access.unwrap_or_default(),
-        by_principal: settings.by_principal.clone(),
-        arrival: ArrivalLayer::new(settings.arrival, streams.clone(), message_size, domain()),
-        load_shed: load_shed.streams(budget, streams, domain()),
-        message_size,
+/// Makes the plans, and what all calls go through.
+fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline, ServerError> {
+    let by_address = settings.by_address.limits();
+    let by_principal = settings.by_principal.limits();
+    let plans = Plans::build(PlanInputs {
+        sets: &settings.descriptors,
+        access: settings.access.as_ref(),
+        settings: &settings.methods,
+        timeout: settings.timeout,
+        first_message: settings.first_message,
+        max_message: settings.max_message_size,
+        by_address,
+        by_principal,
+        router: &settings.router,
+    })?;
+    Ok(Pipeline {
+        plans,
+        domain: settings.domain,
+        observer: settings.observer.clone(),
+        authenticator: settings.authenticator.clone(),
+        by_address: by_address.cloned(),
+        counts_refusals: settings.by_address.counts_refusals(),
+        by_principal: by_principal.cloned(),
+        reflection: Pipeline::reflection_limits(settings.domain),
+        budgets: settings.budgets.clone(),
+        max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
+        slow_reader: settings.options.slow_reader,
+        stopping,
     })
 }
 

@@ -1,24 +1,22 @@
-//! How large a message may be, by gRPC's length prefixes: told before the message is read, let alone decoded.
+//! The layer that holds the messages of requests to a size.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tonic::Status;
 use tonic::codegen::StdError;
-use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Domain;
-use super::body::trailers;
-use crate::bodies::Framing;
+use crate::server::Domain;
+use crate::server::body::trailers;
+use crate::server::request_size::{AnyMessage, CheckedRequest, RequestFault};
 
 /// Ends calls with RESOURCE_EXHAUSTED when a message of the request is larger than allowed, as it is sent (compressed, if it
 /// is). The handler is cancelled. tonic's own limit answers OUT_OF_RANGE, and counts for each service apart.
@@ -38,15 +36,8 @@ impl MessageSizeLayer {
     }
 
     /// The most bytes of a message.
-    pub(super) fn max(&self) -> usize {
+    pub(in crate::server) fn max(&self) -> usize {
         self.max
-    }
-
-    pub(super) fn too_large(&self, length: u32) -> Status {
-        let (length, max) = (length.to_string(), self.max.to_string());
-        let message = format!("a message of {length} bytes is larger than the {max} bytes that this server takes");
-        let metadata = [("length", length.as_str()), ("limit", max.as_str())];
-        self.domain.refuse(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message, &metadata)
     }
 }
 
@@ -71,34 +62,11 @@ pub struct MessageSizeService<S> {
     layer: MessageSizeLayer,
 }
 
-/// What the request's body tells the call. Whoever reads the body may be another task.
-#[derive(Debug)]
-struct Seen {
-    layer: MessageSizeLayer,
-    /// The length of a message that is too large; 0 while there is none.
-    too_large: AtomicU32,
-    waker: AtomicWaker,
-}
-
-impl Seen {
-    /// Why the call is over, if it is.
-    fn over(&self) -> Option<Status> {
-        match self.too_large.load(Ordering::Acquire) {
-            0 => None,
-            length => Some(self.layer.too_large(length)),
-        }
-    }
-
-    /// As [`Seen::over`], after something was pending.
-    fn register(&self, cx: &Context<'_>) -> Option<Status> {
-        self.waker.register(cx.waker());
-        self.over()
-    }
-}
-
 impl<S, A, B> Service<Request<A>> for MessageSizeService<S>
 where
     S: Service<Request<SizedRequest<A>>, Response = Response<B>>,
+    A: Body<Data = Bytes>,
+    A::Error: Into<StdError>,
     B: Body<Data = Bytes>,
 {
     type Response = Response<SizedResponse<B>>;
@@ -110,11 +78,12 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let (too_large, waker) = (AtomicU32::new(0), AtomicWaker::new());
-        let seen = Arc::new(Seen { layer: self.layer, too_large, waker });
-        let (watch, framing) = (Some(Arc::clone(&seen)), Framing::default());
-        let future = self.inner.call(request.map(|inner| SizedRequest { inner, framing, seen }));
-        MessageSizeFuture { future: Some(future), watch }
+        let fault = Arc::new(RequestFault::default());
+        let MessageSizeLayer { max, domain } = self.layer;
+        let future = self.inner.call(request.map(|inner| SizedRequest {
+            inner: CheckedRequest::new(inner, max, domain, AnyMessage, Arc::clone(&fault)),
+        }));
+        MessageSizeFuture { future: Some(future), fault: Some(fault) }
     }
 }
 
@@ -125,7 +94,7 @@ pin_project! {
         // None: over.
         #[pin]
         future: Option<F>,
-        watch: Option<Arc<Seen>>,
+        fault: Option<Arc<RequestFault>>,
     }
 }
 
@@ -138,18 +107,18 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let (Some(future), Some(watch)) = (this.future.as_mut().as_pin_mut(), this.watch.as_ref()) else {
+        let (Some(future), Some(fault)) = (this.future.as_mut().as_pin_mut(), this.fault.as_ref()) else {
             return Poll::Ready(Ok(Status::internal("polled after its end").into_http()));
         };
         let polled = future.poll(cx);
-        let over = if polled.is_pending() { watch.register(cx) } else { watch.over() };
+        let over = if polled.is_pending() { fault.register(cx) } else { fault.get() };
         if let Some(status) = over {
             this.future.set(None);
             return Poll::Ready(Ok(status.into_http()));
         }
         polled.map(|result| {
-            let watch = this.watch.take();
-            result.map(|response| response.map(|inner| SizedResponse { inner: Some(inner), watch }))
+            let fault = this.fault.take();
+            result.map(|response| response.map(|inner| SizedResponse { inner: Some(inner), fault }))
         })
     }
 }
@@ -159,9 +128,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct SizedRequest<A> {
         #[pin]
-        inner: A,
-        framing: Framing,
-        seen: Arc<Seen>,
+        inner: CheckedRequest<A, AnyMessage>,
     }
 }
 
@@ -174,21 +141,7 @@ where
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.project();
-        this.inner.poll_frame(cx).map(|frame| {
-            let frame = match frame? {
-                Ok(frame) => frame,
-                Err(error) => return Some(Err(Status::from_error(error.into()))),
-            };
-            if let Some(data) = frame.data_ref()
-                && let Err(length) = this.framing.read(data, this.seen.layer.max)
-            {
-                this.seen.too_large.store(length, Ordering::Release);
-                this.seen.waker.wake();
-                return Some(Err(Status::resource_exhausted("a message of the request is too large")));
-            }
-            Some(Ok(frame))
-        })
+        self.project().inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -207,14 +160,14 @@ pin_project! {
         // None: over, or there is none.
         #[pin]
         inner: Option<B>,
-        watch: Option<Arc<Seen>>,
+        fault: Option<Arc<RequestFault>>,
     }
 }
 
 impl<B> Default for SizedResponse<B> {
     /// No body.
     fn default() -> Self {
-        Self { inner: None, watch: None }
+        Self { inner: None, fault: None }
     }
 }
 
@@ -226,9 +179,9 @@ impl<B: Body<Data = Bytes>> Body for SizedResponse<B> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let polled = inner.poll_frame(cx);
-        let over = match this.watch.as_ref() {
-            Some(watch) if polled.is_pending() => watch.register(cx),
-            Some(watch) => watch.over(),
+        let over = match this.fault.as_ref() {
+            Some(fault) if polled.is_pending() => fault.register(cx),
+            Some(fault) => fault.get(),
             None => None,
         };
         match over {

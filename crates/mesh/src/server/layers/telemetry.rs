@@ -5,7 +5,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -17,44 +16,12 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Peer;
+use crate::server::Peer;
+use crate::server::call_observer::{CallEnd, CallObserver, IncomingCall};
 use crate::bodies::{Finish, TrackedBody};
 use crate::outcome::Outcome;
 
-/// Sees the calls of a server. It is called on the path of each call: it must be quick and must not block.
-pub trait CallObserver: Send + Sync + 'static {
-    /// A call arrived, and nothing was done for it yet.
-    fn began(&self, call: &IncomingCall<'_>) {
-        let _ = call;
-    }
-
-    /// A call ended: its trailers are on their way, or its client let go of it.
-    fn ended(&self, call: &IncomingCall<'_>, end: &CallEnd) {
-        let _ = (call, end);
-    }
-}
-
-/// A call that came to a server.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct IncomingCall<'a> {
-    /// Its path, `/package.Service/Method`, whether there is such a method or not.
-    pub path: &'a str,
-    /// The other end of its connection.
-    pub peer: Option<&'a Peer>,
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct CallEnd {
-    /// Its status; CANCELLED when the client let go of it.
-    pub code: Code,
-    /// From its arrival to its end, streams included.
-    pub took: Duration,
-}
-
-/// Tells a [`CallObserver`] of each call. By default nobody is told.
+/// Shows each call to a [`CallObserver`], if there is one.
 #[derive(Clone, Default)]
 pub struct TelemetryLayer {
     observer: Option<Arc<dyn CallObserver>>,

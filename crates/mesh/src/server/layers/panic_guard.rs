@@ -1,22 +1,21 @@
 //! A handler that panics fails its own call and nothing else.
 
-use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status};
+use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Domain;
-use super::body::trailers;
+use crate::server::Domain;
+use crate::server::body::trailers;
+use crate::server::panics::{drop_quietly, report_panic};
 
 /// Answers INTERNAL when a handler panics, or the stream that it answers with; logs the panic's message, which the caller
 /// doesn't see. The process lives (built with `panic = "unwind"`).
@@ -65,22 +64,10 @@ where
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(future) => PanicGuardFuture { future: Some(future), panicked: None, domain: self.domain },
             Err(panic) => {
-                PanicGuardFuture { future: None, panicked: Some(report(&self.domain, &*panic)), domain: self.domain }
+                PanicGuardFuture { future: None, panicked: Some(report_panic(self.domain, &*panic)), domain: self.domain }
             }
         }
     }
-}
-
-/// Logs a panic, and says what the caller gets.
-fn report(domain: &Domain, panic: &(dyn Any + Send)) -> Arc<Status> {
-    let message = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a value that is no text");
-    tracing::error!(panic = message, "a handler has panicked; its call fails with INTERNAL");
-    let message = "the server failed in the middle of this call; its log says why";
-    Arc::new(domain.refuse(Code::Internal, "HANDLER_PANICKED", message, &[]))
 }
 
 pin_project! {
@@ -90,7 +77,7 @@ pin_project! {
         // None: it has panicked.
         #[pin]
         future: Option<F>,
-        panicked: Option<Arc<Status>>,
+        panicked: Option<Status>,
         domain: Domain,
     }
 }
@@ -114,20 +101,14 @@ where
                     );
                 }
                 Err(panic) => {
-                    *this.panicked = Some(report(this.domain, &*panic));
+                    *this.panicked = Some(report_panic(*this.domain, &*panic));
                     drop_quietly(|| this.future.set(None));
                 }
             }
         }
-        let status =
-            this.panicked.take().map_or_else(|| Status::internal("polled after its end"), |status| (*status).clone());
+        let status = this.panicked.take().unwrap_or_else(|| Status::internal("polled after its end"));
         Poll::Ready(Ok(status.into_http()))
     }
-}
-
-/// Drops what has panicked; should that panic as well, it was told already.
-fn drop_quietly(drop: impl FnOnce()) {
-    let _ = catch_unwind(AssertUnwindSafe(drop));
 }
 
 pin_project! {
@@ -158,7 +139,7 @@ impl<B: Body<Data = Bytes>> Body for PanicGuardBody<B> {
         match catch_unwind(AssertUnwindSafe(|| inner.poll_frame(cx))) {
             Ok(polled) => polled,
             Err(panic) => {
-                let status = report(this.domain, &*panic);
+                let status = report_panic(*this.domain, &*panic);
                 drop_quietly(|| this.inner.set(None));
                 Poll::Ready(Some(Ok(trailers(&status))))
             }

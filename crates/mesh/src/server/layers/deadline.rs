@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame};
+use http_body::Body;
 use tokio::time::Instant;
 use tonic::codegen::StdError;
-use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::Domain;
-use super::body::trailers;
-use crate::deadline::{DeadlineBody, DeadlineFuture, ExpiryStatus, ScopedBody, ScopedFuture, of_incoming};
+use crate::server::Domain;
+use crate::server::expiry::invalid_timeout;
+use crate::deadline::{DeadlineBody, DeadlineFuture, ExpiryStatus as _, ScopedBody, ScopedFuture, of_incoming};
 
 /// Ends calls at their deadline with DEADLINE_EXCEEDED, before the answer or in the middle of its stream; the handler's work
 /// is cancelled. Meanwhile [`crate::deadline::current`] tells handler and stream the deadline, and calls that they make
@@ -69,30 +68,13 @@ where
         let now = Instant::now();
         let deadline = match of_incoming(request.headers(), self.layer.max, now) {
             Ok(deadline) => deadline,
-            Err(error) => {
-                let (message, metadata) = (error.to_string(), [("header", "grpc-timeout")]);
-                let status = domain.refuse(Code::Internal, "INVALID_TIMEOUT", message, &metadata);
-                return DeadlineFuture::refused(status);
-            }
+            Err(error) => return DeadlineFuture::refused(invalid_timeout(domain, &error)),
         };
         if deadline.is_some_and(|at| at <= now) {
             return DeadlineFuture::refused(domain.status("before it began"));
         }
         let future = ScopedFuture::new(deadline, || self.inner.call(request));
         DeadlineFuture::new(future, deadline, domain)
-    }
-}
-
-/// Ends calls with DEADLINE_EXCEEDED and the details of this domain, streams in their trailers: on a server an error of the body
-/// would reset the stream, and the client would never see the status.
-impl ExpiryStatus for Domain {
-    fn status(self, when: &str) -> Status {
-        let message = format!("the deadline of the call passed {when}");
-        self.refuse(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, &[])
-    }
-
-    fn last(self, status: Status) -> Result<Frame<Bytes>, Status> {
-        Ok(trailers(&status))
     }
 }
 

@@ -1,0 +1,27 @@
+//! The statuses of calls whose deadline passed, or isn't one.
+
+use bytes::Bytes;
+use http_body::Frame;
+use tonic::{Code, Status};
+
+use super::Domain;
+use super::body::trailers;
+use crate::deadline::{ExpiryStatus, InvalidTimeout};
+
+/// The status of a call whose `grpc-timeout` isn't what gRPC allows.
+pub(in crate::server) fn invalid_timeout(domain: Domain, error: &InvalidTimeout) -> Status {
+    domain.refuse(Code::Internal, "INVALID_TIMEOUT", error.to_string(), &[("header", "grpc-timeout")])
+}
+
+/// Ends calls with DEADLINE_EXCEEDED and the details of this domain, streams in their trailers: on a server an error of the body
+/// would reset the stream, and the client would never see the status.
+impl ExpiryStatus for Domain {
+    fn status(self, when: &str) -> Status {
+        let message = format!("the deadline of the call passed {when}");
+        self.refuse(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, &[])
+    }
+
+    fn last(self, status: Status) -> Result<Frame<Bytes>, Status> {
+        Ok(trailers(&status))
+    }
+}

@@ -1,0 +1,193 @@
+//! The layer that ends the streams of a server that stops.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::Status;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::bodies::Framing;
+use crate::server::Domain;
+use crate::server::body::trailers;
+use crate::server::drain::stream_ended;
+use crate::server::plan::StreamingMethods;
+
+/// Ends server streams with UNAVAILABLE when the server stops, and refuses new ones: they would last to the end of the grace
+/// otherwise, and their clients can go on elsewhere at once. Between two messages, so that the last one is whole. Other calls
+/// go on.
+#[derive(Clone, Debug, Default)]
+pub struct DrainLayer {
+    stopping: CancellationToken,
+    streams: StreamingMethods,
+    domain: Domain,
+}
+
+impl DrainLayer {
+    /// Ends the streams of `methods` when `stopping` is cancelled; errors carry `domain`.
+    pub fn new(stopping: CancellationToken, streams: StreamingMethods, domain: Domain) -> Self {
+        Self { stopping, streams, domain }
+    }
+}
+
+impl<S> Layer<S> for DrainLayer {
+    type Service = DrainService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        DrainService { inner, layer: self.clone() }
+    }
+}
+
+/// The service of [`DrainLayer`].
+#[derive(Clone, Debug)]
+pub struct DrainService<S> {
+    inner: S,
+    layer: DrainLayer,
+}
+
+impl<S, A, B> Service<Request<A>> for DrainService<S>
+where
+    S: Service<Request<A>, Response = Response<B>>,
+    B: Body<Data = Bytes>,
+{
+    type Response = Response<DrainBody<B>>;
+    type Error = S::Error;
+    type Future = DrainFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<A>) -> Self::Future {
+        let stream = self.layer.streams.contains(request.uri().path());
+        let end = stream.then(|| {
+            let stopped = Box::pin(self.layer.stopping.clone().cancelled_owned());
+            Box::new(End { stopped, domain: self.layer.domain, framing: Framing::default(), passing: false })
+        });
+        DrainFuture { future: Some(self.inner.call(request)), end }
+    }
+}
+
+/// The end of a stream. Other calls have none, and carry no more than a pointer for it.
+struct End {
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    domain: Domain,
+    framing: Framing,
+    /// Whether a message was let through after the stop began.
+    passing: bool,
+}
+
+impl End {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        self.stopped.as_mut().poll(cx).is_ready().then(|| stream_ended(self.domain))
+    }
+}
+
+pin_project! {
+    /// The future of [`DrainService`].
+    pub struct DrainFuture<F> {
+        // None: over.
+        #[pin]
+        future: Option<F>,
+        // None: no stream.
+        end: Option<Box<End>>,
+    }
+}
+
+impl<F, B, E> Future for DrainFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body<Data = Bytes>,
+{
+    type Output = Result<Response<DrainBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let Some(future) = this.future.as_mut().as_pin_mut() else {
+            return Poll::Ready(Ok(Status::internal("polled after its end").into_http()));
+        };
+        if let Poll::Ready(result) = future.poll(cx) {
+            let end = this.end.take();
+            return Poll::Ready(result.map(|response| response.map(|inner| DrainBody { inner: Some(inner), end })));
+        }
+        match this.end.as_mut().and_then(|end| end.poll(cx)) {
+            None => Poll::Pending,
+            Some(status) => {
+                this.future.set(None);
+                Poll::Ready(Ok(status.into_http()))
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// A response body that ends when the server stops, if it is a stream.
+    pub struct DrainBody<B> {
+        // None: over, or there is none.
+        #[pin]
+        inner: Option<B>,
+        end: Option<Box<End>>,
+    }
+}
+
+impl<B> Default for DrainBody<B> {
+    /// No body.
+    fn default() -> Self {
+        Self { inner: None, end: None }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Body for DrainBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut this = self.project();
+        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let Some(end) = this.end.as_mut() else { return inner.poll_frame(cx) };
+        let between = end.framing.between();
+        // A stream that always has a message is ended as well, after one more.
+        if end.passing
+            && between
+            && let Some(status) = end.poll(cx)
+        {
+            this.inner.set(None);
+            return Poll::Ready(Some(Ok(trailers(&status))));
+        }
+        // What the handler has to say comes first: a watcher of the health is to see NOT_SERVING.
+        let polled = inner.poll_frame(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    // Any length is allowed here.
+                    let _ = end.framing.read(data, usize::MAX);
+                    end.passing = end.stopped.as_mut().poll(cx).is_ready();
+                }
+                polled
+            }
+            Poll::Ready(_) => polled,
+            Poll::Pending if between => match end.poll(cx) {
+                None => Poll::Pending,
+                Some(status) => {
+                    this.inner.set(None);
+                    Poll::Ready(Some(Ok(trailers(&status))))
+                }
+            },
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}

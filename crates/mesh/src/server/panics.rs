@@ -1,0 +1,25 @@
+//! Handlers that panic: what the log gets, and what the caller gets.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tonic::{Code, Status};
+
+use super::Domain;
+
+/// Logs a panic, and says what the caller gets.
+pub(in crate::server) fn report_panic(domain: Domain, panic: &(dyn Any + Send)) -> Status {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a value that is no text");
+    tracing::error!(panic = message, "a handler has panicked; its call fails with INTERNAL");
+    let message = "the server failed in the middle of this call; its log says why";
+    domain.refuse(Code::Internal, "HANDLER_PANICKED", message, &[])
+}
+
+/// Drops what has panicked; should that panic as well, it was told already.
+pub(in crate::server) fn drop_quietly(drop: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(drop));
+}

@@ -1,0 +1,164 @@
+//! The one body of an answer: it keeps the deadline, ends with the server, and ends with a status whatever happens.
+
+use std::convert::Infallible;
+use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::end::ServerEnd;
+use super::guard::ActiveCall;
+use crate::bodies::Framing;
+use crate::deadline::{ExpiryStatus as _, within};
+use crate::outcome::grpc_status;
+use crate::server::body::trailers;
+use crate::server::panics::{drop_quietly, report_panic};
+use crate::server::request_size::RequestFault;
+use crate::server::status_size::bound_status;
+
+/// The body of an answer. On a server an error of the body would reset the stream, and the client would never see a status: so
+/// this one has no errors.
+pub(in crate::server) struct AnswerBody {
+    /// `None`: over.
+    inner: Option<Body>,
+    bounds: Bounds,
+    call: Arc<ActiveCall>,
+}
+
+/// What ends an answer before its time.
+pub(super) struct Bounds {
+    pub deadline: Option<Instant>,
+    pub fault: Option<Arc<RequestFault>>,
+    pub end: ServerEnd,
+    /// Of a stream: where in it the answer is, and whether a message passed since the server stops.
+    pub stream: Option<(Framing, bool)>,
+    pub timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl AnswerBody {
+    /// `inner` within `bounds`.
+    pub(super) fn new(inner: Body, bounds: Bounds, call: Arc<ActiveCall>) -> Self {
+        Self { inner: Some(inner), bounds, call }
+    }
+
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(inner) = self.inner.take() {
+            // Dropped, the handler's stream is cancelled.
+            drop_quietly(|| drop(inner));
+        }
+        let mut frame = trailers(status);
+        if let Some(trailers) = frame.trailers_mut() {
+            bound_status(trailers);
+        }
+        self.call.set_code(status.code());
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// The last trailers of the answer.
+    fn finish(&mut self, mut trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.inner = None;
+        bound_status(&mut trailers);
+        self.call.set_code(grpc_status(&trailers).unwrap_or(Code::Unknown));
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+}
+
+impl Bounds {
+    /// Why an answer with data at hand has to end, if it has to.
+    fn on_data(&mut self, data: &[u8]) -> Option<Status> {
+        let fault = self.fault.as_ref().and_then(|fault| fault.get());
+        if fault.is_some() {
+            return fault;
+        }
+        if let Some((framing, passed)) = &mut self.stream {
+            // A stream that never has to wait would never meet its timer.
+            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Some(self.end.domain().status("before the end of its response"));
+            }
+            // Messages of any length may be answered.
+            let _ = framing.read(data, usize::MAX);
+            *passed = self.end.is_stopping();
+        }
+        None
+    }
+
+    /// Whether a stream that always has a message has to end: one more message has passed since the server stops.
+    fn before_data(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        match &self.stream {
+            Some((framing, true)) if framing.between() => self.end.poll(true, cx),
+            _ => None,
+        }
+    }
+
+    /// Why an answer that waits has to end, if it has to.
+    fn on_wait(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        if let Some(status) = self.fault.as_ref().and_then(|fault| fault.register(cx)) {
+            return Some(status);
+        }
+        let between = self.stream.as_ref().is_none_or(|(framing, _)| framing.between());
+        if let Some(status) = self.end.poll(between, cx) {
+            return Some(status);
+        }
+        let deadline = self.deadline?;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        timer.as_mut().poll(cx).is_ready().then(|| self.end.domain().status("before the end of its response"))
+    }
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
+        if let Some(status) = this.bounds.before_data(cx) {
+            return this.end(&status);
+        }
+        let deadline = this.bounds.deadline;
+        // What the handler has to say comes first: a watcher of the health is to see NOT_SERVING.
+        let polled = catch_unwind(AssertUnwindSafe(|| within(deadline, || Pin::new(inner).poll_frame(cx))));
+        match polled {
+            Err(panic) => {
+                let status = report_panic(this.bounds.end.domain(), &*panic);
+                this.end(&status)
+            }
+            Ok(Poll::Pending) => match this.bounds.on_wait(cx) {
+                Some(status) => this.end(&status),
+                None => Poll::Pending,
+            },
+            Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data() {
+                Ok(data) => match this.bounds.on_data(&data) {
+                    Some(status) => this.end(&status),
+                    None => Poll::Ready(Some(Ok(Frame::data(data)))),
+                },
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => this.finish(trailers),
+                    // There is no third kind of frame.
+                    Err(_) => Poll::Ready(None),
+                },
+            },
+            Ok(Poll::Ready(Some(Err(status)))) => this.end(&status),
+            Ok(Poll::Ready(None)) => {
+                this.inner = None;
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}

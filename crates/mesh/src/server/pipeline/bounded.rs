@@ -1,0 +1,85 @@
+//! The bounds of a call up to its answer: panics, its deadline, its request and the end of the server.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::Status;
+
+use super::end::ServerEnd;
+use crate::deadline::{ExpiryStatus as _, within};
+use crate::server::Domain;
+use crate::server::panics::{drop_quietly, report_panic};
+use crate::server::request_size::RequestFault;
+
+pin_project! {
+    /// The steps of a call within its bounds. What it has to wait for, it waits for here alone; a call that never waits takes
+    /// no timer.
+    pub(super) struct Bounded<F> {
+        // None: over.
+        #[pin]
+        steps: Option<F>,
+        #[pin]
+        timer: Option<Sleep>,
+        deadline: Option<Instant>,
+        domain: Domain,
+    }
+}
+
+impl<F> Bounded<F> {
+    /// `steps`, which end at `deadline`.
+    pub(super) fn new(steps: F, deadline: Option<Instant>, domain: Domain) -> Self {
+        Self { steps: Some(steps), timer: None, deadline, domain }
+    }
+}
+
+impl<F, T> Bounded<F>
+where
+    F: Future<Output = Result<T, Status>>,
+{
+    /// Polls the steps; a call whose request is at fault, or whose server ends, ends too.
+    pub(super) fn poll(
+        self: Pin<&mut Self>,
+        fault: Option<&Arc<RequestFault>>,
+        end: &mut ServerEnd,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Status>> {
+        let mut this = self.project();
+        let Some(steps) = this.steps.as_mut().as_pin_mut() else {
+            return Poll::Ready(Err(Status::internal("polled after its end")));
+        };
+        let deadline = *this.deadline;
+        let polled = catch_unwind(AssertUnwindSafe(|| within(deadline, || steps.poll(cx))));
+        let status = match polled {
+            Err(panic) => report_panic(*this.domain, &*panic),
+            Ok(Poll::Ready(result)) => match fault.and_then(|fault| fault.get()) {
+                Some(status) => status,
+                None => return Poll::Ready(result),
+            },
+            Ok(Poll::Pending) => {
+                if let Some(status) = fault.and_then(|fault| fault.register(cx)) {
+                    status
+                } else if let Some(status) = end.poll(true, cx) {
+                    status
+                } else if let Some(deadline) = deadline {
+                    if this.timer.is_none() {
+                        this.timer.set(Some(sleep_until(deadline)));
+                    }
+                    match this.timer.as_mut().as_pin_mut() {
+                        Some(timer) if timer.poll(cx).is_ready() => this.domain.status("before its answer"),
+                        _ => return Poll::Pending,
+                    }
+                } else {
+                    return Poll::Pending;
+                }
+            }
+        };
+        // Dropped, what the handler did is cancelled; should it panic at that, it does so alone.
+        drop_quietly(|| this.steps.set(None));
+        Poll::Ready(Err(status))
+    }
+}

@@ -1,0 +1,307 @@
+//! The path of a call: every step in its order, in one future.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::task::noop_waker_ref;
+use http::request::Parts;
+use http::{Request, Response};
+use tokio::time::{Instant, sleep};
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use super::answer::{AnswerBody, Bounds};
+use super::bounded::Bounded;
+use super::end::ServerEnd;
+use super::guard::{ActiveCall, Places};
+use super::handlers::{HandlerService, Handlers};
+use super::reflection::ReflectionRule;
+use super::request::{refuse_foreign, refuse_large};
+use super::{ConnectionContext, Pipeline};
+use crate::bodies::Framing;
+use crate::deadline::{ExpiryStatus as _, of_incoming};
+use crate::outcome::grpc_status;
+use crate::server::arriving::{Arrived, ArrivalRules, Arriving, undecodable};
+use crate::server::auth::{Authenticated, Principal, refusal};
+use crate::server::budget::{Caller, Hold, Resource};
+use crate::server::expiry::invalid_timeout;
+use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
+use crate::server::rate::{EventualDecision, RateLimits, Wants};
+use crate::server::request_size::{AnyMessage, CheckedRequest, RequestFault};
+use crate::server::status_size::bound_status;
+use crate::transport::RequestBody;
+
+/// Answers `request` by the plan `id`. The second of the pair is held to the last byte of the answer.
+pub(super) async fn answer<H: HandlerService>(
+    connection: Arc<ConnectionContext>,
+    id: PlanId,
+    handlers: Handlers<H>,
+    request: Request<RequestBody>,
+) -> (Response<AnswerBody>, Arc<ActiveCall>) {
+    // The clock is read once: for the deadline, and for whoever observes.
+    let now = Instant::now();
+    let pipeline = &*connection.pipeline;
+    let plan = pipeline.plans.get(id);
+    let domain = pipeline.domain;
+    let (parts, body) = request.into_parts();
+    let mut call = ActiveCall::begin(&connection, &parts.uri, now);
+    let streams = plan.streams;
+    let stopping = streams.is_some_and(|streams| streams.answers).then(|| pipeline.stopping.clone());
+    let mut end = ServerEnd::new(stopping, connection.ending.clone(), domain);
+    // What is streamed is looked at as it comes; a single message was, before the handler gets it.
+    let fault = streams.is_none_or(|streams| streams.requests).then(Arc::<RequestFault>::default);
+    let deadline = match begin(pipeline, plan, &parts, now) {
+        Ok(deadline) => deadline,
+        Err(response) => return finish(*response, Bounds::none(end), call),
+    };
+    let answered = {
+        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref());
+        let mut bounded = pin!(Bounded::new(steps, deadline, domain));
+        poll_fn(|cx| bounded.as_mut().poll(fault.as_ref(), &mut end, cx)).await
+    };
+    match answered {
+        Ok((response, places)) => {
+            call.admit(places);
+            let stream = streams.is_none_or(|streams| streams.answers).then(|| (Framing::default(), false));
+            finish(response, Bounds { deadline, fault, end, stream, timer: None }, call)
+        }
+        Err(status) => finish(status.into_http(), Bounds::none(end), call),
+    }
+}
+
+impl Bounds {
+    /// Those of an answer that is there already.
+    fn none(end: ServerEnd) -> Self {
+        Self { deadline: None, fault: None, end, stream: None, timer: None }
+    }
+}
+
+/// The answer as it is sent.
+fn finish(response: Response<Body>, bounds: Bounds, call: ActiveCall) -> (Response<AnswerBody>, Arc<ActiveCall>) {
+    let (mut head, body) = response.into_parts();
+    bound_status(&mut head.headers);
+    if let Some(code) = grpc_status(&head.headers) {
+        call.set_code(code);
+    } else if !head.status.is_success() {
+        call.set_code(Code::Unknown);
+    }
+    let call = Arc::new(call);
+    (Response::from_parts(head, AnswerBody::new(body, bounds, Arc::clone(&call))), call)
+}
+
+/// What a call has to be before anything is done for it; then its deadline.
+fn begin(
+    pipeline: &Pipeline,
+    plan: &MethodPlan,
+    parts: &Parts,
+    now: Instant,
+) -> Result<Option<Instant>, Box<Response<Body>>> {
+    if let Some(response) = refuse_foreign(parts) {
+        return Err(Box::new(response));
+    }
+    let refuse = |status: Status| Box::new(status.into_http());
+    if let Some(status) = refuse_large(parts, pipeline.max_header_list, pipeline.domain) {
+        return Err(refuse(status));
+    }
+    let deadline = of_incoming(&parts.headers, plan.timeout, now)
+        .map_err(|error| refuse(invalid_timeout(pipeline.domain, &error)))?;
+    if deadline.is_some_and(|at| at <= now) {
+        return Err(refuse(pipeline.domain.status("before it began")));
+    }
+    Ok(deadline)
+}
+
+/// The steps within the deadline: limit by address → identity → authorisation → limit by principal → arrival of the request →
+/// places → handler.
+async fn steps<H: HandlerService>(
+    connection: &Arc<ConnectionContext>,
+    plan: &MethodPlan,
+    handlers: Handlers<H>,
+    mut parts: Parts,
+    body: RequestBody,
+    fault: Option<&Arc<RequestFault>>,
+) -> Result<(Response<Body>, Places), Status> {
+    let pipeline = &*connection.pipeline;
+    let by_address = pipeline.by_address.as_ref();
+    let counted = by_address.and_then(|limits| {
+        Some((limits, limits.wants_of(&plan.by_address, Some(&connection.peer), None, &parts.headers)?))
+    });
+    if let Some((limits, wants)) = counted.as_ref().filter(|_| !pipeline.counts_refusals) {
+        admit(limits, wants).await?;
+    }
+    let principal = match admitted(connection, plan, &parts, counted.as_ref()).await {
+        Ok(principal) => principal,
+        Err(status) => {
+            // A refusal costs what a call costs: who tries tokens is limited as who calls.
+            if let Some((limits, wants)) = counted.as_ref().filter(|_| pipeline.counts_refusals) {
+                admit(limits, wants).await?;
+            }
+            return Err(status);
+        }
+    };
+    drop(counted);
+    if let Some(limits) = &pipeline.by_principal
+        && let Some(wants) =
+            limits.wants_of(&plan.by_principal, Some(&connection.peer), principal.as_ref(), &parts.headers)
+    {
+        admit(limits, &wants).await?;
+    }
+    let body = arrive(connection, plan, &parts, body).await?;
+    let places = take_places(connection, plan, principal.as_ref())?;
+    connection.extend(&mut parts.extensions);
+    if let Some(principal) = principal {
+        parts.extensions.insert(principal);
+    }
+    let body = match fault {
+        None => Body::new(body),
+        Some(fault) => {
+            let (max, domain, fault) = (plan.max_message, pipeline.domain, Arc::clone(fault));
+            match plan.exemption {
+                Exemption::Reflection => {
+                    let rule = ReflectionRule(Arc::clone(connection));
+                    Body::new(CheckedRequest::new(body, max, domain, rule, fault))
+                }
+                _ => Body::new(CheckedRequest::new(body, max, domain, AnyMessage, fault)),
+            }
+        }
+    };
+    let response = handlers.call(plan.route.as_ref(), Request::from_parts(parts, body)).await;
+    Ok(match undecodable(&response, pipeline.domain).filter(|_| grpc_status(response.headers()).is_some()) {
+        Some(status) => (status.into_http(), places),
+        None => (response, places),
+    })
+}
+
+/// Takes a token of a limit.
+async fn admit(limits: &RateLimits, wants: &Wants) -> Result<(), Status> {
+    let decision = match limits.ask(wants) {
+        EventualDecision::Now(decision) => decision,
+        EventualDecision::Later(decision) => decision.await,
+    };
+    limits.refusal(decision, wants).map_or(Ok(()), Err)
+}
+
+/// Who calls, if they may.
+async fn admitted(
+    connection: &ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+    counted: Option<&(&RateLimits, Wants)>,
+) -> Result<Option<Principal>, Status> {
+    if plan.exemption != Exemption::None {
+        return Ok(None);
+    }
+    let pipeline = &*connection.pipeline;
+    let peer = Some(&connection.peer);
+    let principal = match &pipeline.authenticator {
+        None => None,
+        Some(authenticator) => match authenticator.recall(&parts.headers, peer) {
+            Some(principal) => principal?,
+            None => {
+                may_verify(connection, plan, counted)?;
+                match authenticator.authenticate(&parts.headers, peer) {
+                    Authenticated::Now(principal) => principal?,
+                    Authenticated::Later(principal) => principal.await?,
+                }
+            }
+        },
+    };
+    let closed = match &plan.access {
+        PlannedAccess::Open => return Ok(principal),
+        PlannedAccess::Admits(access) if access.admits(principal.as_ref()) => return Ok(principal),
+        PlannedAccess::Admits(access) => Some(access),
+        PlannedAccess::Closed => None,
+        PlannedAccess::AskFallback => match &plan.route {
+            Some(route) if route.has(parts.uri.path()) => None,
+            _ => return Ok(principal),
+        },
+    };
+    Err(refusal(pipeline.domain, principal.as_ref(), closed))
+}
+
+/// Whether a signature may be checked for the caller: not for one who is over a limit already.
+fn may_verify(
+    connection: &ConnectionContext,
+    plan: &MethodPlan,
+    counted: Option<&(&RateLimits, Wants)>,
+) -> Result<(), Status> {
+    let pipeline = &*connection.pipeline;
+    if let Some((limits, wants)) = counted.filter(|_| pipeline.counts_refusals)
+        && let Some(status) = limits.is_exhausted(wants)
+    {
+        return Err(status);
+    }
+    if let (Some(resource), Some(address)) = (plan.resource, &connection.address)
+        && pipeline.budgets.is_address_full(resource, address)
+    {
+        let caller = Caller { address: Some(address), principal: None };
+        return pipeline.budgets.take(resource, 1, caller).map(drop).map_err(|full| full.status(pipeline.domain));
+    }
+    Ok(())
+}
+
+/// Waits for the request: whole where the method takes one message, with the first message where it takes a stream and answers
+/// after it.
+async fn arrive(
+    connection: &ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+    body: RequestBody,
+) -> Result<Arrived<RequestBody>, Status> {
+    let pipeline = &*connection.pipeline;
+    let encoded = parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
+    let one = plan.streams.is_some_and(|streams| !streams.requests);
+    let mut arriving = Arriving::new(body, one, encoded);
+    // Where both stream, the answer may have to begin first; and so where nobody knows.
+    if plan.streams.is_none_or(|streams| streams.requests && streams.answers) {
+        return Ok(arriving.arrived());
+    }
+    let rules = ArrivalRules { max_message: plan.max_message, domain: pipeline.domain };
+    // Most requests come in one piece.
+    if let Poll::Ready(arrived) = arriving.poll(rules, &mut Context::from_waker(noop_waker_ref())) {
+        return arrived.map(|()| arriving.arrived());
+    }
+    arriving.copy();
+    let mut limit = pin!(sleep(plan.first_message));
+    let mut hold: Option<Hold> = None;
+    poll_fn(|cx| {
+        if let Poll::Ready(arrived) = arriving.poll(rules, cx) {
+            return Poll::Ready(arrived);
+        }
+        let size = arriving.size();
+        let counted = match &mut hold {
+            Some(hold) => hold.resize(size),
+            None if size == 0 => Ok(()),
+            None => {
+                let caller = Caller { address: connection.address.as_ref(), principal: None };
+                pipeline.budgets.take(Resource::ArrivingBytes, size, caller).map(|taken| hold = Some(taken))
+            }
+        };
+        if let Err(exceeded) = counted {
+            return Poll::Ready(Err(exceeded.status(pipeline.domain)));
+        }
+        limit.as_mut().poll(cx).map(|()| Err(rules.late(plan.first_message)))
+    })
+    .await?;
+    Ok(arriving.arrived())
+}
+
+/// The places that the call holds to its end.
+fn take_places(
+    connection: &ConnectionContext,
+    plan: &MethodPlan,
+    principal: Option<&Principal>,
+) -> Result<Places, Status> {
+    let pipeline = &*connection.pipeline;
+    let Some(resource) = plan.resource else { return Ok(Places { principal: None, place: None, method: None }) };
+    let account = principal.map(|principal| pipeline.budgets.account_of_principal(principal.subject()));
+    let caller = Caller { address: connection.address.as_ref(), principal: account.as_ref() };
+    let place = pipeline.budgets.take(resource, 1, caller).map_err(|exceeded| exceeded.status(pipeline.domain))?;
+    let method = match &plan.calls {
+        None => None,
+        Some(calls) => Some(calls.take().ok_or_else(|| calls.exceeded(pipeline.domain))?),
+    };
+    Ok(Places { principal: account, place: Some(place), method })
+}

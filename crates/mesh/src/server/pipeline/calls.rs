@@ -1,0 +1,39 @@
+//! The calls of one connection.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+use super::ConnectionContext;
+use super::answer::AnswerBody;
+use super::call::answer;
+use super::guard::ActiveCall;
+use super::handlers::{HandlerService, Handlers};
+use crate::transport::{RequestBody, Serve};
+
+/// What answers the calls of a connection.
+pub(in crate::server) struct ConnectionCalls<H> {
+    connection: Arc<ConnectionContext>,
+    handlers: Handlers<H>,
+}
+
+impl<H> ConnectionCalls<H> {
+    /// `handlers` behind the pipeline of `connection`.
+    pub(in crate::server) fn new(handlers: Handlers<H>, connection: ConnectionContext) -> Self {
+        Self { connection: Arc::new(connection), handlers }
+    }
+}
+
+impl<H: HandlerService> Serve for ConnectionCalls<H> {
+    type Body = AnswerBody;
+    type Guard = ActiveCall;
+
+    fn call(
+        &self,
+        request: Request<RequestBody>,
+    ) -> impl Future<Output = (Response<AnswerBody>, Arc<ActiveCall>)> + Send + 'static + use<H> {
+        let plan = self.connection.pipeline.plans.find(request.uri().path());
+        answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request)
+    }
+}

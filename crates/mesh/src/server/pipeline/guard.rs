@@ -1,0 +1,123 @@
+//! A call from its arrival to the last byte of its answer, and what it holds meanwhile.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::{HeaderMap, Uri};
+use tokio::time::Instant;
+use tonic::{Code, Status};
+
+use super::ConnectionContext;
+use crate::server::body::trailers;
+use crate::server::accept::OpenCall;
+use crate::server::budget::{Account, Caller, Hold, Resource};
+use crate::server::call_observer::{CallEnd, IncomingCall};
+use crate::server::plan::MethodPlace;
+use crate::server::status_size::bound_status;
+use crate::transport::CallGuard;
+
+/// There is no code yet: a call that ends so was cancelled.
+const NONE: i32 = -1;
+
+/// A call that is open. Dropped, it is over: its last byte has passed the connection's writer, or its client let go of it.
+pub(in crate::server) struct ActiveCall {
+    connection: Arc<ConnectionContext>,
+    code: AtomicI32,
+    /// What an observer is shown at the end.
+    observed: Option<(Uri, Instant)>,
+    principal: Option<Account>,
+    unread: Mutex<Option<Hold>>,
+    _counted: OpenCall,
+    _place: Option<Hold>,
+    _method: Option<MethodPlace>,
+}
+
+impl ActiveCall {
+    /// A call to `uri` begins at `now`.
+    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, now: Instant) -> Self {
+        let observed = connection.pipeline.observer.as_ref().map(|observer| {
+            observer.began(&IncomingCall { path: uri.path(), peer: Some(&connection.peer) });
+            (uri.clone(), now)
+        });
+        Self {
+            connection: Arc::clone(connection),
+            code: AtomicI32::new(NONE),
+            observed,
+            principal: None,
+            unread: Mutex::new(None),
+            _counted: connection.calls.begin(),
+            _place: None,
+            _method: None,
+        }
+    }
+
+    /// It was admitted: it holds its places to its end.
+    pub(super) fn admit(&mut self, places: Places) {
+        let Places { principal, place, method } = places;
+        (self.principal, self._place, self._method) = (principal, place, method);
+    }
+
+    /// The status that it ends with.
+    pub(super) fn set_code(&self, code: Code) {
+        self.code.store(code as i32, Ordering::Relaxed);
+    }
+
+    /// The trailers that end its answer with `status`.
+    fn ended(&self, status: &Status) -> HeaderMap {
+        self.set_code(status.code());
+        let mut headers = trailers(status).into_trailers().unwrap_or_default();
+        bound_status(&mut headers);
+        headers
+    }
+}
+
+/// What an admitted call holds.
+pub(super) struct Places {
+    pub principal: Option<Account>,
+    pub place: Option<Hold>,
+    pub method: Option<MethodPlace>,
+}
+
+impl CallGuard for ActiveCall {
+    fn unread(&self, bytes: usize) -> Result<(), HeaderMap> {
+        // No count is left half changed by a panic.
+        let mut unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let pipeline = &self.connection.pipeline;
+        let counted = match unread.as_mut() {
+            Some(hold) => hold.resize(bytes),
+            None if bytes == 0 => Ok(()),
+            None => {
+                let caller = Caller { address: self.connection.address.as_ref(), principal: self.principal.as_ref() };
+                pipeline.budgets.take(Resource::UnreadBytes, bytes, caller).map(|hold| *unread = Some(hold))
+            }
+        };
+        counted.map_err(|exceeded| {
+            *unread = None;
+            self.ended(&exceeded.status(pipeline.domain))
+        })
+    }
+
+    fn stall_limit(&self) -> Duration {
+        self.connection.pipeline.slow_reader
+    }
+
+    fn stalled(&self) -> HeaderMap {
+        let pipeline = &self.connection.pipeline;
+        let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
+        self.ended(&pipeline.domain.refuse(Code::ResourceExhausted, "SLOW_READER", message, &[]))
+    }
+}
+
+impl Drop for ActiveCall {
+    fn drop(&mut self) {
+        let Some((uri, began)) = self.observed.take() else { return };
+        let Some(observer) = &self.connection.pipeline.observer else { return };
+        let code = match self.code.load(Ordering::Relaxed) {
+            NONE => Code::Cancelled,
+            code => Code::from_i32(code),
+        };
+        let call = IncomingCall { path: uri.path(), peer: Some(&self.connection.peer) };
+        observer.ended(&call, &CallEnd { code, took: began.elapsed() });
+    }
+}

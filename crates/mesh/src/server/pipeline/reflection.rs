@@ -1,0 +1,36 @@
+//! Reflection is counted by its messages: one call could ask for descriptors without end otherwise.
+
+use std::sync::Arc;
+
+use tonic::Status;
+
+use super::ConnectionContext;
+use crate::server::rate::{EventualDecision, Key, Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
+use crate::server::request_size::MessageRule;
+use crate::server::Domain;
+
+/// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
+/// services sends some hundreds.
+const MESSAGES: (u32, f64) = (1_000, 100.0);
+
+/// The limit of reflection's messages, by address.
+pub(super) fn limits(domain: Domain) -> Option<RateLimits> {
+    let rate = Rate::per_second(MESSAGES.0, MESSAGES.1).ok()?;
+    let rule = Rule::new("reflection", rate).key(Key::Address);
+    RateLimitLayer::new(RateLimiter::in_process(), [rule], domain).limits().cloned()
+}
+
+/// A token of the limit for each message.
+pub(super) struct ReflectionRule(pub(super) Arc<ConnectionContext>);
+
+impl MessageRule for ReflectionRule {
+    fn begins(&self) -> Result<(), Status> {
+        let Some(limits) = &self.0.pipeline.reflection else { return Ok(()) };
+        let Some(wants) = limits.wants_of(&[0], Some(&self.0.peer), None, &http::HeaderMap::new()) else { return Ok(()) };
+        match limits.ask(&wants) {
+            EventualDecision::Now(decision) => limits.refusal(decision, &wants).map_or(Ok(()), Err),
+            // Buckets in the process decide at once.
+            EventualDecision::Later(_) => Ok(()),
+        }
+    }
+}
