@@ -10,7 +10,7 @@ use std::time::Duration;
 use meshwork::Channel;
 use meshwork::server::health::{Check, Health};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{Domain, Drain, Listener, LoadShed, Server};
+use meshwork::server::{Domain, Drain, Listener, Server};
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
@@ -36,7 +36,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .descriptors(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .health(health.clone())
         .limit_by_address(RateLimitLayer::new(RateLimiter::in_process(), [rule], domain))
-        .load_shed(LoadShed::new(256))
         .timeout(Duration::from_secs(30))
         .drain(Drain { delay: Duration::from_millis(200), ..Drain::default() })
         .on_drain("flush", async { println!("hook: flushed") });

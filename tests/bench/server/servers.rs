@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use meshwork::Server;
-use meshwork::server::LoadShed;
+use meshwork::server::{Budgets, CallerLimits, Limits, Resource};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
@@ -52,7 +52,7 @@ pub async fn run(kind: &str) {
         COLD => stack::server(Stack::Cold, &redis).await.add_service(Echo::default()),
         REDIS => stack::server(Stack::Redis, &redis).await.add_service(Echo::default()),
         LEASES => stack::server(Stack::Leases, &redis).await.add_service(Echo::default()),
-        SHEDS => Server::builder().load_shed(LoadShed::new(PLACES)).add_service(Echo::working()),
+        SHEDS => Server::builder().budgets(Budgets::new(Limits::default().with(Resource::Calls, CallerLimits::in_all(PLACES)))).add_service(Echo::working()),
         QUEUES => Server::builder().add_service(Echo::working()),
         _ => unreachable!("a server that there is not: {kind}"),
     };

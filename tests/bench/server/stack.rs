@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use meshwork::Server;
 use meshwork::server::auth::{Access, AccessTable};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, RateLimiterBuilder, RedisSettings, Rule, Source};
-use meshwork::server::{Builder, CallEnd, CallObserver, Domain, IncomingCall, LoadShed};
+use meshwork::server::{Builder, CallEnd, CallObserver, Domain, IncomingCall};
 
 use crate::message::METHOD;
 use crate::token;
@@ -83,5 +83,4 @@ pub async fn server(stack: Stack, redis: &str) -> Builder {
         .authenticator(Arc::new(authenticator))
         .access(AccessTable::new().method(METHOD, Access::Authenticated))
         .limit_by_principal(RateLimitLayer::new(by_principal, [calls], domain))
-        .load_shed(LoadShed::new(1_000))
 }

@@ -10,7 +10,7 @@ use meshwork::server::auth::{
 };
 use meshwork::server::rate::{OnFailure, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
 use meshwork::server::{
-    CallEnd, CallObserver, Domain, DrainLayer, IncomingCall, LoadShed, LoadShedLayer, MessageSizeLayer,
+    CallEnd, CallObserver, Domain, DrainLayer, IncomingCall, Limits, LoadShedLayer, Resource, StreamingMethods, Budgets, CallerLimits, MessageSizeLayer,
     PanicGuardLayer, Peer, ServerDeadlineLayer, StreamingMethods, TelemetryLayer,
 };
 
@@ -96,9 +96,9 @@ async fn authorisation_keeps_the_contract() {
 #[tokio::test(start_paused = true)]
 async fn load_shedding_keeps_the_contract() {
     keeps(|| {
-        let limit = LoadShed::new(2);
-        let held = limit.clone();
-        Subject::new(LoadShedLayer::new(limit, Domain::default()), move || held.in_flight())
+        let budgets = Budgets::new(Limits::default().with(Resource::Calls, CallerLimits::in_all(2)));
+        let layer = LoadShedLayer::new(budgets.clone(), StreamingMethods::default(), Domain::default());
+        Subject::new(layer, move || budgets.in_use(Resource::Calls))
     })
     .await;
 }

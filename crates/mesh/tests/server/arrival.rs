@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
-use meshwork::server::{ArrivalLimits, LoadShed};
+use meshwork::server::{Budgets, CallerLimits, Limits, Resource};
 use meshwork::{Channel, Server};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
-use crate::support::{Running, SLEEP, STREAM, UNARY, UPLOAD, unary, until};
+use crate::support::{calls, Running, SLEEP, STREAM, UNARY, UPLOAD, unary, until};
 
 /// Sends the pieces of a call's body; dropped, the body is at its end.
 type Pieces = mpsc::Sender<Result<Frame<Bytes>, Status>>;
@@ -70,8 +70,8 @@ fn reason(status: &Status) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn s17_a_request_that_does_not_come_holds_nothing_and_ends_after_its_time() {
-    let limit = LoadShed::new(1);
-    let server = Running::start(Server::builder().load_shed(limit.clone()));
+    let limit = calls(1);
+    let server = Running::start(Server::builder().budgets(limit.clone()));
     let channel = server.channel();
     let half = &message("half")[..7];
     let whole = message("x");
@@ -92,7 +92,7 @@ async fn s17_a_request_that_does_not_come_holds_nothing_and_ends_after_its_time(
             piece(&pieces, sent).await;
         }
         sleep(Duration::from_millis(9_000)).await;
-        assert_eq!((limit.in_flight(), server.echo.running()), (0, 0), "{path}, {sent:?}");
+        assert_eq!((limit.in_use(Resource::Calls), server.echo.running()), (0, 0), "{path}, {sent:?}");
         assert_eq!(unary(&channel, UNARY, "another").await.unwrap(), "another", "its place is free");
         let status = answer.await.unwrap().unwrap_err();
         assert_eq!((status.code(), reason(&status).as_str()), (Code::DeadlineExceeded, "REQUEST_TIMED_OUT"));
@@ -167,8 +167,10 @@ async fn what_is_no_message_of_the_method_is_the_callers_fault() {
 #[tokio::test(start_paused = true)]
 async fn bytes_of_messages_on_their_way_are_bounded_and_given_back() {
     const KIB: usize = 1 << 10;
-    let limits = ArrivalLimits { bytes_per_address: 256 * KIB, bytes: 128 * KIB, ..ArrivalLimits::default() };
-    let server = Running::start(Server::builder().arrival(limits));
+    let bytes = Limits::default().get(Resource::ArrivingBytes);
+    let bytes = CallerLimits { per_address: 256 * KIB, total: 128 * KIB, ..bytes };
+    let budgets = Budgets::new(Limits::default().with(Resource::ArrivingBytes, bytes));
+    let server = Running::start(Server::builder().budgets(budgets));
     let channel = server.channel();
     // All of this client: 64 KiB of its own and what all share.
     let withheld = async |count: usize| {
@@ -199,8 +201,7 @@ async fn bytes_of_messages_on_their_way_are_bounded_and_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn its_time_can_be_set_and_a_deadline_comes_first() {
-    let limits = ArrivalLimits { first_message: Duration::from_secs(2), ..ArrivalLimits::default() };
-    let server = Running::start(Server::builder().arrival(limits).timeout(Duration::from_secs(1)));
+    let server = Running::start(Server::builder().first_message_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(1)));
     let begin = Instant::now();
     let (_pieces, answer) = call(&server.channel(), UNARY, None);
     let status = answer.await.unwrap().unwrap_err();

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use meshwork::Server;
 use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator};
-use meshwork::server::{Domain, LoadShed, Peer};
+use meshwork::server::{Domain, Peer, Resource};
 use tonic::{Code, Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::support::{FLOOD, PANIC, Running, SLEEP, UNARY, UPLOAD, stream, unary, until};
+use crate::support::{calls, FLOOD, PANIC, Running, SLEEP, UNARY, UPLOAD, stream, unary, until};
 
 fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| format!("{}/{}", info.domain, info.reason)).unwrap_or_default()
@@ -64,25 +64,25 @@ async fn the_second_message_of_a_stream_is_held_to_the_size_too() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_above_the_limit_are_shed_at_once_and_streams_take_no_place_of_theirs() {
-    let limit = LoadShed::new(1);
-    let server = Running::start(Server::builder().load_shed(limit.clone()));
+    let limit = calls(1);
+    let server = Running::start(Server::builder().budgets(limit.clone()));
     let channel = server.channel();
     let held = stream(&channel, FLOOD, Request::new(String::new())).await.unwrap();
     let sleeping = tokio::spawn({
         let channel = channel.clone();
         async move { unary(&channel, SLEEP, "1000").await }
     });
-    until("a call is in flight", || limit.in_flight() == 1).await;
+    until("a call is in flight", || limit.in_use(Resource::Calls) == 1).await;
     let begin = tokio::time::Instant::now();
     let status = unary(&channel, UNARY, "one more").await.unwrap_err();
     assert_eq!((status.code(), reason(&status).as_str()), (Code::Unavailable, "meshwork/OVERLOADED"));
     assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
     assert!(begin.elapsed() < Duration::from_millis(500), "it did not wait for a place");
-    assert_eq!(limit.refused(), 1);
+    assert_eq!(limit.refused(Resource::Calls), 1);
     sleeping.await.unwrap().unwrap();
     assert_eq!(unary(&channel, UNARY, "again").await.unwrap(), "again");
     drop(held);
-    until("nothing is in flight", || limit.in_flight() == 0).await;
+    until("nothing is in flight", || limit.in_use(Resource::Calls) == 0).await;
 }
 
 /// Knows nobody, and says so.
@@ -155,12 +155,12 @@ impl http_body::Body for Ends {
 #[tokio::test(start_paused = true)]
 async fn health_checks_pass_by_identity_and_shedding() {
     let server = Running::start(
-        Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()).load_shed(LoadShed::new(0)),
+        Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()).budgets(calls(0)),
     );
     let channel = server.channel();
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap_err().code(), Code::Unauthenticated);
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
-    let server = Running::start(Server::builder().load_shed(LoadShed::new(0)));
+    let server = Running::start(Server::builder().budgets(calls(0)));
     let channel = server.channel();
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap_err().code(), Code::Unavailable);
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();

@@ -6,26 +6,26 @@ use std::time::Duration;
 use http::HeaderMap;
 use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, Principal};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{CallEnd, CallObserver, Domain, IncomingCall, LoadShed, Peer};
+use meshwork::server::{CallEnd, CallObserver, Domain, Budgets, IncomingCall, Peer, Resource};
 use meshwork::{Server, deadline};
 use tonic::{Code, Request};
 use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
-use crate::support::{Running, UNARY, send, unary};
+use crate::support::{calls, Running, UNARY, send, unary};
 
 /// What was met, in its order, and what held there.
 #[derive(Clone)]
 struct Met {
     steps: Arc<Mutex<Vec<String>>>,
-    load: LoadShed,
+    load: Budgets,
 }
 
 impl Met {
     /// Notes a step; inside the deadline and inside the shedding it says so.
     fn note(&self, step: &str) {
         let deadline = if deadline::current().is_some() { ", in the deadline" } else { "" };
-        let load = if self.load.in_flight() > 0 { ", in the load" } else { "" };
+        let load = if self.load.in_use(Resource::Calls) > 0 { ", in the load" } else { "" };
         self.steps.lock().unwrap().push(format!("{step}{deadline}{load}"));
     }
 
@@ -62,7 +62,7 @@ impl Authenticator for Met {
 
 #[tokio::test(start_paused = true)]
 async fn a_recorded_request_meets_the_layers_in_their_order() {
-    let met = Met { steps: Arc::default(), load: LoadShed::new(1) };
+    let met = Met { steps: Arc::default(), load: calls(1) };
     let handler = met.clone();
     let layer = layer_fn(move |routes| {
         let handler = handler.clone();
@@ -74,7 +74,7 @@ async fn a_recorded_request_meets_the_layers_in_their_order() {
     });
     // As they are set here, they would be in another order.
     let builder = Server::builder()
-        .load_shed(met.load.clone())
+        .budgets(met.load.clone())
         .limit_by_principal(met.limit("by principal", 2, Key::Principal))
         .access(AccessTable::new().method(UNARY, Access::Authenticated))
         .authenticator(Arc::new(met.clone()))

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use meshwork::connect::Connector;
 use meshwork::endpoint::Address;
 use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, Principal};
-use meshwork::server::{Listener, LoadShed, Peer, StreamLimits};
+use meshwork::server::{Budgets, CallerLimits, Limits, Listener, Peer, Resource};
 use meshwork::transport::Io;
 use meshwork::{Channel, Server};
 use tokio::net::TcpSocket;
@@ -28,10 +28,16 @@ impl Authenticator for Named {
     }
 }
 
-fn start(limits: StreamLimits) -> (Running, Channel) {
+/// Budgets with these limits of streams, and of two calls in flight.
+fn budgets(streams: CallerLimits) -> Budgets {
+    let calls = CallerLimits::in_all(2);
+    Budgets::new(Limits::default().with(Resource::Calls, calls).with(Resource::Streams, streams))
+}
+
+fn start(limits: CallerLimits) -> (Running, Channel) {
     let table = AccessTable::new().method(UNARY, Access::Public).method(STREAM, Access::Public);
-    let builder = Server::builder().authenticator(Arc::new(Named)).access(table).load_shed(LoadShed::new(2));
-    let server = Running::start(builder.stream_limits(limits));
+    let builder = Server::builder().authenticator(Arc::new(Named)).access(table);
+    let server = Running::start(builder.budgets(budgets(limits)));
     let channel = server.channel();
     (server, channel)
 }
@@ -51,7 +57,7 @@ fn refused(status: &Status) -> (Code, String, String) {
 
 #[tokio::test(start_paused = true)]
 async fn each_principal_has_so_many_and_all_together_so_many() {
-    let limits = StreamLimits { total: 3, per_principal: 6, ..StreamLimits::default() };
+    let limits = CallerLimits { total: 3, per_principal: 6, ..Limits::default().get(Resource::Streams) };
     let (server, channel) = start(limits);
     let mut open = Vec::new();
     // Each has four of its own and what all share; who comes last has its own still.
@@ -89,8 +95,8 @@ impl Connector for From {
 #[tokio::test]
 async fn who_has_no_account_counts_by_address_and_so_do_many_accounts() {
     let table = AccessTable::new().method(UNARY, Access::Public).method(STREAM, Access::Public);
-    let limits = StreamLimits { total: 100, per_principal: 2, per_stranger: 2, per_address: 4 };
-    let server = Server::builder().authenticator(Arc::new(Named)).access(table).stream_limits(limits);
+    let limits = CallerLimits { total: 100, per_principal: 2, per_stranger: 2, per_address: 4, own: 4 };
+    let server = Server::builder().authenticator(Arc::new(Named)).access(table).budgets(budgets(limits));
     let server = server.descriptors(descriptors()).reflection(false).add_service(Echo::default());
     let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
     let target = format!("static:///{}", listener.local_addr().unwrap());

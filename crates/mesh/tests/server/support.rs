@@ -9,7 +9,7 @@ use std::time::Duration;
 use http::uri::PathAndQuery;
 use meshwork::Channel;
 use meshwork::connect::Memory;
-use meshwork::server::{Builder, ServerError};
+use meshwork::server::{Budgets, Builder, CallerLimits, Limits, Resource, ServerError};
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tokio::task::JoinHandle;
@@ -245,4 +245,18 @@ pub async fn until(what: &str, so: impl Fn() -> bool) {
         }
     };
     assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
+}
+
+/// Budgets that allow so many calls in flight.
+pub fn calls(total: usize) -> Budgets {
+    Budgets::new(Limits::default().with(Resource::Calls, at_most(total)))
+}
+
+/// Budgets that allow so many connections.
+pub fn of_connections(total: usize) -> Budgets {
+    Budgets::new(Limits::default().with(Resource::Connections, at_most(total)))
+}
+
+fn at_most(total: usize) -> CallerLimits {
+    CallerLimits::in_all(total)
 }

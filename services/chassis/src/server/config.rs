@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use meshwork::server::{ArrivalLimits, Drain, ServerTlsOptions, StreamLimits};
+use meshwork::server::{Budgets, CallerLimits, Drain, Limits, Resource, ServerTlsOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,12 @@ pub struct ServerConfig {
     pub tls: TlsConfig,
     /// The most connections at once. One more is closed as it comes.
     pub max_connections: usize,
+    /// The most connections of one address. 0: no limit.
+    pub max_connections_per_address: usize,
+    /// Ends connections that had no call for so long. 0: never.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub max_connection_idle: Duration,
     /// Ends connections of this age, give or take 10 %, so that callers spread over new instances. 0: never.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -22,6 +28,13 @@ pub struct ServerConfig {
     /// The most calls in flight, streams apart. What is above is refused at once as UNAVAILABLE, so that what is below stays
     /// quick.
     pub max_in_flight: usize,
+    /// The most calls in flight of one account. What is above is refused as RESOURCE_EXHAUSTED. 0: no limit.
+    pub max_in_flight_per_account: usize,
+    /// The most calls in flight of callers without an account at one address. 0: no limit.
+    pub max_in_flight_per_stranger: usize,
+    /// The most calls in flight of one address, whoever they belong to. 0: no limit, as it must be where all callers come
+    /// through the gateway.
+    pub max_in_flight_per_address: usize,
     /// The most streams that are open, of all callers together, beside 4 of each. What is above is refused as
     /// RESOURCE_EXHAUSTED. 0: no limit.
     pub max_streams: usize,
@@ -41,6 +54,19 @@ pub struct ServerConfig {
     pub max_arriving_bytes_per_address: usize,
     /// The most bytes of messages on their way that are held in all, beside 64 KiB for each address.
     pub max_arriving_bytes: usize,
+    /// The most bytes of answers that wait to be read, of one account. A call above it ends as RESOURCE_EXHAUSTED.
+    pub max_unread_bytes_per_account: usize,
+    /// The most bytes of answers that wait to be read, of one address. 0: no limit, as it must be where all callers come
+    /// through the gateway.
+    pub max_unread_bytes_per_address: usize,
+    /// The most bytes of answers that wait to be read in all, beside 256 KiB for each caller.
+    pub max_unread_bytes: usize,
+    /// How long a caller may take to read the next byte of its answer.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub slow_reader_timeout: Duration,
+    /// The most open watches of the port's health, of one address.
+    pub max_watches_per_address: usize,
     /// The most bytes of a call's headers, as HTTP/2 counts them.
     pub max_header_list_size: u32,
     /// The most bytes of a message; at most 4 MiB.
@@ -79,19 +105,32 @@ pub struct TlsConfig {
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        let (drain, streams, arrival) = (Drain::default(), StreamLimits::default(), ArrivalLimits::default());
+        let (drain, limits) = (Drain::default(), Limits::default());
+        let of = |resource| limits.get(resource);
+        let (calls, streams) = (of(Resource::Calls), of(Resource::Streams));
+        let (arriving, unread) = (of(Resource::ArrivingBytes), of(Resource::UnreadBytes));
         Self {
             tls: TlsConfig::default(),
-            max_connections: 10_000,
+            max_connections: of(Resource::Connections).total,
+            max_connections_per_address: of(Resource::Connections).per_address,
+            max_connection_idle: Duration::from_secs(15 * 60),
             max_connection_age: Duration::ZERO,
-            max_in_flight: 4096,
+            max_in_flight: calls.total,
+            max_in_flight_per_account: calls.per_principal,
+            max_in_flight_per_stranger: calls.per_stranger,
+            max_in_flight_per_address: calls.per_address,
             max_streams: streams.total,
             max_streams_per_account: streams.per_principal,
             max_streams_per_stranger: streams.per_stranger,
             max_streams_per_address: streams.per_address,
-            first_message_timeout: arrival.first_message,
-            max_arriving_bytes_per_address: arrival.bytes_per_address,
-            max_arriving_bytes: arrival.bytes,
+            first_message_timeout: Duration::from_secs(10),
+            max_arriving_bytes_per_address: arriving.per_address,
+            max_arriving_bytes: arriving.total,
+            max_unread_bytes_per_account: unread.per_principal,
+            max_unread_bytes_per_address: unread.per_address,
+            max_unread_bytes: unread.total,
+            slow_reader_timeout: Duration::from_secs(60),
+            max_watches_per_address: of(Resource::Watches).per_address,
             // More than a public port takes: what the gateway adds to a call still fits.
             max_header_list_size: 24 << 10,
             max_message_size: 4 << 20,
@@ -131,6 +170,12 @@ impl ServerConfig {
             max_streams: 1024,
             max_streams_per_stranger: self.max_streams_per_account,
             max_streams_per_address: 256,
+            max_in_flight_per_account: 256,
+            max_in_flight_per_stranger: 256,
+            max_in_flight_per_address: 1024,
+            max_connections_per_address: 512,
+            max_unread_bytes_per_account: 4 << 20,
+            max_unread_bytes_per_address: 16 << 20,
             // Three messages of 4 MiB at once, that come slowly.
             max_arriving_bytes_per_address: 12 << 20,
             max_header_list_size: 16 << 10,
@@ -138,23 +183,54 @@ impl ServerConfig {
         }
     }
 
-    /// How many streams may be open.
-    pub fn streams(&self) -> StreamLimits {
-        StreamLimits {
+    /// What callers may have at once.
+    pub fn limits(&self) -> Limits {
+        let limits = Limits::default();
+        let own = |resource| limits.get(resource).own;
+        let calls = CallerLimits {
+            total: self.max_in_flight,
+            per_principal: self.max_in_flight_per_account,
+            per_stranger: self.max_in_flight_per_stranger,
+            per_address: self.max_in_flight_per_address,
+            own: own(Resource::Calls),
+        };
+        let streams = CallerLimits {
             total: self.max_streams,
             per_principal: self.max_streams_per_account,
             per_stranger: self.max_streams_per_stranger,
             per_address: self.max_streams_per_address,
-        }
+            own: own(Resource::Streams),
+        };
+        let connections = CallerLimits {
+            total: self.max_connections,
+            per_address: self.max_connections_per_address,
+            ..limits.get(Resource::Connections)
+        };
+        let arriving = CallerLimits {
+            total: self.max_arriving_bytes,
+            per_address: self.max_arriving_bytes_per_address,
+            ..limits.get(Resource::ArrivingBytes)
+        };
+        let unread = CallerLimits {
+            total: self.max_unread_bytes,
+            per_principal: self.max_unread_bytes_per_account,
+            per_address: self.max_unread_bytes_per_address,
+            ..limits.get(Resource::UnreadBytes)
+        };
+        let watches = CallerLimits { per_address: self.max_watches_per_address, ..limits.get(Resource::Watches) };
+        limits
+            .clone()
+            .with(Resource::Calls, calls)
+            .with(Resource::Streams, streams)
+            .with(Resource::Watches, watches)
+            .with(Resource::Connections, connections)
+            .with(Resource::ArrivingBytes, arriving)
+            .with(Resource::UnreadBytes, unread)
     }
 
-    /// How requests may arrive.
-    pub fn arrival(&self) -> ArrivalLimits {
-        ArrivalLimits {
-            first_message: self.first_message_timeout,
-            bytes_per_address: self.max_arriving_bytes_per_address,
-            bytes: self.max_arriving_bytes,
-        }
+    /// What callers have at once, held to [`ServerConfig::limits`].
+    pub fn budgets(&self) -> Budgets {
+        Budgets::new(self.limits())
     }
 
     /// How the port stops.

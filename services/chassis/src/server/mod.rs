@@ -6,11 +6,12 @@ mod context;
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use meshwork::server::health::Health;
-use meshwork::server::{Builder, Domain, LoadShed, Router};
+use meshwork::server::{Builder, Domain, Router};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -82,10 +83,9 @@ pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier,
         .health(health.clone())
         .descriptors(FILE_DESCRIPTOR_SET)
         .reflection(config.reflection)
-        .max_connections(config.max_connections)
-        .load_shed(LoadShed::new(config.max_in_flight))
-        .stream_limits(config.streams())
-        .arrival(config.arrival())
+        .budgets(config.budgets())
+        .first_message_timeout(config.first_message_timeout)
+        .slow_reader(config.slow_reader_timeout)
         .max_header_list_size(config.max_header_list_size)
         .max_message_size(config.max_message_size)
         .drain(config.drain());
@@ -93,6 +93,8 @@ pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier,
         builder = builder.tls(tls);
         health.check(certificate::check(&config.tls.certificate));
     }
+    let idle = if config.max_connection_idle.is_zero() { Duration::MAX } else { config.max_connection_idle };
+    builder = builder.max_connection_idle(idle);
     if !config.max_connection_age.is_zero() {
         builder = builder.max_connection_age(config.max_connection_age);
     }
@@ -141,8 +143,8 @@ pub async fn serve<L, B>(
 where
     L: Layer<Router>,
     L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
-    <L::Service as Service<Request<Body>>>::Future: Send,
-    <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
+    <L::Service as Service<Request<Body>>>::Future: Send + 'static,
+    <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {
