@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::Pace;
 use crate::handler::{PLACES, WORK};
-use crate::servers::{Pair, QUEUES, SHEDS};
+use crate::paths::GOOD;
+use crate::servers::{Pair, QUEUES, SHEDS, Setup};
 
 /// How many times its capacity a server is asked for.
 pub const OVERLOAD: f64 = 5.0;
@@ -22,14 +23,14 @@ pub struct Goodput {
 }
 
 pub fn measure(pace: Pace) -> Goodput {
-    let mut queues = Pair::start(QUEUES, "");
+    let mut queues = Pair::start(Setup { kind: QUEUES, threads: 1, path: GOOD }, "");
     queues.client.order(&format!("closed {} {}", pace.warm.as_millis() + 200, (pace.long / 3).as_millis()));
     queues.client.line().expect("a client ended");
     let result = queues.client.result().expect("a client ended without a result");
     let peak =
         (result["calls"].as_f64().unwrap() - result["failed"].as_f64().unwrap()) / result["seconds"].as_f64().unwrap();
     let offered = OVERLOAD * f64::from(u32::try_from(PLACES).unwrap()) / WORK.as_secs_f64();
-    let sheds = overload(&mut Pair::start(SHEDS, ""), offered, pace);
+    let sheds = overload(&mut Pair::start(Setup { kind: SHEDS, threads: 1, path: GOOD }, ""), offered, pace);
     let queues = overload(&mut queues, offered, pace);
     Goodput { peak, offered, sheds, queues }
 }

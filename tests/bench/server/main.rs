@@ -1,9 +1,10 @@
 //! `cargo xtask bench server`: what the layers of our server cost beside bare tonic, what a Redis that hangs costs callers, how
 //! many decisions a rate limiter makes, and what is left of a server's capacity when it is asked for five times as much.
 //!
-//! Servers and their callers are processes of their own. A server has one thread, and callers speak `h2` without a codec, so
-//! that the server is what is measured. Throughput is measured in short rounds over all servers; what counts are ratios to bare
-//! tonic of the same round.
+//! Servers and their callers are processes of their own. A server has one thread, but for those that are named otherwise, and
+//! callers speak `h2` without a codec, so that the server is what is measured. Throughput is measured in short rounds over all
+//! servers; what counts are ratios to bare tonic with as many threads, of the same round. Two servers whose callers are over
+//! their limit show what a forged token costs beside none.
 //!
 //! For a look at some parts alone, after `cargo xtask bench server --`: `--only PART,PART` (`throughput`, `outage`, `decisions`,
 //! `goodput`), `--rounds N`, `--quick`.
@@ -70,8 +71,8 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["server", kind] => block_on(servers::run(kind)),
-        ["client", path, server] => block_on(paths::run(path, server.parse().unwrap())),
+        ["server", kind, threads] => block_on(threads.parse().unwrap(), servers::run(kind)),
+        ["client", path, server] => block_on(1, paths::run(path, server.parse().unwrap())),
         ["decide", kind, tasks, millis] => {
             let window = Duration::from_millis(millis.parse().unwrap());
             decisions::run(kind, tasks.parse().unwrap(), window);
@@ -80,9 +81,13 @@ fn main() {
     }
 }
 
-/// Servers and clients have one thread each, so that two of them share a small machine well.
-fn block_on(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work);
+/// Servers and clients have one thread each, so that two of them share a small machine well, unless it is threads that matter.
+fn block_on(threads: usize, work: impl Future<Output = ()>) {
+    let runtime = match threads {
+        1 => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        several => tokio::runtime::Builder::new_multi_thread().worker_threads(several).enable_all().build(),
+    };
+    runtime.unwrap().block_on(work);
 }
 
 fn measure(words: &[&str]) {

@@ -6,7 +6,8 @@ use meshwork_testkit::Redis;
 use serde_json::Value;
 
 use crate::Pace;
-use crate::servers::{Pair, REDIS};
+use crate::paths::GOOD;
+use crate::servers::{Pair, REDIS, Setup};
 
 /// Calls a second: few enough that no call waits for another.
 pub const PER_SECOND: f64 = 1_000.0;
@@ -29,7 +30,7 @@ pub struct Outage {
 }
 
 pub fn measure(pace: Pace, redis: &Redis) -> Outage {
-    let mut pair = Pair::start(REDIS, redis.url());
+    let mut pair = Pair::start(Setup { kind: REDIS, threads: 1, path: GOOD }, redis.url());
     // Connections are made and code is warm before anything counts.
     let well = open(&mut pair, pace.long / 2, pace.long / 4, || {});
     let frozen = open(&mut pair, pace.long, Duration::ZERO, || redis.freeze());

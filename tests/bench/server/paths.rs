@@ -21,6 +21,13 @@ const CONNECTIONS: usize = 4;
 /// The deadline of calls that are told none.
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Callers with a good token.
+pub const GOOD: &str = "h2";
+/// Callers without a token.
+pub const ANONYMOUS: &str = "no token";
+/// Callers with a token that nobody has signed, each time another.
+pub const FORGED: &str = "forged tokens";
+
 /// A way to make the call.
 pub trait Path: Clone + Send + 'static {
     /// Makes one call.
@@ -29,8 +36,7 @@ pub trait Path: Clone + Send + 'static {
 
 /// Runs a client process.
 pub async fn run(path: &str, server: SocketAddr) {
-    assert_eq!(path, "h2");
-    client::run(Raw::connect(server).await).await;
+    client::run(Raw::connect(server, path).await).await;
 }
 
 #[derive(Clone)]
@@ -39,11 +45,13 @@ struct Raw {
     turn: Arc<AtomicUsize>,
     uri: Uri,
     message: Bytes,
-    token: HeaderValue,
+    token: Option<HeaderValue>,
+    /// Of forged tokens.
+    forged: Option<Arc<AtomicUsize>>,
 }
 
 impl Raw {
-    async fn connect(server: SocketAddr) -> Self {
+    async fn connect(server: SocketAddr, path: &str) -> Self {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
             let stream = TcpStream::connect(server).await.unwrap();
@@ -61,21 +69,26 @@ impl Raw {
             turn: Arc::default(),
             uri: format!("http://{server}{METHOD}").parse().unwrap(),
             message: message.into(),
-            token: format!("Bearer {}", token::sign("users/anna")).parse().unwrap(),
+            token: (path == GOOD).then(|| bearer(&token::sign("users/anna"))),
+            forged: (path == FORGED).then(Arc::default),
         }
     }
 
     async fn exchange(&self, deadline: Duration) -> Result<bool, h2::Error> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.connections.len();
-        let request = Request::builder()
+        let token = match &self.forged {
+            None => self.token.clone(),
+            Some(turn) => Some(bearer(&token::forge(turn.fetch_add(1, Ordering::Relaxed)))),
+        };
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(self.uri.clone())
             .header(header::CONTENT_TYPE, "application/grpc")
             .header(header::TE, "trailers")
             .header("grpc-timeout", format!("{}m", deadline.as_millis()))
-            .header(header::AUTHORIZATION, self.token.clone())
             .body(())
             .unwrap();
+        request.headers_mut().extend(token.map(|token| (header::AUTHORIZATION, token)));
         let (response, mut sender) = self.connections[turn].clone().ready().await?.send_request(request, false)?;
         sender.send_data(self.message.clone(), true)?;
         let response = response.await?;
@@ -91,6 +104,10 @@ impl Raw {
         let trailers = body.trailers().await?;
         Ok(trailers.is_some_and(|trailers| trailers.get("grpc-status").is_some_and(|status| status == "0")))
     }
+}
+
+fn bearer(token: &str) -> HeaderValue {
+    format!("Bearer {token}").parse().unwrap()
 }
 
 impl Path for Raw {

@@ -91,18 +91,18 @@ impl Goodput {
 
 fn costs(costs: &[Cost]) {
     println!(
-        "{:<18} {:>9} {:>11} {:>9} {:>11} {:>9} {:>9}",
+        "{:<26} {:>9} {:>11} {:>9} {:>11} {:>9} {:>9}",
         "server", "calls/s", "throughput", "server", "server CPU", "client", "busy"
     );
-    println!("{:<18} {:>9} {:>11} {:>9} {:>11} {:>9} {:>9}", "", "", "ratio", "µs/call", "ratio", "µs/call", "%");
+    println!("{:<26} {:>9} {:>11} {:>9} {:>11} {:>9} {:>9}", "", "", "ratio", "µs/call", "ratio", "µs/call", "%");
     for Cost { server, round, throughput_ratio, cpu_ratio } in costs {
         let Round { per_second, server_us, client_us, busy, failed } = round;
         println!(
-            "{server:<18} {per_second:>9.0} {throughput_ratio:>11.3} {server_us:>9.1} {cpu_ratio:>11.3} {client_us:>9.1} {:>9.0}",
+            "{server:<26} {per_second:>9.0} {throughput_ratio:>11.3} {server_us:>9.1} {cpu_ratio:>11.3} {client_us:>9.1} {:>9.0}",
             busy * 100.0
         );
         if *failed > 0.0 {
-            println!("{server:<18} {failed} calls failed");
+            println!("{server:<26} {failed} calls failed");
         }
     }
 }

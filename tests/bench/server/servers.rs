@@ -1,4 +1,4 @@
-//! The servers: each a process with one thread. It ends with its standard input, so that none outlives the benchmark.
+//! The servers: each a process. It ends with its standard input, so that none outlives the benchmark.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
 use crate::handler::{Echo, PLACES};
+use crate::paths::{ANONYMOUS, FORGED, GOOD};
 use crate::processes::{self, Obedient};
 use crate::stack::{self, Stack};
 
@@ -22,11 +23,64 @@ const COLD: &str = "cold token";
 /// The one whose limiter asks Redis for each call.
 pub const REDIS: &str = "limiter in Redis";
 const LEASES: &str = "Redis, in advance";
-/// Those whose cost is measured, in the order of the report.
-pub const ALL: &[&str] = &[YARDSTICK, BARE, FULL, COLD, REDIS, LEASES];
+/// Callers are over the limit of their address: those without a token, and those with a forged one.
+const LIMITED: &str = "over the limit";
+/// Those whose cost is measured, in the order of the report. Each kind with as many threads as a yardstick that comes before it.
+pub const ALL: &[Setup] = &[
+    Setup::new(YARDSTICK, 1, GOOD),
+    Setup::new(BARE, 1, GOOD),
+    Setup::new(FULL, 1, GOOD),
+    Setup::new(COLD, 1, GOOD),
+    Setup::new(REDIS, 1, GOOD),
+    Setup::new(LEASES, 1, GOOD),
+    Setup::new(YARDSTICK, 2, GOOD),
+    Setup::new(FULL, 2, GOOD),
+    Setup::new(YARDSTICK, 4, GOOD),
+    Setup::new(FULL, 4, GOOD),
+    Setup::new(LIMITED, 1, ANONYMOUS),
+    Setup::new(LIMITED, 1, FORGED),
+];
 /// A slow handler behind load shedding, and behind nothing but its own queue.
 pub const SHEDS: &str = "sheds";
 pub const QUEUES: &str = "queues";
+
+/// A server and its caller.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Setup {
+    pub kind: &'static str,
+    pub threads: usize,
+    /// What callers say of themselves.
+    pub path: &'static str,
+}
+
+impl Setup {
+    const fn new(kind: &'static str, threads: usize, path: &'static str) -> Self {
+        Self { kind, threads, path }
+    }
+
+    /// What it is compared with.
+    pub fn yardstick(self) -> Self {
+        match self.path {
+            FORGED => Self::new(LIMITED, self.threads, ANONYMOUS),
+            ANONYMOUS => self,
+            _ => Self::new(YARDSTICK, self.threads, GOOD),
+        }
+    }
+
+    /// As the report names it.
+    pub fn name(self) -> String {
+        match (self.threads, self.path) {
+            (_, ANONYMOUS | FORGED) => format!("{}, {}", self.kind, self.path),
+            (1, _) => self.kind.to_owned(),
+            (threads, _) => format!("{}, {threads} threads", self.kind),
+        }
+    }
+
+    /// Whether its calls are all refused.
+    pub fn refuses(self) -> bool {
+        self.kind == LIMITED
+    }
+}
 
 /// Where Redis is.
 const REDIS_URL: &str = "MESHWORK_BENCH_REDIS";
@@ -49,6 +103,7 @@ pub async fn run(kind: &str) {
         }
         BARE => Server::builder().add_service(Echo::default()),
         FULL => stack::server(Stack::Usual, &redis).await.add_service(Echo::default()),
+        LIMITED => stack::server(Stack::Limited, &redis).await.add_service(Echo::default()),
         COLD => stack::server(Stack::Cold, &redis).await.add_service(Echo::default()),
         REDIS => stack::server(Stack::Redis, &redis).await.add_service(Echo::default()),
         LEASES => stack::server(Stack::Leases, &redis).await.add_service(Echo::default()),
@@ -67,11 +122,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    pub fn start(kind: &str, redis: &str) -> Self {
+    pub fn start(setup: Setup, redis: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["server", kind]).env(REDIS_URL, redis);
+        command.args(["server", setup.kind, &setup.threads.to_string()]).env(REDIS_URL, redis);
         let mut server = Obedient::new(command);
         let address: SocketAddr = server.line().expect("a server did not start").parse().unwrap();
-        Self { server, client: processes::client("h2", &[address]) }
+        Self { server, client: processes::client(setup.path, &[address]) }
     }
 }

@@ -22,6 +22,8 @@ pub enum Stack {
     Usual,
     /// Each token is verified.
     Cold,
+    /// Callers are over the limit of refusals of their address.
+    Limited,
     /// Calls are counted in Redis, by principal.
     Redis,
     /// And tokens of the limit are taken in advance.
@@ -67,7 +69,7 @@ pub async fn server(stack: Stack, redis: &str) -> Builder {
     let domain = Domain::new("bench.example.com");
     let local = RateLimiter::in_process();
     let by_principal = match stack {
-        Stack::Usual | Stack::Cold => local.clone(),
+        Stack::Usual | Stack::Cold | Stack::Limited => local.clone(),
         Stack::Redis | Stack::Leases => in_redis(redis, stack == Stack::Leases).await,
     };
     let authenticator = token::authenticator(if stack == Stack::Cold { 0 } else { REMEMBERED });
@@ -75,11 +77,18 @@ pub async fn server(stack: Stack, redis: &str) -> Builder {
     tokio::spawn(async move { keys.keep_fresh().await });
     authenticator.ready().await;
     let (addresses, calls) = (ample("addresses").key(Key::Address), ample("calls").key(Key::Principal));
+    let by_address = match stack {
+        Stack::Limited => {
+            let refusals = Rule::new("refusals", Rate::per_second(1, 0.001).unwrap()).key(Key::Address);
+            RateLimitLayer::new(local, [refusals], domain).counting_refusals()
+        }
+        _ => RateLimitLayer::new(local, [addresses], domain),
+    };
     Server::builder()
         .domain(domain)
         .observer(Arc::new(Calls::default()))
         .timeout(Duration::from_secs(60))
-        .limit_by_address(RateLimitLayer::new(local, [addresses], domain))
+        .limit_by_address(by_address)
         .authenticator(Arc::new(authenticator))
         .access(AccessTable::new().method(METHOD, Access::Authenticated))
         .limit_by_principal(RateLimitLayer::new(by_principal, [calls], domain))

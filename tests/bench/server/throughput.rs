@@ -4,7 +4,7 @@
 use meshwork_testkit::Redis;
 
 use crate::Pace;
-use crate::servers::{ALL, Pair, YARDSTICK};
+use crate::servers::{ALL, Pair, Setup};
 
 /// What one round of one server has shown.
 #[derive(Clone, Copy, Debug)]
@@ -18,16 +18,16 @@ pub struct Round {
     pub failed: f64,
 }
 
-/// What all rounds of a server come to: medians of each value, and medians of the ratios to the yardstick of the same round.
+/// What all rounds of a server come to: medians of each value, and medians of the ratios to its yardstick of the same round.
 pub struct Cost {
-    pub server: &'static str,
+    pub server: String,
     pub round: Round,
     pub throughput_ratio: f64,
     pub cpu_ratio: f64,
 }
 
 pub fn measure(pace: Pace, redis: &Redis) -> Vec<Cost> {
-    let mut pairs: Vec<_> = ALL.iter().map(|kind| Pair::start(kind, redis.url())).collect();
+    let mut pairs: Vec<_> = ALL.iter().map(|setup| Pair::start(*setup, redis.url())).collect();
     let mut seen = vec![Vec::new(); ALL.len()];
     for turn in 0..pace.rounds {
         // Another one begins each time, so that nobody always follows the same neighbour's heat.
@@ -36,20 +36,20 @@ pub fn measure(pace: Pace, redis: &Redis) -> Vec<Cost> {
         }
         eprintln!("round {} of {}", turn + 1, pace.rounds);
     }
-    let yardstick = ALL.iter().position(|kind| *kind == YARDSTICK).unwrap();
-    let cost = |(server, rounds): (&&'static str, &Vec<Round>)| {
+    let cost = |(setup, rounds): (&Setup, &Vec<Round>)| {
+        let yardstick = ALL.iter().position(|other| *other == setup.yardstick()).unwrap();
         let over = |value: fn(&Round) -> f64| median(rounds.iter().map(value).collect());
         let ratio = |value: fn(&Round) -> f64| {
             median(rounds.iter().zip(&seen[yardstick]).map(|(ours, theirs)| value(ours) / value(theirs)).collect())
         };
         Cost {
-            server,
+            server: setup.name(),
             round: Round {
                 per_second: over(|round| round.per_second),
                 server_us: over(|round| round.server_us),
                 client_us: over(|round| round.client_us),
                 busy: over(|round| round.busy),
-                failed: rounds.iter().map(|round| round.failed).sum(),
+                failed: if setup.refuses() { 0.0 } else { rounds.iter().map(|round| round.failed).sum() },
             },
             throughput_ratio: ratio(|round| round.per_second),
             cpu_ratio: ratio(|round| round.server_us),

@@ -1,5 +1,6 @@
 //! The token that all calls bear.
 
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{EncodingKey, Header};
@@ -26,6 +27,15 @@ pub fn sign(subject: &str) -> String {
     });
     let header = Header { kid: Some(KEY.to_owned()), ..Header::new(Algorithm::EdDSA) };
     jsonwebtoken::encode(&header, &claims, &key()).unwrap()
+}
+
+/// A token like a good one that nobody has signed; another for each `turn`.
+pub fn forge(turn: usize) -> String {
+    static GOOD: LazyLock<String> = LazyLock::new(|| sign("users/mallory"));
+    let mark = format!("{turn:08}");
+    let (kept, _) = GOOD.split_at(GOOD.len() - mark.len() - 2);
+    // The last characters stay: not all letters may end a signature.
+    format!("{kept}{mark}{}", &GOOD[GOOD.len() - 2..])
 }
 
 /// Knows the tokens; it remembers so many.
