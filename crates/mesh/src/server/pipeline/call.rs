@@ -124,27 +124,31 @@ async fn steps<H: HandlerService>(
     fault: Option<&Arc<RequestFault>>,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
-    let by_address = pipeline.by_address.as_ref();
-    let counted = by_address.and_then(|limits| {
-        Some((limits, limits.wants_of(&plan.by_address, Some(&connection.peer), None, &parts.headers)?))
-    });
-    if let Some((limits, wants)) = counted.as_ref().filter(|_| !pipeline.counts_refusals) {
-        admit(limits, wants).await?;
+    if !pipeline.counts_refusals
+        && let Some((limits, wants)) = wants_of_address(connection, plan, &parts)
+    {
+        admit(limits, &wants).await?;
     }
-    let principal = match admitted(connection, plan, &parts, counted.as_ref()).await {
+    let principal = match admitted(connection, plan, &parts).await {
         Ok(principal) => principal,
         Err(status) => {
             // A refusal costs what a call costs: who tries tokens is limited as who calls.
-            if let Some((limits, wants)) = counted.as_ref().filter(|_| pipeline.counts_refusals) {
-                admit(limits, wants).await?;
+            if pipeline.counts_refusals
+                && let Some((limits, wants)) = wants_of_address(connection, plan, &parts)
+            {
+                admit(limits, &wants).await?;
             }
             return Err(status);
         }
     };
-    drop(counted);
     if let Some(limits) = &pipeline.by_principal
-        && let Some(wants) =
-            limits.wants_of(&plan.by_principal, Some(&connection.peer), principal.as_ref(), &parts.headers)
+        && let Some(wants) = limits.wants_of(
+            &plan.by_principal,
+            Some(&connection.peer),
+            principal.as_ref(),
+            &parts.headers,
+            parts.uri.path(),
+        )
     {
         admit(limits, &wants).await?;
     }
@@ -174,6 +178,18 @@ async fn steps<H: HandlerService>(
     })
 }
 
+/// What a call wants of the limit by address.
+fn wants_of_address<'a>(
+    connection: &'a ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+) -> Option<(&'a RateLimits, Wants)> {
+    let limits = connection.pipeline.by_address.as_ref()?;
+    let peer = Some(&connection.peer);
+    let wants = limits.wants_of(&plan.by_address, peer, None, &parts.headers, parts.uri.path())?;
+    Some((limits, wants))
+}
+
 /// Takes a token of a limit.
 async fn admit(limits: &RateLimits, wants: &Wants) -> Result<(), Status> {
     let decision = match limits.ask(wants) {
@@ -188,7 +204,6 @@ async fn admitted(
     connection: &ConnectionContext,
     plan: &MethodPlan,
     parts: &Parts,
-    counted: Option<&(&RateLimits, Wants)>,
 ) -> Result<Option<Principal>, Status> {
     if plan.exemption != Exemption::None {
         return Ok(None);
@@ -200,7 +215,7 @@ async fn admitted(
         Some(authenticator) => match authenticator.recall(&parts.headers, peer) {
             Some(principal) => principal?,
             None => {
-                may_verify(connection, plan, counted)?;
+                may_verify(connection, plan, parts)?;
                 match authenticator.authenticate(&parts.headers, peer) {
                     Authenticated::Now(principal) => principal?,
                     Authenticated::Later(principal) => principal.await?,
@@ -222,14 +237,11 @@ async fn admitted(
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
-fn may_verify(
-    connection: &ConnectionContext,
-    plan: &MethodPlan,
-    counted: Option<&(&RateLimits, Wants)>,
-) -> Result<(), Status> {
+fn may_verify(connection: &ConnectionContext, plan: &MethodPlan, parts: &Parts) -> Result<(), Status> {
     let pipeline = &*connection.pipeline;
-    if let Some((limits, wants)) = counted.filter(|_| pipeline.counts_refusals)
-        && let Some(status) = limits.is_exhausted(wants)
+    if pipeline.counts_refusals
+        && let Some((limits, wants)) = wants_of_address(connection, plan, parts)
+        && let Some(status) = limits.is_exhausted(&wants)
     {
         return Err(status);
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use tonic::Status;
 
 use super::ConnectionContext;
@@ -26,7 +27,7 @@ pub(super) struct ReflectionRule(pub(super) Arc<ConnectionContext>);
 impl MessageRule for ReflectionRule {
     fn begins(&self) -> Result<(), Status> {
         let Some(limits) = &self.0.pipeline.reflection else { return Ok(()) };
-        let Some(wants) = limits.wants_of(&[0], Some(&self.0.peer), None, &http::HeaderMap::new()) else { return Ok(()) };
+        let Some(wants) = limits.wants_of(&[0], Some(&self.0.peer), None, &HeaderMap::new(), "") else { return Ok(()) };
         match limits.ask(&wants) {
             EventualDecision::Now(decision) => limits.refusal(decision, &wants).map_or(Ok(()), Err),
             // Buckets in the process decide at once.
