@@ -8,11 +8,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork::errors::bounded;
 pub use meshwork::server::health::Check;
 use meshwork_events::{ConsumerState, Progress};
 use meshwork_sql::{Postgres, ReplicaStats};
-
-use crate::echo::bounded;
 
 /// The most bytes of what a check says of parked events, or of what keeps events from going on.
 const MAX_SENTENCE: usize = 400;

@@ -9,7 +9,7 @@
 //! | [`checks`] | what a service depends on, and how far behind it is, for its health |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
-//! | [`errors`] | statuses with their standard details, from one table per service |
+//! | [`errors`] | the errors that services share; a service's table has them beside its own |
 //! | [`echo`] | what callers have sent, cut to be shown in errors |
 //! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
 //! | [`events`] | events for services that miss some, and those that could not be handled |

@@ -4,13 +4,13 @@ use std::fmt::Display;
 use std::future::Future;
 use std::time::Duration;
 
+use meshwork::errors::bounded;
 use meshwork::server::health::{Condition, Health};
 use meshwork_sql::Kind;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Migrations;
-use crate::echo::bounded;
 use crate::server::ServeError;
 
 /// What the start waits for, as health calls it.

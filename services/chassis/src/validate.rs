@@ -3,12 +3,12 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use meshwork::errors::bounded;
 use meshwork_api::google::r#type::Money;
 use tonic::{Code, Status};
 use tonic_types::{FieldViolation, StatusExt};
 use uuid::{Uuid, Variant};
 
-use crate::echo::bounded;
 use crate::errors::INVALID_FIELDS;
 
 /// How many faults of a request are told.
@@ -18,7 +18,7 @@ const MAX_FIELD: usize = 96;
 /// The most bytes of a description; one with a caller's text of 64 characters fits.
 const MAX_DESCRIPTION: usize = 360;
 /// The most bytes of all fields and descriptions. With the message, which repeats the first of them, and what else a
-/// status has, it stays below 8 KiB on its way; see [`errors`](crate::errors).
+/// status has, it stays below 8 KiB on its way; see [`meshwork::errors`].
 const MAX_BYTES: usize = 3300;
 
 /// The faults found in a request so far. The first 20 are told, and fewer when they are long; of what comes behind them

@@ -5,7 +5,6 @@
 use meshwork_api::ProductName;
 use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace};
 use meshwork_chassis::echo::echo;
-use meshwork_chassis::errors::{DEPENDENCY_UNAVAILABLE, MAX_MESSAGE};
 use meshwork_chassis::validate::{MAX_VIOLATIONS, Violations};
 use meshwork_chassis::{etag, filter, mask, page};
 use meshwork_sql::WalPosition;
@@ -94,25 +93,8 @@ fn hostile_texts_of_any_length_leave_a_status_small() {
             let (_, told, _) = small(violations);
             // What would be right is told, however long the wrong is.
             assert!(told[..told.len() - 1].iter().all(|fault| fault.description.ends_with("it may name display_name")));
-
-            let metadata = [(text.as_str(), text.as_str()); 3];
-            assert_small(&DEPENDENCY_UNAVAILABLE.status(&DOMAIN.repeat(2), &text, &metadata));
-            let keys: Vec<_> = (0..100).map(|at| format!("{at}{text}")).collect();
-            let metadata: Vec<_> = keys.iter().map(|key| (key.as_str(), text.as_str())).collect();
-            let status = DEPENDENCY_UNAVAILABLE.status(&DOMAIN.repeat(2), &text, &metadata);
-            assert!(status.message().len() <= MAX_MESSAGE);
-            assert_small(&status);
         }
     }
-}
-
-#[test]
-fn what_is_ours_is_not_cut() {
-    let name = format!("products/{}/stock", "a".repeat(63));
-    let message = format!("only 1,000,000,000 pieces of {name} are available, and {name} holds none");
-    let status = DEPENDENCY_UNAVAILABLE.status(DOMAIN, &message, &[("product", &name)]);
-    assert_eq!(status.message(), message);
-    assert_eq!(status.get_details_error_info().unwrap().metadata["product"], name);
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! The statuses that the server itself answers with, each with its standard details (AIP-193).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use tonic_types::ErrorDetails;
+
+use crate::errors;
 
 /// The metadata that tells a gRPC client after how many milliseconds to retry (gRFC A6).
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -38,9 +41,10 @@ impl Domain {
         Self(kept)
     }
 
-    /// A status whose ErrorInfo has this domain, `reason` and `metadata`.
-    pub fn refuse(&self, code: Code, reason: &str, message: impl Into<String>, metadata: &[(&str, &str)]) -> Status {
-        self.with_details(code, message, self.details(reason, metadata))
+    /// A status whose ErrorInfo has this domain, `reason` and `metadata`. It is bounded as those of an
+    /// [`ErrorKind`](crate::errors::ErrorKind) are.
+    pub fn refuse(&self, code: Code, reason: &str, message: impl Display, metadata: &[(&str, &str)]) -> Status {
+        errors::status(code, message, self.details(reason, metadata))
     }
 
     /// As [`Domain::refuse`], with RetryInfo: the same call may succeed after `delay`, or on another server at once.
@@ -49,23 +53,22 @@ impl Domain {
         delay: Duration,
         code: Code,
         reason: &str,
-        message: impl Into<String>,
+        message: impl Display,
         metadata: &[(&str, &str)],
     ) -> Status {
-        let mut details = self.details(reason, metadata);
-        details.set_retry_info(Some(delay));
-        self.with_details(code, message, details)
+        errors::status(code, message, errors::error_info(self.0, reason, Some(delay), metadata))
     }
 
     /// The details that every status of this domain begins with.
     pub fn details(&self, reason: &str, metadata: &[(&str, &str)]) -> ErrorDetails {
-        let metadata: HashMap<String, String> =
-            metadata.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        ErrorDetails::with_error_info(reason, self.0, metadata)
+        errors::error_info(self.0, reason, None, metadata)
     }
+}
 
-    fn with_details(&self, code: Code, message: impl Into<String>, details: ErrorDetails) -> Status {
-        Status::with_error_details(code, message, details)
+/// The name of the domain.
+impl AsRef<str> for Domain {
+    fn as_ref(&self) -> &str {
+        self.0
     }
 }
 

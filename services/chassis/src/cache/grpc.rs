@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use meshwork::errors::bounded;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::cache_service_server::CacheService;
 use meshwork_api::meshwork::admin::v1::cache_stats::Link;
@@ -12,7 +13,6 @@ use meshwork_cache::{KindStats, LinkState, Miss, Stats, Tiers};
 use tonic::{Code, Request, Response, Status};
 
 use crate::Principal;
-use crate::echo::bounded;
 use crate::errors::ErrorKind;
 use crate::validate::Violations;
 
