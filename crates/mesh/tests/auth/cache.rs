@@ -9,6 +9,7 @@ use meshwork::server::auth::jwt::{JwtAuthenticator, TokenError};
 use meshwork::server::auth::{Authenticated, Authenticator as _, Principal};
 use serde_json::json;
 use tokio::time::{advance, timeout};
+use tonic::Code;
 
 use crate::issuer::{LIFE, SKEW, Signer, Source, builder, one_key};
 
@@ -49,6 +50,28 @@ async fn a_token_is_verified_once_and_then_answered_at_once() {
     let other = authenticator.with_domain(meshwork::server::Domain::new("other"));
     assert!(matches!(other.authenticate(&headers, None), Authenticated::Now(Ok(Some(_)))));
     assert_eq!(count.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s5_what_is_recalled_costs_no_signature() {
+    let (source, signer) = one_key();
+    let (authenticator, count, _) = counted(&source);
+    let recall = |headers: &HeaderMap| authenticator.recall(headers, None);
+    assert!(matches!(recall(&HeaderMap::new()), Some(Ok(None))));
+    for malformed in ["", "nonsense", "a.b", "a.b.c.d"] {
+        let refused = recall(&bearing(malformed)).unwrap().unwrap_err();
+        assert_eq!(refused.code(), Code::Unauthenticated, "{malformed}");
+    }
+    let token = signer.good();
+    let (good, forged) = (bearing(&token), bearing(&Signer::ed25519("first", 2).good()));
+    assert!(recall(&good).is_none() && recall(&forged).is_none());
+    assert_eq!((count.load(Ordering::SeqCst), source.fetches()), (0, 0), "nobody was asked");
+    authenticator.verify(&token).await.unwrap();
+    assert_eq!(recall(&good).unwrap().unwrap(), Some(Principal::new("users/anna", ["customer"])));
+    assert!(recall(&forged).is_none());
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    advance(Duration::from_secs(LIFE + SKEW)).await;
+    assert!(recall(&good).is_none(), "it has expired");
 }
 
 #[tokio::test(start_paused = true)]

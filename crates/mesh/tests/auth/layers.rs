@@ -5,11 +5,12 @@ use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use meshwork::server::Domain;
+use http::{HeaderMap, Request, Response};
 use meshwork::server::auth::{
-    Access, AccessTable, AuthenticationLayer, AuthorizationLayer, JwtAuthenticator, Principal, Refused,
+    Access, AccessTable, Authenticated, AuthenticationLayer, Authenticator, AuthorizationLayer, JwtAuthenticator,
+    Principal, Refused,
 };
+use meshwork::server::{Domain, Peer};
 use serde_json::json;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -183,6 +184,36 @@ async fn without_keys_calls_are_told_when_to_come_again() {
     assert!(refused.metadata().get("grpc-retry-pushback-ms").is_none());
     // Who has no token needs no keys.
     assert_eq!(through(&authenticator, table(), "/shop.v1.Orders/Public", &[]).await.unwrap(), None);
+}
+
+/// Remembers whom it is asked about, and has nobody else.
+struct Remembers(Result<Option<Principal>, Status>);
+
+impl Authenticator for Remembers {
+    fn authenticate(&self, _: &HeaderMap, _: Option<&Peer>) -> Authenticated {
+        panic!("asked for what it has recalled")
+    }
+
+    fn recall(&self, _: &HeaderMap, _: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
+        Some(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn s5_what_is_recalled_is_not_verified() {
+    let anna = Principal::new("users/anna", ["customer"]);
+    for recalled in [Ok(Some(anna)), Ok(None), Err(Status::unauthenticated("no"))] {
+        let handler = service_fn(|request: Request<Body>| {
+            let mut response = Response::new(Body::empty());
+            response.extensions_mut().insert(request.extensions().get::<Principal>().cloned());
+            ready(Ok::<_, Infallible>(response))
+        });
+        let service = AuthenticationLayer::new(Arc::new(Remembers(recalled.clone()))).layer(handler);
+        let response = service.oneshot(Request::new(Body::empty())).await.unwrap();
+        let seen = response.extensions().get::<Option<Principal>>().cloned();
+        assert_eq!(seen, recalled.ok());
+        assert_eq!(response.extensions().get::<Refused>().is_some(), seen.is_none());
+    }
 }
 
 #[tokio::test(start_paused = true)]

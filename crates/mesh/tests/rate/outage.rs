@@ -206,6 +206,31 @@ async fn rl_6_a_redis_that_was_demoted_is_left_for_the_one_that_took_its_place()
     assert!(limiter.decisions().admitted(Source::Redis) > 0, "{limiter:?}");
 }
 
+/// `old` can't decide any more, and another has its place.
+async fn left_for_another(old: Redis, becomes_unfit: impl FnOnce(&Redis)) {
+    let new = Redis::private(&[]);
+    let (at, move_to) = moving_address(address(&old)).await;
+    let limiter = connected(RateLimiter::builder(), RedisSettings::new(format!("redis://{at}"))).await;
+    becomes_unfit(&old);
+    move_to.send(address(&new)).unwrap();
+    // The old one decides nothing: these are decisions of the new one.
+    decided_by(&limiter, Source::Redis).await;
+}
+
+#[tokio::test]
+async fn s15_a_redis_that_has_lost_its_primary_is_left_for_another() {
+    left_for_another(Redis::private(&["--replica-serve-stale-data", "no"]), Redis::fall_behind).await;
+}
+
+#[tokio::test]
+async fn s15_a_redis_that_has_lost_its_replicas_is_left_for_another() {
+    left_for_another(Redis::private(&[]), |old| {
+        let reply = old.connection().command(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+        assert_eq!(reply, "OK");
+    })
+    .await;
+}
+
 /// The finding S10: tokens were taken for a call whose time was over when that was told.
 #[tokio::test]
 async fn rl_8_tokens_in_advance_whose_answer_is_late_are_for_later_calls() {

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Principal, refuse};
-use crate::server::{Peer, exempt};
+use crate::server::{Peer, is_health_check, is_reflection};
 
 /// Verifies the credentials of calls.
 ///
@@ -37,6 +37,16 @@ pub trait Authenticator: Send + Sync + 'static {
     /// Who calls, by the headers of the call and the other end of its connection. What is known already, such as a verified
     /// token that is cached, is answered at once; only the rest waits.
     fn authenticate(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Authenticated;
+
+    /// What [`authenticate`](Authenticator::authenticate) would find, as far as it can be told at next to no cost: without
+    /// checking a signature, asking anybody or keeping anything. That is a call without credentials, with credentials that are
+    /// none by their looks, or with some that were verified before. `None`, which is the default: only `authenticate` can tell.
+    ///
+    /// A server asks this first, and refuses callers who are over their limit before it lets their credentials be verified.
+    fn recall(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
+        let _ = (headers, peer);
+        None
+    }
 }
 
 /// What an [`Authenticator`] found.
@@ -100,10 +110,15 @@ where
         let Some(authenticator) = &self.authenticator else {
             return State::Calling { future: self.inner.call(request) }.into();
         };
-        if exempt::is_health_check(path) || exempt::is_reflection(path) {
+        if is_health_check(path) || is_reflection(path) {
             return State::Calling { future: self.inner.call(request) }.into();
         }
-        match authenticator.authenticate(request.headers(), request.extensions().get::<Peer>()) {
+        let peer = request.extensions().get::<Peer>();
+        let found = match authenticator.recall(request.headers(), peer) {
+            Some(recalled) => Authenticated::Now(recalled),
+            None => authenticator.authenticate(request.headers(), peer),
+        };
+        match found {
             Authenticated::Now(Ok(principal)) => {
                 if let Some(principal) = principal {
                     request.extensions_mut().insert(principal);

@@ -50,7 +50,8 @@ impl Decision {
 }
 
 /// A decision, or the wait for one.
-pub(super) enum EventualDecision {
+pub(in crate::server) enum EventualDecision {
+    /// It is there.
     Now(Decision),
     /// Only buckets in Redis make one wait.
     Later(BoxFuture<'static, Decision>),

@@ -1,9 +1,9 @@
 //! The names of buckets: whom a call is counted for, as text.
 
 use std::fmt::{self, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
-use http::Request;
+use http::{HeaderMap, Request};
 use sha2::{Digest as _, Sha256};
 use smallvec::SmallVec;
 
@@ -14,6 +14,34 @@ use crate::server::peer::Network;
 
 /// Longer values stand there as their digest: what a caller writes into a header is no reason to keep kilobytes of it.
 const LONGEST: usize = 96;
+/// The network of callers without an address (Unix sockets): they count as one.
+const NOWHERE: &str = "address:0.0.0.0";
+
+/// The parts of a call by which it may be counted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallParts<'a> {
+    pub path: &'a str,
+    pub peer: Option<&'a Peer>,
+    pub principal: Option<&'a Principal>,
+    pub headers: &'a HeaderMap,
+}
+
+impl<'a> CallParts<'a> {
+    /// Peer and principal as the extensions of a request have them.
+    pub fn of<A>(request: &'a Request<A>) -> Self {
+        let extensions = request.extensions();
+        Self {
+            path: request.uri().path(),
+            peer: extensions.get(),
+            principal: extensions.get(),
+            headers: request.headers(),
+        }
+    }
+
+    fn subject(&self) -> Option<&'a str> {
+        self.principal.map(Principal::subject)
+    }
+}
 
 /// `{namespace/kind:value}:rule`, on the stack as long as it is short. The braces are the hash tag of a Redis cluster: the
 /// buckets of one caller are in one place.
@@ -31,23 +59,23 @@ impl BucketName {
     }
 
     /// The bucket of a rule for a call.
-    pub fn of_call<A>(namespace: &str, rule: &str, key: &Key, request: &Request<A>) -> Self {
+    pub fn of_call(namespace: &str, rule: &str, key: &Key, call: &CallParts<'_>) -> Self {
         Self::new(namespace, rule, |name| match key {
-            Key::Principal => name.push_value("principal:", subject(request).unwrap_or_default().as_bytes()),
-            Key::PrincipalOrAddress => match subject(request) {
+            Key::Principal => name.push_value("principal:", call.subject().unwrap_or_default().as_bytes()),
+            Key::PrincipalOrAddress => match call.subject() {
                 Some(subject) => name.push_value("principal:", subject.as_bytes()),
-                None => name.push_address(request),
+                None => name.push_address(call.peer),
             },
             Key::Peer => {
-                let identity = request.extensions().get::<Peer>().and_then(Peer::identity);
+                let identity = call.peer.and_then(Peer::identity);
                 name.push_value("peer:", identity.map_or("", |identity| identity.as_str()).as_bytes());
             }
-            Key::Address => name.push_address(request),
-            Key::Method => name.push_value("method:", request.uri().path().as_bytes()),
+            Key::Address => name.push_address(call.peer),
+            Key::Method => name.push_value("method:", call.path.as_bytes()),
             Key::Header(header) => {
                 name.push("header:");
                 name.push_value(header.as_str(), b"");
-                let value = request.headers().get(header);
+                let value = call.headers.get(header);
                 name.push_value("=", value.map_or(&b""[..], |value| value.as_bytes()));
             }
         })
@@ -108,15 +136,15 @@ impl BucketName {
         }
     }
 
-    /// The network that the call's connection comes from. Those without an address (Unix sockets) count as one.
-    fn push_address<A>(&mut self, request: &Request<A>) {
-        let name = |address: Option<SocketAddr>| {
-            let network = Network::of(address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip()));
-            format!("address:{network}")
+    /// The network that the call's connection comes from.
+    fn push_address(&mut self, peer: Option<&Peer>) {
+        let name = |address: Option<SocketAddr>| match address {
+            Some(address) => format!("address:{}", Network::of(address.ip())),
+            None => NOWHERE.to_owned(),
         };
-        match request.extensions().get::<Peer>() {
+        match peer {
             Some(peer) => self.push(peer.network(name)),
-            None => self.push(&name(None)),
+            None => self.push(NOWHERE),
         }
     }
 
@@ -133,10 +161,6 @@ impl fmt::Write for BucketName {
     }
 }
 
-fn subject<A>(request: &Request<A>) -> Option<&str> {
-    request.extensions().get::<Principal>().map(Principal::subject)
-}
-
 #[cfg(test)]
 mod tests {
     use http::HeaderName;
@@ -145,7 +169,8 @@ mod tests {
     use crate::server::PeerIdentity;
 
     fn named(key: &Key, request: &Request<()>) -> String {
-        String::from_utf8(BucketName::of_call("shop", "calls", key, request).as_bytes().to_vec()).unwrap()
+        String::from_utf8(BucketName::of_call("shop", "calls", key, &CallParts::of(request)).as_bytes().to_vec())
+            .unwrap()
     }
 
     fn at(address: &str) -> Request<()> {

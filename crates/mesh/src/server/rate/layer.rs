@@ -2,28 +2,22 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status};
-use tonic_types::{QuotaViolation, StatusExt as _};
+use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::decision::{Decision, EventualDecision};
 use super::limiter::RateLimiter;
-use super::local::{Want, Wants};
+use super::limits::RateLimits;
+use super::local::Wants;
 use super::rule::Rule;
+use crate::server::Domain;
 use crate::server::auth::Refused;
-use crate::server::refusal::push_back;
-use crate::server::{Domain, exempt};
-
-/// When a caller may come again whom nobody could count.
-const RETRY_UNCOUNTED: Duration = Duration::from_secs(1);
 
 /// Refuses calls above a rate with RESOURCE_EXHAUSTED, ErrorInfo, RetryInfo, QuotaFailure and `grpc-retry-pushback-ms`.
 /// Health checks pass. A call has to pass all rules that count it, and takes a token of each or of none. By default there is
@@ -32,14 +26,8 @@ const RETRY_UNCOUNTED: Duration = Duration::from_secs(1);
 /// In front of identity it may, instead, [count refusals](RateLimitLayer::counting_refusals).
 #[derive(Clone, Debug, Default)]
 pub struct RateLimitLayer {
-    shared: Option<Arc<Shared>>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    limiter: RateLimiter,
-    rules: Vec<Rule>,
-    domain: Domain,
+    /// None: there is no rule.
+    limits: Option<RateLimits>,
     refusals: bool,
 }
 
@@ -56,16 +44,22 @@ impl RateLimitLayer {
     /// ```
     pub fn new(limiter: RateLimiter, rules: impl IntoIterator<Item = Rule>, domain: Domain) -> Self {
         let rules: Vec<_> = rules.into_iter().collect();
-        let shared = (!rules.is_empty()).then(|| Arc::new(Shared { limiter, rules, domain, refusals: false }));
-        Self { shared }
+        let limits = (!rules.is_empty()).then(|| RateLimits::new(limiter, rules, domain));
+        Self { limits, refusals: false }
     }
 
     /// In front of identity: lets every call in, and counts those that identity or authorisation refuses
     /// ([`Refused`]). When there is no token for such a call, its answer becomes RESOURCE_EXHAUSTED. So trying tokens costs
-    /// as much as calling without one, and a good token is never refused for what others at its address do.
+    /// as much as calling without one, and this layer refuses no good token for what others at its address do.
     ///
     /// A rule that the layer behind identity has too, by [`Key::PrincipalOrAddress`](super::Key::PrincipalOrAddress) there
     /// and here, counts in one bucket for each address.
+    ///
+    /// A [server](crate::server::Server) goes further: who is over the limit and not remembered is refused before a signature
+    /// is checked. Remembered are those whose credentials the authenticator
+    /// [recalls](crate::server::auth::Authenticator::recall). So forged credentials cost no more signatures than the rules
+    /// admit calls, and who was verified before goes on; who comes with good ones for the first time, from an address that is
+    /// over the limit, has to come again.
     ///
     /// ```
     /// # use meshwork::server::Domain;
@@ -76,60 +70,18 @@ impl RateLimitLayer {
     /// ```
     #[must_use]
     pub fn counting_refusals(mut self) -> Self {
-        self.shared = self.shared.take().map(|shared| {
-            let Shared { limiter, rules, domain, .. } = &*shared;
-            let (limiter, rules, domain) = (limiter.clone(), rules.clone(), *domain);
-            Arc::new(Shared { limiter, rules, domain, refusals: true })
-        });
+        self.refusals = true;
         self
     }
-}
 
-impl Shared {
-    /// What a call wants; `None` when no rule counts it.
-    fn wants<A>(&self, request: &Request<A>) -> Option<Wants> {
-        let path = request.uri().path();
-        if exempt::is_health_check(path) {
-            return None;
-        }
-        let rules = self.rules.iter().enumerate().filter(|(_, rule)| rule.counts(path));
-        let wants: Wants = rules.map(|(place, rule)| self.limiter.want_of_call(place, rule, request)).collect();
-        (!wants.is_empty()).then_some(wants)
+    /// The limits; `None` without a rule.
+    pub(in crate::server) fn limits(&self) -> Option<&RateLimits> {
+        self.limits.as_ref()
     }
 
-    /// The status of a call that is not admitted.
-    fn refusal(&self, decision: Decision, wants: &[Want]) -> Option<Status> {
-        match decision {
-            Decision::Admitted { .. } => None,
-            Decision::Denied { rule, retry_after } => {
-                let caller = wants.iter().find(|want| want.rule == rule).map(|want| want.name.caller())?;
-                let rule = self.rules.get(rule)?;
-                // Who waits a rounded-down time would come too early.
-                let millis = retry_after.as_nanos().div_ceil(1_000_000).to_string();
-                let message =
-                    format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
-                let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
-                let mut details = self.domain.details("RATE_LIMITED", &metadata);
-                details.set_retry_info(Some(retry_after));
-                let quota = format!(
-                    "rate limit {}: {} at once, {} a second",
-                    rule.name,
-                    rule.rate.burst(),
-                    rule.rate.tokens_per_second()
-                );
-                details.set_quota_failure(vec![QuotaViolation::new(caller, quota)]);
-                let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
-                push_back(&mut status, retry_after);
-                Some(status)
-            }
-            Decision::Unavailable { rule } => {
-                let rule = self.rules.get(rule)?;
-                let message = format!("the rate limit {} can't be checked at the moment; retry in a second", rule.name);
-                let metadata = [("rule", &*rule.name)];
-                let reason = "RATE_LIMIT_UNAVAILABLE";
-                Some(self.domain.refuse_for(RETRY_UNCOUNTED, Code::Unavailable, reason, message, &metadata))
-            }
-        }
+    /// Whether only those calls count that identity or authorisation refuses.
+    pub(in crate::server) fn counts_refusals(&self) -> bool {
+        self.refusals
     }
 }
 
@@ -137,7 +89,7 @@ impl<S> Layer<S> for RateLimitLayer {
     type Service = RateLimitService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RateLimitService { inner, shared: self.shared.clone() }
+        RateLimitService { inner, limits: self.limits.clone(), refusals: self.refusals }
     }
 }
 
@@ -145,7 +97,8 @@ impl<S> Layer<S> for RateLimitLayer {
 #[derive(Clone, Debug)]
 pub struct RateLimitService<S> {
     inner: S,
-    shared: Option<Arc<Shared>>,
+    limits: Option<RateLimits>,
+    refusals: bool,
 }
 
 impl<S, A, B> Service<Request<A>> for RateLimitService<S>
@@ -162,21 +115,24 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let asked = self.shared.as_ref().and_then(|shared| Some((shared, shared.wants(&request)?)));
-        let Some((shared, wants)) = asked else {
+        let asked = self.limits.as_ref().and_then(|limits| {
+            let rules = limits.rules_for(request.uri().path());
+            Some((limits, limits.wants(&rules, &request)?))
+        });
+        let Some((limits, wants)) = asked else {
             return State::Calling { future: self.inner.call(request) }.into();
         };
-        if shared.refusals {
-            let watch = Some(Box::new((Arc::clone(shared), wants)));
+        if self.refusals {
+            let watch = Some(Box::new((limits.clone(), wants)));
             return State::Watching { future: self.inner.call(request), watch }.into();
         }
-        match shared.limiter.ask(&wants) {
-            EventualDecision::Now(decision) => match shared.refusal(decision, &wants) {
+        match limits.ask(&wants) {
+            EventualDecision::Now(decision) => match limits.refusal(decision, &wants) {
                 None => State::Calling { future: self.inner.call(request) }.into(),
                 Some(status) => State::Refused { status: Some(status) }.into(),
             },
             EventualDecision::Later(deciding) => {
-                let watch = (Arc::clone(shared), wants);
+                let watch = (limits.clone(), wants);
                 // The instance that was polled is the ready one.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);
@@ -186,7 +142,7 @@ where
     }
 }
 
-type Watch = (Arc<Shared>, Wants);
+type Watch = (RateLimits, Wants);
 
 pin_project! {
     /// The future of [`RateLimitService`].
@@ -251,10 +207,10 @@ where
                 }
                 StateProjection::Deciding { deciding, next } => {
                     let decision = ready!(deciding.as_mut().poll(cx));
-                    let Some((mut inner, request, (shared, wants))) = next.take().map(|next| *next) else {
+                    let Some((mut inner, request, (limits, wants))) = next.take().map(|next| *next) else {
                         return Poll::Ready(Ok(ended().into_http()));
                     };
-                    match shared.refusal(decision, &wants) {
+                    match limits.refusal(decision, &wants) {
                         None => State::Calling { future: inner.call(request) },
                         status => State::Refused { status },
                     }
@@ -262,25 +218,25 @@ where
                 StateProjection::Watching { future, watch } => {
                     let response = ready!(future.poll(cx))?;
                     let refused = response.extensions().get::<Refused>().is_some();
-                    let Some((shared, wants)) = watch.take().filter(|_| refused).map(|watch| *watch) else {
+                    let Some((limits, wants)) = watch.take().filter(|_| refused).map(|watch| *watch) else {
                         return Poll::Ready(Ok(response));
                     };
-                    match shared.limiter.ask(&wants) {
-                        EventualDecision::Now(decision) => match shared.refusal(decision, &wants) {
+                    match limits.ask(&wants) {
+                        EventualDecision::Now(decision) => match limits.refusal(decision, &wants) {
                             None => return Poll::Ready(Ok(response)),
                             status => State::Refused { status },
                         },
                         EventualDecision::Later(deciding) => {
-                            State::Judging { deciding, next: Some(Box::new((response, (shared, wants)))) }
+                            State::Judging { deciding, next: Some(Box::new((response, (limits, wants)))) }
                         }
                     }
                 }
                 StateProjection::Judging { deciding, next } => {
                     let decision = ready!(deciding.as_mut().poll(cx));
-                    let Some((response, (shared, wants))) = next.take().map(|next| *next) else {
+                    let Some((response, (limits, wants))) = next.take().map(|next| *next) else {
                         return Poll::Ready(Ok(ended().into_http()));
                     };
-                    match shared.refusal(decision, &wants) {
+                    match limits.refusal(decision, &wants) {
                         None => return Poll::Ready(Ok(response)),
                         status => State::Refused { status },
                     }

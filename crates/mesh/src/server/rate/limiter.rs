@@ -3,10 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Request;
-
 use super::decision::{Decision, Decisions, EventualDecision, Source};
-use super::key::BucketName;
+use super::key::{BucketName, CallParts};
 use super::local::{By, Local, Want, Wants};
 #[cfg(feature = "redis")]
 use super::redis::Redis;
@@ -82,8 +80,8 @@ impl RateLimiter {
     }
 
     /// What a call wants of the bucket of a rule.
-    pub(super) fn want_of_call<A>(&self, place: usize, rule: &Rule, request: &Request<A>) -> Want {
-        self.want(place, rule, BucketName::of_call(&self.0.namespace, &rule.id, &rule.key, request))
+    pub(super) fn want_of_call(&self, place: usize, rule: &Rule, call: &CallParts<'_>) -> Want {
+        self.want(place, rule, BucketName::of_call(&self.0.namespace, &rule.id, &rule.key, call))
     }
 
     fn want(&self, place: usize, rule: &Rule, name: BucketName) -> Want {
@@ -101,6 +99,18 @@ impl RateLimiter {
             #[cfg(feature = "redis")]
             Store::Redis(redis) => redis.ask(wants, &self.0.decisions),
         }
+    }
+
+    /// The denial that [`ask`](Self::ask) would end with now, as far as this process knows. It counts as a decision, and takes
+    /// nothing.
+    pub(super) fn denial(&self, wants: &Wants) -> Option<Decision> {
+        let (source, denied) = match &self.0.store {
+            Store::Local(local) => (Source::Local, local.peek(wants)?),
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => redis.denial(wants)?,
+        };
+        self.0.decisions.count(source, denied);
+        Some(denied)
     }
 }
 

@@ -21,18 +21,18 @@ const SWEEP_EVERY: u64 = 1_000_000;
 
 /// What a call wants of one bucket.
 #[derive(Clone, Debug)]
-pub(super) struct Want {
+pub(in crate::server) struct Want {
     /// The place of its rule, for the decision.
-    pub rule: usize,
-    pub name: BucketName,
-    pub rate: Rate,
+    pub(super) rule: usize,
+    pub(super) name: BucketName,
+    pub(super) rate: Rate,
     /// How many instances share the bucket.
-    pub instances: u32,
-    pub on_failure: OnFailure,
+    pub(super) instances: u32,
+    pub(super) on_failure: OnFailure,
 }
 
-/// What one call wants of all buckets that it counts in.
-pub(super) type Wants = SmallVec<[Want; 1]>;
+/// What one call wants of all buckets that it counts in: seldom more than two.
+pub(in crate::server) type Wants = SmallVec<[Want; 2]>;
 
 /// Which rate the buckets go by.
 #[derive(Clone, Copy, Debug)]
@@ -223,6 +223,23 @@ impl Local {
             tables[*table].put(want.name.as_bytes(), entry, now, self.max_per_shard);
         }
         Decision::Admitted { remaining }
+    }
+
+    /// The denial that [`Local::take`] would end with now. Takes nothing, and leaves no trace of who is asked about.
+    pub fn peek<'w>(&self, wants: impl IntoIterator<Item = &'w Want>) -> Option<Decision> {
+        let now = self.now();
+        let mut denied: Option<(usize, Duration)> = None;
+        for want in wants {
+            let rate = &self.by.of(want);
+            let at = now / rate.unit();
+            let bucket = self.lock(self.place(want), now).get(want).bucket;
+            let (verdict, _) = Bucket::filled(rate, bucket, at).ask(rate, 1, at);
+            let wait = duration(rate, verdict.retry_after);
+            if !verdict.allowed && denied.is_none_or(|(_, longest)| wait > longest) {
+                denied = Some((want.rule, wait));
+            }
+        }
+        denied.map(|(rule, retry_after)| Decision::Denied { rule, retry_after })
     }
 
     /// Takes what there is, up to so many tokens each: somebody else has admitted them.

@@ -13,6 +13,7 @@ mod decision;
 mod key;
 mod layer;
 mod limiter;
+mod limits;
 mod local;
 #[allow(clippy::module_inception, reason = "the rate of a rate limit")]
 mod rate;
@@ -24,9 +25,12 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::server) use self::decision::EventualDecision;
 pub use self::decision::{Decision, Decisions, OnFailure, Source};
 pub use self::layer::{RateLimitFuture, RateLimitLayer, RateLimitService};
 pub use self::limiter::{RateLimiter, RateLimiterBuilder};
+pub(in crate::server) use self::limits::RateLimits;
+pub(in crate::server) use self::local::Wants;
 pub use self::rate::{InvalidRate, Rate};
 pub use self::rule::{Key, Rule};
 #[cfg(feature = "redis")]

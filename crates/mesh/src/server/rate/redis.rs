@@ -40,9 +40,9 @@ const LEASE_OF: Duration = Duration::from_millis(100);
 const LEASE_LIFE: Duration = Duration::from_secs(1);
 /// Between attempts to connect, in milliseconds, growing twofold.
 const RECONNECT: (u32, u32) = (50, 1000);
-/// What a server says that can't decide, though it answers: it was demoted, reads its data, or has lost its primary or its
-/// cluster. Another may be at the address by now.
-const UNFIT: [&str; 4] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN"];
+/// What a server says that can't decide, though it answers: it was demoted, reads its data, or has lost its primary, its
+/// cluster or its replicas. Another may be at the address by now.
+const UNFIT: [&str; 5] = ["READONLY", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "NOREPLICAS"];
 /// Between two connections that are made anew for that.
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// Where a slot has moved to is learnt, and the command fails. The client mustn't follow: on the way to where a slot is about
@@ -178,6 +178,19 @@ impl Redis {
             }
             redis.fall_back(&wants, &decisions)
         }))
+    }
+
+    /// What would deny a call now without Redis being asked: a denial that holds still, or this instance's share while Redis is
+    /// out of reach. Takes nothing.
+    pub fn denial(&self, wants: &Wants) -> Option<(Source, Decision)> {
+        if let Some(denied) = self.local.denied(wants) {
+            return Some((Source::CachedDenial, denied));
+        }
+        if !self.breaker.rejects(Instant::now()) {
+            return None;
+        }
+        let denied = self.local.peek(wants.iter().filter(|want| want.on_failure == OnFailure::OpenLocal))?;
+        Some((Source::Fallback, denied))
     }
 
     /// As the rules have it when Redis is out of reach.
@@ -330,9 +343,9 @@ impl Redis {
 }
 
 /// Whether an error says that the server can't decide.
-fn is_unfit(error: &fred::error::Error) -> bool {
+pub(super) fn is_unfit(error: &fred::error::Error) -> bool {
     // Older servers put words of their own before what a script was told.
-    UNFIT.iter().any(|word| error.details().contains(word))
+    error.details().split(|letter: char| !letter.is_ascii_uppercase()).any(|word| UNFIT.contains(&word))
 }
 
 /// The arguments of the script for one bucket. All fit: a rate is counted below 2⁵².

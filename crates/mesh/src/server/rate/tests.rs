@@ -1,9 +1,11 @@
 //! The buckets, held against a model in numbers without bounds.
 
 mod debt;
+mod limits;
 mod local;
 mod model;
 mod script;
+mod unfit;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, header};
 use tokio::sync::watch;
+use tonic::Status;
 
 use super::TokenError;
 use super::cache::{Cache, Turn, Verdict};
@@ -14,7 +15,7 @@ use super::key::Key;
 use super::keys::Keys;
 use super::rules::{Rules, seconds};
 use super::settings::{Clock, PrincipalOfClaims, Settings};
-use crate::server::auth::{Authenticated, Authenticator};
+use crate::server::auth::{Authenticated, Authenticator, Principal};
 use crate::server::{Domain, Peer};
 
 /// The longest token that is looked at, in bytes.
@@ -132,14 +133,10 @@ impl JwtAuthenticator {
 
 impl Authenticator for JwtAuthenticator {
     fn authenticate(&self, headers: &HeaderMap, _: Option<&Peer>) -> Authenticated {
-        let mut values = headers.get_all(header::AUTHORIZATION).iter();
-        let (token, more) = match values.next() {
-            None => return Authenticated::Now(Ok(None)),
-            Some(value) => (value.to_str().ok().and_then(bearer), values.next()),
-        };
-        // Of two headers it would be open whose call it is.
-        let Some(token) = token.filter(|_| more.is_none()) else {
-            return Authenticated::Now(Err(TokenError::Invalid.status(&self.domain)));
+        let token = match token_of(headers) {
+            Ok(Some(token)) => token,
+            Ok(None) => return Authenticated::Now(Ok(None)),
+            Err(error) => return Authenticated::Now(Err(error.status(&self.domain))),
         };
         match AuthenticatorState::look(&self.shared, token) {
             Look::Known(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
@@ -153,6 +150,30 @@ impl Authenticator for JwtAuthenticator {
             }
         }
     }
+
+    /// A token that isn't remembered costs a look into the cache, and allocates nothing.
+    fn recall(&self, headers: &HeaderMap, _: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
+        let token = match token_of(headers) {
+            Ok(Some(token)) => token,
+            Ok(None) => return Some(Ok(None)),
+            Err(error) => return Some(Err(error.status(&self.domain))),
+        };
+        let principal = self.shared.cache.get(token, self.shared.now())?;
+        Some(Ok(Some(principal)))
+    }
+}
+
+/// The token of a call, if it has one, that looks like one: three parts, and not too long.
+fn token_of(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    // Of two headers it would be open whose call it is.
+    if values.next().is_some() {
+        return Err(TokenError::Invalid);
+    }
+    let token = value.to_str().ok().and_then(bearer).ok_or(TokenError::Invalid)?;
+    let is_one = token.len() <= LONGEST && token.bytes().filter(|byte| *byte == b'.').count() == 2;
+    if is_one { Ok(Some(token)) } else { Err(TokenError::Invalid) }
 }
 
 /// The token of an `authorization` header; the scheme's case doesn't matter (RFC 9110 §11.1).
@@ -206,7 +227,7 @@ impl AuthenticatorState {
         }
     }
 
-    fn verify(&self, token: &str, key: &Key) -> Result<(crate::server::auth::Principal, u64), TokenError> {
+    fn verify(&self, token: &str, key: &Key) -> Result<(Principal, u64), TokenError> {
         let verified = self.rules.verify(token, key, self.now())?;
         let principal = (self.principal)(&verified.claims).ok_or(TokenError::Invalid)?;
         Ok((principal, verified.until))

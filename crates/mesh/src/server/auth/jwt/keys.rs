@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
 use jsonwebtoken::jwk::JwkSet;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,6 +14,7 @@ use tokio::time::Instant;
 use super::KeySource;
 use super::key::Key;
 use super::rules::Rules;
+use crate::attempts::Attempts;
 
 /// The keys at hand, by their ids.
 type KeySet = HashMap<String, Arc<Key>>;
@@ -25,16 +25,15 @@ pub(super) struct Keys {
     rules: Rules,
     timeout: Duration,
     current: ArcSwap<KeySet>,
-    fetches: Mutex<Fetches>,
+    fetches: Attempts<Fetch>,
     are_there: watch::Sender<bool>,
 }
 
-#[derive(Default)]
-struct Fetches {
-    /// The one under way.
-    running: Option<Shared<BoxFuture<'static, bool>>>,
-    /// When the last one ended, successfully or not.
-    ended: Option<Instant>,
+/// What came of a fetch.
+#[derive(Clone, Copy)]
+struct Fetch {
+    succeeded: bool,
+    ended: Instant,
 }
 
 impl Keys {
@@ -44,7 +43,7 @@ impl Keys {
             rules,
             timeout,
             current: ArcSwap::default(),
-            fetches: Mutex::default(),
+            fetches: Attempts::default(),
             are_there: watch::Sender::new(false),
         })
     }
@@ -64,24 +63,13 @@ impl Keys {
     }
 
     /// Fetches the keys, unless a fetch has ended within `floor`. All who come while one is under way wait for that one; it
-    /// goes on when they have gone. Whether there are fresh keys now.
+    /// goes on when they have gone. Whether the last fetch brought keys.
     pub(super) async fn refresh(self: &Arc<Self>, floor: Duration) -> bool {
-        let fetch = {
-            let mut fetches = self.fetches();
-            match &fetches.running {
-                Some(running) => running.clone(),
-                None if fetches.ended.is_some_and(|ended| ended.elapsed() < floor) => return false,
-                None => {
-                    let fetch = Arc::clone(self).fetch().boxed().shared();
-                    tokio::spawn(fetch.clone());
-                    fetches.running.insert(fetch).clone()
-                }
-            }
-        };
-        fetch.await
+        let begin = || Arc::clone(self).fetch();
+        self.fetches.outcome(|last| last.ended.elapsed() < floor, begin).await.succeeded
     }
 
-    async fn fetch(self: Arc<Self>) -> bool {
+    async fn fetch(self: Arc<Self>) -> Fetch {
         // A source that panics must not take with it all who wait.
         let fetched = AssertUnwindSafe(tokio::time::timeout(self.timeout, self.source.fetch())).catch_unwind().await;
         let fetched = match fetched {
@@ -98,10 +86,7 @@ impl Keys {
             Err(problem) => tracing::debug!(problem, "the keys that verify tokens can't be fetched yet"),
             Ok(()) => {}
         }
-        let mut fetches = self.fetches();
-        fetches.running = None;
-        fetches.ended = Some(Instant::now());
-        fetched.is_ok()
+        Fetch { succeeded: fetched.is_ok(), ended: Instant::now() }
     }
 
     /// Puts `set` in place of the keys at hand. A set without a usable key is taken for a fault of the source.
@@ -135,10 +120,5 @@ impl Keys {
         }
         self.are_there.send_replace(true);
         Ok(())
-    }
-
-    fn fetches(&self) -> MutexGuard<'_, Fetches> {
-        // Nothing is left half done behind this lock.
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

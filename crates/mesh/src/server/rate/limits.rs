@@ -1,0 +1,117 @@
+//! The limits of a server as plain steps: which rules count a call, what it wants of them, and what it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, Request};
+use smallvec::SmallVec;
+use tonic::{Code, Status};
+use tonic_types::{QuotaViolation, StatusExt as _};
+
+use super::decision::{Decision, EventualDecision};
+use super::key::CallParts;
+use super::limiter::RateLimiter;
+use super::local::{Want, Wants};
+use super::rule::Rule;
+use crate::server::auth::Principal;
+use crate::server::refusal::push_back;
+use crate::server::{Domain, Peer, is_health_check};
+
+/// When a caller may come again whom nobody could count.
+const RETRY_UNCOUNTED: Duration = Duration::from_secs(1);
+
+/// Rules, what counts by them, and who speaks in the refusals. Clones are the same limits.
+#[derive(Clone, Debug)]
+pub(in crate::server) struct RateLimits(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    limiter: RateLimiter,
+    rules: Vec<Rule>,
+    domain: Domain,
+}
+
+impl RateLimits {
+    /// Limits by `rules`, counted by `limiter`; errors carry `domain`.
+    pub(super) fn new(limiter: RateLimiter, rules: Vec<Rule>, domain: Domain) -> Self {
+        Self(Arc::new(Inner { limiter, rules, domain }))
+    }
+
+    /// The places of the rules that count the method at `path`. None counts health checks.
+    pub(in crate::server) fn rules_for(&self, path: &str) -> SmallVec<[usize; 2]> {
+        let rules: &[Rule] = if is_health_check(path) { &[] } else { &self.0.rules };
+        rules.iter().enumerate().filter(|(_, rule)| rule.counts(path)).map(|(place, _)| place).collect()
+    }
+
+    /// What a call wants of the rules at these places, by its extensions; `None` when there is no rule.
+    pub(in crate::server) fn wants<A>(&self, rules: &[usize], request: &Request<A>) -> Option<Wants> {
+        self.wants_of_call(rules, &CallParts::of(request))
+    }
+
+    /// What a call to `path` wants of the rules at these places; `None` when there is no rule.
+    pub(in crate::server) fn wants_of(
+        &self,
+        rules: &[usize],
+        peer: Option<&Peer>,
+        principal: Option<&Principal>,
+        headers: &HeaderMap,
+        path: &str,
+    ) -> Option<Wants> {
+        self.wants_of_call(rules, &CallParts { path, peer, principal, headers })
+    }
+
+    /// Takes a token for each, or none.
+    pub(in crate::server) fn ask(&self, wants: &Wants) -> EventualDecision {
+        self.0.limiter.ask(wants)
+    }
+
+    /// The status of a call that [`ask`](Self::ask) would deny now; it is counted as one that was denied. Takes nothing, waits
+    /// for nobody, and allocates nothing unless there is a status. Buckets in the process are looked at as they are; of those
+    /// in Redis this knows the denials that hold still, and what this instance has left while they are out of reach.
+    pub(in crate::server) fn is_exhausted(&self, wants: &Wants) -> Option<Status> {
+        self.refusal(self.0.limiter.denial(wants)?, wants)
+    }
+
+    /// The status of a call that is not admitted.
+    pub(in crate::server) fn refusal(&self, decision: Decision, wants: &[Want]) -> Option<Status> {
+        let Inner { rules, domain, .. } = &*self.0;
+        match decision {
+            Decision::Admitted { .. } => None,
+            Decision::Denied { rule, retry_after } => {
+                let caller = wants.iter().find(|want| want.rule == rule).map(|want| want.name.caller())?;
+                let rule = rules.get(rule)?;
+                // Who waits a rounded-down time would come too early.
+                let millis = retry_after.as_nanos().div_ceil(1_000_000).to_string();
+                let message =
+                    format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
+                let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
+                let mut details = domain.details("RATE_LIMITED", &metadata);
+                details.set_retry_info(Some(retry_after));
+                let quota = format!(
+                    "rate limit {}: {} at once, {} a second",
+                    rule.name,
+                    rule.rate.burst(),
+                    rule.rate.tokens_per_second()
+                );
+                details.set_quota_failure(vec![QuotaViolation::new(caller, quota)]);
+                let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+                push_back(&mut status, retry_after);
+                Some(status)
+            }
+            Decision::Unavailable { rule } => {
+                let rule = rules.get(rule)?;
+                let message = format!("the rate limit {} can't be checked at the moment; retry in a second", rule.name);
+                let metadata = [("rule", &*rule.name)];
+                let reason = "RATE_LIMIT_UNAVAILABLE";
+                Some(domain.refuse_for(RETRY_UNCOUNTED, Code::Unavailable, reason, message, &metadata))
+            }
+        }
+    }
+
+    fn wants_of_call(&self, places: &[usize], call: &CallParts<'_>) -> Option<Wants> {
+        let Inner { limiter, rules, .. } = &*self.0;
+        let want = |place: &usize| Some(limiter.want_of_call(*place, rules.get(*place)?, call));
+        let wants: Wants = places.iter().filter_map(want).collect();
+        (!wants.is_empty()).then_some(wants)
+    }
+}
