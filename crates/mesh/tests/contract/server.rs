@@ -10,8 +10,8 @@ use meshwork::server::auth::{
 };
 use meshwork::server::rate::{OnFailure, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
 use meshwork::server::{
-    CallEnd, CallObserver, Domain, DrainLayer, IncomingCall, LoadShed, LoadShedLayer, MessageSizeLayer,
-    PanicGuardLayer, Peer, ServerDeadlineLayer, StreamingMethods, TelemetryLayer,
+    Budgets, CallEnd, CallObserver, CallerLimits, Domain, DrainLayer, IncomingCall, Limits, LoadShedLayer,
+    MessageSizeLayer, PanicGuardLayer, Peer, Resource, ServerDeadlineLayer, StreamingMethods, TelemetryLayer,
 };
 
 use crate::checks::Subject;
@@ -96,9 +96,10 @@ async fn authorisation_keeps_the_contract() {
 #[tokio::test(start_paused = true)]
 async fn load_shedding_keeps_the_contract() {
     keeps(|| {
-        let limit = LoadShed::new(2);
-        let held = limit.clone();
-        Subject::new(LoadShedLayer::new(limit, Domain::default()), move || held.in_flight())
+        let calls = CallerLimits { total: 2, ..CallerLimits::default() };
+        let budgets = Budgets::new(Limits::default().with(Resource::Calls, calls));
+        let layer = LoadShedLayer::new(budgets.clone(), StreamingMethods::default(), Domain::default());
+        Subject::new(layer, move || budgets.in_use(Resource::Calls))
     })
     .await;
 }
