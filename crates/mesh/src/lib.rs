@@ -75,10 +75,12 @@
 //!
 //! xDS, ring hash, weighted round robin and service configs in DNS TXT records.
 
+mod attempts;
 mod bodies;
 pub mod breaker;
 mod client;
 pub mod deadline;
+pub mod errors;
 pub mod layer;
 pub mod limit;
 mod memory;

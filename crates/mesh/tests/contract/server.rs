@@ -10,13 +10,8 @@ use meshwork::server::auth::{
 };
 use meshwork::server::rate::{OnFailure, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
 use meshwork::server::{
-<<<<<<< HEAD
-    CallEnd, CallObserver, Domain, DrainLayer, IncomingCall, Limits, LoadShedLayer, Resource, StreamingMethods, Budgets, CallerLimits, MessageSizeLayer,
-    PanicGuardLayer, Peer, ServerDeadlineLayer, StreamingMethods, TelemetryLayer,
-=======
     Budgets, CallEnd, CallObserver, CallerLimits, Domain, DrainLayer, IncomingCall, Limits, LoadShedLayer,
     MessageSizeLayer, PanicGuardLayer, Peer, Resource, ServerDeadlineLayer, StreamingMethods, TelemetryLayer,
->>>>>>> h-B
 };
 
 use crate::checks::Subject;
@@ -101,12 +96,8 @@ async fn authorisation_keeps_the_contract() {
 #[tokio::test(start_paused = true)]
 async fn load_shedding_keeps_the_contract() {
     keeps(|| {
-<<<<<<< HEAD
-        let budgets = Budgets::new(Limits::default().with(Resource::Calls, CallerLimits::in_all(2)));
-=======
         let calls = CallerLimits { total: 2, ..CallerLimits::default() };
         let budgets = Budgets::new(Limits::default().with(Resource::Calls, calls));
->>>>>>> h-B
         let layer = LoadShedLayer::new(budgets.clone(), StreamingMethods::default(), Domain::default());
         Subject::new(layer, move || budgets.in_use(Resource::Calls))
     })

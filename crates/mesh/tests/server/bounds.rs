@@ -155,13 +155,19 @@ impl http_body::Body for Ends {
 #[tokio::test(start_paused = true)]
 async fn health_checks_pass_by_identity_and_shedding() {
     let server = Running::start(
-        Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()).budgets(calls(0)),
+        Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()),
     );
     let channel = server.channel();
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap_err().code(), Code::Unauthenticated);
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
-    let server = Running::start(Server::builder().budgets(calls(0)));
+    let limit = calls(1);
+    let server = Running::start(Server::builder().budgets(limit.clone()));
     let channel = server.channel();
+    let _holds = tokio::spawn({
+        let channel = channel.clone();
+        async move { unary(&channel, SLEEP, "60000").await }
+    });
+    until("a call is in flight", || limit.in_use(Resource::Calls) == 1).await;
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap_err().code(), Code::Unavailable);
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
 }

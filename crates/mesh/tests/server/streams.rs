@@ -30,7 +30,7 @@ impl Authenticator for Named {
 
 /// Budgets with these limits of streams, and of two calls in flight.
 fn budgets(streams: CallerLimits) -> Budgets {
-    let calls = CallerLimits::in_all(2);
+    let calls = CallerLimits { total: 2, ..CallerLimits::default() };
     Budgets::new(Limits::default().with(Resource::Calls, calls).with(Resource::Streams, streams))
 }
 

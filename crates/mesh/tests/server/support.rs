@@ -258,5 +258,5 @@ pub fn of_connections(total: usize) -> Budgets {
 }
 
 fn at_most(total: usize) -> CallerLimits {
-    CallerLimits::in_all(total)
+    CallerLimits { total, ..CallerLimits::default() }
 }
