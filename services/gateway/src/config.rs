@@ -165,6 +165,15 @@ mod tests {
     }
 
     #[test]
+    fn s16_what_the_gateway_takes_fits_its_services_with_what_it_adds() {
+        // `te`, `grpc-timeout`, `user-agent`, the number of the attempt, and an authority that is longer than the
+        // caller's.
+        const ADDED: u32 = 1 << 10;
+        let (edge, service) = (Config::default().server, ServerConfig::default());
+        assert!(edge.max_header_list_size + ADDED <= service.max_header_list_size);
+    }
+
+    #[test]
     fn a_redis_that_cannot_be_found_by_its_url_is_refused_by_its_key() {
         let check = |redis: &str| {
             let rate_limit = RateLimit { redis: Secret::new(redis), ..RateLimit::default() };

@@ -12,10 +12,10 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`domain`] | which method goes where, and for whom calls are counted |
-//! | [`app`] | a file per use case: a call is admitted, a refusal is counted, a route is found |
-//! | [`ports`] | the count of calls |
-//! | [`adapters`] | the proxy, the layers that limit, the buckets that count, the mirror of health |
+//! | [`domain`] | which method goes where |
+//! | [`app`] | a file per use case: a route is found, services are listed |
+//! | [`ports`] | the contracts |
+//! | [`adapters`] | the routes of the mesh's proxy, the errors of the gateway, the contracts, the mirror of health |
 
 pub mod adapters;
 pub mod app;

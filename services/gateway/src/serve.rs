@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use meshwork::server::proxy::Proxy;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use tokio::task::JoinSet;
 
-use crate::adapters::{BuiltIn, Channels, DOMAIN, Mirror, Proxy};
+use crate::adapters::{BuiltIn, Channels, DOMAIN, Mirror, ServiceRoutes};
 use crate::app::App;
 use crate::config::Config;
 use crate::domain::Upstream;
@@ -25,6 +26,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let channels = channels(&config)?;
     let app = App::new(&BuiltIn);
     let services = app.list_services();
+    let proxy = Proxy::new(ServiceRoutes::new(app, channels.clone()));
 
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
@@ -34,7 +36,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .show(services.iter().map(|(name, _)| name.clone()))
         .limit_by_address(refusals)
         .limit_by_principal(calls)
-        .fallback(Proxy::new(app, channels.clone()));
+        .fallback(proxy.clone(), move |path| proxy.has(path));
 
     let mut tasks = JoinSet::new();
     let mirror = Mirror::new(services, health);

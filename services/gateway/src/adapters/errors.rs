@@ -73,32 +73,29 @@ pub fn service_required(upstreams: &[Upstream]) -> Status {
     Status::with_error_details(SERVICE_REQUIRED.code, message, details)
 }
 
-/// The service can't be reached, or broke off.
-pub fn upstream_unavailable(upstream: Upstream) -> Status {
-    let name = upstream.as_str();
+/// The service of this name can't be reached, or broke off.
+pub fn upstream_unavailable(name: &str) -> Status {
     let message = format!("the {name} service doesn't answer at this moment");
     UPSTREAM_UNAVAILABLE.status(DOMAIN, message, &[("upstream", name)])
 }
 
-/// The service took too long.
-pub fn upstream_too_slow(upstream: Upstream) -> Status {
-    let name = upstream.as_str();
+/// The service of this name took too long.
+pub fn upstream_too_slow(name: &str) -> Status {
     UPSTREAM_TOO_SLOW.status(DOMAIN, format!("the {name} service didn't answer in time"), &[("upstream", name)])
 }
 
 /// The call is beyond a limit on its way, most often by its metadata.
-fn upstream_limit(upstream: Upstream) -> Status {
-    let name = upstream.as_str();
+fn upstream_limit(name: &str) -> Status {
     let message = format!("the call to the {name} service, or its answer, is beyond a limit; send less metadata");
     UPSTREAM_LIMIT.status(DOMAIN, message, &[("upstream", name)])
 }
 
-/// The call failed without an answer of the service, with this code.
-pub fn of_mesh(upstream: Upstream, code: Code) -> Status {
+/// The call failed without an answer of the service of this name, with this code.
+pub fn of_mesh(name: &str, code: Code) -> Status {
     match code {
-        Code::DeadlineExceeded => upstream_too_slow(upstream),
-        Code::ResourceExhausted => upstream_limit(upstream),
-        _ => upstream_unavailable(upstream),
+        Code::DeadlineExceeded => upstream_too_slow(name),
+        Code::ResourceExhausted => upstream_limit(name),
+        _ => upstream_unavailable(name),
     }
 }
 

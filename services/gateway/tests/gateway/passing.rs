@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use meshwork::Channel;
 use meshwork::deadline::parse_timeout;
+use meshwork::server::proxy::Proxy;
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsRequest};
 use meshwork_chassis::consistency::{STALE, TOKEN};
-use meshwork_gateway::adapters::{BuiltIn, Proxy};
+use meshwork_gateway::adapters::{BuiltIn, ServiceRoutes};
 use meshwork_gateway::app::App;
 use meshwork_gateway::domain::Upstream;
 use meshwork_testkit::assert_small;
@@ -96,6 +97,28 @@ async fn streams_pass_message_by_message_to_their_end() {
 }
 
 #[tokio::test]
+async fn s16_metadata_that_the_gateway_takes_its_services_take_and_the_rest_is_refused_at_the_edge() {
+    let world = World::start().await;
+    let before = world.orders.calls();
+    let (mut passed, mut refused) = (0, 0);
+    for size in (14_000..17_000).step_by(50) {
+        let mut request = world.request("anna", get("orders/a"));
+        request.metadata_mut().insert("x-large", "x".repeat(size).parse().unwrap());
+        request.metadata_mut().insert("grpc-timeout", "99999999u".parse().unwrap());
+        match world.get_with(request).await {
+            Ok(_) => passed += 1,
+            Err(status) => {
+                let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+                assert!(!reason.starts_with("UPSTREAM_"), "{size}: {status:?}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(passed > 0 && refused > 0, "{passed} have passed, {refused} were refused");
+    assert_eq!(world.orders.calls() - before, passed);
+}
+
+#[tokio::test]
 async fn who_may_not_call_is_refused_at_the_edge() {
     let world = World::start().await;
     let before = world.orders.calls();
@@ -175,7 +198,7 @@ async fn a_service_that_is_too_slow_exceeds_the_deadline() {
     let world = World::start().await;
     // Past the server around it, so that the client's own timer doesn't answer first.
     let channels = [(Upstream::Orders, Channel::connect_lazy(&world.orders.target()).unwrap())].into();
-    let proxy = Proxy::new(App::new(&BuiltIn), channels);
+    let proxy = Proxy::new(ServiceRoutes::new(App::new(&BuiltIn), channels));
     let call = async |name, timeout| {
         let request = http::Request::post("http://gateway/meshwork.orders.v1.OrderService/GetOrder")
             .header("content-type", "application/grpc")

@@ -16,6 +16,7 @@ use meshwork_api::meshwork::orders::v1::{
     ListOrderEventsResponse, ListOrdersRequest, ListOrdersResponse, Order, ShipOrderRequest, WatchOrderRequest,
     WatchOrderResponse,
 };
+use meshwork_chassis::ServerConfig;
 use meshwork_chassis::consistency::{STALE, TOKEN};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -73,7 +74,9 @@ impl Upstream {
         let dead_letters = DeadLetterServiceServer::new(self.orders.clone());
         runtime.spawn(async move {
             let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
-            let server = Server::builder().add_service(orders).add_service(dead_letters).add_service(health_service);
+            // As the services have it.
+            let mut server = Server::builder().http2_max_header_list_size(ServerConfig::default().max_header_list_size);
+            let server = server.add_service(orders).add_service(dead_letters).add_service(health_service);
             server.serve_with_incoming(incoming).await
         });
         self.runtime = Some(runtime);

@@ -70,7 +70,7 @@ impl World {
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
-            server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
+            server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default().public() },
             client: ClientConfig::default(),
             rate_limit,
         };

@@ -1,0 +1,56 @@
+//! The request of a caller on its way to an upstream.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tonic::Status;
+use tonic::body::Body;
+
+/// What a request failed with, if it did: the mesh ends its call for it, and no upstream is to blame.
+#[derive(Debug, Default)]
+pub(super) struct RequestFailure(Arc<OnceLock<Status>>);
+
+impl RequestFailure {
+    /// The request's own status, with its details.
+    pub(super) fn status(&self) -> Option<Status> {
+        self.0.get().cloned()
+    }
+}
+
+/// The body of a request; its failure is told to the [`RequestFailure`] before anybody else learns of it.
+pub(super) struct RequestBody {
+    body: Body,
+    failure: Arc<OnceLock<Status>>,
+}
+
+impl RequestBody {
+    pub(super) fn new(body: Body) -> (Self, RequestFailure) {
+        let failure = RequestFailure::default();
+        (Self { body, failure: Arc::clone(&failure.0) }, failure)
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Err(status)) = &frame {
+            // The first failure counts.
+            let _ = self.failure.set(status.clone());
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,8 @@
+//! A proxy between clients and a server, over connections in memory and on paused time.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod failing;
+mod headers;
+mod kinds;
+mod support;

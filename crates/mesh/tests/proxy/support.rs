@@ -1,0 +1,307 @@
+//! An upstream that does as its request says, a proxy in front of it, and calls as a generated client makes them.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
+use meshwork::Channel;
+use meshwork::connect::Memory;
+use meshwork::server::proxy::{Proxy, Route, Routes, Upstream};
+use meshwork::server::{Builder, Server};
+use prost::Message as _;
+use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service};
+use tonic::server::{Grpc, NamedService};
+use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// Answers with what it was sent.
+pub const UNARY: &str = "/test.Echo/Unary";
+/// Answers with "0", "1" and "2".
+pub const STREAM: &str = "/test.Echo/Stream";
+/// Answers with the number of messages.
+pub const UPLOAD: &str = "/test.Echo/Upload";
+/// Answers each message with itself.
+pub const CHAT: &str = "/test.Echo/Chat";
+/// A method that the upstream has and the proxy has no route for.
+pub const HIDDEN: &str = "/test.Hidden/Unary";
+
+/// A message that is refused, at once or after those of a stream.
+pub const REFUSE: &str = "refuse";
+/// A message that is never answered, or after those of a stream never to the end.
+pub const HANG: &str = "hang";
+/// A message that is answered by messages of 1 KiB without end and without a pause.
+pub const FLOOD: &str = "flood";
+
+/// The names under which the two listen.
+pub const UPSTREAM: &str = "10.0.0.1:50051";
+pub const PROXY: &str = "10.0.0.2:50051";
+
+#[derive(Clone, Default)]
+pub struct Echo {
+    /// The headers of all calls.
+    pub heads: Arc<Mutex<Vec<HeaderMap>>>,
+    /// Answers that have not ended.
+    pub running: Arc<AtomicUsize>,
+    /// Messages of floods.
+    pub flooded: Arc<AtomicUsize>,
+}
+
+impl Echo {
+    pub fn calls(&self) -> usize {
+        self.heads.lock().unwrap().len()
+    }
+
+    pub fn last_head(&self) -> HeaderMap {
+        self.heads.lock().unwrap().last().cloned().unwrap()
+    }
+}
+
+struct Running(Arc<AtomicUsize>);
+
+impl Running {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl NamedService for Echo {
+    const NAME: &'static str = "test.Echo";
+}
+
+type Messages = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
+
+impl Service<http::Request<Body>> for Echo {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        self.heads.lock().unwrap().push(request.headers().clone());
+        let echo = self.clone();
+        Box::pin(async move {
+            let running = Running::new(&echo.running);
+            let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
+            let path = request.uri().path().to_owned();
+            Ok(match path.as_str() {
+                STREAM => {
+                    let handler = tower::service_fn(move |request: Request<String>| {
+                        let answer = echo.stream(&request.into_inner());
+                        async move { Ok::<_, Status>(with_metadata(answer)) }
+                    });
+                    grpc.server_streaming(handler, request).await
+                }
+                UPLOAD => {
+                    let handler = tower::service_fn(|request: Request<Streaming<String>>| async move {
+                        let (mut messages, mut count) = (request.into_inner(), 0);
+                        while messages.message().await?.is_some() {
+                            count += 1;
+                        }
+                        Ok::<_, Status>(with_metadata(count.to_string()))
+                    });
+                    grpc.client_streaming(handler, request).await
+                }
+                CHAT => {
+                    let handler = tower::service_fn(|request: Request<Streaming<String>>| async move {
+                        let answers: Messages = Box::pin(request.into_inner());
+                        Ok::<_, Status>(with_metadata(answers))
+                    });
+                    grpc.streaming(handler, request).await
+                }
+                _ => {
+                    let handler = tower::service_fn(move |request: Request<String>| {
+                        let running = Running::new(&running.0);
+                        async move {
+                            let said = request.into_inner();
+                            match said.as_str() {
+                                REFUSE => return Err(refusal()),
+                                HANG => std::future::pending().await,
+                                _ => {}
+                            }
+                            drop(running);
+                            Ok(with_metadata(said))
+                        }
+                    });
+                    grpc.unary(handler, request).await
+                }
+            })
+        })
+    }
+}
+
+impl Echo {
+    fn stream(&self, said: &str) -> Messages {
+        let running = Running::new(&self.running);
+        let three = tokio_stream::iter((0..3).map(|number: u32| Ok::<_, Status>(number.to_string())));
+        let messages: Messages = match said {
+            REFUSE => Box::pin(three.chain(tokio_stream::once(Err(refusal())))),
+            HANG => Box::pin(three.chain(tokio_stream::pending())),
+            FLOOD => {
+                let flooded = Arc::clone(&self.flooded);
+                Box::pin(tokio_stream::iter(std::iter::repeat_with(move || {
+                    flooded.fetch_add(1, Ordering::SeqCst);
+                    Ok::<_, Status>("x".repeat(1024))
+                })))
+            }
+            _ => Box::pin(three),
+        };
+        Box::pin(messages.map(move |message| {
+            let _ = &running;
+            message
+        }))
+    }
+}
+
+fn with_metadata<T>(answer: T) -> Response<T> {
+    let mut response = Response::new(answer);
+    response.metadata_mut().insert("x-answer", "yes".parse().unwrap());
+    response
+}
+
+/// An error with everything that errors have.
+pub fn refusal() -> Status {
+    let mut status = Status::with_details(Code::Aborted, "no – really", b"\x00\xff details".as_slice().into());
+    status.metadata_mut().insert("x-trailer", "told".parse().unwrap());
+    status
+}
+
+#[track_caller]
+pub fn assert_is_refusal(status: &Status) {
+    let expected = refusal();
+    assert_eq!((status.code(), status.message()), (expected.code(), expected.message()));
+    assert_eq!(status.details(), expected.details());
+    assert_eq!(status.metadata().get("x-trailer").unwrap(), "told");
+}
+
+/// Everything of one service goes to one upstream, which learns by whom.
+pub struct ToEcho(pub Upstream);
+
+impl Routes for ToEcho {
+    fn has(&self, path: &str) -> bool {
+        path.starts_with("/test.Echo/")
+    }
+
+    fn route(&self, head: &mut Parts) -> Result<Route, Status> {
+        if !self.has(head.uri.path()) {
+            return Err(Status::unimplemented("the proxy has no such method"));
+        }
+        head.headers.insert("x-passed-by", HeaderValue::from_static("proxy"));
+        Ok(Route::to(self.0.clone()))
+    }
+}
+
+/// A client, a proxy and an upstream, each at one end of a connection.
+pub struct World {
+    pub network: Memory,
+    pub echo: Echo,
+    pub proxy: Proxy<ToEcho>,
+    /// To the proxy.
+    pub client: Channel,
+}
+
+impl World {
+    pub fn start() -> Self {
+        Self::with(Server::builder())
+    }
+
+    /// `builder` is that of the upstream.
+    pub fn with(builder: Builder) -> Self {
+        let (network, echo) = (Memory::new(), Echo::default());
+        serve(&network, UPSTREAM, builder.add_service(echo.clone()));
+        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM))));
+        let (service, routes) = (proxy.clone(), proxy.clone());
+        serve(&network, PROXY, Server::builder().fallback(service, move |path| routes.has(path)));
+        let client = channel(&network, PROXY);
+        Self { network, echo, proxy, client }
+    }
+
+    pub async fn unary(&self, request: Request<String>) -> Result<Response<String>, Status> {
+        self.unary_at(UNARY, request).await
+    }
+
+    pub async fn unary_at(&self, path: &'static str, request: Request<String>) -> Result<Response<String>, Status> {
+        self.grpc().await.unary(request, PathAndQuery::from_static(path), codec()).await
+    }
+
+    pub async fn stream(&self, said: &str) -> Result<Response<Streaming<String>>, Status> {
+        let request = Request::new(said.to_owned());
+        self.grpc().await.server_streaming(request, PathAndQuery::from_static(STREAM), codec()).await
+    }
+
+    pub async fn grpc(&self) -> tonic::client::Grpc<Channel> {
+        let mut grpc = tonic::client::Grpc::new(self.client.clone());
+        grpc.ready().await.unwrap();
+        grpc
+    }
+
+    pub fn running(&self) -> usize {
+        self.echo.running.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(network: &Memory, name: &str, builder: Builder) {
+    let listener = network.listen(name).unwrap();
+    let server = builder.descriptors(descriptors()).reflection(false);
+    tokio::spawn(server.serve_with_shutdown(listener, std::future::pending()));
+}
+
+fn channel(network: &Memory, name: &str) -> Channel {
+    Channel::builder().connector(network.clone()).connect_lazy(&format!("static:///{name}")).unwrap()
+}
+
+pub fn codec() -> ProstCodec<String, String> {
+    ProstCodec::default()
+}
+
+fn descriptors() -> Vec<u8> {
+    let method = |(name, requests, answers): (&str, bool, bool)| MethodDescriptorProto {
+        name: Some(name.to_owned()),
+        client_streaming: Some(requests),
+        server_streaming: Some(answers),
+        ..MethodDescriptorProto::default()
+    };
+    let methods =
+        [("Unary", false, false), ("Stream", false, true), ("Upload", true, false), ("Chat", true, true)].map(method);
+    let service = ServiceDescriptorProto {
+        name: Some("Echo".to_owned()),
+        method: methods.into(),
+        ..ServiceDescriptorProto::default()
+    };
+    let file = FileDescriptorProto {
+        name: Some("test.proto".to_owned()),
+        package: Some("test".to_owned()),
+        service: vec![service],
+        syntax: Some("proto3".to_owned()),
+        ..FileDescriptorProto::default()
+    };
+    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+}
+
+/// Waits until something is so.
+pub async fn until(what: &str, so: impl Fn() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
+}
