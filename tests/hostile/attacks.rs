@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use super::world::Scene;
-use super::{connections, deadlines, frames, known, malformed, oversized, streams, unusual, withheld};
+use super::{connections, deadlines, frames, malformed, numbers, oversized, streams, unusual, withheld};
 
 /// An attack that is running.
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -65,7 +65,7 @@ pub(crate) const ATTACKS: &[Attack] = &[
     holds("headers that gRPC forbids", "C6, S14", 2000, |scene| Box::pin(malformed::headers(scene))),
     holds("forged and broken tokens", "S5", 1000, |scene| Box::pin(malformed::tokens(scene))),
     holds("trailers in requests", "C6, S16", 1000, |scene| Box::pin(malformed::trailers(scene))),
-    holds("metadata at the limit", "S16", 1000, |scene| Box::pin(known::metadata_at_the_limit(scene)))
+    holds("metadata at the limit", "S16", 1000, |scene| Box::pin(numbers::metadata_at_the_limit(scene)))
         .at_most("UNAVAILABLE", 0),
     holds("frames in a wrong order", "C6", 1000, |scene| Box::pin(frames::wrong_frames(scene))),
     holds("connections opened and dropped", "S4", 1000, |scene| Box::pin(connections::churn(scene))),
@@ -73,15 +73,15 @@ pub(crate) const ATTACKS: &[Attack] = &[
     holds("numbers from the ends of their ranges", "D1", 1000, |scene| Box::pin(unusual::extremes(scene))),
     holds("forged page tokens", "D1", 1000, |scene| Box::pin(unusual::forged_pages(scene))),
     holds("many calls about one thing", "C6", 1000, |scene| Box::pin(unusual::collisions(scene))),
-    known("2,000 health watches", "S3", 3000, |scene| Box::pin(known::health_watches(scene)))
+    holds("2,000 health watches", "S3", 3000, |scene| Box::pin(numbers::health_watches(scene)))
         .at_most("held to the end", 1000),
-    known("3,000 connections from one address", "S4", 4000, |scene| Box::pin(known::held_connections(scene)))
+    holds("3,000 connections from one address", "S4", 4000, |scene| Box::pin(numbers::held_connections(scene)))
         .at_most("held to the end", 1500),
-    known("forged tokens, as many as go", "S5", 4000, |scene| Box::pin(known::forged_tokens(scene))),
-    known("answers that nobody reads", "S7", 4000, |scene| Box::pin(known::unread_answers(scene))),
-    known("20,000 questions on one stream", "S13", 4000, |scene| Box::pin(known::reflection_flood(scene)))
+    holds("forged tokens, as many as go", "S5", 4000, |scene| Box::pin(numbers::forged_tokens(scene))),
+    holds("answers that nobody reads", "S7", 4000, |scene| Box::pin(numbers::unread_answers(scene))),
+    holds("20,000 questions on one stream", "S13", 4000, |scene| Box::pin(numbers::reflection_flood(scene)))
         .at_most("KiB answered", 20_000),
-    known("800 sign-ins in flight", "S18, D10", 6000, |scene| Box::pin(known::sign_ins(scene))),
-    known("2,000 metadata fields", "S19", 2000, |scene| Box::pin(known::many_fields(scene)))
+    known("800 sign-ins in flight", "S18, D10", 6000, |scene| Box::pin(numbers::sign_ins(scene))),
+    holds("2,000 metadata fields", "S19", 2000, |scene| Box::pin(numbers::many_fields(scene)))
         .at_most("beside it: broken", 0),
 ];

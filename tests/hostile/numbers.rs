@@ -1,4 +1,4 @@
-//! Attacks that belong to later issues and may succeed still. Each becomes one that must hold when it is mended.
+//! Attacks on the port itself: connections, watches, tokens and answers without number. Sign-ins (S18) may succeed still.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
