@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 use super::Domain;
 use super::request_size::too_large;
 use crate::bodies::Framing;
+use crate::errors::port::{MALFORMED_REQUEST, REQUEST_TIMED_OUT};
 
 /// Above so many bytes a message grows by what is still to come of it, and not by doubling.
 const LARGE: usize = 64 << 10;
@@ -29,13 +30,13 @@ pub(in crate::server) struct ArrivalRules {
 
 impl ArrivalRules {
     fn malformed(&self, code: Code, message: &str) -> Status {
-        self.domain.refuse(code, "MALFORMED_REQUEST", message, &[])
+        self.domain.refuse(code, MALFORMED_REQUEST.reason, message, &[])
     }
 
     /// The status of a request that did not come within `limit`.
     pub(in crate::server) fn late(&self, limit: Duration) -> Status {
         let message = format!("the request did not come within {limit:?}; send its message in that time");
-        self.domain.refuse(Code::DeadlineExceeded, "REQUEST_TIMED_OUT", message, &[])
+        REQUEST_TIMED_OUT.status(self.domain, message, &[])
     }
 }
 
@@ -256,6 +257,6 @@ pub(in crate::server) fn undecodable<B>(response: &Response<B>, domain: Domain) 
         || status.message().starts_with("Error decompressing") && status.message().ends_with("while sending request");
     (status.code() == Code::Internal && decoding).then(|| {
         let message = "the request's message can't be decoded: it is not of the type that the method takes";
-        domain.refuse(Code::InvalidArgument, "MALFORMED_REQUEST", message, &[])
+        MALFORMED_REQUEST.status(domain, message, &[])
     })
 }

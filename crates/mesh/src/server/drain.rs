@@ -4,23 +4,21 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::Domain;
-
-/// When a client whose call has ended may come again: another server takes it at once.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
+use crate::errors::port::SERVER_STOPPING;
 
 /// The status of a stream that the server ends as it begins to stop.
 pub(in crate::server) fn stream_ended(domain: Domain) -> Status {
     let message = "the server stops; open the stream again, from the token of its last message if it has one";
-    domain.refuse_for(RETRY_AFTER, Code::Unavailable, "SERVER_STOPPING", message, &[])
+    SERVER_STOPPING.status(domain, message, &[])
 }
 
 /// The status of a call that is still open when the server's grace is over.
 pub(in crate::server) fn call_ended(domain: Domain) -> Status {
     let message = "the server has stopped before the call was answered; what it would have changed may have been changed";
-    domain.refuse_for(RETRY_AFTER, Code::Unavailable, "SERVER_STOPPING", message, &[])
+    SERVER_STOPPING.status(domain, message, &[])
 }
 
 /// What runs once the last call has ended.

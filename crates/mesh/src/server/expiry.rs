@@ -2,15 +2,16 @@
 
 use bytes::Bytes;
 use http_body::Frame;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::Domain;
 use super::body::trailers;
 use crate::deadline::{ExpiryStatus, InvalidTimeout};
+use crate::errors::port::{DEADLINE_EXCEEDED, INVALID_TIMEOUT};
 
 /// The status of a call whose `grpc-timeout` isn't what gRPC allows.
 pub(in crate::server) fn invalid_timeout(domain: Domain, error: &InvalidTimeout) -> Status {
-    domain.refuse(Code::Internal, "INVALID_TIMEOUT", error.to_string(), &[("header", "grpc-timeout")])
+    INVALID_TIMEOUT.status(domain, error, &[("header", "grpc-timeout")])
 }
 
 /// Ends calls with DEADLINE_EXCEEDED and the details of this domain, streams in their trailers: on a server an error of the body
@@ -18,7 +19,7 @@ pub(in crate::server) fn invalid_timeout(domain: Domain, error: &InvalidTimeout)
 impl ExpiryStatus for Domain {
     fn status(self, when: &str) -> Status {
         let message = format!("the deadline of the call passed {when}");
-        self.refuse(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", message, &[])
+        DEADLINE_EXCEEDED.status(self, message, &[])
     }
 
     fn last(self, status: Status) -> Result<Frame<Bytes>, Status> {

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::Domain;
+use crate::errors::port::HANDLER_PANICKED;
 
 /// Logs a panic, and says what the caller gets.
 pub(in crate::server) fn report_panic(domain: Domain, panic: &(dyn Any + Send)) -> Status {
@@ -16,7 +17,7 @@ pub(in crate::server) fn report_panic(domain: Domain, panic: &(dyn Any + Send)) 
         .unwrap_or("a value that is no text");
     tracing::error!(panic = message, "a handler has panicked; its call fails with INTERNAL");
     let message = "the server failed in the middle of this call; its log says why";
-    domain.refuse(Code::Internal, "HANDLER_PANICKED", message, &[])
+    HANDLER_PANICKED.status(domain, message, &[])
 }
 
 /// Drops what has panicked; should that panic as well, it was told already.

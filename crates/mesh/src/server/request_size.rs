@@ -9,17 +9,18 @@ use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::codegen::StdError;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use super::Domain;
 use crate::bodies::Framing;
+use crate::errors::port::MESSAGE_TOO_LARGE;
 
 /// The status of a call with a message of `length` bytes where `max` are allowed.
 pub(in crate::server) fn too_large(domain: Domain, length: u32, max: usize) -> Status {
     let (length, max) = (length.to_string(), max.to_string());
     let message = format!("a message of {length} bytes is larger than the {max} bytes that this server takes");
     let metadata = [("length", length.as_str()), ("limit", max.as_str())];
-    domain.refuse(Code::ResourceExhausted, "MESSAGE_TOO_LARGE", message, &metadata)
+    MESSAGE_TOO_LARGE.status(domain, message, &metadata)
 }
 
 /// What the request's body tells its call. Whoever reads the body may be another task.

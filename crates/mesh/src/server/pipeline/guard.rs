@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::ConnectionContext;
+use crate::errors::port::SLOW_READER;
 use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
 use crate::server::budget::{Account, Caller, Hold, Resource};
@@ -105,7 +106,7 @@ impl CallGuard for ActiveCall {
     fn stalled(&self) -> HeaderMap {
         let pipeline = &self.connection.pipeline;
         let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
-        self.ended(&pipeline.domain.refuse(Code::ResourceExhausted, "SLOW_READER", message, &[]))
+        self.ended(&SLOW_READER.status(pipeline.domain, message, &[]))
     }
 }
 

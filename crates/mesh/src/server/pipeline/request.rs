@@ -6,8 +6,9 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use tonic::body::Body;
-use tonic::{Code, Status};
+use tonic::Status;
 
+use crate::errors::port::HEADERS_TOO_LARGE;
 use crate::server::Domain;
 use crate::transport::header_list_size;
 
@@ -46,7 +47,7 @@ pub(super) fn refuse_large(parts: &Parts, max: usize, domain: Domain) -> Option<
         let (size, max) = (size.to_string(), max.to_string());
         let message = format!("the call's headers have {size} bytes, and this server takes {max}; send less metadata");
         let metadata = [("size", size.as_str()), ("limit", max.as_str())];
-        domain.refuse(Code::ResourceExhausted, "HEADERS_TOO_LARGE", message, &metadata)
+        HEADERS_TOO_LARGE.status(domain, message, &metadata)
     })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request};
 use smallvec::SmallVec;
-use tonic::{Code, Status};
+use tonic::Status;
 use tonic_types::{QuotaViolation, StatusExt as _};
 
 use super::decision::{Decision, EventualDecision};
@@ -13,12 +13,10 @@ use super::key::CallParts;
 use super::limiter::RateLimiter;
 use super::local::{Want, Wants};
 use super::rule::Rule;
+use crate::errors::port::{RATE_LIMIT_UNAVAILABLE, RATE_LIMITED};
 use crate::server::auth::Principal;
 use crate::server::refusal::push_back;
 use crate::server::{Domain, Peer, is_health_check};
-
-/// When a caller may come again whom nobody could count.
-const RETRY_UNCOUNTED: Duration = Duration::from_secs(1);
 
 /// Rules, what counts by them, and who speaks in the refusals. Clones are the same limits.
 #[derive(Clone, Debug)]
@@ -85,7 +83,7 @@ impl RateLimits {
                 let message =
                     format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
                 let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
-                let mut details = domain.details("RATE_LIMITED", &metadata);
+                let mut details = RATE_LIMITED.details(*domain, &metadata);
                 details.set_retry_info(Some(retry_after));
                 let quota = format!(
                     "rate limit {}: {} at once, {} a second",
@@ -94,7 +92,7 @@ impl RateLimits {
                     rule.rate.tokens_per_second()
                 );
                 details.set_quota_failure(vec![QuotaViolation::new(caller, quota)]);
-                let mut status = Status::with_error_details(Code::ResourceExhausted, message, details);
+                let mut status = Status::with_error_details(RATE_LIMITED.code, message, details);
                 push_back(&mut status, retry_after);
                 Some(status)
             }
@@ -102,8 +100,7 @@ impl RateLimits {
                 let rule = rules.get(rule)?;
                 let message = format!("the rate limit {} can't be checked at the moment; retry in a second", rule.name);
                 let metadata = [("rule", &*rule.name)];
-                let reason = "RATE_LIMIT_UNAVAILABLE";
-                Some(domain.refuse_for(RETRY_UNCOUNTED, Code::Unavailable, reason, message, &metadata))
+                Some(RATE_LIMIT_UNAVAILABLE.status(*domain, message, &metadata))
             }
         }
     }
