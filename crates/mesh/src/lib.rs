@@ -94,7 +94,7 @@ pub mod transport;
 
 pub use client::channel::{BuildError, Builder, Channel, ConnectError, EndpointStatus, WaitForReady};
 pub use client::trace::{CallReport, CallTrace};
-pub use client::{balance, channel, connect, endpoint, resolve, retry, trace};
+pub use client::{balance, channel, connect, credentials, endpoint, resolve, retry, trace};
 pub use server::Server;
 
 /// Compiles the code of the README.

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`server`] | a gRPC port with health, reflection, authorisation and a bounded stop |
 //! | [`start`] | waiting until stores are there and at this release |
-//! | [`background`] | tasks beside the port, whose end is the service's end |
 //! | [`bus`] | the event bus that the settings name |
 //! | [`checks`] | what a service depends on, and how far behind it is, for its health |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
@@ -21,7 +20,6 @@
 #[cfg(feature = "ablation")]
 pub mod ablation;
 pub mod auth;
-pub mod background;
 pub mod bus;
 pub mod cache;
 pub mod checks;
@@ -57,6 +55,7 @@ pub use tonic;
 pub use auth::{Principal, Role};
 pub use client::ClientConfig;
 pub use clock::{Clock, SystemClock};
+pub use meshwork::server::Background;
 pub use meshwork::server::health::Health;
 pub use server::{ServeError, ServerConfig};
 pub use tokio_util::sync::CancellationToken;

@@ -65,7 +65,7 @@ async fn port(users: &str, is_ready: &CancellationToken, shutdown: &Cancellation
     });
     tokio::spawn(server::require_keys(verifier.clone(), &health)(shutdown.clone()));
     let config = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
-    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &health).add_service(Orders);
+    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &health).unwrap().add_service(Orders);
     tokio::spawn(server::serve(server, listen.listener().unwrap(), shutdown.clone()));
     Channel::connect_lazy(&format!("http://{}", listen.address())).unwrap()
 }

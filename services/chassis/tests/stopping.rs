@@ -20,7 +20,7 @@ async fn connections_without_calls_do_not_hold_the_stop() {
     let verifier = Arc::new(Verifier::new(keys, "issuer", "audience"));
     let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let config = ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() };
-    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &Health::new());
+    let server = server::builder(&config, "tests.meshwork.dev", &verifier, &Health::new()).unwrap();
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(server::serve(server, listen.listener().unwrap(), shutdown.clone()));
 

@@ -30,9 +30,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
-    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         // What only services may call is unknown here, to everybody.
-        .access(AccessTable::from_contracts().without_internal().layers())
+        .access(AccessTable::from_contracts()?.without_internal().layers())
         .show(services.iter().map(|(name, _)| name.clone()))
         .limit_by_address(refusals)
         .limit_by_principal(calls)

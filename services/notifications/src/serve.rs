@@ -7,11 +7,10 @@ use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
-use meshwork_chassis::background::Background;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::start::Start;
-use meshwork_chassis::{CancellationToken, Health, ServeError, SystemClock, bus, checks, compressed};
+use meshwork_chassis::{Background, CancellationToken, Health, ServeError, SystemClock, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer};
 use meshwork_sql::AppliedMigration;
 
@@ -76,7 +75,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let identity = ServiceIdentity::new(config.auth.credentials, users.clone(), DOMAIN);
+    let identity = ServiceIdentity::new(config.auth.credentials, users.clone()).credentials(DOMAIN);
     let users = identity.channel(users);
     let owners =
         Arc::new(GrpcEventSources::new().source("orders", identity.channel(orders)).source("users", users.clone()));
@@ -99,7 +98,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         redriver = Some(consumer.redriver());
         background.spawn(format!("consumer of {stream}"), |stop| async move { consumer.run(stop).await });
     }
-    let mut server = server::builder(&config.server, DOMAIN, &verifier, &health)
+    let mut server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(NotificationServiceServer::new(NotificationGrpc::new(app.clone()))))
         .add_service(compressed!(AuditServiceServer::new(audit)));
     if let Some(redriver) = redriver {

@@ -31,11 +31,10 @@ use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceS
 use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionServiceServer;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderServiceServer;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
-use meshwork_chassis::background::Background;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, ServeError, listen};
 use meshwork_chassis::start::Start;
-use meshwork_chassis::{CancellationToken, Health, SystemClock, bus, checks, compressed};
+use meshwork_chassis::{Background, CancellationToken, Health, SystemClock, bus, checks, compressed};
 use meshwork_events::{BestEffort, Bus, Consumer, ConsumerState, Progress, Relay, StoreSource};
 use meshwork_eventstore::EventStore;
 use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
@@ -93,7 +92,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     start.done();
 
     let users = config.client.channel("orders.auth.users", &config.auth.users)?;
-    let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone(), DOMAIN);
+    let identity = ServiceIdentity::new(config.auth.credentials.clone(), users.clone()).credentials(DOMAIN);
     let products = identity.channel(config.client.channel("orders.products", &config.products)?);
     let projected = Progress::new(store.partitions());
     let app = App {
@@ -147,7 +146,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(OrderServiceServer::new(OrderGrpc::new(app))))
         .add_service(compressed!(ProjectionServiceServer::new(ProjectionGrpc::new(projections))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(source, DOMAIN))))

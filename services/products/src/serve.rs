@@ -11,13 +11,12 @@ use meshwork_api::meshwork::products::v1::inventory_service_server::InventorySer
 use meshwork_api::meshwork::products::v1::product_service_server::ProductServiceServer;
 use meshwork_cache::Tiers;
 use meshwork_chassis::auth::{GrpcKeys, ServiceIdentity, Verifier};
-use meshwork_chassis::background::Background;
 use meshwork_chassis::cache::{self, CacheGrpc, Follower};
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc, GrpcEventSources};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::start::Start;
-use meshwork_chassis::{CancellationToken, Health, ServeError, bus, checks, compressed};
+use meshwork_chassis::{Background, CancellationToken, Health, ServeError, bus, checks, compressed};
 use meshwork_events::{Bus, Consumer, Relay};
 use meshwork_sql::AppliedMigration;
 
@@ -60,7 +59,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
 
-    let callers = ServiceIdentity::new(config.auth.credentials.clone(), users, DOMAIN);
+    let callers = ServiceIdentity::new(config.auth.credentials.clone(), users).credentials(DOMAIN);
     let orders = callers.channel(config.client.channel("products.orders", &config.orders)?);
     let app = App { catalogue, inventory, reservation_ttl };
     // What the cache answers is at most a second old; what it loads, it reads from the primary. Stocks are not cached.
@@ -94,7 +93,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::lag("consumer of orders", LAG, consumer.progress()));
     let retention = pruning(relay.published(), &config.retention);
 
-    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(ProductServiceServer::new(ProductsGrpc::new(app.clone(), reads))))
         .add_service(compressed!(InventoryServiceServer::new(InventoryGrpc::new(app.clone(), stock_reads))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))

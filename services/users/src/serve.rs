@@ -13,13 +13,14 @@ use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_cache::Tiers;
 use meshwork_chassis::auth::Verifier;
-use meshwork_chassis::background::Background;
 use meshwork_chassis::cache::{self, CacheGrpc, Follower};
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::events::{AuditGrpc, DeadLetterGrpc, EventSourceGrpc};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::start::Start;
-use meshwork_chassis::{CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed};
+use meshwork_chassis::{
+    Background, CancellationToken, Clock, Health, ServeError, SystemClock, bus, checks, compressed,
+};
 use meshwork_events::{Bus, ConsumerState, Relay, ShardedState};
 use meshwork_sql::AppliedMigration;
 
@@ -120,7 +121,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     }
 
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
-    let server = server::builder(&config.server, DOMAIN, &verifier, &health)
+    let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), reads))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))

@@ -7,6 +7,7 @@ pub mod balance;
 mod call;
 pub mod channel;
 pub mod connect;
+pub mod credentials;
 pub mod endpoint;
 mod endpoints;
 mod outlier;

@@ -69,7 +69,7 @@ mod tls;
 
 pub use self::accept::{ConnectionObserver, Http1, Http1Connection, Listener, RefusedConnection};
 pub use self::arriving::Arrived;
-pub use self::background::{Background, BackgroundError};
+pub use self::background::{Background, BackgroundError, TaskEnd};
 pub use self::budget::{Budgets, CallerLimits, Limits, Resource};
 pub use self::builder::Builder;
 pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};

@@ -3,97 +3,82 @@
 //! The table is made of the descriptors of all our services: it names every method, and one without the option is in it as
 //! one that admits nobody.
 
-use std::collections::HashMap;
-
-use meshwork::server::auth::Access;
+use meshwork::server::auth::{self, Access, InvalidOption};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 pub use meshwork_api::meshwork::options::v1::Caller;
-use prost_reflect::{DescriptorPool, Value};
+use prost_reflect::Value;
 
 use super::Role;
 
 const OPTION: &str = "meshwork.options.v1.access";
 
-/// The callers that each method admits.
+/// Whom each method of our contracts admits.
 #[derive(Debug)]
-pub struct AccessTable {
-    /// By path, `/package.Service/Method`.
-    methods: HashMap<String, Vec<Caller>>,
-}
+pub struct AccessTable(auth::AccessTable);
 
 impl AccessTable {
     /// Reads the option from our contracts.
     ///
-    /// # Panics
-    /// Never: a test reads the same bytes.
-    pub fn from_contracts() -> Self {
-        // The descriptors were made by our build; a set that can't be read admits nobody.
-        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-        let option = pool.get_extension_by_name(OPTION);
-        let mut methods = HashMap::new();
-        for service in pool.services() {
-            for method in service.methods() {
-                let options = method.options();
-                let callers = match option.as_ref().map(|option| options.get_extension(option)).as_deref() {
-                    Some(Value::Message(access)) => match access.get_field_by_name("callers").as_deref() {
-                        Some(Value::List(callers)) => callers
-                            .iter()
-                            .filter_map(|caller| Caller::try_from(caller.as_enum_number()?).ok())
-                            .collect(),
-                        _ => Vec::new(),
-                    },
-                    _ => Vec::new(),
-                };
-                methods.insert(format!("/{}/{}", service.full_name(), method.name()), callers);
-            }
-        }
-        Self { methods }
+    /// # Errors
+    /// When the descriptors of this build can't be read.
+    pub fn from_contracts() -> Result<Self, InvalidOption> {
+        auth::AccessTable::by_option(FILE_DESCRIPTOR_SET, OPTION, |value| access(&callers(value))).map(Self)
     }
 
     /// Without the methods that admit other services and nobody else: a port for everybody doesn't offer them.
     #[must_use]
-    pub fn without_internal(mut self) -> Self {
-        // One that names no caller stays, so that it is refused.
-        self.methods.retain(|_, callers| callers.is_empty() || callers.iter().any(|caller| *caller != Caller::Service));
-        self
+    pub fn without_internal(self) -> Self {
+        let internal = access(&[Caller::Service]);
+        // One that admits nobody stays, so that it is refused.
+        let methods = self.0.methods().filter(|(_, access)| **access != internal);
+        Self(methods.fold(auth::AccessTable::new(), |table, (path, access)| table.method(path, access.clone())))
     }
 
-    /// The callers that the method at `path` admits; `None` when there is no such method in our contracts.
-    pub fn callers(&self, path: &str) -> Option<&[Caller]> {
-        self.methods.get(path).map(Vec::as_slice)
+    /// Whom the method at `path` admits; `None` when there is no such method in our contracts.
+    pub fn get(&self, path: &str) -> Option<&Access> {
+        self.0.get(path)
     }
 
     /// The methods that name no caller; each is refused to everybody.
     pub fn closed(&self) -> impl Iterator<Item = &str> {
-        self.methods.iter().filter(|(_, callers)| callers.is_empty()).map(|(path, _)| path.as_str())
+        let nobody = access(&[]);
+        self.0.methods().filter(move |(_, access)| **access == nobody).map(|(path, _)| path)
     }
 
     /// The methods that admit the owners of what they are about: their handlers compare the owner.
     pub fn owned(&self) -> Vec<&str> {
-        let owned = self.methods.iter().filter(|(_, callers)| callers.contains(&Caller::Owner));
-        let mut owned: Vec<_> = owned.map(|(path, _)| path.as_str()).collect();
+        let owners = access(&[Caller::Owner]);
+        let owned = self.0.methods().filter(|(_, access)| **access == owners);
+        let mut owned: Vec<_> = owned.map(|(path, _)| path).collect();
         owned.sort_unstable();
         owned
     }
 
-    /// The table as the layers of a server read it. Methods outside our contracts are left to the router.
-    pub fn layers(&self) -> meshwork::server::auth::AccessTable {
-        let methods = self.methods.iter();
-        methods
-            .fold(meshwork::server::auth::AccessTable::new(), |table, (path, callers)| {
-                table.method(path, access(callers))
-            })
-            .pass_unknown_methods()
+    /// The table as a server takes it.
+    pub fn layers(self) -> auth::AccessTable {
+        self.0
     }
 
     /// The names of all services.
     pub fn services(&self) -> Vec<String> {
-        let mut names: Vec<_> =
-            self.methods.keys().filter_map(|path| Some(path[1..].split_once('/')?.0.to_owned())).collect();
+        let mut names: Vec<_> = self
+            .0
+            .methods()
+            .filter_map(|(path, _)| Some(path.strip_prefix('/')?.split_once('/')?.0.to_owned()))
+            .collect();
         names.sort();
         names.dedup();
         names
     }
+}
+
+/// The callers that a value of the option names.
+fn callers(value: &Value) -> Vec<Caller> {
+    let Some(callers) = value.as_message().and_then(|access| access.get_field_by_name("callers")) else {
+        return Vec::new();
+    };
+    let callers = callers.as_list().unwrap_or_default().iter();
+    callers.filter_map(|caller| Caller::try_from(caller.as_enum_number()?).ok()).collect()
 }
 
 /// Who is one of `callers`. Who admits owners admits every account: the handler compares the owner.
@@ -119,7 +104,7 @@ mod tests {
 
     #[test]
     fn every_method_names_its_callers() {
-        let table = AccessTable::from_contracts();
+        let table = AccessTable::from_contracts().unwrap();
         assert_eq!(table.closed().collect::<Vec<_>>(), Vec::<&str>::new());
         assert!(table.services().contains(&"meshwork.orders.v1.OrderService".to_owned()));
     }
@@ -127,21 +112,24 @@ mod tests {
     #[test]
     fn what_only_services_may_call_can_be_left_out() {
         let kinds = [&[][..], &[Caller::Service], &[Caller::Service, Caller::Staff], &[Caller::Anyone]];
-        let methods = kinds.into_iter().enumerate().map(|(at, callers)| (format!("/shop/{at}"), callers.to_vec()));
-        let table = AccessTable { methods: methods.collect() }.without_internal();
-        let left = (0..4).filter(|at| table.callers(&format!("/shop/{at}")).is_some());
+        let methods = kinds.into_iter().enumerate();
+        let add = |table: auth::AccessTable, (at, callers): (usize, &[Caller])| {
+            table.method(format!("/shop/{at}"), access(callers))
+        };
+        let table = AccessTable(methods.fold(auth::AccessTable::new(), add)).without_internal();
+        let left = (0..4).filter(|at| table.get(&format!("/shop/{at}")).is_some());
         assert_eq!(left.collect::<Vec<_>>(), [0, 2, 3]);
 
-        let table = AccessTable::from_contracts().without_internal();
-        assert_eq!(table.callers("/meshwork.admin.v1.EventSourceService/ReadStream"), None);
+        let table = AccessTable::from_contracts().unwrap().without_internal();
+        assert_eq!(table.get("/meshwork.admin.v1.EventSourceService/ReadStream"), None);
         assert!(!table.services().contains(&"meshwork.admin.v1.EventSourceService".to_owned()));
-        assert!(table.callers("/meshwork.orders.v1.OrderService/GetOrder").is_some());
+        assert!(table.get("/meshwork.orders.v1.OrderService/GetOrder").is_some());
     }
 
     /// Each of these services has a test `every_method_for_owners_refuses_another_customer` over [`AccessTable::owned`].
     #[test]
     fn services_with_owners_have_a_test_of_their_own() {
-        let table = AccessTable::from_contracts();
+        let table = AccessTable::from_contracts().unwrap();
         let mut services: Vec<_> = table.owned().into_iter().filter_map(|path| path.rsplit_once('/')).collect();
         services.dedup_by_key(|(service, _)| *service);
         let services: Vec<_> = services.into_iter().map(|(service, _)| service).collect();

@@ -2,12 +2,12 @@
 //! here is what our tokens and contracts add.
 
 mod access;
-mod attempts;
 mod identity;
 mod verifier;
 
 pub use access::{AccessTable, Caller};
-pub use identity::{ServiceIdentity, WithToken};
+pub use identity::ServiceIdentity;
+pub use meshwork::credentials::WithToken;
 pub use verifier::{Claims, GrpcKeys, JwkSet, KeySource, TokenError, Verifier, key_set};
 
 use meshwork_api::UserName;

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
+use meshwork::server::auth::InvalidOption;
 use meshwork::server::health::Health;
-use meshwork::server::{Builder, Domain, Router};
+use meshwork::server::{BackgroundError, Builder, Domain, Router};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -57,6 +58,21 @@ impl ServeError {
     }
 }
 
+impl From<BackgroundError> for ServeError {
+    fn from(error: BackgroundError) -> Self {
+        Self::new(error, "look into the log for the cause")
+    }
+}
+
+impl From<InvalidOption> for ServeError {
+    fn from(error: InvalidOption) -> Self {
+        Self::new(
+            format!("the contracts don't say whom their methods admit: {error}"),
+            "this program is damaged; install it again",
+        )
+    }
+}
+
 /// The socket of a server.
 ///
 /// # Errors
@@ -74,12 +90,20 @@ pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
 /// and whose states are those of `health`. What handlers write keeps the context of their call ([`ContextLayer`]).
 ///
 /// Until `verifier` has keys, calls with a token are refused as KEYS_UNAVAILABLE; see [`keep_keys`] and [`require_keys`].
-pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier, health: &Health) -> ServerBuilder {
+///
+/// # Errors
+/// When the contracts of this build don't say whom their methods admit.
+pub fn builder(
+    config: &ServerConfig,
+    domain: &'static str,
+    verifier: &Verifier,
+    health: &Health,
+) -> Result<ServerBuilder, ServeError> {
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)
         .domain(Domain::new(domain))
         .authenticator(Arc::new(verifier.authenticator(domain)))
-        .access(AccessTable::from_contracts().layers())
+        .access(AccessTable::from_contracts()?.layers())
         .health(health.clone())
         .descriptors(FILE_DESCRIPTOR_SET)
         .reflection(config.reflection)
@@ -101,7 +125,7 @@ pub fn builder(config: &ServerConfig, domain: &'static str, verifier: &Verifier,
     if !config.timeout.is_zero() {
         builder = builder.timeout(config.timeout);
     }
-    builder
+    Ok(builder)
 }
 
 /// Fetches the keys that verify tokens, and again now and then, until `stop`.

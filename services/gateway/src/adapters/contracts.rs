@@ -14,9 +14,9 @@ pub struct BuiltIn;
 
 impl Contracts for BuiltIn {
     fn methods(&self) -> Vec<Method> {
-        // The descriptors were made by our build; a test reads the same bytes.
+        // The descriptors were made by our build; a test reads the same bytes. If they can't be read, nothing has a route.
         let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-        let access = AccessTable::from_contracts().without_internal();
+        let Ok(access) = AccessTable::from_contracts().map(AccessTable::without_internal) else { return Vec::new() };
         let mut methods = Vec::new();
         for file in &set.file {
             for service in &file.service {
@@ -27,7 +27,7 @@ impl Contracts for BuiltIn {
                 }));
             }
         }
-        methods.retain(|method| access.callers(&method.path()).is_some());
+        methods.retain(|method| access.get(&method.path()).is_some());
         methods
     }
 }
@@ -41,7 +41,7 @@ mod tests {
     fn every_service_that_people_may_call_has_a_route() {
         let routes = RouteTable::new(BuiltIn.methods());
         let routed: Vec<_> = routes.services().map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(routed, AccessTable::from_contracts().without_internal().services());
+        assert_eq!(routed, AccessTable::from_contracts().unwrap().without_internal().services());
         for upstream in Upstream::ALL {
             let goes = routes.services().any(|(_, upstreams)| upstreams.contains(&upstream));
             assert!(goes, "nothing goes to {}", upstream.as_str());

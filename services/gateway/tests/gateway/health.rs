@@ -53,7 +53,7 @@ async fn a_service_that_several_have_is_serving_while_one_of_them_is() {
 #[tokio::test]
 async fn every_service_for_people_has_a_health_and_others_have_none() {
     let world = World::start().await;
-    for service in AccessTable::from_contracts().without_internal().services() {
+    for service in AccessTable::from_contracts().unwrap().without_internal().services() {
         let health = world.health(&service).await.unwrap();
         // Nothing listens where these would be.
         if service.starts_with("meshwork.products.") || service.starts_with("meshwork.notifications.") {
@@ -77,7 +77,7 @@ async fn reflection_shows_all_services() {
     let answer = answers.next().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let shown: Vec<_> = list.service.into_iter().map(|service| service.name).collect();
-    for service in AccessTable::from_contracts().without_internal().services() {
+    for service in AccessTable::from_contracts().unwrap().without_internal().services() {
         assert!(shown.contains(&service), "{service} is missing in {shown:?}");
     }
     assert!(!shown.iter().any(|name| name == INTERNAL), "{INTERNAL} is for services alone");

@@ -16,6 +16,8 @@
 mod access;
 mod authenticate;
 mod authorize;
+#[cfg(feature = "descriptors")]
+mod by_option;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod principal;
@@ -25,6 +27,8 @@ pub use self::authenticate::{
     AuthenticateFuture, Authenticated, AuthenticationLayer, AuthenticationService, Authenticator,
 };
 pub use self::authorize::{AuthorizationLayer, AuthorizationService, AuthorizeFuture};
+#[cfg(feature = "descriptors")]
+pub use self::by_option::InvalidOption;
 #[cfg(feature = "jwt")]
 pub use self::jwt::JwtAuthenticator;
 pub use self::principal::Principal;

@@ -1,7 +1,6 @@
 //! The limits of a server as plain steps: which rules count a call, what it wants of them, and what it is answered.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::{HeaderMap, Request};
 use smallvec::SmallVec;
