@@ -76,14 +76,12 @@ impl AccessTable {
         owned
     }
 
-    /// The table as the layers of a server read it. Methods outside our contracts are left to the router.
+    /// The table as a server reads it: what answers a method that isn't in our contracts is closed.
     pub fn layers(&self) -> meshwork::server::auth::AccessTable {
         let methods = self.methods.iter();
-        methods
-            .fold(meshwork::server::auth::AccessTable::new(), |table, (path, callers)| {
-                table.method(path, access(callers))
-            })
-            .pass_unknown_methods()
+        methods.fold(meshwork::server::auth::AccessTable::new(), |table, (path, callers)| {
+            table.method(path, access(callers))
+        })
     }
 
     /// The names of all services.
