@@ -50,9 +50,9 @@ pub(in crate::server) trait Handler: Send + Sync {
 }
 
 /// A service of its name.
-struct Named<S>(S);
+struct ServiceHandler<S>(S);
 
-impl<S> Handler for Named<S>
+impl<S> Handler for ServiceHandler<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -67,12 +67,12 @@ where
 }
 
 /// A service for whatever no other has, and what it has of that.
-struct Fallback<S, F> {
+struct FallbackHandler<S, F> {
     service: S,
     has: F,
 }
 
-impl<S, F> Handler for Fallback<S, F>
+impl<S, F> Handler for FallbackHandler<S, F>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send + 'static,
@@ -132,7 +132,7 @@ impl Router {
             + 'static,
         S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.0).services.insert(S::NAME, Arc::new(Named(service)));
+        Arc::make_mut(&mut self.0).services.insert(S::NAME, Arc::new(ServiceHandler(service)));
     }
 
     /// Answers what no service has a name for. With an access table, a call whose path the table doesn't name and of
@@ -142,7 +142,7 @@ impl Router {
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.0).fallback = Some(Arc::new(Fallback { service, has }));
+        Arc::make_mut(&mut self.0).fallback = Some(Arc::new(FallbackHandler { service, has }));
     }
 
     /// What answers the method at `path`: its service, or else the fallback.
@@ -234,7 +234,7 @@ mod tests {
             "/",
             "/a.v1.Greeter",
             "/a.v1.Greeter2/Get",
-            "/A.v1.Named/Get",
+            "/A.v1.ServiceHandler/Get",
             "//a.v1.Greeter/Get",
             "/x/a.v1.Greeter/Get",
             "*",

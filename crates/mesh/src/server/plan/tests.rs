@@ -101,7 +101,7 @@ fn with_fallback() -> Router {
 }
 
 #[derive(Default)]
-struct Given {
+struct Parts {
     access: Option<AccessTable>,
     settings: MethodSettings,
     timeout: Option<Duration>,
@@ -109,7 +109,7 @@ struct Given {
     by_principal: Option<RateLimits>,
 }
 
-impl Given {
+impl Parts {
     fn built(&self, router: &Router) -> Result<Plans, ServerError> {
         Plans::build(PlanInputs {
             sets: &[set()],
@@ -135,7 +135,7 @@ fn plan<'a>(plans: &'a Plans, path: &str) -> &'a MethodPlan {
 
 #[test]
 fn descriptors_say_what_a_method_streams_and_of_which_budget_it_takes() {
-    let plans = Given::default().plans(&router());
+    let plans = Parts::default().plans(&router());
     let streams = |requests, answers| Some(Streams { requests, answers });
     for (path, streams, resource) in [
         ("/a.v1.Orders/Get", streams(false, false), Some(Resource::Calls)),
@@ -159,7 +159,7 @@ fn descriptors_say_what_a_method_streams_and_of_which_budget_it_takes() {
 
 #[test]
 fn a_method_has_one_plan_and_strangers_of_a_service_share_one() {
-    let plans = Given::default().plans(&router());
+    let plans = Parts::default().plans(&router());
     assert_eq!(plans.find("/a.v1.Silent/One"), plans.find("/a.v1.Silent/Two"));
     assert_eq!(plans.find("/x.Y/One"), plans.find("/z"));
     let ids = ["/a.v1.Orders/Get", "/a.v1.Orders/List", "/a.v1.Orders/No", "/a.v1.Silent/No", "/x.Y/No"];
@@ -172,7 +172,7 @@ fn a_method_has_one_plan_and_strangers_of_a_service_share_one() {
 #[test]
 fn s9_what_something_answers_and_no_table_names_is_closed() {
     let table = AccessTable::new().method("/a.v1.Orders/Get", Access::Public);
-    let given = Given { access: Some(table), ..Given::default() };
+    let parts = Parts { access: Some(table), ..Parts::default() };
     let admitted = PlannedAccess::Admits(Access::Public);
     for (router, cases) in [
         (
@@ -204,7 +204,7 @@ fn s9_what_something_answers_and_no_table_names_is_closed() {
             ],
         ),
     ] {
-        let plans = given.plans(&router);
+        let plans = parts.plans(&router);
         let staff = Principal::new("users/anna", ["staff"]);
         for (path, access, admits) in cases {
             let plan = plan(&plans, path);
@@ -224,7 +224,7 @@ fn the_table_says_whom_a_method_admits_and_without_one_everybody_calls_everythin
         .method("/a.v1.Orders/Get", Access::roles(["staff"]))
         .method("/b.v1.Far/Get", Access::Authenticated);
     let (path, far) = ("/a.v1.Orders/Get", "/b.v1.Far/Get");
-    let plans = Given { access: Some(table), ..Given::default() }.plans(&with_fallback());
+    let plans = Parts { access: Some(table), ..Parts::default() }.plans(&with_fallback());
     let (staff, customer) = (Principal::new("users/anna", ["staff"]), Principal::new("users/ben", ["customer"]));
     let admits = |path: &str, principal| plan(&plans, path).admits(path, principal);
     assert_eq!([admits(path, None), admits(path, Some(&customer)), admits(path, Some(&staff))], [false, false, true]);
@@ -232,7 +232,7 @@ fn the_table_says_whom_a_method_admits_and_without_one_everybody_calls_everythin
     assert_eq!(plan(&plans, path).admitted(), Some(&Access::roles(["staff"])));
     assert_eq!(plan(&plans, "/a.v1.Silent/Get").admitted(), None);
 
-    let open = Given::default().plans(&with_fallback());
+    let open = Parts::default().plans(&with_fallback());
     for path in [path, far, "/a.v1.Silent/Get", "/a.v1.Orders/List", "/"] {
         assert!(plan(&open, path).admits(path, None), "{path}");
     }
@@ -240,7 +240,7 @@ fn the_table_says_whom_a_method_admits_and_without_one_everybody_calls_everythin
 
 #[test]
 fn routes_are_those_of_the_router() {
-    let plans = Given::default().plans(&router());
+    let plans = Parts::default().plans(&router());
     for (path, routed) in [
         ("/a.v1.Orders/Get", true),
         ("/a.v1.Orders/Unheard", true),
@@ -251,7 +251,7 @@ fn routes_are_those_of_the_router() {
     ] {
         assert_eq!(plan(&plans, path).route.is_some(), routed, "{path}");
     }
-    let plans = Given::default().plans(&with_fallback());
+    let plans = Parts::default().plans(&with_fallback());
     for path in ["/a.v1.Absent/Get", "/", "/c.v1.Any/Get"] {
         assert!(plan(&plans, path).route.is_some(), "{path}");
     }
@@ -271,8 +271,8 @@ fn settings_hold_for_their_methods_and_the_shorter_timeout_counts() {
         .others(MethodSetting { timeout: Some(Duration::MAX), ..few })
         .service("a.v1.Orders", few)
         .method("/a.v1.Orders/Get", own);
-    let mut given = Given { settings, timeout: Some(seconds(7)), ..Given::default() };
-    let plans = given.plans(&router());
+    let mut parts = Parts { settings, timeout: Some(seconds(7)), ..Parts::default() };
+    let plans = parts.plans(&router());
     let get = plan(&plans, "/a.v1.Orders/Get");
     assert_eq!((get.timeout, get.first_message, get.max_message), (Some(seconds(5)), seconds(2), 8 << 20));
     assert!(get.calls.is_none());
@@ -287,8 +287,8 @@ fn settings_hold_for_their_methods_and_the_shorter_timeout_counts() {
         assert!(plan(&plans, path).calls.is_none(), "{path}");
         assert_eq!(plan(&plans, path).timeout, Some(seconds(7)), "{path}");
     }
-    given.timeout = None;
-    let plans = given.plans(&router());
+    parts.timeout = None;
+    let plans = parts.plans(&router());
     assert_eq!(plan(&plans, "/a.v1.Orders/List").timeout, None);
     let never = plan(&plans, "/a.v1.Silent/Any").timeout.unwrap();
     assert!(std::time::Instant::now().checked_add(never).is_some());
@@ -298,7 +298,7 @@ fn settings_hold_for_their_methods_and_the_shorter_timeout_counts() {
 fn a_setting_for_a_method_that_its_service_lacks_is_an_error() {
     let built = |path: &str| {
         let settings = MethodSettings::new().method(path, MethodSetting::default());
-        Given { settings, ..Given::default() }.built(&router()).err()
+        Parts { settings, ..Parts::default() }.built(&router()).err()
     };
     for path in ["/a.v1.Orders/Gte", "/a.v1.Absent/Put", "a.v1.Orders/Get", "/a.v1.Orders", ""] {
         match built(path) {
@@ -337,8 +337,8 @@ async fn rules_are_planned_and_asked_by_path_for_methods_without_a_plan() {
     let rule = |name: &'static str| Rule::new(name, Rate::per_second(1, 1.0).unwrap());
     let by_address =
         limits([rule("all"), rule("get").methods(["a.v1.Orders/Get"]), rule("quiet").methods(["a.v1.Silent/Get"])]);
-    let given = Given { by_address: Some(by_address), ..Given::default() };
-    let plans = given.plans(&router());
+    let parts = Parts { by_address: Some(by_address), ..Parts::default() };
+    let plans = parts.plans(&router());
     for (path, expected) in [
         ("/a.v1.Orders/Get", &[0, 1][..]),
         ("/a.v1.Orders/List", &[0]),
@@ -362,7 +362,7 @@ proptest! {
     ) {
         let path = format!("/{service}/{method}");
         let router = with_fallback();
-        let plans = Given { access: Some(AccessTable::new()), ..Given::default() }.plans(&router);
+        let plans = Parts { access: Some(AccessTable::new()), ..Parts::default() }.plans(&router);
         let plan = plan(&plans, &path);
         // All that its descriptors don't have, the service refuses by itself.
         let refuses = service == "a.v1.Orders" && !["Get", "List", "Put", "Talk"].contains(&&*method);
