@@ -234,7 +234,7 @@ mod tests {
             "/",
             "/a.v1.Greeter",
             "/a.v1.Greeter2/Get",
-            "/A.v1.ServiceHandler/Get",
+            "/A.v1.Greeter/Get",
             "//a.v1.Greeter/Get",
             "/x/a.v1.Greeter/Get",
             "*",
