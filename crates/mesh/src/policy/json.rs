@@ -14,7 +14,7 @@ pub struct PolicyError {
 
 impl PolicyError {
     /// About the value at `path`; about the whole when it is empty.
-    pub(super) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
+    pub(crate) fn new(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self { path: path.into(), problem: problem.into() }
     }
 
@@ -37,7 +37,7 @@ impl std::error::Error for PolicyError {}
 
 /// A value and its path.
 #[derive(Clone, Copy)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     parent: Option<&'a Node<'a>>,
     step: Step<'a>,
     pub value: &'a Value,
@@ -53,7 +53,7 @@ enum Step<'a> {
 type Read<T> = Result<T, PolicyError>;
 
 impl<'a> Node<'a> {
-    pub(super) fn root(value: &'a Value) -> Self {
+    pub(crate) fn root(value: &'a Value) -> Self {
         Self { parent: None, step: Step::Root, value }
     }
 
@@ -68,55 +68,55 @@ impl<'a> Node<'a> {
         path
     }
 
-    pub(super) fn error(&self, problem: impl Into<String>) -> PolicyError {
+    pub(crate) fn error(&self, problem: impl Into<String>) -> PolicyError {
         PolicyError::new(self.path(), problem)
     }
 
-    pub(super) fn must(&self, what: &str) -> PolicyError {
+    pub(crate) fn must(&self, what: &str) -> PolicyError {
         let value = self.value.to_string();
         let shown: String = value.chars().take(60).collect();
         self.error(format!("must be {what}, not {shown}"))
     }
 
-    pub(super) fn object(&self) -> Read<&'a Map<String, Value>> {
+    pub(crate) fn object(&self) -> Read<&'a Map<String, Value>> {
         self.value.as_object().ok_or_else(|| self.must("an object"))
     }
 
     /// The field `name`, unless it is missing or null.
-    pub(super) fn get(&'a self, name: &'a str) -> Read<Option<Node<'a>>> {
+    pub(crate) fn get(&'a self, name: &'a str) -> Read<Option<Node<'a>>> {
         let value = self.object()?.get(name).filter(|value| !value.is_null());
         Ok(value.map(|value| Node { parent: Some(self), step: Step::Field(name), value }))
     }
 
-    pub(super) fn required(&'a self, name: &'a str) -> Read<Node<'a>> {
+    pub(crate) fn required(&'a self, name: &'a str) -> Read<Node<'a>> {
         let missing = || Node { parent: Some(self), step: Step::Field(name), value: &Value::Null }.error("is missing");
         self.get(name)?.ok_or_else(missing)
     }
 
-    pub(super) fn items(&'a self) -> Read<impl Iterator<Item = Node<'a>>> {
+    pub(crate) fn items(&'a self) -> Read<impl Iterator<Item = Node<'a>>> {
         let items = self.value.as_array().ok_or_else(|| self.must("a list"))?;
         let node = move |(index, value)| Node { parent: Some(self), step: Step::Index(index), value };
         Ok(items.iter().enumerate().map(node))
     }
 
     /// Refuses fields that are not among `known`.
-    pub(super) fn only(&self, known: &[&str]) -> Read<()> {
+    pub(crate) fn only(&self, known: &[&str]) -> Read<()> {
         match self.object()?.keys().find(|key| !known.contains(&key.as_str())) {
             Some(key) => Err(self.error(format!("{key} is not known; there is {}", known.join(", ")))),
             None => Ok(()),
         }
     }
 
-    pub(super) fn string(&self) -> Read<&'a str> {
+    pub(crate) fn string(&self) -> Read<&'a str> {
         self.value.as_str().ok_or_else(|| self.must("a string"))
     }
 
-    pub(super) fn boolean(&self) -> Read<bool> {
+    pub(crate) fn boolean(&self) -> Read<bool> {
         self.value.as_bool().ok_or_else(|| self.must("true or false"))
     }
 
     /// A number as proto3 JSON has it: a number, or one in a string.
-    pub(super) fn number(&self, what: &str) -> Read<f64> {
+    pub(crate) fn number(&self, what: &str) -> Read<f64> {
         let number = match self.value {
             Value::Number(number) => number.as_f64(),
             // Spelled as numbers in JSON are: no spaces, no `inf`.
@@ -127,7 +127,7 @@ impl<'a> Node<'a> {
     }
 
     /// An integer of `low..=high`; integral numbers in other spellings count, as in proto3 JSON.
-    pub(super) fn integer(&self, low: u32, high: u32) -> Read<u32> {
+    pub(crate) fn integer(&self, low: u32, high: u32) -> Read<u32> {
         let what = match (low, high) {
             (0, u32::MAX) => "an integer of 0 or more".to_owned(),
             (low, u32::MAX) => format!("an integer above {}", low - 1),
@@ -139,7 +139,7 @@ impl<'a> Node<'a> {
     }
 
     /// A duration as proto3 JSON has it: seconds with up to nine digits after the point, and an `s`.
-    pub(super) fn duration(&self) -> Read<Duration> {
+    pub(crate) fn duration(&self) -> Read<Duration> {
         let what = "a duration such as \"1.5s\"";
         let text = self.value.as_str().and_then(|text| text.strip_suffix('s')).ok_or_else(|| self.must(what))?;
         let (negative, digits) = match text.strip_prefix('-') {
@@ -166,7 +166,7 @@ impl<'a> Node<'a> {
         Ok(duration)
     }
 
-    pub(super) fn positive_duration(&self) -> Read<Duration> {
+    pub(crate) fn positive_duration(&self) -> Read<Duration> {
         let duration = self.duration()?;
         if duration.is_zero() { Err(self.must("a duration above zero")) } else { Ok(duration) }
     }

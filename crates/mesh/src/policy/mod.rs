@@ -7,15 +7,16 @@
 mod builder;
 mod descriptors;
 mod file;
-mod json;
+pub(crate) mod json;
 mod model;
 mod parse;
 mod parse_balancing;
 mod parse_meshwork;
 mod parts;
+pub(crate) mod scope;
 #[cfg(test)]
 mod tests;
-mod unique;
+pub(crate) mod unique;
 
 use std::sync::Arc;
 

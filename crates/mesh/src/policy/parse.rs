@@ -10,6 +10,7 @@ use super::json::{Node, PolicyError};
 use super::parse_balancing::load_balancing;
 use super::parse_meshwork::{channel, connections, method};
 use super::parts::Parts;
+use super::scope::Scope;
 use super::unique;
 use super::{ChannelPolicy, Codes, HedgingPolicy, MAX_ATTEMPTS, MethodPolicy, Repeat, RetryPolicy, RetryThrottling};
 
@@ -65,20 +66,12 @@ fn name(
     services: &mut Methods,
     default: &mut Option<Arc<MethodPolicy>>,
 ) -> Read<()> {
-    let text = |field| -> Read<String> {
-        Ok(name.get(field)?.map(|node| node.string().map(str::to_owned)).transpose()?.unwrap_or_default())
+    let taken = match Scope::read(name)? {
+        Scope::Default => default.replace(Arc::clone(policy)).is_some(),
+        Scope::Service(service) => services.insert(service, Arc::clone(policy)).is_some(),
+        Scope::Method(path) => methods.insert(path, Arc::clone(policy)).is_some(),
     };
-    let (service, method) = (text("service")?, text("method")?);
-    let taken = match (service.is_empty(), method.is_empty()) {
-        (true, false) => return Err(name.error(format!("the method {method:?} has no service"))),
-        (true, true) => default.replace(Arc::clone(policy)).is_some(),
-        (false, true) => services.insert(service.as_str().into(), Arc::clone(policy)).is_some(),
-        (false, false) => methods.insert(format!("/{service}/{method}").into(), Arc::clone(policy)).is_some(),
-    };
-    if taken {
-        return Err(name.error("appears a second time; a name may be in one entry only"));
-    }
-    Ok(())
+    if taken { Err(Scope::duplicate(name)) } else { Ok(()) }
 }
 
 fn method_config(entry: &Node<'_>) -> Read<MethodPolicy> {

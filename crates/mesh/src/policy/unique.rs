@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visi
 use serde_json::Value;
 
 /// Reads a value, unless an object in it names a field twice.
-pub(super) fn read(json: &str) -> Result<Value, serde_json::Error> {
+pub(crate) fn read(json: &str) -> Result<Value, serde_json::Error> {
     let value = serde_json::from_str(json)?;
     Unique.deserialize(&mut serde_json::Deserializer::from_str(json))?;
     Ok(value)

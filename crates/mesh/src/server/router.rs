@@ -1,15 +1,15 @@
 //! From a path to the service that answers it.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, Ready, ready};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use foldhash::fast::RandomState;
-use futures_util::future::Either;
+use futures_util::future::{BoxFuture, Either};
 use futures_util::task::noop_waker_ref;
 use http::{Request, Response};
 use tonic::Status;
@@ -21,59 +21,108 @@ use tower_service::Service;
 /// How many characters of a path that leads nowhere are shown.
 const SHOWN: usize = 64;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+/// What answers the calls of a service, or of all that no service has.
+pub(in crate::server) type Route = Arc<dyn Handler>;
+
+/// The answer to a call, in the box that generated services make themselves.
+pub(in crate::server) type Answer = BoxFuture<'static, Result<Response<Body>, Infallible>>;
 
 /// The services of a server, by name: what a [`layer`](super::Builder::layer) of one's own wraps. Clones share them.
 ///
-/// The paths of gRPC have two parts, a service and a method; so the service is found by one look into a map, and gets the
-/// request as it is.
+/// The paths of gRPC have two parts, a service and a method; so the service is found by one look into a map, and gets
+/// the request as it is.
 #[derive(Clone, Debug, Default)]
 pub struct Router(Arc<Routes>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Routes {
     /// By full name, `package.Service`.
-    services: HashMap<&'static str, Box<dyn Handler>, RandomState>,
-    fallback: Option<Box<dyn Handler>>,
+    services: HashMap<&'static str, Route, RandomState>,
+    fallback: Option<Route>,
 }
 
 /// A service whose type nobody needs to know.
-trait Handler: Send + Sync {
+pub(in crate::server) trait Handler: Send + Sync {
     fn call(&self, request: Request<Body>) -> Answer;
-    fn boxed_clone(&self) -> Box<dyn Handler>;
+
+    /// Whether it may have the method at `path`, so that it isn't open to everybody by being named nowhere.
+    fn has(&self, path: &str) -> bool;
 }
 
-impl<S> Handler for S
+/// A service of its name.
+struct ServiceHandler<S>(S);
+
+impl<S> Handler for ServiceHandler<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
 {
     fn call(&self, request: Request<Body>) -> Answer {
-        let mut service = self.clone();
-        // The services that tonic generates are ready at once; one that isn't is waited for.
-        match service.poll_ready(&mut Context::from_waker(noop_waker_ref())) {
-            Poll::Ready(Ok(())) => Box::pin(Service::call(&mut service, request)),
-            Poll::Pending => Box::pin(service.oneshot(request)),
-        }
+        answer(&self.0, request)
     }
 
-    fn boxed_clone(&self) -> Box<dyn Handler> {
-        Box::new(self.clone())
+    fn has(&self, _: &str) -> bool {
+        true
     }
 }
 
-impl Clone for Routes {
-    fn clone(&self) -> Self {
-        Self {
-            services: self.services.iter().map(|(name, service)| (*name, service.boxed_clone())).collect(),
-            fallback: self.fallback.as_ref().map(|service| service.boxed_clone()),
-        }
+/// A service for whatever no other has, and what it has of that.
+struct FallbackHandler<S, F> {
+    service: S,
+    has: F,
+}
+
+impl<S, F> Handler for FallbackHandler<S, F>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send + 'static,
+    F: Fn(&str) -> bool + Send + Sync,
+{
+    fn call(&self, request: Request<Body>) -> Answer {
+        answer(&self.service, request)
     }
+
+    fn has(&self, path: &str) -> bool {
+        (self.has)(path)
+    }
+}
+
+fn answer<S>(service: &S, request: Request<Body>) -> Answer
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
+    let mut service = service.clone();
+    // The services that tonic generates are ready at once; one that isn't is waited for.
+    match service.poll_ready(&mut Context::from_waker(noop_waker_ref())) {
+        Poll::Ready(Ok(())) => boxed(service.call(request)),
+        Poll::Pending => Box::pin(service.oneshot(request)),
+    }
+}
+
+/// Puts a future into a box, unless it is one already.
+fn boxed<F>(future: F) -> Answer
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Send + 'static,
+{
+    let mut future = Some(future);
+    let answer = (&mut future as &mut dyn Any).downcast_mut::<Option<Answer>>().and_then(Option::take);
+    match (answer, future) {
+        (Some(answer), _) => answer,
+        (None, Some(future)) => Box::pin(future),
+        // What isn't taken is there.
+        (None, None) => Box::pin(ready(Ok(Status::internal("the service gave no answer").into_http()))),
+    }
+}
+
+/// The service of a method's path, `/package.Service/Method`.
+pub(in crate::server) fn service_of(path: &str) -> Option<&str> {
+    Some(path.strip_prefix('/')?.split_once('/')?.0)
 }
 
 impl Router {
     /// Adds a service; a second one of its name takes its place.
-    pub(super) fn add<S>(&mut self, service: S)
+    pub(in crate::server) fn add<S>(&mut self, service: S)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
             + NamedService
@@ -81,24 +130,34 @@ impl Router {
             + Send
             + Sync
             + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.0).services.insert(S::NAME, Box::new(service));
+        Arc::make_mut(&mut self.0).services.insert(S::NAME, Arc::new(ServiceHandler(service)));
     }
 
-    /// Answers what no service has a name for.
-    pub(super) fn set_fallback<S>(&mut self, service: S)
+    /// Answers what no service has a name for. With an access table, a call whose path the table doesn't name and of
+    /// which `has` is true is refused.
+    pub(in crate::server) fn set_fallback<S>(&mut self, service: S, has: impl Fn(&str) -> bool + Send + Sync + 'static)
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
-        S::Future: Send,
+        S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.0).fallback = Some(Box::new(service));
+        Arc::make_mut(&mut self.0).fallback = Some(Arc::new(FallbackHandler { service, has }));
     }
 
-    fn find(&self, path: &str) -> Option<&dyn Handler> {
-        let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service);
-        let found = service.and_then(|service| self.0.services.get(service));
-        found.or(self.0.fallback.as_ref()).map(AsRef::as_ref)
+    /// What answers the method at `path`: its service, or else the fallback.
+    pub(in crate::server) fn route(&self, path: &str) -> Option<Route> {
+        self.find(path).cloned()
+    }
+
+    /// The names of the services; those of the fallback are not known.
+    pub(in crate::server) fn services(&self) -> impl Iterator<Item = &'static str> {
+        self.0.services.keys().copied()
+    }
+
+    fn find(&self, path: &str) -> Option<&Route> {
+        let found = service_of(path).and_then(|service| self.0.services.get(service));
+        found.or(self.0.fallback.as_ref())
     }
 }
 
@@ -141,13 +200,13 @@ mod tests {
     use crate::outcome::grpc_status;
 
     #[derive(Clone)]
-    struct Named;
+    struct Greeter;
 
-    impl NamedService for Named {
-        const NAME: &'static str = "a.v1.Named";
+    impl NamedService for Greeter {
+        const NAME: &'static str = "a.v1.Greeter";
     }
 
-    impl Service<Request<Body>> for Named {
+    impl Service<Request<Body>> for Greeter {
         type Response = Response<Body>;
         type Error = Infallible;
         type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -170,19 +229,54 @@ mod tests {
     #[test]
     fn a_call_goes_to_the_service_of_its_path_and_else_to_the_fallback() {
         let mut router = Router::default();
-        router.add(Named);
-        let others =
-            ["/", "/a.v1.Named", "/a.v1.Named2/Get", "/A.v1.Named/Get", "//a.v1.Named/Get", "/x/a.v1.Named/Get", "*"];
-        for path in ["/a.v1.Named/Get", "/a.v1.Named/", "/a.v1.Named/Get/more"] {
+        router.add(Greeter);
+        let others = [
+            "/",
+            "/a.v1.Greeter",
+            "/a.v1.Greeter2/Get",
+            "/A.v1.Greeter/Get",
+            "//a.v1.Greeter/Get",
+            "/x/a.v1.Greeter/Get",
+            "*",
+        ];
+        for path in ["/a.v1.Greeter/Get", "/a.v1.Greeter/", "/a.v1.Greeter/Get/more"] {
             assert_eq!(code(&router, path), Some(Code::Ok), "{path}");
         }
         for path in others {
             assert_eq!(code(&router, path), Some(Code::Unimplemented), "{path}");
         }
-        router.set_fallback(service_fn(async |_: Request<Body>| Ok(Status::aborted("fallback").into_http())));
-        assert_eq!(code(&router, "/a.v1.Named/Get"), Some(Code::Ok));
+        router.set_fallback(service_fn(async |_: Request<Body>| Ok(Status::aborted("fallback").into_http())), |_| true);
+        assert_eq!(code(&router, "/a.v1.Greeter/Get"), Some(Code::Ok));
         for path in others {
             assert_eq!(code(&router, path), Some(Code::Aborted), "{path}");
         }
+    }
+
+    #[test]
+    fn a_fallback_tells_what_it_has_and_a_service_has_everything_of_its_name() {
+        let mut router = Router::default();
+        assert!(router.route("/a.v1.Greeter/Get").is_none());
+        router.add(Greeter);
+        assert_eq!(router.services().collect::<Vec<_>>(), ["a.v1.Greeter"]);
+        let earlier = router.clone();
+        let service = service_fn(async |_: Request<Body>| Ok(Status::aborted("fallback").into_http()));
+        router.set_fallback(service, |path| path.starts_with("/b."));
+        let has = |path| router.route(path).map(|route| route.has(path));
+        assert_eq!(has("/a.v1.Greeter/Anything"), Some(true));
+        assert_eq!(has("/b.v1.Other/Get"), Some(true));
+        assert_eq!(has("/c.v1.Other/Get"), Some(false));
+        assert!(earlier.route("/b.v1.Other/Get").is_none(), "a clone is as it was");
+    }
+
+    #[test]
+    fn a_future_that_is_boxed_already_is_not_boxed_again() {
+        let future: Answer = Box::pin(ready(Ok(Status::ok("boxed").into_http())));
+        let place = std::ptr::from_ref(&*future).cast::<()>();
+        let answer = boxed(future);
+        assert_eq!(std::ptr::from_ref(&*answer).cast::<()>(), place);
+        let response = answer.now_or_never().unwrap().unwrap();
+        assert_eq!(grpc_status(response.headers()), Some(Code::Ok));
+        let response = boxed(async { Ok(Status::aborted("plain").into_http()) }).now_or_never().unwrap().unwrap();
+        assert_eq!(grpc_status(response.headers()), Some(Code::Aborted));
     }
 }

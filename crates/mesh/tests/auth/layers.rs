@@ -107,22 +107,16 @@ async fn who_may_call_what_is_as_the_table_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_table_does_not_know_passes_only_if_that_is_said() {
-    let (source, _) = one_key();
+async fn s9_what_the_table_does_not_know_is_refused() {
+    let (source, signer) = one_key();
     let authenticator = authenticator(&source);
-    let refused = through(&authenticator, table(), "/other.v1.Other/Get", &[]).await.unwrap_err();
-    assert_eq!(told(&refused), because(Code::Unauthenticated, "NOT_SIGNED_IN"));
-    for path in ["/other.v1.Other/Get", "/nothing", "/shop.v1.Order/Own"] {
-        assert_eq!(through(&authenticator, table().pass_unknown_services(), path, &[]).await.unwrap(), None, "{path}");
-    }
-    // A method that was forgotten in a service that is known stays closed.
-    let forgotten = through(&authenticator, table().pass_unknown_services(), "/shop.v1.Orders/Forgotten", &[]).await;
-    assert_eq!(forgotten.unwrap_err().code(), Code::Unauthenticated);
-    // A table that names every method leaves that to the router too, but not what it has closed.
-    for (method, passes) in [("Forgotten", true), ("Closed", false), ("Own", false)] {
-        let path = format!("/shop.v1.Orders/{method}");
-        let answer = through(&authenticator, table().pass_unknown_methods(), &path, &[]).await;
-        assert_eq!(answer.is_ok(), passes, "{path}");
+    let staff = format!("Bearer {}", signer.token(&json!({ "role": "staff" })));
+    for path in ["/other.v1.Other/Get", "/nothing", "/shop.v1.Order/Own", "/shop.v1.Orders/Forgotten"] {
+        let refused = through(&authenticator, table(), path, &[]).await.unwrap_err();
+        assert_eq!(told(&refused), because(Code::Unauthenticated, "NOT_SIGNED_IN"), "{path}");
+        let refused = through(&authenticator, table(), path, &[&staff]).await.unwrap_err();
+        assert_eq!(told(&refused), because(Code::PermissionDenied, "NOT_ALLOWED"), "{path}");
+        assert_eq!(refused.message(), "nobody may call this method");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who may call which method.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use foldhash::fast::RandomState;
 
@@ -38,28 +38,12 @@ impl Access {
     }
 }
 
-/// Whom each method admits. A method that isn't in the table is refused.
+/// Whom each method admits. A method that isn't in the table, and that something answers, is refused; what nothing
+/// answers is UNIMPLEMENTED.
 #[derive(Clone, Debug, Default)]
 pub struct AccessTable {
     /// By path, `/package.Service/Method`.
     methods: HashMap<String, Access, RandomState>,
-    /// `package.Service` of each method.
-    services: HashSet<String, RandomState>,
-    unknown: Unknown,
-}
-
-/// What is left to the router.
-#[derive(Clone, Copy, Debug, Default)]
-enum Unknown {
-    #[default]
-    Nothing,
-    Services,
-    Methods,
-}
-
-/// The service of a method's path, `/package.Service/Method`.
-fn service_of(path: &str) -> Option<&str> {
-    Some(path.strip_prefix('/')?.split_once('/')?.0)
 }
 
 impl AccessTable {
@@ -76,49 +60,8 @@ impl AccessTable {
     /// ```
     #[must_use]
     pub fn method(mut self, path: impl Into<String>, access: Access) -> Self {
-        let path = path.into();
-        if let Some(service) = service_of(&path) {
-            self.services.insert(service.to_owned());
-        }
-        self.methods.insert(path, access);
+        self.methods.insert(path.into(), access);
         self
-    }
-
-    /// Lets calls pass whose service the table doesn't name at all, so that the router answers them: UNIMPLEMENTED, if the
-    /// server doesn't have the service either. Only for a table with every service of the server, since one that was forgotten
-    /// there would be open to everybody. By default such calls are refused.
-    ///
-    /// ```
-    /// use meshwork::server::auth::{Access, AccessTable};
-    /// let table = AccessTable::new().method("/shop.v1.Orders/Get", Access::Authenticated).pass_unknown_services();
-    /// ```
-    #[must_use]
-    pub fn pass_unknown_services(mut self) -> Self {
-        self.unknown = Unknown::Services;
-        self
-    }
-
-    /// Lets calls pass of any method that the table doesn't name. Only for a table that was made of the descriptors of all
-    /// services of the server, so that what it doesn't name can't be there: a method that admits nobody must be in it, with
-    /// no roles.
-    ///
-    /// ```
-    /// use meshwork::server::auth::{Access, AccessTable};
-    /// let table = AccessTable::new().method("/shop.v1.Orders/Get", Access::Authenticated).pass_unknown_methods();
-    /// ```
-    #[must_use]
-    pub fn pass_unknown_methods(mut self) -> Self {
-        self.unknown = Unknown::Methods;
-        self
-    }
-
-    /// Whether a method that isn't in the table is left to the router.
-    pub(super) fn passes(&self, path: &str) -> bool {
-        match self.unknown {
-            Unknown::Nothing => false,
-            Unknown::Services => !service_of(path).is_some_and(|service| self.services.contains(service)),
-            Unknown::Methods => true,
-        }
     }
 
     /// Whom the method at `path` admits; `None` when the table has no such method.

@@ -11,11 +11,13 @@ use tonic::{Code, Status};
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{AccessTable, Principal, refuse};
-use crate::server::{Domain, exempt};
+use super::{Access, AccessTable, Principal, refuse};
+use crate::server::Domain;
+use crate::server::plan::exempt;
 
-/// Refuses calls that an [`AccessTable`] doesn't admit: UNAUTHENTICATED without credentials, PERMISSION_DENIED with them.
-/// A method without an entry is refused. Health checks and reflection pass. By default everybody may call everything.
+/// Refuses calls that an [`AccessTable`] doesn't admit: UNAUTHENTICATED without credentials, PERMISSION_DENIED with
+/// them. A method without an entry is refused, whoever may answer it: the layer doesn't know what is behind it. Health
+/// checks and reflection pass. By default everybody may call everything.
 #[derive(Clone, Debug, Default)]
 pub struct AuthorizationLayer {
     table: Option<Arc<AccessTable>>,
@@ -33,29 +35,33 @@ impl AuthorizationLayer {
         if exempt::is_health_check(path) || exempt::is_reflection(path) {
             return Ok(());
         }
-        let admitted = match table.get(path) {
-            Some(access) => access.admits(principal),
-            None => table.passes(path),
-        };
-        if admitted { Ok(()) } else { Err(self.refusal(principal)) }
-    }
-
-    fn refusal(&self, principal: Option<&Principal>) -> Status {
-        let Some(principal) = principal else {
-            return self.domain.refuse(
-                Code::Unauthenticated,
-                "NOT_SIGNED_IN",
-                "this method needs a token: sign in and send `authorization: Bearer TOKEN`",
-                &[],
-            );
-        };
-        let mut roles = principal.roles().collect::<Vec<_>>().join(", ");
-        if roles.is_empty() {
-            roles.push_str("none");
+        match table.get(path) {
+            Some(access) if access.admits(principal) => Ok(()),
+            access => Err(refusal(self.domain, principal, access)),
         }
-        let message = format!("the role {roles} may not call this method");
-        self.domain.refuse(Code::PermissionDenied, "NOT_ALLOWED", message, &[("role", &roles)])
     }
+}
+
+/// The status of a call that a method doesn't admit. `access` is what the table says of the method, if it names it.
+pub(in crate::server) fn refusal(domain: Domain, principal: Option<&Principal>, access: Option<&Access>) -> Status {
+    let Some(principal) = principal else {
+        return domain.refuse(
+            Code::Unauthenticated,
+            "NOT_SIGNED_IN",
+            "this method needs a token: sign in and send `authorization: Bearer TOKEN`",
+            &[],
+        );
+    };
+    let mut roles = principal.roles().collect::<Vec<_>>().join(", ");
+    if roles.is_empty() {
+        roles.push_str("none");
+    }
+    let message = match access {
+        Some(Access::Roles(admitted)) if !admitted.is_empty() => format!("the role {roles} may not call this method"),
+        // No other role would help.
+        _ => "nobody may call this method".to_owned(),
+    };
+    domain.refuse(Code::PermissionDenied, "NOT_ALLOWED", message, &[("role", &roles)])
 }
 
 impl<S> Layer<S> for AuthorizationLayer {

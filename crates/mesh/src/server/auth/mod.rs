@@ -9,7 +9,7 @@
 //! | with credentials that are wrong, for any method | UNAUTHENTICATED, `BAD_TOKEN` |
 //! | with credentials that can't be verified yet | UNAVAILABLE, `KEYS_UNAVAILABLE`, with RetryInfo |
 //! | of a principal that the method doesn't admit | PERMISSION_DENIED, `NOT_ALLOWED` |
-//! | of a method that the table doesn't have | as if it admitted nobody |
+//! | of a method that the table doesn't have | as if it admitted nobody; UNIMPLEMENTED when nothing answers it |
 //!
 //! Each of these answers has [`Refused`] among its extensions. The feature `jwt` adds an authenticator by JSON Web Tokens.
 
@@ -26,6 +26,7 @@ pub use self::access::{Access, AccessTable};
 pub use self::authenticate::{
     AuthenticateFuture, Authenticated, AuthenticationLayer, AuthenticationService, Authenticator,
 };
+pub(in crate::server) use self::authorize::refusal;
 pub use self::authorize::{AuthorizationLayer, AuthorizationService, AuthorizeFuture};
 #[cfg(feature = "descriptors")]
 pub use self::by_option::InvalidOption;

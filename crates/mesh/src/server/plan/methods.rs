@@ -14,10 +14,17 @@ use super::exempt;
 pub struct StreamingMethods(Arc<HashMap<Box<str>, Streams, RandomState>>);
 
 /// What a method streams.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Streams {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::server) struct Streams {
     pub requests: bool,
     pub answers: bool,
+}
+
+impl Streams {
+    /// Whether it takes a stream or answers with one.
+    pub(super) fn any(self) -> bool {
+        self.requests || self.answers
+    }
 }
 
 impl StreamingMethods {
@@ -54,18 +61,28 @@ impl StreamingMethods {
 
     /// Whether the method at `path` takes a stream or answers with one.
     pub fn is_stream(&self, path: &str) -> bool {
-        self.find(path).is_some_and(|streams| streams.answers || streams.requests)
+        self.find(path).is_some_and(Streams::any)
     }
 
     /// What the method at `path` takes and answers with; `None` for one that is not known.
-    pub(super) fn find(&self, path: &str) -> Option<Streams> {
+    pub(in crate::server) fn find(&self, path: &str) -> Option<Streams> {
         match self.0.get(path) {
             Some(streams) => Some(*streams),
-            None if path == "/grpc.health.v1.Health/Watch" => Some(Streams { requests: false, answers: true }),
+            None if exempt::is_health_watch(path) => Some(Streams { requests: false, answers: true }),
             None if exempt::is_health_check(path) => Some(Streams::default()),
             None if exempt::is_reflection(path) => Some(Streams { requests: true, answers: true }),
             None => None,
         }
+    }
+
+    /// Whether the method at `path` is among these themselves; health and reflection aren't by what they are.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.0.contains_key(path)
+    }
+
+    /// The paths of the methods.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(AsRef::as_ref)
     }
 }
 
