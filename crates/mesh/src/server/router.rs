@@ -155,6 +155,13 @@ impl Router {
         self.0.services.keys().copied()
     }
 
+    /// The status of a call that nothing here answers.
+    pub(in crate::server) fn unknown(path: &str) -> Status {
+        // Callers choose the path: its beginning says which it was.
+        let path: String = path.chars().take(SHOWN).collect();
+        Status::unimplemented(format!("there is no method {path} here"))
+    }
+
     fn find(&self, path: &str) -> Option<&Route> {
         let found = service_of(path).and_then(|service| self.0.services.get(service));
         found.or(self.0.fallback.as_ref())
@@ -173,11 +180,7 @@ impl Service<Request<Body>> for Router {
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         match self.find(request.uri().path()) {
             Some(service) => Either::Left(service.call(request)),
-            None => {
-                // Callers choose the path: its beginning says which it was.
-                let path: String = request.uri().path().chars().take(SHOWN).collect();
-                Either::Right(ready(Ok(Status::unimplemented(format!("there is no method {path} here")).into_http())))
-            }
+            None => Either::Right(ready(Ok(Self::unknown(request.uri().path()).into_http()))),
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
 use crate::server::rate::{EventualDecision, RateLimits, Wants};
 use crate::server::request_size::{AnyMessage, CheckedRequest, RequestFault};
+use crate::server::router::Router;
 use crate::server::status_size::bound_status;
 use crate::transport::RequestBody;
 
@@ -143,7 +144,7 @@ async fn steps<H: HandlerService>(
     };
     if let Some(limits) = &pipeline.by_principal
         && let Some(wants) = limits.wants_of(
-            &plan.by_principal,
+            &plan.by_principal.of(parts.uri.path()),
             Some(&connection.peer),
             principal.as_ref(),
             &parts.headers,
@@ -186,7 +187,7 @@ fn wants_of_address<'a>(
 ) -> Option<(&'a RateLimits, Wants)> {
     let limits = connection.pipeline.by_address.as_ref()?;
     let peer = Some(&connection.peer);
-    let wants = limits.wants_of(&plan.by_address, peer, None, &parts.headers, parts.uri.path())?;
+    let wants = limits.wants_of(&plan.by_address.of(parts.uri.path()), peer, None, &parts.headers, parts.uri.path())?;
     Some((limits, wants))
 }
 
@@ -223,17 +224,14 @@ async fn admitted(
             }
         },
     };
-    let closed = match &plan.access {
-        PlannedAccess::Open => return Ok(principal),
-        PlannedAccess::Admits(access) if access.admits(principal.as_ref()) => return Ok(principal),
-        PlannedAccess::Admits(access) => Some(access),
-        PlannedAccess::Closed => None,
-        PlannedAccess::AskFallback => match &plan.route {
-            Some(route) if route.has(parts.uri.path()) => None,
-            _ => return Ok(principal),
-        },
-    };
-    Err(refusal(pipeline.domain, principal.as_ref(), closed))
+    let path = parts.uri.path();
+    if plan.admits(path, principal.as_ref()) {
+        return Ok(principal);
+    }
+    Err(match plan.access {
+        PlannedAccess::Absent => Router::unknown(path),
+        _ => refusal(pipeline.domain, principal.as_ref(), plan.admitted()),
+    })
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
@@ -313,7 +311,7 @@ fn take_places(
     let place = pipeline.budgets.take(resource, 1, caller).map_err(|exceeded| exceeded.status(pipeline.domain))?;
     let method = match &plan.calls {
         None => None,
-        Some(calls) => Some(calls.take().ok_or_else(|| calls.exceeded(pipeline.domain))?),
+        Some(calls) => Some(calls.take().ok_or_else(|| calls.status(pipeline.domain))?),
     };
     Ok(Places { principal: account, place: Some(place), method })
 }

@@ -173,8 +173,7 @@ impl<'a> Planner<'a> {
             return PlannedAccess::Admits(access.clone());
         }
         match service_of(path).filter(|service| self.routed.contains(*service)) {
-            // The service refuses what its descriptors don't have.
-            Some(service) if self.described.contains(service) && !self.methods.has(path) => PlannedAccess::Open,
+            Some(service) if self.described.contains(service) && !self.methods.has(path) => PlannedAccess::Absent,
             Some(_) => PlannedAccess::Closed,
             None if self.inputs.router.route(path).is_some() => PlannedAccess::AskFallback,
             None => PlannedAccess::Open,

@@ -41,7 +41,7 @@ impl MethodPlan {
         match &self.access {
             PlannedAccess::Open => true,
             PlannedAccess::Admits(access) => access.admits(principal),
-            PlannedAccess::Closed => false,
+            PlannedAccess::Closed | PlannedAccess::Absent => false,
             PlannedAccess::AskFallback => !self.route.as_ref().is_some_and(|route| route.has(path)),
         }
     }
@@ -50,7 +50,7 @@ impl MethodPlan {
     pub(in crate::server) fn admitted(&self) -> Option<&Access> {
         match &self.access {
             PlannedAccess::Admits(access) => Some(access),
-            PlannedAccess::Open | PlannedAccess::Closed | PlannedAccess::AskFallback => None,
+            PlannedAccess::Open | PlannedAccess::Closed | PlannedAccess::Absent | PlannedAccess::AskFallback => None,
         }
     }
 }
@@ -90,6 +90,9 @@ pub(in crate::server) enum PlannedAccess {
     Admits(Access),
     /// Nobody: something answers the method, and the table doesn't name it.
     Closed,
+    /// Nobody, since its service doesn't have it by its descriptors: UNIMPLEMENTED, and the service isn't asked. It might
+    /// have more methods than the descriptors that were given.
+    Absent,
     /// Nobody if the fallback has the path, and everybody otherwise: the fallback refuses it then.
     AskFallback,
 }

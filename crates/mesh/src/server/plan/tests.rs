@@ -182,7 +182,7 @@ fn s9_what_something_answers_and_no_table_names_is_closed() {
                 // Forgotten in the table.
                 ("/a.v1.Orders/List", PlannedAccess::Closed, false),
                 // The service doesn't have it, and says so.
-                ("/a.v1.Orders/Unheard", PlannedAccess::Open, true),
+                ("/a.v1.Orders/Unheard", PlannedAccess::Absent, false),
                 // A service that came from other descriptors.
                 ("/a.v1.Silent/Get", PlannedAccess::Closed, false),
                 // Nobody answers: UNIMPLEMENTED.
@@ -196,7 +196,7 @@ fn s9_what_something_answers_and_no_table_names_is_closed() {
             [
                 ("/a.v1.Orders/Get", admitted, true),
                 ("/a.v1.Orders/List", PlannedAccess::Closed, false),
-                ("/a.v1.Orders/Unheard", PlannedAccess::Open, true),
+                ("/a.v1.Orders/Unheard", PlannedAccess::Absent, false),
                 ("/a.v1.Silent/Get", PlannedAccess::Closed, false),
                 ("/a.v1.Absent/Get", PlannedAccess::AskFallback, false),
                 ("/b.v1.Far/Get", PlannedAccess::AskFallback, false),
