@@ -55,7 +55,7 @@ impl Driver {
         options: &Http2Options,
     ) -> Self {
         let pings = options.keep_alive_interval.and_then(|_| connection.ping_pong());
-        let keep_alive = KeepAlive::new(options, pings);
+        let keep_alive = KeepAlive::of_client(options, pings);
         let (registered, farewell) = (None, None);
         Self { connection, shared, limit: 0, reads, abandonment, keep_alive, registered, farewell, deferred: false }
     }

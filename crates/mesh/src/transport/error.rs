@@ -70,10 +70,26 @@ impl TransportError {
         Self { code: Code::ResourceExhausted, fate: Fate::Sent, message, cause: Cause::Caller(None) }
     }
 
-    /// What `h2` says of one stream.
+    /// What `h2` says of one stream, to a client.
     ///
     /// The codes follow gRPC's table of HTTP/2 error codes; a connection that broke is UNAVAILABLE.
     pub(super) fn stream(error: h2::Error) -> Self {
+        Self::between("server", "channel", error)
+    }
+
+    /// What `h2` says of a connection or one stream of it, to a server. A client that resets its call has cancelled it, for
+    /// whatever reason.
+    pub(super) fn served(error: h2::Error) -> Self {
+        let cancelled = error.is_reset() && error.is_remote();
+        let mut failure = Self::between("client", "server", error);
+        if cancelled {
+            failure.code = Code::Cancelled;
+        }
+        failure
+    }
+
+    /// What `h2` says, where the sides have these names.
+    fn between(peer: &str, here: &str, error: h2::Error) -> Self {
         let fate = Self::fate_of(&error);
         let code = match error.reason() {
             _ if error.is_io() || error.is_go_away() => Code::Unavailable,
@@ -87,7 +103,7 @@ impl TransportError {
         let message = if error.is_io() || error.reason().is_none() {
             format!("the connection broke: {error}")
         } else {
-            let side = if error.is_remote() { "server" } else { "channel" };
+            let side = if error.is_remote() { peer } else { here };
             let ended = if error.is_go_away() { "connection" } else { "stream" };
             format!("the {side} ended the {ended}: {error}")
         };

@@ -1,4 +1,4 @@
-//! Signs of life of a silent peer (gRFC A8, client).
+//! Signs of life of a silent peer (gRFC A8 for clients, A9 for servers).
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,6 +20,8 @@ pub(super) struct KeepAlive {
     interval: Duration,
     timeout: Duration,
     while_idle: bool,
+    /// What the peer is called.
+    peer: &'static str,
     pings: PingPong,
     /// Whether a pong is still to come.
     outstanding: bool,
@@ -29,18 +31,21 @@ pub(super) struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// `None` when the options ask for none.
-    pub(super) fn new(options: &Http2Options, pings: Option<PingPong>) -> Option<Self> {
+    /// That of a client; `None` when the options ask for none.
+    pub(super) fn of_client(options: &Http2Options, pings: Option<PingPong>) -> Option<Self> {
         let interval = options.keep_alive_interval?.max(FLOOR);
-        Some(Self {
-            interval,
-            timeout: options.keep_alive_timeout,
-            while_idle: options.keep_alive_while_idle,
-            pings: pings?,
-            outstanding: false,
-            timer: Box::pin(sleep_until(later(Instant::now(), interval))),
-            pinged: None,
-        })
+        Some(Self::new("server", interval, options.keep_alive_timeout, options.keep_alive_while_idle, pings?))
+    }
+
+    /// That of a server, whatever calls there are: a peer that has been silent for `interval` has to give a sign of life
+    /// within `timeout`.
+    pub(super) fn of_server(interval: Duration, timeout: Duration, pings: PingPong) -> Self {
+        Self::new("client", interval, timeout, true, pings)
+    }
+
+    fn new(peer: &'static str, interval: Duration, timeout: Duration, while_idle: bool, pings: PingPong) -> Self {
+        let timer = Box::pin(sleep_until(later(Instant::now(), interval)));
+        Self { interval, timeout, while_idle, peer, pings, outstanding: false, timer, pinged: None }
     }
 
     /// Ready when the peer counts as dead. `active` tells how many streams there are.
@@ -63,8 +68,8 @@ impl KeepAlive {
                 Some(before) if last == before => {
                     let silent = now.saturating_duration_since(last);
                     return Poll::Ready(TransportError::unavailable(format!(
-                        "keepalive: the server has been silent for {silent:?} and did not answer a ping within {:?}",
-                        self.timeout
+                        "keepalive: the {} has been silent for {silent:?} and did not answer a ping within {:?}",
+                        self.peer, self.timeout
                     )));
                 }
                 Some(_) => {

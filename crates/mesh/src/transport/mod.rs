@@ -3,7 +3,7 @@
 //! Its face is narrow, so that another HTTP/2 can take its place: `Connection::handshake` gives a connection that the
 //! peer has accepted, `Connection::reserve` a place for a stream, `StreamSlot::send` sends a request, whatever its
 //! body is, and gives an `Exchange`, the future of its response. The `Driver` moves the bytes and ends with the reason for
-//! the end of the connection. Public are the options, the errors, and the byte streams that a connector makes.
+//! the end of the connection. `serve` has the other side: `ServerConnection` answers the calls of one connection. Public are the options, the errors, and the byte streams that a connector makes.
 
 mod abandonment;
 mod body;
@@ -12,6 +12,8 @@ mod driver;
 mod error;
 mod exchange;
 mod frames;
+mod header_list;
+mod inflow;
 mod keepalive;
 mod options;
 mod pump;
@@ -20,6 +22,7 @@ mod receive;
 mod repair;
 mod send;
 mod sending;
+mod serve;
 mod slot;
 mod state;
 mod status;
@@ -32,9 +35,11 @@ pub(crate) use connection::Connection;
 pub(crate) use driver::{Closed, Driver};
 pub use error::{Fate, TransportError};
 pub(crate) use exchange::{Exchange, ExchangeError};
+pub(crate) use header_list::header_list_size;
 pub use options::Http2Options;
 pub(crate) use queue::{WaitQueue, Waiter};
 pub(crate) use receive::ReceiveBody;
+pub(crate) use serve::{CallGuard, RequestBody, Serve, ServeOptions, ServerConnection};
 pub(crate) use slot::StreamSlot;
 pub(crate) use status::{code_of_http, status_of_response};
 

@@ -9,13 +9,10 @@ use h2::RecvStream;
 use http_body::{Body, Frame};
 
 use super::TransportError;
+use super::inflow::Inflow;
 use super::pump::Pump;
 use super::repair::repair_status;
 use super::slot::StreamSlot;
-
-/// How many bytes a caller may have before the peer is told that there is room again. Callers that pause hold back so
-/// much of the connection's window each: a thousand of them must not use it up.
-const RELEASE: usize = 4 << 10;
 
 enum Stage {
     Data,
@@ -25,8 +22,7 @@ enum Stage {
 
 /// A response on its way in. Dropped, it resets the stream.
 pub struct ReceiveBody {
-    stream: RecvStream,
-    unreleased: usize,
+    inflow: Inflow,
     stage: Stage,
     /// The request that is on its way still.
     upload: Option<Pump>,
@@ -35,17 +31,7 @@ pub struct ReceiveBody {
 
 impl ReceiveBody {
     pub(super) fn new(stream: RecvStream, upload: Option<Pump>, slot: Option<StreamSlot>) -> Self {
-        Self { stream, unreleased: 0, stage: Stage::Data, upload, slot }
-    }
-
-    /// Tells the peer that there is room again. A response that is already here whole is never told: its room comes back
-    /// with the end of the stream.
-    fn release(&mut self) {
-        if self.unreleased > 0 {
-            // Fails only when the stream is closed, and then nobody waits for room.
-            let _ = self.stream.flow_control().release_capacity(self.unreleased);
-            self.unreleased = 0;
-        }
+        Self { inflow: Inflow::new(stream), stage: Stage::Data, upload, slot }
     }
 
     /// What the request's own body failed with: the stream was reset for it, and whatever else ended it at the same time says
@@ -76,18 +62,8 @@ impl Body for ReceiveBody {
     ) -> Poll<Option<Result<Frame<Bytes>, TransportError>>> {
         let this = &mut *self;
         if let Stage::Data = this.stage {
-            let Poll::Ready(data) = this.stream.poll_data(cx) else {
-                this.release();
-                return Poll::Pending;
-            };
-            match data {
-                Some(Ok(bytes)) => {
-                    this.unreleased += bytes.len();
-                    if this.unreleased >= RELEASE {
-                        this.release();
-                    }
-                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
-                }
+            match ready!(this.inflow.poll_data(cx)) {
+                Some(Ok(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Some(Err(error)) => {
                     let error = this.failure(error);
                     this.end();
@@ -97,7 +73,7 @@ impl Body for ReceiveBody {
             }
         }
         if let Stage::Trailers = this.stage {
-            let trailers = match ready!(this.stream.poll_trailers(cx)) {
+            let trailers = match ready!(this.inflow.poll_trailers(cx)) {
                 Ok(trailers) => {
                     let shared = this.slot.as_ref().map(|slot| &slot.shared);
                     let too_large = shared
@@ -125,7 +101,7 @@ impl Body for ReceiveBody {
 
     fn is_end_stream(&self) -> bool {
         match self.stage {
-            Stage::Data => self.stream.is_end_stream(),
+            Stage::Data => self.inflow.is_end_stream(),
             Stage::Trailers => false,
             Stage::End => true,
         }

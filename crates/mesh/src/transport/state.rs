@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 
 use super::TransportError;
 use super::abandonment::Abandonment;
+use super::header_list::fields_size;
 use super::options::Http2Options;
 use super::queue::WaitQueue;
 
@@ -106,8 +107,7 @@ impl ConnectionState {
     /// Why a call can't have these headers or trailers `of` its request or response, if it can't; `path` is the length of
     /// the request's, which is a header too.
     pub(super) fn too_large(&self, of: &str, headers: &HeaderMap, path: usize) -> Option<TransportError> {
-        // As HTTP/2 counts them (RFC 9113, section 6.5.2).
-        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum::<usize>() + path;
+        let size = fields_size(headers) + path;
         (size > self.max_header_list_size)
             .then(|| TransportError::headers_too_large(of, size, self.max_header_list_size))
     }

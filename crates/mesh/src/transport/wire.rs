@@ -36,13 +36,18 @@ const DRY: u8 = 2;
 
 impl Wire {
     pub(super) fn new(io: Box<dyn Io>, timed: bool) -> (Self, Arc<ReadActivity>) {
-        let (state, last) = (AtomicU8::new(0), AtomicU64::new(0));
-        let reads = Arc::new(ReadActivity { state, timed, since: Instant::now(), last });
+        let reads = ReadActivity::new(timed);
         (Self { io, frames: FrameScanner::default(), reads: Arc::clone(&reads) }, reads)
     }
 }
 
 impl ReadActivity {
+    /// Nothing was read yet. `timed`: the time of reads will be asked for.
+    pub(super) fn new(timed: bool) -> Arc<Self> {
+        let (state, last) = (AtomicU8::new(0), AtomicU64::new(0));
+        Arc::new(Self { state, timed, since: Instant::now(), last })
+    }
+
     /// Whether SETTINGS or GOAWAY may have come since this was last asked. To be asked after `h2` was polled.
     pub(super) fn limits_may_have_changed(&self) -> bool {
         // One task reads and asks, so that nothing comes between.
@@ -64,7 +69,7 @@ impl ReadActivity {
     }
 
     /// A read found bytes, or the end; SETTINGS or GOAWAY among them if `control`.
-    fn read(&self, control: bool) {
+    pub(super) fn read(&self, control: bool) {
         let state = if control { FRESH } else { self.state.load(Ordering::Relaxed) & FRESH };
         self.state.store(state, Ordering::Relaxed);
         if self.timed {

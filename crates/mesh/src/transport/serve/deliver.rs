@@ -1,0 +1,206 @@
+//! An answer on its way out, as fast as the client's windows allow.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, SendStream};
+use http::{HeaderMap, Response};
+use http_body::{Body, Frame};
+use tokio::time::{Sleep, sleep};
+
+use super::CallGuard;
+use super::payload::Payload;
+
+/// The state of sending one answer.
+pub(super) struct Delivery<B, G> {
+    stream: SendStream<Payload<G>>,
+    body: B,
+    /// `None` once the last bytes have taken it with them.
+    guard: Option<Arc<G>>,
+    /// Taken from the body, not yet taken by the windows.
+    rest: Bytes,
+    /// What comes after `rest`.
+    next: Option<Frame<Bytes>>,
+    /// Whether nothing comes after `rest` and `next`.
+    ended: bool,
+    /// What the guard was told to wait for the client.
+    unread: usize,
+    /// Until when the client may take to make room.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Whether `stall` counts from the last byte that was taken.
+    stalling: bool,
+}
+
+impl<B, G> Delivery<B, G>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Unpin,
+    G: CallGuard,
+{
+    /// Sends the head of an answer; `None` when that was all of it. What is known at once to have no data becomes one frame,
+    /// head and trailers together: to a client, an answer that begins with a head of its own has committed the call
+    /// (gRFC A6).
+    pub(super) fn begin(
+        respond: &mut SendResponse<Payload<G>>,
+        response: Response<B>,
+        guard: Arc<G>,
+        cx: &mut Context<'_>,
+    ) -> Option<Self> {
+        let (mut head, mut body) = response.into_parts();
+        let (next, end) = loop {
+            match Pin::new(&mut body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(data) if data.is_empty() => {}
+                    Ok(data) => break (Some(Frame::data(data)), false),
+                    Err(frame) => {
+                        head.headers.extend(frame.into_trailers().unwrap_or_default());
+                        break (None, true);
+                    }
+                },
+                Poll::Ready(Some(Err(never))) => match never {},
+                Poll::Ready(None) => break (None, true),
+                Poll::Pending => break (None, false),
+            }
+        };
+        match respond.send_response(Response::from_parts(head, ()), end) {
+            Ok(stream) if !end => Some(Self {
+                stream,
+                body,
+                guard: Some(guard),
+                rest: Bytes::new(),
+                next,
+                ended: false,
+                unread: 0,
+                stall: None,
+                stalling: false,
+            }),
+            Ok(_) => None,
+            Err(_) => {
+                // Either the stream is over, and then this does nothing, or the head is none of HTTP/2.
+                respond.send_reset(Reason::INTERNAL_ERROR);
+                None
+            }
+        }
+    }
+
+    /// Ready when all is given to the connection, or the stream is over.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.rest.is_empty() {
+                self.stream.reserve_capacity(self.rest.len());
+                let mut room = self.stream.capacity();
+                if room == 0 {
+                    match self.stream.poll_capacity(cx) {
+                        Poll::Ready(Some(Ok(capacity))) => room = capacity,
+                        Poll::Ready(_) => return Poll::Ready(()),
+                        Poll::Pending => return self.poll_stalled(cx),
+                    }
+                }
+                if self.send(room) {
+                    return Poll::Ready(());
+                }
+                continue;
+            }
+            let frame = match self.next.take() {
+                Some(frame) => Some(frame),
+                None if self.ended => None,
+                None => match self.poll_body(cx) {
+                    Poll::Ready(frame) => frame,
+                    Poll::Pending => return self.stream.poll_reset(cx).map(drop),
+                },
+            };
+            let Some(frame) = frame else {
+                let _ = self.stream.send_data(Payload::new(Bytes::new(), self.guard.take()), true);
+                return Poll::Ready(());
+            };
+            match frame.into_data() {
+                Ok(data) => self.rest = data,
+                Err(frame) => {
+                    self.send_trailers(frame.into_trailers().unwrap_or_default());
+                    return Poll::Ready(());
+                }
+            }
+            // Whether this was the last frame is often known by now: then END_STREAM needs no frame of its own, and the guard
+            // goes with the last bytes.
+            if !self.rest.is_empty()
+                && !self.ended
+                && let Poll::Ready(next) = self.poll_body(cx)
+            {
+                self.next = next;
+            }
+        }
+    }
+
+    /// Sends of `rest` what there is room for; whether the stream is over with it.
+    fn send(&mut self, room: usize) -> bool {
+        self.stalling = false;
+        let chunk = if room >= self.rest.len() { std::mem::take(&mut self.rest) } else { self.rest.split_to(room) };
+        let whole = self.rest.is_empty();
+        if whole && self.unread > 0 {
+            self.unread = 0;
+            // Less than before can't be too much.
+            let _ = self.guard.as_ref().map(|guard| guard.unread(0));
+        }
+        let last = whole && if let Some(next) = &self.next { next.is_trailers() } else { self.ended };
+        let end = last && self.next.is_none();
+        let guard = if last { self.guard.take() } else { self.guard.clone() };
+        let sent = self.stream.send_data(Payload::new(chunk, guard), end).is_ok();
+        end || !sent
+    }
+
+    /// Waits for the client to make room, as long as it may take for it.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(guard) = &self.guard else { return Poll::Ready(()) };
+        let unread = self.rest.len() + self.next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
+        if unread != self.unread {
+            self.unread = unread;
+            if let Err(trailers) = guard.unread(unread) {
+                return self.refuse(trailers);
+            }
+        }
+        if !self.stalling {
+            self.stalling = true;
+            let limit = sleep(guard.stall_limit());
+            match &mut self.stall {
+                Some(stall) => stall.set(limit),
+                None => self.stall = Some(Box::pin(limit)),
+            }
+        }
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(cx));
+        }
+        let trailers = guard.stalled();
+        self.refuse(trailers)
+    }
+
+    /// Ends the answer by these trailers, which no window holds up; what waits is dropped.
+    fn refuse(&mut self, trailers: HeaderMap) -> Poll<()> {
+        self.rest = Bytes::new();
+        self.next = None;
+        let _ = self.guard.as_ref().map(|guard| guard.unread(0));
+        self.stream.reserve_capacity(0);
+        self.send_trailers(trailers);
+        Poll::Ready(())
+    }
+
+    fn send_trailers(&mut self, trailers: HeaderMap) {
+        if self.stream.send_trailers(trailers).is_err() {
+            // Either the stream is over, and then this does nothing, or the trailers are none of HTTP/2.
+            self.stream.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
+        Pin::new(&mut self.body).poll_frame(cx).map(|frame| match frame {
+            Some(Ok(frame)) => Some(frame),
+            Some(Err(never)) => match never {},
+            None => {
+                self.ended = true;
+                None
+            }
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! The bytes below HTTP/2 of a server, whose end resets nothing that the client has not read yet.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Sleep, sleep};
+
+use crate::transport::Io;
+use crate::transport::wire::ReadActivity;
+
+/// How many reads of what nobody wants are done before other tasks have their turn.
+const READS: usize = 32;
+
+/// A byte stream that ends with FIN and then reads until the client has ended too: a socket that is closed while bytes come
+/// in sends RST, and what the client has not read by then is lost to it.
+pub(super) struct LingeringWire {
+    io: Box<dyn Io>,
+    /// Notes when something is read, for those who ask.
+    reads: Option<Arc<ReadActivity>>,
+    /// How long the client may take to end.
+    linger: Duration,
+    end: End,
+}
+
+enum End {
+    /// Not yet.
+    Open,
+    /// FIN is sent; the client may take until then.
+    Lingering(Pin<Box<Sleep>>),
+    Over,
+}
+
+impl LingeringWire {
+    pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
+        Self { io, reads, linger, end: End::Open }
+    }
+
+    /// Reads and drops what comes; ready at the end of it.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut dropped = [0; 1024];
+        for _ in 0..READS {
+            let mut buf = ReadBuf::new(&mut dropped);
+            match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {}
+                // The end, or a reset, after which nothing can be lost any more.
+                Ok(()) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl AsyncRead for LingeringWire {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
+        if polled.is_ready()
+            && let Some(reads) = &self.reads
+        {
+            reads.read(false);
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for LingeringWire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        loop {
+            match &mut this.end {
+                End::Open => {
+                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                    this.end = End::Lingering(Box::pin(sleep(this.linger)));
+                }
+                End::Lingering(until) => {
+                    let late = until.as_mut().poll(cx).is_ready();
+                    if !late {
+                        ready!(this.poll_rest(cx));
+                    }
+                    this.end = End::Over;
+                }
+                End::Over => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
