@@ -14,6 +14,7 @@ use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
+use crate::server::panics::drop_quietly;
 use crate::server::plan::MethodPlace;
 use crate::server::status_size::bound_status;
 use crate::transport::CallGuard;
@@ -119,6 +120,7 @@ impl Drop for ActiveCall {
             code => Code::from_i32(code),
         };
         let call = IncomingCall { path: uri.path(), peer: Some(&self.connection.peer) };
-        observer.ended(&call, &CallEnd { code, took: began.elapsed() });
+        // It may be dropped while the connection's locks are held: an observer that panics must not take them with it.
+        drop_quietly(|| observer.ended(&call, &CallEnd { code, took: began.elapsed() }));
     }
 }
