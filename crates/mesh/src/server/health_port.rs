@@ -1,8 +1,8 @@
 //! The health port: health checks in plain text, beside a port that speaks TLS.
 //!
 //! Kubernetes' gRPC probes know neither TLS nor identities, and they come to the pod's own address. This port answers
-//! `grpc.health.v1.Health` to them, and UNIMPLEMENTED to everything else. It tells no more than whether a name is SERVING, to
-//! everybody who reaches it: keep others away by a network policy.
+//! `grpc.health.v1.Health` to them, and UNIMPLEMENTED to everything else. It tells no more than whether a name is
+//! SERVING, to everybody who reaches it: keep others away by a network policy.
 
 use std::fmt;
 use std::future::Future;
@@ -13,24 +13,18 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::Connections;
-use super::arrival::{ArrivalLayer, ArrivalLimits};
-use super::connection::{Ends, Options};
-use super::drain::DrainLayer;
-use super::handshake::Handshakes;
+use super::accept::{ConnectionOptions, Connections, Ends, Listener, Register};
+use super::budget::Budgets;
 use super::health::{Health, HealthService, REQUEST};
-use super::methods::StreamingMethods;
+use super::pipeline::{Handlers, Pipeline};
 use super::router::Router;
-use super::size::MessageSizeLayer;
-use super::stack::{Handlers, Layers};
-use super::turns::Turns;
-use super::{Domain, Listener};
 use crate::random::Random;
+use crate::transport::ServeOptions;
 
-/// How many connections are served at once; one more takes the place of the oldest of the address that has the most. So whoever
-/// holds places, silent or not, keeps no probe out.
+/// How many connections are served at once; one more takes the place of the oldest of the address that has the most. So
+/// whoever holds places, silent or not, keeps no probe out.
 const CONNECTIONS: usize = 128;
-/// How many of them may not have begun to speak yet; one more takes the place of the oldest.
+/// How many of them may not have begun to speak yet; one more takes the place of one of them.
 const SILENT: usize = 32;
 /// How many more there may be for as long as it takes those who give way to go.
 const LEAVING: usize = 128;
@@ -48,6 +42,10 @@ const AGE: (Duration, Duration) = (Duration::from_secs(10 * 60), Duration::from_
 const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(5));
 /// How long calls may go on after the stop was asked for.
 const DRAIN: Duration = Duration::from_secs(1);
+/// How many bytes of requests a connection, and each call of it, takes in before they are read.
+const WINDOW: u32 = 64 << 10;
+/// How long a client may take to read an answer, none of which is larger than a packet.
+const SLOW_READER: Duration = Duration::from_secs(5);
 
 /// The health port in the making.
 ///
@@ -81,8 +79,8 @@ impl HealthPort {
         Self::default()
     }
 
-    /// Answers for `health`, which may not be open yet: then it is alive, and nothing else. With several of them a name is SERVING
-    /// when all who know it say so.
+    /// Answers for `health`, which may not be open yet: then it is alive, and nothing else. With several of them a name
+    /// is SERVING when all who know it say so.
     ///
     /// ```
     /// use meshwork::server::{HealthPort, health::Health};
@@ -94,8 +92,8 @@ impl HealthPort {
         self
     }
 
-    /// Serves until `shutdown`, and at most a moment longer. Let it outlive the servers that it answers for: it tells then how they
-    /// stop.
+    /// Serves until `shutdown`, and at most a moment longer. Let it outlive the servers that it answers for: it tells
+    /// then how they stop.
     pub async fn serve(self, listener: impl Into<Listener>, shutdown: impl Future<Output = ()>) {
         let listener = listener.into();
         self.healths.iter().for_each(Health::beat);
@@ -104,48 +102,44 @@ impl HealthPort {
         let mut router = Router::default();
         router.add(service.into_server());
 
-        let options = Options {
+        let serve = ServeOptions {
+            max_concurrent_streams: CALLS,
+            max_header_list_size: HEADERS,
+            stream_window: WINDOW,
+            connection_window: WINDOW,
+            max_frame_size: 16 << 10,
+            send_buffer: 16 << 10,
+            keep_alive: Some(KEEPALIVE),
+            linger: DRAIN,
+        };
+        let options = ConnectionOptions {
+            serve,
             age: Some(AGE.0),
             age_grace: Some(AGE.1),
             idle: Some(IDLE),
-            streams: CALLS,
-            header_list: HEADERS,
-            keepalive: Some(KEEPALIVE),
             handshake: FIRST,
             random: Random::system(),
+            slow_reader: SLOW_READER,
         };
         let mut connections = Connections {
-            stack: layers(&stopping).around(Handlers(router)),
+            pipeline: Arc::new(Pipeline::health_port(&router, REQUEST, FIRST, stopping.clone())),
+            handlers: Handlers::new(router),
             tls: None,
             options: Arc::new(options),
-            handshakes: Handshakes::new(SILENT),
-            turns: Some(Turns::new(CONNECTIONS)),
+            budgets: Budgets::default(),
+            opening: Register::new(SILENT, 0),
+            evicts: Some(Register::new(CONNECTIONS, 0)),
             places: Arc::new(Semaphore::new(CONNECTIONS + LEAVING)),
+            http1: None,
+            observer: None,
             tasks: TaskTracker::new(),
             ends: Ends::default(),
         };
-        // Dropped in the middle, it leaves no connection behind.
-        let _cut = connections.ends.cut.clone().drop_guard();
         connections.accept(listener, shutdown).await;
         stopping.cancel();
         if !connections.drain(DRAIN).await {
             tracing::debug!("calls were still open when the health port stopped; they were cut off");
         }
-    }
-}
-
-/// The layers that hold callers to their bounds; there is nobody to be known or admitted.
-fn layers(stopping: &CancellationToken) -> Layers {
-    // The methods of health are known without descriptors.
-    let (domain, methods) = (Domain::default(), StreamingMethods::default());
-    let message_size = MessageSizeLayer::new(REQUEST, domain);
-    let bytes = CONNECTIONS * REQUEST;
-    let arrival = ArrivalLimits { first_message: FIRST, bytes_per_address: bytes, bytes };
-    Layers {
-        drain: DrainLayer::new(stopping.clone(), methods.clone(), domain),
-        arrival: ArrivalLayer::new(arrival, methods, message_size, domain),
-        message_size,
-        ..Layers::default()
     }
 }
 

@@ -64,7 +64,8 @@ impl<L> Builder<L> {
     {
         let Self { mut settings, layer } = self;
         let tls = settings.tls.take();
-        let tls = tls.map(|tls| ServerTls::new(tls, settings.http1.is_some())).transpose().map_err(ServerError::Tls)?;
+        let tls = tls.map(|tls| ServerTls::new(tls.http1(settings.http1.is_some())));
+        let tls = tls.transpose().map_err(ServerError::Tls)?;
         if settings.reflection && !settings.descriptors.is_empty() {
             let shown = settings.services.iter().chain(&settings.shown).map(String::as_str);
             reflection::add(&mut settings.router, &settings.descriptors, shown).map_err(ServerError::Reflection)?;

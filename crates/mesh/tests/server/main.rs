@@ -9,6 +9,7 @@ mod deadlines;
 mod drain;
 mod h2spec;
 mod hostile;
+mod opening;
 mod order;
 mod rolling;
 mod streams;

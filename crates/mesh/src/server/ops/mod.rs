@@ -7,8 +7,11 @@
 //! | `/health` | monitors | JSON: `status` is `healthy` (200), `degraded` or `unhealthy` (both 503), every check, `timestamp` |
 //! | `/metrics` | Prometheus | text 0.0.4 |
 //!
-//! The port has neither TLS nor identities: it is for the inside of a cluster. `/health` shows the sentences of failed probes,
-//! which must hold no secrets.
+//! It has 64 places, 16 of them for one network; one connection more takes the place of the oldest of the network that
+//! has the most, so that nobody who fills them keeps a probe out.
+//!
+//! The port has neither TLS nor identities: it is for the inside of a cluster. `/health` shows the sentences of failed
+//! probes, which must hold no secrets.
 
 mod answer;
 mod metrics;
@@ -33,10 +36,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::metrics::{Label, MetricsSource};
+use super::accept::Register;
 use super::health::Health;
+use super::peer::Network;
 
-/// How many connections are served at once; more wait.
+/// How many connections are served at once; one more takes the place of the oldest of the network that has the most. An
+/// answer is short, and who waits for the next request or reads slowly is older than who was just let in.
 const CONNECTIONS: usize = 64;
+/// How many of them one network has; one more takes the place of its oldest.
+const OF_NETWORK: usize = 16;
+/// How many more there may be for as long as it takes those who give way to go.
+const LEAVING: usize = 64;
 /// How long a client may take to send a request's head, and how long a connection may be idle.
 const HEAD: Duration = Duration::from_secs(5);
 /// How many bytes a request's head may have, and how many headers.
@@ -103,7 +113,8 @@ impl Ops {
             health.beat();
         }
         let ops = Arc::new(self);
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let register = Register::new(CONNECTIONS, OF_NETWORK);
+        let places = Arc::new(Semaphore::new(CONNECTIONS + LEAVING));
         let connections = TaskTracker::new();
         let stopping = CancellationToken::new();
         // Dropped in the middle, it leaves no connection behind.
@@ -111,10 +122,14 @@ impl Ops {
         let accept = async {
             while let Ok(place) = Arc::clone(&places).acquire_owned().await {
                 match listener.accept().await {
-                    Ok((stream, _)) => {
+                    Ok((stream, address)) => {
                         let connection = Arc::clone(&ops).connection(stream, stopping.clone());
+                        let registered = register.begin(Some(Network::of(address.ip())));
                         connections.spawn(async move {
-                            connection.await;
+                            tokio::select! {
+                                () = connection => {}
+                                () = registered.evicted() => {}
+                            }
                             drop(place);
                         });
                     }

@@ -28,6 +28,10 @@ use super::budget::Budgets;
 use super::call_observer::CallObserver;
 use super::plan::Plans;
 use super::rate::RateLimits;
+use super::router::Router;
+
+/// How long a client of a health port may take to read an answer.
+const HEALTH_READER: Duration = Duration::from_secs(10);
 
 /// What the calls of a server go through.
 pub(super) struct Pipeline {
@@ -51,6 +55,29 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
+    /// What the calls of a health port go through: nobody is known there, and messages are small.
+    pub(super) fn health_port(
+        router: &Router,
+        max_message: usize,
+        first_message: Duration,
+        stopping: CancellationToken,
+    ) -> Self {
+        Self {
+            plans: Plans::of_routes(router, first_message, max_message),
+            domain: Domain::default(),
+            observer: None,
+            authenticator: None,
+            by_address: None,
+            counts_refusals: false,
+            by_principal: None,
+            reflection: None,
+            budgets: Budgets::default(),
+            max_header_list: usize::MAX,
+            slow_reader: HEALTH_READER,
+            stopping,
+        }
+    }
+
     /// The limit of reflection's messages.
     pub(super) fn reflection_limits(domain: Domain) -> Option<RateLimits> {
         reflection::limits(domain)

@@ -56,21 +56,25 @@ impl Plans {
         for set in inputs.sets {
             methods = methods.and(StreamingMethods::decode(set).map_err(ServerError::Descriptors)?);
         }
-        let planner = Planner {
-            described: methods.paths().filter_map(service_of).collect(),
-            routed: inputs.router.services().collect(),
-            methods: &methods,
-            inputs: &inputs,
-        };
+        let planner = Planner::new(&methods, &inputs);
         planner.check_settings()?;
-        let mut plans = Self::new(planner.plan("", Covers::Several));
-        for path in planner.paths() {
-            plans.add_method(path, planner.plan(path, Covers::One));
-        }
-        for service in planner.services() {
-            plans.add_service(service, planner.plan(&format!("/{service}/"), Covers::Several));
-        }
-        Ok(plans)
+        Ok(planner.plans())
+    }
+
+    /// The plans of what `router` answers, without descriptors and settings.
+    pub(in crate::server) fn of_routes(router: &Router, first_message: Duration, max_message: usize) -> Self {
+        let inputs = PlanInputs {
+            sets: &[],
+            access: None,
+            settings: &MethodSettings::new(),
+            timeout: None,
+            first_message,
+            max_message,
+            by_address: None,
+            by_principal: None,
+            router,
+        };
+        Planner::new(&StreamingMethods::default(), &inputs).plans()
     }
 }
 
@@ -92,6 +96,22 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
+    fn new(methods: &'a StreamingMethods, inputs: &'a PlanInputs<'a>) -> Self {
+        let described = methods.paths().filter_map(service_of).collect();
+        Self { methods, described, routed: inputs.router.services().collect(), inputs }
+    }
+
+    fn plans(&self) -> Plans {
+        let mut plans = Plans::new(self.plan("", Covers::Several));
+        for path in self.paths() {
+            plans.add_method(path, self.plan(path, Covers::One));
+        }
+        for service in self.services() {
+            plans.add_service(service, self.plan(&format!("/{service}/"), Covers::Several));
+        }
+        plans
+    }
+
     /// All methods that something names.
     fn paths(&self) -> BTreeSet<&'a str> {
         let table = self.inputs.access.into_iter().flat_map(AccessTable::methods).map(|(path, _)| path);

@@ -27,7 +27,11 @@ use crate::transport::Io;
 pub struct ServerTls {
     reload: Reload<ServerConfig>,
     allowed: Option<Allowed>,
+    http1: bool,
 }
+
+/// What HTTP/1.1 is called in TLS (ALPN).
+const HTTP_1: &[u8] = b"http/1.1";
 
 /// A stream with TLS, whom the client's certificate names, and its certificates, its own first.
 pub type Shaken = (Box<dyn Io>, Option<PeerIdentity>, Vec<CertificateDer<'static>>);
@@ -38,9 +42,10 @@ impl ServerTls {
     /// # Errors
     /// When the identity or the client's roots are missing or can't be used.
     pub fn new(options: ServerTlsOptions) -> Result<Self, TlsError> {
+        let http1 = options.offers_http1();
         let (sources, auth, allowed) = options.into_parts()?;
-        let reload = Reload::open(sources, Observers::default(), move |material| config(material, auth))?;
-        Ok(Self { reload, allowed })
+        let reload = Reload::open(sources, Observers::default(), move |material| config(material, auth, http1))?;
+        Ok(Self { reload, allowed, http1 })
     }
 
     /// Shakes hands. How long that may take is for the caller to say.
@@ -52,7 +57,8 @@ impl ServerTls {
         let config = self.reload.current().await;
         let stream = TlsAcceptor::from(config).accept(io).await?;
         let (_, session) = stream.get_ref();
-        if session.alpn_protocol() != Some(HTTP_2) {
+        // Clients of HTTP/1 need not name a protocol; what they speak, their first bytes tell.
+        if !self.http1 && session.alpn_protocol() != Some(HTTP_2) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the client speaks no HTTP/2 (ALPN h2)"));
         }
         let certificates: Vec<_> =
@@ -86,7 +92,7 @@ impl ServerTls {
 }
 
 /// Checks all of it and makes it usable.
-fn config(material: &Material, auth: ClientAuth) -> Result<ServerConfig, TlsError> {
+fn config(material: &Material, auth: ClientAuth, http1: bool) -> Result<ServerConfig, TlsError> {
     let builder = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| TlsError::invalid(&"TLS", error))?;
@@ -102,6 +108,9 @@ fn config(material: &Material, auth: ClientAuth) -> Result<ServerConfig, TlsErro
     let refused = identity.refused();
     let mut config = builder.with_single_cert(identity.chain, identity.key).map_err(refused)?;
     config.alpn_protocols = vec![HTTP_2.to_vec()];
+    if http1 {
+        config.alpn_protocols.push(HTTP_1.to_vec());
+    }
     // A resumed session would go on with the certificates it began with, whatever has replaced them since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

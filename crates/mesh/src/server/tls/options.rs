@@ -36,6 +36,7 @@ pub struct ServerTlsOptions {
     sources: Sources,
     auth: Option<ClientAuth>,
     allowed: Option<Vec<String>>,
+    http1: bool,
 }
 
 impl ServerTlsOptions {
@@ -131,6 +132,16 @@ impl ServerTlsOptions {
     pub fn reload_interval(mut self, interval: Duration) -> Self {
         self.sources.interval = interval;
         self
+    }
+
+    /// Whether HTTP/1.1 is offered beside HTTP/2 (ALPN `http/1.1`).
+    pub(in crate::server) fn http1(mut self, on: bool) -> Self {
+        self.http1 = on;
+        self
+    }
+
+    pub(super) fn offers_http1(&self) -> bool {
+        self.http1
     }
 
     pub(super) fn into_parts(self) -> Result<(Sources, ClientAuth, Option<Allowed>), TlsError> {

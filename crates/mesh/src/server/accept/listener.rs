@@ -30,7 +30,7 @@ pub(super) struct Accepted {
 
 /// What the socket tells of the other end, as tonic's users know it.
 #[derive(Clone, Debug)]
-pub(super) enum ConnectInfo {
+pub(in crate::server) enum ConnectInfo {
     Tcp(TcpConnectInfo),
     Unix(UdsConnectInfo),
     Memory,
@@ -38,7 +38,7 @@ pub(super) enum ConnectInfo {
 
 impl ConnectInfo {
     /// The address of the other end.
-    pub(super) fn address(&self) -> Option<SocketAddr> {
+    pub(in crate::server) fn address(&self) -> Option<SocketAddr> {
         match self {
             Self::Tcp(info) => info.remote_addr(),
             Self::Unix(_) | Self::Memory => None,
@@ -46,7 +46,7 @@ impl ConnectInfo {
     }
 
     /// Adds it to a request, for `Request::remote_addr` and others of tonic.
-    pub(super) fn insert(&self, extensions: &mut http::Extensions) {
+    pub(in crate::server) fn insert(&self, extensions: &mut http::Extensions) {
         match self {
             Self::Tcp(info) => drop(extensions.insert(info.clone())),
             Self::Unix(info) => drop(extensions.insert(info.clone())),
@@ -65,7 +65,8 @@ impl fmt::Display for ConnectInfo {
 }
 
 impl Listener {
-    /// Listens on a TCP address, such as `0.0.0.0:50051`. Kubernetes' probes come to the pod's address, not to loopback.
+    /// Listens on a TCP address, such as `0.0.0.0:50051`. Kubernetes' probes come to the pod's address, not to
+    /// loopback.
     ///
     /// # Errors
     /// When the address can't be bound.
@@ -73,7 +74,8 @@ impl Listener {
         Ok(TcpListener::bind(address).await?.into())
     }
 
-    /// Listens on a Unix socket. A socket that an earlier process left at `path`, and that nobody listens on, is replaced.
+    /// Listens on a Unix socket. A socket that an earlier process left at `path`, and that nobody listens on, is
+    /// replaced.
     ///
     /// # Errors
     /// When something else is at `path`, or somebody listens there.

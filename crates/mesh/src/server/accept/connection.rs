@@ -1,0 +1,109 @@
+//! One connection: opened, served, and observed to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
+
+use super::calls::OpenCalls;
+use super::ends::Ends;
+use super::goodbye::{self, NOT_HTTP1};
+use super::http1::{Http1, Http1Connection};
+use super::life::{Life, Turn};
+use super::listener::{Accepted, ConnectInfo};
+use super::observer::{ConnectionObserver, Observed, RefusedConnection};
+use super::opening::{Opened, Opening, Protocol};
+use super::options::ConnectionOptions;
+use crate::server::budget::Account;
+use crate::server::peer::Peer;
+use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, Pipeline};
+use crate::transport::{Io, ServerConnection};
+
+/// What a connection of a server has.
+pub(super) struct Connection<H> {
+    pub pipeline: Arc<Pipeline>,
+    pub handlers: Handlers<H>,
+    /// The budget of its address.
+    pub account: Option<Account>,
+    pub options: Arc<ConnectionOptions>,
+    pub ends: Ends,
+    pub http1: Option<Arc<dyn Http1>>,
+    pub observer: Option<Arc<dyn ConnectionObserver>>,
+}
+
+impl<H: HandlerService> Connection<H> {
+    /// Opens the connection and serves it to its end.
+    pub(super) async fn run(self, accepted: Accepted, opening: Opening) {
+        let Accepted { io, info } = accepted;
+        let (address, deadline) = (info.address(), opening.deadline);
+        let Opened { io, peer, protocol } = match opening.open(io, address).await {
+            Ok(opened) => opened,
+            Err(why) => return self.refused(address, why),
+        };
+        match (protocol, self.http1.clone()) {
+            (Protocol::Http2, _) => {
+                let _observed = Observed::new(self.observer.clone(), peer.clone());
+                self.serve(Box::new(io), peer, info, deadline).await;
+            }
+            (Protocol::Http1, Some(http1)) => {
+                let _observed = Observed::new(self.observer.clone(), peer.clone());
+                let (stopping, cut) = (self.ends.goaway.child_token(), self.ends.cut.child_token());
+                let connection = Http1Connection { io: Box::new(io), peer, stopping };
+                cut.run_until_cancelled_owned(http1.serve(connection)).await;
+            }
+            (Protocol::Http1, None) => {
+                self.refused(address, Some(RefusedConnection::NotHttp2));
+                goodbye::say(io, NOT_HTTP1).await;
+            }
+            (Protocol::Other, _) => self.refused(address, Some(RefusedConnection::NotHttp2)),
+        }
+    }
+
+    fn refused(&self, address: Option<SocketAddr>, why: Option<RefusedConnection>) {
+        let Some(why) = why else { return };
+        tracing::debug!(peer = ?address, ?why, "a connection was not opened");
+        if let Some(observer) = &self.observer {
+            observer.refused(address, why);
+        }
+    }
+
+    /// Serves HTTP/2. The client has to take the server's first frames by `deadline`.
+    async fn serve(self, io: Box<dyn Io>, peer: Peer, info: ConnectInfo, deadline: Instant) {
+        let Self { pipeline, handlers, account, options, ends, .. } = self;
+        let calls = OpenCalls::new();
+        let ending = ends.ending.child_token();
+        let context = ConnectionContext::new(pipeline, peer, info, account, Arc::clone(&calls), ending.clone());
+        let service = ConnectionCalls::new(handlers, context);
+        let shaken = tokio::select! {
+            shaken = timeout_at(deadline, ServerConnection::handshake(io, &options.serve, service)) => shaken,
+            () = ends.cut.cancelled() => return,
+        };
+        let mut connection = match shaken {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection has failed before its first call"),
+            Err(_) => return tracing::debug!("a client took too long to take the server's settings"),
+        };
+        // A future of a set is polled when it was woken itself: what the whole server may say to its connections,
+        // behind one lock, isn't asked for each time that something comes from a client.
+        let mut life = FuturesUnordered::new();
+        life.push(Life::begin(&options, calls, ends, ending).next());
+        let end = loop {
+            let (next, turn) = tokio::select! {
+                biased;
+                end = &mut connection => break end,
+                Some(next) = life.next() => next,
+            };
+            match turn {
+                Turn::GoAway => connection.shut_down(),
+                Turn::Cut => break Ok(()),
+            }
+            life.push(next.next());
+        };
+        if let Err(error) = end {
+            // Its client's concern: it has gone, or speaks no HTTP/2.
+            tracing::debug!(%error, "a connection has failed");
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Who is told of connections.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::server::peer::Peer;
+
+/// Is told of the connections of a server, in the tasks that serve them: it must be quick and must not block.
+pub trait ConnectionObserver: Send + Sync + 'static {
+    /// A connection is open: TLS is set up, and its peer speaks a protocol that is served.
+    fn opened(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// A connection that was opened has ended.
+    fn closed(&self, peer: &Peer) {
+        let _ = peer;
+    }
+
+    /// A connection was not opened. One whose peer went away before it had said anything is not told of.
+    fn refused(&self, address: Option<SocketAddr>, why: RefusedConnection) {
+        let _ = (address, why);
+    }
+}
+
+/// Why a connection was not opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedConnection {
+    /// There are as many connections as there may be.
+    TooMany,
+    /// Its network has as many connections as it may have.
+    TooManyOfAddress,
+    /// TLS could not be set up, or the peer is not allowed to connect.
+    TlsFailed,
+    /// TLS and the first bytes of a protocol took too long.
+    TimedOut,
+    /// It had said nothing yet, and gave way to another one.
+    Evicted,
+    /// Its first bytes are of no protocol that is served.
+    NotHttp2,
+}
+
+/// A connection that its observer counts as open; dropped, it is closed.
+pub(super) struct Observed {
+    observer: Option<Arc<dyn ConnectionObserver>>,
+    peer: Peer,
+}
+
+impl Observed {
+    pub(super) fn new(observer: Option<Arc<dyn ConnectionObserver>>, peer: Peer) -> Self {
+        if let Some(observer) = &observer {
+            observer.opened(&peer);
+        }
+        Self { observer, peer }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        if let Some(observer) = &self.observer {
+            observer.closed(&self.peer);
+        }
+    }
+}
