@@ -3,7 +3,8 @@
 //! Its face is narrow, so that another HTTP/2 can take its place: `Connection::handshake` gives a connection that the
 //! peer has accepted, `Connection::reserve` a place for a stream, `StreamSlot::send` sends a request, whatever its
 //! body is, and gives an `Exchange`, the future of its response. The `Driver` moves the bytes and ends with the reason for
-//! the end of the connection. `serve` has the other side: `ServerConnection` answers the calls of one connection. Public are the options, the errors, and the byte streams that a connector makes.
+//! the end of the connection. The server's side is as narrow: a `ServerConnection` answers its calls by what is a `Serve`.
+//! Public are the options, the errors, and the byte streams that a connector makes.
 
 mod abandonment;
 mod body;

@@ -218,10 +218,10 @@ fn guard(state: &Arc<ProbeState>) -> Arc<Probe> {
 }
 
 /// Answers at once with what is made.
-fn at_once(
-    body: impl Fn() -> Answer + Send + 'static,
-    state: &Arc<ProbeState>,
-) -> impl Fn(Request<RequestBody>) -> Answering {
+fn at_once<B>(body: B, state: &Arc<ProbeState>) -> impl Fn(Request<RequestBody>) -> Answering + Send + 'static + use<B>
+where
+    B: Fn() -> Answer + Send + 'static,
+{
     let state = Arc::clone(state);
     move |_| {
         let answer = (Response::new(body()), guard(&state));
@@ -230,7 +230,7 @@ fn at_once(
 }
 
 /// Answers once with a body that is there already.
-fn once(body: Answer, guard: Arc<Probe>) -> impl Fn(Request<RequestBody>) -> Answering + Send {
+fn once(body: Answer, guard: Arc<Probe>) -> impl Fn(Request<RequestBody>) -> Answering + Send + 'static {
     let answer = std::sync::Mutex::new(Some((Response::new(body), guard)));
     move |_| {
         let answer = answer.lock().unwrap().take().unwrap();

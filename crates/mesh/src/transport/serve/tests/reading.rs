@@ -28,7 +28,7 @@ async fn the_window_opens_as_a_request_is_read() {
     let options = ServeOptions { stream_window: 10_000, ..options() };
     let mut pair = pair_with(&h2::client::Builder::new(), options, counting).await;
     let (response, mut stream) = pair.open(false).await;
-    let mut rest = Bytes::from(vec![1; 200_000]);
+    let mut rest = Bytes::from(vec![1_u8; 200_000]);
     while !rest.is_empty() {
         stream.reserve_capacity(rest.len());
         let room = timeout(HOUR, poll_fn(|cx| stream.poll_capacity(cx))).await.unwrap().unwrap().unwrap();
