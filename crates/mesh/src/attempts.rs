@@ -36,14 +36,6 @@ impl<T: Clone + Send + Sync + 'static> Attempts<T> {
         attempt.await
     }
 
-    /// Forgets the last attempt's outcome if it is `such`. An attempt that is under way goes on.
-    pub(crate) fn forget(&self, such: impl FnOnce(&T) -> bool) {
-        let mut last = self.last();
-        if last.as_ref().and_then(Shared::peek).is_some_and(such) {
-            *last = None;
-        }
-    }
-
     fn last(&self) -> MutexGuard<'_, Option<Shared<BoxFuture<'static, T>>>> {
         // What is behind the lock is replaced whole, so that a panic leaves nothing half done.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -87,18 +79,5 @@ mod tests {
         sleep(SECOND).await;
         let last = timeout(SECOND / 2, attempts.outcome(|_| true, || attempt(&begun))).await.unwrap();
         assert_eq!((last, begun.load(Ordering::SeqCst)), (0, 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_outcome_is_forgotten_but_not_an_attempt_under_way() {
-        let (attempts, begun) = (Attempts::<usize>::default(), AtomicUsize::new(0));
-        let holds = || attempts.outcome(|_| true, || attempt(&begun));
-        timeout(SECOND / 2, holds()).await.unwrap_err();
-        attempts.forget(|_| true);
-        assert_eq!(holds().await, 0);
-        attempts.forget(|last| *last == 7);
-        assert_eq!(holds().await, 0);
-        attempts.forget(|last| *last == 0);
-        assert_eq!(holds().await, 1);
     }
 }

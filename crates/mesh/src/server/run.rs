@@ -20,7 +20,7 @@ use super::budget::Resource;
 use super::builder::{Builder, Settings};
 use super::drain::{Drain, Hook};
 use super::health::Health;
-use super::pipeline::{HandlerService, Handlers, Pipeline};
+use super::pipeline::{Handlers, Pipeline};
 use super::plan::{PlanInputs, Plans};
 use super::router::Router;
 use super::tls::ServerTls;
@@ -36,7 +36,7 @@ impl<L> Builder<L> {
         L: Layer<Router>,
         L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         <L::Service as Service<Request<Body>>>::Future: Send + 'static,
-        <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
+        <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {
@@ -58,7 +58,7 @@ impl<L> Builder<L> {
         L: Layer<Router>,
         L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
         <L::Service as Service<Request<Body>>>::Future: Send + 'static,
-        <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
+        <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
     {

@@ -168,7 +168,7 @@ where
     L: Layer<Router>,
     L::Service: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
     <L::Service as Service<Request<Body>>>::Future: Send + 'static,
-    <L::Service as Service<Request<Body>>>::Error: Into<StdError> + Send,
+    <L::Service as Service<Request<Body>>>::Error: Into<StdError>,
     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
     B::Error: Into<StdError>,
 {

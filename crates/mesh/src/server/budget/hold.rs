@@ -52,6 +52,7 @@ impl Hold {
     }
 
     /// How much it is.
+    #[cfg(test)]
     pub(in crate::server) fn amount(&self) -> usize {
         self.amount
     }

@@ -69,10 +69,10 @@ where
                     if this.timer.is_none() {
                         this.timer.set(Some(sleep_until(deadline)));
                     }
-                    match this.timer.as_mut().as_pin_mut() {
-                        Some(timer) if timer.poll(cx).is_ready() => this.domain.status("before its answer"),
-                        _ => return Poll::Pending,
+                    if this.timer.as_mut().as_pin_mut().is_none_or(|timer| timer.poll(cx).is_pending()) {
+                        return Poll::Pending;
                     }
+                    this.domain.status("before its answer")
                 } else {
                     return Poll::Pending;
                 }

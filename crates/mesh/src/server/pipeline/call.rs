@@ -246,7 +246,7 @@ fn may_verify(connection: &ConnectionContext, plan: &MethodPlan, parts: &Parts) 
     if let (Some(resource), Some(address)) = (plan.resource, &connection.address)
         && pipeline.budgets.is_address_full(resource, address)
     {
-        let caller = Caller { address: Some(address), principal: None };
+        let caller = Caller::address(address);
         return pipeline.budgets.take(resource, 1, caller).map(drop).map_err(|full| full.status(pipeline.domain));
     }
     Ok(())

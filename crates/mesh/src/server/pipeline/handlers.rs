@@ -31,14 +31,14 @@ pub(in crate::server) trait HandlerService:
 {
     type ResponseBody: http_body::Body<Data = Bytes, Error = <Self as HandlerService>::BodyError> + Send + 'static;
     type BodyError: Into<StdError>;
-    type Failure: Into<StdError> + Send;
+    type Failure: Into<StdError>;
     type Answer: Future<Output = Result<Response<<Self as HandlerService>::ResponseBody>, <Self as HandlerService>::Failure>> + Send + 'static;
 }
 
 impl<S, B> HandlerService for S
 where
     S: Service<Request<Body>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<StdError> + Send,
+    S::Error: Into<StdError>,
     S::Future: Send + 'static,
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError>,

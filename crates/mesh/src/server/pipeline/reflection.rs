@@ -12,7 +12,7 @@ use crate::server::Domain;
 
 /// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
 /// services sends some hundreds.
-const MESSAGES: (u32, f64) = (1_000, 100.0);
+const MESSAGES: (u64, f64) = (1_000, 100.0);
 
 /// The limit of reflection's messages, by address.
 pub(super) fn limits(domain: Domain) -> Option<RateLimits> {
