@@ -115,7 +115,7 @@ async fn a_status_is_cut_to_what_every_client_takes_whoever_made_it() {
     let channel = server.channel();
     for path in [UNARY, FLOOD] {
         use tower::Service as _;
-        let request = http::Request::post(path).body(tonic::body::Body::new(http_body_util::Full::new(empty())));
+        let request = http::Request::post(path).header("content-type", "application/grpc").body(tonic::body::Body::new(http_body_util::Full::new(empty())));
         let response = channel.clone().call(request.unwrap()).await.unwrap();
         let headers = match path {
             UNARY => response.headers().clone(),

@@ -8,6 +8,7 @@ use meshwork::connect::TlsOptions;
 use meshwork::server::{Listener, Peer, Server, ServerTlsOptions};
 use meshwork::{Channel, policy};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, SanType, date_time_ymd};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tower::layer::layer_fn;
@@ -200,6 +201,7 @@ async fn raw_handshake(world: &World, server_ca: &str, identity: &Pair) -> std::
     let io = tokio::net::TcpStream::connect(world.address).await?;
     let name = "server.example.com".try_into().unwrap();
     let mut stream = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config)).connect(name, io).await?;
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await?;
     stream.read_u8().await.map(drop)
 }
 

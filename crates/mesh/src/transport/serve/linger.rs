@@ -12,8 +12,10 @@ use tokio::time::{Sleep, sleep};
 use crate::transport::Io;
 use crate::transport::wire::ReadActivity;
 
-/// How many reads of what nobody wants are done before other tasks have their turn.
-const READS: usize = 32;
+/// How many bytes of what nobody wants are read before other tasks have their turn, and in all: who goes on to send has not
+/// come to read.
+const TURN: usize = 32 << 10;
+const MOST: usize = 256 << 10;
 
 /// A byte stream that ends with FIN and then reads until the client has ended too: a socket that is closed while bytes come
 /// in sends RST, and what the client has not read by then is lost to it.
@@ -21,8 +23,9 @@ pub(super) struct LingeringWire {
     io: Box<dyn Io>,
     /// Notes when something is read, for those who ask.
     reads: Option<Arc<ReadActivity>>,
-    /// How long the client may take to end.
+    /// How long the client may take to end, and how many bytes it may send meanwhile.
     linger: Duration,
+    left: usize,
     end: End,
 }
 
@@ -36,19 +39,23 @@ enum End {
 
 impl LingeringWire {
     pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
-        Self { io, reads, linger, end: End::Open }
+        Self { io, reads, linger, left: MOST, end: End::Open }
     }
 
     /// Reads and drops what comes; ready at the end of it.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut dropped = [0; 1024];
-        for _ in 0..READS {
+        let mut dropped = [0; 4096];
+        let turn = self.left.saturating_sub(TURN);
+        while self.left > turn {
             let mut buf = ReadBuf::new(&mut dropped);
             match ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => {}
+                Ok(()) if !buf.filled().is_empty() => self.left = self.left.saturating_sub(buf.filled().len()),
                 // The end, or a reset, after which nothing can be lost any more.
                 Ok(()) | Err(_) => return Poll::Ready(()),
             }
+        }
+        if self.left == 0 {
+            return Poll::Ready(());
         }
         cx.waker().wake_by_ref();
         Poll::Pending
