@@ -184,7 +184,6 @@ async fn clients_without_a_good_certificate_make_no_call() {
 async fn raw_handshake(world: &World, server_ca: &str, identity: &Pair) -> std::io::Result<()> {
     use rustls_pki_types::pem::PemObject as _;
     use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-    use tokio::io::AsyncReadExt as _;
 
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(server_ca.as_bytes()).unwrap()).unwrap();
