@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, Principal};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{CallEnd, CallObserver, Domain, Budgets, IncomingCall, Peer, Resource};
+use meshwork::server::{Budgets, CallEnd, CallObserver, Domain, IncomingCall, Peer, Resource};
 use meshwork::{Server, deadline};
 use tonic::{Code, Request};
 use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
-use crate::support::{calls, Running, UNARY, send, unary};
+use crate::support::{Running, SLEEP, UNARY, calls, send, unary};
 
 /// What was met, in its order, and what held there.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ async fn a_recorded_request_meets_the_layers_in_their_order() {
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
     assert_eq!(met.take(), whole);
     // Who may not call costs the limit of the principal nothing.
-    assert_eq!(unary(&channel, "/test.Echo/Other", "x").await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(unary(&channel, SLEEP, "1").await.unwrap_err().code(), Code::PermissionDenied);
     assert_eq!(met.take(), [&outside[..], &["telemetry's end"]].concat());
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
     assert_eq!(met.take(), whole);
