@@ -86,7 +86,7 @@ async fn streams_end_at_once_with_unavailable_between_two_messages() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_outlasts_the_grace_is_cut_off() {
+async fn a_call_that_outlasts_the_grace_is_ended() {
     let server = Running::start(Server::builder().drain(DRAIN));
     let call = tokio::spawn({
         let channel = server.channel();

@@ -15,7 +15,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{Echo, UNARY, UPLOAD, descriptors, unary};
+use crate::support::{Echo, LARGE, UNARY, UPLOAD, descriptors, unary};
+use crate::wire::framed;
 
 /// Where the process is to listen; without it, it is no server.
 const LISTEN: &str = "MESHWORK_HOSTILE_LISTEN";
@@ -23,6 +24,9 @@ const LISTEN: &str = "MESHWORK_HOSTILE_LISTEN";
 const READY: &str = "listening on ";
 /// How much the server may grow by an attack, in KiB. What a connection holds by right (windows, headers) is some tens of KiB.
 const GROWTH: u64 = 64 << 10;
+/// How much more it may grow by answers that nobody reads, in KiB: what `Limits` has for all, and as much again for those that
+/// are on their way to a refusal.
+const UNREAD: u64 = 2 * (64 << 10);
 /// The longest that an attack may go on.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -34,6 +38,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// Not a test: the server, when this program was started to be one.
@@ -86,6 +91,11 @@ impl Drop for Victim {
 
 /// Runs `attack` on a server and on its well-behaved caller.
 async fn under<F: Future<Output = ()>>(attack: impl FnOnce(SocketAddr) -> F) {
+    under_within(GROWTH, attack).await;
+}
+
+/// As [`under`]; the server may grow by so many KiB.
+async fn under_within<F: Future<Output = ()>>(growth: u64, attack: impl FnOnce(SocketAddr) -> F) {
     let victim = Victim::start();
     let channel = Channel::connect(&format!("static:///{}", victim.address)).await.unwrap();
     // What it needs at all, it has then.
@@ -109,7 +119,7 @@ async fn under<F: Future<Output = ()>>(attack: impl FnOnce(SocketAddr) -> F) {
     over.store(true, Ordering::SeqCst);
     timeout(BOUND, caller).await.expect("the caller waits").unwrap();
     let grown = victim.peak() - before;
-    assert!(grown < GROWTH, "the server grew by {grown} KiB");
+    assert!(grown < growth, "the server grew by {grown} KiB");
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -160,17 +170,49 @@ async fn connect(address: SocketAddr) -> TcpStream {
     io
 }
 
+/// What a server says.
+struct Frame {
+    kind: u8,
+    flags: u8,
+    stream: u32,
+    payload: Vec<u8>,
+}
+
+/// The next frame; `None` when the connection has ended.
+async fn next(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<Frame> {
+    let mut head = [0; 9];
+    io.read_exact(&mut head).await.ok()?;
+    let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
+    io.read_exact(&mut payload).await.ok()?;
+    let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+    Some(Frame { kind: head[3], flags: head[4], stream, payload })
+}
+
 /// Reads to the server's GOAWAY; its error code. `None`: the connection was cut without one.
 async fn farewell(io: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<u32> {
     loop {
-        let mut head = [0; 9];
-        io.read_exact(&mut head).await.ok()?;
-        let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-        io.read_exact(&mut payload).await.ok()?;
-        if head[3] == GOAWAY {
-            return Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
+        let frame = next(io).await?;
+        if frame.kind == GOAWAY {
+            return Some(u32::from_be_bytes(frame.payload[4..8].try_into().unwrap()));
         }
     }
+}
+
+/// Reads to the first answers of so many calls; of how many it is more than a status.
+async fn answers(io: &mut (impl tokio::io::AsyncRead + Unpin), calls: usize) -> usize {
+    let (mut begun, mut refused) = (std::collections::HashSet::new(), 0);
+    while begun.len() + refused < calls {
+        let frame = next(io).await.expect("the connection has ended");
+        assert_ne!(frame.kind, GOAWAY, "the connection is ended");
+        if frame.kind == HEADERS && !begun.contains(&frame.stream) {
+            if frame.flags & END_STREAM == 0 {
+                begun.insert(frame.stream);
+            } else {
+                refused += 1;
+            }
+        }
+    }
+    begun.len()
 }
 
 /// Lets this process, and those that it starts, have as many files open as the system allows.
@@ -277,11 +319,7 @@ async fn headers_above_the_size_are_refused() {
             io.write_all(&frame(CONTINUATION, END_HEADERS, 1, rest)).await.unwrap();
             // Whatever it says of the call, it says it: nothing waits.
             loop {
-                let mut head = [0; 9];
-                io.read_exact(&mut head).await.unwrap();
-                let mut payload = vec![0; u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize];
-                io.read_exact(&mut payload).await.unwrap();
-                if [HEADERS, RST_STREAM, GOAWAY].contains(&head[3]) {
+                if [HEADERS, RST_STREAM, GOAWAY].contains(&next(&mut io).await.unwrap().kind) {
                     break;
                 }
             }
@@ -327,6 +365,69 @@ async fn floods_of_pings_and_settings_that_nobody_reads_the_answers_of_are_bound
                 }
             }
         }
+    })
+    .await;
+}
+
+/// A call with one message.
+fn whole(stream: u32, path: &str, message: &[u8]) -> Vec<u8> {
+    [frame(HEADERS, END_HEADERS, stream, &call(path)), frame(DATA, END_STREAM, stream, message)].concat()
+}
+
+#[tokio::test]
+async fn s7_answers_that_nobody_reads_take_bounded_memory() {
+    under_within(GROWTH + UNREAD, async |address| {
+        let mut held = Vec::new();
+        // 2 GB, if they were all kept.
+        for _ in 0..20 {
+            let mut io = TcpStream::connect(address).await.unwrap();
+            // SETTINGS_INITIAL_WINDOW_SIZE: 16 bytes of each answer are taken.
+            io.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 16])].concat()).await.unwrap();
+            for number in 0..100 {
+                io.write_all(&whole(2 * number + 1, LARGE, &framed("1000000"))).await.unwrap();
+            }
+            held.push(io);
+        }
+        sleep(Duration::from_secs(2)).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s3_watches_without_number_are_refused() {
+    under(async |address| {
+        let (mut held, mut open) = (Vec::new(), 0);
+        for _ in 0..5 {
+            let (mut reader, mut writer) = connect(address).await.into_split();
+            let reading = tokio::spawn(async move { (answers(&mut reader, 1000).await, reader) });
+            for number in 0..1000 {
+                let watch = whole(2 * number + 1, "/grpc.health.v1.Health/Watch", &[0; 5]);
+                writer.write_all(&watch).await.unwrap();
+            }
+            let (begun, reader) = reading.await.unwrap();
+            open += begun;
+            held.push((reader, writer));
+        }
+        assert!((1..=128).contains(&open), "{open} watches of one address");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn s19_calls_with_thousands_of_fields_are_refused_and_their_connection_goes_on() {
+    under(async |address| {
+        let (mut reader, mut writer) = connect(address).await.into_split();
+        let reading = tokio::spawn(async move { answers(&mut reader, 301).await });
+        let mut headers = call(UNARY);
+        (0..2000).for_each(|number| headers.extend(literal(&format!("x-{number}"), "v")));
+        let (first, rest) = headers.split_at(16_000);
+        for number in 0..300 {
+            let stream = 2 * number + 1;
+            writer.write_all(&frame(HEADERS, END_STREAM, stream, first)).await.unwrap();
+            writer.write_all(&frame(CONTINUATION, END_HEADERS, stream, rest)).await.unwrap();
+        }
+        writer.write_all(&whole(601, UNARY, &framed("well"))).await.unwrap();
+        assert_eq!(reading.await.unwrap(), 1, "one is answered");
     })
     .await;
 }

@@ -2,16 +2,26 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod answers;
 mod arrival;
 mod bounds;
+mod callers;
+mod clients;
 mod connections;
 mod deadlines;
 mod drain;
+mod ends;
+mod forged;
 mod h2spec;
 mod hostile;
+mod http1;
 mod opening;
 mod order;
+mod plans;
+mod reflection;
+mod requests;
 mod rolling;
 mod streams;
 mod support;
 mod tls;
+mod wire;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use http::HeaderMap;
 use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, Principal};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{CallEnd, CallObserver, Domain, Budgets, IncomingCall, Peer, Resource};
+use meshwork::server::{Budgets, CallEnd, CallObserver, Domain, IncomingCall, Peer, Resource};
 use meshwork::{Server, deadline};
 use tonic::{Code, Request};
 use tower::layer::layer_fn;
 use tower::util::MapRequest;
 
-use crate::support::{calls, Running, SLEEP, UNARY, send, unary};
+use crate::support::{Running, SLEEP, UNARY, calls, send, unary};
 
 /// What was met, in its order, and what held there.
 #[derive(Clone)]

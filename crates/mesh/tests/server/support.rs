@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use meshwork::Channel;
-use meshwork::connect::Memory;
+use meshwork::connect::{Connector as _, Memory};
+use meshwork::endpoint::Address;
 use meshwork::server::{Budgets, Builder, CallerLimits, Limits, Resource, ServerError};
+use meshwork::transport::Io;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tokio::task::JoinHandle;
@@ -17,14 +19,17 @@ use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService};
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
+use tonic_types::StatusExt as _;
 
 pub const SERVICE: &str = "test.Echo";
 /// Answers with what it was sent.
 pub const UNARY: &str = "/test.Echo/Unary";
 /// Answers after so many milliseconds, whatever becomes of its caller.
 pub const SLEEP: &str = "/test.Echo/Sleep";
+/// Answers with so many bytes, after so many milliseconds if a second number says so: "1000", "1000 50".
+pub const LARGE: &str = "/test.Echo/Large";
 /// A message each 100 ms, without end: "0", "1", …
 pub const STREAM: &str = "/test.Echo/Stream";
 /// Message after message, without end and without a pause.
@@ -117,13 +122,24 @@ impl Service<http::Request<Body>> for Echo {
                     });
                     grpc.unary(handler, request).await
                 }
-                _ => {
+                LARGE => {
+                    let handler = tower::service_fn(|request: Request<String>| async move {
+                        let asked = request.into_inner();
+                        let (bytes, millis) = asked.split_once(' ').unwrap_or((asked.as_str(), "0"));
+                        tokio::time::sleep(Duration::from_millis(millis.parse().unwrap())).await;
+                        Ok::<_, Status>(Response::new("x".repeat(bytes.parse().unwrap())))
+                    });
+                    grpc.unary(handler, request).await
+                }
+                UNARY => {
                     let handler =
                         tower::service_fn(
                             |request: Request<String>| async move { Ok(Response::new(request.into_inner())) },
                         );
                     grpc.unary(handler, request).await
                 }
+                // As generated services do.
+                _ => Status::unimplemented("").into_http(),
             })
         })
     }
@@ -155,8 +171,15 @@ pub fn descriptors() -> Vec<u8> {
         client_streaming: Some(name == "Upload"),
         ..MethodDescriptorProto::default()
     };
-    let methods =
-        [("Unary", false), ("Sleep", false), ("Stream", true), ("Flood", true), ("Panic", true), ("Upload", false)];
+    let methods = [
+        ("Unary", false),
+        ("Sleep", false),
+        ("Large", false),
+        ("Stream", true),
+        ("Flood", true),
+        ("Panic", true),
+        ("Upload", false),
+    ];
     let service = ServiceDescriptorProto {
         name: Some("Echo".to_owned()),
         method: methods.into_iter().map(|(name, streams)| method(name, streams)).collect(),
@@ -189,8 +212,8 @@ impl Running {
     where
         L: tower::Layer<meshwork::server::Router> + Send + 'static,
         L::Service: Service<http::Request<Body>, Response = http::Response<B>> + Clone + Send + 'static,
-        <L::Service as Service<http::Request<Body>>>::Future: Send,
-        <L::Service as Service<http::Request<Body>>>::Error: Into<tonic::codegen::StdError>,
+        <L::Service as Service<http::Request<Body>>>::Future: Send + 'static,
+        <L::Service as Service<http::Request<Body>>>::Error: Into<tonic::codegen::StdError> + Send,
         B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
         B::Error: Into<tonic::codegen::StdError>,
     {
@@ -206,8 +229,18 @@ impl Running {
         Channel::builder().connector(self.network.clone()).connect_lazy(&format!("static:///{NAME}")).unwrap()
     }
 
+    /// A connection of one's own.
+    pub async fn connect(&self) -> Box<dyn Io> {
+        self.network.connect(&Address::Named(NAME.into())).await.unwrap()
+    }
+
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Drops the future that serves.
+    pub fn abort(&self) {
+        self.task.abort();
     }
 
     pub async fn ended(self) {
@@ -247,14 +280,30 @@ pub async fn until(what: &str, so: impl Fn() -> bool) {
     assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
 }
 
+/// The code of an error, and its reason.
+pub fn why(status: &Status) -> (Code, String) {
+    (status.code(), status.get_details_error_info().map(|info| info.reason).unwrap_or_default())
+}
+
+/// What the error says of a limit that is reached: the code, the reason, and whose limit it is.
+pub fn refused(status: &Status) -> (Code, String, String) {
+    let info = status.get_details_error_info().unwrap();
+    (status.code(), info.reason, info.metadata["scope"].clone())
+}
+
+/// Budgets with these limits of one resource.
+pub fn budgets(resource: Resource, limits: CallerLimits) -> Budgets {
+    Budgets::new(Limits::default().with(resource, limits))
+}
+
 /// Budgets that allow so many calls in flight.
 pub fn calls(total: usize) -> Budgets {
-    Budgets::new(Limits::default().with(Resource::Calls, at_most(total)))
+    budgets(Resource::Calls, at_most(total))
 }
 
 /// Budgets that allow so many connections.
 pub fn of_connections(total: usize) -> Budgets {
-    Budgets::new(Limits::default().with(Resource::Connections, at_most(total)))
+    budgets(Resource::Connections, at_most(total))
 }
 
 fn at_most(total: usize) -> CallerLimits {

@@ -62,9 +62,14 @@ impl AnswerBody {
         Poll::Ready(Some(Ok(frame)))
     }
 
-    /// The last trailers of the answer.
-    fn finish(&mut self, mut trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    /// The end of the answer, with the handler's trailers if it has any.
+    fn finish(&mut self, trailers: Option<HeaderMap>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // A handler may take a request that was cut off for one that has ended.
+        if let Some(status) = self.bounds.fault() {
+            return self.end(&status);
+        }
         self.inner = None;
+        let Some(mut trailers) = trailers else { return Poll::Ready(None) };
         bound_status(&mut trailers);
         self.call.set_code(grpc_status(&trailers).unwrap_or(Code::Unknown));
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
@@ -72,11 +77,15 @@ impl AnswerBody {
 }
 
 impl Bounds {
+    /// What the request was at fault with.
+    fn fault(&self) -> Option<Status> {
+        self.fault.as_ref().and_then(|fault| fault.get())
+    }
+
     /// Why an answer with data at hand has to end, if it has to.
     fn on_data(&mut self, data: &[u8]) -> Option<Status> {
-        let fault = self.fault.as_ref().and_then(|fault| fault.get());
-        if fault.is_some() {
-            return fault;
+        if let Some(status) = self.fault() {
+            return Some(status);
         }
         if let Some((framing, passed)) = &mut self.stream {
             // A stream that never has to wait would never meet its timer.
@@ -140,17 +149,11 @@ impl http_body::Body for AnswerBody {
                     Some(status) => this.end(&status),
                     None => Poll::Ready(Some(Ok(Frame::data(data)))),
                 },
-                Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => this.finish(trailers),
-                    // There is no third kind of frame.
-                    Err(_) => Poll::Ready(None),
-                },
+                // There is no third kind of frame.
+                Err(frame) => this.finish(frame.into_trailers().ok()),
             },
             Ok(Poll::Ready(Some(Err(status)))) => this.end(&status),
-            Ok(Poll::Ready(None)) => {
-                this.inner = None;
-                Poll::Ready(None)
-            }
+            Ok(Poll::Ready(None)) => this.finish(None),
         }
     }
 
