@@ -5,6 +5,7 @@
 mod certificate;
 mod fault_proxy;
 mod gateway;
+pub mod h2spec;
 pub mod issuer;
 pub mod mongo;
 pub mod nats;

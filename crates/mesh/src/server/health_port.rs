@@ -109,6 +109,7 @@ impl HealthPort {
             connection_window: WINDOW,
             max_frame_size: 16 << 10,
             send_buffer: 16 << 10,
+            unwritten: 64 << 10,
             keep_alive: Some(KEEPALIVE),
             linger: DRAIN,
         };

@@ -164,6 +164,7 @@ mod tests {
             connection_window: 64 << 10,
             max_frame_size: 16 << 10,
             send_buffer: 64 << 10,
+            unwritten: 256 << 10,
             keep_alive: None,
             linger: seconds(1),
         };

@@ -12,6 +12,7 @@ use http::Response;
 use http_body::Body;
 
 use super::CallGuard;
+use super::backlog::Ticket;
 use super::deliver::Delivery;
 use super::payload::Payload;
 
@@ -24,6 +25,7 @@ pin_project_lite::pin_project! {
             #[pin]
             answer: F,
             respond: SendResponse<Payload<G>>,
+            ticket: Ticket,
         },
         Delivering {
             delivery: Delivery<B, G>,
@@ -33,8 +35,8 @@ pin_project_lite::pin_project! {
 }
 
 impl<F, B, G> Call<F, B, G> {
-    pub(super) fn new(answer: F, respond: SendResponse<Payload<G>>) -> Self {
-        Self::Answering { answer, respond }
+    pub(super) fn new(answer: F, respond: SendResponse<Payload<G>>, ticket: Ticket) -> Self {
+        Self::Answering { answer, respond, ticket }
     }
 }
 
@@ -48,9 +50,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.as_mut().project() {
-            CallProjection::Answering { answer, respond } => match answer.poll(cx) {
+            CallProjection::Answering { answer, respond, ticket } => match answer.poll(cx) {
                 Poll::Ready((response, guard)) => {
-                    if let Some(mut delivery) = Delivery::begin(respond, response, guard, cx)
+                    if let Some(mut delivery) = Delivery::begin(respond, response, guard, ticket, cx)
                         && delivery.poll(cx).is_pending()
                     {
                         self.set(Self::Delivering { delivery });

@@ -15,6 +15,7 @@ use http::Request;
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::Serve;
+use super::backlog::{Backlog, Ticket};
 use super::call::Call;
 use super::gate::Gate;
 use super::linger::LingeringWire;
@@ -48,6 +49,7 @@ type Accepted<G> = (Request<RecvStream>, SendResponse<Payload<G>>);
 pub(crate) struct ServerConnection<S: Serve> {
     h2: h2::server::Connection<LingeringWire, Payload<S::Guard>>,
     serve: S,
+    backlog: Arc<Backlog>,
     /// What `h2` wakes, and the same as a waker.
     gate: Arc<Gate>,
     waker: Waker,
@@ -80,7 +82,8 @@ impl<S: Serve> ServerConnection<S> {
         let gate = Arc::new(Gate::default());
         let waker = Waker::from(Arc::clone(&gate));
         let inline = ReusableBoxFuture::new(pending());
-        Ok(Self { h2, serve, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0 })
+        let backlog = Backlog::new(options.unwritten);
+        Ok(Self { h2, serve, backlog, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0 })
     }
 
     /// Asks the client for no more calls: GOAWAY without a last stream, and the real one when the client has shown by a pong
@@ -133,7 +136,11 @@ impl<S: Serve> ServerConnection<S> {
     /// Runs the calls of the round. They are `timed` when there is more than one since `began`.
     fn run(&mut self, timed: bool, began: &mut Option<Instant>) {
         self.gate.shut();
-        for (request, respond) in self.round.drain(..) {
+        for (request, mut respond) in self.round.drain(..) {
+            // One that was cancelled before its turn is not worth its answer, nor is a client that does it all the time.
+            if timed && respond.poll_reset(&mut Context::from_waker(Waker::noop())).is_ready() {
+                continue;
+            }
             let apart = match *began {
                 Some(began) => began.elapsed() >= INLINE,
                 None => {
@@ -142,9 +149,11 @@ impl<S: Serve> ServerConnection<S> {
                 }
             };
             let (serve, inline) = (&self.serve, &mut self.inline);
+            let ticket = Ticket::new(Arc::clone(&self.backlog));
             // A call that panics ends its own stream only.
             let ended = catch_unwind(AssertUnwindSafe(|| {
-                let call = Call::<_, S::Body, S::Guard>::new(serve.call(request.map(RequestBody::new)), respond);
+                let answer = serve.call(request.map(RequestBody::new));
+                let call = Call::<_, S::Body, S::Guard>::new(answer, respond, ticket);
                 if apart {
                     tokio::spawn(call);
                     return Poll::Ready(());

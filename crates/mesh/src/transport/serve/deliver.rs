@@ -1,6 +1,7 @@
 //! An answer on its way out, as fast as the client's windows allow.
 
 use std::convert::Infallible;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,6 +14,7 @@ use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
 use super::CallGuard;
+use super::backlog::Ticket;
 use super::payload::Payload;
 
 /// The state of sending one answer.
@@ -21,6 +23,8 @@ pub(super) struct Delivery<B, G> {
     body: B,
     /// `None` once the last bytes have taken it with them.
     guard: Option<Arc<G>>,
+    /// The way into the backlog of the connection.
+    ticket: Ticket,
     /// Taken from the body, not yet taken by the windows.
     rest: Bytes,
     /// What comes after `rest`.
@@ -42,11 +46,12 @@ where
 {
     /// Sends the head of an answer; `None` when that was all of it. What is known at once to have no data becomes one frame,
     /// head and trailers together: to a client, an answer that begins with a head of its own has committed the call
-    /// (gRFC A6).
+    /// (gRFC A6). The answer takes the `ticket` unless that was all.
     pub(super) fn begin(
         respond: &mut SendResponse<Payload<G>>,
         response: Response<B>,
         guard: Arc<G>,
+        ticket: &mut Ticket,
         cx: &mut Context<'_>,
     ) -> Option<Self> {
         let (mut head, mut body) = response.into_parts();
@@ -70,6 +75,7 @@ where
                 stream,
                 body,
                 guard: Some(guard),
+                ticket: mem::take(ticket),
                 rest: Bytes::new(),
                 next,
                 ended: false,
@@ -90,6 +96,9 @@ where
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if !self.rest.is_empty() {
+                if self.ticket.poll_room(cx).is_pending() {
+                    return self.poll_unwritten(cx);
+                }
                 self.stream.reserve_capacity(self.rest.len());
                 let mut room = self.stream.capacity();
                 if room == 0 {
@@ -99,10 +108,15 @@ where
                         Poll::Pending => return self.poll_stalled(cx),
                     }
                 }
-                if self.send(room) {
-                    return Poll::Ready(());
+                match self.poll_send(room, cx) {
+                    Poll::Ready(true) => return Poll::Ready(()),
+                    Poll::Ready(false) => continue,
+                    Poll::Pending => {
+                        // What it has of the connection's window is for others, who may need it to make room.
+                        self.stream.reserve_capacity(0);
+                        return self.poll_unwritten(cx);
+                    }
                 }
-                continue;
             }
             let frame = match self.next.take() {
                 Some(frame) => Some(frame),
@@ -113,7 +127,7 @@ where
                 },
             };
             let Some(frame) = frame else {
-                let _ = self.stream.send_data(Payload::new(Bytes::new(), self.guard.take()), true);
+                let _ = self.stream.send_data(Payload::end(self.guard.take()), true);
                 return Poll::Ready(());
             };
             match frame.into_data() {
@@ -134,21 +148,34 @@ where
         }
     }
 
-    /// Sends of `rest` what there is room for; whether the stream is over with it.
-    fn send(&mut self, room: usize) -> bool {
+    /// Sends of `rest` what there is room for, unless the connection's backlog is full; whether the stream is over with it.
+    fn poll_send(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<bool> {
+        let whole = room >= self.rest.len();
+        let last = whole && if let Some(next) = &self.next { next.is_trailers() } else { self.ended };
+        let load = ready!(self.ticket.poll_load(room.min(self.rest.len()), last, cx));
         self.stalling = false;
-        let chunk = if room >= self.rest.len() { std::mem::take(&mut self.rest) } else { self.rest.split_to(room) };
-        let whole = self.rest.is_empty();
+        let chunk = if whole { mem::take(&mut self.rest) } else { self.rest.split_to(room) };
         if whole && self.unread > 0 {
             self.unread = 0;
             // Less than before can't be too much.
             let _ = self.guard.as_ref().map(|guard| guard.unread(0));
         }
-        let last = whole && if let Some(next) = &self.next { next.is_trailers() } else { self.ended };
         let end = last && self.next.is_none();
         let guard = if last { self.guard.take() } else { self.guard.clone() };
-        let sent = self.stream.send_data(Payload::new(chunk, guard), end).is_ok();
-        end || !sent
+        let sent = self.stream.send_data(Payload::new(chunk, load, guard), end).is_ok();
+        Poll::Ready(end || !sent)
+    }
+
+    /// Waits for the connection to write, which it does as the client reads. The client has its time anew whenever others
+    /// were let through: an answer in a long line is not to be ended for it.
+    fn poll_unwritten(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.stream.poll_reset(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if self.ticket.take_advanced() {
+            self.stalling = false;
+        }
+        self.poll_stalled(cx)
     }
 
     /// Waits for the client to make room, as long as it may take for it.

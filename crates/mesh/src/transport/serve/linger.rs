@@ -27,6 +27,10 @@ pub(super) struct LingeringWire {
     linger: Duration,
     left: usize,
     end: End,
+    /// Until when the client may take to make room for what is to be written.
+    stall: Option<Pin<Box<Sleep>>>,
+    /// Whether `stall` counts.
+    stalling: bool,
 }
 
 enum End {
@@ -39,7 +43,28 @@ enum End {
 
 impl LingeringWire {
     pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
-        Self { io, reads, linger, left: MOST, end: End::Open }
+        Self { io, reads, linger, left: MOST, end: End::Open, stall: None, stalling: false }
+    }
+
+    /// What a write has come to; an error when there was no room for a byte for too long. Such a client may well be alive:
+    /// it sends, and does not read, and what it was answered is kept for it.
+    fn poll_written<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalling = false;
+            return polled;
+        }
+        if !self.stalling {
+            self.stalling = true;
+            let limit = sleep(self.linger);
+            match &mut self.stall {
+                Some(stall) => stall.set(limit),
+                None => self.stall = Some(Box::pin(limit)),
+            }
+        }
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(cx));
+        }
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read")))
     }
 
     /// Reads and drops what comes; ready at the end of it.
@@ -76,7 +101,8 @@ impl AsyncRead for LingeringWire {
 
 impl AsyncWrite for LingeringWire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.poll_written(polled, cx)
     }
 
     fn poll_write_vectored(
@@ -84,7 +110,8 @@ impl AsyncWrite for LingeringWire {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, parts)
+        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, parts);
+        self.poll_written(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -92,7 +119,8 @@ impl AsyncWrite for LingeringWire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.poll_written(polled, cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

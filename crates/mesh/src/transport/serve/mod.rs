@@ -1,5 +1,6 @@
 //! The server's side of HTTP/2: the calls of one connection, and their answers to the last byte.
 
+mod backlog;
 mod call;
 mod connection;
 mod deliver;

@@ -21,9 +21,13 @@ pub(crate) struct ServeOptions {
     pub max_frame_size: u32,
     /// How many bytes of one answer may be with the connection, within the client's windows; the rest waits outside.
     pub send_buffer: usize,
+    /// How many bytes of all answers of a connection together may be with it and not written yet, and one frame of an answer
+    /// more: what a client with large windows makes it keep that does not read its socket.
+    pub unwritten: usize,
     /// How long a client may be silent, and how long it may take for a sign of life then.
     pub keep_alive: Option<(Duration, Duration)>,
-    /// How long the client may take to read what was written before the socket is closed.
+    /// How long the client may take to read what was written before the socket is closed, and at any time to make room for
+    /// more of what is to be written.
     pub linger: Duration,
 }
 

@@ -1,7 +1,11 @@
 //! A server's connection and a client of `h2` over a pipe, on paused time.
 
 mod answers;
+mod backlog;
 mod ending;
+mod h2spec;
+mod hostile;
+mod raw;
 mod reading;
 mod waiting;
 
@@ -104,6 +108,7 @@ fn options() -> ServeOptions {
         connection_window: 1 << 20,
         max_frame_size: 16 << 10,
         send_buffer: 64 << 10,
+        unwritten: 256 << 10,
         keep_alive: None,
         linger: Duration::from_secs(1),
     }

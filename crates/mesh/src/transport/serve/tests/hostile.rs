@@ -1,0 +1,139 @@
+//! Clients that mean no good.
+
+use super::raw::{
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, call, frame, hello, read_answers, read_goaways,
+    streams, window, write,
+};
+use super::*;
+
+const LARGE: u32 = 1 << 30;
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+const PROTOCOL_ERROR: u32 = 1;
+const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// Answers, and counts the calls.
+fn counted(calls: &Arc<AtomicUsize>) -> impl Fn(Request<RequestBody>) -> Answering + Send + 'static + use<> {
+    let calls = Arc::clone(calls);
+    let answer = at_once(|| message("hello"), &Arc::default());
+    move |request| {
+        calls.fetch_add(1, Ordering::SeqCst);
+        answer(request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_reset_before_their_turn_are_not_run() {
+    let calls = Arc::default();
+    let (mut here, there) = duplex(64 << 10);
+    let _server = serve(there, options(), counted(&calls));
+    let mut frames = vec![hello(LARGE)];
+    for stream in streams(90) {
+        frames.extend([call(stream), frame(RST_STREAM, 0, stream, &CANCEL)]);
+    }
+    frames.push(call(181));
+    write(&mut here, &frames).await;
+    let answers = read_answers(&mut here, 1).await;
+    assert_eq!(answers.into_iter().collect::<Vec<_>>(), [(181, 5)]);
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_resets_at_once_than_calls_are_allowed_end_the_connection() {
+    let calls = Arc::default();
+    let (mut here, there) = duplex(1 << 20);
+    let (_shut_down, server) = serve(there, options(), counted(&calls));
+    let mut frames = vec![hello(LARGE)];
+    for stream in streams(1000) {
+        frames.extend([call(stream), frame(RST_STREAM, 0, stream, &CANCEL)]);
+    }
+    write(&mut here, &frames).await;
+    assert_eq!(read_goaways(&mut here).await.last(), Some(&ENHANCE_YOUR_CALM));
+    drop(here);
+    assert!(timeout(HOUR, server).await.unwrap().unwrap().is_err());
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_calls_in_one_read_are_all_answered() {
+    let calls = Arc::default();
+    let (mut here, there) = duplex(1 << 20);
+    let _server = serve(there, ServeOptions { max_concurrent_streams: 1024, ..options() }, counted(&calls));
+    let frames: Vec<_> = std::iter::once(hello(LARGE)).chain(streams(1000).map(call)).collect();
+    write(&mut here, &frames).await;
+    let answers = read_answers(&mut here, 1000).await;
+    assert!(answers.len() == 1000 && answers.values().all(|bytes| *bytes == 5));
+    assert_eq!(calls.load(Ordering::SeqCst), 1000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_pushes_is_in_error() {
+    let (mut here, there) = duplex(64 << 10);
+    let _server = serve(there, options(), counted(&Arc::default()));
+    let promise = frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x82, 0x86, 0x84]);
+    let headers = frame(HEADERS, END_HEADERS, 1, &[0x83, 0x86, 0x84]);
+    write(&mut here, &[hello(LARGE), headers, promise]).await;
+    assert_eq!(read_goaways(&mut here).await, [PROTOCOL_ERROR]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_without_a_window_an_answer_ends_after_the_stall_limit() {
+    let (mut here, there) = duplex(64 << 10);
+    let state = Arc::default();
+    let _server = serve(there, options(), at_once(|| message("hello"), &state));
+    write(&mut here, &[hello(0), call(1)]).await;
+    let begun = tokio::time::Instant::now();
+    let answers = read_answers(&mut here, 1).await;
+    assert_eq!(answers.into_iter().collect::<Vec<_>>(), [(1, 0)]);
+    assert_eq!(begun.elapsed().as_secs(), STALL.as_secs());
+    settle().await;
+    assert!(state.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
+async fn windows_that_shrink_below_nothing_hold_up_an_answer_until_they_open() {
+    let (mut here, there) = duplex(64 << 10);
+    let _server = serve(there, options(), at_once(|| message(vec![7_u8; 5000]), &Arc::default()));
+    write(&mut here, &[hello(1000), call(1)]).await;
+    settle().await;
+    write(&mut here, &[window(0)]).await;
+    settle().await;
+    write(&mut here, &[window(LARGE)]).await;
+    assert_eq!(read_answers(&mut here, 1).await.into_iter().collect::<Vec<_>>(), [(1, 5000)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_open_outlast_the_goaway_of_their_client() {
+    let (mut here, there) = duplex(64 << 10);
+    let (body, sender) = streamed();
+    let (_shut_down, server) = serve(there, options(), once(body, Arc::default()));
+    write(&mut here, &[hello(LARGE), call(1)]).await;
+    settle().await;
+    write(&mut here, &[frame(GOAWAY, 0, 0, &[0; 8])]).await;
+    settle().await;
+    sender.send(Frame::data(Bytes::from_static(b"last"))).unwrap();
+    drop(sender);
+    assert_eq!(read_answers(&mut here, 1).await.into_iter().collect::<Vec<_>>(), [(1, 4)]);
+    read_goaways(&mut here).await;
+    drop(here);
+    assert!(timeout(HOUR, server).await.unwrap().unwrap().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_that_do_not_end_a_request_reset_it_alone() {
+    let calls = Arc::default();
+    let (mut here, there) = duplex(64 << 10);
+    let _server = serve(there, options(), counted(&calls));
+    let open = frame(HEADERS, END_HEADERS, 1, &[0x83, 0x86, 0x84]);
+    // `x: y`, without END_STREAM.
+    let trailers = frame(HEADERS, END_HEADERS, 1, &[0, 1, b'x', 1, b'y']);
+    write(&mut here, &[hello(LARGE), open, trailers, call(3)]).await;
+    let mut ended = Vec::new();
+    while ended.len() < 2 {
+        let frame = raw::read(&mut here).await.unwrap();
+        if frame.kind == RST_STREAM || (frame.kind == HEADERS && frame.flags & END_STREAM != 0) {
+            ended.push((frame.stream, frame.kind));
+        }
+    }
+    ended.sort_unstable();
+    assert_eq!(ended, [(1, RST_STREAM), (3, HEADERS)]);
+}
