@@ -20,7 +20,7 @@ use super::budget::Resource;
 use super::builder::{Builder, Settings};
 use super::drain::{Drain, Hook};
 use super::health::Health;
-use super::pipeline::{Handlers, Pipeline};
+use super::pipeline::{Handlers, Pipeline, reflection_limits};
 use super::plan::{PlanInputs, Plans};
 use super::router::Router;
 use super::tls::ServerTls;
@@ -131,7 +131,7 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
         by_address: by_address.cloned(),
         counts_refusals: settings.by_address.counts_refusals(),
         by_principal: by_principal.cloned(),
-        reflection: Pipeline::reflection_limits(settings.domain),
+        reflection: reflection_limits(settings.domain),
         budgets: settings.budgets.clone(),
         max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
         slow_reader: settings.options.slow_reader,

@@ -14,12 +14,13 @@ use tonic::{Code, Status};
 
 use super::answer::{AnswerBody, Bounds};
 use super::bounded::Bounded;
+use super::context::ConnectionContext;
 use super::end::ServerEnd;
 use super::guard::{ActiveCall, Places};
 use super::handlers::{HandlerService, Handlers};
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
-use super::{ConnectionContext, Pipeline};
+use super::state::Pipeline;
 use crate::bodies::Framing;
 use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::outcome::grpc_status;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use super::ConnectionContext;
+use super::context::ConnectionContext;
 use super::answer::AnswerBody;
 use super::call::answer;
 use super::guard::ActiveCall;

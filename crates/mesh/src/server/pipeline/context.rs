@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Extensions;
 use tokio_util::sync::CancellationToken;
 
-use super::Pipeline;
+use super::state::Pipeline;
 use crate::server::accept::{ConnectInfo, OpenCalls};
 use crate::server::budget::Account;
 use crate::server::peer::Peer;

@@ -8,7 +8,7 @@ use http::{HeaderMap, Uri};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::ConnectionContext;
+use super::context::ConnectionContext;
 use crate::errors::port::SLOW_READER;
 use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
