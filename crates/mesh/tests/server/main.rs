@@ -14,6 +14,7 @@ mod ends;
 mod forged;
 mod h2spec;
 mod hostile;
+mod hooks;
 mod http1;
 mod opening;
 mod order;

@@ -13,7 +13,7 @@ use super::goodbye::{self, NOT_HTTP1};
 use super::http1::{Http1, Http1Connection};
 use super::life::{Life, Turn};
 use super::listener::{Accepted, ConnectInfo};
-use super::observer::{ConnectionObserver, Observed, RefusedConnection};
+use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refused};
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
 use crate::server::budget::Account;
@@ -64,9 +64,7 @@ impl<H: HandlerService> Connection<H> {
     fn refused(&self, address: Option<SocketAddr>, why: Option<RefusedConnection>) {
         let Some(why) = why else { return };
         tracing::debug!(peer = ?address, ?why, "a connection was not opened");
-        if let Some(observer) = &self.observer {
-            observer.refused(address, why);
-        }
+        show_refused(self.observer.as_ref(), address, why);
     }
 
     /// Serves HTTP/2. The client has to take the server's first frames by `deadline`.

@@ -29,6 +29,7 @@ pub use self::http1::{Http1, Http1Connection};
 use self::listener::Accepted;
 pub(in crate::server) use self::listener::ConnectInfo;
 pub use self::listener::Listener;
+use self::observer::show_refused;
 pub use self::observer::{ConnectionObserver, RefusedConnection};
 use self::opening::Opening;
 pub(in crate::server) use self::options::ConnectionOptions;
@@ -139,9 +140,7 @@ impl<H: HandlerService> Connections<H> {
     fn refuse(&mut self, accepted: Accepted, why: RefusedConnection, goodbyes: &Goodbyes) {
         let Accepted { io, info } = accepted;
         tracing::debug!(peer = %info, ?why, "a connection was refused");
-        if let Some(observer) = &self.observer {
-            observer.refused(info.address(), why);
-        }
+        show_refused(self.observer.as_ref(), info.address(), why);
         // It costs a handshake to say anything over TLS.
         if self.tls.is_none() {
             goodbyes.refuse(io, why);

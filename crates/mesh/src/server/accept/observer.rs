@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::server::panics::run_hook;
 use crate::server::peer::Peer;
 
 /// Is told of the connections of a server, in the tasks that serve them: it must be quick and must not block.
@@ -41,6 +42,17 @@ pub enum RefusedConnection {
     NotHttp2,
 }
 
+/// Tells `observer`, if there is one, of a connection that is not opened.
+pub(super) fn show_refused(
+    observer: Option<&Arc<dyn ConnectionObserver>>,
+    address: Option<SocketAddr>,
+    why: RefusedConnection,
+) {
+    if let Some(observer) = observer {
+        run_hook("ConnectionObserver::refused", || observer.refused(address, why));
+    }
+}
+
 /// A connection that its observer counts as open; dropped, it is closed.
 pub(super) struct Observed {
     observer: Option<Arc<dyn ConnectionObserver>>,
@@ -50,7 +62,7 @@ pub(super) struct Observed {
 impl Observed {
     pub(super) fn new(observer: Option<Arc<dyn ConnectionObserver>>, peer: Peer) -> Self {
         if let Some(observer) = &observer {
-            observer.opened(&peer);
+            run_hook("ConnectionObserver::opened", || observer.opened(&peer));
         }
         Self { observer, peer }
     }
@@ -59,7 +71,7 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         if let Some(observer) = &self.observer {
-            observer.closed(&self.peer);
+            run_hook("ConnectionObserver::closed", || observer.closed(&self.peer));
         }
     }
 }

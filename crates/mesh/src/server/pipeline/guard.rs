@@ -14,7 +14,7 @@ use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
-use crate::server::panics::drop_quietly;
+use crate::server::panics::run_hook;
 use crate::server::plan::MethodPlace;
 use crate::server::status_size::bound_status;
 use crate::transport::CallGuard;
@@ -39,7 +39,8 @@ impl ActiveCall {
     /// A call to `uri` begins at `now`.
     pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, now: Instant) -> Self {
         let observed = connection.pipeline.observer.as_ref().map(|observer| {
-            observer.began(&IncomingCall { path: uri.path(), peer: Some(&connection.peer) });
+            let call = IncomingCall { path: uri.path(), peer: Some(&connection.peer) };
+            run_hook("CallObserver::began", || observer.began(&call));
             (uri.clone(), now)
         });
         Self {
@@ -121,6 +122,7 @@ impl Drop for ActiveCall {
         };
         let call = IncomingCall { path: uri.path(), peer: Some(&self.connection.peer) };
         // It may be dropped while the connection's locks are held: an observer that panics must not take them with it.
-        drop_quietly(|| observer.ended(&call, &CallEnd { code, took: began.elapsed() }));
+        let end = CallEnd { code, took: began.elapsed() };
+        run_hook("CallObserver::ended", || observer.ended(&call, &end));
     }
 }
