@@ -49,11 +49,15 @@ impl AnswerBody {
         Self { inner: Some(inner), bounds, call }
     }
 
-    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    /// Lets go of the handler's stream, which cancels it unless it is over.
+    fn let_go(&mut self) {
         if let Some(inner) = self.inner.take() {
-            // Dropped, the handler's stream is cancelled.
             drop_quietly(|| drop(inner));
         }
+    }
+
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.let_go();
         let mut frame = trailers(status);
         if let Some(trailers) = frame.trailers_mut() {
             bound_status(trailers);
@@ -68,8 +72,11 @@ impl AnswerBody {
         if let Some(status) = self.bounds.fault() {
             return self.end(&status);
         }
-        self.inner = None;
-        let Some(mut trailers) = trailers else { return Poll::Ready(None) };
+        self.let_go();
+        let Some(mut trailers) = trailers else {
+            self.call.end_without_trailers();
+            return Poll::Ready(None);
+        };
         bound_status(&mut trailers);
         self.call.set_code(grpc_status(&trailers).unwrap_or(Code::Unknown));
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))

@@ -66,6 +66,11 @@ impl ActiveCall {
         self.code.store(code as i32, Ordering::Relaxed);
     }
 
+    /// Its answer is whole, and had no trailers: to its client it ends with UNKNOWN, unless its head has said more.
+    pub(super) fn end_without_trailers(&self) {
+        let _ = self.code.compare_exchange(NONE, Code::Unknown as i32, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
     /// The trailers that end its answer with `status`.
     fn ended(&self, status: &Status) -> HeaderMap {
         self.set_code(status.code());
