@@ -524,7 +524,8 @@ impl<L> Builder<L> {
     }
 
     /// Answers the calls of services that were not added. `has` says which paths (`/package.Service/Method`) it answers: of these,
-    /// such as the [access table](Builder::access) doesn't name are refused, and the others are UNIMPLEMENTED.
+    /// such as the [access table](Builder::access) doesn't name are refused. Others come to it, whoever calls, and it is to
+    /// answer them with UNIMPLEMENTED.
     pub fn fallback<S>(mut self, service: S, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -534,7 +535,10 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Puts a layer around the [`Router`], within all layers of the server and around those that were added before.
+    /// Puts a layer around the [`Router`], within all steps of the server and around the layers that were added before.
+    ///
+    /// Who may call a method was decided by then, by the path that came. With an [access table](Builder::access) a layer sees
+    /// no call that nothing here answers, unless the table names it: so a method that a layer answers by itself stands there.
     ///
     /// ```
     /// # use meshwork::Server;

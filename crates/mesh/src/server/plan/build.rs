@@ -183,7 +183,7 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Who may call what is at `path`. What the table doesn't name is open only if nothing here can answer it.
+    /// Who may call what is at `path`. What the table doesn't name goes on only if a fallback is to refuse it.
     fn access(&self, path: &str, exemption: Exemption) -> PlannedAccess {
         let Some(table) = self.inputs.access else { return PlannedAccess::Open };
         if exemption != Exemption::None {
@@ -196,7 +196,8 @@ impl<'a> Planner<'a> {
             Some(service) if self.described.contains(service) && !self.methods.has(path) => PlannedAccess::Absent,
             Some(_) => PlannedAccess::Closed,
             None if self.inputs.router.route(path).is_some() => PlannedAccess::AskFallback,
-            None => PlannedAccess::Open,
+            // A layer of the user's might lead it somewhere.
+            None => PlannedAccess::Absent,
         }
     }
 }

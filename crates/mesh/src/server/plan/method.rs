@@ -84,14 +84,14 @@ impl Exemption {
 /// Who may call a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum PlannedAccess {
-    /// Everybody: there is no table, or nobody answers the method here, so that the router refuses it.
+    /// Everybody: there is no table, or the method is exempt from it.
     Open,
     /// Whom the table says.
     Admits(Access),
     /// Nobody: something answers the method, and the table doesn't name it.
     Closed,
-    /// Nobody, since its service doesn't have it by its descriptors: UNIMPLEMENTED, and the service isn't asked. It might
-    /// have more methods than the descriptors that were given.
+    /// Nobody, since no service has it, or its service doesn't by its descriptors: UNIMPLEMENTED, and nobody is asked. The
+    /// service might have more methods than the descriptors that were given, and a user's layer might answer by itself.
     Absent,
     /// Nobody if the fallback has the path, and everybody otherwise: the fallback refuses it then.
     AskFallback,

@@ -186,9 +186,9 @@ fn s9_what_something_answers_and_no_table_names_is_closed() {
                 // A service that came from other descriptors.
                 ("/a.v1.Silent/Get", PlannedAccess::Closed, false),
                 // Nobody answers: UNIMPLEMENTED.
-                ("/a.v1.Absent/Get", PlannedAccess::Open, true),
-                ("/b.v1.Far/Get", PlannedAccess::Open, true),
-                ("/", PlannedAccess::Open, true),
+                ("/a.v1.Absent/Get", PlannedAccess::Absent, false),
+                ("/b.v1.Far/Get", PlannedAccess::Absent, false),
+                ("/", PlannedAccess::Absent, false),
             ],
         ),
         (
