@@ -124,6 +124,7 @@ impl HealthPort {
         let bounds = HealthPortBounds {
             max_message: REQUEST,
             first_message: FIRST,
+            watches_of_connection: usize::try_from(CALLS).unwrap_or(usize::MAX),
             max_header_list: usize::try_from(HEADERS).unwrap_or(usize::MAX),
             slow_reader: SLOW_READER,
         };

@@ -11,6 +11,7 @@ mod clients;
 mod connections;
 mod deadlines;
 mod drain;
+mod endless;
 mod ends;
 mod forged;
 mod h2spec;

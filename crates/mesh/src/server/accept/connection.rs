@@ -16,6 +16,7 @@ use super::listener::{Accepted, ConnectInfo};
 use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refused};
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
+use super::writes::BoundedWrites;
 use crate::server::budget::Account;
 use crate::server::peer::Peer;
 use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, Pipeline};
@@ -38,6 +39,8 @@ impl<H: HandlerService> Connection<H> {
     pub(super) async fn run(self, accepted: Accepted, opening: Opening) {
         let Accepted { io, info } = accepted;
         let (address, deadline) = (info.address(), opening.deadline);
+        // Below TLS: there each byte is seen that the peer takes.
+        let io = Box::new(BoundedWrites::new(io, self.options.slow_reader));
         let Opened { io, peer, protocol } = match opening.open(io, address).await {
             Ok(opened) => opened,
             Err(why) => return self.refused(address, why),

@@ -12,6 +12,7 @@ mod opening;
 mod options;
 mod prefixed;
 mod register;
+mod writes;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use self::observer::show_refused;
 pub use self::observer::{ConnectionObserver, RefusedConnection};
 use self::opening::Opening;
 pub(in crate::server) use self::options::ConnectionOptions;
+pub(in crate::server) use self::listener::is_of_peer;
 pub(in crate::server) use self::register::Register;
 use super::budget::{Budgets, Caller, Resource, Scope};
 use super::peer::Network;
@@ -77,6 +79,9 @@ impl<H: HandlerService> Connections<H> {
                     Ok(Some(accepted)) => self.admit(accepted, &goodbyes),
                     // Nobody can connect any more; those who have go on.
                     Ok(None) => std::future::pending().await,
+                    Err(error) if is_of_peer(&error) => {
+                        tracing::debug!(%error, "a peer has gone before it was accepted");
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(AFTER_FAILURE).await;

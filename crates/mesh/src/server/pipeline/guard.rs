@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
+use crate::deadline::ExpiryStatus as _;
 use crate::errors::port::SLOW_READER;
 use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
@@ -31,17 +32,21 @@ pub(in crate::server) struct ActiveCall {
     principal: Option<Account>,
     unread: Mutex<Option<Hold>>,
     _counted: OpenCall,
+    /// Its client may read no longer than that.
+    deadline: Option<Instant>,
     _place: Option<Hold>,
+    _watch: Option<MethodPlace>,
     _method: Option<MethodPlace>,
 }
 
 impl ActiveCall {
-    /// A call to `uri` begins at `now`.
-    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, now: Instant) -> Self {
+    /// A call to `uri` begins.
+    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, arrival: Arrival) -> Self {
+        let Arrival { at, counted } = arrival;
         let observed = connection.pipeline.observer.as_ref().map(|observer| {
             let call = IncomingCall { path: uri.path(), peer: Some(&connection.peer) };
             run_hook("CallObserver::began", || observer.began(&call));
-            (uri.clone(), now)
+            (uri.clone(), at)
         });
         Self {
             connection: Arc::clone(connection),
@@ -49,16 +54,19 @@ impl ActiveCall {
             observed,
             principal: None,
             unread: Mutex::new(None),
-            _counted: connection.calls.begin(),
+            _counted: counted,
+            deadline: None,
             _place: None,
+            _watch: None,
             _method: None,
         }
     }
 
-    /// It was admitted: it holds its places to its end.
-    pub(super) fn admit(&mut self, places: Places) {
-        let Places { principal, place, method } = places;
-        (self.principal, self._place, self._method) = (principal, place, method);
+    /// It was admitted: it holds its places to its end, which is at `deadline` at the latest.
+    pub(super) fn admit(&mut self, places: Places, deadline: Option<Instant>) {
+        let Places { principal, place, watch, method } = places;
+        (self.principal, self.deadline) = (principal, deadline);
+        (self._place, self._watch, self._method) = (place, watch, method);
     }
 
     /// The status that it ends with.
@@ -80,10 +88,18 @@ impl ActiveCall {
     }
 }
 
+/// When a call came, and that it counts since then.
+pub(super) struct Arrival {
+    pub at: Instant,
+    pub counted: OpenCall,
+}
+
 /// What an admitted call holds.
 pub(super) struct Places {
     pub principal: Option<Account>,
     pub place: Option<Hold>,
+    /// Of a stream that is open to everybody: its place on the connection.
+    pub watch: Option<MethodPlace>,
     pub method: Option<MethodPlace>,
 }
 
@@ -107,11 +123,16 @@ impl CallGuard for ActiveCall {
     }
 
     fn stall_limit(&self) -> Duration {
-        self.connection.pipeline.slow_reader
+        let limit = self.connection.pipeline.slow_reader;
+        // Who reads a byte now and then keeps its place no longer than its call may take.
+        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
     }
 
     fn stalled(&self) -> HeaderMap {
         let pipeline = &self.connection.pipeline;
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return self.ended(&pipeline.domain.status("before its answer was read"));
+        }
         let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
         self.ended(&SLOW_READER.status(pipeline.domain, message, &[]))
     }

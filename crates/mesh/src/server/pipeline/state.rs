@@ -26,6 +26,8 @@ pub(in crate::server) struct Pipeline {
     /// Of reflection's messages.
     pub reflection: Option<RateLimits>,
     pub budgets: Budgets,
+    /// How many streams of health and reflection a connection may have open.
+    pub watches_of_connection: usize,
     /// The largest headers of a call, in bytes.
     pub max_header_list: usize,
     /// How long a client may take to read a byte of its answer.
@@ -41,6 +43,8 @@ pub(in crate::server) struct HealthPortBounds {
     pub max_message: usize,
     /// How long that may take.
     pub first_message: Duration,
+    /// How many watches its connection may have.
+    pub watches_of_connection: usize,
     /// The most bytes of its headers.
     pub max_header_list: usize,
     /// How long its client may take to read a byte of the answer.
@@ -64,6 +68,7 @@ impl Pipeline {
             by_principal: None,
             reflection: None,
             budgets: Budgets::default(),
+            watches_of_connection: bounds.watches_of_connection,
             max_header_list: bounds.max_header_list,
             slow_reader: bounds.slow_reader,
             stopping,

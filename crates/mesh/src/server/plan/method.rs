@@ -63,12 +63,12 @@ pub(in crate::server) enum Exemption {
     HealthCheck,
     /// Passes by identity and limits, and takes of the budget of watches.
     HealthWatch,
-    /// Passes by identity.
+    /// Passes by identity, and takes of the budget of watches.
     Reflection,
 }
 
 impl Exemption {
-    pub(super) fn of(path: &str) -> Self {
+    pub(in crate::server) fn of(path: &str) -> Self {
         if exempt::is_health_watch(path) {
             Self::HealthWatch
         } else if exempt::is_health_check(path) {
@@ -77,6 +77,16 @@ impl Exemption {
             Self::Reflection
         } else {
             Self::None
+        }
+    }
+
+    /// What a call of a method that streams so takes of its caller's budget, if it takes anything.
+    pub(in crate::server) fn resource(self, streams: Option<Streams>) -> Option<Resource> {
+        match self {
+            Self::HealthCheck => None,
+            Self::HealthWatch | Self::Reflection => Some(Resource::Watches),
+            Self::None if streams.is_some_and(Streams::any) => Some(Resource::Streams),
+            Self::None => Some(Resource::Calls),
         }
     }
 }
