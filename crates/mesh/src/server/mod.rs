@@ -65,6 +65,7 @@ mod router;
 mod run;
 pub mod signal;
 mod status_size;
+mod stream_end;
 mod tls;
 
 pub use self::accept::{ConnectionObserver, Http1, Http1Connection, Listener, RefusedConnection};

@@ -22,7 +22,6 @@ use super::handlers::{HandlerService, Handlers};
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
-use crate::bodies::Framing;
 use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
@@ -36,6 +35,7 @@ use crate::server::rate::{EventualDecision, RateLimits, Wants};
 use crate::server::request_size::{AnyMessage, CheckedRequest, MessageRule as _, RequestFault};
 use crate::server::router::Router;
 use crate::server::status_size::bound_status;
+use crate::server::stream_end::StreamEnd;
 use crate::transport::RequestBody;
 
 /// How long credentials may take to be verified, whatever the call's deadline.
@@ -56,8 +56,9 @@ pub(super) async fn answer<H: HandlerService>(
     let (parts, body) = request.into_parts();
     let mut call = ActiveCall::begin(&connection, &parts.uri, arrival);
     let streams = plan.streams;
-    let stopping = streams.is_some_and(|streams| streams.answers).then(|| pipeline.stopping.clone());
-    let mut end = ServerEnd::new(stopping, connection.ending.clone(), domain);
+    let stream = streams.is_some_and(|streams| streams.answers);
+    let stream = stream.then(|| StreamEnd::new(pipeline.stopping.clone(), domain));
+    let mut end = ServerEnd::new(stream, connection.ending.clone(), domain);
     // What is streamed is looked at as it comes; a single message was, before the handler gets it.
     let fault = streams.is_none_or(|streams| streams.requests).then(Arc::<RequestFault>::default);
     let deadline = match begin(pipeline, plan, &parts, now) {
@@ -72,8 +73,8 @@ pub(super) async fn answer<H: HandlerService>(
     match answered {
         Ok((response, places)) => {
             call.admit(places, deadline);
-            let stream = streams.is_none_or(|streams| streams.answers).then(|| (Framing::default(), false));
-            finish(response, Bounds { deadline, fault, end, stream, timer: None }, call)
+            let streams = streams.is_none_or(|streams| streams.answers);
+            finish(response, Bounds { deadline, fault, end, streams, timer: None }, call)
         }
         Err(status) => finish(status.into_http(), Bounds::none(end), call),
     }
@@ -82,7 +83,7 @@ pub(super) async fn answer<H: HandlerService>(
 impl Bounds {
     /// Those of an answer that is there already.
     fn none(end: ServerEnd) -> Self {
-        Self { deadline: None, fault: None, end, stream: None, timer: None }
+        Self { deadline: None, fault: None, end, streams: false, timer: None }
     }
 }
 
