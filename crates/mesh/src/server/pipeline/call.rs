@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -26,9 +26,9 @@ use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
 use crate::server::Domain;
-use crate::server::arriving::{Arrived, ArrivalRules, Arriving, undecodable};
+use crate::server::arriving::{Arrived, ArrivalRules, ArrivalWait, Arriving, RequestPart, undecodable};
 use crate::server::auth::{Authenticated, Principal, refusal};
-use crate::server::budget::{Caller, Exceeded, Hold, Resource, Scope};
+use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
 use crate::server::rate::{EventualDecision, RateLimits, Wants};
@@ -282,12 +282,13 @@ async fn arrive(
     body: RequestBody,
 ) -> Result<Arrived<RequestBody>, Status> {
     let pipeline = &*connection.pipeline;
-    let encoded = parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
-    let one = plan.streams.is_some_and(|streams| !streams.requests);
-    let mut arriving = Arriving::new(body, one, encoded);
-    // Where both stream, the answer may have to begin first; and so where nobody knows. Reflection answers what it was asked.
-    let at_once = plan.streams.is_none_or(|streams| streams.requests && streams.answers);
-    if at_once && plan.exemption != Exemption::Reflection {
+    let part = match plan.exemption {
+        // It answers what it was asked, and nothing before that.
+        Exemption::Reflection => RequestPart::FirstMessage,
+        _ => RequestPart::of(plan.streams),
+    };
+    let mut arriving = Arriving::new(body, &parts.headers, part);
+    if part == RequestPart::Nothing {
         return Ok(arriving.arrived());
     }
     let rules = ArrivalRules { max_message: plan.max_message, domain: pipeline.domain };
@@ -296,27 +297,9 @@ async fn arrive(
         return arrived.map(|()| arriving.arrived());
     }
     arriving.copy();
-    let mut limit = pin!(sleep(plan.first_message));
-    let mut hold: Option<Hold> = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(arrived) = arriving.poll(rules, cx) {
-            return Poll::Ready(arrived);
-        }
-        let size = arriving.size();
-        let counted = match &mut hold {
-            Some(hold) => hold.resize(size),
-            None if size == 0 => Ok(()),
-            None => {
-                let caller = Caller { address: connection.address.as_ref(), principal: None };
-                pipeline.budgets.take(Resource::ArrivingBytes, size, caller).map(|taken| hold = Some(taken))
-            }
-        };
-        if let Err(exceeded) = counted {
-            return Poll::Ready(Err(exceeded.status(pipeline.domain)));
-        }
-        limit.as_mut().poll(cx).map(|()| Err(rules.late(plan.first_message)))
-    })
-    .await?;
+    let mut wait = pin!(ArrivalWait::new(plan.first_message));
+    let address = connection.address.as_ref();
+    poll_fn(|cx| wait.as_mut().poll(&mut arriving, rules, &pipeline.budgets, address, cx)).await?;
     Ok(arriving.arrived())
 }
 
