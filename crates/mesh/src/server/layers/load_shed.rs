@@ -199,11 +199,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_are_told_apart_by_principal_and_address() {
+    async fn callers_count_by_principal_and_address() {
         let calls = CallerLimits { per_principal: 1, per_address: 3, ..CallerLimits::default() };
         let budgets = Budgets::new(Limits::default().with(Resource::Calls, calls));
         let layer = LoadShedLayer::new(budgets, StreamingMethods::default(), Domain::default());
-        let _held = (
+        let _open = (
             call(&layer, "/s/Call", Some("anna")).await.unwrap(),
             call(&layer, "/s/Call", Some("bert")).await.unwrap(),
         );

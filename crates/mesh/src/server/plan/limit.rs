@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_no_place_is_told_the_limit() {
+    fn who_gets_no_place_reads_the_limit() {
         let status = MethodCalls::new(0).status(Domain::default());
         assert_eq!(status.code(), Code::Unavailable);
         let details = status.get_error_details();
