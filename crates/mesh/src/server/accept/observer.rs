@@ -1,4 +1,4 @@
-//! Who is told of connections.
+//! Who sees the connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use crate::server::panics::run_hook;
 use crate::server::peer::Peer;
 
-/// Is told of the connections of a server, in the tasks that serve them: it must be quick and must not block.
+/// Sees the connections of a server, in the tasks that accept and serve them: it must be quick and must not block. One that
+/// panics ends no connection; the log says so.
 pub trait ConnectionObserver: Send + Sync + 'static {
     /// A connection is open: TLS is set up, and its peer speaks a protocol that is served.
     fn opened(&self, peer: &Peer) {
@@ -18,7 +19,7 @@ pub trait ConnectionObserver: Send + Sync + 'static {
         let _ = peer;
     }
 
-    /// A connection was not opened. One whose peer went away before it had said anything is not told of.
+    /// A connection was not opened. One whose peer went away before it had said anything is passed over.
     fn refused(&self, address: Option<SocketAddr>, why: RefusedConnection) {
         let _ = (address, why);
     }
