@@ -30,6 +30,9 @@
 //! | policy | [`policy`] | gRPC service config, and one `meshwork` key |
 //! | what happened, and what it says of the server | [`trace`], [`observe`], [`outcome`] | |
 //! | the same steps as tower layers | [`layer`] | |
+//! | tokens of a client, fetched and replaced in time | [`credentials`] | |
+//! | errors by kinds, with their standard details | [`errors`] | AIP-193 |
+//! | servers, and calls that one passes on | [`server`], [`server::proxy`] | |
 //!
 //! Beside the calls runs one task of each channel, on the runtime of its first call. It resolves names, keeps the connections,
 //! and publishes a snapshot of the endpoints; a pick reads the snapshot and waits for nothing. Where no endpoint has a place

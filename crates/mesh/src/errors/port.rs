@@ -67,12 +67,12 @@ pub const TOO_MANY_STREAMS: ErrorKind = ErrorKind::new(
     Code::ResourceExhausted,
     "As many streams are open as may be, of this caller, of its address or of all; ErrorInfo says which. End one first.",
 );
-/// Too many streams watch health.
+/// Too many streams of health or reflection are open.
 pub const TOO_MANY_WATCHES: ErrorKind = ErrorKind::new(
     "TOO_MANY_WATCHES",
     Code::ResourceExhausted,
-    "As many streams watch health as may, of this address or of all; ErrorInfo says which. End one first, or call \
-     Check.",
+    "As many streams of health and reflection are open as may be, of this connection, of its address or of all; \
+     ErrorInfo says which. End one first, or call Check.",
 );
 /// There are too many messages on their way.
 pub const TOO_MANY_BYTES: ErrorKind = ErrorKind::retryable(

@@ -8,10 +8,13 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::{Sleep, sleep};
 use tonic::codegen::StdError;
 use tonic::{Code, Status};
 
 use super::Domain;
+use super::budget::{Account, Budgets, Caller, Hold, Resource};
+use super::plan::Streams;
 use super::request_size::too_large;
 use crate::bodies::Framing;
 use crate::errors::port::{MALFORMED_REQUEST, REQUEST_TIMED_OUT};
@@ -34,9 +37,31 @@ impl ArrivalRules {
     }
 
     /// The status of a request that did not come within `limit`.
-    pub(in crate::server) fn late(&self, limit: Duration) -> Status {
+    fn late(&self, limit: Duration) -> Status {
         let message = format!("the request did not come within {limit:?}; send its message in that time");
         REQUEST_TIMED_OUT.status(self.domain, message, &[])
+    }
+}
+
+/// How much of a request has to be there before its call goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::server) enum RequestPart {
+    /// Nothing: where both sides stream, the answer may have to begin first; and so where nobody knows.
+    Nothing,
+    /// The first message of a stream.
+    FirstMessage,
+    /// All of it: one message and no more.
+    Whole,
+}
+
+impl RequestPart {
+    /// That of a method that streams so.
+    pub(in crate::server) fn of(streams: Option<Streams>) -> Self {
+        match streams {
+            None | Some(Streams { requests: true, answers: true }) => Self::Nothing,
+            Some(Streams { requests: true, answers: false }) => Self::FirstMessage,
+            Some(Streams { requests: false, .. }) => Self::Whole,
+        }
     }
 }
 
@@ -56,14 +81,66 @@ pub(in crate::server) struct Arriving<A> {
 }
 
 impl<A> Arriving<A> {
-    /// Nothing of `body` has come yet. With `one` there is to be one message and no more; `encoded`: messages may be compressed.
-    pub(in crate::server) fn new(body: A, one: bool, encoded: bool) -> Self {
+    /// Nothing of `body` has come yet, and `part` has to; its messages are as `headers` say.
+    pub(in crate::server) fn new(body: A, headers: &HeaderMap, part: RequestPart) -> Self {
+        let encoded = headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
+        let one = part == RequestPart::Whole;
         Self { body, one, encoded, framing: Framing::default(), chunks: Chunks::None, copied: false, end: None }
     }
 
     /// The bytes that are held of it.
     pub(in crate::server) fn size(&self) -> usize {
         self.chunks.size()
+    }
+}
+
+pin_project! {
+    /// The wait for a request: it has a time, and the bytes that are here count in a budget.
+    pub(in crate::server) struct ArrivalWait {
+        within: Duration,
+        #[pin]
+        limit: Sleep,
+        hold: Option<Hold>,
+    }
+}
+
+impl ArrivalWait {
+    /// A wait from now on, and no longer than `within`.
+    pub(in crate::server) fn new(within: Duration) -> Self {
+        Self { within, limit: sleep(within), hold: None }
+    }
+
+    /// Waits for `arriving`, whose bytes `address` has of `budgets`. Ready when the call may go on, or with why it must not.
+    pub(in crate::server) fn poll<A>(
+        self: Pin<&mut Self>,
+        arriving: &mut Arriving<A>,
+        rules: ArrivalRules,
+        budgets: &Budgets,
+        address: Option<&Account>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Status>>
+    where
+        A: Body<Data = Bytes> + Unpin,
+        A::Error: Into<StdError>,
+    {
+        let this = self.project();
+        let polled = arriving.poll(rules, cx);
+        if polled.is_ready() {
+            return polled;
+        }
+        let size = arriving.size();
+        let counted = match this.hold {
+            Some(hold) => hold.resize(size),
+            None if size == 0 => Ok(()),
+            None => {
+                let caller = Caller { address, principal: None };
+                budgets.take(Resource::ArrivingBytes, size, caller).map(|taken| *this.hold = Some(taken))
+            }
+        };
+        if let Err(exceeded) = counted {
+            return Poll::Ready(Err(exceeded.status(rules.domain)));
+        }
+        this.limit.poll(cx).map(|()| Err(rules.late(*this.within)))
     }
 }
 

@@ -43,7 +43,10 @@ use crate::transport::ServeOptions;
 /// | message | 4 MiB | gRPC |
 /// | first message of a call | within 10 s | ours |
 /// | the next byte of an answer is read | within 60 s | ours |
-/// | messages of reflection, of an address | 1,000 at once, 100 a second | ours |
+/// | streams of health and reflection of a connection at once | 100 | ours |
+/// | messages and streams of reflection, of an address | 1,000 at once, 100 a second | ours |
+/// | credentials are verified | within 10 s | ours |
+/// | the client takes a byte that is written to it | within 60 s | ours |
 /// | windows of a stream, of a connection; frame; unsent bytes of a stream | 1 MiB, 1 MiB; 16 KiB; 64 KiB | ours |
 /// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
@@ -69,6 +72,7 @@ pub(super) struct Settings {
     pub access: Option<AccessTable>,
     pub by_principal: RateLimitLayer,
     pub budgets: Budgets,
+    pub watches_of_connection: usize,
     pub methods: MethodSettings,
     pub first_message: Duration,
     pub max_message_size: usize,
@@ -83,6 +87,9 @@ pub(super) struct Settings {
 
 /// How long a client may take to read the next byte of its answer.
 const SLOW_READER: Duration = Duration::from_secs(60);
+
+/// How many streams of health and reflection a connection may have open.
+const WATCHES_OF_CONNECTION: usize = 100;
 
 impl Default for Builder {
     fn default() -> Self {
@@ -125,6 +132,7 @@ impl Default for Settings {
             access: None,
             by_principal: RateLimitLayer::default(),
             budgets: Budgets::new(Limits::default()),
+            watches_of_connection: WATCHES_OF_CONNECTION,
             methods: MethodSettings::new(),
             first_message: FIRST_MESSAGE,
             max_message_size: MessageSizeLayer::DEFAULT,
@@ -247,6 +255,18 @@ impl<L> Builder<L> {
     /// ```
     pub fn max_concurrent_streams(mut self, max: u32) -> Self {
         self.settings.options.serve.max_concurrent_streams = max;
+        self
+    }
+
+    /// The most streams of health (`Watch`) and reflection that one connection may have open. They are open to everybody: their
+    /// budget, for an address and in all, is [`Resource::Watches`](super::Resource::Watches).
+    ///
+    /// ```
+    /// # use meshwork::Server;
+    /// let server = Server::builder().max_connection_watches(8);
+    /// ```
+    pub fn max_connection_watches(mut self, max: usize) -> Self {
+        self.settings.watches_of_connection = max;
         self
     }
 
@@ -525,7 +545,8 @@ impl<L> Builder<L> {
     }
 
     /// Answers the calls of services that were not added. `has` says which paths (`/package.Service/Method`) it answers: of these,
-    /// such as the [access table](Builder::access) doesn't name are refused, and the others are UNIMPLEMENTED.
+    /// such as the [access table](Builder::access) doesn't name are refused. Others come to it, whoever calls, and it is to
+    /// answer them with UNIMPLEMENTED.
     pub fn fallback<S>(mut self, service: S, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
@@ -535,7 +556,10 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Puts a layer around the [`Router`], within all layers of the server and around those that were added before.
+    /// Puts a layer around the [`Router`], within all steps of the server and around the layers that were added before.
+    ///
+    /// Who may call a method was decided by then, by the path that came. With an [access table](Builder::access) a layer sees
+    /// no call that nothing here answers, unless the table names it: so a method that a layer answers by itself stands there.
     ///
     /// ```
     /// # use meshwork::Server;

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::accept::{ConnectionOptions, Connections, Ends, Listener, Register};
 use super::budget::Budgets;
 use super::health::{Health, HealthService, REQUEST};
-use super::pipeline::{Handlers, Pipeline};
+use super::pipeline::{Handlers, HealthPortBounds, Pipeline};
 use super::router::Router;
 use crate::random::Random;
 use crate::transport::ServeOptions;
@@ -122,8 +122,15 @@ impl HealthPort {
             random: Random::system(),
             slow_reader: SLOW_READER,
         };
+        let bounds = HealthPortBounds {
+            max_message: REQUEST,
+            first_message: FIRST,
+            watches_of_connection: usize::try_from(CALLS).unwrap_or(usize::MAX),
+            max_header_list: usize::try_from(HEADERS).unwrap_or(usize::MAX),
+            slow_reader: SLOW_READER,
+        };
         let mut connections = Connections {
-            pipeline: Arc::new(Pipeline::health_port(&router, REQUEST, FIRST, stopping.clone())),
+            pipeline: Arc::new(Pipeline::health_port(&router, bounds, stopping.clone())),
             handlers: Handlers::new(router),
             tls: None,
             options: Arc::new(options),

@@ -17,10 +17,11 @@
 //! authorisation → limit by principal → arrival of the request → places (calls, streams) → message size → the user's layers →
 //! handler. Panics, the deadline, the size of the status and the end of the server are looked after all the way. The order is
 //! fixed. Each method has one plan, made at the start from the descriptors and the settings, which says what each step does to
-//! its calls. Health checks pass by identity, limits and shedding, within a bound of their own.
+//! its calls. Health checks pass by identity, limits and shedding, and reflection by identity; their streams are open to
+//! everybody, within a bound of their own.
 //!
 //! A call holds its places until the last byte of its answer has passed the connection's writer. What callers may have at once is
-//! bounded for each of them before it is for all: see [`Limits`].
+//! bounded for each of them before it is for all: see [`Limits`]. Every wait is bounded too: see [`Builder`].
 //!
 //! The steps are tower layers too, for services that stand on another server:
 //!
@@ -65,6 +66,7 @@ mod router;
 mod run;
 pub mod signal;
 mod status_size;
+mod stream_end;
 mod tls;
 
 pub use self::accept::{ConnectionObserver, Http1, Http1Connection, Listener, RefusedConnection};

@@ -33,12 +33,12 @@ impl Domain {
         let name = name.as_ref();
         // A panic can't leave the set half changed.
         let mut names = NAMES.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = names.get(name) {
-            return Self(known);
+        if let Some(name) = names.get(name) {
+            return Self(name);
         }
-        let kept: &'static str = Box::leak(name.into());
-        names.insert(kept);
-        Self(kept)
+        let name: &'static str = Box::leak(name.into());
+        names.insert(name);
+        Self(name)
     }
 
     /// A status whose ErrorInfo has this domain, `reason` and `metadata`. It is bounded as those of an

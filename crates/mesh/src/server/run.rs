@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use http::{Request, Response};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::codegen::StdError;
 use tower_layer::Layer;
@@ -20,7 +20,7 @@ use super::budget::Resource;
 use super::builder::{Builder, Settings};
 use super::drain::{Drain, Hook};
 use super::health::Health;
-use super::pipeline::{Handlers, Pipeline};
+use super::pipeline::{Handlers, Pipeline, reflection_limits};
 use super::plan::{PlanInputs, Plans};
 use super::router::Router;
 use super::tls::ServerTls;
@@ -131,8 +131,9 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
         by_address: by_address.cloned(),
         counts_refusals: settings.by_address.counts_refusals(),
         by_principal: by_principal.cloned(),
-        reflection: Pipeline::reflection_limits(settings.domain),
+        reflection: reflection_limits(settings.domain),
         budgets: settings.budgets.clone(),
+        watches_of_connection: settings.watches_of_connection,
         max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
         slow_reader: settings.options.slow_reader,
         stopping,
@@ -150,7 +151,7 @@ async fn stop(shutdown: impl Future<Output = ()>, health: &Health, delay: Durati
 async fn finish(hooks: Vec<(String, Hook)>, drain: Drain) {
     let hooks = hooks.into_iter().map(|(name, hook)| async move {
         // In a task of its own: a hook that panics takes no other with it.
-        let mut hook = tokio::spawn(hook);
+        let mut hook = AbortOnDropHandle::new(tokio::spawn(hook));
         match tokio::time::timeout(drain.hooks, &mut hook).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(hook = name, %error, "a drain hook has failed"),

@@ -165,7 +165,7 @@ async fn wrong_credentials_are_refused_for_public_methods_too_and_never_shown() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_keys_calls_are_told_when_to_come_again() {
+async fn without_keys_calls_read_when_to_come_again() {
     let (source, signer) = one_key();
     source.set(Mood::Fails);
     let authenticator = authenticator(&source);

@@ -148,7 +148,7 @@ async fn probes_are_answered_by_name_from_the_start_to_the_stop() {
 }
 
 #[tokio::test]
-async fn a_hundred_watchers_are_told_of_a_change_and_hold_up_no_stop() {
+async fn a_hundred_watchers_see_a_change_and_hold_up_no_stop() {
     let health = Health::new();
     let served = serve(health.clone()).await;
     let mut streams = Vec::new();

@@ -136,7 +136,7 @@ async fn what_it_does_not_know_is_not_found_and_what_it_does_not_do_is_unimpleme
 }
 
 #[tokio::test]
-async fn a_watch_is_told_of_the_stop_and_ends_with_the_port() {
+async fn a_watch_sees_the_stop_and_ends_with_the_port() {
     let health = Health::new();
     health.open();
     let port = serve_port(HealthPort::new().health(health.clone())).await;

@@ -20,7 +20,7 @@ fn reason(status: &Status) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_above_the_rate_is_told_when_to_come_back_in_every_way_there_is() {
+async fn a_call_above_the_rate_reads_when_to_come_back_in_every_way_there_is() {
     let layer = layer(&RateLimiter::in_process(), Rule::new("calls", Rate::per_second(1, 3.0).unwrap()));
     send(&layer, call_from("192.0.2.1")).await.unwrap();
     let status = send(&layer, call_from("192.0.2.1")).await.unwrap_err();
@@ -143,7 +143,7 @@ async fn a_url_that_is_none_of_redis_is_refused_without_showing_a_password() {
 }
 
 #[tokio::test]
-async fn the_hook_is_told_of_each_decision() {
+async fn the_hook_sees_each_decision() {
     let (tell, told) = std::sync::mpsc::channel();
     let hook = move |_, decision: Decision| tell.send(decision.is_admitted()).unwrap();
     let limiter = RateLimiter::builder().on_decision(hook).in_process();

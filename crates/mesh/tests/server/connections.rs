@@ -85,7 +85,7 @@ async fn an_idle_connection_ends_and_a_busy_one_does_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_connection_more_than_allowed_is_told_so_and_one_less_lets_the_next_in() {
+async fn one_connection_more_than_allowed_reads_why_and_one_less_lets_the_next_in() {
     let server = Running::start(Server::builder().budgets(of_connections(2)));
     let (first, second) = (connect(&server).await, connect(&server).await);
     let (_calls, refused) = connect(&server).await;

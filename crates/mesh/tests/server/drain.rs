@@ -111,7 +111,7 @@ async fn hooks_run_after_the_last_call_and_are_bounded() {
     let builder = Server::builder()
         .drain(Drain { delay: Duration::ZERO, ..DRAIN })
         .on_drain("well", hook)
-        .on_drain("panics", async { panic!("as it was told") })
+        .on_drain("panics", async { panic!("as planned") })
         .on_drain("hangs", std::future::pending());
     let server = Running::start(builder);
     let call = tokio::spawn({

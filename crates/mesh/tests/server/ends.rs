@@ -47,7 +47,7 @@ async fn s11_a_serve_future_that_is_dropped_leaves_neither_connections_nor_calls
 }
 
 #[tokio::test(start_paused = true)]
-async fn s11_calls_that_are_open_at_the_end_of_the_grace_are_told_so() {
+async fn s11_calls_that_are_open_at_the_end_of_the_grace_are_unavailable() {
     let drain = Drain { delay: Duration::ZERO, grace: 15 * SECOND, ..Drain::default() };
     let server = Running::start(Server::builder().drain(drain));
     let wire = Wire::new(server.connect().await).await;
@@ -76,7 +76,7 @@ async fn s11_calls_that_are_open_at_the_end_of_the_grace_are_told_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s11_calls_at_the_end_of_an_ages_grace_are_told_so() {
+async fn s11_calls_at_the_end_of_an_ages_grace_are_unavailable() {
     let builder = Server::builder().max_connection_age(10 * SECOND).max_connection_age_grace(20 * SECOND);
     let server = Running::start(builder);
     let (wire, begin) = (Wire::new(server.connect().await).await, Instant::now());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod access;
 mod answers;
 mod arrival;
 mod bounds;
@@ -10,10 +11,12 @@ mod clients;
 mod connections;
 mod deadlines;
 mod drain;
+mod endless;
 mod ends;
 mod forged;
 mod h2spec;
 mod hostile;
+mod hooks;
 mod http1;
 mod opening;
 mod order;

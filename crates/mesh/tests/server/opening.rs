@@ -23,7 +23,7 @@ async fn answer(network: &Memory, said: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_speaks_http_1_is_told_what_the_port_speaks() {
+async fn who_speaks_http_1_reads_what_the_port_speaks() {
     let server = Running::start(Server::builder());
     for request in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST /test.Echo/Unary HTTP/1.0\r\n\r\n"] {
         let began = Instant::now();

@@ -55,7 +55,7 @@ impl CallObserver for Met {
 impl Authenticator for Met {
     fn authenticate(&self, headers: &HeaderMap, _: Option<&Peer>) -> Authenticated {
         self.note("identity");
-        assert!(!headers.contains_key("x-panic"), "as it was told");
+        assert!(!headers.contains_key("x-panic"), "as planned");
         Authenticated::Now(Ok(Some(Principal::new("anna", ["staff"]))))
     }
 }

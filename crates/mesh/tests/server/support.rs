@@ -150,14 +150,14 @@ fn answer(path: &str, said: String, working: Working) -> Result<Response<Message
         FLOOD => Duration::ZERO,
         STREAM => Duration::from_millis(100),
         _ if said == "stream" => Duration::from_millis(1),
-        _ => panic!("as it was told"),
+        _ => panic!("as planned"),
     };
     let panics = path == PANIC;
     let messages = futures_util::stream::unfold((0, working), move |(count, working)| async move {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        assert!(!panics || count < 1, "as it was told, with a secret");
+        assert!(!panics || count < 1, "as planned, with a secret");
         Some((Ok(count.to_string()), (count + 1, working)))
     });
     Ok(Response::new(Box::pin(messages)))

@@ -13,9 +13,10 @@ use super::goodbye::{self, NOT_HTTP1};
 use super::http1::{Http1, Http1Connection};
 use super::life::{Life, Turn};
 use super::listener::{Accepted, ConnectInfo};
-use super::observer::{ConnectionObserver, Observed, RefusedConnection};
+use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refused};
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
+use super::writes::BoundedWrites;
 use crate::server::budget::Account;
 use crate::server::peer::Peer;
 use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, Pipeline};
@@ -38,6 +39,8 @@ impl<H: HandlerService> Connection<H> {
     pub(super) async fn run(self, accepted: Accepted, opening: Opening) {
         let Accepted { io, info } = accepted;
         let (address, deadline) = (info.address(), opening.deadline);
+        // Below TLS: there each byte is seen that the peer takes.
+        let io = Box::new(BoundedWrites::new(io, self.options.slow_reader));
         let Opened { io, peer, protocol } = match opening.open(io, address).await {
             Ok(opened) => opened,
             Err(why) => return self.refused(address, why),
@@ -64,9 +67,7 @@ impl<H: HandlerService> Connection<H> {
     fn refused(&self, address: Option<SocketAddr>, why: Option<RefusedConnection>) {
         let Some(why) = why else { return };
         tracing::debug!(peer = ?address, ?why, "a connection was not opened");
-        if let Some(observer) = &self.observer {
-            observer.refused(address, why);
-        }
+        show_refused(self.observer.as_ref(), address, why);
     }
 
     /// Serves HTTP/2. The client has to take the server's first frames by `deadline`.

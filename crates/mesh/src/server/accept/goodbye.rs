@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_refused_is_told_why_in_http_2() {
+    async fn who_is_refused_reads_why_in_http_2() {
         let (client, server) = duplex(4096);
         let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
         Goodbyes::new(tasks.clone(), stopping).refuse(Box::new(server), RefusedConnection::TooManyOfAddress);

@@ -122,6 +122,12 @@ impl Listener {
     }
 }
 
+/// Whether an accept failed by what its peer did: then the next one need not wait, or such peers would hold up all others.
+pub(in crate::server) fn is_of_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
 /// Whether a socket is there that nobody listens on.
 fn is_abandoned(path: &Path) -> bool {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;

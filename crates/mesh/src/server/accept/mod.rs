@@ -12,6 +12,7 @@ mod opening;
 mod options;
 mod prefixed;
 mod register;
+mod writes;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,9 +30,11 @@ pub use self::http1::{Http1, Http1Connection};
 use self::listener::Accepted;
 pub(in crate::server) use self::listener::ConnectInfo;
 pub use self::listener::Listener;
+use self::observer::show_refused;
 pub use self::observer::{ConnectionObserver, RefusedConnection};
 use self::opening::Opening;
 pub(in crate::server) use self::options::ConnectionOptions;
+pub(in crate::server) use self::listener::is_of_peer;
 pub(in crate::server) use self::register::Register;
 use super::budget::{Budgets, Caller, Resource, Scope};
 use super::peer::Network;
@@ -76,6 +79,9 @@ impl<H: HandlerService> Connections<H> {
                     Ok(Some(accepted)) => self.admit(accepted, &goodbyes),
                     // Nobody can connect any more; those who have go on.
                     Ok(None) => std::future::pending().await,
+                    Err(error) if is_of_peer(&error) => {
+                        tracing::debug!(%error, "a peer has gone before it was accepted");
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         tokio::time::sleep(AFTER_FAILURE).await;
@@ -139,9 +145,7 @@ impl<H: HandlerService> Connections<H> {
     fn refuse(&mut self, accepted: Accepted, why: RefusedConnection, goodbyes: &Goodbyes) {
         let Accepted { io, info } = accepted;
         tracing::debug!(peer = %info, ?why, "a connection was refused");
-        if let Some(observer) = &self.observer {
-            observer.refused(info.address(), why);
-        }
+        show_refused(self.observer.as_ref(), info.address(), why);
         // It costs a handshake to say anything over TLS.
         if self.tls.is_none() {
             goodbyes.refuse(io, why);

@@ -1,11 +1,13 @@
-//! Who is told of connections.
+//! Who sees the connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::server::panics::run_hook;
 use crate::server::peer::Peer;
 
-/// Is told of the connections of a server, in the tasks that serve them: it must be quick and must not block.
+/// Sees the connections of a server, in the tasks that accept and serve them: it must be quick and must not block. One that
+/// panics ends no connection; the log says so.
 pub trait ConnectionObserver: Send + Sync + 'static {
     /// A connection is open: TLS is set up, and its peer speaks a protocol that is served.
     fn opened(&self, peer: &Peer) {
@@ -17,7 +19,7 @@ pub trait ConnectionObserver: Send + Sync + 'static {
         let _ = peer;
     }
 
-    /// A connection was not opened. One whose peer went away before it had said anything is not told of.
+    /// A connection was not opened. One whose peer went away before it had said anything is passed over.
     fn refused(&self, address: Option<SocketAddr>, why: RefusedConnection) {
         let _ = (address, why);
     }
@@ -41,6 +43,17 @@ pub enum RefusedConnection {
     NotHttp2,
 }
 
+/// Tells `observer`, if there is one, of a connection that is not opened.
+pub(super) fn show_refused(
+    observer: Option<&Arc<dyn ConnectionObserver>>,
+    address: Option<SocketAddr>,
+    why: RefusedConnection,
+) {
+    if let Some(observer) = observer {
+        run_hook("ConnectionObserver::refused", || observer.refused(address, why));
+    }
+}
+
 /// A connection that its observer counts as open; dropped, it is closed.
 pub(super) struct Observed {
     observer: Option<Arc<dyn ConnectionObserver>>,
@@ -50,7 +63,7 @@ pub(super) struct Observed {
 impl Observed {
     pub(super) fn new(observer: Option<Arc<dyn ConnectionObserver>>, peer: Peer) -> Self {
         if let Some(observer) = &observer {
-            observer.opened(&peer);
+            run_hook("ConnectionObserver::opened", || observer.opened(&peer));
         }
         Self { observer, peer }
     }
@@ -59,7 +72,7 @@ impl Observed {
 impl Drop for Observed {
     fn drop(&mut self) {
         if let Some(observer) = &self.observer {
-            observer.closed(&self.peer);
+            run_hook("ConnectionObserver::closed", || observer.closed(&self.peer));
         }
     }
 }

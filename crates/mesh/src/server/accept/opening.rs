@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_protocol_is_told_by_the_first_bytes_and_none_is_lost() {
+    async fn the_first_bytes_say_the_protocol_and_none_is_lost() {
         for (said, protocol) in [
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nand what follows", Protocol::Http2),
             ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", Protocol::Http1),
@@ -226,11 +226,11 @@ mod tests {
         fn as_many_bytes_as_the_preface_has_are_enough(bytes in prop::collection::vec(any::<u8>(), PREFACE.len())) {
             prop_assert!(protocol(&bytes).is_some());
             // What is told by some bytes is told by more.
-            let mut told = None;
+            let mut earlier = None;
             for len in 1..=bytes.len() {
                 let now = protocol(&bytes[..len]);
-                prop_assert!(told.is_none() || told == now);
-                told = now;
+                prop_assert!(earlier.is_none() || earlier == now);
+                earlier = now;
             }
         }
     }

@@ -18,6 +18,8 @@ const ARRIVED_WITHIN: Duration = Duration::from_secs(1);
 pub(in crate::server) enum Scope {
     /// That of all callers together.
     Server,
+    /// That of a connection.
+    Connection,
     /// That of an address, whoever calls from there.
     Address,
     /// That of a principal, or of the strangers at an address.
@@ -28,6 +30,7 @@ impl Scope {
     fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
+            Self::Connection => "connection",
             Self::Address => "address",
             Self::Caller => "caller",
         }
@@ -36,6 +39,7 @@ impl Scope {
     fn whose(self) -> &'static str {
         match self {
             Self::Server => "all callers of this server",
+            Self::Connection => "this connection",
             Self::Address => "this address",
             Self::Caller => "this caller",
         }
@@ -93,7 +97,7 @@ impl fmt::Display for Exceeded {
             ),
             (Resource::Watches, _) => write!(
                 f,
-                "there are {limit} open watches of health of {whose}, as many as may be; one is enough for a connection"
+                "{limit} streams of health and reflection of {whose} are open, as many as may be; end one, or call Check"
             ),
             (Resource::Connections, _) => write!(
                 f,

@@ -26,7 +26,7 @@ pub struct CallerLimits {
 /// |---|---|---|---|---|---|
 /// | calls | 4096 | 1024 | | | 8 |
 /// | streams | 2048 | 64 | | | 4 |
-/// | watches | 1024 | | | 128 | 4 |
+/// | streams of health and reflection | 1024 | | | 128 | 4 |
 /// | connections | 10,000 | | | 1000 | |
 /// | bytes that arrive | 64 MiB | | | 64 MiB | 64 KiB |
 /// | bytes that aren't read | 64 MiB | 16 MiB | | 64 MiB | 256 KiB |

@@ -97,6 +97,12 @@ impl Budgets {
         Hold::take(&self.0.pool, resource, amount, caller)
     }
 
+    /// The refusal of more of `resource` for a limit that isn't counted here. It counts as refused.
+    pub(in crate::server) fn refuse(&self, resource: Resource, scope: Scope, limit: usize) -> Exceeded {
+        self.0.pool.refuse(resource);
+        Exceeded { resource, scope, limit }
+    }
+
     /// Whether one more would be refused by the limit of the address, whoever asks: before a signature is checked.
     /// Takes nothing.
     pub(in crate::server) fn is_address_full(&self, resource: Resource, address: &Account) -> bool {

@@ -8,9 +8,9 @@ use std::fmt;
 pub enum Resource {
     /// Calls in flight of methods that stream neither way.
     Calls,
-    /// Calls in flight of methods that stream, health's `Watch` apart.
+    /// Calls in flight of methods that stream, those of [`Watches`](Self::Watches) apart.
     Streams,
-    /// Calls in flight of health's `Watch`.
+    /// Calls in flight of the streams that are open to everybody: health's `Watch`, and reflection.
     Watches,
     /// Connections.
     Connections,

@@ -99,7 +99,7 @@ impl health_server::Health for HealthService {
     async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.beat();
         let of = self.healths.iter().map(|health| (health.0.state.subscribe(), Arc::clone(&health.0.heart)));
-        let watcher = Watcher { name: request.into_inner().service, of: of.collect(), told: None };
+        let watcher = Watcher { name: request.into_inner().service, of: of.collect(), sent: None };
         let answers = stream::unfold(watcher, |mut watcher| async move {
             let status = watcher.next().await?;
             Some((Ok(answer(status)), watcher))
@@ -117,11 +117,11 @@ struct Watcher {
     name: String,
     /// The states of each server, and its heart.
     of: Vec<(watch::Receiver<State>, Arc<Heart>)>,
-    told: Option<ServingStatus>,
+    sent: Option<ServingStatus>,
 }
 
 impl Watcher {
-    /// The next state that differs from the last one told; `None` when a server's registry is gone.
+    /// The next state that differs from the last one sent; `None` when a server's registry is gone.
     async fn next(&mut self) -> Option<ServingStatus> {
         loop {
             let name = self.name.as_str();
@@ -131,9 +131,9 @@ impl Watcher {
             });
             let status = together(&tonic_health::ServingStatus::Serving, known);
             let status = status.map_or(ServingStatus::ServiceUnknown, ServingStatus::from);
-            if self.told != Some(status) {
-                self.told = Some(status);
-                return self.told;
+            if self.sent != Some(status) {
+                self.sent = Some(status);
+                return self.sent;
             }
             if self.of.is_empty() {
                 // Nobody will ever know the name.

@@ -11,16 +11,15 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::{Sleep, sleep};
 use tonic::Status;
 use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::message_size::MessageSizeLayer;
-use crate::server::arriving::{Arrived, ArrivalRules, Arriving, undecodable};
-use crate::server::budget::{Budgets, Caller, Hold, Resource};
-use crate::server::plan::{StreamingMethods, Streams};
+use crate::server::arriving::{Arrived, ArrivalRules, ArrivalWait, Arriving, RequestPart, undecodable};
+use crate::server::budget::{Account, Budgets};
+use crate::server::plan::StreamingMethods;
 use crate::server::{Domain, Peer};
 
 /// How long the first message of a call may take by default.
@@ -36,7 +35,8 @@ pub(in crate::server) const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 ///
 /// A message that is too large is answered as by [`MessageSizeLayer`], which holds those that follow to the same size.
 ///
-/// The bytes of messages that are not whole yet count in the budget [`Resource::ArrivingBytes`].
+/// The bytes of messages that are not whole yet count in the budget
+/// [`Resource::ArrivingBytes`](crate::server::Resource::ArrivingBytes).
 #[derive(Clone, Debug)]
 pub struct ArrivalLayer {
     first_message: Duration,
@@ -97,15 +97,10 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let (one, first) = match self.layer.methods.find(request.uri().path()) {
-            None | Some(Streams { requests: true, answers: true }) => (false, false),
-            Some(Streams { requests: true, answers: false }) => (false, true),
-            Some(Streams { requests: false, .. }) => (true, true),
-        };
-        let encoded = request.headers().get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
+        let part = RequestPart::of(self.layer.methods.find(request.uri().path()));
         let (parts, body) = request.into_parts();
-        let mut arriving = Arriving::new(body, one, encoded);
-        if !first {
+        let mut arriving = Arriving::new(body, &parts.headers, part);
+        if part == RequestPart::Nothing {
             let request = Request::from_parts(parts, arriving.arrived());
             let future = Some(self.inner.call(request));
             return ArrivalFuture { future, waiting: None, domain: self.layer.rules.domain };
@@ -123,8 +118,10 @@ where
                 arriving.copy();
                 let clone = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, clone);
-                let limit = Box::pin(sleep(self.layer.first_message));
-                let call = Waits { service, layer: self.layer.clone(), parts, arriving, limit, hold: None };
+                let network = parts.extensions.get::<Peer>().and_then(Peer::network_key);
+                let address = network.map(|network| self.layer.budgets.account_of_address(network));
+                let wait = Box::pin(ArrivalWait::new(self.layer.first_message));
+                let call = Waits { service, layer: self.layer.clone(), parts, arriving, address, wait };
                 let waiting = Some(Waiting::Call(Box::new(call)));
                 ArrivalFuture { future: None, waiting, domain: self.layer.rules.domain }
             }
@@ -149,8 +146,8 @@ struct Waits<S, A> {
     layer: ArrivalLayer,
     parts: Parts,
     arriving: Arriving<A>,
-    limit: Pin<Box<Sleep>>,
-    hold: Option<Hold>,
+    address: Option<Account>,
+    wait: Pin<Box<ArrivalWait>>,
 }
 
 impl<S, A> Waits<S, A>
@@ -159,31 +156,8 @@ where
     A::Error: Into<StdError>,
 {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        let rules = self.layer.rules;
-        let polled = self.arriving.poll(rules, cx);
-        if polled.is_ready() {
-            return polled;
-        }
-        if let Err(status) = self.count() {
-            return Poll::Ready(Err(status));
-        }
-        let limit = self.layer.first_message;
-        self.limit.as_mut().poll(cx).map(|()| Err(rules.late(limit)))
-    }
-
-    /// Counts what is held of the request.
-    fn count(&mut self) -> Result<(), Status> {
-        let (budgets, size) = (&self.layer.budgets, self.arriving.size());
-        let counted = match &mut self.hold {
-            Some(hold) => hold.resize(size),
-            None => {
-                let network = self.parts.extensions.get::<Peer>().and_then(Peer::network_key);
-                let address = network.map(|network| budgets.account_of_address(network));
-                let caller = Caller { address: address.as_ref(), principal: None };
-                budgets.take(Resource::ArrivingBytes, size, caller).map(|hold| self.hold = Some(hold))
-            }
-        };
-        counted.map_err(|exceeded| exceeded.status(self.layer.rules.domain))
+        let ArrivalLayer { rules, budgets, .. } = &self.layer;
+        self.wait.as_mut().poll(&mut self.arriving, *rules, budgets, self.address.as_ref(), cx)
     }
 }
 
@@ -233,4 +207,3 @@ where
         }
     }
 }
-

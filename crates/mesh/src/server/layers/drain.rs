@@ -8,16 +8,15 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::bodies::Framing;
 use crate::server::Domain;
 use crate::server::body::trailers;
-use crate::server::drain::stream_ended;
 use crate::server::plan::StreamingMethods;
+use crate::server::stream_end::StreamEnd;
 
 /// Ends server streams with UNAVAILABLE when the server stops, and refuses new ones: they would last to the end of the grace
 /// otherwise, and their clients can go on elsewhere at once. Between two messages, so that the last one is whole. Other calls
@@ -66,26 +65,8 @@ where
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
         let stream = self.layer.streams.contains(request.uri().path());
-        let end = stream.then(|| {
-            let stopped = Box::pin(self.layer.stopping.clone().cancelled_owned());
-            Box::new(End { stopped, domain: self.layer.domain, framing: Framing::default(), passing: false })
-        });
+        let end = stream.then(|| Box::new(StreamEnd::new(self.layer.stopping.clone(), self.layer.domain)));
         DrainFuture { future: Some(self.inner.call(request)), end }
-    }
-}
-
-/// The end of a stream. Other calls have none, and carry no more than a pointer for it.
-struct End {
-    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
-    domain: Domain,
-    framing: Framing,
-    /// Whether a message was let through after the stop began.
-    passing: bool,
-}
-
-impl End {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        self.stopped.as_mut().poll(cx).is_ready().then(|| stream_ended(self.domain))
     }
 }
 
@@ -95,8 +76,8 @@ pin_project! {
         // None: over.
         #[pin]
         future: Option<F>,
-        // None: no stream.
-        end: Option<Box<End>>,
+        // None: no stream. Other calls carry no more than a pointer for it.
+        end: Option<Box<StreamEnd>>,
     }
 }
 
@@ -116,7 +97,7 @@ where
             let end = this.end.take();
             return Poll::Ready(result.map(|response| response.map(|inner| DrainBody { inner: Some(inner), end })));
         }
-        match this.end.as_mut().and_then(|end| end.poll(cx)) {
+        match this.end.as_mut().and_then(|end| end.on_wait(cx)) {
             None => Poll::Pending,
             Some(status) => {
                 this.future.set(None);
@@ -132,7 +113,7 @@ pin_project! {
         // None: over, or there is none.
         #[pin]
         inner: Option<B>,
-        end: Option<Box<End>>,
+        end: Option<Box<StreamEnd>>,
     }
 }
 
@@ -151,12 +132,7 @@ impl<B: Body<Data = Bytes>> Body for DrainBody<B> {
         let mut this = self.project();
         let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         let Some(end) = this.end.as_mut() else { return inner.poll_frame(cx) };
-        let between = end.framing.between();
-        // A stream that always has a message is ended as well, after one more.
-        if end.passing
-            && between
-            && let Some(status) = end.poll(cx)
-        {
+        if let Some(status) = end.before_data() {
             this.inner.set(None);
             return Poll::Ready(Some(Ok(trailers(&status))));
         }
@@ -165,21 +141,18 @@ impl<B: Body<Data = Bytes>> Body for DrainBody<B> {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    // Any length is allowed here.
-                    let _ = end.framing.read(data, usize::MAX);
-                    end.passing = end.stopped.as_mut().poll(cx).is_ready();
+                    end.on_data(data);
                 }
                 polled
             }
             Poll::Ready(_) => polled,
-            Poll::Pending if between => match end.poll(cx) {
+            Poll::Pending => match end.on_wait(cx) {
                 None => Poll::Pending,
                 Some(status) => {
                     this.inner.set(None);
                     Poll::Ready(Some(Ok(trailers(&status))))
                 }
             },
-            Poll::Pending => Poll::Pending,
         }
     }
 

@@ -16,8 +16,9 @@ use tower_service::Service;
 use crate::bodies::{Finish, TrackedBody};
 use crate::outcome::Outcome;
 use crate::server::auth::Principal;
-use crate::server::budget::{Budgets, Caller, Hold, Resource};
-use crate::server::{Domain, Peer, StreamingMethods, is_health_check};
+use crate::server::budget::{Budgets, Caller, Hold};
+use crate::server::plan::{Exemption, StreamingMethods};
+use crate::server::{Domain, Peer};
 
 /// The place of one call or stream; dropped at the end of its response, it is free again.
 #[derive(Debug)]
@@ -31,8 +32,9 @@ impl Finish for Place {
 /// Refuses calls above the limits of [`Budgets`], before any work was done for them. Nothing waits: a queue in front of
 /// a server that is too slow only makes every answer late. By default there is no limit.
 ///
-/// Calls count as [`Resource::Calls`]; those of methods that stream, which last, as [`Resource::Streams`]; and health's
-/// `Watch` as [`Resource::Watches`]. Other health checks pass. Callers are told apart by [`Peer`] and [`Principal`] in
+/// Calls count as [`Resource::Calls`](crate::server::Resource::Calls); those of methods that stream, which last, as
+/// [`Resource::Streams`](crate::server::Resource::Streams); health's `Watch` and reflection, which are open to everybody, as
+/// [`Resource::Watches`](crate::server::Resource::Watches). Other health checks pass. Callers are told apart by [`Peer`] and [`Principal`] in
 /// the request's extensions.
 ///
 /// Above what the server can serve, a call is refused with UNAVAILABLE, so that a client that retries goes to another
@@ -54,12 +56,7 @@ impl LoadShedLayer {
     fn place<A>(&self, request: &Request<A>) -> Result<Option<Place>, Status> {
         let Some(budgets) = &self.budgets else { return Ok(None) };
         let path = request.uri().path();
-        let resource = match (is_health_check(path), self.methods.is_stream(path)) {
-            (true, true) => Resource::Watches,
-            (true, false) => return Ok(None),
-            (false, true) => Resource::Streams,
-            (false, false) => Resource::Calls,
-        };
+        let Some(resource) = Exemption::of(path).resource(self.methods.find(path)) else { return Ok(None) };
         let extensions = request.extensions();
         let network = extensions.get::<Peer>().and_then(Peer::network_key);
         let address = network.map(|network| budgets.account_of_address(network));
@@ -152,7 +149,7 @@ mod tests {
     use tower::ServiceExt as _;
 
     use super::*;
-    use crate::server::budget::{CallerLimits, Limits};
+    use crate::server::budget::{CallerLimits, Limits, Resource};
 
     const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
@@ -202,11 +199,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn callers_are_told_apart_by_principal_and_address() {
+    async fn callers_count_by_principal_and_address() {
         let calls = CallerLimits { per_principal: 1, per_address: 3, ..CallerLimits::default() };
         let budgets = Budgets::new(Limits::default().with(Resource::Calls, calls));
         let layer = LoadShedLayer::new(budgets, StreamingMethods::default(), Domain::default());
-        let _held = (
+        let _open = (
             call(&layer, "/s/Call", Some("anna")).await.unwrap(),
             call(&layer, "/s/Call", Some("bert")).await.unwrap(),
         );

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::metrics::{Label, MetricsSource};
-use super::accept::Register;
+use super::accept::{Register, is_of_peer};
 use super::health::Health;
 use super::peer::Network;
 
@@ -133,6 +133,7 @@ impl Ops {
                             drop(place);
                         });
                     }
+                    Err(error) if is_of_peer(&error) => {}
                     Err(error) => {
                         tracing::warn!(%error, "the ops port could not accept a connection");
                         sleep(AFTER_FAILURE).await;

@@ -16,7 +16,6 @@ use tonic::{Code, Status};
 
 use super::end::ServerEnd;
 use super::guard::ActiveCall;
-use crate::bodies::Framing;
 use crate::deadline::{ExpiryStatus as _, within};
 use crate::outcome::grpc_status;
 use crate::server::body::trailers;
@@ -38,8 +37,8 @@ pub(super) struct Bounds {
     pub deadline: Option<Instant>,
     pub fault: Option<Arc<RequestFault>>,
     pub end: ServerEnd,
-    /// Of a stream: where in it the answer is, and whether a message passed since the server stops.
-    pub stream: Option<(Framing, bool)>,
+    /// Whether the answer may be a stream.
+    pub streams: bool,
     pub timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -49,11 +48,15 @@ impl AnswerBody {
         Self { inner: Some(inner), bounds, call }
     }
 
-    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    /// Lets go of the handler's stream, which cancels it unless it is over.
+    fn let_go(&mut self) {
         if let Some(inner) = self.inner.take() {
-            // Dropped, the handler's stream is cancelled.
             drop_quietly(|| drop(inner));
         }
+    }
+
+    fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.let_go();
         let mut frame = trailers(status);
         if let Some(trailers) = frame.trailers_mut() {
             bound_status(trailers);
@@ -68,8 +71,11 @@ impl AnswerBody {
         if let Some(status) = self.bounds.fault() {
             return self.end(&status);
         }
-        self.inner = None;
-        let Some(mut trailers) = trailers else { return Poll::Ready(None) };
+        self.let_go();
+        let Some(mut trailers) = trailers else {
+            self.call.end_without_trailers();
+            return Poll::Ready(None);
+        };
         bound_status(&mut trailers);
         self.call.set_code(grpc_status(&trailers).unwrap_or(Code::Unknown));
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
@@ -87,24 +93,12 @@ impl Bounds {
         if let Some(status) = self.fault() {
             return Some(status);
         }
-        if let Some((framing, passed)) = &mut self.stream {
-            // A stream that never has to wait would never meet its timer.
-            if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-                return Some(self.end.domain().status("before the end of its response"));
-            }
-            // Messages of any length may be answered.
-            let _ = framing.read(data, usize::MAX);
-            *passed = self.end.is_stopping();
+        // A stream that never has to wait would never meet its timer.
+        if self.streams && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Some(self.end.domain().status("before the end of its response"));
         }
+        self.end.on_data(data);
         None
-    }
-
-    /// Whether a stream that always has a message has to end: one more message has passed since the server stops.
-    fn before_data(&mut self, cx: &mut Context<'_>) -> Option<Status> {
-        match &self.stream {
-            Some((framing, true)) if framing.between() => self.end.poll(true, cx),
-            _ => None,
-        }
     }
 
     /// Why an answer that waits has to end, if it has to.
@@ -112,8 +106,7 @@ impl Bounds {
         if let Some(status) = self.fault.as_ref().and_then(|fault| fault.register(cx)) {
             return Some(status);
         }
-        let between = self.stream.as_ref().is_none_or(|(framing, _)| framing.between());
-        if let Some(status) = self.end.poll(between, cx) {
+        if let Some(status) = self.end.on_wait(cx) {
             return Some(status);
         }
         let deadline = self.deadline?;
@@ -129,7 +122,7 @@ impl http_body::Body for AnswerBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = &mut *self;
         let Some(inner) = &mut this.inner else { return Poll::Ready(None) };
-        if let Some(status) = this.bounds.before_data(cx) {
+        if let Some(status) = this.bounds.end.before_data() {
             return this.end(&status);
         }
         let deadline = this.bounds.deadline;

@@ -63,7 +63,7 @@ where
             Ok(Poll::Pending) => {
                 if let Some(status) = fault.and_then(|fault| fault.register(cx)) {
                     status
-                } else if let Some(status) = end.poll(true, cx) {
+                } else if let Some(status) = end.on_wait(cx) {
                     status
                 } else if let Some(deadline) = deadline {
                     if this.timer.is_none() {

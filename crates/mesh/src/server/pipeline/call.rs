@@ -4,53 +4,61 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::answer::{AnswerBody, Bounds};
 use super::bounded::Bounded;
+use super::context::ConnectionContext;
 use super::end::ServerEnd;
-use super::guard::{ActiveCall, Places};
+use super::guard::{ActiveCall, Arrival, Places};
 use super::handlers::{HandlerService, Handlers};
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
-use super::{ConnectionContext, Pipeline};
-use crate::bodies::Framing;
+use super::state::Pipeline;
 use crate::deadline::{ExpiryStatus as _, of_incoming};
+use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
-use crate::server::arriving::{Arrived, ArrivalRules, Arriving, undecodable};
+use crate::server::Domain;
+use crate::server::arriving::{Arrived, ArrivalRules, ArrivalWait, Arriving, RequestPart, undecodable};
 use crate::server::auth::{Authenticated, Principal, refusal};
-use crate::server::budget::{Caller, Hold, Resource};
+use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
 use crate::server::rate::{EventualDecision, RateLimits, Wants};
-use crate::server::request_size::{AnyMessage, CheckedRequest, RequestFault};
+use crate::server::request_size::{AnyMessage, CheckedRequest, MessageRule as _, RequestFault};
 use crate::server::router::Router;
 use crate::server::status_size::bound_status;
+use crate::server::stream_end::StreamEnd;
 use crate::transport::RequestBody;
 
-/// Answers `request` by the plan `id`. The second of the pair is held to the last byte of the answer.
+/// How long credentials may take to be verified, whatever the call's deadline.
+const VERIFIED_WITHIN: Duration = Duration::from_secs(10);
+
+/// Answers `request` by the plan `id`, from when it came on. The second of the pair is held to the last byte of the answer.
 pub(super) async fn answer<H: HandlerService>(
     connection: Arc<ConnectionContext>,
     id: PlanId,
     handlers: Handlers<H>,
     request: Request<RequestBody>,
+    arrival: Arrival,
 ) -> (Response<AnswerBody>, Arc<ActiveCall>) {
-    // The clock is read once: for the deadline, and for whoever observes.
-    let now = Instant::now();
+    let now = arrival.at;
     let pipeline = &*connection.pipeline;
     let plan = pipeline.plans.get(id);
     let domain = pipeline.domain;
     let (parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, &parts.uri, now);
+    let mut call = ActiveCall::begin(&connection, &parts.uri, arrival);
     let streams = plan.streams;
-    let stopping = streams.is_some_and(|streams| streams.answers).then(|| pipeline.stopping.clone());
-    let mut end = ServerEnd::new(stopping, connection.ending.clone(), domain);
+    let stream = streams.is_some_and(|streams| streams.answers);
+    let stream = stream.then(|| StreamEnd::new(pipeline.stopping.clone(), domain));
+    let mut end = ServerEnd::new(stream, connection.ending.clone(), domain);
     // What is streamed is looked at as it comes; a single message was, before the handler gets it.
     let fault = streams.is_none_or(|streams| streams.requests).then(Arc::<RequestFault>::default);
     let deadline = match begin(pipeline, plan, &parts, now) {
@@ -64,9 +72,9 @@ pub(super) async fn answer<H: HandlerService>(
     };
     match answered {
         Ok((response, places)) => {
-            call.admit(places);
-            let stream = streams.is_none_or(|streams| streams.answers).then(|| (Framing::default(), false));
-            finish(response, Bounds { deadline, fault, end, stream, timer: None }, call)
+            call.admit(places, deadline);
+            let streams = streams.is_none_or(|streams| streams.answers);
+            finish(response, Bounds { deadline, fault, end, streams, timer: None }, call)
         }
         Err(status) => finish(status.into_http(), Bounds::none(end), call),
     }
@@ -75,7 +83,7 @@ pub(super) async fn answer<H: HandlerService>(
 impl Bounds {
     /// Those of an answer that is there already.
     fn none(end: ServerEnd) -> Self {
-        Self { deadline: None, fault: None, end, stream: None, timer: None }
+        Self { deadline: None, fault: None, end, streams: false, timer: None }
     }
 }
 
@@ -153,6 +161,10 @@ async fn steps<H: HandlerService>(
     {
         admit(limits, &wants).await?;
     }
+    if plan.exemption == Exemption::Reflection {
+        // A stream counts as well, or streams without a message would cost nothing.
+        ReflectionRule(Arc::clone(connection)).begins()?;
+    }
     let body = arrive(connection, plan, &parts, body).await?;
     let places = take_places(connection, plan, principal.as_ref())?;
     connection.extend(&mut parts.extensions);
@@ -219,7 +231,10 @@ async fn admitted(
                 may_verify(connection, plan, parts)?;
                 match authenticator.authenticate(&parts.headers, peer) {
                     Authenticated::Now(principal) => principal?,
-                    Authenticated::Later(principal) => principal.await?,
+                    Authenticated::Later(principal) => match timeout(VERIFIED_WITHIN, principal).await {
+                        Ok(principal) => principal?,
+                        Err(_) => return Err(unverified(pipeline.domain)),
+                    },
                 }
             }
         },
@@ -232,6 +247,12 @@ async fn admitted(
         PlannedAccess::Absent => Router::unknown(path),
         _ => refusal(pipeline.domain, principal.as_ref(), plan.admitted()),
     })
+}
+
+/// The status of a call whose credentials nobody can verify now.
+fn unverified(domain: Domain) -> Status {
+    let message = format!("the credentials could not be verified within {VERIFIED_WITHIN:?}; try again");
+    KEYS_UNAVAILABLE.status(domain, message, &[])
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
@@ -261,11 +282,13 @@ async fn arrive(
     body: RequestBody,
 ) -> Result<Arrived<RequestBody>, Status> {
     let pipeline = &*connection.pipeline;
-    let encoded = parts.headers.get("grpc-encoding").is_some_and(|encoding| encoding != "identity");
-    let one = plan.streams.is_some_and(|streams| !streams.requests);
-    let mut arriving = Arriving::new(body, one, encoded);
-    // Where both stream, the answer may have to begin first; and so where nobody knows.
-    if plan.streams.is_none_or(|streams| streams.requests && streams.answers) {
+    let part = match plan.exemption {
+        // It answers what it was asked, and nothing before that.
+        Exemption::Reflection => RequestPart::FirstMessage,
+        _ => RequestPart::of(plan.streams),
+    };
+    let mut arriving = Arriving::new(body, &parts.headers, part);
+    if part == RequestPart::Nothing {
         return Ok(arriving.arrived());
     }
     let rules = ArrivalRules { max_message: plan.max_message, domain: pipeline.domain };
@@ -274,27 +297,9 @@ async fn arrive(
         return arrived.map(|()| arriving.arrived());
     }
     arriving.copy();
-    let mut limit = pin!(sleep(plan.first_message));
-    let mut hold: Option<Hold> = None;
-    poll_fn(|cx| {
-        if let Poll::Ready(arrived) = arriving.poll(rules, cx) {
-            return Poll::Ready(arrived);
-        }
-        let size = arriving.size();
-        let counted = match &mut hold {
-            Some(hold) => hold.resize(size),
-            None if size == 0 => Ok(()),
-            None => {
-                let caller = Caller { address: connection.address.as_ref(), principal: None };
-                pipeline.budgets.take(Resource::ArrivingBytes, size, caller).map(|taken| hold = Some(taken))
-            }
-        };
-        if let Err(exceeded) = counted {
-            return Poll::Ready(Err(exceeded.status(pipeline.domain)));
-        }
-        limit.as_mut().poll(cx).map(|()| Err(rules.late(plan.first_message)))
-    })
-    .await?;
+    let mut wait = pin!(ArrivalWait::new(plan.first_message));
+    let address = connection.address.as_ref();
+    poll_fn(|cx| wait.as_mut().poll(&mut arriving, rules, &pipeline.budgets, address, cx)).await?;
     Ok(arriving.arrived())
 }
 
@@ -305,13 +310,20 @@ fn take_places(
     principal: Option<&Principal>,
 ) -> Result<Places, Status> {
     let pipeline = &*connection.pipeline;
-    let Some(resource) = plan.resource else { return Ok(Places { principal: None, place: None, method: None }) };
-    let account = principal.map(|principal| pipeline.budgets.account_of_principal(principal.subject()));
+    let exceeded = |exceeded: Exceeded| exceeded.status(pipeline.domain);
+    let watch = match plan.resource {
+        Some(resource @ Resource::Watches) => {
+            let full = || pipeline.budgets.refuse(resource, Scope::Connection, pipeline.watches_of_connection);
+            Some(connection.watches.take().ok_or_else(|| exceeded(full()))?)
+        }
+        _ => None,
+    };
+    let account = principal.map(|principal| connection.account_of(principal));
     let caller = Caller { address: connection.address.as_ref(), principal: account.as_ref() };
-    let place = pipeline.budgets.take(resource, 1, caller).map_err(|exceeded| exceeded.status(pipeline.domain))?;
+    let place = plan.resource.map(|resource| pipeline.budgets.take(resource, 1, caller).map_err(exceeded)).transpose()?;
     let method = match &plan.calls {
         None => None,
         Some(calls) => Some(calls.take().ok_or_else(|| calls.status(pipeline.domain))?),
     };
-    Ok(Places { principal: account, place: Some(place), method })
+    Ok(Places { principal: account, place, watch, method })
 }

@@ -4,11 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use tokio::time::Instant;
 
-use super::ConnectionContext;
+use super::context::ConnectionContext;
 use super::answer::AnswerBody;
 use super::call::answer;
-use super::guard::ActiveCall;
+use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
 use crate::transport::{RequestBody, Serve};
 
@@ -34,6 +35,9 @@ impl<H: HandlerService> Serve for ConnectionCalls<H> {
         request: Request<RequestBody>,
     ) -> impl Future<Output = (Response<AnswerBody>, Arc<ActiveCall>)> + Send + 'static + use<H> {
         let plan = self.connection.pipeline.plans.find(request.uri().path());
-        answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request)
+        // It is there from now on, also if its turn comes later. The clock is read once for it: for the deadline, and for
+        // whoever observes.
+        let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
+        answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request, arrival)
     }
 }

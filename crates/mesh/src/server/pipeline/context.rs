@@ -1,14 +1,16 @@
 //! What the calls of a connection have in common.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, TryLockError};
 
 use http::Extensions;
 use tokio_util::sync::CancellationToken;
 
-use super::Pipeline;
+use super::state::Pipeline;
 use crate::server::accept::{ConnectInfo, OpenCalls};
+use crate::server::auth::Principal;
 use crate::server::budget::Account;
 use crate::server::peer::Peer;
+use crate::server::plan::MethodCalls;
 
 /// The connection that a call came over.
 pub(in crate::server) struct ConnectionContext {
@@ -17,7 +19,11 @@ pub(in crate::server) struct ConnectionContext {
     info: ConnectInfo,
     /// What its address has of the budgets.
     pub(super) address: Option<Account>,
+    /// Whoever called last and what that principal has of the budgets: most connections have one caller.
+    last: Mutex<Option<(Principal, Account)>>,
     pub(super) calls: Arc<OpenCalls>,
+    /// The streams that are open to everybody: health's `Watch`, and reflection.
+    pub(super) watches: MethodCalls,
     /// Calls that are open then are answered with UNAVAILABLE.
     pub(super) ending: CancellationToken,
 }
@@ -32,7 +38,28 @@ impl ConnectionContext {
         calls: Arc<OpenCalls>,
         ending: CancellationToken,
     ) -> Self {
-        Self { pipeline, peer, info, address, calls, ending }
+        let watches = MethodCalls::new(pipeline.watches_of_connection);
+        Self { pipeline, peer, info, address, last: Mutex::default(), calls, watches, ending }
+    }
+
+    /// What `principal` has of the budgets.
+    pub(super) fn account_of(&self, principal: &Principal) -> Account {
+        let find = || self.pipeline.budgets.account_of_principal(principal.subject());
+        let mut last = match self.last.try_lock() {
+            Ok(last) => last,
+            // A panic can't leave it half changed.
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // It is not worth a wait.
+            Err(TryLockError::WouldBlock) => return find(),
+        };
+        match &*last {
+            Some((caller, account)) if caller.subject() == principal.subject() => account.clone(),
+            _ => {
+                let account = find();
+                *last = Some((principal.clone(), account.clone()));
+                account
+            }
+        }
     }
 
     /// Adds what handlers may want to know of it.

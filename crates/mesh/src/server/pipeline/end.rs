@@ -8,24 +8,22 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 
 use crate::server::Domain;
-use crate::server::drain::{call_ended, stream_ended};
-
-type Wait = Pin<Box<WaitForCancellationFutureOwned>>;
+use crate::server::drain::call_ended;
+use crate::server::stream_end::StreamEnd;
 
 /// The wait for the end of the server. Calls that never wait cost it nothing.
 pub(super) struct ServerEnd {
-    /// Of a call that answers with a stream: the server begins to stop.
-    stopping: Option<CancellationToken>,
+    /// Of a call that answers with a stream.
+    stream: Option<StreamEnd>,
     ending: CancellationToken,
-    stops: Option<Wait>,
-    ends: Option<Wait>,
+    ended: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     domain: Domain,
 }
 
 impl ServerEnd {
-    /// A call ends at `ending`, and one that answers with a stream at `stopping`.
-    pub(super) fn new(stopping: Option<CancellationToken>, ending: CancellationToken, domain: Domain) -> Self {
-        Self { stopping, ending, stops: None, ends: None, domain }
+    /// A call ends at `ending`, and one that answers with a stream by `stream` before.
+    pub(super) fn new(stream: Option<StreamEnd>, ending: CancellationToken, domain: Domain) -> Self {
+        Self { stream, ending, ended: None, domain }
     }
 
     /// Whose errors these are.
@@ -33,24 +31,24 @@ impl ServerEnd {
         self.domain
     }
 
-    /// Whether the call answers with a stream and the server stops; nobody is woken for it.
-    pub(super) fn is_stopping(&self) -> bool {
-        self.stopping.as_ref().is_some_and(CancellationToken::is_cancelled)
+    /// The status of a call that always has something to say, if it has to end.
+    pub(super) fn before_data(&self) -> Option<Status> {
+        self.stream.as_ref().and_then(StreamEnd::before_data)
     }
 
-    /// The status that the call ends with, if it has to. `between`: it may end here as the server begins to stop.
-    pub(super) fn poll(&mut self, between: bool, cx: &mut Context<'_>) -> Option<Status> {
-        if let Some(stopping) = &self.stopping {
-            let wait = self.stops.get_or_insert_with(|| Box::pin(stopping.clone().cancelled_owned()));
-            if stopping.is_cancelled() || wait.as_mut().poll(cx).is_ready() {
-                if between {
-                    return Some(stream_ended(self.domain));
-                }
-                self.stops = None;
-            }
+    /// Data of the answer passes.
+    pub(super) fn on_data(&mut self, data: &[u8]) {
+        if let Some(stream) = &mut self.stream {
+            stream.on_data(data);
         }
-        let ending = &self.ending;
-        let wait = self.ends.get_or_insert_with(|| Box::pin(ending.clone().cancelled_owned()));
-        (ending.is_cancelled() || wait.as_mut().poll(cx).is_ready()).then(|| call_ended(self.domain))
+    }
+
+    /// The status of a call that has nothing to say at the moment, if it has to end; else it is woken then.
+    pub(super) fn on_wait(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        if let Some(status) = self.stream.as_mut().and_then(|stream| stream.on_wait(cx)) {
+            return Some(status);
+        }
+        let ended = self.ended.get_or_insert_with(|| Box::pin(self.ending.clone().cancelled_owned()));
+        ended.as_mut().poll(cx).is_ready().then(|| call_ended(self.domain))
     }
 }

@@ -8,13 +8,14 @@ use http::{HeaderMap, Uri};
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
-use super::ConnectionContext;
+use super::context::ConnectionContext;
+use crate::deadline::ExpiryStatus as _;
 use crate::errors::port::SLOW_READER;
 use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
-use crate::server::panics::drop_quietly;
+use crate::server::panics::run_hook;
 use crate::server::plan::MethodPlace;
 use crate::server::status_size::bound_status;
 use crate::transport::CallGuard;
@@ -31,16 +32,21 @@ pub(in crate::server) struct ActiveCall {
     principal: Option<Account>,
     unread: Mutex<Option<Hold>>,
     _counted: OpenCall,
+    /// Its client may read no longer than that.
+    deadline: Option<Instant>,
     _place: Option<Hold>,
+    _watch: Option<MethodPlace>,
     _method: Option<MethodPlace>,
 }
 
 impl ActiveCall {
-    /// A call to `uri` begins at `now`.
-    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, now: Instant) -> Self {
+    /// A call to `uri` begins.
+    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, arrival: Arrival) -> Self {
+        let Arrival { at, counted } = arrival;
         let observed = connection.pipeline.observer.as_ref().map(|observer| {
-            observer.began(&IncomingCall { path: uri.path(), peer: Some(&connection.peer) });
-            (uri.clone(), now)
+            let call = IncomingCall { path: uri.path(), peer: Some(&connection.peer) };
+            run_hook("CallObserver::began", || observer.began(&call));
+            (uri.clone(), at)
         });
         Self {
             connection: Arc::clone(connection),
@@ -48,21 +54,29 @@ impl ActiveCall {
             observed,
             principal: None,
             unread: Mutex::new(None),
-            _counted: connection.calls.begin(),
+            _counted: counted,
+            deadline: None,
             _place: None,
+            _watch: None,
             _method: None,
         }
     }
 
-    /// It was admitted: it holds its places to its end.
-    pub(super) fn admit(&mut self, places: Places) {
-        let Places { principal, place, method } = places;
-        (self.principal, self._place, self._method) = (principal, place, method);
+    /// It was admitted: it holds its places to its end, which is at `deadline` at the latest.
+    pub(super) fn admit(&mut self, places: Places, deadline: Option<Instant>) {
+        let Places { principal, place, watch, method } = places;
+        (self.principal, self.deadline) = (principal, deadline);
+        (self._place, self._watch, self._method) = (place, watch, method);
     }
 
     /// The status that it ends with.
     pub(super) fn set_code(&self, code: Code) {
         self.code.store(code as i32, Ordering::Relaxed);
+    }
+
+    /// Its answer is whole, and had no trailers: to its client it ends with UNKNOWN, unless its head has said more.
+    pub(super) fn end_without_trailers(&self) {
+        let _ = self.code.compare_exchange(NONE, Code::Unknown as i32, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// The trailers that end its answer with `status`.
@@ -74,10 +88,18 @@ impl ActiveCall {
     }
 }
 
+/// When a call came, and that it counts since then.
+pub(super) struct Arrival {
+    pub at: Instant,
+    pub counted: OpenCall,
+}
+
 /// What an admitted call holds.
 pub(super) struct Places {
     pub principal: Option<Account>,
     pub place: Option<Hold>,
+    /// Of a stream that is open to everybody: its place on the connection.
+    pub watch: Option<MethodPlace>,
     pub method: Option<MethodPlace>,
 }
 
@@ -101,11 +123,16 @@ impl CallGuard for ActiveCall {
     }
 
     fn stall_limit(&self) -> Duration {
-        self.connection.pipeline.slow_reader
+        let limit = self.connection.pipeline.slow_reader;
+        // Who reads a byte now and then keeps its place no longer than its call may take.
+        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
     }
 
     fn stalled(&self) -> HeaderMap {
         let pipeline = &self.connection.pipeline;
+        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return self.ended(&pipeline.domain.status("before its answer was read"));
+        }
         let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
         self.ended(&SLOW_READER.status(pipeline.domain, message, &[]))
     }
@@ -121,6 +148,7 @@ impl Drop for ActiveCall {
         };
         let call = IncomingCall { path: uri.path(), peer: Some(&self.connection.peer) };
         // It may be dropped while the connection's locks are held: an observer that panics must not take them with it.
-        drop_quietly(|| observer.ended(&call, &CallEnd { code, took: began.elapsed() }));
+        let end = CallEnd { code, took: began.elapsed() };
+        run_hook("CallObserver::ended", || observer.ended(&call, &end));
     }
 }

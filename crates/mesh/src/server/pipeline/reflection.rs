@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use tonic::Status;
 
-use super::ConnectionContext;
+use super::context::ConnectionContext;
 use crate::server::rate::{EventualDecision, Key, Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
 use crate::server::request_size::MessageRule;
 use crate::server::Domain;
@@ -15,7 +15,7 @@ use crate::server::Domain;
 const MESSAGES: (u64, f64) = (1_000, 100.0);
 
 /// The limit of reflection's messages, by address.
-pub(super) fn limits(domain: Domain) -> Option<RateLimits> {
+pub(in crate::server) fn reflection_limits(domain: Domain) -> Option<RateLimits> {
     let rate = Rate::per_second(MESSAGES.0, MESSAGES.1).ok()?;
     let rule = Rule::new("reflection", rate).key(Key::Address);
     RateLimitLayer::new(RateLimiter::in_process(), [rule], domain).limits().cloned()

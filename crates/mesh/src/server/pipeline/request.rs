@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn s14_content_types_of_grpc_are_told_from_others() {
+    fn s14_content_types_of_grpc_are_no_others() {
         for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=x", "Application/gRPC"] {
             assert!(is_grpc(good.as_bytes()), "{good}");
         }

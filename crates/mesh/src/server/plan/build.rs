@@ -7,12 +7,11 @@ use smallvec::SmallVec;
 
 use super::limit::MethodCalls;
 use super::method::{Exemption, MethodPlan, PlannedAccess, PlannedRules};
-use super::methods::{StreamingMethods, Streams};
+use super::methods::StreamingMethods;
 use super::plans::Plans;
 use super::settings::MethodSettings;
 use crate::server::ServerError;
 use crate::server::auth::AccessTable;
-use crate::server::budget::Resource;
 use crate::server::rate::RateLimits;
 use crate::server::router::{Router, service_of};
 
@@ -172,18 +171,13 @@ impl<'a> Planner<'a> {
             max_message: setting.max_request_message_bytes.unwrap_or(inputs.max_message),
             by_address: rules(inputs.by_address),
             by_principal: rules(inputs.by_principal),
-            resource: match exemption {
-                Exemption::HealthCheck => None,
-                Exemption::HealthWatch => Some(Resource::Watches),
-                Exemption::None | Exemption::Reflection if streams.is_some_and(Streams::any) => Some(Resource::Streams),
-                Exemption::None | Exemption::Reflection => Some(Resource::Calls),
-            },
+            resource: exemption.resource(streams),
             calls: setting.max_concurrent_calls.map(MethodCalls::new),
             route: inputs.router.route(path),
         }
     }
 
-    /// Who may call what is at `path`. What the table doesn't name is open only if nothing here can answer it.
+    /// Who may call what is at `path`. What the table doesn't name goes on only if a fallback is to refuse it.
     fn access(&self, path: &str, exemption: Exemption) -> PlannedAccess {
         let Some(table) = self.inputs.access else { return PlannedAccess::Open };
         if exemption != Exemption::None {
@@ -196,7 +190,8 @@ impl<'a> Planner<'a> {
             Some(service) if self.described.contains(service) && !self.methods.has(path) => PlannedAccess::Absent,
             Some(_) => PlannedAccess::Closed,
             None if self.inputs.router.route(path).is_some() => PlannedAccess::AskFallback,
-            None => PlannedAccess::Open,
+            // A layer of the user's might lead it somewhere.
+            None => PlannedAccess::Absent,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How many calls of one method may be in flight.
+//! How many calls of one kind may be in flight: of a method, or of some methods on a connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::server::Domain;
 /// once.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// The calls of a method in flight, and how many there may be. Clones share the count.
+/// Calls of one kind in flight, and how many there may be. Clones share the count.
 #[derive(Clone, Debug)]
 pub(in crate::server) struct MethodCalls {
     in_flight: Arc<AtomicUsize>,
@@ -20,7 +20,7 @@ pub(in crate::server) struct MethodCalls {
 }
 
 impl MethodCalls {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(in crate::server) fn new(limit: usize) -> Self {
         Self { in_flight: Arc::default(), limit }
     }
 
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_no_place_is_told_the_limit() {
+    fn who_gets_no_place_reads_the_limit() {
         let status = MethodCalls::new(0).status(Domain::default());
         assert_eq!(status.code(), Code::Unavailable);
         let details = status.get_error_details();

@@ -63,12 +63,12 @@ pub(in crate::server) enum Exemption {
     HealthCheck,
     /// Passes by identity and limits, and takes of the budget of watches.
     HealthWatch,
-    /// Passes by identity.
+    /// Passes by identity, and takes of the budget of watches.
     Reflection,
 }
 
 impl Exemption {
-    pub(super) fn of(path: &str) -> Self {
+    pub(in crate::server) fn of(path: &str) -> Self {
         if exempt::is_health_watch(path) {
             Self::HealthWatch
         } else if exempt::is_health_check(path) {
@@ -79,19 +79,29 @@ impl Exemption {
             Self::None
         }
     }
+
+    /// What a call of a method that streams so takes of its caller's budget, if it takes anything.
+    pub(in crate::server) fn resource(self, streams: Option<Streams>) -> Option<Resource> {
+        match self {
+            Self::HealthCheck => None,
+            Self::HealthWatch | Self::Reflection => Some(Resource::Watches),
+            Self::None if streams.is_some_and(Streams::any) => Some(Resource::Streams),
+            Self::None => Some(Resource::Calls),
+        }
+    }
 }
 
 /// Who may call a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum PlannedAccess {
-    /// Everybody: there is no table, or nobody answers the method here, so that the router refuses it.
+    /// Everybody: there is no table, or the method is exempt from it.
     Open,
     /// Whom the table says.
     Admits(Access),
     /// Nobody: something answers the method, and the table doesn't name it.
     Closed,
-    /// Nobody, since its service doesn't have it by its descriptors: UNIMPLEMENTED, and the service isn't asked. It might
-    /// have more methods than the descriptors that were given.
+    /// Nobody, since no service has it, or its service doesn't by its descriptors: UNIMPLEMENTED, and nobody is asked. The
+    /// service might have more methods than the descriptors that were given, and a user's layer might answer by itself.
     Absent,
     /// Nobody if the fallback has the path, and everybody otherwise: the fallback refuses it then.
     AskFallback,

@@ -59,11 +59,6 @@ impl StreamingMethods {
         self.find(path).is_some_and(|streams| streams.answers)
     }
 
-    /// Whether the method at `path` takes a stream or answers with one.
-    pub fn is_stream(&self, path: &str) -> bool {
-        self.find(path).is_some_and(Streams::any)
-    }
-
     /// What the method at `path` takes and answers with; `None` for one that is not known.
     pub(in crate::server) fn find(&self, path: &str) -> Option<Streams> {
         match self.0.get(path) {

@@ -13,7 +13,7 @@ mod tests;
 
 pub(in crate::server) use self::build::PlanInputs;
 pub use self::exempt::{is_health_check, is_reflection};
-pub(in crate::server) use self::limit::MethodPlace;
+pub(in crate::server) use self::limit::{MethodCalls, MethodPlace};
 pub(in crate::server) use self::method::{Exemption, MethodPlan, PlannedAccess};
 pub use self::methods::StreamingMethods;
 pub(in crate::server) use self::methods::Streams;

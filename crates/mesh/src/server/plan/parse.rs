@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_told_by_its_path() {
+    fn errors_name_the_path_of_what_is_not_valid() {
         let entry = |fields: &str| format!(r#"{{"methodConfig": [{{}}, {{"name": [{{"service": "s"}}], {fields}}}]}}"#);
         for (fields, expected) in [
             (r#""timeout": "5m""#, "methodConfig[1].timeout: must be a duration"),

@@ -149,8 +149,8 @@ fn descriptors_say_what_a_method_streams_and_of_which_budget_it_takes() {
         ("/grpc.health.v1.Health/Check", streams(false, false), None),
         ("/grpc.health.v1.Health/List", streams(false, false), None),
         ("/grpc.health.v1.Health/Watch", streams(false, true), Some(Resource::Watches)),
-        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", streams(true, true), Some(Resource::Streams)),
-        ("/grpc.reflection.v1alpha.ServerReflection/Any", streams(true, true), Some(Resource::Streams)),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", streams(true, true), Some(Resource::Watches)),
+        ("/grpc.reflection.v1alpha.ServerReflection/Any", streams(true, true), Some(Resource::Watches)),
     ] {
         let plan = plan(&plans, path);
         assert_eq!((plan.streams, plan.resource), (streams, resource), "{path}");
@@ -186,9 +186,9 @@ fn s9_what_something_answers_and_no_table_names_is_closed() {
                 // A service that came from other descriptors.
                 ("/a.v1.Silent/Get", PlannedAccess::Closed, false),
                 // Nobody answers: UNIMPLEMENTED.
-                ("/a.v1.Absent/Get", PlannedAccess::Open, true),
-                ("/b.v1.Far/Get", PlannedAccess::Open, true),
-                ("/", PlannedAccess::Open, true),
+                ("/a.v1.Absent/Get", PlannedAccess::Absent, false),
+                ("/b.v1.Far/Get", PlannedAccess::Absent, false),
+                ("/", PlannedAccess::Absent, false),
             ],
         ),
         (

@@ -107,19 +107,19 @@ mod tests {
     async fn trailers_pass_as_they_are_and_end_the_answer() {
         let mut sent = HeaderMap::new();
         sent.insert("grpc-status", HeaderValue::from(5_i32));
-        sent.insert("x-trailer", HeaderValue::from_static("told"));
+        sent.insert("x-trailer", HeaderValue::from_static("sent"));
         let frames = vec![data(), Ok(Frame::trailers(sent.clone())), Err(Status::internal("too late"))];
         assert_eq!(passed(frames, None).await, (Bytes::from_static(b"data"), sent));
     }
 
     #[tokio::test]
     async fn an_answer_that_breaks_off_ends_with_a_status_that_names_the_upstream_and_nothing_else() {
-        let told = [
+        let answers = [
             (Code::DeadlineExceeded, "users didn't answer in time"),
             (Code::ResourceExhausted, "the call to users, or its answer, is beyond a limit"),
             (Code::Unavailable, "users doesn't answer at this moment"),
         ];
-        for (code, message) in told {
+        for (code, message) in answers {
             let (bytes, trailers) = passed(vec![data(), Err(Status::new(code, "10.0.0.1 broke"))], None).await;
             let status = Status::from_header_map(&trailers).unwrap();
             assert_eq!((&*bytes, status.code(), status.message()), (&b"data"[..], code, message));
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_request_that_failed_is_what_its_caller_is_told_of() {
+    async fn a_callers_own_request_that_failed_gives_the_status() {
         let own = Status::with_details(Code::ResourceExhausted, "too long", Bytes::from_static(b"details"));
         let (_, trailers) = passed(vec![data(), Err(Status::cancelled("reset"))], Some(own)).await;
         let status = Status::from_header_map(&trailers).unwrap();

@@ -87,17 +87,17 @@ fn rl_1_a_million_operations_in_process_agree_with_the_model() {
         now = another_time(&random, rate, now);
         let (at, tokens) = (now / rate.unit(), some_tokens(&random, rate));
         let (verdict, left) = Bucket::filled(rate, *stored, at).ask(rate, tokens, at);
-        let told = model.take(tokens, at);
-        let context = || format!("operation {operation}: {tokens} of {rate:?} at {at}: {verdict:?}, {told:?}");
-        assert_eq!(verdict.allowed, told.allowed, "{}", context());
-        assert_eq!(u128::from(left.level), told.level, "{}", context());
-        assert_eq!(u128::from(verdict.reset), told.reset, "{}", context());
+        let reply = model.take(tokens, at);
+        let context = || format!("operation {operation}: {tokens} of {rate:?} at {at}: {verdict:?}, {reply:?}");
+        assert_eq!(verdict.allowed, reply.allowed, "{}", context());
+        assert_eq!(u128::from(left.level), reply.level, "{}", context());
+        assert_eq!(u128::from(verdict.reset), reply.reset, "{}", context());
         if tokens <= rate.burst() {
-            assert_eq!(u128::from(verdict.retry_after), told.retry_after, "{}", context());
+            assert_eq!(u128::from(verdict.retry_after), reply.retry_after, "{}", context());
         }
         // What a full bucket was is as good as nothing, and so is a denial: both sides may forget it.
         let full = left.level == rate.capacity();
-        let stays = !verdict.allowed && !told.changed;
+        let stays = !verdict.allowed && !reply.changed;
         *stored = if full {
             None
         } else if stays {

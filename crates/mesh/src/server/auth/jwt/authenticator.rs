@@ -31,7 +31,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// * Keys outlive an outage of their source. While there have never been any, calls with tokens are UNAVAILABLE.
 #[derive(Clone)]
 pub struct JwtAuthenticator {
-    shared: Arc<AuthenticatorState>,
+    state: Arc<AuthenticatorState>,
     domain: Domain,
 }
 
@@ -47,11 +47,11 @@ struct AuthenticatorState {
 
 impl fmt::Debug for JwtAuthenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shared = &self.shared;
+        let state = &self.state;
         f.debug_struct("JwtAuthenticator")
-            .field("rules", &shared.rules)
+            .field("rules", &state.rules)
             .field("has_keys", &self.has_keys())
-            .field("cached", &shared.cache.len())
+            .field("cached", &state.cache.len())
             .finish_non_exhaustive()
     }
 }
@@ -59,7 +59,7 @@ impl fmt::Debug for JwtAuthenticator {
 impl JwtAuthenticator {
     pub(super) fn of(settings: Settings) -> Self {
         let Settings { source, rules, refresh_interval, refresh_floor, fetch_timeout, cache, .. } = settings;
-        let shared = AuthenticatorState {
+        let state = AuthenticatorState {
             keys: Keys::new(source, rules.clone(), fetch_timeout),
             rules,
             cache: Cache::new(cache),
@@ -68,7 +68,7 @@ impl JwtAuthenticator {
             refresh_interval,
             refresh_floor,
         };
-        Self { shared: Arc::new(shared), domain: settings.domain }
+        Self { state: Arc::new(state), domain: settings.domain }
     }
 
     /// The same authenticator, with the same keys and cache, whose errors carry `domain`.
@@ -81,22 +81,22 @@ impl JwtAuthenticator {
     /// ```
     #[must_use]
     pub fn with_domain(&self, domain: Domain) -> Self {
-        Self { shared: Arc::clone(&self.shared), domain }
+        Self { state: Arc::clone(&self.state), domain }
     }
 
     /// Whether there are keys.
     pub fn has_keys(&self) -> bool {
-        self.shared.keys.are_there()
+        self.state.keys.are_there()
     }
 
     /// Waits until there are keys.
     pub async fn ready(&self) {
-        self.shared.keys.come().await;
+        self.state.keys.come().await;
     }
 
     /// How many verified tokens are remembered.
     pub fn cached(&self) -> usize {
-        self.shared.cache.len()
+        self.state.cache.len()
     }
 
     /// Fetches the keys until there are some, and now and then from there on. It never ends: spawn it, and drop or abort it
@@ -104,11 +104,11 @@ impl JwtAuthenticator {
     pub async fn keep_fresh(&self) {
         let mut pause = PAUSES.0;
         loop {
-            let fetched = self.shared.keys.refresh(Duration::ZERO).await;
+            let fetched = self.state.keys.refresh(Duration::ZERO).await;
             let wait = match (fetched, self.has_keys()) {
-                (true, _) => self.shared.refresh_interval,
+                (true, _) => self.state.refresh_interval,
                 // A withdrawn key must not live on for long after an outage.
-                (false, true) => self.shared.refresh_interval / 10,
+                (false, true) => self.state.refresh_interval / 10,
                 (false, false) => {
                     let wait = pause;
                     pause = (pause * 2).min(PAUSES.1);
@@ -124,9 +124,9 @@ impl JwtAuthenticator {
     /// # Errors
     /// When it isn't a good token, or there are no keys yet to tell.
     pub async fn verify(&self, token: &str) -> Verdict {
-        match AuthenticatorState::look(&self.shared, token) {
-            Look::Known(verdict) => verdict,
-            Look::Waits(waits) => AuthenticatorState::wait(Arc::clone(&self.shared), token.into(), waits).await,
+        match AuthenticatorState::look(&self.state, token) {
+            Look::Verdict(verdict) => verdict,
+            Look::Waits(waits) => AuthenticatorState::wait(Arc::clone(&self.state), token.into(), waits).await,
         }
     }
 }
@@ -138,12 +138,12 @@ impl Authenticator for JwtAuthenticator {
             Ok(None) => return Authenticated::Now(Ok(None)),
             Err(error) => return Authenticated::Now(Err(error.status(&self.domain))),
         };
-        match AuthenticatorState::look(&self.shared, token) {
-            Look::Known(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
-            Look::Known(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
+        match AuthenticatorState::look(&self.state, token) {
+            Look::Verdict(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
+            Look::Verdict(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
             Look::Waits(waits) => {
-                let (shared, domain) = (Arc::clone(&self.shared), self.domain);
-                let verdict = AuthenticatorState::wait(shared, token.into(), waits);
+                let (state, domain) = (Arc::clone(&self.state), self.domain);
+                let verdict = AuthenticatorState::wait(state, token.into(), waits);
                 Authenticated::Later(
                     verdict.map(move |verdict| verdict.map(Some).map_err(|error| error.status(&domain))).boxed(),
                 )
@@ -158,7 +158,7 @@ impl Authenticator for JwtAuthenticator {
             Ok(None) => return Some(Ok(None)),
             Err(error) => return Some(Err(error.status(&self.domain))),
         };
-        let principal = self.shared.cache.get(token, self.shared.now())?;
+        let principal = self.state.cache.get(token, self.state.now())?;
         Some(Ok(Some(principal)))
     }
 }
@@ -184,7 +184,7 @@ fn bearer(value: &str) -> Option<&str> {
 
 /// What is known of a token at once.
 enum Look {
-    Known(Verdict),
+    Verdict(Verdict),
     Waits(Waits),
 }
 
@@ -199,11 +199,11 @@ enum Waits {
 impl AuthenticatorState {
     fn look(self: &Arc<Self>, token: &str) -> Look {
         if let Some(principal) = self.cache.get(token, self.now()) {
-            return Look::Known(Ok(principal));
+            return Look::Verdict(Ok(principal));
         }
         let id = match key_id(token) {
             Ok(id) => id,
-            Err(error) => return Look::Known(Err(error)),
+            Err(error) => return Look::Verdict(Err(error)),
         };
         match self.keys.get(&id) {
             Some(key) => self.decide(token, key),
@@ -214,15 +214,15 @@ impl AuthenticatorState {
     /// Verifies the token, unless somebody does already.
     fn decide(&self, token: &str, key: Arc<Key>) -> Look {
         match self.cache.begin(token) {
-            None => Look::Known(Err(TokenError::Invalid)),
+            None => Look::Verdict(Err(TokenError::Invalid)),
             Some(Turn::Other(verdict)) => Look::Waits(Waits::Verdict(verdict)),
             Some(Turn::Own(verification)) => {
                 // Another may have ended in between.
                 if let Some(principal) = self.cache.get(token, self.now()) {
-                    return Look::Known(Ok(principal));
+                    return Look::Verdict(Ok(principal));
                 }
                 let verdict = self.verify(token, &key);
-                Look::Known(verification.end(token, verdict, key))
+                Look::Verdict(verification.end(token, verdict, key))
             }
         }
     }
@@ -244,7 +244,7 @@ impl AuthenticatorState {
             Waits::Verdict(verdict) => return self.share(&token, verdict).await,
         };
         match self.decide(&token, key) {
-            Look::Known(verdict) => verdict,
+            Look::Verdict(verdict) => verdict,
             Look::Waits(Waits::Verdict(verdict)) => self.share(&token, verdict).await,
             Look::Waits(Waits::Key(_)) => Err(TokenError::Invalid),
         }
@@ -252,8 +252,8 @@ impl AuthenticatorState {
 
     /// What comes of a verification that somebody else has begun.
     async fn share(&self, token: &str, mut verdict: watch::Receiver<Option<Verdict>>) -> Verdict {
-        let told = verdict.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone());
-        match told {
+        let outcome = verdict.wait_for(Option::is_some).await.ok().and_then(|verdict| verdict.clone());
+        match outcome {
             Some(verdict) => verdict,
             // They have failed without a word.
             None => {

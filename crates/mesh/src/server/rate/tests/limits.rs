@@ -63,7 +63,7 @@ async fn s5_who_is_exhausted_is_who_would_be_denied_and_nothing_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn s5_who_is_exhausted_is_told_when_to_come_back() {
+async fn s5_the_refusal_of_who_is_exhausted_says_when_to_come_back() {
     let limits = limits(&RateLimiter::in_process(), rules());
     let wants = wants(&limits, &peer(1), SIGN_IN);
     for _ in 0..2 {

@@ -12,7 +12,7 @@ pub struct Model {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Told {
+pub struct Reply {
     pub allowed: bool,
     pub level: u128,
     pub retry_after: u128,
@@ -28,7 +28,7 @@ impl Model {
     }
 
     /// What it would say when `debt`, in token·units, is taken first, as far as there is something; and how it would be after it.
-    pub fn ask(&self, tokens: u64, debt: u64, now: u64) -> (Told, (u128, u128)) {
+    pub fn ask(&self, tokens: u64, debt: u64, now: u64) -> (Reply, (u128, u128)) {
         let now = u128::from(now);
         let (mut level, mut at) = self.stored.unwrap_or((self.capacity, now));
         let latest = now + self.capacity.div_ceil(self.count);
@@ -45,7 +45,7 @@ impl Model {
             level -= cost;
         }
         let reset = self.wait(self.capacity - level, at - now);
-        (Told { allowed, level, retry_after, reset, changed: ahead || paid > 0 }, (level, at))
+        (Reply { allowed, level, retry_after, reset, changed: ahead || paid > 0 }, (level, at))
     }
 
     /// Keeps what the bucket is after all buckets of the call have said the same.
@@ -57,11 +57,11 @@ impl Model {
         }
     }
 
-    pub fn take(&mut self, tokens: u64, now: u64) -> Told {
-        let (told, left) = self.ask(tokens, 0, now);
+    pub fn take(&mut self, tokens: u64, now: u64) -> Reply {
+        let (reply, left) = self.ask(tokens, 0, now);
         // What asks for nothing leaves what is stored.
-        self.keep(left, told.allowed, told.changed);
-        told
+        self.keep(left, reply.allowed, reply.changed);
+        reply
     }
 
     pub fn wait_for_full(&self, level: u128, at: u128, now: u64) -> u128 {

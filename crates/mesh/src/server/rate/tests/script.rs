@@ -66,16 +66,16 @@ fn rl_1_a_million_operations_of_the_script_agree_with_the_model() {
                 (place, (tokens, debt), at, model.ask(tokens, debt, at), model.ask(0, debt, at))
             });
             let asked = &asked[..count];
-            let allowed = asked.iter().all(|(.., (told, _), _)| told.allowed);
+            let allowed = asked.iter().all(|(.., (reply, _), _)| reply.allowed);
             write!(expected, "{} ", u8::from(allowed)).unwrap();
-            for (place, (tokens, debt), at, (told, taken), (untouched, full)) in asked {
+            for (place, (tokens, debt), at, (reply, taken), (untouched, full)) in asked {
                 let rate = &rates[*place];
                 let (capacity, count, cost, unit) = (rate.capacity(), rate.count(), rate.cost(*tokens), rate.unit());
                 write!(operations, "{place} {capacity} {count} {cost} {unit} {debt} ").unwrap();
                 let left = if allowed { *taken } else { *full };
                 let (model, expiry) = &mut models[*place];
                 let reset = model.wait_for_full(left.0, left.1, *at);
-                write!(expected, "{} {reset} {} ", told.retry_after, left.0).unwrap();
+                write!(expected, "{} {reset} {} ", reply.retry_after, left.0).unwrap();
                 let written = (allowed && *tokens > 0) || untouched.changed;
                 model.keep(left, written, false);
                 if left.0 == u128::from(capacity) {
