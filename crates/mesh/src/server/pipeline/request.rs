@@ -31,6 +31,10 @@ const GRPC: &[u8] = b"application/grpc";
 pub(super) fn refuse_foreign(parts: &Parts) -> Option<Response<Body>> {
     if parts.method != Method::POST {
         let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "calls of gRPC are POST\n");
+        if parts.method == Method::HEAD {
+            // To its client a body would be an error of the protocol (RFC 9110, section 9.3.2).
+            *refusal.body_mut() = Body::empty();
+        }
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Some(refusal);
     }
