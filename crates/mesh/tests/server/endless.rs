@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use crate::clients::Tcp;
@@ -69,7 +70,7 @@ async fn s13_a_stream_of_reflection_without_a_message_holds_nothing_and_ends() {
     let channel = server.channel(91);
     let silent = tokio::spawn({
         let mut client = ServerReflectionClient::new(channel.clone());
-        async move { client.server_reflection_info(tokio_stream::pending()).await.map(drop) }
+        async move { client.server_reflection_info(tokio_stream::pending::<ServerReflectionRequest>()).await.map(drop) }
     });
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
     assert_eq!(budgets.in_use(Resource::Watches), 0);

@@ -14,8 +14,8 @@ use tonic::{Code, Status};
 use super::context::ConnectionContext;
 use crate::deadline::ExpiryStatus as _;
 use crate::errors::port::SLOW_READER;
-use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
+use crate::server::body::trailers;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
 use crate::server::drain::call_ended;
@@ -140,7 +140,8 @@ impl CallGuard for ActiveCall {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return self.ended(&pipeline.domain.status("before its answer was read"));
         }
-        let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
+        let message =
+            format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
         self.ended(&SLOW_READER.status(pipeline.domain, message, &[]))
     }
 
