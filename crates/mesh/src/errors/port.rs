@@ -140,13 +140,6 @@ pub const MALFORMED_REQUEST: ErrorKind = ErrorKind::new(
     "The request is not what the method takes: its framing, the number of its messages or their encoding. Nothing was \
      done. A message that is marked as compressed without a grpc-encoding is INTERNAL, as gRPC has it.",
 );
-/// The request is no call of gRPC.
-pub const UNSUPPORTED_REQUEST: ErrorKind = ErrorKind::new(
-    "UNSUPPORTED_REQUEST",
-    Code::InvalidArgument,
-    "The request is no call of gRPC as this server takes it (PROTOCOL-HTTP2): its HTTP method, its content-type or \
-     another header of the protocol; the message says what would be right. Nothing was done.",
-);
 /// A handler has panicked.
 pub const HANDLER_PANICKED: ErrorKind = ErrorKind::new(
     "HANDLER_PANICKED",
@@ -177,6 +170,5 @@ pub const TABLE: &[&ErrorKind] = &[
     &INVALID_TIMEOUT,
     &REQUEST_TIMED_OUT,
     &MALFORMED_REQUEST,
-    &UNSUPPORTED_REQUEST,
     &HANDLER_PANICKED,
 ];

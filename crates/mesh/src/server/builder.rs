@@ -1,4 +1,4 @@
-//! The settings of a server, and the start of it.
+//! A server in the making: its settings, one by one.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -14,19 +14,16 @@ use tower_layer::{Identity, Stack};
 use tower_service::Service;
 
 use super::Domain;
-use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
+use super::accept::{ConnectionObserver, Http1};
 use super::auth::{AccessTable, Authenticator};
-use super::budget::{Budgets, Limits};
+use super::budget::Budgets;
 use super::call_observer::CallObserver;
-use super::drain::{Drain, Hook};
+use super::drain::Drain;
 use super::health::Health;
-use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
 use super::plan::MethodSettings;
 use super::rate::RateLimitLayer;
-use super::router::Router;
+use super::settings::Settings;
 use super::tls::ServerTlsOptions;
-use crate::random::Random;
-use crate::transport::ServeOptions;
 
 /// A gRPC server in the making.
 ///
@@ -46,7 +43,6 @@ use crate::transport::ServeOptions;
 /// | streams of health and reflection of a connection at once | 100 | ours |
 /// | messages and streams of reflection, of an address | 1,000 at once, 100 a second | ours |
 /// | credentials are verified | within 10 s | ours |
-/// | the client takes a byte that is written to it | within 60 s | ours |
 /// | windows of a stream, of a connection; frame; unsent bytes of a stream | 1 MiB, 1 MiB; 16 KiB; 64 KiB | ours |
 /// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
@@ -56,94 +52,9 @@ pub struct Builder<L = Identity> {
     pub(super) layer: L,
 }
 
-/// All that doesn't depend on the user's layers.
-pub(super) struct Settings {
-    pub options: ConnectionOptions,
-    pub handshakes: (usize, usize),
-    pub http1: Option<Arc<dyn Http1>>,
-    pub connections: Option<Arc<dyn ConnectionObserver>>,
-    pub tls: Option<ServerTlsOptions>,
-    pub drain: Drain,
-    pub domain: Domain,
-    pub observer: Option<Arc<dyn CallObserver>>,
-    pub timeout: Option<Duration>,
-    pub by_address: RateLimitLayer,
-    pub authenticator: Option<Arc<dyn Authenticator>>,
-    pub access: Option<AccessTable>,
-    pub by_principal: RateLimitLayer,
-    pub budgets: Budgets,
-    pub watches_of_connection: usize,
-    pub methods: MethodSettings,
-    pub first_message: Duration,
-    pub max_message_size: usize,
-    pub descriptors: Vec<Vec<u8>>,
-    pub reflection: bool,
-    pub shown: Vec<String>,
-    pub health: Health,
-    pub hooks: Vec<(String, Hook)>,
-    pub router: Router,
-    pub services: Vec<String>,
-}
-
-/// How long a client may take to read the next byte of its answer.
-const SLOW_READER: Duration = Duration::from_secs(60);
-
-/// How many streams of health and reflection a connection may have open.
-const WATCHES_OF_CONNECTION: usize = 100;
-
 impl Default for Builder {
     fn default() -> Self {
         Self { settings: Settings::default(), layer: Identity::new() }
-    }
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            options: ConnectionOptions {
-                serve: ServeOptions {
-                    max_concurrent_streams: 1024,
-                    max_header_list_size: 16 << 10,
-                    stream_window: 1 << 20,
-                    connection_window: 1 << 20,
-                    max_frame_size: 16 << 10,
-                    send_buffer: 64 << 10,
-                    unwritten: 256 << 10,
-                    keep_alive: Some((Duration::from_secs(30), Duration::from_secs(10))),
-                    linger: SLOW_READER,
-                },
-                age: None,
-                age_grace: None,
-                idle: Some(Duration::from_secs(15 * 60)),
-                handshake: Duration::from_secs(10),
-                random: Random::system(),
-                slow_reader: SLOW_READER,
-            },
-            handshakes: (512, 128),
-            http1: None,
-            connections: None,
-            tls: None,
-            drain: Drain::default(),
-            domain: Domain::default(),
-            observer: None,
-            timeout: None,
-            by_address: RateLimitLayer::default(),
-            authenticator: None,
-            access: None,
-            by_principal: RateLimitLayer::default(),
-            budgets: Budgets::new(Limits::default()),
-            watches_of_connection: WATCHES_OF_CONNECTION,
-            methods: MethodSettings::new(),
-            first_message: FIRST_MESSAGE,
-            max_message_size: MessageSizeLayer::DEFAULT,
-            descriptors: Vec::new(),
-            reflection: true,
-            shown: Vec::new(),
-            health: Health::new(),
-            hooks: Vec::new(),
-            router: Router::default(),
-            services: Vec::new(),
-        }
     }
 }
 
@@ -319,7 +230,8 @@ impl<L> Builder<L> {
     }
 
     /// How long a client may take to read the next byte of an answer, and of what is on its way when its connection ends; 60 s. A
-    /// call whose client reads nothing ends with RESOURCE_EXHAUSTED.
+    /// call whose client makes no room for more ends with RESOURCE_EXHAUSTED; a connection that takes no byte at all is cut,
+    /// whatever it sends. The deadline of a call holds for its reader as well.
     ///
     /// ```
     /// # use std::time::Duration; use meshwork::Server;
@@ -556,10 +468,11 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Puts a layer around the [`Router`], within all steps of the server and around the layers that were added before.
+    /// Puts a layer around the [`Router`](super::Router), within all steps of the server and around the layers that were added before.
     ///
     /// Who may call a method was decided by then, by the path that came. With an [access table](Builder::access) a layer sees
-    /// no call that nothing here answers, unless the table names it: so a method that a layer answers by itself stands there.
+    /// no call that neither a service nor a fallback is there for, unless the table names it: so a method that a layer answers
+    /// by itself stands there.
     ///
     /// ```
     /// # use meshwork::Server;

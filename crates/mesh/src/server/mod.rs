@@ -64,6 +64,7 @@ mod refusal;
 mod request_size;
 mod router;
 mod run;
+mod settings;
 pub mod signal;
 mod status_size;
 mod stream_end;

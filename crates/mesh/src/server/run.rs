@@ -17,12 +17,13 @@ use tower_service::Service;
 
 use super::accept::{Connections, Ends, Register};
 use super::budget::Resource;
-use super::builder::{Builder, Settings};
+use super::builder::Builder;
 use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::pipeline::{Handlers, Pipeline, reflection_limits};
 use super::plan::{PlanInputs, Plans};
 use super::router::Router;
+use super::settings::Settings;
 use super::tls::ServerTls;
 use super::{Listener, ServerError, reflection, signal};
 

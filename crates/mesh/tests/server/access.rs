@@ -12,7 +12,9 @@ use tower::ServiceExt as _;
 use crate::support::{Running, SLEEP, UNARY, unary};
 
 /// Leads calls of `test.Old` to `test.Echo`.
-fn renamed(routes: Router) -> impl tower::Service<
+fn renamed(
+    routes: Router,
+) -> impl tower::Service<
     http::Request<Body>,
     Response = http::Response<Body>,
     Error = Infallible,

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 use tonic::Request;
 
-use crate::support::{of_connections, NAME, Running, SLEEP, STREAM, UNARY, stream, unary, until};
+use crate::support::{NAME, Running, SLEEP, STREAM, UNARY, of_connections, stream, unary, until};
 
 type Client = h2::client::SendRequest<bytes::Bytes>;
 

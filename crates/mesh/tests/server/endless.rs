@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use meshwork::server::auth::{Authenticated, Authenticator};
-use meshwork::server::{Budgets, MethodSettings, Peer, Resource};
+use meshwork::server::{Budgets, Drain, MethodSetting, MethodSettings, Peer, Resource};
 use meshwork::{Channel, Server};
 use tokio::time::Instant;
 use tonic::{Code, Response, Status, Streaming};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 
 use crate::clients::Tcp;
@@ -69,7 +70,7 @@ async fn s13_a_stream_of_reflection_without_a_message_holds_nothing_and_ends() {
     let channel = server.channel(91);
     let silent = tokio::spawn({
         let mut client = ServerReflectionClient::new(channel.clone());
-        async move { client.server_reflection_info(tokio_stream::pending()).await.map(drop) }
+        async move { client.server_reflection_info(tokio_stream::pending::<ServerReflectionRequest>()).await.map(drop) }
     });
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
     assert_eq!(budgets.in_use(Resource::Watches), 0);
@@ -102,9 +103,22 @@ async fn a_limit_of_calls_that_names_a_health_check_holds_for_it() {
     assert_eq!(refused(&watch(&channel).await.unwrap_err()).2, "method");
     let settings = MethodSettings::new().method(
         "/grpc.health.v1.Health/Check",
-        meshwork::server::MethodSetting { max_concurrent_calls: Some(0), ..Default::default() },
+        MethodSetting { max_concurrent_calls: Some(0), ..MethodSetting::default() },
     );
     let server = Running::start(Server::builder().method_settings(settings));
     let status = HealthClient::new(server.channel()).check(HealthCheckRequest::default()).await.unwrap_err();
     assert_eq!(refused(&status).2, "method");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s11_an_answer_that_is_read_slowly_at_the_end_of_the_grace_ends_with_a_status() {
+    let drain = Drain { delay: Duration::ZERO, grace: 5 * SECOND, ..Drain::default() };
+    let server = Running::start(Server::builder().drain(drain));
+    let wire = Wire::with_window(server.connect().await, 16).await;
+    let answer = wire.call(head(LARGE), "100000").await.unwrap();
+    server.stop();
+    // The client makes room now and then.
+    let status = Answer::read(answer, Some(SECOND)).await.unwrap().status();
+    assert_eq!(why(&status), (Code::Unavailable, "SERVER_STOPPING".into()));
+    server.ended().await;
 }

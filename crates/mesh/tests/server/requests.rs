@@ -72,7 +72,7 @@ async fn s14_content_types_of_grpc_are_taken() {
 async fn s14_a_method_that_is_not_post_is_not_allowed() {
     let server = Running::start(Server::builder());
     let wire = Wire::new(server.connect().await).await;
-    for method in [Method::GET, Method::PUT, Method::DELETE, Method::OPTIONS] {
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
         let answer = answer(&wire, head(UNARY).method(method.clone())).await;
         assert_eq!(answer.head.status.as_u16(), 405, "{method}");
         assert_eq!(answer.head.headers["allow"], "POST", "{method}");

@@ -7,11 +7,12 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use pin_project_lite::pin_project;
-use tonic::{Code, Status};
+use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Access, AccessTable, Principal, refuse};
+use crate::errors::port::{NOT_ALLOWED, NOT_SIGNED_IN};
 use crate::server::Domain;
 use crate::server::plan::exempt;
 
@@ -45,12 +46,8 @@ impl AuthorizationLayer {
 /// The status of a call that a method doesn't admit. `access` is what the table says of the method, if it names it.
 pub(in crate::server) fn refusal(domain: Domain, principal: Option<&Principal>, access: Option<&Access>) -> Status {
     let Some(principal) = principal else {
-        return domain.refuse(
-            Code::Unauthenticated,
-            "NOT_SIGNED_IN",
-            "this method needs a token: sign in and send `authorization: Bearer TOKEN`",
-            &[],
-        );
+        let message = "this method needs a token: sign in and send `authorization: Bearer TOKEN`";
+        return NOT_SIGNED_IN.status(domain, message, &[]);
     };
     let mut roles = principal.roles().collect::<Vec<_>>().join(", ");
     if roles.is_empty() {
@@ -61,7 +58,7 @@ pub(in crate::server) fn refusal(domain: Domain, principal: Option<&Principal>, 
         // No other role would help.
         _ => "nobody may call this method".to_owned(),
     };
-    domain.refuse(Code::PermissionDenied, "NOT_ALLOWED", message, &[("role", &roles)])
+    NOT_ALLOWED.status(domain, message, &[("role", &roles)])
 }
 
 impl<S> Layer<S> for AuthorizationLayer {

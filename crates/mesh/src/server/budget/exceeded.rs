@@ -1,17 +1,19 @@
 //! What a caller is told who has as much as it may.
 
 use std::fmt;
-use std::time::Duration;
 
 use tonic::{Code, Status};
 
 use super::resource::Resource;
+use crate::errors::ErrorKind;
+use crate::errors::port::{
+    OVERLOADED, TOO_MANY_BYTES, TOO_MANY_CALLS, TOO_MANY_STREAMS, TOO_MANY_WATCHES, UNREAD_ANSWERS,
+};
 use crate::server::Domain;
 
-/// When a caller that was shed may come again: by then a server of this kind has worked off many calls.
-const SHED_FOR: Duration = Duration::from_millis(100);
-/// When messages that were on their way have arrived, or were given up.
-const ARRIVED_WITHIN: Duration = Duration::from_secs(1);
+/// No call is answered so: a connection that is too much gets GOAWAY.
+const TOO_MANY_CONNECTIONS: ErrorKind =
+    ErrorKind::new("TOO_MANY_CONNECTIONS", Code::ResourceExhausted, "As many connections are open as may be.");
 
 /// Whose limit it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,24 +61,19 @@ impl Exceeded {
     /// server, so that no client's circuit breaker opens for it.
     pub(in crate::server) fn status(&self, domain: Domain) -> Status {
         let message = self.to_string();
-        if (self.resource, self.scope) == (Resource::Calls, Scope::Server) {
+        let kind = match self.resource {
             // No pushback: it would hold back the retry that another server could answer at once.
-            return domain.refuse_for(SHED_FOR, Code::Unavailable, "OVERLOADED", message, &[]);
-        }
-        let reason = match self.resource {
-            Resource::Calls => "TOO_MANY_CALLS",
-            Resource::Streams => "TOO_MANY_STREAMS",
-            Resource::Watches => "TOO_MANY_WATCHES",
-            Resource::Connections => "TOO_MANY_CONNECTIONS",
-            Resource::ArrivingBytes => "TOO_MANY_BYTES",
-            Resource::UnreadBytes => "UNREAD_ANSWERS",
+            Resource::Calls if self.scope == Scope::Server => return OVERLOADED.status(domain, message, &[]),
+            Resource::Calls => TOO_MANY_CALLS,
+            Resource::Streams => TOO_MANY_STREAMS,
+            Resource::Watches => TOO_MANY_WATCHES,
+            Resource::Connections => TOO_MANY_CONNECTIONS,
+            Resource::ArrivingBytes => TOO_MANY_BYTES,
+            Resource::UnreadBytes => UNREAD_ANSWERS,
         };
         let limit = self.limit.to_string();
         let metadata = [("scope", self.scope.as_str()), ("limit", limit.as_str())];
-        if self.resource == Resource::ArrivingBytes {
-            return domain.refuse_for(ARRIVED_WITHIN, Code::ResourceExhausted, reason, message, &metadata);
-        }
-        domain.refuse(Code::ResourceExhausted, reason, message, &metadata)
+        kind.status(domain, message, &metadata)
     }
 }
 
@@ -155,7 +152,7 @@ mod tests {
         let status = status(Resource::Calls, Scope::Server);
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_details_error_info().unwrap().reason, "OVERLOADED");
-        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(SHED_FOR));
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, OVERLOADED.retry_after);
         assert!(status.metadata().get("grpc-retry-pushback-ms").is_none());
     }
 }

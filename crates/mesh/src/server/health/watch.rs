@@ -5,13 +5,14 @@ use std::sync::Arc;
 use futures_util::future::select_all;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::sync::watch;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::Health;
 use super::heart::Heart;
 use super::state::State;
+use crate::errors::port::SERVICE_UNKNOWN;
 use crate::server::Domain;
 
 /// How many bytes a request may have: it is the name of a service.
@@ -89,7 +90,7 @@ impl health_server::Health for HealthService {
         let states = self.healths.iter().filter_map(|health| health.status(name));
         let Some(status) = together(&tonic_health::ServingStatus::Serving, states) else {
             let message = "this server has no service of that name; the empty name asks for the server as a whole";
-            return Err(self.domain.refuse(Code::NotFound, "SERVICE_UNKNOWN", message, &[]));
+            return Err(SERVICE_UNKNOWN.status(self.domain, message, &[]));
         };
         Ok(Response::new(answer(status.into())))
     }

@@ -17,7 +17,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::message_size::MessageSizeLayer;
-use crate::server::arriving::{Arrived, ArrivalRules, ArrivalWait, Arriving, RequestPart, undecodable};
+use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable};
 use crate::server::budget::{Account, Budgets};
 use crate::server::plan::StreamingMethods;
 use crate::server::{Domain, Peer};

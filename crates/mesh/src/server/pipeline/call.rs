@@ -26,7 +26,7 @@ use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
 use crate::server::Domain;
-use crate::server::arriving::{Arrived, ArrivalRules, ArrivalWait, Arriving, RequestPart, undecodable};
+use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable};
 use crate::server::auth::{Authenticated, Principal, refusal};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
@@ -320,7 +320,8 @@ fn take_places(
     };
     let account = principal.map(|principal| connection.account_of(principal));
     let caller = Caller { address: connection.address.as_ref(), principal: account.as_ref() };
-    let place = plan.resource.map(|resource| pipeline.budgets.take(resource, 1, caller).map_err(exceeded)).transpose()?;
+    let place =
+        plan.resource.map(|resource| pipeline.budgets.take(resource, 1, caller).map_err(exceeded)).transpose()?;
     let method = match &plan.calls {
         None => None,
         Some(calls) => Some(calls.take().ok_or_else(|| calls.status(pipeline.domain))?),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::{Request, Response};
 use tokio::time::Instant;
 
-use super::context::ConnectionContext;
 use super::answer::AnswerBody;
 use super::call::answer;
+use super::context::ConnectionContext;
 use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
 use crate::transport::{RequestBody, Serve};

@@ -1,20 +1,24 @@
 //! A call from its arrival to the last byte of its answer, and what it holds meanwhile.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{HeaderMap, Uri};
 use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
 use crate::deadline::ExpiryStatus as _;
 use crate::errors::port::SLOW_READER;
-use crate::server::body::trailers;
 use crate::server::accept::OpenCall;
+use crate::server::body::trailers;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
+use crate::server::drain::call_ended;
 use crate::server::panics::run_hook;
 use crate::server::plan::MethodPlace;
 use crate::server::status_size::bound_status;
@@ -31,6 +35,8 @@ pub(in crate::server) struct ActiveCall {
     observed: Option<(Uri, Instant)>,
     principal: Option<Account>,
     unread: Mutex<Option<Hold>>,
+    /// The wait for the end of the server, once the answer had to wait for its client.
+    ending: Mutex<Option<Pin<Box<WaitForCancellationFutureOwned>>>>,
     _counted: OpenCall,
     /// Its client may read no longer than that.
     deadline: Option<Instant>,
@@ -53,7 +59,8 @@ impl ActiveCall {
             code: AtomicI32::new(NONE),
             observed,
             principal: None,
-            unread: Mutex::new(None),
+            unread: Mutex::default(),
+            ending: Mutex::default(),
             _counted: counted,
             deadline: None,
             _place: None,
@@ -133,8 +140,15 @@ impl CallGuard for ActiveCall {
         if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return self.ended(&pipeline.domain.status("before its answer was read"));
         }
-        let message = format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
+        let message =
+            format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);
         self.ended(&SLOW_READER.status(pipeline.domain, message, &[]))
+    }
+
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
+        let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
+        let ending = ending.get_or_insert_with(|| Box::pin(self.connection.ending.clone().cancelled_owned()));
+        ending.as_mut().poll(cx).map(|()| self.ended(&call_ended(self.connection.pipeline.domain)))
     }
 }
 

@@ -6,9 +6,9 @@ use http::HeaderMap;
 use tonic::Status;
 
 use super::context::ConnectionContext;
+use crate::server::Domain;
 use crate::server::rate::{EventualDecision, Key, Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
 use crate::server::request_size::MessageRule;
-use crate::server::Domain;
 
 /// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
 /// services sends some hundreds.

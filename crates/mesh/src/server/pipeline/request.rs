@@ -5,8 +5,8 @@ use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
-use tonic::body::Body;
 use tonic::Status;
+use tonic::body::Body;
 
 use crate::errors::port::HEADERS_TOO_LARGE;
 use crate::server::Domain;
@@ -16,7 +16,8 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Whether `content_type` is one of gRPC's: with a subtype, or parameters, or neither. gRPC-Web is another protocol.
 fn is_grpc(content_type: &[u8]) -> bool {
-    let Some(rest) = content_type.get(..GRPC.len()).filter(|start| start.eq_ignore_ascii_case(GRPC)).map(<[u8]>::len) else {
+    let Some(rest) = content_type.get(..GRPC.len()).filter(|start| start.eq_ignore_ascii_case(GRPC)).map(<[u8]>::len)
+    else {
         return false;
     };
     match content_type.get(rest..) {
@@ -31,12 +32,18 @@ const GRPC: &[u8] = b"application/grpc";
 pub(super) fn refuse_foreign(parts: &Parts) -> Option<Response<Body>> {
     if parts.method != Method::POST {
         let mut refusal = plain(StatusCode::METHOD_NOT_ALLOWED, "calls of gRPC are POST\n");
+        if parts.method == Method::HEAD {
+            // To its client a body would be an error of the protocol (RFC 9110, section 9.3.2).
+            *refusal.body_mut() = Body::empty();
+        }
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Some(refusal);
     }
     match parts.headers.get(CONTENT_TYPE) {
         Some(content_type) if is_grpc(content_type.as_bytes()) => None,
-        _ => Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC: content-type is application/grpc\n")),
+        _ => {
+            Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC: content-type is application/grpc\n"))
+        }
     }
 }
 

@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use tonic::{Code, Status};
+use tonic::Status;
 
+use crate::errors::port::OVERLOADED;
 use crate::server::Domain;
-
-/// When a caller may come again whose method is full: calls end all the time, and other servers may have a place at
-/// once.
-const RETRY: Duration = Duration::from_millis(100);
 
 /// Calls of one kind in flight, and how many there may be. Clones share the count.
 #[derive(Clone, Debug)]
@@ -36,7 +32,7 @@ impl MethodCalls {
         let limit = self.limit.to_string();
         let message = format!("{limit} calls of this method are in flight, as many as may be; retry in a moment");
         let metadata = [("scope", "method"), ("limit", &*limit)];
-        domain.refuse_for(RETRY, Code::Unavailable, "OVERLOADED", message, &metadata)
+        OVERLOADED.status(domain, message, &metadata)
     }
 }
 
@@ -53,6 +49,7 @@ impl Drop for MethodPlace {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use tonic::Code;
     use tonic_types::StatusExt as _;
 
     use super::*;
@@ -101,6 +98,6 @@ mod tests {
         assert_eq!(status.code(), Code::Unavailable);
         let details = status.get_error_details();
         assert_eq!(details.error_info().unwrap().metadata["limit"], "0");
-        assert_eq!(details.retry_info().unwrap().retry_delay, Some(RETRY));
+        assert_eq!(details.retry_info().unwrap().retry_delay, OVERLOADED.retry_after);
     }
 }

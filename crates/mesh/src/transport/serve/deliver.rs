@@ -188,6 +188,9 @@ where
                 return self.refuse(trailers);
             }
         }
+        if let Poll::Ready(trailers) = guard.poll_ended(cx) {
+            return self.refuse(trailers);
+        }
         if !self.stalling {
             self.stalling = true;
             let limit = sleep(guard.stall_limit());

@@ -15,6 +15,7 @@ mod tests;
 use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -56,4 +57,10 @@ pub(crate) trait CallGuard: Send + Sync + 'static {
 
     /// The trailers that end an answer that stalled.
     fn stalled(&self) -> HeaderMap;
+
+    /// The trailers that end an answer at once, stalled or not; asked while the client makes no room.
+    fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
+        let _ = cx;
+        Poll::Pending
+    }
 }

@@ -1,13 +1,9 @@
 //! Why a token isn't accepted.
 
-use std::time::Duration;
+use tonic::Status;
 
-use tonic::{Code, Status};
-
+use crate::errors::port::{BAD_TOKEN, KEYS_UNAVAILABLE};
 use crate::server::Domain;
-
-/// How long callers wait for keys before they try again.
-const RETRY: Duration = Duration::from_secs(1);
 
 /// Why a token was not accepted. No message holds anything of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,13 +26,10 @@ impl TokenError {
     /// The status that refuses a call: UNAUTHENTICATED with the reason `BAD_TOKEN`, or UNAVAILABLE with
     /// `KEYS_UNAVAILABLE`.
     pub fn status(self, domain: &Domain) -> Status {
-        match self {
-            Self::Invalid | Self::Expired | Self::NotYetValid => {
-                domain.refuse(Code::Unauthenticated, "BAD_TOKEN", self.to_string(), &[])
-            }
-            Self::KeysUnavailable => {
-                domain.refuse_for(RETRY, Code::Unavailable, "KEYS_UNAVAILABLE", self.to_string(), &[])
-            }
-        }
+        let kind = match self {
+            Self::Invalid | Self::Expired | Self::NotYetValid => BAD_TOKEN,
+            Self::KeysUnavailable => KEYS_UNAVAILABLE,
+        };
+        kind.status(domain, self, &[])
     }
 }

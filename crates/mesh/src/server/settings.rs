@@ -1,0 +1,104 @@
+//! The settings of a server, all at their defaults.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Domain;
+use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
+use super::auth::{AccessTable, Authenticator};
+use super::budget::{Budgets, Limits};
+use super::call_observer::CallObserver;
+use super::drain::{Drain, Hook};
+use super::health::Health;
+use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
+use super::plan::MethodSettings;
+use super::rate::RateLimitLayer;
+use super::router::Router;
+use super::tls::ServerTlsOptions;
+use crate::random::Random;
+use crate::transport::ServeOptions;
+
+/// How long a client may take to read the next byte of its answer.
+const SLOW_READER: Duration = Duration::from_secs(60);
+
+/// How many streams of health and reflection a connection may have open.
+const WATCHES_OF_CONNECTION: usize = 100;
+
+/// All that doesn't depend on the user's layers.
+pub(super) struct Settings {
+    pub options: ConnectionOptions,
+    pub handshakes: (usize, usize),
+    pub http1: Option<Arc<dyn Http1>>,
+    pub connections: Option<Arc<dyn ConnectionObserver>>,
+    pub tls: Option<ServerTlsOptions>,
+    pub drain: Drain,
+    pub domain: Domain,
+    pub observer: Option<Arc<dyn CallObserver>>,
+    pub timeout: Option<Duration>,
+    pub by_address: RateLimitLayer,
+    pub authenticator: Option<Arc<dyn Authenticator>>,
+    pub access: Option<AccessTable>,
+    pub by_principal: RateLimitLayer,
+    pub budgets: Budgets,
+    pub watches_of_connection: usize,
+    pub methods: MethodSettings,
+    pub first_message: Duration,
+    pub max_message_size: usize,
+    pub descriptors: Vec<Vec<u8>>,
+    pub reflection: bool,
+    pub shown: Vec<String>,
+    pub health: Health,
+    pub hooks: Vec<(String, Hook)>,
+    pub router: Router,
+    pub services: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            options: ConnectionOptions {
+                serve: ServeOptions {
+                    max_concurrent_streams: 1024,
+                    max_header_list_size: 16 << 10,
+                    stream_window: 1 << 20,
+                    connection_window: 1 << 20,
+                    max_frame_size: 16 << 10,
+                    send_buffer: 64 << 10,
+                    unwritten: 256 << 10,
+                    keep_alive: Some((Duration::from_secs(30), Duration::from_secs(10))),
+                    linger: SLOW_READER,
+                },
+                age: None,
+                age_grace: None,
+                idle: Some(Duration::from_secs(15 * 60)),
+                handshake: Duration::from_secs(10),
+                random: Random::system(),
+                slow_reader: SLOW_READER,
+            },
+            handshakes: (512, 128),
+            http1: None,
+            connections: None,
+            tls: None,
+            drain: Drain::default(),
+            domain: Domain::default(),
+            observer: None,
+            timeout: None,
+            by_address: RateLimitLayer::default(),
+            authenticator: None,
+            access: None,
+            by_principal: RateLimitLayer::default(),
+            budgets: Budgets::new(Limits::default()),
+            watches_of_connection: WATCHES_OF_CONNECTION,
+            methods: MethodSettings::new(),
+            first_message: FIRST_MESSAGE,
+            max_message_size: MessageSizeLayer::DEFAULT,
+            descriptors: Vec::new(),
+            reflection: true,
+            shown: Vec::new(),
+            health: Health::new(),
+            hooks: Vec::new(),
+            router: Router::default(),
+            services: Vec::new(),
+        }
+    }
+}
