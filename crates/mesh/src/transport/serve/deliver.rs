@@ -17,6 +17,9 @@ use super::CallGuard;
 use super::backlog::Ticket;
 use super::payload::Payload;
 
+/// A chunk that is smaller than this part of the memory that it lies in is copied.
+const PART: usize = 16;
+
 /// The state of sending one answer.
 pub(super) struct Delivery<B, G> {
     stream: SendStream<Payload<G>>,
@@ -27,6 +30,8 @@ pub(super) struct Delivery<B, G> {
     ticket: Ticket,
     /// Taken from the body, not yet taken by the windows.
     rest: Bytes,
+    /// How large the memory is that `rest` is a part of.
+    allocated: usize,
     /// What comes after `rest`.
     next: Option<Frame<Bytes>>,
     /// Whether nothing comes after `rest` and `next`.
@@ -77,6 +82,7 @@ where
                 guard: Some(guard),
                 ticket: mem::take(ticket),
                 rest: Bytes::new(),
+                allocated: 0,
                 next,
                 ended: false,
                 unread: 0,
@@ -131,7 +137,10 @@ where
                 return Poll::Ready(());
             };
             match frame.into_data() {
-                Ok(data) => self.rest = data,
+                Ok(data) => {
+                    self.allocated = data.len();
+                    self.rest = data;
+                }
                 Err(frame) => {
                     self.send_trailers(frame.into_trailers().unwrap_or_default());
                     return Poll::Ready(());
@@ -155,6 +164,9 @@ where
         let load = ready!(self.ticket.poll_load(room.min(self.rest.len()), last, cx));
         self.stalling = false;
         let chunk = if whole { mem::take(&mut self.rest) } else { self.rest.split_to(room) };
+        // A small part of a large message would hold the memory of all of it until it is written, whatever becomes of the rest.
+        let small = chunk.len().saturating_mul(PART) < self.allocated;
+        let chunk = if small { Bytes::copy_from_slice(&chunk) } else { chunk };
         if whole && self.unread > 0 {
             self.unread = 0;
             // Less than before can't be too much.
@@ -181,6 +193,11 @@ where
     /// Waits for the client to make room, as long as it may take for it.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(guard) = &self.guard else { return Poll::Ready(()) };
+        // What waits takes no more than it counts for, and its copies together no longer than one of all.
+        if self.rest.len() * 2 <= self.allocated {
+            self.rest = Bytes::copy_from_slice(&self.rest);
+            self.allocated = self.rest.len();
+        }
         let unread = self.rest.len() + self.next.as_ref().and_then(Frame::data_ref).map_or(0, Bytes::len);
         if unread != self.unread {
             self.unread = unread;
