@@ -125,7 +125,8 @@ impl http_body::Body for AnswerBody {
         if let Some(status) = this.bounds.end.before_data() {
             return this.end(&status);
         }
-        let deadline = this.bounds.deadline;
+        // A single message is there when it is answered: nobody makes calls for it any more.
+        let deadline = this.bounds.deadline.filter(|_| this.bounds.streams);
         // What the handler has to say comes first: a watcher of the health is to see NOT_SERVING.
         let polled = catch_unwind(AssertUnwindSafe(|| within(deadline, || Pin::new(inner).poll_frame(cx))));
         match polled {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use h2::RecvStream;
 use h2::server::SendResponse;
 use http::Request;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::ReusableBoxFuture;
 
 use super::Serve;
@@ -30,7 +31,8 @@ use crate::transport::wire::ReadActivity;
 /// How many calls are taken before other tasks have their turn.
 const ROUND: usize = 256;
 
-/// How long the calls of a round may keep the connection from its bytes; those that are left get tasks of their own.
+/// How long the calls of a round may keep the connection from its bytes; those that are left get tasks of their own, for
+/// other threads to take, where there are any.
 const INLINE: Duration = Duration::from_micros(100);
 
 /// After so many rounds of one call the next call is taken for alone: it is run before `h2` is asked whether there are more,
@@ -60,6 +62,8 @@ pub(crate) struct ServerConnection<S: Serve> {
     inline: ReusableBoxFuture<'static, ()>,
     /// How many of the last rounds had one call.
     alone: u8,
+    /// Whether calls could run beside each other: the runtime has several threads.
+    parallel: bool,
 }
 
 /// Nothing here is pinned.
@@ -82,8 +86,9 @@ impl<S: Serve> ServerConnection<S> {
         let gate = Arc::new(Gate::default());
         let waker = Waker::from(Arc::clone(&gate));
         let inline = ReusableBoxFuture::new(pending());
+        let parallel = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
         let backlog = Backlog::new(options.unwritten);
-        Ok(Self { h2, serve, backlog, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0 })
+        Ok(Self { h2, serve, backlog, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0, parallel })
     }
 
     /// Asks the client for no more calls: GOAWAY without a last stream, and the real one when the client has shown by a pong
@@ -144,7 +149,7 @@ impl<S: Serve> ServerConnection<S> {
             let apart = match *began {
                 Some(began) => began.elapsed() >= INLINE,
                 None => {
-                    *began = timed.then(Instant::now);
+                    *began = (timed && self.parallel).then(Instant::now);
                     false
                 }
             };

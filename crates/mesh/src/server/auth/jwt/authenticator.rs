@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -153,27 +153,43 @@ impl Authenticator for JwtAuthenticator {
 
     /// A token that isn't remembered costs a look into the cache, and allocates nothing.
     fn recall(&self, headers: &HeaderMap, _: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
-        let token = match token_of(headers) {
-            Ok(Some(token)) => token,
+        let value = match credentials(headers) {
+            Ok(Some(value)) => value,
             Ok(None) => return Some(Ok(None)),
             Err(error) => return Some(Err(error.status(&self.domain))),
         };
-        let principal = self.state.cache.get(token, self.state.now())?;
-        Some(Ok(Some(principal)))
+        // What is remembered was looked at: only the rest has to look like a token.
+        let remembered = |token: &[u8]| self.state.cache.get(token, self.state.now());
+        if let Some(principal) = value.as_bytes().strip_prefix(SCHEME).and_then(remembered) {
+            return Some(Ok(Some(principal)));
+        }
+        match token_in(value) {
+            Ok(token) => remembered(token.as_bytes()).map(|principal| Ok(Some(principal))),
+            Err(error) => Some(Err(error.status(&self.domain))),
+        }
     }
+}
+
+/// As nearly every client spells it.
+const SCHEME: &[u8] = b"Bearer ";
+
+/// The header with the token of a call, if it has one.
+fn credentials(headers: &HeaderMap) -> Result<Option<&HeaderValue>, TokenError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next();
+    // Of two headers it would be open whose call it is.
+    if values.next().is_some() { Err(TokenError::Invalid) } else { Ok(value) }
 }
 
 /// The token of a call, if it has one, that looks like one: three parts, and not too long.
 fn token_of(headers: &HeaderMap) -> Result<Option<&str>, TokenError> {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    // Of two headers it would be open whose call it is.
-    if values.next().is_some() {
-        return Err(TokenError::Invalid);
-    }
+    credentials(headers)?.map(token_in).transpose()
+}
+
+fn token_in(value: &HeaderValue) -> Result<&str, TokenError> {
     let token = value.to_str().ok().and_then(bearer).ok_or(TokenError::Invalid)?;
     let is_one = token.len() <= LONGEST && token.bytes().filter(|byte| *byte == b'.').count() == 2;
-    if is_one { Ok(Some(token)) } else { Err(TokenError::Invalid) }
+    if is_one { Ok(token) } else { Err(TokenError::Invalid) }
 }
 
 /// The token of an `authorization` header; the scheme's case doesn't matter (RFC 9110 §11.1).
@@ -198,7 +214,7 @@ enum Waits {
 
 impl AuthenticatorState {
     fn look(self: &Arc<Self>, token: &str) -> Look {
-        if let Some(principal) = self.cache.get(token, self.now()) {
+        if let Some(principal) = self.cache.get(token.as_bytes(), self.now()) {
             return Look::Verdict(Ok(principal));
         }
         let id = match key_id(token) {
@@ -218,7 +234,7 @@ impl AuthenticatorState {
             Some(Turn::Other(verdict)) => Look::Waits(Waits::Verdict(verdict)),
             Some(Turn::Own(verification)) => {
                 // Another may have ended in between.
-                if let Some(principal) = self.cache.get(token, self.now()) {
+                if let Some(principal) = self.cache.get(token.as_bytes(), self.now()) {
                     return Look::Verdict(Ok(principal));
                 }
                 let verdict = self.verify(token, &key);

@@ -31,8 +31,8 @@ struct Entry {
 }
 
 impl Entry {
-    fn holds(&self, token: &str, now: u64) -> bool {
-        now < self.until && !self.key.is_withdrawn() && *self.token == *token
+    fn holds(&self, token: &[u8], now: u64) -> bool {
+        now < self.until && !self.key.is_withdrawn() && self.token.as_bytes() == token
     }
 }
 
@@ -86,7 +86,7 @@ impl Cache {
     }
 
     /// The principal of a token that was verified and still holds at `now`.
-    pub(super) fn get(&self, token: &str, now: u64) -> Option<Principal> {
+    pub(super) fn get(&self, token: &[u8], now: u64) -> Option<Principal> {
         let tail = tail(token)?;
         let mut shard = self.shard(tail);
         if let Some(entry) = shard.young.get(&tail) {
@@ -102,7 +102,7 @@ impl Cache {
 
     /// Begins to verify a token, unless that is done already; `None` for what is too short to be a token.
     pub(super) fn begin(&self, token: &str) -> Option<Turn<'_>> {
-        let tail = tail(token)?;
+        let tail = tail(token.as_bytes())?;
         let mut shard = self.shard(tail);
         if let Some((other, verdict)) = shard.verifying.get(&tail) {
             if **other == *token {
@@ -164,6 +164,6 @@ impl Drop for Verification<'_> {
     }
 }
 
-fn tail(token: &str) -> Option<Tail> {
-    token.as_bytes().last_chunk().copied()
+fn tail(token: &[u8]) -> Option<Tail> {
+    token.last_chunk().copied()
 }
