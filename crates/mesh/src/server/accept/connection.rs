@@ -39,8 +39,6 @@ impl<H: HandlerService> Connection<H> {
     pub(super) async fn run(self, accepted: Accepted, opening: Opening) {
         let Accepted { io, info } = accepted;
         let (address, deadline) = (info.address(), opening.deadline);
-        // Below TLS: there each byte is seen that the peer takes.
-        let io = Box::new(BoundedWrites::new(io, self.options.slow_reader));
         let Opened { io, peer, protocol } = match opening.open(io, address).await {
             Ok(opened) => opened,
             Err(why) => return self.refused(address, why),

@@ -12,7 +12,6 @@ mod opening;
 mod options;
 mod prefixed;
 mod register;
-mod writes;
 
 use std::future::Future;
 use std::sync::Arc;

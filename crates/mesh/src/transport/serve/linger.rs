@@ -143,3 +143,45 @@ impl AsyncWrite for LingeringWire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn s7_who_takes_nothing_is_cut_though_it_sends() {
+        let (mut peer, io) = duplex(8);
+        let (mut reader, mut writer) = tokio::io::split(LingeringWire::new(Box::new(io), None, LIMIT));
+        let begin = Instant::now();
+        let sends = tokio::spawn(async move {
+            while peer.write_all(b"ping").await.is_ok() {
+                sleep(Duration::from_secs(5)).await;
+            }
+        });
+        let reads = tokio::spawn(async move { while reader.read_u8().await.is_ok() {} });
+        let error = writer.write_all(&[0; 100]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= LIMIT && begin.elapsed() < LIMIT + Duration::from_secs(1), "{:?}", begin.elapsed());
+        sends.abort();
+        reads.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s7_who_takes_a_byte_now_and_then_gets_all() {
+        let (mut peer, io) = duplex(1);
+        let mut io = LingeringWire::new(Box::new(io), None, LIMIT);
+        let reads = tokio::spawn(async move {
+            for _ in 0..10 {
+                sleep(LIMIT.mul_f64(0.9)).await;
+                peer.read_u8().await.unwrap();
+            }
+        });
+        io.write_all(&[0; 10]).await.unwrap();
+        reads.await.unwrap();
+    }
+}
