@@ -32,7 +32,7 @@ use super::tls::ServerTlsOptions;
 /// | age of a connection; its grace | without end | A9 |
 /// | connection without a call | 15 min | A9 has no end |
 /// | connections, calls, streams, watches, bytes on their way | see [`Limits`](super::Limits) | ours |
-/// | connections that have not set up TLS and HTTP/2 yet | 512, 128 of an address | ours |
+/// | connections that have not set up TLS and HTTP/2 yet | 512, 256 of an address | ours |
 /// | calls of a connection at once | 1024 | ours |
 /// | handshake (TLS and HTTP/2's preface) | 10 s | ours |
 /// | keepalive | after 30 s; a sign of life may take 10 s | A8, shorter |

@@ -75,7 +75,7 @@ impl Default for Settings {
                 random: Random::system(),
                 slow_reader: SLOW_READER,
             },
-            handshakes: (512, 128),
+            handshakes: (512, 256),
             http1: None,
             connections: None,
             tls: None,

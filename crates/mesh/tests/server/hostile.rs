@@ -245,7 +245,8 @@ async fn slow_lorises_hold_nobody_up() {
         }
         for _ in 0..50 {
             for io in held.iter_mut().skip(5).step_by(6) {
-                io.write_all(&frame(DATA, 0, 1, &[0])).await.unwrap();
+                // A connection that is opened among so many silent ones may have given way to a newer one.
+                let _ = io.write_all(&frame(DATA, 0, 1, &[0])).await;
             }
             sleep(Duration::from_millis(10)).await;
         }
