@@ -73,8 +73,9 @@ async fn calls_without_a_token_are_counted_by_address_whatever_headers_say() {
 }
 
 #[tokio::test]
-async fn calls_that_are_refused_are_counted_by_address_and_harm_no_account_there() {
+async fn calls_that_are_refused_are_counted_by_address_and_harm_no_account_that_is_at_work_there() {
     let world = world().await;
+    world.get("bert", "orders/a").await.unwrap();
     let guess = async || {
         let request = with_token("e30.e30.x", GetOrderRequest::default());
         world.get_with(request).await.unwrap_err()
@@ -88,6 +89,8 @@ async fn calls_that_are_refused_are_counted_by_address_and_harm_no_account_there
     // Calls without a token share the bucket.
     assert_is_limited(&sign_in(&world.channel).await.unwrap_err(), "address:127.0.0.1");
     world.get("bert", "orders/a").await.unwrap();
+    // Who is over the limit has no signature checked: a token that comes anew has to wait until there is room.
+    assert_is_limited(&world.get("carl", "orders/a").await.unwrap_err(), "address:127.0.0.1");
 }
 
 #[tokio::test]
