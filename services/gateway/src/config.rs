@@ -60,8 +60,8 @@ impl Config {
     }
 
     /// The limits that are set: in front of identity, for calls that it refuses, and behind it. Both count in the same
-    /// buckets: trying tokens costs as much as calling without one, and a good token is never refused for what others at its
-    /// address do.
+    /// buckets: trying tokens costs as much as calling without one, and a good token that is remembered is not refused for what
+    /// others at its address do. One that comes anew is not looked at while its address is over the limit.
     ///
     /// # Errors
     /// As [`Config::check`].
