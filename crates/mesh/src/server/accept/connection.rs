@@ -16,7 +16,6 @@ use super::listener::{Accepted, ConnectInfo};
 use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refused};
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
-use super::writes::BoundedWrites;
 use crate::server::budget::Account;
 use crate::server::peer::Peer;
 use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, Pipeline};
