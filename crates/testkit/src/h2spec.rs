@@ -27,8 +27,19 @@ impl Report {
     /// When others have failed, or hardly any were run.
     #[track_caller]
     pub fn assert_failures(&self, sometimes: &[(&str, &str)]) {
+        self.assert_failures_within(&[], sometimes);
+    }
+
+    /// As [`Report::assert_failures`]; and so may any in these sections.
+    ///
+    /// # Panics
+    /// When others have failed, or hardly any were run.
+    #[track_caller]
+    pub fn assert_failures_within(&self, sections: &[&str], sometimes: &[(&str, &str)]) {
         assert!(self.cases > CASES, "{} cases", self.cases);
-        let is_expected = |case: &&(String, String)| sometimes.contains(&(case.0.as_str(), case.1.as_str()));
+        let is_expected = |(section, title): &(String, String)| {
+            sections.contains(&section.as_str()) || sometimes.contains(&(section.as_str(), title.as_str()))
+        };
         let unexpected: Vec<_> = self.failed.iter().filter(|case| !is_expected(case)).collect();
         assert!(unexpected.is_empty(), "{unexpected:#?}");
     }
