@@ -107,7 +107,11 @@ pub async fn run(kind: &str) {
         COLD => stack::server(Stack::Cold, &redis).await.add_service(Echo::default()),
         REDIS => stack::server(Stack::Redis, &redis).await.add_service(Echo::default()),
         LEASES => stack::server(Stack::Leases, &redis).await.add_service(Echo::default()),
-        SHEDS => Server::builder().budgets(Budgets::new(Limits::default().with(Resource::Calls, CallerLimits { total: PLACES, ..CallerLimits::default() }))).add_service(Echo::working()),
+        SHEDS => Server::builder()
+            .budgets(Budgets::new(
+                Limits::default().with(Resource::Calls, CallerLimits { total: PLACES, ..CallerLimits::default() }),
+            ))
+            .add_service(Echo::working()),
         QUEUES => Server::builder().add_service(Echo::working()),
         _ => unreachable!("a server that there is not: {kind}"),
     };

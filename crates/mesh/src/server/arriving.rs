@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::request::Parts;
 use http::{HeaderMap, Response};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -18,6 +19,7 @@ use super::plan::Streams;
 use super::request_size::too_large;
 use crate::bodies::Framing;
 use crate::errors::port::{MALFORMED_REQUEST, REQUEST_TIMED_OUT};
+use crate::transport::header_list_size;
 
 /// Above so many bytes a message grows by what is still to come of it, and not by doubling.
 const LARGE: usize = 64 << 10;
@@ -100,17 +102,23 @@ pin_project! {
         within: Duration,
         #[pin]
         limit: Sleep,
+        // What the call holds but for its messages.
+        head: usize,
         hold: Option<Hold>,
     }
 }
 
+/// What a call that waits holds besides its headers: its stream and its future.
+const WAITING: usize = 2 << 10;
+
 impl ArrivalWait {
-    /// A wait from now on, and no longer than `within`.
-    pub(in crate::server) fn new(within: Duration) -> Self {
-        Self { within, limit: sleep(within), hold: None }
+    /// A wait of the call that began with `parts`, from now on and no longer than `within`.
+    pub(in crate::server) fn new(parts: &Parts, within: Duration) -> Self {
+        // What HTTP/2 counts of a header is about half of what it takes.
+        Self { within, limit: sleep(within), head: WAITING + 2 * header_list_size(parts), hold: None }
     }
 
-    /// Waits for `arriving`, whose bytes `address` has of `budgets`. Ready when the call may go on, or with why it must not.
+    /// Waits for `arriving`, whose headers and bytes `address` has of `budgets`. Ready when the call may go on, or with why it must not.
     pub(in crate::server) fn poll<A>(
         self: Pin<&mut Self>,
         arriving: &mut Arriving<A>,
@@ -128,10 +136,9 @@ impl ArrivalWait {
         if polled.is_ready() {
             return polled;
         }
-        let size = arriving.size();
+        let size = *this.head + arriving.size();
         let counted = match this.hold {
             Some(hold) => hold.resize(size),
-            None if size == 0 => Ok(()),
             None => {
                 let caller = Caller { address, principal: None };
                 budgets.take(Resource::ArrivingBytes, size, caller).map(|taken| *this.hold = Some(taken))

@@ -17,7 +17,8 @@ pub(in crate::server) fn stream_ended(domain: Domain) -> Status {
 
 /// The status of a call that is still open when the server's grace is over.
 pub(in crate::server) fn call_ended(domain: Domain) -> Status {
-    let message = "the server has stopped before the call was answered; what it would have changed may have been changed";
+    let message =
+        "the server has stopped before the call was answered; what it would have changed may have been changed";
     SERVER_STOPPING.status(domain, message, &[])
 }
 

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::codegen::StdError;
 use tonic::Status;
+use tonic::codegen::StdError;
 
 use super::Domain;
 use crate::bodies::Framing;
@@ -108,9 +108,9 @@ where
             if let Some(data) = frame.data_ref() {
                 let before = this.framing.messages();
                 let read = this.framing.read(data, *this.max);
-                let checked = read.map_err(|length| too_large(*this.domain, length, *this.max)).and_then(|()| {
-                    (before..this.framing.messages()).try_for_each(|_| this.rule.begins())
-                });
+                let checked = read
+                    .map_err(|length| too_large(*this.domain, length, *this.max))
+                    .and_then(|()| (before..this.framing.messages()).try_for_each(|_| this.rule.begins()));
                 if let Err(status) = checked {
                     this.fault.set(status.clone());
                     return Some(Err(status));

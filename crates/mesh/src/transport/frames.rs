@@ -19,6 +19,8 @@ pub(super) struct FrameScanner {
     payload: usize,
     /// Whether the payload belongs to such a frame.
     control: bool,
+    /// How many SETTINGS have begun since somebody asked.
+    settings: u32,
 }
 
 impl FrameScanner {
@@ -54,8 +56,14 @@ impl FrameScanner {
         found
     }
 
+    /// How many SETTINGS have begun since this was last asked.
+    pub(super) fn take_settings(&mut self) -> u32 {
+        std::mem::take(&mut self.settings)
+    }
+
     fn begin(&mut self, [a, b, c, kind, ..]: [u8; HEADER]) {
         self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
         self.control = kind == SETTINGS || kind == GOAWAY;
+        self.settings += u32::from(kind == SETTINGS);
     }
 }

@@ -15,7 +15,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower_service::Service as _;
 
-use crate::support::{calls, Running, SLEEP, STREAM, UNARY, UPLOAD, unary, until};
+use crate::support::{Running, SLEEP, STREAM, UNARY, UPLOAD, calls, unary, until};
 
 /// Sends the pieces of a call's body; dropped, the body is at its end.
 type Pieces = mpsc::Sender<Result<Frame<Bytes>, Status>>;
@@ -168,7 +168,7 @@ async fn what_is_no_message_of_the_method_is_the_callers_fault() {
 async fn bytes_of_messages_on_their_way_are_bounded_and_given_back() {
     const KIB: usize = 1 << 10;
     let bytes = Limits::default().get(Resource::ArrivingBytes);
-    let bytes = CallerLimits { per_address: 256 * KIB, total: 128 * KIB, ..bytes };
+    let bytes = CallerLimits { per_address: 256 * KIB, total: 144 * KIB, ..bytes };
     let budgets = Budgets::new(Limits::default().with(Resource::ArrivingBytes, bytes));
     let server = Running::start(Server::builder().budgets(budgets));
     let channel = server.channel();
@@ -199,9 +199,28 @@ async fn bytes_of_messages_on_their_way_are_bounded_and_given_back() {
     assert!(calls.iter().all(|(_, answer)| !answer.is_finished()), "all was given back");
 }
 
+/// Each holds its headers and its stream, and its caller could open more of them than the server has memory for.
+#[tokio::test(start_paused = true)]
+async fn calls_whose_message_does_not_come_count_by_their_headers() {
+    const KIB: usize = 1 << 10;
+    let bytes = CallerLimits { total: 64 * KIB, ..CallerLimits::default() };
+    let budgets = Budgets::new(Limits::default().with(Resource::ArrivingBytes, bytes));
+    let server = Running::start(Server::builder().budgets(budgets.clone()));
+    let channel = server.channel();
+    let calls: Vec<_> = (0..100).map(|_| call(&channel, SLEEP, None)).collect();
+    sleep(Duration::from_millis(500)).await;
+    let waiting = calls.iter().filter(|(_, answer)| !answer.is_finished()).count();
+    assert!((5..=32).contains(&waiting), "{waiting} calls wait");
+    assert!(budgets.in_use(Resource::ArrivingBytes) <= 64 * KIB);
+    drop(calls);
+    until("nothing waits", || budgets.in_use(Resource::ArrivingBytes) == 0).await;
+    assert_eq!(unary(&channel, UNARY, "x").await.unwrap(), "x");
+}
+
 #[tokio::test(start_paused = true)]
 async fn its_time_can_be_set_and_a_deadline_comes_first() {
-    let server = Running::start(Server::builder().first_message_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(1)));
+    let server =
+        Running::start(Server::builder().first_message_timeout(Duration::from_secs(2)).timeout(Duration::from_secs(1)));
     let begin = Instant::now();
     let (_pieces, answer) = call(&server.channel(), UNARY, None);
     let status = answer.await.unwrap().unwrap_err();

@@ -11,7 +11,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt as _;
 
-use crate::support::{calls, FLOOD, PANIC, Running, SLEEP, UNARY, UPLOAD, stream, unary, until};
+use crate::support::{FLOOD, PANIC, Running, SLEEP, UNARY, UPLOAD, calls, stream, unary, until};
 
 fn reason(status: &Status) -> String {
     status.get_details_error_info().map(|info| format!("{}/{}", info.domain, info.reason)).unwrap_or_default()
@@ -115,7 +115,9 @@ async fn a_status_is_cut_to_what_every_client_takes_whoever_made_it() {
     let channel = server.channel();
     for path in [UNARY, FLOOD] {
         use tower::Service as _;
-        let request = http::Request::post(path).header("content-type", "application/grpc").body(tonic::body::Body::new(http_body_util::Full::new(empty())));
+        let request = http::Request::post(path)
+            .header("content-type", "application/grpc")
+            .body(tonic::body::Body::new(http_body_util::Full::new(empty())));
         let response = channel.clone().call(request.unwrap()).await.unwrap();
         // A stream that fails before its first message is answered by headers alone, as a failed call is.
         let headers = response.headers().clone();
@@ -152,9 +154,7 @@ impl http_body::Body for Ends {
 
 #[tokio::test(start_paused = true)]
 async fn health_checks_pass_by_identity_and_shedding() {
-    let server = Running::start(
-        Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()),
-    );
+    let server = Running::start(Server::builder().authenticator(Arc::new(Nobody)).access(AccessTable::new()));
     let channel = server.channel();
     assert_eq!(unary(&channel, UNARY, "x").await.unwrap_err().code(), Code::Unauthenticated);
     HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await.unwrap();

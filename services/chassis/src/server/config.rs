@@ -56,6 +56,8 @@ pub struct ServerConfig {
     pub max_arriving_bytes: usize,
     /// The most bytes of answers that wait to be read, of one account. A call above it ends as RESOURCE_EXHAUSTED.
     pub max_unread_bytes_per_account: usize,
+    /// The most bytes of answers that wait to be read, of callers without an account at one address.
+    pub max_unread_bytes_per_stranger: usize,
     /// The most bytes of answers that wait to be read, of one address. 0: no limit, as it must be where all callers come
     /// through the gateway.
     pub max_unread_bytes_per_address: usize,
@@ -127,6 +129,7 @@ impl Default for ServerConfig {
             max_arriving_bytes_per_address: arriving.per_address,
             max_arriving_bytes: arriving.total,
             max_unread_bytes_per_account: unread.per_principal,
+            max_unread_bytes_per_stranger: unread.per_stranger,
             max_unread_bytes_per_address: unread.per_address,
             max_unread_bytes: unread.total,
             slow_reader_timeout: Duration::from_secs(60),
@@ -175,6 +178,7 @@ impl ServerConfig {
             max_in_flight_per_address: 2048,
             max_connections_per_address: 512,
             max_unread_bytes_per_account: 4 << 20,
+            max_unread_bytes_per_stranger: 4 << 20,
             max_unread_bytes_per_address: 16 << 20,
             // Three messages of 4 MiB at once, that come slowly.
             max_arriving_bytes_per_address: 12 << 20,
@@ -214,6 +218,7 @@ impl ServerConfig {
         let unread = CallerLimits {
             total: self.max_unread_bytes,
             per_principal: self.max_unread_bytes_per_account,
+            per_stranger: self.max_unread_bytes_per_stranger,
             per_address: self.max_unread_bytes_per_address,
             ..limits.get(Resource::UnreadBytes)
         };

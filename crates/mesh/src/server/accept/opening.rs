@@ -5,11 +5,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::observer::RefusedConnection;
@@ -21,6 +23,9 @@ use crate::transport::Io;
 
 /// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long what a connection has sent already may take to be read, once it has to give way.
+const LAST_LOOK: Duration = Duration::from_millis(100);
 
 /// A method that is none: HTTP/1 leaves it to the preface.
 const RESERVED: &[u8] = b"PRI";
@@ -66,11 +71,13 @@ impl Opening {
         address: Option<SocketAddr>,
     ) -> Result<Opened, Option<RefusedConnection>> {
         let Self { tls, deadline, place, stopping } = self;
+        let mut begun = pin!(begin(io, address, tls.as_deref()));
         tokio::select! {
-            begun = timeout_at(deadline, begin(io, address, tls.as_deref())) => {
-                begun.unwrap_or(Err(Some(RefusedConnection::TimedOut)))
+            begun = timeout_at(deadline, begun.as_mut()) => begun.unwrap_or(Err(Some(RefusedConnection::TimedOut))),
+            // It may have spoken, and nobody has listened yet.
+            () = place.evicted() => {
+                timeout(LAST_LOOK, begun).await.unwrap_or(Err(Some(RefusedConnection::Evicted)))
             }
-            () = place.evicted() => Err(Some(RefusedConnection::Evicted)),
             () = stopping.cancelled() => Err(None),
         }
     }
@@ -132,8 +139,6 @@ fn protocol(first: &[u8]) -> Option<Protocol> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::task::JoinHandle;

@@ -120,7 +120,7 @@ where
                 let service = std::mem::replace(&mut self.inner, clone);
                 let network = parts.extensions.get::<Peer>().and_then(Peer::network_key);
                 let address = network.map(|network| self.layer.budgets.account_of_address(network));
-                let wait = Box::pin(ArrivalWait::new(self.layer.first_message));
+                let wait = Box::pin(ArrivalWait::new(&parts, self.layer.first_message));
                 let call = Waits { service, layer: self.layer.clone(), parts, arriving, address, wait };
                 let waiting = Some(Waiting::Call(Box::new(call)));
                 ArrivalFuture { future: None, waiting, domain: self.layer.rules.domain }

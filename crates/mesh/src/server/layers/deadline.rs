@@ -11,9 +11,9 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use crate::deadline::{DeadlineBody, DeadlineFuture, ExpiryStatus as _, ScopedBody, ScopedFuture, of_incoming};
 use crate::server::Domain;
 use crate::server::expiry::invalid_timeout;
-use crate::deadline::{DeadlineBody, DeadlineFuture, ExpiryStatus as _, ScopedBody, ScopedFuture, of_incoming};
 
 /// Ends calls at their deadline with DEADLINE_EXCEEDED, before the answer or in the middle of its stream; the handler's work
 /// is cancelled. Meanwhile [`crate::deadline::current`] tells handler and stream the deadline, and calls that they make

@@ -14,9 +14,7 @@ pub use self::arrival::{ArrivalFuture, ArrivalLayer, ArrivalService};
 pub use self::deadline::{ServerDeadlineBody, ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService};
 pub use self::drain::{DrainBody, DrainFuture, DrainLayer, DrainService};
 pub use self::load_shed::{LoadShedFuture, LoadShedLayer, LoadShedService, Place};
-pub use self::message_size::{
-    MessageSizeFuture, MessageSizeLayer, MessageSizeService, SizedRequest, SizedResponse,
-};
+pub use self::message_size::{MessageSizeFuture, MessageSizeLayer, MessageSizeService, SizedRequest, SizedResponse};
 pub use self::panic_guard::{PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService};
 pub use self::status_size::{StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService};
 pub use self::telemetry::{Following, TelemetryFuture, TelemetryLayer, TelemetryService};

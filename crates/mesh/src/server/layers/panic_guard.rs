@@ -63,9 +63,11 @@ where
         // After a panic in `call` the service is used again: gRPC services keep nothing half done between calls.
         match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
             Ok(future) => PanicGuardFuture { future: Some(future), panicked: None, domain: self.domain },
-            Err(panic) => {
-                PanicGuardFuture { future: None, panicked: Some(report_panic(self.domain, &*panic)), domain: self.domain }
-            }
+            Err(panic) => PanicGuardFuture {
+                future: None,
+                panicked: Some(report_panic(self.domain, &*panic)),
+                domain: self.domain,
+            },
         }
     }
 }

@@ -16,10 +16,10 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use crate::server::Peer;
-use crate::server::call_observer::{CallEnd, CallObserver, IncomingCall};
 use crate::bodies::{Finish, TrackedBody};
 use crate::outcome::Outcome;
+use crate::server::Peer;
+use crate::server::call_observer::{CallEnd, CallObserver, IncomingCall};
 
 /// Shows each call to a [`CallObserver`], if there is one.
 #[derive(Clone, Default)]

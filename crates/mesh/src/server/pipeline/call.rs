@@ -297,7 +297,7 @@ async fn arrive(
         return arrived.map(|()| arriving.arrived());
     }
     arriving.copy();
-    let mut wait = pin!(ArrivalWait::new(plan.first_message));
+    let mut wait = pin!(ArrivalWait::new(parts, plan.first_message));
     let address = connection.address.as_ref();
     poll_fn(|cx| wait.as_mut().poll(&mut arriving, rules, &pipeline.budgets, address, cx)).await?;
     Ok(arriving.arrived())

@@ -32,7 +32,9 @@ pub(in crate::server) trait HandlerService:
     type ResponseBody: http_body::Body<Data = Bytes, Error = <Self as HandlerService>::BodyError> + Send + 'static;
     type BodyError: Into<StdError>;
     type Failure: Into<StdError>;
-    type Answer: Future<Output = Result<Response<<Self as HandlerService>::ResponseBody>, <Self as HandlerService>::Failure>> + Send + 'static;
+    type Answer: Future<Output = Result<Response<<Self as HandlerService>::ResponseBody>, <Self as HandlerService>::Failure>>
+        + Send
+        + 'static;
 }
 
 impl<S, B> HandlerService for S

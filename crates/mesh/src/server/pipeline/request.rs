@@ -39,8 +39,9 @@ pub(super) fn refuse_foreign(parts: &Parts) -> Option<Response<Body>> {
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Some(refusal);
     }
-    match parts.headers.get(CONTENT_TYPE) {
-        Some(content_type) if is_grpc(content_type.as_bytes()) => None,
+    let mut content_types = parts.headers.get_all(CONTENT_TYPE).iter();
+    match (content_types.next(), content_types.next()) {
+        (Some(content_type), None) if is_grpc(content_type.as_bytes()) => None,
         _ => {
             Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC: content-type is application/grpc\n"))
         }

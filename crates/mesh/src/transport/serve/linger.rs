@@ -9,7 +9,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
+use super::settings::SettingsLimit;
 use crate::transport::Io;
+use crate::transport::frames::FrameScanner;
 use crate::transport::wire::ReadActivity;
 
 /// How many bytes of what nobody wants are read before other tasks have their turn, and in all: who goes on to send has not
@@ -23,6 +25,8 @@ pub(super) struct LingeringWire {
     io: Box<dyn Io>,
     /// Notes when something is read, for those who ask.
     reads: Option<Arc<ReadActivity>>,
+    frames: FrameScanner,
+    settings: SettingsLimit,
     /// How long the client may take to end, and how many bytes it may send meanwhile.
     linger: Duration,
     left: usize,
@@ -43,7 +47,8 @@ enum End {
 
 impl LingeringWire {
     pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
-        Self { io, reads, linger, left: MOST, end: End::Open, stall: None, stalling: false }
+        let (frames, settings) = (FrameScanner::default(), SettingsLimit::new());
+        Self { io, reads, frames, settings, linger, left: MOST, end: End::Open, stall: None, stalling: false }
     }
 
     /// What a write has come to; an error when there was no room for a byte for too long. Such a client may well be alive:
@@ -89,13 +94,16 @@ impl LingeringWire {
 
 impl AsyncRead for LingeringWire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buf);
-        if polled.is_ready()
-            && let Some(reads) = &self.reads
-        {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        if let Some(reads) = &this.reads {
             reads.read(false);
         }
-        polled
+        if this.frames.scan(buf.filled().get(before..).unwrap_or_default()) {
+            this.settings.count(this.frames.take_settings())?;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

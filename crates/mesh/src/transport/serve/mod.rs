@@ -9,6 +9,7 @@ mod linger;
 mod options;
 mod payload;
 mod request;
+mod settings;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 //! Clients that mean no good.
 
 use super::raw::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, call, frame, hello, read_answers, read_goaways,
-    streams, window, write,
+    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS, call, frame, hello, read_answers,
+    read_goaways, streams, window, write,
 };
 use super::*;
 
@@ -63,6 +63,19 @@ async fn a_thousand_calls_in_one_read_are_all_answered() {
     let answers = read_answers(&mut here, 1000).await;
     assert!(answers.len() == 1000 && answers.values().all(|bytes| *bytes == 5));
     assert_eq!(calls.load(Ordering::SeqCst), 1000);
+}
+
+/// `h2` goes over all streams for each of them.
+#[tokio::test(start_paused = true)]
+async fn settings_without_end_end_the_connection() {
+    let (mut here, there) = duplex(1 << 20);
+    let (_shut_down, server) = serve(there, options(), counted(&Arc::default()));
+    // SETTINGS_INITIAL_WINDOW_SIZE
+    let change = |window: u8| frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, window]);
+    write(&mut here, &[hello(LARGE), call(1), change(0).repeat(50), change(10).repeat(40)]).await;
+    read_answers(&mut here, 1).await;
+    write(&mut here, &[change(0).repeat(50)]).await;
+    assert!(timeout(HOUR, server).await.unwrap().unwrap().is_err());
 }
 
 #[tokio::test(start_paused = true)]
