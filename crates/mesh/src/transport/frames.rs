@@ -23,7 +23,15 @@ pub(super) struct FrameScanner {
     settings: u32,
 }
 
+/// The length of what a client's first frame comes after (RFC 9113, section 3.4).
+const PREFACE: usize = 24;
+
 impl FrameScanner {
+    /// Follows what a client sends, which begins with its preface.
+    pub(super) fn of_client() -> Self {
+        Self { payload: PREFACE, ..Self::default() }
+    }
+
     /// Reads on; whether any of `bytes` belongs to SETTINGS or GOAWAY.
     pub(super) fn scan(&mut self, mut bytes: &[u8]) -> bool {
         let mut found = false;

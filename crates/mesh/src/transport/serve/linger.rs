@@ -47,7 +47,7 @@ enum End {
 
 impl LingeringWire {
     pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
-        let (frames, settings) = (FrameScanner::default(), SettingsLimit::new());
+        let (frames, settings) = (FrameScanner::of_client(), SettingsLimit::new());
         Self { io, reads, frames, settings, linger, left: MOST, end: End::Open, stall: None, stalling: false }
     }
 
