@@ -111,11 +111,15 @@ pin_project! {
 /// What a call that waits holds besides its headers: its stream and its future.
 const WAITING: usize = 2 << 10;
 
+/// About what the call that began with `parts` holds while it waits. What HTTP/2 counts of a header is half of what it takes.
+pub(in crate::server) fn waiting_bytes(parts: &Parts) -> usize {
+    WAITING + 2 * header_list_size(parts)
+}
+
 impl ArrivalWait {
     /// A wait of the call that began with `parts`, from now on and no longer than `within`.
     pub(in crate::server) fn new(parts: &Parts, within: Duration) -> Self {
-        // What HTTP/2 counts of a header is about half of what it takes.
-        Self { within, limit: sleep(within), head: WAITING + 2 * header_list_size(parts), hold: None }
+        Self { within, limit: sleep(within), head: waiting_bytes(parts), hold: None }
     }
 
     /// Waits for `arriving`, whose headers and bytes `address` has of `budgets`. Ready when the call may go on, or with why it must not.

@@ -64,7 +64,7 @@ impl Default for Settings {
                     connection_window: 1 << 20,
                     max_frame_size: 16 << 10,
                     send_buffer: 64 << 10,
-                    unwritten: 256 << 10,
+                    unwritten: 128 << 10,
                     keep_alive: Some((Duration::from_secs(30), Duration::from_secs(10))),
                     linger: SLOW_READER,
                 },

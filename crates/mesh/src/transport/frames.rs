@@ -6,6 +6,8 @@ const HEADER: usize = 9;
 /// SETTINGS and GOAWAY: the frames by which a server changes what new streams may do.
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
+/// The flag of SETTINGS that change nothing.
+const ACK: u8 = 1;
 
 /// Follows the frames of one direction from the first byte on, and finds those that change what new streams may do. `h2` has
 /// no event for them, and to ask it takes locks that all calls of the connection want.
@@ -19,7 +21,7 @@ pub(super) struct FrameScanner {
     payload: usize,
     /// Whether the payload belongs to such a frame.
     control: bool,
-    /// How many SETTINGS have begun since somebody asked.
+    /// How many SETTINGS that change something have begun since somebody asked.
     settings: u32,
 }
 
@@ -69,9 +71,9 @@ impl FrameScanner {
         std::mem::take(&mut self.settings)
     }
 
-    fn begin(&mut self, [a, b, c, kind, ..]: [u8; HEADER]) {
+    fn begin(&mut self, [a, b, c, kind, flags, ..]: [u8; HEADER]) {
         self.payload = u32::from_be_bytes([0, a, b, c]) as usize;
         self.control = kind == SETTINGS || kind == GOAWAY;
-        self.settings += u32::from(kind == SETTINGS);
+        self.settings += u32::from(kind == SETTINGS && flags & ACK == 0);
     }
 }

@@ -9,7 +9,7 @@ use h2::RecvStream;
 use http_body::{Body, Frame};
 
 use super::TransportError;
-use super::inflow::Inflow;
+use super::inflow::{Inflow, OF_RESPONSES};
 use super::pump::Pump;
 use super::repair::repair_status;
 use super::slot::StreamSlot;
@@ -31,7 +31,7 @@ pub struct ReceiveBody {
 
 impl ReceiveBody {
     pub(super) fn new(stream: RecvStream, upload: Option<Pump>, slot: Option<StreamSlot>) -> Self {
-        Self { inflow: Inflow::new(stream), stage: Stage::Data, upload, slot }
+        Self { inflow: Inflow::new(stream, OF_RESPONSES), stage: Stage::Data, upload, slot }
     }
 
     /// What the request's own body failed with: the stream was reset for it, and whatever else ended it at the same time says

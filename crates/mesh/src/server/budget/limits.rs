@@ -29,7 +29,7 @@ pub struct CallerLimits {
 /// | streams of health and reflection | 1024 | | | 128 | 4 |
 /// | connections | 10,000 | | | 1000 | |
 /// | bytes that arrive | 64 MiB | | | 64 MiB | 64 KiB |
-/// | bytes that aren't read | 64 MiB | 16 MiB | 32 MiB | 64 MiB | 256 KiB |
+/// | bytes that aren't read | 64 MiB | 16 MiB | 32 MiB | | 256 KiB |
 ///
 /// ```
 /// use meshwork::server::{CallerLimits, Limits, Resource};
@@ -68,7 +68,7 @@ impl Default for Limits {
             Resource::ArrivingBytes => CallerLimits { total: 64 << 20, per_address: 64 << 20, own: 64 << 10, ..none },
             Resource::UnreadBytes => {
                 let (per_principal, per_stranger) = (16 << 20, 32 << 20);
-                CallerLimits { total: 64 << 20, per_principal, per_stranger, per_address: 64 << 20, own: 256 << 10 }
+                CallerLimits { total: 64 << 20, per_principal, per_stranger, per_address: 0, own: 256 << 10 }
             }
         }))
     }

@@ -26,7 +26,7 @@ use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
 use crate::server::Domain;
-use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable};
+use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable, waiting_bytes};
 use crate::server::auth::{Authenticated, Principal, refusal};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
@@ -231,10 +231,16 @@ async fn admitted(
                 may_verify(connection, plan, parts)?;
                 match authenticator.authenticate(&parts.headers, peer) {
                     Authenticated::Now(principal) => principal?,
-                    Authenticated::Later(principal) => match timeout(VERIFIED_WITHIN, principal).await {
-                        Ok(principal) => principal?,
-                        Err(_) => return Err(unverified(pipeline.domain)),
-                    },
+                    Authenticated::Later(principal) => {
+                        // It waits for somebody else, and so may as many as its caller sends.
+                        let caller = Caller { address: connection.address.as_ref(), principal: None };
+                        let waiting = pipeline.budgets.take(Resource::ArrivingBytes, waiting_bytes(parts), caller);
+                        let _waiting = waiting.map_err(|exceeded| exceeded.status(pipeline.domain))?;
+                        match timeout(VERIFIED_WITHIN, principal).await {
+                            Ok(principal) => principal?,
+                            Err(_) => return Err(unverified(pipeline.domain)),
+                        }
+                    }
                 }
             }
         },

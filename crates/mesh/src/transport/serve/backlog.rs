@@ -17,6 +17,8 @@ const FULL: usize = 1 << (usize::BITS - 1);
 pub(super) struct Backlog {
     /// Bytes, and [`FULL`].
     bytes: AtomicUsize,
+    /// How many frames have left it.
+    written: AtomicUsize,
     /// One that finds as many is not let through; one that finds fewer is, whatever it brings.
     limit: usize,
     /// Below that those that wait have their turn.
@@ -35,11 +37,17 @@ impl Backlog {
     pub(super) fn new(limit: usize) -> Arc<Self> {
         let limit = limit.clamp(1, FULL - 1);
         let (half, line) = (limit.div_ceil(2), Mutex::default());
-        Arc::new(Self { bytes: AtomicUsize::new(0), limit, half, line })
+        Arc::new(Self { bytes: AtomicUsize::new(0), written: AtomicUsize::new(0), limit, half, line })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many frames have left it so far; `None` when nothing is in it.
+    pub(super) fn written(&self) -> Option<usize> {
+        let is_empty = self.bytes.load(Ordering::Acquire) & !FULL == 0;
+        (!is_empty).then(|| self.written.load(Ordering::Relaxed))
     }
 
     fn has_room(&self) -> bool {
@@ -162,6 +170,7 @@ pub(super) struct Load {
 impl Drop for Load {
     fn drop(&mut self) {
         if let Some(backlog) = &self.backlog {
+            backlog.written.fetch_add(1, Ordering::Relaxed);
             backlog.remove(self.bytes);
         }
     }

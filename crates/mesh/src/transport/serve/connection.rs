@@ -23,6 +23,7 @@ use super::linger::LingeringWire;
 use super::options::ServeOptions;
 use super::payload::Payload;
 use super::request::RequestBody;
+use super::stuck::StuckBacklog;
 use crate::transport::Io;
 use crate::transport::error::TransportError;
 use crate::transport::keepalive::KeepAlive;
@@ -52,6 +53,7 @@ pub(crate) struct ServerConnection<S: Serve> {
     h2: h2::server::Connection<LingeringWire, Payload<S::Guard>>,
     serve: S,
     backlog: Arc<Backlog>,
+    stuck: StuckBacklog,
     /// What `h2` wakes, and the same as a waker.
     gate: Arc<Gate>,
     waker: Waker,
@@ -88,7 +90,8 @@ impl<S: Serve> ServerConnection<S> {
         let inline = ReusableBoxFuture::new(pending());
         let parallel = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
         let backlog = Backlog::new(options.unwritten);
-        Ok(Self { h2, serve, backlog, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0, parallel })
+        let stuck = StuckBacklog::new(options.linger);
+        Ok(Self { h2, serve, backlog, stuck, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0, parallel })
     }
 
     /// Asks the client for no more calls: GOAWAY without a last stream, and the real one when the client has shown by a pong
@@ -188,6 +191,9 @@ impl<S: Serve> Future for ServerConnection<S> {
         this.gate.register(cx.waker());
         if let Poll::Ready(ended) = this.poll_calls(cx) {
             return Poll::Ready(ended);
+        }
+        if let Poll::Ready(error) = this.stuck.poll(&this.backlog, cx) {
+            return Poll::Ready(Err(error));
         }
         match &mut this.keep_alive {
             Some((keep_alive, reads)) => keep_alive.poll(cx, reads, || 0).map(Err),

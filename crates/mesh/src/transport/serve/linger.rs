@@ -136,7 +136,8 @@ impl AsyncWrite for LingeringWire {
         loop {
             match &mut this.end {
                 End::Open => {
-                    ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+                    let polled = Pin::new(&mut this.io).poll_shutdown(cx);
+                    ready!(this.poll_written(polled, cx))?;
                     this.end = End::Lingering(Box::pin(sleep(this.linger)));
                 }
                 End::Lingering(until) => {

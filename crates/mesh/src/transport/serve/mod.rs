@@ -10,6 +10,7 @@ mod options;
 mod payload;
 mod request;
 mod settings;
+mod stuck;
 #[cfg(test)]
 mod tests;
 

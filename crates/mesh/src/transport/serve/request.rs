@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use tonic::Status;
 
 use crate::transport::error::TransportError;
-use crate::transport::inflow::Inflow;
+use crate::transport::inflow::{Inflow, OF_REQUESTS};
 
 enum Stage {
     Data,
@@ -27,13 +27,20 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(super) fn new(stream: RecvStream) -> Self {
-        Self { inflow: Inflow::new(stream), stage: Stage::Data }
+        Self { inflow: Inflow::new(stream, OF_REQUESTS), stage: Stage::Data }
     }
 
     /// The end, by what `h2` says of the stream: CANCELLED when the client has reset it.
     fn failed(&mut self, error: h2::Error) -> Status {
         self.stage = Stage::End;
         TransportError::served(error).into_status()
+    }
+}
+
+impl Drop for RequestBody {
+    /// The stream may last much longer than its request: to the end of the answer.
+    fn drop(&mut self) {
+        self.inflow.release();
     }
 }
 

@@ -1,5 +1,7 @@
 //! Clients that mean no good.
 
+use tokio::io::AsyncReadExt as _;
+
 use super::raw::{
     END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS, call, frame, hello, read_answers,
     read_goaways, streams, window, write,
@@ -63,6 +65,56 @@ async fn a_thousand_calls_in_one_read_are_all_answered() {
     let answers = read_answers(&mut here, 1000).await;
     assert!(answers.len() == 1000 && answers.values().all(|bytes| *bytes == 5));
     assert_eq!(calls.load(Ordering::SeqCst), 1000);
+}
+
+/// Once `h2` has them, bytes that no window lets through would stay for good.
+#[tokio::test(start_paused = true)]
+async fn s7_a_window_that_is_taken_back_from_bytes_on_their_way_ends_the_connection() {
+    let (mut here, there) = duplex(1 << 10);
+    let answer = at_once(|| message("x".repeat(40_000)), &Arc::default());
+    let (_shut_down, server) = serve(there, options(), answer);
+    let close = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    write(&mut here, &[hello(LARGE), call(1)]).await;
+    // The first of it is read, so that the connection writes, and then the client takes its window back.
+    let mut some = [0; 2000];
+    here.read_exact(&mut some).await.unwrap();
+    write(&mut here, &[close]).await;
+    let reading = tokio::spawn(async move {
+        let mut rest = Vec::new();
+        let _ = here.read_to_end(&mut rest).await;
+        rest.len()
+    });
+    assert!(timeout(HOUR, server).await.unwrap().unwrap().is_err());
+    assert!(reading.await.unwrap() < 40_000, "it was let through");
+}
+
+/// The room that requests have on a connection is for all its calls.
+#[tokio::test(start_paused = true)]
+async fn open_calls_hold_no_room_of_requests_that_were_read() {
+    let (here, there) = duplex(1 << 20);
+    let _server = serve(there, ServeOptions { max_concurrent_streams: 400, ..options() }, |request| {
+        Box::pin(async move {
+            let whole = request.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(whole.len(), 4095);
+            std::future::pending().await
+        })
+    });
+    let (client, connection) = h2::client::handshake(here).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..300 {
+        let request = Request::post("http://server/a.B/C").body(()).unwrap();
+        let (answer, mut body) = client.send_request(request, false).unwrap();
+        body.reserve_capacity(4095);
+        while body.capacity() < 4095 {
+            let more = std::future::poll_fn(|cx| body.poll_capacity(cx));
+            timeout(Duration::from_secs(10), more).await.expect("there is no room left").unwrap().unwrap();
+        }
+        body.send_data(Bytes::from(vec![0; 4095]), true).unwrap();
+        open.push((answer, body));
+        client = client.ready().await.unwrap();
+    }
 }
 
 /// `h2` goes over all streams for each of them.
