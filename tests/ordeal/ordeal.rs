@@ -18,9 +18,8 @@ const RATE: u32 = 24;
 const SECONDS: u64 = 1800;
 /// How many orders there are before the first fault.
 const BEGIN: usize = 20;
-/// How long an order may take from the last fault, or from its creation if that was later. It tells orders that end from those
-/// that don't, on a machine that may be busy with the faults' leftovers for a minute; how quick they are is the benchmark's.
-const BOUND: Duration = Duration::from_secs(120);
+/// How long an order may take from the last fault, or from its creation if that was later.
+const BOUND: Duration = Duration::from_secs(30);
 /// How long the audit looks again at what is left.
 const SETTLE: &str = "30s";
 /// How many orders that took longer are named.
