@@ -14,6 +14,7 @@ use meshwork::Channel;
 use meshwork::connect::Memory;
 use meshwork::server::proxy::{Proxy, Route, Routes, Upstream};
 use meshwork::server::{Builder, Server};
+use meshwork::transport::Http2Options;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tokio_stream::{Stream, StreamExt as _};
@@ -225,12 +226,17 @@ impl World {
 
     /// `builder` is that of the upstream.
     pub fn with(builder: Builder) -> Self {
+        Self::with_windows(builder, Http2Options::default().stream_window, Http2Options::default().stream_window)
+    }
+
+    /// The windows are those of the proxy's streams, and of the client's.
+    pub fn with_windows(builder: Builder, of_proxy: u32, of_client: u32) -> Self {
         let (network, echo) = (Memory::new(), Echo::default());
         serve(&network, UPSTREAM, builder.add_service(echo.clone()));
-        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM))));
+        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM, of_proxy))));
         let (service, routes) = (proxy.clone(), proxy.clone());
         serve(&network, PROXY, Server::builder().fallback(service, move |path| routes.has(path)));
-        let client = channel(&network, PROXY);
+        let client = channel(&network, PROXY, of_client);
         Self { network, echo, proxy, client }
     }
 
@@ -264,8 +270,9 @@ fn serve(network: &Memory, name: &str, builder: Builder) {
     tokio::spawn(server.serve_with_shutdown(listener, std::future::pending()));
 }
 
-fn channel(network: &Memory, name: &str) -> Channel {
-    Channel::builder().connector(network.clone()).connect_lazy(&format!("static:///{name}")).unwrap()
+fn channel(network: &Memory, name: &str, stream_window: u32) -> Channel {
+    let http2 = Http2Options { stream_window, ..Http2Options::default() };
+    Channel::builder().connector(network.clone()).http2(http2).connect_lazy(&format!("static:///{name}")).unwrap()
 }
 
 pub fn codec() -> ProstCodec<String, String> {
