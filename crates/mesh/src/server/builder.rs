@@ -44,6 +44,7 @@ use super::tls::ServerTlsOptions;
 /// | messages and streams of reflection, of an address | 1,000 at once, 100 a second | ours |
 /// | credentials are verified | within 10 s | ours |
 /// | windows of a stream, of a connection; frame; unsent bytes of a stream | 1 MiB, 1 MiB; 16 KiB; 64 KiB | ours |
+/// | bytes of a TCP connection that the kernel keeps | as the system says | ours |
 /// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]

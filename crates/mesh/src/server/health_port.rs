@@ -121,6 +121,8 @@ impl HealthPort {
             handshake: FIRST,
             random: Random::system(),
             slow_reader: SLOW_READER,
+            // An answer has a few bytes, and the kernel's least is more than they need.
+            kernel_send_buffer: Some(16 << 10),
         };
         let bounds = HealthPortBounds {
             max_message: REQUEST,

@@ -66,6 +66,7 @@ mod router;
 mod run;
 mod settings;
 pub mod signal;
+mod sockets;
 mod status_size;
 mod stream_end;
 mod tls;

@@ -74,6 +74,7 @@ impl Default for Settings {
                 handshake: Duration::from_secs(10),
                 random: Random::system(),
                 slow_reader: SLOW_READER,
+                kernel_send_buffer: None,
             },
             handshakes: (512, 256),
             http1: None,

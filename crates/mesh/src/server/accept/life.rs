@@ -169,7 +169,8 @@ mod tests {
             linger: seconds(1),
         };
         let random = Random::seeded(7);
-        ConnectionOptions { serve, age, age_grace, idle, handshake: seconds(10), random, slow_reader: SLOW }
+        let (handshake, kernel_send_buffer) = (seconds(10), None);
+        ConnectionOptions { serve, age, age_grace, idle, handshake, random, slow_reader: SLOW, kernel_send_buffer }
     }
 
     /// Timers have milliseconds.

@@ -74,7 +74,7 @@ impl<H: HandlerService> Connections<H> {
         let goodbyes = Goodbyes::new(self.tasks.clone(), self.ends.goaway.clone());
         let accept = async {
             loop {
-                match listener.accept().await {
+                match listener.accept(self.options.kernel_send_buffer).await {
                     Ok(Some(accepted)) => self.admit(accepted, &goodbyes),
                     // Nobody can connect any more; those who have go on.
                     Ok(None) => std::future::pending().await,
