@@ -147,7 +147,7 @@ impl HealthPort {
         };
         connections.accept(listener, shutdown).await;
         stopping.cancel();
-        if !connections.drain(DRAIN).await {
+        if !connections.drain(DRAIN, std::future::pending()).await {
             tracing::debug!("calls were still open when the health port stopped; they were cut off");
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Settings {
     pub connections: Option<Arc<dyn ConnectionObserver>>,
     pub tls: Option<ServerTlsOptions>,
     pub drain: Drain,
+    /// Done when the grace is over, however much is left of it.
+    pub drain_deadline: Hook,
     pub domain: Domain,
     pub observer: Option<Arc<dyn CallObserver>>,
     pub timeout: Option<Duration>,
@@ -81,6 +83,7 @@ impl Default for Settings {
             connections: None,
             tls: None,
             drain: Drain::default(),
+            drain_deadline: Box::pin(std::future::pending()),
             domain: Domain::default(),
             observer: None,
             timeout: None,

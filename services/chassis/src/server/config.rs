@@ -6,6 +6,7 @@ use std::time::Duration;
 use meshwork::server::{Budgets, CallerLimits, Drain, Limits, Resource, ServerTlsOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 /// How a service's gRPC port serves.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -92,6 +93,9 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub drain_grace: Duration,
+    /// Cancelled when the grace is over, however much is left of it: for several ports of a process.
+    #[serde(skip)]
+    pub drain_deadline: Option<CancellationToken>,
 }
 
 /// The certificates of a port. The files are read again when they change.
@@ -146,6 +150,7 @@ impl Default for ServerConfig {
             reflection: true,
             drain_delay: drain.delay,
             drain_grace: drain.grace,
+            drain_deadline: None,
         }
     }
 }
