@@ -57,7 +57,8 @@ pub struct ServerConfig {
     pub max_arriving_bytes: usize,
     /// The most bytes of answers that wait to be read, of one account. A call above it ends as RESOURCE_EXHAUSTED.
     pub max_unread_bytes_per_account: usize,
-    /// The most bytes of answers that wait to be read, of callers without an account at one address.
+    /// The most bytes of answers that wait to be read, of callers without an account at one address, and of what its
+    /// connections have on its way, above 16 KiB each. A connection is not refused more of these: it waits for those it has.
     pub max_unread_bytes_per_stranger: usize,
     /// The most bytes of answers that wait to be read, of one address. 0: no limit, as it must be where all callers come
     /// through the gateway.

@@ -89,7 +89,7 @@ impl<S: Serve> ServerConnection<S> {
         let waker = Waker::from(Arc::clone(&gate));
         let inline = ReusableBoxFuture::new(pending());
         let parallel = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
-        let backlog = Backlog::new(options.unwritten);
+        let backlog = Backlog::new(options.unwritten, serve.count_unwritten());
         let stuck = StuckBacklog::new(options.linger);
         Ok(Self { h2, serve, backlog, stuck, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0, parallel })
     }
