@@ -48,6 +48,10 @@ type Accepted<G> = (Request<RecvStream>, SendResponse<Payload<G>>);
 
 /// A connection, from the end of its handshake. The future drives it; it ends in order when the client has closed the
 /// connection, or after [`Self::shut_down`] when all calls are over. Dropped, it ends its calls.
+///
+/// A client that closes its half alone, after its requests, has closed the connection, and calls that are open then are
+/// cancelled: HTTP/2 has no half of a connection, since its reader has to open windows and answer pings, and the FIN of a
+/// client that waits for answers is the same as that of one that has gone, whose calls are to end.
 #[must_use = "a connection stands still unless it is polled"]
 pub(crate) struct ServerConnection<S: Serve> {
     h2: h2::server::Connection<LingeringWire, Payload<S::Guard>>,
