@@ -22,9 +22,8 @@ pub(crate) struct ServeOptions {
     /// How many bytes of one answer may be with the connection, within the client's windows; the rest waits outside.
     pub send_buffer: usize,
     /// How many bytes of all answers of a connection together may be with it and not written yet, and one frame of an answer
-    /// more: what a client with large windows makes it keep that does not read its socket. Above 16 KiB it is counted, by
-    /// [`Serve::count_unwritten`](super::Serve::count_unwritten). Heads and trailers are not: there are no more of them than
-    /// streams.
+    /// more: what a client with large windows makes it keep that does not read its socket. Above 16 KiB it is counted
+    /// by who serves. Heads and trailers are not: there are no more of them than streams.
     pub unwritten: usize,
     /// How long a client may be silent, and how long it may take for a sign of life then.
     pub keep_alive: Option<(Duration, Duration)>,
