@@ -3,15 +3,18 @@
 //! ```text
 //! meshwork::orders::v1::order_service_client::OrderServiceClient   a client of the orders service
 //! names::OrderName                                                `orders/{order}`, parsed and typed
+//! public_reason                                                   why an order has ended, without numbers of stock
 //! FILE_DESCRIPTOR_SET                                             everything, with comments and options
 //! ```
 
 mod names;
+mod reasons;
 
 pub use names::{
     DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName,
     UserName,
 };
+pub use reasons::public_reason;
 
 /// All files of the contracts and what they import, as an encoded `google.protobuf.FileDescriptorSet`.
 ///

@@ -172,7 +172,8 @@ pub(crate) async fn long_fields(scene: Scene) {
         let request = WatchOrderRequest { name: account.order.clone(), resume_token: text() };
         customer(method::WATCH_ORDER, framed(&request));
         let order = Order { customer: named("users/"), ..Order::default() };
-        let request = CreateOrderRequest { order: Some(order), order_id: text(), request_id: text() };
+        let request =
+            CreateOrderRequest { order: Some(order), order_id: text(), request_id: text(), ..Default::default() };
         customer(method::CREATE_ORDER, framed(&request));
     }
     in_turn(&scene, 8, Duration::from_millis(25), calls).await;

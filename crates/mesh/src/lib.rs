@@ -68,7 +68,8 @@
 //! | messages at most | of a response 4 MiB; of a request no limit | gRPC's |
 //! | attempts at most | 5; more are brought down to it | A6 |
 //! | request bytes kept for retries | 1 MiB of a call, 16 MiB of a channel | A6 asks for a limit |
-//! | methods that declare to be idempotent, given [`Builder::descriptors`] | 3 attempts on UNAVAILABLE, 50 ms × 2, at most 1 s | ours |
+//! | methods without side effects or with a request id, given [`Builder::descriptors`] | 3 attempts on UNAVAILABLE, 50 ms × 2, at most 1 s | ours |
+//! | request ids of such methods, where callers give none | a random UUID, the same for all attempts of a call | AIP-155 |
 //! | health checks, when switched on | of the service that the policy names | A17 |
 //! | outlier detection, when switched on | every 10 s; 30 s for a first ejection, at most 300 s; 10 % of endpoints | A50 |
 //! | circuit breaker, when switched on | 5 failures in a row, open for 60 s, 3 probes; at most 50 % of the connected endpoints | ours |

@@ -12,8 +12,11 @@ use ed25519_dalek::SigningKey;
 use ed25519_dalek::pkcs8::EncodePrivateKey;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
+use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
 use meshwork_api::meshwork::users::v1::{
-    GetJsonWebKeySetRequest, JsonWebKey, JsonWebKeySet, RefreshSessionRequest, Session, SignInRequest, SignOutRequest,
+    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKey, JsonWebKeySet,
+    ListUsersRequest, ListUsersResponse, RefreshSessionRequest, Session, SignInRequest, SignOutRequest,
+    UpdateUserRequest, User,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -65,7 +68,8 @@ impl Claims {
 /// An AuthService on the loopback address. It ends when it is dropped.
 ///
 /// SignIn takes any password and gives a session of the service role, so that services can sign in; the other methods
-/// for sessions are unimplemented.
+/// for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
+/// those are deleted that begin with `gone`, and of those that begin with `away` it gives no answer.
 pub struct Issuer {
     keys: Arc<Keys>,
     address: SocketAddr,
@@ -81,9 +85,10 @@ impl Issuer {
         let keys = Arc::new(Keys::generate());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let service = AuthServiceServer::from_arc(keys.clone());
+        let (auth, users) = (AuthServiceServer::from_arc(keys.clone()), UserServiceServer::from_arc(keys.clone()));
         let server = tokio::spawn(async move {
-            Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+            let server = Server::builder().add_service(auth).add_service(users);
+            server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
         Self { keys, address, server }
     }
@@ -163,5 +168,38 @@ impl AuthService for Keys {
         _: Request<GetJsonWebKeySetRequest>,
     ) -> Result<Response<JsonWebKeySet>, Status> {
         Ok(Response::new(JsonWebKeySet { name: "jsonWebKeySet".to_owned(), keys: vec![self.public.clone()] }))
+    }
+}
+
+#[tonic::async_trait]
+impl UserService for Keys {
+    async fn get_user(&self, request: Request<GetUserRequest>) -> Result<Response<User>, Status> {
+        let name = request.into_inner().name;
+        let id = name.strip_prefix("users/").unwrap_or_default();
+        if id.starts_with("nobody") {
+            return Err(Status::not_found("there is no such account"));
+        }
+        if id.starts_with("away") {
+            return Err(Status::unavailable("no answer"));
+        }
+        let delete_time = id.starts_with("gone").then(|| SystemTime::now().into());
+        let (display_name, email) = (id.to_owned(), format!("{id}@example.com"));
+        Ok(Response::new(User { name, display_name, email, delete_time, ..User::default() }))
+    }
+
+    async fn create_user(&self, _: Request<CreateUserRequest>) -> Result<Response<User>, Status> {
+        Err(Status::unimplemented("the test issuer makes no accounts"))
+    }
+
+    async fn list_users(&self, _: Request<ListUsersRequest>) -> Result<Response<ListUsersResponse>, Status> {
+        Err(Status::unimplemented("the test issuer lists no accounts"))
+    }
+
+    async fn update_user(&self, _: Request<UpdateUserRequest>) -> Result<Response<User>, Status> {
+        Err(Status::unimplemented("the test issuer changes no accounts"))
+    }
+
+    async fn delete_user(&self, _: Request<DeleteUserRequest>) -> Result<Response<User>, Status> {
+        Err(Status::unimplemented("the test issuer deletes no accounts"))
     }
 }

@@ -16,9 +16,11 @@ use crate::ServeError;
 
 /// The policy that holds unless a service is told another: a gRPC service config.
 ///
-/// Calls end after 10 s, streams when they end. What only reads is tried up to three times, each try for 3 s. A write is
-/// repeated only when it did not reach the service: without a `request_id`, which is the caller's to choose, a second try
-/// could do it twice. A service that says it is not serving gets no calls.
+/// Calls end after 10 s, streams when they end. What only reads is tried up to three times, each try for 3 s. So is a
+/// write whose request has a `request_id`, but an attempt may take all of the 10 s, so that one that is slow isn't done
+/// beside itself: the channel gives the request an id if it has none, and the service carries out what has the same id
+/// once. All other writes are repeated only when they did not reach the service, since a second try could do them
+/// twice. A service that says it is not serving gets no calls.
 pub const POLICY: &str = include_str!("policy.json");
 
 /// How long a connection may take.
@@ -124,10 +126,12 @@ impl ClientConfig {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use meshwork::policy::{Descriptors, Repeat};
     use prost::Message;
-    use prost_types::FileDescriptorSet;
     use prost_types::method_options::IdempotencyLevel;
+    use prost_types::{DescriptorProto, FileDescriptorSet};
     use tokio::io::{AsyncReadExt as _, BufReader};
     use tokio::net::TcpListener;
     use tonic_health::pb::HealthCheckRequest;
@@ -140,7 +144,13 @@ mod tests {
         let policy =
             Policy::parse(POLICY).unwrap().with_descriptors(&Descriptors::decode(FILE_DESCRIPTOR_SET).unwrap());
         let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let mut seen = 0;
+        let mut with_id = HashSet::new();
+        for file in &set.file {
+            let has_id = |message: &&DescriptorProto| message.field.iter().any(|field| field.name() == "request_id");
+            let name = |message: &DescriptorProto| format!(".{}.{}", file.package(), message.name());
+            with_id.extend(file.message_type.iter().filter(has_id).map(name));
+        }
+        let (mut seen, mut by_id) = (0, 0);
         for file in set.file.iter().filter(|file| file.package().starts_with("meshwork.")) {
             for service in &file.service {
                 for method in &service.method {
@@ -154,14 +164,19 @@ mod tests {
                         .as_ref()
                         .map_or(IdempotencyLevel::IdempotencyUnknown, |options| options.idempotency_level());
                     let reads = level == IdempotencyLevel::NoSideEffects;
-                    assert_eq!(matches!(rules.repeat, Repeat::Retry(_)), reads, "{path}: only what reads is repeated");
+                    let has_id = with_id.contains(method.input_type());
+                    let repeated = matches!(rules.repeat, Repeat::Retry(_));
+                    assert_eq!(repeated, reads || has_id, "{path}: what reads is repeated, and what has a request id");
+                    let needs_id = rules.request_id.is_some_and(|id| id.required);
+                    assert_eq!(needs_id, has_id && !reads, "{path}: a write is repeated by its id only");
                     let attempt = (reads && !streams).then_some(Duration::from_secs(3));
                     assert_eq!(rules.attempt_timeout, attempt, "{path}");
                     seen += 1;
+                    by_id += usize::from(needs_id);
                 }
             }
         }
-        assert!(seen > 20, "{seen} methods");
+        assert!(seen > 20 && by_id > 5, "{seen} methods, {by_id} with request ids");
         assert_eq!(policy.method("/grpc.health.v1.Health/Watch").timeout, None);
     }
 

@@ -120,8 +120,8 @@ impl Violations {
         );
     }
 
-    /// A price: a known currency's code, above zero, at most 1,000,000 units, with no more than the currency's usual
-    /// two decimals (none where the currency has none). Returns (currency, minor units).
+    /// A new price: the code of a currency in use today, above zero, at most 1,000,000 units, with no more than the
+    /// currency's usual two decimals (none where the currency has none). Returns (currency, minor units).
     pub fn price(&mut self, money: Option<&Money>, field: &str) -> Option<(String, i64)> {
         let Some(money) = money else {
             self.add(field, "is required");
@@ -129,7 +129,7 @@ impl Violations {
         };
         let faults = self.found;
         let code = money.currency_code.as_str();
-        let digits = currency_digits(code);
+        let digits = currency_digits(code).filter(|_| is_in_use(code));
         self.check(
             digits.is_some(),
             &format!("{field}.currency_code"),
@@ -203,11 +203,19 @@ fn parse_uuid(value: &str) -> Option<Uuid> {
     Uuid::try_parse(value).ok().filter(|id| !id.is_nil())
 }
 
-/// How many decimals the smallest unit of a currency has; `None` for a code that is not in use.
+/// How many decimals the smallest unit of a currency has; `None` for a code that is none of money. Codes that have gone
+/// out of use are still known.
 pub fn currency_digits(code: &str) -> Option<u32> {
     let currency = iso_currency::Currency::from_code(code)?;
     // Codes of metals and of accounts have no smallest unit, and nobody pays with them.
     currency.exponent().map(u32::from).filter(|digits| *digits <= 3)
+}
+
+/// Whether people pay in the currency today: it has not given way to another, and is no fund's unit of account.
+fn is_in_use(code: &str) -> bool {
+    use iso_currency::Currency;
+    // The crate takes the bolívar for superseded; in ISO 4217 the VED stands beside it.
+    Currency::from_code(code).is_some_and(|currency| currency.flags().is_empty() || matches!(currency, Currency::VES))
 }
 
 /// An amount in minor units, as contracts carry it.
@@ -219,10 +227,14 @@ pub fn money(currency: &str, minor: i64) -> Money {
     Money { currency_code: currency.to_owned(), units: minor / unit, nanos }
 }
 
-/// An amount in the smallest unit of its currency; `None` for an unknown currency, for a fraction of that unit and for
-/// an amount too large to count.
+/// An amount in the smallest unit of its currency; `None` for what is no currency's code, for a fraction of that unit
+/// and for an amount too large to count.
+///
+/// What was priced once stays readable: a code that isn't known any more has two decimals, as it has for [`money`].
 pub fn minor(money: &Money) -> Option<i64> {
-    let digits = currency_digits(&money.currency_code)?;
+    let code = money.currency_code.as_str();
+    (code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase())).then_some(())?;
+    let digits = currency_digits(code).unwrap_or(2);
     let step = 10_i64.pow(9 - digits);
     let nanos = i64::from(money.nanos);
     (nanos % step == 0).then_some(())?;

@@ -42,6 +42,10 @@ pub struct Config {
     pub client: ClientConfig,
     /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
     pub products: String,
+    /// How many orders a customer may have that are pending or confirmed. One more is refused as RESOURCE_EXHAUSTED,
+    /// but for those that staff place for a customer. They are counted in the lists from time to time, so that a few
+    /// more may come through, and none is refused while the lists' database doesn't answer. 0: no limit.
+    pub max_open_orders_per_customer: u32,
     /// How long the inventory may be silent about an order before it is asked again: about one that waits to be confirmed,
     /// and about one that is confirmed and waits for its pieces to be allocated. In each of both it is asked three times,
     /// and then the order ends, rejected or cancelled. It should exceed the time for which the inventory holds pieces.
@@ -68,6 +72,7 @@ impl Default for Config {
             postgres: PostgresConfig::default(),
             client: ClientConfig::default(),
             products: "http://127.0.0.1:8082".to_owned(),
+            max_open_orders_per_customer: 10_000,
             reservation_timeout: Duration::from_secs(660),
             watchdog_interval: Duration::from_secs(5),
         }

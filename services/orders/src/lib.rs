@@ -5,7 +5,7 @@
 //! | [`domain`] | the order: `decide(state, command) -> events`, `evolve(state, event) -> state` |
 //! | [`app`] | the use cases, commands and queries apart |
 //! | [`ports`] | what the use cases need |
-//! | [`adapters`] | gRPC, the event store, the read model and its projector, the catalogue, the inventory's events |
+//! | [`adapters`] | gRPC, the event store, the read model and its projector, catalogue, customers, inventory |
 //!
 //! An order is the events that made it; they are all that is kept. The relay publishes them on the stream `orders`, the
 //! consumer `orders` listens to the inventory on the stream `products`, the projector keeps the lists, and the watchdog
@@ -41,6 +41,7 @@ use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
 use meshwork_sql::AppliedMigration;
 
 use crate::adapters::catalogue::GrpcCatalogue;
+use crate::adapters::customers::GrpcCustomers;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::event_store::{EventOrderStore, is_public};
 use crate::adapters::grpc::OrderGrpc;
@@ -52,6 +53,7 @@ pub use crate::adapters::stores::places;
 use crate::adapters::stores::{self, Stores};
 use crate::adapters::watchdog;
 use crate::app::App;
+use crate::app::commands::OpenOrders;
 pub use crate::config::{Config, MongoConfig};
 use crate::ports::Projection;
 pub use meshwork_chassis::config::PostgresConfig;
@@ -100,6 +102,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         read_model: lists,
         following: Arc::new(projected.clone()),
         catalogue: Arc::new(GrpcCatalogue::new(products)),
+        customers: Arc::new(GrpcCustomers::new(identity.channel(users.clone()))),
+        open_orders: Arc::new(OpenOrders::new(config.max_open_orders_per_customer)),
         clock: Arc::new(SystemClock),
     };
 

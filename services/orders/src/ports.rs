@@ -28,6 +28,19 @@ pub struct Recorded {
     pub at: OffsetDateTime,
     /// What happened.
     pub event: OrderEvent,
+    /// Who made it happen; `None` where no release has kept that.
+    pub actor: Option<Actor>,
+}
+
+/// Who makes something happen to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// A caller of the service: who ordered, or staff.
+    Caller(UserName),
+    /// The inventory, by what it has decided.
+    Inventory,
+    /// The watchdog, when the inventory was silent.
+    Watchdog,
 }
 
 /// What makes a command the same when it comes again.
@@ -308,6 +321,13 @@ pub trait OrderReadModel: Send + Sync + 'static {
         after: Option<&Waiting>,
         limit: usize,
     ) -> Result<Vec<Waiting>, StoreError>;
+
+    /// How many orders of a customer are open, which is pending or confirmed, up to `at_most`: what is beyond isn't
+    /// counted.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn open_orders(&self, customer: &UserName, at_most: u32) -> Result<u32, StoreError>;
 }
 
 /// Whether lists follow the orders' histories.
@@ -347,4 +367,19 @@ pub trait Catalogue: Send + Sync + 'static {
     /// # Errors
     /// See [`CatalogueError`].
     async fn items(&self, products: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError>;
+}
+
+/// Why it isn't known whether a customer exists: the users service doesn't answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the users service doesn't answer: {0}")]
+pub struct CustomersError(pub String);
+
+/// The users service, as orders sees it.
+#[async_trait]
+pub trait Customers: Send + Sync + 'static {
+    /// Whether there is an account of this name, and it isn't deleted.
+    ///
+    /// # Errors
+    /// When the users service doesn't answer.
+    async fn exists(&self, customer: &UserName) -> Result<bool, CustomersError>;
 }

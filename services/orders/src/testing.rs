@@ -86,7 +86,8 @@ async fn histories_are_read_back(store: &EventOrderStore) {
     append(store, "read", "a", &events[..2], second(1)).await.unwrap();
     let done = append(store, "read", "b", &events[2..], second(2)).await.unwrap();
     assert_eq!((done.commit.version(), done.replayed), (3, false));
-    let recorded = |version, at: i64, event: &OrderEvent| Recorded { version, at: second(at), event: event.clone() };
+    let recorded =
+        |version, at: i64, event: &OrderEvent| Recorded { version, at: second(at), event: event.clone(), actor: None };
     let all = [recorded(1, 1, &events[0]), recorded(2, 1, &events[1]), recorded(3, 2, &events[2])];
     let read = order_name("read");
     assert_eq!(store.history(&read, 0).await.unwrap(), all);
@@ -349,6 +350,11 @@ async fn lists_are_filtered_and_newest_first(store: &EventOrderStore, view: &dyn
     ];
     for (filter, expected) in filters {
         assert_eq!(ids(&listed(view, &filter).await), expected, "{filter:?}");
+    }
+    // One is pending and one confirmed; the others are cancelled.
+    for (name, at_most, open) in [("anna", 100, 2), ("anna", 1, 1), ("bert", 100, 1), ("carl", 100, 0)] {
+        let customer = format!("users/{name}").parse().unwrap();
+        assert_eq!(view.open_orders(&customer, at_most).await.unwrap(), open, "{name}, at most {at_most}");
     }
 }
 

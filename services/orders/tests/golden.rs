@@ -68,7 +68,11 @@ async fn es_5_stored_samples_are_read_by_the_store() {
         };
         events.append(append).await.unwrap();
         let history = store.history(&name, 0).await.unwrap();
-        assert_eq!(history, [Recorded { version: 1, at: second(1), event }], "{event_type} v{schema_version}");
+        assert_eq!(
+            history,
+            [Recorded { version: 1, at: second(1), event, actor: None }],
+            "{event_type} v{schema_version}"
+        );
     }
 }
 

@@ -69,17 +69,25 @@ impl Policy {
         service.and_then(|service| parts.services.get(service)).unwrap_or(&parts.default)
     }
 
-    /// This policy, with up to three attempts on UNAVAILABLE for methods that declare an `idempotency_level`, where it
-    /// says nothing about repeating them.
+    /// This policy, with up to three attempts on UNAVAILABLE for methods that may be repeated by their descriptors
+    /// ([`Descriptors`]), where it says nothing about repeating them: those with side effects only while their request
+    /// has an id. What it says itself holds whether or not there is an id.
     #[must_use]
     pub fn with_descriptors(&self, descriptors: &Descriptors) -> Self {
         let mut parts = (*self.0).clone();
-        for path in descriptors.idempotent() {
-            let method = self.method(path);
-            if method.repeat == Repeat::Once && !method.says_once {
-                let repeat = Repeat::Retry(Arc::clone(descriptors.policy()));
-                parts.methods.insert(path.into(), Arc::new(MethodPolicy { repeat, ..(**method).clone() }));
+        for (path, number) in descriptors.methods() {
+            let mut method = (**self.method(path)).clone();
+            let required = method.repeat == Repeat::Once;
+            // Of what the policy has repeated itself, the descriptors tell where the id is, once.
+            let is_settled = if required { method.says_once } else { number.is_none() || method.request_id.is_some() };
+            if is_settled {
+                continue;
             }
+            if required {
+                method.repeat = Repeat::Retry(Arc::clone(descriptors.policy()));
+            }
+            method.request_id = number.map(|number| RequestIdField { number, required });
+            parts.methods.insert(path.into(), Arc::new(method));
         }
         Self(Arc::new(parts))
     }

@@ -45,6 +45,19 @@ pub struct MethodPolicy {
     pub repeat: Repeat,
     /// Whether not to repeat is what the policy says, so that no default takes its place.
     pub says_once: bool,
+    /// The field of requests that makes attempts with side effects safe to repeat, where descriptors name one
+    /// ([`Policy::with_descriptors`](super::Policy::with_descriptors)); for requests of one message.
+    pub request_id: Option<RequestIdField>,
+}
+
+/// The field `request_id` of a request message (AIP-155): a server carries out one call by one id, however often it
+/// comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestIdField {
+    /// The number of the field.
+    pub number: u32,
+    /// Whether attempts are repeated only when the request has an id; not where the operator's policy asks for them.
+    pub required: bool,
 }
 
 /// Whether and how the attempts of a call are repeated (gRFC A6).

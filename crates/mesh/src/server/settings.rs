@@ -12,7 +12,7 @@ use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
 use super::plan::MethodSettings;
-use super::rate::RateLimitLayer;
+use super::rate::{Rate, RateLimitLayer};
 use super::router::Router;
 use super::tls::ServerTlsOptions;
 use crate::random::Random;
@@ -23,6 +23,13 @@ const SLOW_READER: Duration = Duration::from_secs(60);
 
 /// How many streams of health and reflection a connection may have open.
 const WATCHES_OF_CONNECTION: usize = 100;
+
+/// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
+/// services sends some hundreds.
+const REFLECTION_MESSAGES: (u64, u64) = (1_000, 100);
+
+/// How long credentials may take to be verified.
+const VERIFICATION: Duration = Duration::from_secs(10);
 
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
@@ -39,6 +46,7 @@ pub(super) struct Settings {
     pub timeout: Option<Duration>,
     pub by_address: RateLimitLayer,
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    pub verification_timeout: Duration,
     pub access: Option<AccessTable>,
     pub by_principal: RateLimitLayer,
     pub budgets: Budgets,
@@ -48,6 +56,8 @@ pub(super) struct Settings {
     pub max_message_size: usize,
     pub descriptors: Vec<Vec<u8>>,
     pub reflection: bool,
+    /// Of the messages of one address.
+    pub reflection_rate: Option<Rate>,
     pub shown: Vec<String>,
     pub health: Health,
     pub hooks: Vec<(String, Hook)>,
@@ -89,6 +99,7 @@ impl Default for Settings {
             timeout: None,
             by_address: RateLimitLayer::default(),
             authenticator: None,
+            verification_timeout: VERIFICATION,
             access: None,
             by_principal: RateLimitLayer::default(),
             budgets: Budgets::new(Limits::default()),
@@ -98,6 +109,7 @@ impl Default for Settings {
             max_message_size: MessageSizeLayer::DEFAULT,
             descriptors: Vec::new(),
             reflection: true,
+            reflection_rate: Rate::new(REFLECTION_MESSAGES.0, REFLECTION_MESSAGES.1, Duration::from_secs(1)).ok(),
             shown: Vec::new(),
             health: Health::new(),
             hooks: Vec::new(),

@@ -24,6 +24,7 @@ mod deadlines;
 mod hostile_callers;
 mod hostile_servers;
 mod leaks;
+mod request_ids;
 mod runtimes;
 mod transport;
 mod traps;

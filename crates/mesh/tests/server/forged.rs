@@ -9,7 +9,7 @@ use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, 
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
 use meshwork::server::{CallerLimits, Domain, Peer, Resource};
 use meshwork::{Channel, Server};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 
 use crate::clients::Tcp;
@@ -114,4 +114,28 @@ async fn s5_an_address_that_has_all_its_calls_cannot_make_the_server_check_more(
     assert_eq!(call(&other, "bert").await.unwrap(), "x");
     assert_eq!(signatures.checked(), 1);
     calls.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Never finds out who calls.
+struct Unanswered;
+
+impl Authenticator for Unanswered {
+    fn authenticate(&self, _: &HeaderMap, _: Option<&Peer>) -> Authenticated {
+        Authenticated::Later(Box::pin(std::future::pending()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_credentials_may_take_to_be_verified_is_a_setting() {
+    for (builder, seconds) in
+        [(Server::builder(), 10), (Server::builder().verification_timeout(Duration::from_secs(2)), 2)]
+    {
+        let server = Running::start(builder.authenticator(Arc::new(Unanswered)).access(table()));
+        let channel = server.channel();
+        let begin = Instant::now();
+        let status = call(&channel, "anna").await.unwrap_err();
+        assert_eq!(why(&status), (Code::Unavailable, "KEYS_UNAVAILABLE".into()));
+        assert!(status.message().contains(&format!("within {seconds}s")), "{status}");
+        assert_eq!(begin.elapsed().as_secs(), seconds);
+    }
 }

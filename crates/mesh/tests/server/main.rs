@@ -18,6 +18,7 @@ mod h2spec;
 mod hooks;
 mod hostile;
 mod http1;
+mod metrics;
 mod opening;
 mod order;
 mod plans;

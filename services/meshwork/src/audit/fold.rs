@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::events::v1 as pb;
 use meshwork_api::meshwork::orders::v1::order::State;
+use meshwork_api::public_reason;
 use prost::Message;
 
 use super::evidence::{Folded, Line, Moment, Name, Order};
@@ -64,11 +65,11 @@ fn changed(mut order: Order, kind: &str, data: &[u8], at: Moment) -> Result<Orde
         "reservation_requested" => {}
         "order_rejected" => {
             order.state = State::Rejected;
-            order.state_reason = decoded::<pb::OrderRejected>(data)?.reason;
+            order.state_reason = public_reason(&decoded::<pb::OrderRejected>(data)?.reason).into_owned();
         }
         "order_cancelled" => {
             order.state = State::Cancelled;
-            order.state_reason = decoded::<pb::OrderCancelled>(data)?.reason;
+            order.state_reason = public_reason(&decoded::<pb::OrderCancelled>(data)?.reason).into_owned();
         }
         "order_shipped" => {
             order.state = State::Shipped;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::events::v1 as pb;
+use meshwork_api::public_reason;
 use meshwork_chassis::validate::currency_digits;
 use meshwork_events::{Envelope, HandleError, Handler};
 use prost::Message;
@@ -81,7 +82,8 @@ fn notice(event_type: &str, data: &[u8]) -> Result<Notice, String> {
         }
         "order_rejected" => {
             let event: pb::OrderRejected = decode(data)?;
-            (event.customer, Occasion::OrderRejected { order: name(&event.order)?, reason: event.reason })
+            let reason = public_reason(&event.reason).into_owned();
+            (event.customer, Occasion::OrderRejected { order: name(&event.order)?, reason })
         }
         "order_shipped" => {
             let event: pb::OrderShipped = decode(data)?;
@@ -94,7 +96,8 @@ fn notice(event_type: &str, data: &[u8]) -> Result<Notice, String> {
         }
         "order_cancelled" => {
             let event: pb::OrderCancelled = decode(data)?;
-            (event.customer, Occasion::OrderCancelled { order: name(&event.order)?, reason: event.reason })
+            let reason = public_reason(&event.reason).into_owned();
+            (event.customer, Occasion::OrderCancelled { order: name(&event.order)?, reason })
         }
         _ => return Ok(Notice::Nothing),
     };

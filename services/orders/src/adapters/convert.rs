@@ -1,13 +1,15 @@
 //! Between the domain and the contracts.
 
 use meshwork_api::meshwork::orders::v1 as proto;
+use meshwork_api::public_reason;
+use meshwork_chassis::Principal;
 use meshwork_chassis::clock::timestamp;
 use meshwork_chassis::etag;
 
 use super::codec;
 use super::money::money_to_proto;
-use crate::domain::{Line, Order, State};
-use crate::ports::Recorded;
+use crate::domain::{Line, Order, OrderEvent, State};
+use crate::ports::{Actor, Recorded};
 
 pub(super) fn state_to_proto(state: State) -> proto::order::State {
     match state {
@@ -42,7 +44,7 @@ pub(super) fn order_to_proto(order: &Order) -> proto::Order {
         lines: order.lines.iter().map(order_line).collect(),
         total: Some(money_to_proto(&order.total)),
         state: state_to_proto(order.state).into(),
-        state_reason: order.state_reason.clone(),
+        state_reason: public_reason(&order.state_reason).into_owned(),
         tracking_number: order.tracking_number.clone(),
         allocate_time: order.allocated_at.map(timestamp),
         create_time: Some(timestamp(order.created_at)),
@@ -51,11 +53,32 @@ pub(super) fn order_to_proto(order: &Order) -> proto::Order {
     }
 }
 
-/// An event of `order` as callers see it.
-pub(super) fn event_to_proto(order: &Order, recorded: &Recorded) -> proto::OrderEvent {
+/// The event without numbers of pieces that are left, which earlier releases have stored.
+fn public(event: &OrderEvent) -> OrderEvent {
+    match event {
+        OrderEvent::Rejected { reason } => OrderEvent::Rejected { reason: public_reason(reason).into_owned() },
+        OrderEvent::Cancelled { reason } => OrderEvent::Cancelled { reason: public_reason(reason).into_owned() },
+        event => event.clone(),
+    }
+}
+
+/// Who made an event happen, as `viewer` may know it: of other people, customers learn only that they are staff.
+fn actor_to_proto(actor: Option<&Actor>, viewer: &Principal) -> String {
+    match actor {
+        None => String::new(),
+        Some(Actor::Inventory) => "inventory".to_owned(),
+        Some(Actor::Watchdog) => "orders".to_owned(),
+        Some(Actor::Caller(user)) if viewer.may_see(user) => user.to_string(),
+        Some(Actor::Caller(_)) => "staff".to_owned(),
+    }
+}
+
+/// An event of `order` as `viewer` sees it.
+pub(super) fn event_to_proto(order: &Order, recorded: &Recorded, viewer: &Principal) -> proto::OrderEvent {
     proto::OrderEvent {
         name: format!("{}/events/{}", order.name, recorded.version),
         create_time: Some(timestamp(recorded.at)),
-        event: codec::message(order, &recorded.event, recorded.at),
+        event: codec::message(order, &public(&recorded.event), recorded.at),
+        actor: actor_to_proto(recorded.actor.as_ref(), viewer),
     }
 }

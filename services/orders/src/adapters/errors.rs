@@ -10,9 +10,10 @@ use meshwork_chassis::events::{DEAD_LETTER_ERRORS, EVENT_SOURCE_ERRORS};
 use meshwork_chassis::validate::Violations;
 use tonic::{Code, Status};
 
+use super::money::amount;
 use crate::app::AppError;
 use crate::domain::OrderError;
-use crate::ports::{CatalogueError, ProjectionError, StoreError};
+use crate::ports::{CatalogueError, CustomersError, ProjectionError, StoreError};
 
 /// The domain of this service's errors.
 pub const DOMAIN: &str = "orders.meshwork.dev";
@@ -27,6 +28,20 @@ pub const ORDER_STATE: ErrorKind = ErrorKind::new(
     "ORDER_STATE",
     Code::FailedPrecondition,
     "The order's state doesn't allow this. ErrorInfo tells the state.",
+);
+/// The total is another than the caller has seen.
+pub const TOTAL_CHANGED: ErrorKind = ErrorKind::new(
+    "TOTAL_CHANGED",
+    Code::FailedPrecondition,
+    "The order's total at the prices of this moment is another than expected_total. ErrorInfo tells the new total and \
+     its currency. Nothing was written.",
+);
+/// The customer has as many open orders as may be.
+pub const TOO_MANY_OPEN_ORDERS: ErrorKind = ErrorKind::new(
+    "TOO_MANY_OPEN_ORDERS",
+    Code::ResourceExhausted,
+    "The customer has as many orders that are pending or confirmed as there may be. ErrorInfo tells the limit. Wait \
+     until some of them are shipped, or cancel some.",
 );
 /// The pieces are not allocated yet.
 pub const STOCK_NOT_ALLOCATED: ErrorKind = ErrorKind::retryable(
@@ -122,6 +137,8 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &ORDER_NOT_FOUND,
         &ORDER_ID_TAKEN,
         &ORDER_STATE,
+        &TOTAL_CHANGED,
+        &TOO_MANY_OPEN_ORDERS,
         &STOCK_NOT_ALLOCATED,
         &ORDER_CONTENDED,
         &OUTCOME_UNKNOWN,
@@ -151,6 +168,11 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
         }
         AppError::Order(OrderError::NotAllocated) => STOCK_NOT_ALLOCATED.status(DOMAIN, error, &about),
         AppError::Order(OrderError::Currencies { line }) => violation(&format!("order.lines[{line}].product"), error),
+        AppError::Order(OrderError::TotalChanged { total }) => {
+            let (amount, currency) = (amount(total), total.currency.as_str());
+            let message = format!("the order's total is {amount} {currency} by now");
+            TOTAL_CHANGED.status(DOMAIN, message, &[("order", name), ("total", &amount), ("currency", currency)])
+        }
         AppError::Order(OrderError::Total) => violation("order.lines", error),
         AppError::NotAllowed => {
             NOT_ALLOWED.status(DOMAIN, format!("{name} is another customer's, or there is none"), &about)
@@ -168,6 +190,14 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
         AppError::Catalogue(CatalogueError::Unavailable(cause)) => {
             tracing::warn!(cause, "the catalogue doesn't answer");
             DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the products service doesn't answer; try again", &[])
+        }
+        AppError::UnknownCustomer(_) => violation("order.customer", error),
+        AppError::Customers(CustomersError(cause)) => {
+            tracing::warn!(cause, "the users service doesn't answer");
+            DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the users service doesn't answer; try again", &[])
+        }
+        AppError::TooManyOpen { at_most } => {
+            TOO_MANY_OPEN_ORDERS.status(DOMAIN, error, &[("limit", at_most.to_string().as_str())])
         }
         AppError::Store(StoreError::Cursor) => violation("page_token", &"must be a next_page_token of this list"),
         AppError::Store(StoreError::Unavailable(cause)) => away(cause),

@@ -16,9 +16,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::codec::REQUEST_CLAIMED;
-use crate::domain::{Command, Order, OrderError, OrderEvent};
+use crate::domain::{Command, Order, OrderError};
 use crate::ports::{
-    Changes, Claim, CommandKey, ExecuteError, Executed, OrderStore, Position, Recorded, Settled, StoreError,
+    Actor, Changes, Claim, CommandKey, ExecuteError, Executed, OrderStore, Position, Recorded, Settled, StoreError,
 };
 
 /// The type of the event that ends a request's stream. It is ours alone, as the claim is: nothing is published of them.
@@ -26,6 +26,10 @@ const REQUEST_SETTLED: &str = "request_settled";
 /// The ids of the commands on a request's stream.
 const CLAIM: &str = "claim";
 const SETTLE: &str = "settle";
+/// How the ids of the watchdog's commands begin.
+const WATCHDOG: &str = "watchdog/";
+/// How the ids of commands begin that are events of the inventory: they are named after its reservations.
+const INVENTORY: &str = "reservations/";
 /// The streams of requests are in this space (UUIDv5).
 const REQUEST_IDS: Uuid = Uuid::from_u128(0x2b6f_4a80_91d7_4c35_8e0a_d9c3_7f52_1e64);
 
@@ -128,12 +132,28 @@ impl From<EventStoreError> for StoreError {
 
 /// The events of a commit of an order.
 pub(super) fn recorded(commit: &Commit) -> Result<Vec<Recorded>, StoreError> {
-    Ok(meshwork_eventstore::recorded(commit)?.into_iter().map(from_store).collect())
+    let actor = actor(commit);
+    let recorded = meshwork_eventstore::recorded(commit)?.into_iter();
+    Ok(recorded
+        .map(|meshwork_eventstore::Recorded { version, at, event }| Recorded {
+            version,
+            at,
+            event,
+            actor: actor.clone(),
+        })
+        .collect())
 }
 
-fn from_store(recorded: meshwork_eventstore::Recorded<OrderEvent>) -> Recorded {
-    let meshwork_eventstore::Recorded { version, at, event } = recorded;
-    Recorded { version, at, event }
+/// Who has made a commit: the watchdog's commands and those that are events of the inventory are told by their ids,
+/// whoever the order is of on whose behalf they act; all others come from callers.
+fn actor(commit: &Commit) -> Option<Actor> {
+    if commit.command_id.starts_with(WATCHDOG) {
+        return Some(Actor::Watchdog);
+    }
+    if commit.command_id.starts_with(INVENTORY) {
+        return Some(Actor::Inventory);
+    }
+    commit.context.actor.parse().ok().map(Actor::Caller)
 }
 
 fn request_stream(request: &RequestKey) -> String {
@@ -164,8 +184,11 @@ fn settled_version(commit: &Commit) -> Result<i64, StoreError> {
 #[async_trait]
 impl OrderStore for EventOrderStore {
     async fn history(&self, order: &OrderName, after: i64) -> Result<Vec<Recorded>, StoreError> {
-        let history = self.orders.history(&order.to_string(), after).await?;
-        Ok(history.into_iter().map(from_store).collect())
+        let mut history = Vec::new();
+        for commit in self.store.read(&order.to_string(), after).await? {
+            history.extend(recorded(&commit)?.into_iter().filter(|recorded| recorded.version > after));
+        }
+        Ok(history)
     }
 
     async fn load(&self, order: &OrderName) -> Result<Option<Order>, StoreError> {

@@ -17,10 +17,11 @@ use tonic::{Request, Response, Status};
 
 use super::convert::{event_to_proto, order_to_proto, state_from_word};
 use super::errors::{DOMAIN, missing_product, not_for, status};
+use super::money::expected_money;
 use crate::app::commands::{ChangeOrder, CreateOrder, NewLine};
 use crate::app::queries::{AsOf, OrderChange, OrderWatch};
 use crate::app::{App, AppError, Reply};
-use crate::domain::{Command, Order};
+use crate::domain::{Command, Money, Order};
 use crate::ports::{CatalogueError, OrderFilter, Position};
 
 /// How many lines an order has at most.
@@ -126,6 +127,7 @@ struct Placement {
     name: Option<OrderName>,
     customer: Option<UserName>,
     lines: Vec<NewLine>,
+    expected_total: Option<Money>,
 }
 
 fn read_placement(request: &proto::CreateOrderRequest) -> Result<Placement, Status> {
@@ -145,8 +147,14 @@ fn read_placement(request: &proto::CreateOrderRequest) -> Result<Placement, Stat
             lines = read_lines(&order.lines, &mut violations);
         }
     }
+    let expected_total = request.expected_total.as_ref().and_then(|money| {
+        let expected = expected_money(money);
+        let problem = "must be an amount of an ISO 4217 currency, not below zero, in whole steps of its smallest unit";
+        violations.check(expected.is_some(), "expected_total", problem);
+        expected
+    });
     violations.finish(DOMAIN)?;
-    Ok(Placement { name: name.flatten(), customer, lines })
+    Ok(Placement { name: name.flatten(), customer, lines, expected_total })
 }
 
 fn read_lines(lines: &[proto::order::Line], violations: &mut Violations) -> Vec<NewLine> {
@@ -179,10 +187,11 @@ impl OrderService for OrderGrpc {
     ) -> Result<Response<proto::Order>, Status> {
         let principal = Principal::of(&request);
         let mut request = request.into_inner();
-        let Placement { name, customer, lines } = read_placement(&request)?;
+        let Placement { name, customer, lines, expected_total } = read_placement(&request)?;
         let caller = principal.user().cloned().ok_or_else(|| status("the order", &AppError::NotAllowed))?;
         let customer = customer.unwrap_or_else(|| caller.clone());
-        if customer != caller && !principal.is_staff() {
+        let for_another = customer != caller;
+        if for_another && !principal.is_staff() {
             return Err(not_for(&customer));
         }
         let id = std::mem::take(&mut request.request_id);
@@ -191,7 +200,8 @@ impl OrderService for OrderGrpc {
         let key = RequestKey::of(&principal, "CreateOrder", &id, &request);
         let products: Vec<_> = lines.iter().map(|line| line.product.clone()).collect();
         let about = name.as_ref().map_or_else(|| "the order".to_owned(), ToString::to_string);
-        let reply = self.app.create_order(CreateOrder { name, customer, lines, request: key }).await;
+        let order = CreateOrder { name, customer, lines, for_another, expected_total, request: key };
+        let reply = self.app.create_order(order).await;
         fail::fail_point!("orders::created");
         reply.map(respond).map_err(|error| match &error {
             AppError::Catalogue(CatalogueError::Missing(product)) => missing_product(&products, product),
@@ -314,7 +324,7 @@ impl OrderService for OrderGrpc {
             .map_err(|error| status(&name.to_string(), &error))?;
         let page = page::Page::cut(events, wanted.size, |recorded| recorded.version.to_string());
         Ok(Response::new(proto::ListOrderEventsResponse {
-            order_events: page.items.iter().map(|recorded| event_to_proto(&order, recorded)).collect(),
+            order_events: page.items.iter().map(|recorded| event_to_proto(&order, recorded, &principal)).collect(),
             next_page_token: page::token(page.next.as_deref(), &arguments),
         }))
     }
@@ -334,7 +344,7 @@ impl OrderService for OrderGrpc {
         let watch = self.app.watch_order(&principal, &name, after).await;
         let watch = watch.map_err(|error| status(&name.to_string(), &error))?;
         let (responses, stream) = mpsc::channel(WATCH_BUFFER);
-        tokio::spawn(follow(watch, name, responses));
+        tokio::spawn(follow(watch, name, principal, responses));
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }
@@ -343,6 +353,7 @@ impl OrderService for OrderGrpc {
 async fn follow(
     mut watch: OrderWatch,
     name: OrderName,
+    viewer: Principal,
     responses: mpsc::Sender<Result<proto::WatchOrderResponse, Status>>,
 ) {
     loop {
@@ -352,7 +363,7 @@ async fn follow(
         };
         let response = match next {
             Ok(Some(OrderChange { recorded, order })) => Ok(proto::WatchOrderResponse {
-                order_event: Some(event_to_proto(&order, &recorded)),
+                order_event: Some(event_to_proto(&order, &recorded, &viewer)),
                 resume_token: resume_token(&name, recorded.version),
                 order: Some(order_to_proto(&order)),
             }),

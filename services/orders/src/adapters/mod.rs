@@ -4,6 +4,7 @@ mod aggregate;
 pub mod catalogue;
 mod codec;
 mod convert;
+pub mod customers;
 pub mod errors;
 pub mod event_store;
 pub mod grpc;

@@ -5,10 +5,13 @@ pub mod queries;
 
 use std::sync::Arc;
 
+use meshwork_api::UserName;
+
+use self::commands::OpenOrders;
 use crate::domain::{Order, OrderError};
 use crate::ports::{
-    Catalogue, CatalogueError, Clock, ExecuteError, Executed, ListFollowing, OrderReadModel, OrderStore, Position,
-    StoreError,
+    Catalogue, CatalogueError, Clock, Customers, CustomersError, ExecuteError, Executed, ListFollowing, OrderReadModel,
+    OrderStore, Position, StoreError,
 };
 
 /// The use cases with what they need.
@@ -22,6 +25,10 @@ pub struct App {
     pub following: Arc<dyn ListFollowing>,
     /// The products service.
     pub catalogue: Arc<dyn Catalogue>,
+    /// The users service.
+    pub customers: Arc<dyn Customers>,
+    /// How many open orders customers have.
+    pub open_orders: Arc<OpenOrders>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -53,6 +60,18 @@ pub enum AppError {
     /// The catalogue gives no prices.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    /// Somebody orders for a customer who has no account.
+    #[error("names {0}, who has no account")]
+    UnknownCustomer(UserName),
+    /// Whether the customer exists isn't known.
+    #[error(transparent)]
+    Customers(#[from] CustomersError),
+    /// The customer has as many open orders as may be.
+    #[error("the customer has {at_most} open orders, which is as many as there may be")]
+    TooManyOpen {
+        /// How many there may be.
+        at_most: u32,
+    },
     /// A store has failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -6,4 +6,4 @@ mod order;
 mod order_tests;
 
 pub use money::Money;
-pub use order::{Command, Line, Order, OrderError, OrderEvent, State, decide, evolve, fold};
+pub use order::{Command, Line, Order, OrderError, OrderEvent, State, agree, decide, evolve, fold};

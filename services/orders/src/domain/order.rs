@@ -228,6 +228,12 @@ pub enum OrderError {
     /// The total is too large to count.
     #[error("the order's total is too large")]
     Total,
+    /// The total is another than the caller has seen.
+    #[error("the order's total has changed")]
+    TotalChanged {
+        /// What it is at the prices of this moment.
+        total: Money,
+    },
 }
 
 /// What a command makes happen to an order, `None` being one that doesn't exist. A command whose effect stands already
@@ -308,6 +314,15 @@ fn ask_again(order: &Order, at_most: u32) -> OrderEvent {
         _ if attempt <= at_most => OrderEvent::ReservationRequested { attempt, confirmed: false },
         _ => OrderEvent::Rejected { reason: "the inventory did not answer in time".to_owned() },
     }
+}
+
+/// Whether the sum over the lines is the total that the caller has seen.
+///
+/// # Errors
+/// When it is another, in amount or currency; else as a creation with these lines.
+pub fn agree(lines: &[Line], expected: &Money) -> Result<(), OrderError> {
+    let total = total(lines)?;
+    if total == *expected { Ok(()) } else { Err(OrderError::TotalChanged { total }) }
 }
 
 /// The sum over the lines.

@@ -262,6 +262,18 @@ fn an_order_without_lines_or_in_two_currencies_or_too_dear_is_refused() {
 }
 
 #[test]
+fn d12_a_total_is_agreed_on_in_amount_and_currency() {
+    let lines = [line("tea", 2, euro(420)), line("cup", 1, euro(1200))];
+    assert_eq!(agree(&lines, &euro(2040)), Ok(()));
+    let other_currency = Money { currency: "USD".to_owned(), minor: 2040 };
+    for seen in [euro(2039), euro(0), euro(i64::MAX), other_currency] {
+        assert_eq!(agree(&lines, &seen), Err(OrderError::TotalChanged { total: euro(2040) }), "{seen:?}");
+    }
+    // What can't be ordered at all is refused as ever.
+    assert_eq!(agree(&[], &euro(0)), Err(OrderError::Total));
+}
+
+#[test]
 fn only_what_can_change_no_more_is_final() {
     for (state, order) in every_order() {
         let moves = [Command::Confirm, Command::RecordAllocation, cancel(), ship(), Command::Deliver];

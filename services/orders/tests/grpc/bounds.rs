@@ -97,6 +97,7 @@ async fn every_text_that_is_too_long_is_named() {
             order: Some(Order { customer: long(), lines: vec![line(&long(), 1)], ..Order::default() }),
             order_id: long(),
             request_id: long(),
+            ..Default::default()
         };
         let fields = ["request_id", "order_id", "order.customer", "order.lines[0].product"];
         assert_eq!(small(staff.create_order(create).await, None), fields);

@@ -28,6 +28,8 @@ pub enum Mood {
     Shuffled,
     /// With a price that is no whole number of cents.
     Fractional,
+    /// With prices that are one unit of their currency higher.
+    Dearer,
     /// With a product that is not found, without saying which.
     Vague,
 }
@@ -127,6 +129,7 @@ impl ProductService for Shelf {
             Mood::Short => drop(products.pop()),
             Mood::Shuffled => products.reverse(),
             Mood::Fractional => products[0].price.as_mut().unwrap().nanos += 1,
+            Mood::Dearer => products.iter_mut().for_each(|product| product.price.as_mut().unwrap().units += 1),
             Mood::Vague => return Err(not_found(&[])),
         }
         Ok(Response::new(BatchGetProductsResponse { products }))

@@ -12,6 +12,7 @@ mod create;
 mod history;
 mod inventory;
 mod letters;
+mod manners;
 mod projections;
 mod read;
 mod refusal;

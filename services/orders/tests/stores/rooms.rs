@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_api::ProductName;
+use meshwork_api::{ProductName, UserName};
 use meshwork_chassis::{CancellationToken, SystemClock};
 use meshwork_events::Progress;
 use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector, VersionState};
@@ -15,8 +15,11 @@ use meshwork_orders::adapters::event_store::EventOrderStore;
 use meshwork_orders::adapters::projector::Lag;
 use meshwork_orders::adapters::read_model::{PostgresReadModel, SqliteReadModel};
 use meshwork_orders::app::App;
+use meshwork_orders::app::commands::OpenOrders;
 use meshwork_orders::domain::OrderEvent;
-use meshwork_orders::ports::{Catalogue, CatalogueError, CatalogueItem, OrderFilter, OrderReadModel};
+use meshwork_orders::ports::{
+    Catalogue, CatalogueError, CatalogueItem, Customers, CustomersError, OrderFilter, OrderReadModel,
+};
 use meshwork_orders::testing::{append, created, folded, listed, second};
 use meshwork_sql::PostgresOptions;
 use meshwork_testkit::Postgres;
@@ -26,13 +29,20 @@ use tokio::task::JoinHandle;
 /// The longest that a test waits for something that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A catalogue that nobody asks.
+/// A catalogue, and a users service, that nobody asks.
 struct Closed;
 
 #[async_trait]
 impl Catalogue for Closed {
     async fn items(&self, _: &[ProductName]) -> Result<Vec<CatalogueItem>, CatalogueError> {
         Err(CatalogueError::Unavailable("closed".to_owned()))
+    }
+}
+
+#[async_trait]
+impl Customers for Closed {
+    async fn exists(&self, _: &UserName) -> Result<bool, CustomersError> {
+        Err(CustomersError("closed".to_owned()))
     }
 }
 
@@ -124,6 +134,8 @@ impl Rooms {
             read_model: self.lists.clone(),
             following: Arc::new(progress.clone()),
             catalogue: Arc::new(Closed),
+            customers: Arc::new(Closed),
+            open_orders: Arc::new(OpenOrders::new(0)),
             clock: Arc::new(SystemClock),
         }
     }

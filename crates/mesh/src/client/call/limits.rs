@@ -13,7 +13,7 @@ const RESPONSE: usize = 4 << 20;
 /// The limits of a call's messages, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MessageLimits {
-    request: Option<usize>,
+    pub(super) request: Option<usize>,
     response: usize,
 }
 

@@ -23,11 +23,12 @@ use self::limits::MessageLimits;
 use self::sender::{AttemptSender, rounded};
 use crate::bodies::{DeadlineBody, LengthLimitedBody};
 use crate::client::endpoints::{ChannelHandle, TriedEndpoints};
-use crate::client::retry::{self, Plan, Repeatable};
+use crate::client::retry::{self, Plan, Repeatable, RequestIdRule, RequestIds};
 use crate::client::trace::CallTrace;
 use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::observe::Event;
 use crate::outcome::{Finish as _, Outcome, TrackedBody};
+use crate::policy::Repeat;
 use crate::transport::ReceiveBody;
 
 /// Whether a call waits while no endpoint can take it; in the extensions of a request it overrides the policy.
@@ -57,6 +58,7 @@ pub(crate) async fn call(
     let extensions = std::mem::take(request.extensions_mut());
     let trace = extensions.get::<CallTrace>().cloned();
     let mut wait_for_ready = extensions.get().map(|WaitForReady(wait)| *wait);
+    let ids = extensions.get::<RequestIds>().copied();
     drop(extensions);
 
     let active = state.active.load_full();
@@ -88,6 +90,9 @@ pub(crate) async fn call(
     }
     let limits = MessageLimits::new(settings, policy);
     limits.request(request.body_mut());
+    // What is never repeated needs none.
+    let id = policy.request_id.filter(|_| policy.repeat != Repeat::Once);
+    let id = id.map(|field| RequestIdRule::new(field, ids.unwrap_or(settings.request_ids), limits.request));
     let tried = TriedEndpoints::default();
     let (active, method) = (&*end.info.active, &end.info.method);
     let plan = Plan {
@@ -105,7 +110,7 @@ pub(crate) async fn call(
     };
     let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };
     let result = {
-        let request = Repeatable::new(request, &settings.buffers);
+        let request = Repeatable::new(request, &settings.buffers, id);
         retry::run(sender, &request, &plan, &mut end.log).await
     };
     match result {

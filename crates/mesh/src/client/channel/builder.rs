@@ -1,5 +1,7 @@
 //! The settings of a channel.
 
+mod requests;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +16,7 @@ use crate::client::balance::Picker;
 use crate::client::connect::{Connector, Sockets, Tls, TlsOptions};
 use crate::client::endpoints::{ChannelHandle, ChannelSettings, ChannelState, EndpointsTask, PolicySource};
 use crate::client::resolve::{Refresher, Resolver, Target};
-use crate::client::retry::Buffers;
+use crate::client::retry::{Buffers, RequestIds};
 use crate::client::subchannel::Options;
 use crate::observe::{Connectivity, Observer};
 use crate::policy::{Descriptors, Policy, PolicyFile};
@@ -56,6 +58,7 @@ pub struct Builder {
     max_queued_calls: usize,
     max_response_bytes: Option<usize>,
     max_request_bytes: Option<usize>,
+    request_ids: RequestIds,
 }
 
 #[derive(Clone)]
@@ -84,6 +87,7 @@ impl Default for Builder {
             max_queued_calls: 16 << 10,
             max_response_bytes: None,
             max_request_bytes: None,
+            request_ids: RequestIds::default(),
         }
     }
 }
@@ -111,17 +115,6 @@ impl Builder {
     /// ```
     pub fn policy_file(mut self, path: impl AsRef<Path>) -> Self {
         self.policy = Source::File(path.as_ref().to_owned());
-        self
-    }
-
-    /// An encoded `FileDescriptorSet` of the services that are called. Methods that declare an `idempotency_level` are
-    /// tried up to 3 times on UNAVAILABLE, unless the policy says something about repeating them.
-    ///
-    /// ```
-    /// let builder = meshwork::Channel::builder().descriptors(meshwork_api::FILE_DESCRIPTOR_SET);
-    /// ```
-    pub fn descriptors(mut self, set: impl Into<Vec<u8>>) -> Self {
-        self.descriptors = Some(set.into());
         self
     }
 
@@ -312,17 +305,6 @@ impl Builder {
         self
     }
 
-    /// How many bytes of a request are kept to be sent again: 1 MiB of a call, 16 MiB of all calls of the channel. A call
-    /// that does not fit is made, but not repeated (gRFC A6).
-    ///
-    /// ```
-    /// let builder = meshwork::Channel::builder().retry_buffers(256 << 10, 8 << 20);
-    /// ```
-    pub fn retry_buffers(mut self, of_call: usize, of_channel: usize) -> Self {
-        self.buffers = (of_call, of_channel);
-        self
-    }
-
     /// How many calls may wait for an endpoint or for a place for their stream at once; 16,384. Further ones are UNAVAILABLE.
     ///
     /// ```
@@ -341,16 +323,6 @@ impl Builder {
     /// ```
     pub fn max_decoding_message_size(mut self, bytes: usize) -> Self {
         self.max_response_bytes = Some(bytes);
-        self
-    }
-
-    /// The largest message of a request, likewise; no limit unless set here or by `maxRequestMessageBytes` of the policy.
-    ///
-    /// ```
-    /// let builder = meshwork::Channel::builder().max_encoding_message_size(1 << 20);
-    /// ```
-    pub fn max_encoding_message_size(mut self, bytes: usize) -> Self {
-        self.max_request_bytes = Some(bytes);
         self
     }
 
@@ -439,6 +411,7 @@ impl Builder {
             slow_call: self.slow_call,
             max_response_bytes: self.max_response_bytes,
             max_request_bytes: self.max_request_bytes,
+            request_ids: self.request_ids,
         });
         let state = Arc::new(ChannelState::new(settings, authority, scheme, queue, &policy, descriptors));
         let task = EndpointsTask {

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::member::Member;
 use super::snapshot::{Otherwise, Snapshot};
 use crate::client::balance::{Picker, RoundRobin};
-use crate::client::retry::{Budget, Buffers, Throttle};
+use crate::client::retry::{Budget, Buffers, RequestIds, Throttle};
 use crate::limit::{ConcurrencyLimit, RateLimit};
 use crate::observe::{Circuit, Connectivity, Observers};
 use crate::policy::{Descriptors, Policy};
@@ -84,6 +84,8 @@ pub(crate) struct ChannelSettings {
     pub max_response_bytes: Option<usize>,
     /// The largest message that a request may have (`Builder::max_encoding_message_size`).
     pub max_request_bytes: Option<usize>,
+    /// Whether requests without an id get one, where the policy knows a field for it.
+    pub request_ids: RequestIds,
 }
 
 /// A policy and what counts by it. A call holds it, and with it all that it needs to its end: one count for many clones.

@@ -168,7 +168,7 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
     /// Begins the next hedge and plans the one after it, if the throttle and the budget allow it.
     fn hedge(&mut self) {
         self.next = None;
-        if self.request.is_spent() || self.begun >= self.policy.max_attempts {
+        if self.request.is_spent() || self.begun >= self.policy.max_attempts || !self.request.may_repeat() {
             return;
         }
         let allowed = self.plan.throttle.is_none_or(|throttle| throttle.allows());

@@ -221,7 +221,7 @@ where
     let method = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
     let plan = shared.plan(&method, now, deadline);
     let success = OnSuccess::new(shared.throttle.clone());
-    let request = Repeatable::new(request, plan.buffers);
+    let request = Repeatable::new(request, plan.buffers, None);
     let result = run(ServiceAttempts::ready(ready), &request, &plan, &mut AttemptLog::new()).await;
     result.map(|response| TrackedBody::respond(response, success)).map_err(|error| error.status)
 }

@@ -173,6 +173,16 @@ impl ReplayBuffer {
         Poll::Pending
     }
 
+    /// The data that is kept, in one piece.
+    pub(super) fn buffered(&self) -> Vec<u8> {
+        let state = self.0.lock();
+        let data = state.frames.iter().filter_map(|frame| match frame {
+            BufferedFrame::Data(data) => Some(&data[..]),
+            BufferedFrame::Trailers(_) => None,
+        });
+        data.collect::<Vec<_>>().concat()
+    }
+
     /// Whether no further attempt can be made from it.
     pub(super) fn is_spent(&self) -> bool {
         let state = self.0.lock();

@@ -16,6 +16,7 @@ use super::Buffers;
 use super::buffers::BufferLease;
 use super::replay::{BufferedFrame, ReplayBuffer};
 use super::request_body::RequestBody;
+use super::request_id::RequestIdRule;
 
 /// Tells servers how many attempts there were before this one.
 static PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempts");
@@ -24,6 +25,7 @@ static PREVIOUS: HeaderName = HeaderName::from_static("grpc-previous-rpc-attempt
 pub(crate) struct Repeatable<'a> {
     parts: Parts,
     body: Content<'a>,
+    id: Option<RequestIdRule>,
 }
 
 enum Content<'a> {
@@ -34,12 +36,13 @@ enum Content<'a> {
 
 impl<'a> Repeatable<'a> {
     /// Reads what is there of the body already, which is all of it for a call with one message. Nobody is woken for the rest:
-    /// an attempt asks for it again.
-    pub(crate) fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>) -> Self {
+    /// an attempt asks for it again. A request that is all there gets an id where `id` says so, before anything
+    /// is sent of it.
+    pub(crate) fn new(request: http::Request<Body>, buffers: &'a Arc<Buffers>, id: Option<RequestIdRule>) -> Self {
         let (mut parts, mut body) = request.into_parts();
         parts.headers.remove(&PREVIOUS);
-        let body = Content::read(&mut body, &mut Context::from_waker(noop_waker_ref()), buffers);
-        Self { parts, body }
+        let body = Content::read(&mut body, &mut Context::from_waker(noop_waker_ref()), buffers, id.as_ref());
+        Self { parts, body, id }
     }
 
     /// The request of an attempt after `previous` others, and the number of its reader.
@@ -69,6 +72,17 @@ impl<'a> Repeatable<'a> {
         }
     }
 
+    /// Whether a policy may repeat the call: where that needs a request id, one must be seen in what was read of the
+    /// request.
+    pub(super) fn may_repeat(&self) -> bool {
+        let Some(rule) = self.id.filter(RequestIdRule::is_required) else { return true };
+        match &self.body {
+            Content::Empty => false,
+            Content::Full(bytes, _) => rule.is_in(bytes),
+            Content::Stream(buffer) => rule.is_in(&buffer.buffered()),
+        }
+    }
+
     /// Waits until the body commits the call to one attempt.
     pub(super) fn poll_committed(&self, cx: &mut Context<'_>) -> Poll<usize> {
         match &self.body {
@@ -95,7 +109,7 @@ impl<'a> Repeatable<'a> {
 }
 
 impl<'a> Content<'a> {
-    fn read(body: &mut Body, cx: &mut Context<'_>, buffers: &'a Arc<Buffers>) -> Self {
+    fn read(body: &mut Body, cx: &mut Context<'_>, buffers: &'a Arc<Buffers>, id: Option<&RequestIdRule>) -> Self {
         let mut first: SmallVec<[BufferedFrame; 2]> = SmallVec::new();
         let mut failed = None;
         let mut ended = body.is_end_stream();
@@ -117,11 +131,11 @@ impl<'a> Content<'a> {
         if ended && first.is_empty() {
             return Self::Empty;
         }
-        if ended
-            && let [BufferedFrame::Data(bytes)] = first.as_slice()
-            && let Some(held) = BufferLease::new(buffers, bytes.len())
-        {
-            return Self::Full(bytes.clone(), held);
+        if ended && let [BufferedFrame::Data(bytes)] = first.as_slice() {
+            let bytes = id.and_then(|rule| rule.filled(bytes)).unwrap_or_else(|| bytes.clone());
+            if let Some(held) = BufferLease::new(buffers, bytes.len()) {
+                return Self::Full(bytes, held);
+            }
         }
         let source = if ended { None } else { Some(std::mem::take(body)) };
         Self::Stream(ReplayBuffer::new(buffers.clone(), first, source, failed))

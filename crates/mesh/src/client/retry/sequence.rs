@@ -111,6 +111,9 @@ impl Progress {
         if self.retries + 1 >= policy.max_attempts {
             return None;
         }
+        if !request.may_repeat() {
+            return None;
+        }
         if !allowed {
             plan.throttled();
             return None;

@@ -53,7 +53,9 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Authenticated {
     /// The principal; `None` when the call has no credentials. An error refuses the call.
     Now(Result<Option<Principal>, Status>),
-    /// As [`Authenticated::Now`], in a while. A server waits 10 s for it at most, and answers UNAVAILABLE then.
+    /// As [`Authenticated::Now`], in a while. A server waits 10 s for it at most, unless
+    /// [`Builder::verification_timeout`](crate::server::Builder::verification_timeout) says otherwise, and answers UNAVAILABLE
+    /// then.
     Later(BoxFuture<'static, Result<Option<Principal>, Status>>),
 }
 

@@ -4,7 +4,6 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
@@ -25,7 +24,6 @@ use super::state::Pipeline;
 use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
-use crate::server::Domain;
 use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable, waiting_bytes};
 use crate::server::auth::{Authenticated, Principal, refusal};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
@@ -37,9 +35,6 @@ use crate::server::router::Router;
 use crate::server::status_size::bound_status;
 use crate::server::stream_end::StreamEnd;
 use crate::transport::RequestBody;
-
-/// How long credentials may take to be verified, whatever the call's deadline.
-const VERIFIED_WITHIN: Duration = Duration::from_secs(10);
 
 /// Answers `request` by the plan `id`, from when it came on. The second of the pair is held to the last byte of the answer.
 pub(super) async fn answer<H: HandlerService>(
@@ -236,9 +231,9 @@ async fn admitted(
                         let caller = Caller { address: connection.address.as_ref(), principal: None };
                         let waiting = pipeline.budgets.take(Resource::ArrivingBytes, waiting_bytes(parts), caller);
                         let _waiting = waiting.map_err(|exceeded| exceeded.status(pipeline.domain))?;
-                        match timeout(VERIFIED_WITHIN, principal).await {
+                        match timeout(pipeline.verification_timeout, principal).await {
                             Ok(principal) => principal?,
-                            Err(_) => return Err(unverified(pipeline.domain)),
+                            Err(_) => return Err(unverified(pipeline)),
                         }
                     }
                 }
@@ -256,9 +251,10 @@ async fn admitted(
 }
 
 /// The status of a call whose credentials nobody can verify now.
-fn unverified(domain: Domain) -> Status {
-    let message = format!("the credentials could not be verified within {VERIFIED_WITHIN:?}; try again");
-    KEYS_UNAVAILABLE.status(domain, message, &[])
+fn unverified(pipeline: &Pipeline) -> Status {
+    let within = pipeline.verification_timeout;
+    let message = format!("the credentials could not be verified within {within:?}; try again");
+    KEYS_UNAVAILABLE.status(pipeline.domain, message, &[])
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.

@@ -32,6 +32,10 @@
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
 //!
+//! The channel to an upstream may repeat a call, as its policy and its descriptors say. A proxy gives no request an id:
+//! what has side effects is repeated by descriptors only where the caller gave its request one, in a message that is
+//! not compressed and was read to its end.
+//!
 //! A call ends with a gRPC status whatever happens on the way: one that the upstream sent, one that [`Routes::failed`]
 //! gives for a failure of the mesh, or the one that the caller's own request failed with.
 
@@ -56,6 +60,7 @@ use self::answer::AnswerBody;
 use self::passage::{Passage, ProxyState};
 use self::request::RequestBody;
 pub use self::routes::{Route, Routes, Upstream};
+use crate::client::retry::RequestIds;
 use crate::outcome::grpc_status;
 
 /// Passes calls on by its [`Routes`]: a service for [`Builder::fallback`](crate::server::Builder::fallback). Clones
@@ -98,6 +103,8 @@ async fn pass<R: Routes>(state: Arc<ProxyState<R>>, request: Request<Body>) -> R
         Ok(route) => route,
         Err(status) => return status.into_http(),
     };
+    // Its caller alone knows what is the same call again.
+    head.extensions.insert(RequestIds::Require);
     let (body, failure) = RequestBody::new(body);
     let mut channel = upstream.channel().clone();
     let passage = Passage::new(state, upstream, failure);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_api::UserName;
 use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_sql::{Error as SqlError, from_micros, to_micros};
@@ -45,6 +46,11 @@ pub(crate) fn waiting() -> String {
          ORDER BY o.updated_at, o.id LIMIT $4"
     )
 }
+
+/// Counts a customer's orders that are pending or confirmed, up to a bound.
+pub(crate) const OPEN_ORDERS: &str = "SELECT COUNT(*) FROM (SELECT 1 FROM orders \
+     WHERE view_version = (SELECT version FROM view_versions WHERE state = 'live') \
+     AND customer = $1 AND state IN ('PENDING', 'CONFIRMED') LIMIT $2) AS counted";
 
 /// Which rows of the view are wanted.
 #[derive(Clone)]
@@ -163,6 +169,17 @@ impl OrderReadModel for ReadModel {
             Ok(Waiting { id: row.try_get("id")?, updated_at: from_micros(row.try_get("updated_at")?) })
         };
         rows.iter().map(waiting).collect::<Result<_, _>>().map_err(unavailable)
+    }
+
+    async fn open_orders(&self, customer: &UserName, at_most: u32) -> Result<u32, StoreError> {
+        let row = sqlx::query(OPEN_ORDERS)
+            .bind(customer.to_string())
+            .bind(i64::from(at_most))
+            .fetch_one(self.db.reader())
+            .await
+            .map_err(unavailable)?;
+        let counted: i64 = row.try_get(0).map_err(unavailable)?;
+        Ok(u32::try_from(counted).unwrap_or(u32::MAX))
     }
 }
 

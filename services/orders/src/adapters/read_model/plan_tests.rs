@@ -17,6 +17,17 @@ async fn sqlite_finds_waiting_orders_in_their_order_by_their_index() {
 }
 
 #[tokio::test]
+async fn d_sqlite_counts_open_orders_by_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let db = Sqlite::open(&folder.path().join("plans.db"), &sqlite::COMPONENTS).await.unwrap();
+    let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sqlite::lists::OPEN_ORDERS));
+    let rows = sqlx::query(explain).fetch_all(db.reader()).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+    assert!(plan.iter().any(|step| step.contains("INDEX orders_by_customer_and_state")), "{plan:?}");
+    assert!(!plan.iter().any(|step| step.contains("SCAN orders")), "{plan:?}");
+}
+
+#[tokio::test]
 async fn postgresql_finds_waiting_orders_by_their_index() {
     let server = tokio::task::spawn_blocking(meshwork_testkit::Postgres::start).await.unwrap();
     let options = PostgresOptions::new(server.database());

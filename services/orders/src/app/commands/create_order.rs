@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::command_key::{command_id, command_key};
 use crate::app::{App, AppError, Reply};
-use crate::domain::{Command, Line, Order, OrderError, decide};
+use crate::domain::{Command, Line, Money, Order, OrderError, agree, decide};
 use crate::ports::{Claim, CommandKey};
 
 /// The ids of orders that were made from request ids are in this space (UUIDv5).
@@ -21,6 +21,11 @@ pub struct CreateOrder {
     pub customer: UserName,
     /// What.
     pub lines: Vec<NewLine>,
+    /// Whether somebody else orders for the customer: then the customer's account is looked for, and the limit of open
+    /// orders doesn't count.
+    pub for_another: bool,
+    /// The total that the caller has seen, if it must be that of this moment.
+    pub expected_total: Option<Money>,
     /// What makes the request repeatable.
     pub request: Option<RequestKey>,
 }
@@ -52,7 +57,7 @@ impl App {
         let request = command.request.as_ref();
         let key = command_key(command_id("create", request), request);
         // What is known without prices is looked for while the catalogue is asked, and is enough where it is an answer.
-        let prices = async { Ok::<_, Box<Answer>>(self.price(&command.lines).await) };
+        let prices = async { Ok::<_, Box<Answer>>(self.priced(&command).await) };
         let known = async {
             let known = self.known(&command, &name, &key).await.transpose();
             known.map_or(Ok(()), |answer| Err(Box::new(answer)))
@@ -63,7 +68,7 @@ impl App {
         };
         let lines = match priced {
             Ok(lines) => lines,
-            // A repeated request is answered as it was, whatever has become of prices since.
+            // A repeated request is answered as it was, whatever has become of prices and of the customer since.
             Err(error) if request.is_some() => return self.answered(&name, &key).await?.ok_or(error),
             Err(error) => return Err(error),
         };
@@ -76,7 +81,11 @@ impl App {
             self.store.claim_placement(&named_after, &key, at).await?;
         }
         fail::fail_point!("orders::append");
-        Ok(self.store.create(&name, &create, &key, at).await?.into())
+        let done = self.store.create(&name, &create, &key, at).await?;
+        if !done.replayed {
+            self.open_orders.placed(&command.customer);
+        }
+        Ok(done.into())
     }
 
     /// What the caller is told without a price being known, as far as the append of the order doesn't tell it; `None` where
@@ -137,6 +146,34 @@ impl App {
     /// The request's own answer, where its id has come with another body too.
     async fn own(&self, name: &OrderName, key: &CommandKey) -> Answer {
         self.answered(name, key).await?.ok_or(AppError::RequestReused)
+    }
+
+    /// The lines at the prices of this moment, for a customer who may order them, at the total that the caller has
+    /// seen.
+    async fn priced(&self, command: &CreateOrder) -> Result<Vec<Line>, AppError> {
+        let (lines, customer) = tokio::join!(self.price(&command.lines), self.look_at_customer(command));
+        let lines = lines?;
+        customer?;
+        if let Some(expected) = &command.expected_total {
+            agree(&lines, expected)?;
+        }
+        Ok(lines)
+    }
+
+    /// Looks whether the customer may have the order. Who orders for themselves has a token, which tells that they
+    /// exist.
+    async fn look_at_customer(&self, command: &CreateOrder) -> Result<(), AppError> {
+        let customer = &command.customer;
+        if command.for_another {
+            return match self.customers.exists(customer).await? {
+                true => Ok(()),
+                false => Err(AppError::UnknownCustomer(customer.clone())),
+            };
+        }
+        match self.open_orders.reached(self.read_model.as_ref(), customer, self.clock.now()).await {
+            Some(at_most) => Err(AppError::TooManyOpen { at_most }),
+            None => Ok(()),
+        }
     }
 
     /// The lines at the prices of this moment.

@@ -3,6 +3,7 @@
 mod hedge;
 mod layer;
 mod replay;
+mod request_ids;
 mod sequence;
 mod support;
 mod throttle;

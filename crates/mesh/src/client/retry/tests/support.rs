@@ -77,7 +77,7 @@ impl Script {
 
     pub(super) async fn call_with(&self, plan: Means, body: Body) -> Result<http::Response<Full<Bytes>>, AttemptError> {
         let plan = plan.plan();
-        let request = Repeatable::new(http::Request::new(body), plan.buffers);
+        let request = Repeatable::new(http::Request::new(body), plan.buffers, None);
         run(self.clone(), &request, &plan, &mut AttemptLog::new()).await
     }
 }
