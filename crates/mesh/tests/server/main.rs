@@ -8,6 +8,7 @@ mod arrival;
 mod bounds;
 mod callers;
 mod clients;
+mod clones;
 mod connections;
 mod deadlines;
 mod drain;
