@@ -13,7 +13,7 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::verification::verified;
+use super::verification::{VERIFIED_WITHIN, verified};
 use super::{Principal, refuse};
 use crate::server::arriving::waiting_bytes;
 use crate::server::budget::Budgets;
@@ -173,7 +173,9 @@ where
                 let (parts, body) = request.into_parts();
                 let bytes = waiting_bytes(&parts);
                 let request = Request::from_parts(parts, body);
-                let verifying = async move { verified(verification, bytes, address.as_ref(), &budgets, domain).await };
+                let verifying = async move {
+                    verified(verification, VERIFIED_WITHIN, bytes, address.as_ref(), &budgets, domain).await
+                };
                 let verifying = Box::pin(verifying);
                 // The instance that was polled is the ready one.
                 let clone = self.inner.clone();
