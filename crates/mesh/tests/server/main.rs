@@ -12,6 +12,8 @@ mod clones;
 mod connections;
 mod deadlines;
 mod drain;
+#[path = "../support/echo.rs"]
+mod echo;
 mod endless;
 mod ends;
 mod forged;
