@@ -74,6 +74,27 @@ fn the_ops_port_tells_life_and_readiness() {
     }
 }
 
+#[test]
+fn the_ops_port_shows_what_the_callers_of_each_service_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let up = Up::start(folder.path(), &[]);
+    let metrics = http_get(up.address("ops"), "metrics");
+    let value = |family: &str, service: &str, resource: &str| {
+        let sample = format!("meshwork_budget_{family}{{server=\"{service}\",resource=\"{resource}\"}} ");
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&sample));
+        value.unwrap_or_else(|| panic!("no {sample}in {metrics}")).parse::<u64>().unwrap()
+    };
+    for service in ["gateway", "users", "products", "orders", "notifications"] {
+        for resource in ["calls", "streams", "watches", "connections", "arriving_bytes", "unread_bytes"] {
+            value("in_use", service, resource);
+            assert_eq!(value("refused_total", service, resource), 0, "{service}: {resource}");
+        }
+    }
+    // The others have fetched its keys.
+    assert!(value("in_use", "users", "connections") > 0, "{metrics}");
+    assert_eq!(metrics.matches("# TYPE meshwork_budget_in_use gauge").count(), 1, "{metrics}");
+}
+
 /// The whole answer to an HTTP request.
 fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     use std::io::{Read, Write};

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use meshwork::server::HealthPort;
 use meshwork::server::ops::Ops;
-use meshwork_chassis::Health;
 use meshwork_chassis::config::Listen;
+use meshwork_chassis::{Health, ServerConfig};
 
 use crate::cli::{ServiceName, SettingsArgs};
 use crate::config::{Flags, Settings, left_accounts, load};
@@ -19,7 +19,7 @@ use crate::run::Running;
 /// # Errors
 /// When it can't start or fails.
 pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failure> {
-    let (settings, _) = load(args, &Flags::new())?;
+    let (mut settings, _) = load(args, &Flags::new())?;
     logs::start(&settings)?;
     if service == ServiceName::Users {
         tell_left_accounts(args, &settings);
@@ -37,7 +37,9 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     let health = Health::new();
     let mut running = Running::new();
     let shutdown = running.shutdown.clone();
-    running.spawn_ops(Ops::new().health(service.as_str(), health.clone()), ops_listener);
+    let budgets = server(&mut settings, service).open_budgets();
+    let ops = Ops::new().health(service.as_str(), health.clone()).budgets(service.as_str(), budgets);
+    running.spawn_ops(ops, ops_listener);
     if let Some(listener) = health_listener {
         running.spawn_health(HealthPort::new().health(health.clone()), listener);
     }
@@ -85,6 +87,17 @@ fn place(settings: &Settings, service: ServiceName) -> (Listen, Option<&Path>) {
         ServiceName::Gateway => (&settings.gateway.listen, None, true),
     };
     (listen.clone(), folder.filter(|_| !on_servers).map(PathBuf::as_path))
+}
+
+/// How a service's port serves.
+fn server(settings: &mut Settings, service: ServiceName) -> &mut ServerConfig {
+    match service {
+        ServiceName::Users => &mut settings.users.server,
+        ServiceName::Products => &mut settings.products.server,
+        ServiceName::Orders => &mut settings.orders.server,
+        ServiceName::Notifications => &mut settings.notifications.server,
+        ServiceName::Gateway => &mut settings.gateway.server,
+    }
 }
 
 /// An address at which a listening port can be asked from this machine.

@@ -74,7 +74,16 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let shutdown = running.shutdown.clone();
     // The services behind the gateway stop after it, so that its last calls still reach them.
     let behind = CancellationToken::new();
+    let budgets = [
+        ("gateway", &mut settings.gateway.server),
+        ("users", &mut settings.users.server),
+        ("products", &mut settings.products.server),
+        ("orders", &mut settings.orders.server),
+        ("notifications", &mut settings.notifications.server),
+    ]
+    .map(|(name, server)| (name, server.open_budgets()));
     let ops = health.iter().fold(Ops::new(), |ops, (name, health)| ops.health(*name, health.clone()));
+    let ops = budgets.into_iter().fold(ops, |ops, (name, budgets)| ops.budgets(name, budgets));
     running.spawn_ops(ops, ops_listener);
     if let Some(listener) = health_listener {
         let port = health.iter().fold(HealthPort::new(), |port, (_, health)| port.health(health.clone()));

@@ -43,7 +43,8 @@ use super::tls::ServerTlsOptions;
 /// | streams of health and reflection of a connection at once | 100 | ours |
 /// | messages and streams of reflection, of an address | 1,000 at once, 100 a second | ours |
 /// | credentials are verified | within 10 s | ours |
-/// | windows of a stream, of a connection; frame; unsent bytes of a stream | 1 MiB, 1 MiB; 16 KiB; 64 KiB | ours |
+/// | windows of a stream, of a connection; frame | 1 MiB, 1 MiB; 16 KiB | ours |
+/// | unsent bytes of a stream, of a connection | 64 KiB, 128 KiB | ours |
 /// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]
@@ -484,7 +485,7 @@ impl<L> Builder<L> {
 }
 
 /// A time that a clock can add: `Duration::MAX` means never, and no clock goes so far.
-fn bounded(time: Duration) -> Duration {
+pub(super) fn bounded(time: Duration) -> Duration {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
     time.min(YEARS)
 }

@@ -44,6 +44,7 @@ mod arriving;
 pub mod auth;
 mod background;
 mod body;
+mod bounds;
 mod budget;
 mod builder;
 mod call_observer;

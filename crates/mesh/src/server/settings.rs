@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::Domain;
 use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
-use super::auth::{AccessTable, Authenticator};
+use super::auth::{AccessTable, Authenticator, VERIFIED_WITHIN};
 use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
 use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
 use super::plan::MethodSettings;
-use super::rate::RateLimitLayer;
+use super::rate::{Rate, RateLimitLayer};
 use super::router::Router;
 use super::tls::ServerTlsOptions;
 use crate::random::Random;
@@ -23,6 +23,10 @@ const SLOW_READER: Duration = Duration::from_secs(60);
 
 /// How many streams of health and reflection a connection may have open.
 const WATCHES_OF_CONNECTION: usize = 100;
+
+/// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
+/// services sends some hundreds.
+const REFLECTION_MESSAGES: (u64, u64) = (1_000, 100);
 
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
@@ -37,6 +41,7 @@ pub(super) struct Settings {
     pub timeout: Option<Duration>,
     pub by_address: RateLimitLayer,
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    pub verification_timeout: Duration,
     pub access: Option<AccessTable>,
     pub by_principal: RateLimitLayer,
     pub budgets: Budgets,
@@ -46,6 +51,8 @@ pub(super) struct Settings {
     pub max_message_size: usize,
     pub descriptors: Vec<Vec<u8>>,
     pub reflection: bool,
+    /// Of the messages of one address.
+    pub reflection_rate: Option<Rate>,
     pub shown: Vec<String>,
     pub health: Health,
     pub hooks: Vec<(String, Hook)>,
@@ -85,6 +92,7 @@ impl Default for Settings {
             timeout: None,
             by_address: RateLimitLayer::default(),
             authenticator: None,
+            verification_timeout: VERIFIED_WITHIN,
             access: None,
             by_principal: RateLimitLayer::default(),
             budgets: Budgets::new(Limits::default()),
@@ -94,6 +102,7 @@ impl Default for Settings {
             max_message_size: MessageSizeLayer::DEFAULT,
             descriptors: Vec::new(),
             reflection: true,
+            reflection_rate: Rate::new(REFLECTION_MESSAGES.0, REFLECTION_MESSAGES.1, Duration::from_secs(1)).ok(),
             shown: Vec::new(),
             health: Health::new(),
             hooks: Vec::new(),

@@ -9,7 +9,7 @@ use meshwork::server::auth::{Access, AccessTable, Authenticated, Authenticator, 
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
 use meshwork::server::{CallerLimits, Domain, Peer, Resource};
 use meshwork::{Channel, Server};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 
 use crate::clients::Tcp;
@@ -137,6 +137,28 @@ async fn s5_a_principal_that_may_not_call_pays_for_its_refusals_itself() {
     for _ in 0..10 {
         assert_eq!(call(&channel, "bert").await.unwrap(), "x");
     }
-    let status = call(&channel, "anna").await.unwrap_err();
-    assert_eq!(why(&status), (Code::ResourceExhausted, "RATE_LIMITED".into()), "it is one share for all her calls");
+}
+
+/// Never finds out who calls.
+struct Unanswered;
+
+impl Authenticator for Unanswered {
+    fn authenticate(&self, _: &HeaderMap, _: Option<&Peer>) -> Authenticated {
+        Authenticated::Later(Box::pin(std::future::pending()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_long_credentials_may_take_to_be_verified_is_a_setting() {
+    for (builder, seconds) in
+        [(Server::builder(), 10), (Server::builder().verification_timeout(Duration::from_secs(2)), 2)]
+    {
+        let server = Running::start(builder.authenticator(Arc::new(Unanswered)).access(table()));
+        let channel = server.channel();
+        let begin = Instant::now();
+        let status = call(&channel, "anna").await.unwrap_err();
+        assert_eq!(why(&status), (Code::Unavailable, "KEYS_UNAVAILABLE".into()));
+        assert!(status.message().contains(&format!("within {seconds}s")), "{status}");
+        assert_eq!(begin.elapsed().as_secs(), seconds);
+    }
 }

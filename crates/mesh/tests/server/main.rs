@@ -21,6 +21,7 @@ mod h2spec;
 mod hooks;
 mod hostile;
 mod http1;
+mod metrics;
 mod opening;
 mod order;
 mod plans;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use meshwork::server::rate::Rate;
 use meshwork::{Channel, Server};
 use tokio::time::Instant;
 use tonic::{Code, Status};
@@ -56,4 +57,16 @@ async fn s13_a_flood_of_messages_on_one_stream_is_ended_and_another_address_goes
     tokio::time::sleep(Duration::from_millis(500)).await;
     let (answered, end) = ask(&one, 20).await;
     assert!(answered == 20 && end.is_ok(), "{answered}, {end:?}");
+}
+
+#[tokio::test]
+async fn s13_how_much_an_address_may_ask_is_a_setting() {
+    let rate = Rate::new(5, 1, Duration::from_secs(3600)).unwrap();
+    let server = Tcp::start(Server::builder().reflection_rate(rate)).await;
+    let (answered, end) = ask(&server.channel(73), 100).await;
+    assert_eq!(why(&end.unwrap_err()), (Code::ResourceExhausted, "RATE_LIMITED".into()));
+    // The stream counts as well.
+    assert!(answered < 5, "{answered} answers");
+    let (answered, end) = ask(&server.channel(74), 3).await;
+    assert!(answered == 3 && end.is_ok(), "{answered}, {end:?}");
 }

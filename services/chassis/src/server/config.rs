@@ -1,5 +1,6 @@
 //! How a service's port serves.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,15 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// The most connections of one address. 0: no limit.
     pub max_connections_per_address: usize,
+    /// The most connections at once that have not set up TLS and HTTP/2 yet. With one more, the oldest of the address that has
+    /// the most is closed.
+    pub max_handshakes: NonZeroU32,
+    /// The most such connections of one address. With one more, its oldest is closed. 0: no limit.
+    pub max_handshakes_per_address: usize,
+    /// How long a connection may take to set up TLS and HTTP/2.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub handshake_timeout: Duration,
     /// Ends connections that had no call for so long. 0: never.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -25,6 +35,12 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub max_connection_age: Duration,
+    /// The most calls of one connection at once, streams included, as its client is told (SETTINGS_MAX_CONCURRENT_STREAMS).
+    pub max_calls_per_connection: NonZeroU32,
+    /// So many bytes of a call's request may come before its handler reads them.
+    pub stream_window: NonZeroU32,
+    /// So many bytes of all requests of a connection may come before handlers read them. It is 65,535 at least.
+    pub connection_window: NonZeroU32,
     /// The most calls in flight, streams apart. What is above is refused at once as UNAVAILABLE, so that what is below stays
     /// quick.
     pub max_in_flight: usize,
@@ -63,12 +79,20 @@ pub struct ServerConfig {
     pub max_unread_bytes_per_address: usize,
     /// The most bytes of answers that wait to be read in all, beside 256 KiB for each caller.
     pub max_unread_bytes: usize,
+    /// So many bytes of a connection's answers may wait for its socket. With more, the rest of the answers waits, and is held as
+    /// bytes that wait to be read.
+    pub max_unwritten_bytes_per_connection: usize,
     /// How long a caller may take to read the next byte of its answer.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub slow_reader_timeout: Duration,
-    /// The most open watches of the port's health, of one address.
+    /// The most open streams that nobody needs a token for, watches of the port's health and reflection, of all callers
+    /// together, beside 4 of each. 0: no limit.
+    pub max_watches: usize,
+    /// The most of these streams of one address. 0: no limit.
     pub max_watches_per_address: usize,
+    /// The most of these streams of one connection.
+    pub max_watches_per_connection: usize,
     /// The most bytes of a call's headers, as HTTP/2 counts them.
     pub max_header_list_size: u32,
     /// The most bytes of a message; at most 4 MiB.
@@ -79,6 +103,14 @@ pub struct ServerConfig {
     pub timeout: Duration,
     /// Whether the contracts can be asked for by reflection, without a token.
     pub reflection: bool,
+    /// How many messages one address may send to reflection at once, after a pause. A stream counts as one, too.
+    pub max_reflection_messages: NonZeroU32,
+    /// How many messages per second one address may send to reflection in the long run.
+    pub max_reflection_messages_per_second: NonZeroU32,
+    /// How long it may take to verify a token, with the wait for its key. A call is refused as UNAVAILABLE then.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub verification_timeout: Duration,
     /// How long the port serves on after SIGTERM although it says NOT_SERVING, so that callers learn of it first. `up` takes 0
     /// unless it is set.
     #[serde(with = "humantime_serde")]
@@ -88,6 +120,9 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub drain_grace: Duration,
+    /// The budgets of the port, for who shows them while it serves; no setting.
+    #[serde(skip)]
+    pub budgets: Option<Budgets>,
 }
 
 /// The certificates of a port. The files are read again when they change.
@@ -111,12 +146,19 @@ impl Default for ServerConfig {
         let of = |resource| limits.get(resource);
         let (calls, streams) = (of(Resource::Calls), of(Resource::Streams));
         let (arriving, unread) = (of(Resource::ArrivingBytes), of(Resource::UnreadBytes));
+        let watches = of(Resource::Watches);
         Self {
             tls: TlsConfig::default(),
             max_connections: of(Resource::Connections).total,
             max_connections_per_address: of(Resource::Connections).per_address,
+            max_handshakes: const { NonZeroU32::new(512).unwrap() },
+            max_handshakes_per_address: 256,
+            handshake_timeout: Duration::from_secs(10),
             max_connection_idle: Duration::from_secs(15 * 60),
             max_connection_age: Duration::ZERO,
+            max_calls_per_connection: const { NonZeroU32::new(1024).unwrap() },
+            stream_window: const { NonZeroU32::new(1 << 20).unwrap() },
+            connection_window: const { NonZeroU32::new(1 << 20).unwrap() },
             max_in_flight: calls.total,
             max_in_flight_per_account: calls.per_principal,
             max_in_flight_per_stranger: calls.per_stranger,
@@ -132,15 +174,22 @@ impl Default for ServerConfig {
             max_unread_bytes_per_stranger: unread.per_stranger,
             max_unread_bytes_per_address: unread.per_address,
             max_unread_bytes: unread.total,
+            max_unwritten_bytes_per_connection: 128 << 10,
             slow_reader_timeout: Duration::from_secs(60),
-            max_watches_per_address: of(Resource::Watches).per_address,
+            max_watches: watches.total,
+            max_watches_per_address: watches.per_address,
+            max_watches_per_connection: 100,
             // More than a public port takes: what the gateway adds to a call still fits.
             max_header_list_size: 24 << 10,
             max_message_size: 4 << 20,
             timeout: Duration::ZERO,
             reflection: true,
+            max_reflection_messages: const { NonZeroU32::new(1000).unwrap() },
+            max_reflection_messages_per_second: const { NonZeroU32::new(100).unwrap() },
+            verification_timeout: Duration::from_secs(10),
             drain_delay: drain.delay,
             drain_grace: drain.grace,
+            budgets: None,
         }
     }
 }
@@ -177,6 +226,7 @@ impl ServerConfig {
             max_in_flight_per_stranger: 512,
             max_in_flight_per_address: 2048,
             max_connections_per_address: 512,
+            max_calls_per_connection: const { NonZeroU32::new(256).unwrap() },
             max_unread_bytes_per_account: 4 << 20,
             max_unread_bytes_per_stranger: 4 << 20,
             max_unread_bytes_per_address: 16 << 20,
@@ -222,7 +272,11 @@ impl ServerConfig {
             per_address: self.max_unread_bytes_per_address,
             ..limits.get(Resource::UnreadBytes)
         };
-        let watches = CallerLimits { per_address: self.max_watches_per_address, ..limits.get(Resource::Watches) };
+        let watches = CallerLimits {
+            total: self.max_watches,
+            per_address: self.max_watches_per_address,
+            ..limits.get(Resource::Watches)
+        };
         limits
             .clone()
             .with(Resource::Calls, calls)
@@ -233,9 +287,16 @@ impl ServerConfig {
             .with(Resource::UnreadBytes, unread)
     }
 
-    /// What callers have at once, held to [`ServerConfig::limits`].
+    /// What callers have at once, held to [`ServerConfig::limits`]: those that [`ServerConfig::open_budgets`] has opened, or new
+    /// ones.
     pub fn budgets(&self) -> Budgets {
-        Budgets::new(self.limits())
+        self.budgets.clone().unwrap_or_else(|| Budgets::new(self.limits()))
+    }
+
+    /// Opens the budgets that a port by these settings, and by clones of them, will have. Settings that change later change
+    /// no limit of theirs.
+    pub fn open_budgets(&mut self) -> Budgets {
+        self.budgets.insert(Budgets::new(self.limits())).clone()
     }
 
     /// How the port stops.

@@ -12,6 +12,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use meshwork::server::auth::InvalidOption;
 use meshwork::server::health::Health;
+use meshwork::server::rate::Rate;
 use meshwork::server::{BackgroundError, Builder, Domain, Router};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
@@ -92,13 +93,15 @@ pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
 /// Until `verifier` has keys, calls with a token are refused as KEYS_UNAVAILABLE; see [`keep_keys`] and [`require_keys`].
 ///
 /// # Errors
-/// When the contracts of this build don't say whom their methods admit.
+/// When the contracts of this build don't say whom their methods admit, or a setting can't be used.
 pub fn builder(
     config: &ServerConfig,
     domain: &'static str,
     verifier: &Verifier,
     health: &Health,
 ) -> Result<ServerBuilder, ServeError> {
+    check_times(config)?;
+    let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)
         .domain(Domain::new(domain))
@@ -107,7 +110,15 @@ pub fn builder(
         .health(health.clone())
         .descriptors(FILE_DESCRIPTOR_SET)
         .reflection(config.reflection)
+        .reflection_rate(reflection_rate(config)?)
         .budgets(config.budgets())
+        .max_handshakes(handshakes, config.max_handshakes_per_address)
+        .handshake_timeout(config.handshake_timeout)
+        .max_concurrent_streams(config.max_calls_per_connection.get())
+        .windows(config.stream_window.get(), config.connection_window.get())
+        .max_unwritten(config.max_unwritten_bytes_per_connection)
+        .max_connection_watches(config.max_watches_per_connection)
+        .verification_timeout(config.verification_timeout)
         .first_message_timeout(config.first_message_timeout)
         .slow_reader(config.slow_reader_timeout)
         .max_header_list_size(config.max_header_list_size)
@@ -126,6 +137,29 @@ pub fn builder(
         builder = builder.timeout(config.timeout);
     }
     Ok(builder)
+}
+
+/// Refuses times in which nothing can be done.
+fn check_times(config: &ServerConfig) -> Result<(), ServeError> {
+    let times =
+        [("handshake_timeout", config.handshake_timeout), ("verification_timeout", config.verification_timeout)];
+    match times.into_iter().find(|(_, time)| time.is_zero()) {
+        None => Ok(()),
+        Some((key, _)) => {
+            Err(ServeError::new(format!("server.{key} is 0s"), format!("set `server.{key}` of the service above zero")))
+        }
+    }
+}
+
+/// How much one address may ask reflection.
+fn reflection_rate(config: &ServerConfig) -> Result<Rate, ServeError> {
+    let (burst, each_second) = (config.max_reflection_messages, config.max_reflection_messages_per_second);
+    Rate::new(burst.get().into(), each_second.get().into(), Duration::from_secs(1)).map_err(|error| {
+        ServeError::new(
+            format!("server.max_reflection_messages: {error}"),
+            "set `max_reflection_messages` and `max_reflection_messages_per_second` of the service's `server` lower",
+        )
+    })
 }
 
 /// Fetches the keys that verify tokens, and again now and then, until `stop`.

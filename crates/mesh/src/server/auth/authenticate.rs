@@ -56,7 +56,9 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Authenticated {
     /// The principal; `None` when the call has no credentials. An error refuses the call.
     Now(Result<Option<Principal>, Status>),
-    /// As [`Authenticated::Now`], in a while. Servers and layers wait 10 s for it at most, and answer UNAVAILABLE then.
+    /// As [`Authenticated::Now`], in a while. Servers and layers wait 10 s for it at most, unless
+    /// [`Builder::verification_timeout`](crate::server::Builder::verification_timeout) of a server says otherwise, and answer
+    /// UNAVAILABLE then.
     Later(BoxFuture<'static, Result<Option<Principal>, Status>>),
 }
 

@@ -30,7 +30,8 @@ use self::registry::Registry;
 pub use self::resource::Resource;
 use super::peer::Network;
 
-/// What the callers of a server have, held to [`Limits`]. Clones are the same budgets.
+/// What the callers of a server have, held to [`Limits`]. Clones are the same budgets. `/metrics` shows them by
+/// [`Ops::budgets`](crate::server::ops::Ops::budgets).
 ///
 /// ```
 /// use meshwork::server::{Budgets, Limits, Resource};

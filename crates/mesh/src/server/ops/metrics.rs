@@ -4,6 +4,7 @@ use std::fmt::{self, Display, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::Ops;
+use crate::server::budget::{Budgets, Resource};
 use crate::server::health::{CheckReport, CheckState, Report};
 
 /// Something that has metrics. It is asked at each scrape, on the runtime: it must be quick and must not block.
@@ -40,6 +41,10 @@ impl Display for Label<'_> {
 
 type OfReport = (&'static str, &'static str, fn(&Report) -> bool);
 type OfCheck = (&'static str, &'static str, fn(&CheckReport) -> Option<f64>);
+type OfBudgets = (&'static str, &'static str, &'static str, fn(&Budgets, Resource) -> u64);
+
+const GAUGE: &str = "gauge";
+const COUNTER: &str = "counter";
 
 const OF_REPORT: [OfReport; 4] = [
     ("meshwork_health_live", "Whether the runtime's heartbeat is young.", |report| report.live),
@@ -59,6 +64,13 @@ const OF_CHECK: [OfCheck; 4] = [
     ("meshwork_health_check_limit", "What the number of a lag check may be at most.", |check| check.limit),
 ];
 
+const OF_BUDGETS: [OfBudgets; 2] = [
+    ("meshwork_budget_in_use", GAUGE, "How much of a resource callers have.", |budgets, resource| {
+        u64::try_from(budgets.in_use(resource)).unwrap_or(u64::MAX)
+    }),
+    ("meshwork_budget_refused_total", COUNTER, "How often a caller was refused more of a resource.", Budgets::refused),
+];
+
 impl Ops {
     /// All metrics. A source that panics is left out.
     pub(super) fn render(&self) -> String {
@@ -68,7 +80,7 @@ impl Ops {
             let lines = reports.iter().map(|(server, report)| {
                 format!("{name}{{server=\"{}\"}} {}\n", Label(server), u8::from(value(report)))
             });
-            family(&mut out, name, help, lines);
+            family(&mut out, name, GAUGE, help, lines);
         }
         for (name, help, value) in OF_CHECK {
             let checks =
@@ -78,7 +90,16 @@ impl Ops {
                 let value = value(check)?;
                 Some(format!("{name}{{server=\"{server}\",check=\"{label}\",severity=\"{severity}\"}} {value}\n"))
             });
-            family(&mut out, name, help, lines);
+            family(&mut out, name, GAUGE, help, lines);
+        }
+        for (name, kind, help, value) in OF_BUDGETS {
+            let lines = self.budgets.iter().flat_map(|(server, budgets)| {
+                Resource::ALL.map(|resource| {
+                    let (server, value) = (Label(server), value(budgets, resource));
+                    format!("{name}{{server=\"{server}\",resource=\"{resource}\"}} {value}\n")
+                })
+            });
+            family(&mut out, name, kind, help, lines);
         }
         for source in &self.sources {
             // Each has a string of its own: what it does to it, it does to no other.
@@ -96,10 +117,10 @@ impl Ops {
     }
 }
 
-fn family(out: &mut String, name: &str, help: &str, lines: impl Iterator<Item = String>) {
+fn family(out: &mut String, name: &str, kind: &str, help: &str, lines: impl Iterator<Item = String>) {
     let mut lines = lines.peekable();
     if lines.peek().is_some() {
-        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} gauge\n"));
+        out.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         out.extend(lines);
     }
 }

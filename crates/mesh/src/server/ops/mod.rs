@@ -37,6 +37,7 @@ use tokio_util::task::TaskTracker;
 
 pub use self::metrics::{Label, MetricsSource};
 use super::accept::{Register, is_of_peer};
+use super::budget::Budgets;
 use super::health::Health;
 use super::peer::Network;
 
@@ -74,6 +75,7 @@ const AFTER_FAILURE: Duration = Duration::from_millis(100);
 #[derive(Clone, Default)]
 pub struct Ops {
     health: Vec<(String, Health)>,
+    budgets: Vec<(String, Budgets)>,
     sources: Vec<Arc<dyn MetricsSource>>,
 }
 
@@ -95,7 +97,24 @@ impl Ops {
         self
     }
 
-    /// Renders `source` in `/metrics`, after the gauges of the health.
+    /// Shows in `/metrics` how much of each resource the callers of the server `name` have, and how often they were refused
+    /// more: `meshwork_budget_in_use` and `meshwork_budget_refused_total`.
+    ///
+    /// ```
+    /// use meshwork::Server;
+    /// use meshwork::server::{Budgets, ops::Ops};
+    ///
+    /// let budgets = Budgets::default();
+    /// let ops = Ops::new().budgets("users", budgets.clone());
+    /// let server = Server::builder().budgets(budgets);
+    /// ```
+    #[must_use]
+    pub fn budgets(mut self, name: impl Into<String>, budgets: Budgets) -> Self {
+        self.budgets.push((name.into(), budgets));
+        self
+    }
+
+    /// Renders `source` in `/metrics`, after the metrics of health and budgets.
     ///
     /// ```
     /// use meshwork::server::ops::Ops;

@@ -25,7 +25,7 @@ use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::outcome::grpc_status;
 use crate::server::Domain;
 use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable, waiting_bytes};
-use crate::server::auth::{Authenticated, Principal, VERIFIED_WITHIN, refusal, verified};
+use crate::server::auth::{Authenticated, Principal, refusal, verified};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
@@ -246,7 +246,8 @@ async fn identified(
         Authenticated::Now(principal) => principal,
         Authenticated::Later(verification) => {
             let (bytes, address) = (waiting_bytes(parts), connection.address.as_ref());
-            verified(verification, VERIFIED_WITHIN, bytes, address, &pipeline.budgets, pipeline.domain).await
+            verified(verification, pipeline.verification_timeout, bytes, address, &pipeline.budgets, pipeline.domain)
+                .await
         }
     }
 }

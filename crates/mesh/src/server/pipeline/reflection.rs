@@ -10,13 +10,8 @@ use crate::server::Domain;
 use crate::server::rate::{EventualDecision, Key, Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
 use crate::server::request_size::MessageRule;
 
-/// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
-/// services sends some hundreds.
-const MESSAGES: (u64, f64) = (1_000, 100.0);
-
 /// The limit of reflection's messages, by address.
-pub(in crate::server) fn reflection_limits(domain: Domain) -> Option<RateLimits> {
-    let rate = Rate::per_second(MESSAGES.0, MESSAGES.1).ok()?;
+pub(in crate::server) fn reflection_limits(rate: Rate, domain: Domain) -> Option<RateLimits> {
     let rule = Rule::new("reflection", rate).key(Key::Address);
     RateLimitLayer::new(RateLimiter::in_process(), [rule], domain).limits().cloned()
 }

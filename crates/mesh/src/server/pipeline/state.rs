@@ -19,6 +19,8 @@ pub(in crate::server) struct Pipeline {
     pub domain: Domain,
     pub observer: Option<Arc<dyn CallObserver>>,
     pub authenticator: Option<Arc<dyn Authenticator>>,
+    /// How long the authenticator may take, whatever the call's deadline.
+    pub verification_timeout: Duration,
     pub by_address: Option<RateLimits>,
     /// Whether `by_address` counts the calls that are refused, and not all.
     pub counts_refusals: bool,
@@ -63,6 +65,7 @@ impl Pipeline {
             domain: Domain::default(),
             observer: None,
             authenticator: None,
+            verification_timeout: Duration::ZERO,
             by_address: None,
             counts_refusals: false,
             by_principal: None,
