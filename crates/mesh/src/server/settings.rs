@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Domain;
 use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
-use super::auth::{AccessTable, Authenticator};
+use super::auth::{AccessTable, Authenticator, VERIFIED_WITHIN};
 use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
 use super::drain::{Drain, Hook};
@@ -27,9 +27,6 @@ const WATCHES_OF_CONNECTION: usize = 100;
 /// How many messages of reflection one address may send at once; and in a second. A tool that lists all of a large server's
 /// services sends some hundreds.
 const REFLECTION_MESSAGES: (u64, u64) = (1_000, 100);
-
-/// How long credentials may take to be verified.
-const VERIFICATION: Duration = Duration::from_secs(10);
 
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
@@ -99,7 +96,7 @@ impl Default for Settings {
             timeout: None,
             by_address: RateLimitLayer::default(),
             authenticator: None,
-            verification_timeout: VERIFICATION,
+            verification_timeout: VERIFIED_WITHIN,
             access: None,
             by_principal: RateLimitLayer::default(),
             budgets: Budgets::new(Limits::default()),
