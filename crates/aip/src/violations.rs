@@ -1,24 +1,29 @@
 //! Checks of request fields. All faults of a request are gathered and answered together.
 
+use std::collections::HashMap;
 use std::fmt::Display;
 use std::str::FromStr;
 
-use meshwork::errors::bounded;
-use meshwork_api::google::r#type::Money;
 use tonic::{Code, Status};
-use tonic_types::{FieldViolation, StatusExt};
-use uuid::{Uuid, Variant};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::errors::INVALID_FIELDS;
+use crate::bounded::bounded;
+use crate::name::{is_chosen_id, is_uuid};
+use crate::request::RequestId;
 
+/// The reason in `google.rpc.ErrorInfo` of a status for wrong fields.
+pub const REASON: &str = "INVALID_FIELDS";
 /// How many faults of a request are told.
 pub const MAX_VIOLATIONS: usize = 20;
 /// The most bytes of a field's path.
 const MAX_FIELD: usize = 96;
 /// The most bytes of a description; one with a caller's text of 64 characters fits.
 const MAX_DESCRIPTION: usize = 360;
+/// The most bytes of the domain: those of a name in DNS.
+const MAX_DOMAIN: usize = 253;
 /// The most bytes of all fields and descriptions. With the message, which repeats the first of them, and what else a
-/// status has, it stays below 8 KiB on its way; see [`meshwork::errors`].
+/// status has, it stays below the 8 KiB of header fields that gRPC asks peers to take: there the details are base64, four
+/// bytes for three, and what is not plain in the message takes three bytes for one.
 const MAX_BYTES: usize = 3300;
 
 /// The faults found in a request so far. The first 20 are told, and fewer when they are long; of what comes behind them
@@ -40,7 +45,7 @@ impl Violations {
     }
 
     /// Adds a fault: the field's path, such as `order.lines[0].quantity`, and what would be right. A path is cut at 96
-    /// bytes and a description at 360; what a caller has sent belongs into either by [`echo`](crate::echo::echo) only.
+    /// bytes and a description at 360; what a caller has sent belongs into either by [`echo`](crate::echo()) only.
     ///
     /// A fault that won't be told is not even printed, and costs nothing.
     pub fn add(&mut self, field: impl Display, description: impl Display) {
@@ -96,11 +101,8 @@ impl Violations {
     /// An id that the caller chose: 4 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending with `-`, or a
     /// lower-case UUID.
     pub fn chosen_id(&mut self, id: &str, field: &str) {
-        let letter = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let shaped = (4..=63).contains(&id.len()) && id.bytes().all(letter) && !id.ends_with('-');
-        let starts = id.starts_with(|c: char| c.is_ascii_lowercase());
         self.check(
-            shaped && (starts || is_uuid(id)),
+            is_chosen_id(id),
             field,
             "must be 4 to 63 of a-z, 0-9 and `-`, starting with a letter and not ending with `-`, or a lower-case UUID",
         );
@@ -111,48 +113,14 @@ impl Violations {
         self.check(is_uuid(value), field, "must be a UUID in lower case, like 7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d");
     }
 
-    /// A request id: empty, or a lower-case UUID of version 4 (AIP-155).
-    pub fn request_id(&mut self, value: &str) {
-        self.check(
-            value.is_empty() || is_uuid4(value),
-            "request_id",
-            "must be a random UUID (version 4) in lower case, like 7f1c2c3e-4a0b-4c53-9d0e-2f6f0a1b2c3d",
-        );
+    /// A request id (AIP-155), `None` when it is empty: a UUID of any version and in any case.
+    pub fn request_id(&mut self, value: &str) -> Option<RequestId> {
+        if value.is_empty() { None } else { self.name(value, "request_id") }
     }
 
-    /// A price: a known currency's code, above zero, at most 1,000,000 units, with no more than the currency's usual
-    /// two decimals (none where the currency has none). Returns (currency, minor units).
-    pub fn price(&mut self, money: Option<&Money>, field: &str) -> Option<(String, i64)> {
-        let Some(money) = money else {
-            self.add(field, "is required");
-            return None;
-        };
-        let faults = self.found;
-        let code = money.currency_code.as_str();
-        let digits = currency_digits(code);
-        self.check(
-            digits.is_some(),
-            &format!("{field}.currency_code"),
-            "must be the ISO 4217 code of a currency in use, such as EUR",
-        );
-        let digits = digits.unwrap_or(2);
-        self.check(
-            (0..=1_000_000).contains(&money.units) && (money.units < 1_000_000 || money.nanos == 0),
-            &format!("{field}.units"),
-            "must be 0 to 1,000,000",
-        );
-        let step = 10_i32.pow(9 - digits);
-        self.check(
-            (0..1_000_000_000).contains(&money.nanos) && money.nanos % step == 0,
-            &format!("{field}.nanos"),
-            format_args!("must be 0 to 999,999,999 in whole steps of {step}, the smallest unit of the currency"),
-        );
-        if self.found > faults {
-            return None;
-        }
-        let minor = money.units * 10_i64.pow(digits) + i64::from(money.nanos / step);
-        self.check(minor > 0, field, "must be above zero");
-        (minor > 0).then(|| (code.to_owned(), minor))
+    /// How many faults there are so far.
+    pub fn count(&self) -> usize {
+        self.found
     }
 
     /// Ends the check.
@@ -164,8 +132,7 @@ impl Violations {
         let unlisted = self.found - self.told.len();
         let Some((field, description)) = self.told.first() else { return Ok(()) };
         let (mut message, field) = (format!("{field} {description}"), field.clone());
-        let number = unlisted.to_string();
-        let mut metadata = vec![("field", field.as_str())];
+        let mut metadata = HashMap::from([("field".to_owned(), field)]);
         if unlisted > 0 {
             let more = match unlisted {
                 1 => "; 1 more fault of the request is not listed".to_owned(),
@@ -175,56 +142,12 @@ impl Violations {
             if let Some((_, last)) = self.told.last_mut() {
                 *last += &more;
             }
-            metadata.push(("unlisted", &number));
+            metadata.insert("unlisted".to_owned(), unlisted.to_string());
         }
-        let mut details = INVALID_FIELDS.details(domain, &metadata);
+        let mut details = ErrorDetails::with_error_info(REASON, bounded(domain, MAX_DOMAIN), metadata);
         let told = self.told.into_iter();
         let told = told.map(|(field, description)| FieldViolation { field, description, ..Default::default() });
         details.set_bad_request(told.collect::<Vec<_>>());
         Err(Status::with_error_details(Code::InvalidArgument, message, details))
     }
-}
-
-/// Whether `value` is a UUID in its usual form, in lower case, and not the nil one.
-pub fn is_uuid(value: &str) -> bool {
-    parse_uuid(value).is_some()
-}
-
-/// Whether `value` is a UUID of version 4 (RFC 9562) in its usual form, in lower case.
-fn is_uuid4(value: &str) -> bool {
-    parse_uuid(value).is_some_and(|id| id.get_version_num() == 4 && id.get_variant() == Variant::RFC4122)
-}
-
-fn parse_uuid(value: &str) -> Option<Uuid> {
-    let usual = value.len() == 36 && !value.bytes().any(|b| b.is_ascii_uppercase());
-    if !usual {
-        return None;
-    }
-    Uuid::try_parse(value).ok().filter(|id| !id.is_nil())
-}
-
-/// How many decimals the smallest unit of a currency has; `None` for a code that is not in use.
-pub fn currency_digits(code: &str) -> Option<u32> {
-    let currency = iso_currency::Currency::from_code(code)?;
-    // Codes of metals and of accounts have no smallest unit, and nobody pays with them.
-    currency.exponent().map(u32::from).filter(|digits| *digits <= 3)
-}
-
-/// An amount in minor units, as contracts carry it.
-pub fn money(currency: &str, minor: i64) -> Money {
-    let digits = currency_digits(currency).unwrap_or(2);
-    let unit = 10_i64.pow(digits);
-    // A remainder is below `unit`, so the nanos are below 10^9.
-    let nanos = i32::try_from((minor % unit) * 10_i64.pow(9 - digits)).unwrap_or_default();
-    Money { currency_code: currency.to_owned(), units: minor / unit, nanos }
-}
-
-/// An amount in the smallest unit of its currency; `None` for an unknown currency, for a fraction of that unit and for
-/// an amount too large to count.
-pub fn minor(money: &Money) -> Option<i64> {
-    let digits = currency_digits(&money.currency_code)?;
-    let step = 10_i64.pow(9 - digits);
-    let nanos = i64::from(money.nanos);
-    (nanos % step == 0).then_some(())?;
-    money.units.checked_mul(10_i64.pow(digits))?.checked_add(nanos / step)
 }
