@@ -4,11 +4,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use async_trait::async_trait;
+use meshwork_aip::page::Page;
 use meshwork_api::UserName;
 pub use meshwork_chassis::Clock;
 use meshwork_chassis::config::{Credentials, Secret};
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
 use time::OffsetDateTime;
 use uuid::Uuid;

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshwork_aip::page::Page;
 use meshwork_api::UserName;
-use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::shards::Place;
 use meshwork_sql::{Freshness, WalPosition};
 use time::OffsetDateTime;
 
+use super::convert::user_bytes;
 use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
 use crate::domain::{Email, User};
@@ -70,7 +71,8 @@ impl UserStore for SqliteStore {
                 let limit = size.saturating_add(1);
                 let Part { users, .. } =
                     SqliteStore::list(self, filter.clone(), limit, after.cloned(), freshness).await?;
-                let Page { items, next } = Page::cut(users, size, |(cursor, _)| cursor.to_string());
+                let Page { items, next } =
+                    Page::cut(users, size, |(cursor, _)| cursor.to_string(), |(_, user)| user_bytes(user.as_ref()));
                 Page { items: items.into_iter().filter_map(|(_, user)| user).collect(), next }
             }
         };

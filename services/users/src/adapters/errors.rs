@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
+use meshwork_aip::etag;
 use meshwork_chassis::cache::CACHE_DISABLED;
-use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
-use meshwork_chassis::etag;
+use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ErrorKind, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 

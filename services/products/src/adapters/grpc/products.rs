@@ -1,5 +1,6 @@
 //! ProductService.
 
+use meshwork_aip::{Violations, etag, mask, page};
 use meshwork_api::ProductName;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::products::v1::product_service_server::ProductService;
@@ -7,11 +8,10 @@ use meshwork_api::meshwork::products::v1::{
     BatchGetProductsRequest, BatchGetProductsResponse, CreateProductRequest, DeleteProductRequest, GetProductRequest,
     ListProductsRequest, ListProductsResponse, Product, UpdateProductRequest,
 };
+use meshwork_chassis::Principal;
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, etag, mask, page};
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -103,8 +103,7 @@ impl ProductService for ProductsGrpc {
 
 fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<CreateProduct, Status> {
     let mut violations = Violations::new();
-    let request_id = std::mem::take(&mut request.request_id);
-    violations.request_id(&request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     if !request.product_id.is_empty() {
         violations.chosen_id(&request.product_id, "product_id");
     }
@@ -114,7 +113,7 @@ fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<
     let price = price(&mut violations, product.price.as_ref());
     texts(&mut violations, Some(&product.display_name), Some(&product.description));
     violations.finish(DOMAIN)?;
-    let key = RequestKey::of(principal, "CreateProduct", &request_id, &request);
+    let key = RequestKey::of(principal, "CreateProduct", request_id, &request);
     let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
     let (Ok(name), Some(price)) = (ProductName::new(id), price) else { return Err(unchecked()) };
     let Product { display_name, description, .. } = request.product.unwrap_or_default();

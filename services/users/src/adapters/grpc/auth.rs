@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::Violations;
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthService;
 use meshwork_chassis::config::Secret;
-use meshwork_chassis::validate::Violations;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::convert;

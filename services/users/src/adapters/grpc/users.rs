@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::request::mark_replay;
+use meshwork_aip::{Violations, etag, filter, mask, page};
 use meshwork_api::UserName;
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::user_service_server::UserService;
+use meshwork_chassis::Principal;
 use meshwork_chassis::config::{Reads, Secret};
 use meshwork_chassis::consistency::ConsistencyToken;
-use meshwork_chassis::request::{RequestKey, mark_replay};
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, etag, filter, mask, page};
+use meshwork_chassis::request::RequestKey;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::errors::{DOMAIN, status, status_of_write};
@@ -149,13 +150,12 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
         violations.check(!reserved, "user.email", "is reserved; choose another");
     }
-    violations.request_id(&request.request_id);
-    let request_id = std::mem::take(&mut request.request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     let name = UserName::new(&*request.user_id).ok();
     match (email, display_name, role) {
         (Some(email), Some(display_name), Some(role)) => {
             violations.finish(DOMAIN)?;
-            let request = RequestKey::of(principal, "CreateUser", &request_id, &request);
+            let request = RequestKey::of(principal, "CreateUser", request_id, &request);
             Ok(CreateUser { name, email, display_name, role, password, request })
         }
         _ => Err(finished(violations)),
