@@ -66,17 +66,22 @@ impl UserStore for ShardedStore {
     }
 
     async fn find_to_sign_in(&self, email: &Email) -> Result<Option<Account>, StoreError> {
+        let mut unknown = None;
         for key in email.lookup_keys() {
-            let account = match self.claimed(&key).await {
-                Ok(found) => self.account_of(found, &key).await?,
-                Err(StoreError::Unavailable(problem)) => Some(self.search(&key, problem).await?),
-                Err(error) => return Err(error),
+            let found = match self.claimed(&key).await {
+                Ok(found) => self.account_of(found, &key).await,
+                Err(StoreError::Unavailable(problem)) => self.search(&key, problem).await.map(Some),
+                Err(error) => Err(error),
             };
-            if account.is_some() {
-                return Ok(account);
+            match found {
+                Ok(Some(account)) => return Ok(Some(account)),
+                Ok(None) => {}
+                // Hardly any account is kept by another key than the last: one that is away keeps nobody else from signing in.
+                Err(error @ StoreError::Unavailable(_)) => unknown = Some(error),
+                Err(error) => return Err(error),
             }
         }
-        Ok(None)
+        unknown.map_or(Ok(None), Err)
     }
 
     async fn list(

@@ -29,6 +29,11 @@ impl App {
     /// When there is no such account, it is deleted or at another version, or the address is taken.
     pub async fn update_user(&self, command: UpdateUser) -> Result<User, AppError> {
         let UpdateUser { name, expected, email, display_name, password } = command;
+        if let Some(email) = &email
+            && self.is_others(email, &name).await?
+        {
+            return Err(AppError::EmailTaken);
+        }
         let password = match password {
             Some(password) => {
                 // The transaction decides; this only spares a hash on what it would refuse.
@@ -39,11 +44,6 @@ impl App {
             }
             None => None,
         };
-        if let Some(email) = &email
-            && self.is_others(email, &name).await?
-        {
-            return Err(AppError::EmailTaken);
-        }
         let change = Change { email, display_name, password };
         let now = self.clock.now();
         let changed = self.users.change(&name, Box::new(move |user| user.change(change.clone(), expected, now))).await;
