@@ -111,6 +111,9 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// Deleted accounts too.
     pub show_deleted: bool,
+    /// Only accounts that are kept by a key that isn't all ASCII: no other key depends on how texts are normalised. It is passed
+    /// over where an address is given.
+    pub non_ascii: bool,
 }
 
 impl UserFilter {
@@ -121,6 +124,17 @@ impl UserFilter {
             && (self.show_deleted || !user.is_deleted())
             && after.is_none_or(|after| UserCursor::of(user) > *after)
     }
+}
+
+/// What came of renewing the key of an account's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRenewal {
+    /// The account has the key that this release gives its address, or there is no such account.
+    Current,
+    /// It has it now.
+    Renewed,
+    /// Another account has that key. This one goes on by its old one.
+    Taken,
 }
 
 /// A place in a list: after the account with this id among those made at that time.
@@ -195,7 +209,8 @@ pub trait UserStore: Send + Sync + 'static {
     /// When the store fails.
     async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError>;
 
-    /// The account with an address, a deleted one too.
+    /// The account with an address, a deleted one too: that which is kept by exactly what was typed, as earlier releases have kept
+    /// accounts, before any other ([`Email::lookup_keys`]).
     ///
     /// # Errors
     /// When the store fails.
@@ -229,6 +244,14 @@ pub trait UserStore: Send + Sync + 'static {
     /// When there is no such account, the decision is an error, another account has the new address, others have changed
     /// the account meanwhile, or the store fails. Nothing is stored then.
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
+
+    /// Gives the address of an account, a deleted one too, the key that this release compares it by, where an earlier release has
+    /// kept it by another: it is claimed for the account, in place of the old one. Who has it already keeps it. Nothing else of the
+    /// account changes, and nothing is announced.
+    ///
+    /// # Errors
+    /// When the store fails, or others change the account all the time.
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError>;
 
     /// Which part of the store holds an account, from 0: parts fail and are slow each by itself.
     fn part(&self, name: &UserName) -> usize {

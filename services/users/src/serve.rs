@@ -31,6 +31,7 @@ use crate::adapters::grpc::{AuthGrpc, UserGrpc};
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
+use crate::app::commands::KeyRenewals;
 use crate::app::{App, AppError, Lifetimes};
 use crate::ports::{StoreError, TokenIssuer, UserStore};
 
@@ -40,6 +41,10 @@ const LAG: Duration = Duration::from_secs(30);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often it is tried again to make the first accounts, while the database of one of them is away.
 const SEED_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the start waits for keys of addresses to be renewed; what is left then is renewed beside the calls.
+const FIRST_RENEWAL: Duration = Duration::from_secs(10);
+/// How often it is tried again to renew the keys of addresses, while databases of accounts are away.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs the service until `shutdown`; when it returns, its background work has ended too. `health` tells how it is.
 ///
@@ -109,6 +114,10 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
     });
+    // Before anybody can take an address whose key another account is about to have.
+    if !matches!(tokio::time::timeout(FIRST_RENEWAL, renew_keys(&app)).await, Ok(true)) {
+        background.spawn("keys of addresses", |stop| renew_keys_later(app.clone(), stop));
+    }
     match app.seed_accounts().await {
         // The others are served meanwhile.
         Err(AppError::Store(error @ (StoreError::Unavailable(_) | StoreError::Misplaced(_))))
@@ -187,6 +196,33 @@ async fn seed_later(app: Arc<App>, stop: CancellationToken) {
                 break;
             }
             Err(error) => tracing::warn!(%error, "not all of the first accounts can be made or looked up now"),
+        }
+    }
+    // A background task that ends by itself would end the service.
+    stop.cancelled().await;
+}
+
+/// Renews the keys of addresses; returns whether nothing is left to be renewed.
+async fn renew_keys(app: &App) -> bool {
+    match app.renew_keys().await {
+        Ok(KeyRenewals { renewed, taken, failed, is_complete }) => {
+            if renewed + taken + failed > 0 {
+                tracing::info!(renewed, taken, failed, "the keys by which addresses are compared are renewed");
+            }
+            is_complete && failed == 0
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the keys by which addresses are compared can't be renewed at this moment");
+            false
+        }
+    }
+}
+
+/// Renews the keys of addresses that could not be renewed at the start.
+async fn renew_keys_later(app: Arc<App>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(RENEWAL_INTERVAL)).await.is_some() {
+        if matches!(stop.run_until_cancelled(renew_keys(&app)).await, Some(true)) {
+            break;
         }
     }
     // A background task that ends by itself would end the service.

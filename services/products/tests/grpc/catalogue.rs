@@ -117,7 +117,8 @@ async fn a_bad_product_is_told_all_its_faults_and_not_added() {
         let refused = with(&|r| r.product.as_mut().unwrap().price = price.clone()).await;
         assert_fields(refused, &[field]);
     }
-    for name in ["", "  ", "a\u{0}b", &"x".repeat(201)] {
+    // D7: nothing that shows nothing, nothing that turns what is beside it.
+    for name in ["", "  ", "a\u{0}b", "\u{200b}\u{200d}", "La\u{202e}mp", &"x".repeat(201)] {
         let refused = with(&|r| r.product.as_mut().unwrap().display_name = name.to_owned()).await;
         assert_fields(refused, &["product.display_name"]);
     }

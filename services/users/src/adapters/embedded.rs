@@ -15,8 +15,8 @@ use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
 use crate::domain::{Email, User};
 use crate::ports::{
-    Account, ChangeError, Creation, Decide, NewSession, NewToken, PresentedToken, Renewal, SessionStore, StoreError,
-    UserCursor, UserFilter, UserPage, UserStore,
+    Account, ChangeError, Creation, Decide, KeyRenewal, NewSession, NewToken, PresentedToken, Renewal, SessionStore,
+    StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 
 const HERE: Place = Place::WHOLE;
@@ -47,11 +47,14 @@ impl UserStore for SqliteStore {
     }
 
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        match SqliteStore::find_by_email(self, HERE, email.key()).await? {
-            Found::Account(account) => Ok(Some(account)),
-            // The account of a claim is in the same file.
-            Found::Elsewhere(_) | Found::Nobody => Ok(None),
+        for key in email.lookup_keys() {
+            match SqliteStore::find_by_email(self, HERE, key).await? {
+                Found::Account(account) => return Ok(Some(account)),
+                // The account of a claim is in the same file.
+                Found::Elsewhere(_) | Found::Nobody => {}
+            }
         }
+        Ok(None)
     }
 
     async fn list(
@@ -88,6 +91,18 @@ impl UserStore for SqliteStore {
             Changing::Conflict => Err(ChangeError::Conflict),
             Changing::Rekeyed(_) | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the change itself makes").into())
+            }
+        }
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        match SqliteStore::renew_key(self, HERE, name.clone(), Rekey::Here).await? {
+            Changing::Done { before: Some(_), .. } => Ok(KeyRenewal::Renewed),
+            Changing::Done { before: None, .. } | Changing::NotFound => Ok(KeyRenewal::Current),
+            Changing::EmailTaken => Ok(KeyRenewal::Taken),
+            Changing::Conflict => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Changing::Refused(_) | Changing::Rekeyed(_) | Changing::Voided => {
+                Err(StoreError::damaged("a claim is missing that the renewal itself makes"))
             }
         }
     }

@@ -11,7 +11,7 @@ mod user;
 pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
 pub use first_accounts::{FirstAccount, first_accounts, is_reserved_email, is_reserved_id};
-pub use password::{InvalidPassword, MAX_PASSWORD, MIN_PASSWORD, PasswordHash, check_password};
+pub use password::{InvalidPassword, MAX_PASSWORD, MIN_PASSWORD, PasswordHash, check_password, normalize_password};
 pub use role::{Role, UnknownRole};
 pub use session::{Presented, RefreshToken, TokenDigest};
 pub use user::{Change, Changed, Field, NewUser, User, UserError, UserEvent};

@@ -12,7 +12,7 @@ pub struct User {
     /// Its name, `users/{user}`; never changes.
     #[serde(with = "name_as_text")]
     pub name: UserName,
-    /// Its address, unique among accounts without regard to case, deleted ones among them.
+    /// Its address, unique among accounts by its key, deleted ones among them.
     pub email: Email,
     /// How the person is addressed.
     pub display_name: DisplayName,
@@ -144,7 +144,7 @@ impl User {
         self.admit(expected)?;
         let mut user = self.clone();
         let mut fields = Vec::new();
-        if let Some(email) = change.email.filter(|email| *email != self.email) {
+        if let Some(email) = change.email.filter(|email| !email.is_spelled_as(&self.email)) {
             user.email = email;
             fields.push(Field::Email);
         }
@@ -251,6 +251,15 @@ mod tests {
         let change = Change { email: Some("Anna@example.com".parse().unwrap()), ..Change::default() };
         let changed = anna().change(change, None, later()).unwrap().unwrap();
         assert_eq!(changed.user.email.as_str(), "Anna@example.com");
+    }
+
+    #[test]
+    fn d6_an_address_that_was_kept_as_it_is_typed_stays_so() {
+        let kept = User { email: Email::stored("jo\u{308}rg@example.com".to_owned()).unwrap(), ..anna() };
+        let change = Change { email: Some(kept.email.as_str().parse().unwrap()), ..Change::default() };
+        assert_eq!(kept.change(change, None, later()), Ok(None));
+        let change = Change { email: Some("jörg@example.com".parse().unwrap()), ..Change::default() };
+        assert_eq!(kept.change(change, None, later()).unwrap().unwrap().user.email.as_str(), "jörg@example.com");
     }
 
     #[test]

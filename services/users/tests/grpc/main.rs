@@ -11,6 +11,7 @@ mod replicas;
 mod sessions;
 mod shards;
 mod sign_up;
+mod spellings;
 mod start;
 mod tokens;
 mod views;

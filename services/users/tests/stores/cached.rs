@@ -16,7 +16,7 @@ use meshwork_users::adapters::cached::{CachedUsers, outdated_by};
 use meshwork_users::adapters::store::SqliteStore;
 use meshwork_users::domain::{Email, User};
 use meshwork_users::ports::{
-    Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 use meshwork_users::testing::conformance_of_users;
 use tempfile::TempDir;
@@ -57,6 +57,10 @@ impl UserStore for Recent {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         self.0.change(name, decide).await
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        self.0.renew_key(name).await
     }
 
     async fn position(&self, name: &UserName) -> Option<WalPosition> {

@@ -19,7 +19,9 @@ use meshwork_events::Envelope;
 
 use crate::adapters::events::DELETED;
 use crate::domain::{Email, User};
-use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
+use crate::ports::{
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+};
 
 /// The kind of accounts, which are cached by their ids.
 const KIND: &str = <User as meshwork_cache::Value>::KIND;
@@ -160,6 +162,10 @@ impl UserStore for CachedUsers {
             Err(_) => {}
         }
         changed
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        self.store.renew_key(name).await
     }
 
     fn part(&self, name: &UserName) -> usize {

@@ -12,7 +12,7 @@ use crate::adapters::convert;
 use crate::adapters::errors::{DOMAIN, status};
 use crate::app::App;
 use crate::app::commands::SignIn;
-use crate::domain::MAX_PASSWORD;
+use crate::domain::{MAX_PASSWORD, normalize_password};
 
 /// The name of the only key set.
 const KEY_SET: &str = "jsonWebKeySet";
@@ -37,7 +37,7 @@ impl AuthService for AuthGrpc {
         let email = violations.name(&email, "email");
         // A password that is too short to be one is only wrong; one that is too long would be work for nothing.
         violations.check(!password.is_empty(), "password", "is required");
-        let short = password.len() <= 4 * MAX_PASSWORD && password.chars().count() <= MAX_PASSWORD;
+        let short = password.len() <= 4 * MAX_PASSWORD && normalize_password(&password).chars().count() <= MAX_PASSWORD;
         violations.check(short, "password", format_args!("must have at most {MAX_PASSWORD} characters"));
         violations.finish(DOMAIN)?;
         let Some(email) = email else {

@@ -137,7 +137,7 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
         }
     };
     let password = Secret::new(std::mem::take(&mut user.password));
-    let email: Option<Email> = violations.name(&user.email, "user.email");
+    let email = new_email(&user.email, &mut violations);
     let display_name = violations.name(&user.display_name, "user.display_name");
     if let Err(problem) = check_password(password.expose()) {
         violations.add("user.password", problem);
@@ -183,8 +183,7 @@ fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> R
         // `*` replaces the account by one that was read, and what is read has no password.
         fields.retain(|field| *field != "password");
     }
-    let email: Option<Email> =
-        if fields.contains(&"email") { violations.name(&user.email, "user.email") } else { None };
+    let email = if fields.contains(&"email") { new_email(&user.email, &mut violations) } else { None };
     if !principal.is_staff() {
         // A first account has such an address, and may keep it.
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
@@ -209,6 +208,16 @@ fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> R
         }
         None => Err(finished(violations)),
     }
+}
+
+/// An address that an account is to have.
+fn new_email(text: &str, violations: &mut Violations) -> Option<Email> {
+    let email: Email = violations.name(text, "user.email")?;
+    if email.is_sound() {
+        return Some(email);
+    }
+    violations.add("user.email", "must have a domain that can be found, and no characters that can't be seen");
+    None
 }
 
 fn user_filter(text: &str, show_deleted: bool, violations: &mut Violations) -> UserFilter {

@@ -57,8 +57,9 @@ async fn e5_a_change_of_a_version_that_is_past_is_not_written() {
     let input = (anna.user.version, renamed("First"), renamed("Second"));
     let written = store.db.write(input, |connection, (read, first, second)| {
         Box::pin(async move {
-            let made = change::update(connection, *read, first, "").await?;
-            Ok::<_, Undo>([made, change::update(connection, *read, second, "").await?])
+            let key = first.user.email.key();
+            let made = change::update(connection, *read, first, (&key, "")).await?;
+            Ok::<_, Undo>([made, change::update(connection, *read, second, (&key, "")).await?])
         })
     });
     assert_eq!(written.await.unwrap(), [true, false]);

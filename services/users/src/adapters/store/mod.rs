@@ -1,7 +1,7 @@
 //! The store of one database: the only one, in a file; or one of several shards, in PostgreSQL.
 //!
-//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `rows.rs`, `sessions.rs`, `store.rs` and
-//! `users.rs` are compiled once for each driver, below the modules that name it. What puts databases together is beside this
+//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `rekey.rs`, `rows.rs`, `sessions.rs`, `store.rs`
+//! and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases together is beside this
 //! folder.
 //!
 //! The guards are in the statements: what was decided about a version is written in place of that version, a token is used up
@@ -42,6 +42,7 @@ pub mod sqlite {
     mod creation;
     #[cfg(test)]
     mod guards;
+    mod rekey;
     mod rows;
     mod sessions;
     mod store;
@@ -118,6 +119,7 @@ pub mod postgres {
     mod claims;
     mod creation;
     mod homes;
+    mod rekey;
     mod rows;
     mod search;
     mod sessions;

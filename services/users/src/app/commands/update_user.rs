@@ -29,6 +29,11 @@ impl App {
     /// When there is no such account, it is deleted or at another version, or the address is taken.
     pub async fn update_user(&self, command: UpdateUser) -> Result<User, AppError> {
         let UpdateUser { name, expected, email, display_name, password } = command;
+        if let Some(email) = &email
+            && self.is_others(email, &name).await?
+        {
+            return Err(AppError::EmailTaken);
+        }
         let password = match password {
             Some(password) => {
                 // The transaction decides; this only spares a hash on what it would refuse.
@@ -43,5 +48,15 @@ impl App {
         let now = self.clock.now();
         let changed = self.users.change(&name, Box::new(move |user| user.change(change.clone(), expected, now))).await;
         changed.map_err(|error| AppError::of_change(error, &name))
+    }
+
+    /// Whether another account is known by exactly what was typed of an address, which earlier releases may have kept. That nobody
+    /// else has the address by its key is seen to by the change itself.
+    async fn is_others(&self, email: &Email, name: &UserName) -> Result<bool, AppError> {
+        if email.lookup_keys().len() < 2 {
+            return Ok(false);
+        }
+        let found = self.users.find_by_email(email).await?;
+        Ok(found.is_some_and(|account| account.user.name != *name))
     }
 }
