@@ -9,8 +9,8 @@
 mod names;
 
 pub use names::{
-    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName,
-    UserName,
+    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName,
+    SessionName, StockName, UserName,
 };
 
 /// All files of the contracts and what they import, as an encoded `google.protobuf.FileDescriptorSet`.

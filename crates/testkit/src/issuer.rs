@@ -13,7 +13,8 @@ use ed25519_dalek::pkcs8::EncodePrivateKey;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
 use meshwork_api::meshwork::users::v1::{
-    GetJsonWebKeySetRequest, JsonWebKey, JsonWebKeySet, RefreshSessionRequest, Session, SignInRequest, SignOutRequest,
+    GetJsonWebKeySetRequest, JsonWebKey, JsonWebKeySet, ListSessionsRequest, ListSessionsResponse,
+    RefreshSessionRequest, RevokeSessionRequest, Session, SignInRequest, SignOutRequest,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -155,6 +156,14 @@ impl AuthService for Keys {
     }
 
     async fn sign_out(&self, _: Request<SignOutRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("the test issuer ends no sessions"))
+    }
+
+    async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("the test issuer lists no sessions"))
+    }
+
+    async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
         Err(Status::unimplemented("the test issuer ends no sessions"))
     }
 
