@@ -32,7 +32,7 @@ use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
 use crate::app::commands::KeyRenewals;
-use crate::app::{App, AppError, Lifetimes};
+use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
 use crate::ports::{StoreError, TokenIssuer, UserStore};
 
 /// How far behind events may be before the service is degraded.
@@ -102,7 +102,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::dead_letters(state.clone()));
     let letters = DeadLetterGrpc::new(state, redrivers, SOURCE, DOMAIN);
 
-    let tokens = token_issuer(&config)?;
+    let (tokens, successors) = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let app = Arc::new(App {
@@ -110,9 +110,14 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         sessions,
         hasher: Arc::new(BoundedHasher::new(Argon2id)),
         tokens,
+        successors,
         credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
-        lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
+        lifetimes: Lifetimes {
+            access_token: config.access_token_ttl,
+            refresh_token: config.refresh_token_ttl,
+            refresh_repeat: config.refresh_repeat,
+        },
     });
     // Before anybody can take an address whose key another account is about to have.
     if !matches!(tokio::time::timeout(FIRST_RENEWAL, renew_keys(&app)).await, Ok(true)) {
@@ -163,13 +168,16 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
     Ok(applied)
 }
 
-fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
+/// What signs access tokens, and what refresh tokens follow by.
+fn token_issuer(config: &Config) -> Result<(Arc<dyn TokenIssuer>, SuccessorKeys), ServeError> {
     let hint = "restore the file, or remove it: a new key is made then, and everybody has to sign in again";
     let keys = adapters::load_signing_keys(&config.data).map_err(|error| ServeError::new(error, hint))?;
     let issuer = Ed25519Issuer::new(&keys.current, &config.auth.issuer, &config.auth.audience)
         .map_err(|error| ServeError::new(format!("the signing key can't be used: {error}"), hint))?;
     // Until this start a key that is retired now may have signed.
-    Ok(Arc::new(issuer.with_retired(&keys.retired, config.access_token_ttl)))
+    let issuer = issuer.with_retired(&keys.retired, config.access_token_ttl);
+    let tokens: Arc<dyn TokenIssuer> = Arc::new(issuer);
+    Ok((tokens, keys.successor_keys()))
 }
 
 /// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.

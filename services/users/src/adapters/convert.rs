@@ -6,7 +6,7 @@ use meshwork_chassis::clock::timestamp;
 use prost::Message as _;
 
 use crate::app::commands::Tokens;
-use crate::domain::{Role, User};
+use crate::domain::{Role, Session, User};
 use crate::ports::PublicKey;
 
 /// How many bytes an account has as callers see it; one that can't be read is left out and has none.
@@ -77,6 +77,17 @@ pub(super) fn session(tokens: &Tokens) -> proto::Session {
         access_token_expire_time: Some(timestamp(tokens.access_token_expire_time)),
         refresh_token: tokens.refresh_token.expose().to_owned(),
         refresh_token_expire_time: Some(timestamp(tokens.refresh_token_expire_time)),
+    }
+}
+
+/// A session as its owner sees it.
+pub(super) fn user_session(session: Session) -> proto::UserSession {
+    let Session { name, create_time, refresh_time, expire_time } = session;
+    proto::UserSession {
+        name: name.to_string(),
+        create_time: create_time.map(timestamp),
+        refresh_time: refresh_time.map(timestamp),
+        expire_time: Some(timestamp(expire_time)),
     }
 }
 

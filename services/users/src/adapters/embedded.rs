@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshwork_aip::page::Page;
-use meshwork_api::UserName;
+use meshwork_api::{SessionName, UserName};
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::shards::Place;
 use meshwork_sql::{Freshness, WalPosition};
@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use super::convert::user_bytes;
 use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
-use crate::domain::{Email, User};
+use crate::domain::{Email, Session, User};
 use crate::ports::{
     Account, ChangeError, Creation, Decide, KeyRenewal, NewSession, NewToken, PresentedToken, Renewal, SessionStore,
     StoreError, UserCursor, UserFilter, UserPage, UserStore,
@@ -44,6 +44,10 @@ impl UserStore for SqliteStore {
 
     async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError> {
         SqliteStore::get(self, HERE, name.clone(), freshness).await
+    }
+
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.account(HERE, name.clone()).await
     }
 
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
@@ -129,6 +133,22 @@ impl SessionStore for SqliteStore {
 
     async fn end(&self, presented: PresentedToken) -> Result<(), StoreError> {
         self.end_session(HERE, presented.digest).await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserName,
+        size: usize,
+        after: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Page<Session>, StoreError> {
+        let (limit, after) = (size.saturating_add(1), after.unwrap_or_default().to_owned());
+        let sessions = self.sessions_of(HERE, user.clone(), limit, after, now).await?;
+        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned()))
+    }
+
+    async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {
+        self.revoke_session_at(HERE, name.clone()).await
     }
 
     async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {

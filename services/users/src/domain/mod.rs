@@ -13,5 +13,5 @@ pub use email::{Email, InvalidEmail};
 pub use first_accounts::{FirstAccount, first_accounts, is_reserved_email, is_reserved_id};
 pub use password::{InvalidPassword, MAX_PASSWORD, MIN_PASSWORD, PasswordHash, check_password, normalize_password};
 pub use role::{Role, UnknownRole};
-pub use session::{Presented, RefreshToken, TokenDigest};
+pub use session::{Presented, RefreshToken, Repeat, Session, TokenDigest, TokenSalt};
 pub use user::{Change, Changed, Field, NewUser, User, UserError, UserEvent};

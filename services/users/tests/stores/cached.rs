@@ -41,6 +41,10 @@ impl UserStore for Recent {
         self.0.get(name, Freshness::Bounded).await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.0.find_account(name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         self.0.find_by_email(email).await
     }

@@ -92,6 +92,10 @@ impl UserStore for Positioned {
         UserStore::get(&self.store, name, freshness).await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        UserStore::find_account(&self.store, name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         UserStore::find_by_email(&self.store, email).await
     }

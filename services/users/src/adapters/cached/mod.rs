@@ -136,6 +136,10 @@ impl UserStore for CachedUsers {
         Ok(user.map(Arc::unwrap_or_clone))
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.store.find_account(name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         self.store.find_by_email(email).await
     }

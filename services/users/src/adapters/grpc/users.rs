@@ -8,6 +8,7 @@ use meshwork_api::UserName;
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::user_service_server::UserService;
 use meshwork_chassis::Principal;
+use meshwork_chassis::auth::session_of;
 use meshwork_chassis::config::{Reads, Secret};
 use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
@@ -16,9 +17,9 @@ use tonic::{Request, Response, Status};
 use crate::adapters::errors::{DOMAIN, status, status_of_write};
 use crate::adapters::{access, convert};
 use crate::app::App;
-use crate::app::commands::{CreateUser, DeleteUser, UpdateUser};
+use crate::app::commands::{CreateUser, DeleteUser, Reauthentication, UpdateUser};
 use crate::app::queries::ListUsers;
-use crate::domain::{Email, User, check_password, is_reserved_email, is_reserved_id};
+use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id};
 use crate::ports::{UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
@@ -98,7 +99,8 @@ impl UserService for UserGrpc {
 
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
-        let command = update_command(&principal, request.into_inner())?;
+        let session = session_of(&request).map(str::to_owned);
+        let command = update_command(&principal, session, request.into_inner())?;
         let is_repeatable = command.expected.is_some();
         let updated = self.app.update_user(command).await;
         let user = updated.map_err(|error| status_of_write(error, is_repeatable))?;
@@ -162,7 +164,11 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
     }
 }
 
-fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> Result<UpdateUser, Status> {
+fn update_command(
+    principal: &Principal,
+    session: Option<String>,
+    request: proto::UpdateUserRequest,
+) -> Result<UpdateUser, Status> {
     let mut violations = Violations::new();
     let Some(user) = request.user else {
         violations.add("user", "is required");
@@ -201,10 +207,18 @@ fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> R
         None
     };
     let expected = version(&user.etag, "user.etag", &mut violations);
+    let current = request.current_password;
+    // As at a sign-in: one that is too short is only wrong.
+    let short = current.len() <= 4 * MAX_PASSWORD && current.chars().count() <= MAX_PASSWORD;
+    violations.check(short, "current_password", format_args!("must have at most {MAX_PASSWORD} characters"));
     match name {
         Some(name) => {
             violations.finish(DOMAIN)?;
-            Ok(UpdateUser { name, expected, email, display_name, password })
+            let owner = (principal.user() == Some(&name)).then(|| Reauthentication {
+                current_password: (!current.is_empty()).then(|| Secret::new(current)),
+                session,
+            });
+            Ok(UpdateUser { name, expected, email, display_name, password, owner })
         }
         None => Err(finished(violations)),
     }

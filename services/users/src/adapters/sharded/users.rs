@@ -55,6 +55,14 @@ impl UserStore for ShardedStore {
         user.await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        let account = self.at_user(name.id(), |store, _, place| {
+            let name = name.clone();
+            Box::pin(async move { store.account(place, name).await })
+        });
+        account.await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         for key in email.lookup_keys() {
             let found = self.claimed(&key).await?;

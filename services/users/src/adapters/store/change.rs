@@ -66,7 +66,12 @@ async fn change(
         return Err(Undo::conflict(name));
     }
     if changed.ends_sessions() {
-        sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(name.id()).execute(&mut *connection).await?;
+        // No session has an empty id.
+        sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2")
+            .bind(name.id())
+            .bind(changed.keeps.as_deref().unwrap_or_default())
+            .execute(&mut *connection)
+            .await?;
     }
     let event = events::encode(&changed.user, &changed.event);
     store.outbox.append(connection, changed.user.update_time, &[event]).await?;

@@ -61,6 +61,7 @@ pub mod sqlite {
 
     static USERS: Migrator = sqlx::migrate!("migrations/sqlite");
     static CLAIMS: Migrator = sqlx::migrate!("migrations/sqlite_claims");
+    static SESSIONS: Migrator = sqlx::migrate!("migrations/sqlite_sessions");
 
     /// The database file in its folder.
     pub fn file(folder: &Path) -> PathBuf {
@@ -69,9 +70,10 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to
     /// see one at a version that it doesn't know.
-    pub static COMPONENTS: [Component; 12] = [
+    pub static COMPONENTS: [Component; 13] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_claims", migrator: &CLAIMS },
+        Component { name: "users_sessions", migrator: &SESSIONS },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],
