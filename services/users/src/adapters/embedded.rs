@@ -144,7 +144,7 @@ impl SessionStore for SqliteStore {
     ) -> Result<Page<Session>, StoreError> {
         let (limit, after) = (size.saturating_add(1), after.unwrap_or_default().to_owned());
         let sessions = self.sessions_of(HERE, user.clone(), limit, after, now).await?;
-        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned()))
+        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned(), |_| SESSION_BYTES))
     }
 
     async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {

@@ -7,7 +7,7 @@ use meshwork_aip::etag;
 use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ErrorKind, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
-use meshwork_chassis::validate::Violations;
+use meshwork_aip::Violations;
 use tonic::{Code, Status};
 
 use crate::app::AppError;

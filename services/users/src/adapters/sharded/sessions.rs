@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use meshwork_api::{SessionName, UserName};
-use meshwork_chassis::page::Page;
+use meshwork_aip::page::Page;
 use time::OffsetDateTime;
 
 use super::store::ShardedStore;
@@ -58,7 +58,7 @@ impl SessionStore for ShardedStore {
             let (user, after) = (user.clone(), after.unwrap_or_default().to_owned());
             Box::pin(async move { store.sessions_of(place, user, limit, after, now).await })
         });
-        Ok(Page::cut(sessions.await?, size, |session| session.name.id().to_owned()))
+        Ok(Page::cut(sessions.await?, size, |session| session.name.id().to_owned(), |_| SESSION_BYTES))
     }
 
     async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {

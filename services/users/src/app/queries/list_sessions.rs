@@ -2,7 +2,7 @@
 
 use meshwork_api::UserName;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::Page;
+use meshwork_aip::page::Page;
 
 use crate::app::{App, AppError};
 use crate::domain::Session;
