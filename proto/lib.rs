@@ -11,8 +11,8 @@ mod names;
 mod reasons;
 
 pub use names::{
-    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName, StockName,
-    UserName,
+    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName,
+    SessionName, StockName, UserName,
 };
 pub use reasons::public_reason;
 

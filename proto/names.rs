@@ -113,3 +113,69 @@ resource_name!(
     /// A message to a person.
     NotificationName, "notifications/", "", "notifications/{notification}"
 );
+
+/// A session of an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionName {
+    user: UserName,
+    id: String,
+}
+
+impl SessionName {
+    /// What such a name looks like.
+    pub const PATTERN: &'static str = "users/{user}/sessions/{session}";
+
+    /// The name of the session of `user` with this id.
+    ///
+    /// # Errors
+    /// When `id` is not 1 to 63 of `a-z`, `0-9` and `-`, or starts or ends with `-`.
+    pub fn new(user: UserName, id: impl AsRef<str> + Into<String>) -> Result<Self, InvalidName> {
+        // What is no id, however long, is not copied.
+        if is_id(id.as_ref()) { Ok(Self { user, id: id.into() }) } else { Err(InvalidName { pattern: Self::PATTERN }) }
+    }
+
+    /// Whose it is.
+    pub fn user(&self) -> &UserName {
+        &self.user
+    }
+
+    /// The id, without the collections.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+impl FromStr for SessionName {
+    type Err = InvalidName;
+
+    fn from_str(name: &str) -> Result<Self, InvalidName> {
+        let invalid = InvalidName { pattern: Self::PATTERN };
+        let Some((user, id)) = name.split_once("/sessions/") else { return Err(invalid) };
+        let Ok(user) = user.parse() else { return Err(invalid) };
+        Self::new(user, id)
+    }
+}
+
+impl fmt::Display for SessionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/sessions/{}", self.user, self.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_named_below_its_account() {
+        let name: SessionName = "users/anna/sessions/s-1".parse().unwrap();
+        assert_eq!(
+            (name.user().id(), name.id(), name.to_string().as_str()),
+            ("anna", "s-1", "users/anna/sessions/s-1")
+        );
+        for wrong in ["", "users/anna", "users/anna/sessions/", "users//sessions/s", "sessions/s", "users/a/sessions/S"]
+        {
+            assert!(wrong.parse::<SessionName>().is_err(), "{wrong:?}");
+        }
+    }
+}

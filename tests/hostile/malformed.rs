@@ -144,9 +144,13 @@ pub(crate) async fn headers(scene: Scene) {
         });
         let mut doubled = head.clone();
         doubled.headers_mut().append("content-type", HeaderValue::from_static("text/html"));
+        let mut timeouts = head.clone();
+        for timeout in ["1H", "1S"] {
+            timeouts.headers_mut().append("grpc-timeout", HeaderValue::from_static(timeout));
+        }
         let mut bare = head.clone();
         bare.headers_mut().remove("content-type");
-        let more = [doubled, bare].map(|head| Call { head, body: body.clone() });
+        let more = [doubled, timeouts, bare].map(|head| Call { head, body: body.clone() });
         headers.chain(methods).chain(more).collect()
     })
     .await;

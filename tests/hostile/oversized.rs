@@ -91,7 +91,8 @@ impl Round {
 
 fn update(account: &Account, paths: Vec<String>) -> Call {
     let user = User { name: account.name.clone(), display_name: "Eve".to_owned(), ..User::default() };
-    let request = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
+    let update_mask = Some(FieldMask { paths });
+    let request = UpdateUserRequest { user: Some(user), update_mask, ..UpdateUserRequest::default() };
     Call { head: head_of(method::UPDATE_USER, Some(&account.token), None), body: framed(&request) }
 }
 

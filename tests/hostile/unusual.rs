@@ -49,7 +49,7 @@ pub(crate) async fn extremes(scene: Scene) {
     call(method::BATCH_GET, framed(&BatchGetProductsRequest { names: vec![product.clone(); 100] }));
     call(method::CREATE_ORDER, framed(&CreateOrderRequest::default()));
     let paths = vec!["*".to_owned(), String::new(), "display_name.x".to_owned()];
-    let request = UpdateUserRequest { user: None, update_mask: Some(FieldMask { paths }) };
+    let request = UpdateUserRequest { update_mask: Some(FieldMask { paths }), ..UpdateUserRequest::default() };
     call(method::UPDATE_USER, framed(&request));
     for place in ["0.1", "65535.9223372036854775807", "65536.1", "0.-1", "."] {
         let mut head = head_of(method::LIST_ORDERS, Some(&account.token), None);
@@ -143,7 +143,7 @@ pub(crate) async fn collisions(scene: Scene) {
 
 fn renamed(account: &Account, at: usize) -> UpdateUserRequest {
     let user = User { name: account.name.clone(), display_name: format!("Name {at}"), ..User::default() };
-    UpdateUserRequest { user: Some(user), update_mask: None }
+    UpdateUserRequest { user: Some(user), ..UpdateUserRequest::default() }
 }
 
 /// The answer to a call, if it is one.

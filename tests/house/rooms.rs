@@ -12,7 +12,7 @@ use crate::sources;
 const SERVICES: [&str; 5] = ["users", "products", "orders", "notifications", "gateway"];
 
 /// What the domain may use of other crates. Of `meshwork_api` only the names of resources.
-const PURE: [&str; 8] = ["std", "core", "alloc", "thiserror", "time", "serde", "uuid", "meshwork_api"];
+const PURE: [&str; 9] = ["std", "core", "alloc", "thiserror", "time", "serde", "uuid", "meshwork_api", "meshwork_text"];
 
 /// The parts of the standard library that reach the world outside.
 const IMPURE: [[&str; 2]; 10] = [

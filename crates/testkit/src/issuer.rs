@@ -15,8 +15,8 @@ use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthSe
 use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
 use meshwork_api::meshwork::users::v1::{
     CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKey, JsonWebKeySet,
-    ListUsersRequest, ListUsersResponse, RefreshSessionRequest, Session, SignInRequest, SignOutRequest,
-    UpdateUserRequest, User,
+    ListSessionsRequest, ListSessionsResponse, ListUsersRequest, ListUsersResponse, RefreshSessionRequest,
+    RevokeSessionRequest, Session, SignInRequest, SignOutRequest, UpdateUserRequest, User,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -160,6 +160,14 @@ impl AuthService for Keys {
     }
 
     async fn sign_out(&self, _: Request<SignOutRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("the test issuer ends no sessions"))
+    }
+
+    async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("the test issuer lists no sessions"))
+    }
+
+    async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
         Err(Status::unimplemented("the test issuer ends no sessions"))
     }
 

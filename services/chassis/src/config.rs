@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, Socket, Type};
 
 /// Where a server listens: an address, or a socket that is bound already.
 #[derive(Clone, Deserialize, Serialize, JsonSchema)]
@@ -41,8 +42,7 @@ impl Listen {
     /// # Errors
     /// When the address can't be bound, most often because it is in use.
     pub fn bind(address: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
-        listener.set_nonblocking(true)?;
+        let listener = bind(address)?;
         Ok(Self { address: listener.local_addr()?, bound: Some(Arc::new(Mutex::new(Some(listener)))) })
     }
 
@@ -59,11 +59,25 @@ impl Listen {
         let bound = self.bound.as_ref().and_then(|bound| bound.lock().ok()?.take());
         let listener = match bound {
             Some(listener) => listener,
-            None => TcpListener::bind(self.address)?,
+            None => bind(self.address)?,
         };
-        listener.set_nonblocking(true)?;
         tokio::net::TcpListener::from_std(listener)
     }
+}
+
+/// How many connections may wait to be accepted, unless `net.core.somaxconn` is less. The standard library's 128 are full while
+/// a small machine is busy for some ten milliseconds, and who comes then tries again after a second.
+const BACKLOG: i32 = 1024;
+
+/// A socket that listens and doesn't block.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // As the standard library does: a service that starts again finds connections of its predecessor in TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
 }
 
 impl From<SocketAddr> for Listen {

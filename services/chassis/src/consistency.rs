@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meshwork_aip::Violations;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Request, Response};
 
@@ -20,7 +21,6 @@ use tonic::{Request, Response};
 pub use meshwork_sql::{Freshness, WalPosition};
 
 use crate::config::Reads;
-use crate::validate::Violations;
 
 /// The metadata that carries a token, in responses to commands and in requests to queries.
 pub const TOKEN: &str = "meshwork-consistency-token";

@@ -7,27 +7,10 @@ use std::time::Duration;
 
 pub use meshwork::errors::port::{BAD_TOKEN, KEYS_UNAVAILABLE, NOT_ALLOWED, NOT_SIGNED_IN};
 pub use meshwork::errors::{ErrorKind, faults};
+use meshwork_aip::errors::{ETAG_MISMATCH, INVALID_FIELDS, REQUEST_ID_REUSED};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-/// A field of the request is wrong; `BadRequest` names it.
-pub const INVALID_FIELDS: ErrorKind = ErrorKind::new(
-    "INVALID_FIELDS",
-    Code::InvalidArgument,
-    "Fields of the request are wrong; BadRequest names each and says what would be right. Nothing was written.",
-);
-/// The request id came with another body before.
-pub const REQUEST_ID_REUSED: ErrorKind = ErrorKind::new(
-    "REQUEST_ID_REUSED",
-    Code::InvalidArgument,
-    "The request_id came with another body before. Send a new request_id, or the first body again.",
-);
-/// The resource has changed since the caller read it.
-pub const ETAG_MISMATCH: ErrorKind = ErrorKind::new(
-    "ETAG_MISMATCH",
-    Code::Aborted,
-    "The resource has changed since it was read. Read it again and decide anew.",
-);
 /// As many audits are being answered as there may be.
 pub const AUDITS_BUSY: ErrorKind = ErrorKind::retryable(
     "AUDITS_BUSY",

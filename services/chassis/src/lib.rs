@@ -9,13 +9,15 @@
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
 //! | [`errors`] | the errors that services share; a service's table has them beside its own |
-//! | [`echo`] | what callers have sent, cut to be shown in errors |
-//! | [`validate`], [`page`], [`filter`], [`mask`], [`etag`], [`request`] | the parts of requests that the AIPs define |
+//! | [`request`] | what identifies a request that may come again |
+//! | [`money`] | amounts, as requests carry them and services count them |
 //! | [`events`] | events for services that miss some, and those that could not be handled |
 //! | [`retention`] | removing what has done its work |
 //! | [`cache`] | what is remembered of the database, in the process and in Redis |
 //! | [`consistency`] | reading one's own writes |
 //! | [`config`], [`clock`] | settings and time |
+//!
+//! Pages, masks, filters, etags and the checks of fields are those of `meshwork_aip`.
 
 #[cfg(feature = "ablation")]
 pub mod ablation;
@@ -27,18 +29,13 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod consistency;
-pub mod echo;
 pub mod errors;
-pub mod etag;
 pub mod events;
-pub mod filter;
-pub mod mask;
-pub mod page;
+pub mod money;
 pub mod request;
 pub mod retention;
 pub mod server;
 pub mod start;
-pub mod validate;
 
 /// A tonic server that takes requests in gzip and zstd, and answers in them where the caller takes them.
 #[macro_export]

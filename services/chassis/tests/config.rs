@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use meshwork_chassis::config::{Credentials, Listen, Secret};
 
@@ -37,4 +38,13 @@ async fn a_bound_address_is_nobody_else_s_until_it_is_used() {
     assert_eq!(read.address(), "127.0.0.1:8080".parse::<SocketAddr>().unwrap());
     assert_eq!(serde_json::to_string(&read).unwrap(), "\"127.0.0.1:8080\"");
     assert!(serde_json::from_str::<Listen>("\"nowhere\"").is_err());
+}
+
+#[test]
+fn s7_many_connections_may_wait_to_be_accepted() {
+    // More than the 128 of the standard library; nobody accepts any of them.
+    let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let connect = || TcpStream::connect_timeout(&listen.address(), Duration::from_secs(10)).unwrap();
+    let waiting: Vec<_> = (0..300).map(|_| connect()).collect();
+    assert_eq!(waiting.len(), 300);
 }

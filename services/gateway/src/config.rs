@@ -12,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::adapters::DOMAIN;
 
+/// How many bytes of one answer are read ahead of its caller. Answers to pages are seldom larger; of streams, and of callers that
+/// read slowly, it is what one of them holds.
+const STREAM_WINDOW: NonZeroU32 = NonZeroU32::new(64 << 10).unwrap();
+
 /// The settings of the gateway.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -22,7 +26,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How its port serves.
     pub server: ServerConfig,
-    /// How this service calls others.
+    /// How this service calls others. Its `stream_window` is small, 64 KiB: what a slow caller has not taken of its answer
+    /// waits in the service that gives it, and not here, where all callers' answers come together.
     pub client: ClientConfig,
     /// Where the services are.
     pub upstreams: Upstreams,
@@ -36,7 +41,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
             auth: AuthConfig::default(),
             server: ServerConfig::default().public(),
-            client: ClientConfig::default(),
+            client: ClientConfig { stream_window: STREAM_WINDOW, ..ClientConfig::default() },
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
         }
@@ -162,6 +167,12 @@ mod tests {
             let refused = Config { rate_limit, ..Config::default() }.check().unwrap_err();
             assert!(refused.sentence.starts_with("gateway.rate_limit.per_second: "), "{refused}");
         }
+    }
+
+    #[test]
+    fn s7_the_gateway_reads_little_ahead_of_its_callers() {
+        assert!(Config::default().client.stream_window.get() <= 64 << 10);
+        assert!(Config::default().client.stream_window < ClientConfig::default().stream_window);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Running {
     ports: Vec<JoinHandle<()>>,
     /// The services have stopped.
     stopped: CancellationToken,
+    /// How long the calls of all services may take to end, and what tells them that the time is over.
+    grace: Option<(Duration, CancellationToken)>,
 }
 
 impl Running {
@@ -37,7 +39,16 @@ impl Running {
             shutdown: CancellationToken::new(),
             ports: Vec::new(),
             stopped: CancellationToken::new(),
+            grace: None,
         }
+    }
+
+    /// Services that stop one after the other have `grace` together, from the moment when the first is asked to. The token tells
+    /// that it is over.
+    pub fn end_calls_after(&mut self, grace: Duration) -> CancellationToken {
+        let over = CancellationToken::new();
+        self.grace = Some((grace, over.clone()));
+        over
     }
 
     /// Starts a service.
@@ -102,6 +113,13 @@ impl Running {
 
     async fn stop(&mut self) {
         self.shutdown.cancel();
+        if let Some((grace, over)) = self.grace.take() {
+            // It ends with the process, if the services are quicker.
+            tokio::spawn(async move {
+                tokio::time::sleep(grace).await;
+                over.cancel();
+            });
+        }
         let ended = async {
             while let Some(ended) = self.tasks.join_next().await {
                 if let Ok(Err(failure)) = ended {
@@ -134,4 +152,39 @@ pub async fn stop_signal() -> Result<(), Failure> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const GRACE: Duration = Duration::from_secs(15);
+
+    /// A service that ends no earlier than it has to.
+    async fn slow(asked: CancellationToken, over: CancellationToken) {
+        asked.cancelled().await;
+        tokio::time::timeout(GRACE, over.cancelled()).await.ok();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn s7_services_that_stop_one_after_the_other_have_one_grace() {
+        let mut running = Running::new();
+        let (shutdown, over) = (running.shutdown.clone(), running.end_calls_after(GRACE));
+        let behind = CancellationToken::new();
+        let (first, next) = (over.clone(), behind.clone());
+        running.spawn(async move {
+            slow(shutdown, first).await;
+            behind.cancel();
+            Ok::<_, Failure>(())
+        });
+        running.spawn(async move {
+            slow(next, over).await;
+            Ok::<_, Failure>(())
+        });
+        let begin = Instant::now();
+        running.stop().await;
+        assert!(begin.elapsed() < GRACE + Duration::from_secs(1), "{:?}", begin.elapsed());
+    }
 }

@@ -71,6 +71,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     }
 
     let mut running = Running::new();
+    end_together(&mut settings, &mut running);
     let shutdown = running.shutdown.clone();
     // The services behind the gateway stop after it, so that its last calls still reach them.
     let behind = CancellationToken::new();
@@ -206,6 +207,26 @@ fn stop_at_once(settings: &mut Settings, origins: &Figment) {
     }
 }
 
+/// Bounds the stop of all ports together. The gateway stops first, and those behind it have what its calls have left of the
+/// time: where nobody reads, each of them would wait for the whole of its own.
+fn end_together(settings: &mut Settings, running: &mut Running) {
+    let gateway = &settings.gateway.server;
+    let servers =
+        [&settings.users.server, &settings.products.server, &settings.orders.server, &settings.notifications.server];
+    let delay = servers.iter().map(|server| server.drain_delay).max().unwrap_or_default();
+    let grace = servers.iter().map(|server| server.drain_grace).fold(gateway.drain_grace, Duration::max);
+    let over = running.end_calls_after(gateway.drain_delay.saturating_add(delay).saturating_add(grace));
+    for server in [
+        &mut settings.gateway.server,
+        &mut settings.users.server,
+        &mut settings.products.server,
+        &mut settings.orders.server,
+        &mut settings.notifications.server,
+    ] {
+        server.drain_deadline = Some(over.clone());
+    }
+}
+
 /// Refuses settings by which the services are on different buses: none would hear of another.
 fn refuse_several_buses(settings: &Settings) -> Result<(), Failure> {
     let mut services = ON_THE_BUS.into_iter().zip(settings.buses());
@@ -272,6 +293,21 @@ mod tests {
         settings.products.redis.url = Secret::new("redis://anna:hidden@cache:6380");
         let [users, products] = settings.caches().map(|(cache, redis)| cache_place(cache, redis));
         assert_eq!((users.as_str(), products.as_str()), ("off", "Redis, cache:6380"));
+    }
+
+    #[test]
+    fn s7_all_ports_have_the_deadline_of_one_stop() {
+        let (mut settings, mut running) = (Settings::in_folder(Path::new("data")), Running::new());
+        end_together(&mut settings, &mut running);
+        let (users, orders) = (&settings.users.server, &settings.orders.server);
+        let over = users.drain_deadline.clone().unwrap();
+        for server in [orders, &settings.products.server, &settings.notifications.server, &settings.gateway.server] {
+            assert!(!server.drain_deadline.as_ref().unwrap().is_cancelled());
+        }
+        over.cancel();
+        for server in [orders, &settings.products.server, &settings.notifications.server, &settings.gateway.server] {
+            assert!(server.drain_deadline.as_ref().unwrap().is_cancelled());
+        }
     }
 
     #[test]

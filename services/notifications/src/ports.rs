@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::UserName;
 pub use meshwork_chassis::Clock;
-use meshwork_chassis::page::{Page, PageRequest};
 use time::OffsetDateTime;
 use uuid::Uuid;
 

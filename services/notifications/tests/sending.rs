@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_aip::page::PageRequest;
 use meshwork_api::UserName;
-use meshwork_chassis::page::PageRequest;
 use meshwork_chassis::{CancellationToken, SystemClock};
 use meshwork_notifications::adapters::SqliteNotificationStore;
 use meshwork_notifications::adapters::store::sqlite::COMPONENTS;

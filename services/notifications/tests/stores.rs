@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::config::{PostgresConfig, Secret};
-use meshwork_chassis::page::PageRequest;
 use meshwork_notifications::Config;
 use meshwork_notifications::adapters::store::{postgres, sqlite};
 use meshwork_notifications::adapters::stores;

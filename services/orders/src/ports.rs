@@ -5,10 +5,10 @@ mod projection;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::{OrderName, ProductName, UserName};
 pub use meshwork_chassis::Clock;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 pub use meshwork_eventstore::Position;
 use time::OffsetDateTime;

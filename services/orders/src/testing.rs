@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::OrderName;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use meshwork_chassis::request::RequestKey;
 use meshwork_eventstore::{AppendError, Appended, CommandId};
 use time::OffsetDateTime;

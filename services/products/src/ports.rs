@@ -1,9 +1,9 @@
 //! What the use cases need of the world.
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 
 use crate::domain::{Input, NewProduct, Product, ProductChange, Refusal, Reservation, State, Stock, StockChange};

@@ -52,6 +52,11 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub refresh_token_ttl: Duration,
+    /// For how long a refresh token that was used gives the same next one again, while that is unused, to who has lost the answer:
+    /// up to 5 minutes, and 0 s for not at all. One that comes again otherwise ends its session.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub refresh_repeat: Duration,
 }
 
 impl Default for Config {
@@ -72,11 +77,14 @@ impl Default for Config {
             retention: RetentionConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
+            refresh_repeat: Duration::from_secs(30),
         }
     }
 }
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most that a refresh token may give its answer again: a copy of it is not noticed meanwhile.
+const MAX_REPEAT: Duration = Duration::from_secs(5 * 60);
 
 impl Config {
     /// Whether all accounts and sessions are on servers, so that the service may run several times, with the same signing keys.
@@ -101,6 +109,15 @@ impl Config {
                 ));
             }
         }
+        if self.refresh_repeat > MAX_REPEAT {
+            return Err(ServeError::new(
+                format!(
+                    "users.refresh_repeat is {}",
+                    humantime_serde::re::humantime::format_duration(self.refresh_repeat)
+                ),
+                format!("it must be 0s to {} minutes", MAX_REPEAT.as_secs() / 60),
+            ));
+        }
         self.nats.check("users.nats")?;
         self.postgres.check("users")?;
         self.shards.check("users")?;
@@ -120,6 +137,9 @@ mod tests {
         let wrong = Config { access_token_ttl: Duration::ZERO, ..Config::default() };
         assert_eq!(wrong.check().unwrap_err().to_string(), "users.access_token_ttl is 0s");
         assert!(Config { refresh_token_ttl: DAY * 401, ..Config::default() }.check().is_err());
+        assert!(Config { refresh_repeat: Duration::ZERO, ..Config::default() }.check().is_ok());
+        let wrong = Config { refresh_repeat: Duration::from_secs(301), ..Config::default() };
+        assert_eq!(wrong.check().unwrap_err().to_string(), "users.refresh_repeat is 5m 1s");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`domain`] | accounts, addresses, passwords and sessions with their rules |
-//! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out; read and list |
+//! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out, revoke; read and list |
 //! | [`ports`] | what they need: stores, a password hasher, a token issuer, the files of first credentials, a clock |
 //! | [`adapters`] | gRPC, the stores in SQLite and PostgreSQL, a cache before them, argon2id, Ed25519, files |
 //!
@@ -15,6 +15,13 @@
 //!
 //! A file `signing-key-LABEL.pem` beside the first key takes its place at the next start, if its label comes last; the keys
 //! before it are published until the tokens that they have signed are over.
+//!
+//! Addresses are compared by a key: the part before the `@` in lower case and the normal form C, and the domain by IDNA. At each
+//! start accounts that an earlier release has kept by another key get theirs. Of accounts that turn out to have one address, that
+//! which has the key already, or else the oldest, is known by all its spellings; the others go on signing in by exactly the spelling
+//! that they have, are named in a warning at each start, and get mail at that spelling, until their owners give them another
+//! address. None is merged or locked out. While an earlier release runs beside this one, whoever signs in through that may have to
+//! spell a domain as its key does.
 //!
 //! `testing` (a feature) is the suite that every adapter of the stores passes.
 

@@ -4,16 +4,18 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use async_trait::async_trait;
-use meshwork_api::UserName;
+use meshwork_aip::page::Page;
+use meshwork_api::{SessionName, UserName};
 pub use meshwork_chassis::Clock;
 use meshwork_chassis::config::{Credentials, Secret};
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::Page;
 use meshwork_chassis::request::RequestKey;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::{Changed, Email, FirstAccount, PasswordHash, Role, TokenDigest, User, UserError};
+use crate::domain::{
+    Changed, Email, FirstAccount, PasswordHash, Repeat, Role, Session, TokenDigest, TokenSalt, User, UserError,
+};
 
 /// A store has not done what it was asked for.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -114,6 +116,9 @@ pub struct UserFilter {
     pub role: Option<Role>,
     /// Deleted accounts too.
     pub show_deleted: bool,
+    /// Only accounts that are kept by a key that isn't all ASCII: no other key depends on how texts are normalised. It is passed
+    /// over where an address is given.
+    pub non_ascii: bool,
 }
 
 impl UserFilter {
@@ -124,6 +129,17 @@ impl UserFilter {
             && (self.show_deleted || !user.is_deleted())
             && after.is_none_or(|after| UserCursor::of(user) > *after)
     }
+}
+
+/// What came of renewing the key of an account's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRenewal {
+    /// The account has the key that this release gives its address, or there is no such account.
+    Current,
+    /// It has it now.
+    Renewed,
+    /// Another account has that key. This one goes on by its old one.
+    Taken,
 }
 
 /// A place in a list: after the account with this id among those made at that time.
@@ -198,7 +214,14 @@ pub trait UserStore: Send + Sync + 'static {
     /// When the store fails.
     async fn get(&self, name: &UserName, freshness: Freshness) -> Result<Option<User>, StoreError>;
 
-    /// The account with an address, a deleted one too.
+    /// An account with what is kept of its password, a deleted one too, as it was written last.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError>;
+
+    /// The account with an address, a deleted one too: that which is kept by exactly what was typed, as earlier releases have kept
+    /// accounts, before any other ([`Email::lookup_keys`]).
     ///
     /// # Errors
     /// When the store fails.
@@ -226,12 +249,21 @@ pub trait UserStore: Send + Sync + 'static {
     ) -> Result<UserPage, StoreError>;
 
     /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction, and only in place of
-    /// the version that was read. When the change ends the account's sessions, it ends them in that transaction too.
+    /// the version that was read. When the change ends the account's sessions, it ends them in that transaction too, but for
+    /// the one that it keeps.
     ///
     /// # Errors
     /// When there is no such account, the decision is an error, another account has the new address, others have changed
     /// the account meanwhile, or the store fails. Nothing is stored then.
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError>;
+
+    /// Gives the address of an account, a deleted one too, the key that this release compares it by, where an earlier release has
+    /// kept it by another: it is claimed for the account, in place of the old one. Who has it already keeps it. Nothing else of the
+    /// account changes, and nothing is announced.
+    ///
+    /// # Errors
+    /// When the store fails, or others change the account all the time.
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError>;
 
     /// Which part of the store holds an account, from 0: parts fail and are slow each by itself.
     fn part(&self, name: &UserName) -> usize {
@@ -247,8 +279,10 @@ pub trait UserStore: Send + Sync + 'static {
 /// A session to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewSession {
-    /// Its id; nobody but the store and the log sees it.
+    /// Its id.
     pub id: Uuid,
+    /// When it is opened.
+    pub create_time: OffsetDateTime,
     /// Whose it is.
     pub user: UserName,
     /// The hash that the password was held against.
@@ -264,6 +298,17 @@ pub struct NewToken {
     pub digest: TokenDigest,
     /// When it ceases to be good.
     pub expire_time: OffsetDateTime,
+    /// How the token before it may give it again; `None` where that can't, and where there is none before it.
+    pub repeat: Option<Repeat>,
+}
+
+/// A session that goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ActiveSession {
+    /// Its id.
+    pub id: String,
+    /// Whose it is.
+    pub user: User,
 }
 
 /// A refresh token that was presented.
@@ -275,11 +320,25 @@ pub struct PresentedToken {
     pub digest: TokenDigest,
 }
 
+/// The token that has followed upon one that came again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Successor {
+    /// What is kept of it.
+    pub digest: TokenDigest,
+    /// The salt by which it follows.
+    pub salt: TokenSalt,
+    /// When it ceases to be good.
+    pub expire_time: OffsetDateTime,
+}
+
 /// What came of a refresh token that was presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Renewal {
-    /// It is used up, and the next one is good. The session is this account's.
-    Renewed(User),
+    /// It is used up, and the next one is good.
+    Renewed(ActiveSession),
+    /// It was used up a moment ago, by this one that follows from it by a salt, is unused, and is good still: nothing was
+    /// changed, and what would have come next was not stored.
+    Repeated(ActiveSession, Successor),
     /// It is not known, or its session has ended.
     Unknown,
     /// It has expired.
@@ -300,8 +359,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// When the store fails.
     async fn open(&self, session: NewSession) -> Result<bool, StoreError>;
 
-    /// Uses a token up and puts the next in its place, in one transaction; of racing calls with one token, the first
-    /// is answered with [`Renewal::Renewed`] and the second ends the session.
+    /// Uses a token up and puts the next in its place, in one transaction. Of racing calls with one token, the first is
+    /// answered with [`Renewal::Renewed`]; the others with [`Renewal::Repeated`], if the first one's next token may be
+    /// given again and is unused, else the second ends the session.
     ///
     /// # Errors
     /// When the store fails.
@@ -317,6 +377,25 @@ pub trait SessionStore: Send + Sync + 'static {
     /// # Errors
     /// When the store fails.
     async fn end(&self, presented: PresentedToken) -> Result<(), StoreError>;
+
+    /// Up to `size` sessions of an account that have not expired at `now`, in the order of their ids, from behind the id
+    /// `after` on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn list_sessions(
+        &self,
+        user: &UserName,
+        size: usize,
+        after: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Page<Session>, StoreError>;
+
+    /// Ends a session by its name. One that isn't there, or is another account's, changes nothing.
+    ///
+    /// # Errors
+    /// When the store fails.
+    async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError>;
 
     /// Drops up to `limit` sessions and up to `limit` tokens that had expired at `now`, and as much of what else has had its
     /// time. Returns whether there may be more.
@@ -370,7 +449,7 @@ pub struct SignError(pub String);
 
 /// Signs access tokens.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// A token that says, until `expires`, that its bearer is this account.
+    /// A token that says, until `expires`, that its bearer is this account, in the session with this id.
     ///
     /// # Errors
     /// When it can't be signed.
@@ -378,6 +457,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
         &self,
         user: &UserName,
         role: Role,
+        session: &str,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError>;

@@ -31,7 +31,8 @@ use crate::adapters::grpc::{AuthGrpc, UserGrpc};
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
-use crate::app::{App, AppError, Lifetimes};
+use crate::app::commands::KeyRenewals;
+use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
 use crate::ports::{StoreError, TokenIssuer, UserStore};
 
 /// How far behind events may be before the service is degraded.
@@ -40,6 +41,10 @@ const LAG: Duration = Duration::from_secs(30);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often it is tried again to make the first accounts, while the database of one of them is away.
 const SEED_INTERVAL: Duration = Duration::from_secs(5);
+/// How long the start waits for keys of addresses to be renewed; what is left then is renewed beside the calls.
+const FIRST_RENEWAL: Duration = Duration::from_secs(10);
+/// How often it is tried again to renew the keys of addresses, while databases of accounts are away.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Runs the service until `shutdown`; when it returns, its background work has ended too. `health` tells how it is.
 ///
@@ -97,7 +102,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     health.check(checks::dead_letters(state.clone()));
     let letters = DeadLetterGrpc::new(state, redrivers, SOURCE, DOMAIN);
 
-    let tokens = token_issuer(&config)?;
+    let (tokens, successors) = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let app = Arc::new(App {
@@ -105,10 +110,19 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         sessions,
         hasher: Arc::new(BoundedHasher::new(Argon2id)),
         tokens,
+        successors,
         credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
-        lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
+        lifetimes: Lifetimes {
+            access_token: config.access_token_ttl,
+            refresh_token: config.refresh_token_ttl,
+            refresh_repeat: config.refresh_repeat,
+        },
     });
+    // Before anybody can take an address whose key another account is about to have.
+    if !matches!(tokio::time::timeout(FIRST_RENEWAL, renew_keys(&app)).await, Ok(true)) {
+        background.spawn("keys of addresses", |stop| renew_keys_later(app.clone(), stop));
+    }
     match app.seed_accounts().await {
         // The others are served meanwhile.
         Err(AppError::Store(
@@ -154,13 +168,16 @@ pub async fn migrate(config: &Config) -> Result<Vec<AppliedMigration>, ServeErro
     Ok(applied)
 }
 
-fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
+/// What signs access tokens, and what refresh tokens follow by.
+fn token_issuer(config: &Config) -> Result<(Arc<dyn TokenIssuer>, SuccessorKeys), ServeError> {
     let hint = "restore the file, or remove it: a new key is made then, and everybody has to sign in again";
     let keys = adapters::load_signing_keys(&config.data).map_err(|error| ServeError::new(error, hint))?;
     let issuer = Ed25519Issuer::new(&keys.current, &config.auth.issuer, &config.auth.audience)
         .map_err(|error| ServeError::new(format!("the signing key can't be used: {error}"), hint))?;
     // Until this start a key that is retired now may have signed.
-    Ok(Arc::new(issuer.with_retired(&keys.retired, config.access_token_ttl)))
+    let issuer = issuer.with_retired(&keys.retired, config.access_token_ttl);
+    let tokens: Arc<dyn TokenIssuer> = Arc::new(issuer);
+    Ok((tokens, keys.successor_keys()))
 }
 
 /// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.
@@ -187,6 +204,33 @@ async fn seed_later(app: Arc<App>, stop: CancellationToken) {
                 break;
             }
             Err(error) => tracing::warn!(%error, "not all of the first accounts can be made or looked up now"),
+        }
+    }
+    // A background task that ends by itself would end the service.
+    stop.cancelled().await;
+}
+
+/// Renews the keys of addresses; returns whether nothing is left to be renewed.
+async fn renew_keys(app: &App) -> bool {
+    match app.renew_keys().await {
+        Ok(KeyRenewals { renewed, taken, failed, is_complete }) => {
+            if renewed + taken + failed > 0 {
+                tracing::info!(renewed, taken, failed, "the keys by which addresses are compared are renewed");
+            }
+            is_complete && failed == 0
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the keys by which addresses are compared can't be renewed at this moment");
+            false
+        }
+    }
+}
+
+/// Renews the keys of addresses that could not be renewed at the start.
+async fn renew_keys_later(app: Arc<App>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(RENEWAL_INTERVAL)).await.is_some() {
+        if matches!(stop.run_until_cancelled(renew_keys(&app)).await, Some(true)) {
+            break;
         }
     }
     // A background task that ends by itself would end the service.

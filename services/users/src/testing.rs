@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod accounts;
+mod lists;
+mod repeats;
 mod sessions;
 mod users;
 
@@ -21,6 +23,13 @@ pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Ar
     sessions::a_new_password_and_a_deletion_end_the_sessions_of_one_account(&*make().await).await;
     sessions::what_has_expired_is_dropped_in_bounded_steps(&*make().await).await;
     sessions::of_racing_renewals_one_wins_and_the_session_ends(make().await).await;
+    repeats::d9_a_token_gives_the_same_successor_again_while_that_is_unused(&*make().await).await;
+    repeats::d9_a_token_that_comes_again_too_late_ends_the_session(&*make().await).await;
+    repeats::d9_racing_renewals_of_one_token_get_one_successor(make().await).await;
+    repeats::d9_a_use_of_the_successor_and_a_repeat_that_race_are_put_in_order(make().await).await;
+    lists::sessions_are_listed_and_cut_into_pages(&*make().await).await;
+    lists::a_session_is_ended_by_its_name(&*make().await).await;
+    lists::d5_a_change_keeps_the_session_that_it_was_made_in(&*make().await).await;
 }
 
 /// Runs the part of the suite that is of accounts alone, for what stands before a store.

@@ -3,8 +3,8 @@
 use std::hint::black_box;
 use std::time::Instant;
 
+use meshwork_aip::Violations;
 use meshwork_chassis::consistency::{ConsistencyToken, TOKEN};
-use meshwork_chassis::validate::Violations;
 use meshwork_sql::{Freshness, WalPosition};
 use tonic::Request;
 

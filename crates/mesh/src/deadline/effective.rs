@@ -33,8 +33,15 @@ pub(crate) fn of_incoming(
     Ok([at(own, now), at(max, now)].into_iter().flatten().min())
 }
 
+/// What `grpc-timeout` says. Several lines of it are as one with commas (RFC 9110, section 5.3), which is no value: whoever
+/// took one of them would disagree with a proxy or a server that takes another.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, InvalidTimeout> {
-    headers.get(&GRPC_TIMEOUT).map(parse_timeout).transpose()
+    let mut values = headers.get_all(&GRPC_TIMEOUT).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => parse_timeout(value).map(Some),
+        (Some(_), Some(_)) => Err(InvalidTimeout::repeated()),
+    }
 }
 
 fn at(timeout: Option<Duration>, now: Instant) -> Option<Instant> {

@@ -183,3 +183,15 @@ async fn an_incoming_call_is_over_at_its_own_timeout_or_at_the_most_that_is_allo
     headers.insert(&GRPC_TIMEOUT, "soon".parse().unwrap());
     assert!(of_incoming(&headers, None, now).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn s7_two_timeouts_are_none_whatever_they_say_and_in_whatever_order() {
+    let now = Instant::now();
+    for (first, second) in [("1S", "2S"), ("2S", "1S"), ("1S", "1S"), ("1S", "soon"), ("soon", "1S")] {
+        let mut headers = HeaderMap::new();
+        headers.append(&GRPC_TIMEOUT, first.parse().unwrap());
+        headers.append(&GRPC_TIMEOUT, second.parse().unwrap());
+        assert!(of_incoming(&headers, Some(SECOND), now).is_err(), "{first} and {second}");
+        assert_eq!(effective(&headers, None, now).unwrap_err().code(), Code::Internal, "{first} and {second}");
+    }
+}

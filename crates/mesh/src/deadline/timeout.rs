@@ -28,6 +28,13 @@ const SHOWN: usize = 64;
 #[error("grpc-timeout is one to eight digits and a unit of H, M, S, m, u, n; not {0:?}")]
 pub struct InvalidTimeout(String);
 
+impl InvalidTimeout {
+    /// The header stands there more than once.
+    pub(super) fn repeated() -> Self {
+        Self("several values".to_owned())
+    }
+}
+
 /// Reads a value.
 ///
 /// # Errors

@@ -45,6 +45,7 @@ use super::tls::ServerTlsOptions;
 /// | credentials are verified | within 10 s | ours |
 /// | windows of a stream, of a connection; frame | 1 MiB, 1 MiB; 16 KiB | ours |
 /// | unsent bytes of a stream, of a connection | 64 KiB, 128 KiB | ours |
+/// | bytes of a TCP connection that the kernel keeps | as the system says | ours |
 /// | timeout of a call; rates | none | |
 /// | drain | 5 s, 15 s, 3 s | see [`Drain`] |
 #[must_use = "a builder does nothing until it serves"]

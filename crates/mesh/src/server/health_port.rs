@@ -121,6 +121,8 @@ impl HealthPort {
             handshake: FIRST,
             random: Random::system(),
             slow_reader: SLOW_READER,
+            // An answer has a few bytes, and the kernel's least is more than they need.
+            kernel_send_buffer: Some(16 << 10),
         };
         let bounds = HealthPortBounds {
             max_message: REQUEST,
@@ -145,7 +147,7 @@ impl HealthPort {
         };
         connections.accept(listener, shutdown).await;
         stopping.cancel();
-        if !connections.drain(DRAIN).await {
+        if !connections.drain(DRAIN, std::future::pending()).await {
             tracing::debug!("calls were still open when the health port stopped; they were cut off");
         }
     }

@@ -67,6 +67,7 @@ mod router;
 mod run;
 mod settings;
 pub mod signal;
+mod sockets;
 mod status_size;
 mod stream_end;
 mod tls;
@@ -80,7 +81,7 @@ pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
 pub use self::drain::Drain;
 pub use self::health_port::HealthPort;
 pub use self::layers::{
-    ArrivalFuture, ArrivalLayer, ArrivalService, DrainBody, DrainFuture, DrainLayer, DrainService, Following,
+    ArrivalFuture, ArrivalLayer, ArrivalService, CallTracker, DrainBody, DrainFuture, DrainLayer, DrainService,
     LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture, MessageSizeLayer, MessageSizeService,
     PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place, ServerDeadlineBody,
     ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse, StatusSizeBody,
@@ -92,7 +93,7 @@ pub use self::plan::{
 };
 pub use self::refusal::{Domain, push_back};
 pub use self::router::Router;
-pub use self::tls::{ClientAuth, ServerTls, ServerTlsOptions, Shaken};
+pub use self::tls::{ClientAuth, ServerTls, ServerTlsOptions, TlsHandshake};
 use crate::tls::TlsError;
 
 /// A gRPC server.

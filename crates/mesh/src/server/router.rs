@@ -178,6 +178,9 @@ impl Service<Request<Body>> for Router {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Behind a user's layers the pipeline knows the route already. It isn't sent along: an extension of the request would
+        // cost an allocation, and a route in it a count that all cores share, which is more than this look; and a layer may
+        // have changed the path.
         match self.find(request.uri().path()) {
             Some(service) => Either::Left(service.call(request)),
             None => Either::Right(ready(Ok(Self::unknown(request.uri().path()).into_http()))),

@@ -28,6 +28,22 @@ use super::tls::ServerTls;
 use super::{Listener, ServerError, reflection, signal};
 
 impl<L> Builder<L> {
+    /// Ends the grace of [`Drain`] when `deadline` is done, however much is left of it: several servers of a process that stop
+    /// one after the other have one grace together, and not one each.
+    ///
+    /// ```
+    /// use meshwork::Server;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// let over = CancellationToken::new();
+    /// let first = Server::builder().drain_deadline(over.clone().cancelled_owned());
+    /// let second = Server::builder().drain_deadline(over.clone().cancelled_owned());
+    /// ```
+    pub fn drain_deadline(mut self, deadline: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.settings.drain_deadline = Box::pin(deadline);
+        self
+    }
+
     /// Serves until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
     ///
     /// # Errors
@@ -77,7 +93,8 @@ impl<L> Builder<L> {
         settings.router.add(settings.health.service_of(settings.domain));
         let stopping = CancellationToken::new();
         let pipeline = Arc::new(pipeline(&settings, stopping.clone())?);
-        let Settings { router, options, handshakes, http1, connections, drain, health, hooks, .. } = settings;
+        let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, health, hooks, .. } =
+            settings;
         let most = pipeline.budgets.limits().get(Resource::Connections).total;
         let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
         let mut connections = Connections {
@@ -98,7 +115,7 @@ impl<L> Builder<L> {
         let _stopping = stopping.clone().drop_guard();
         connections.accept(listener.into(), stop(shutdown, &health, drain.delay)).await;
         stopping.cancel();
-        if !connections.drain(drain.grace).await {
+        if !connections.drain(drain.grace, drain_deadline).await {
             tracing::warn!(
                 seconds = drain.grace.as_secs(),
                 "calls were still open when the grace was over; they were ended with UNAVAILABLE"

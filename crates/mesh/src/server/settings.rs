@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Domain;
 use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
-use super::auth::{AccessTable, Authenticator};
+use super::auth::{AccessTable, Authenticator, VERIFIED_WITHIN};
 use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
 use super::drain::{Drain, Hook};
@@ -28,9 +28,6 @@ const WATCHES_OF_CONNECTION: usize = 100;
 /// services sends some hundreds.
 const REFLECTION_MESSAGES: (u64, u64) = (1_000, 100);
 
-/// How long credentials may take to be verified.
-const VERIFICATION: Duration = Duration::from_secs(10);
-
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
     pub options: ConnectionOptions,
@@ -39,6 +36,8 @@ pub(super) struct Settings {
     pub connections: Option<Arc<dyn ConnectionObserver>>,
     pub tls: Option<ServerTlsOptions>,
     pub drain: Drain,
+    /// Done when the grace is over, however much is left of it.
+    pub drain_deadline: Hook,
     pub domain: Domain,
     pub observer: Option<Arc<dyn CallObserver>>,
     pub timeout: Option<Duration>,
@@ -84,18 +83,20 @@ impl Default for Settings {
                 handshake: Duration::from_secs(10),
                 random: Random::system(),
                 slow_reader: SLOW_READER,
+                kernel_send_buffer: None,
             },
             handshakes: (512, 256),
             http1: None,
             connections: None,
             tls: None,
             drain: Drain::default(),
+            drain_deadline: Box::pin(std::future::pending()),
             domain: Domain::default(),
             observer: None,
             timeout: None,
             by_address: RateLimitLayer::default(),
             authenticator: None,
-            verification_timeout: VERIFICATION,
+            verification_timeout: VERIFIED_WITHIN,
             access: None,
             by_principal: RateLimitLayer::default(),
             budgets: Budgets::new(Limits::default()),

@@ -79,7 +79,7 @@ impl Driver {
         }
         // It takes locks that the calls want, and the frames that it is about are few.
         if self.reads.limits_may_have_changed() {
-            self.look(cx);
+            self.update_limits(cx);
         }
         if let Some(keep_alive) = &mut self.keep_alive {
             let active = || self.shared.upgrade().map_or(0, |shared| shared.active());
@@ -101,7 +101,7 @@ impl Driver {
     }
 
     /// Looks what the peer may have changed: its limit of streams, and whether it takes new ones.
-    fn look(&mut self, cx: &mut Context<'_>) {
+    fn update_limits(&mut self, cx: &mut Context<'_>) {
         let Some(shared) = self.shared.upgrade() else { return };
         let limit = self.connection.max_concurrent_send_streams();
         if limit != self.limit {

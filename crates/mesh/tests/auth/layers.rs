@@ -10,7 +10,7 @@ use meshwork::server::auth::{
     Access, AccessTable, Authenticated, AuthenticationLayer, Authenticator, AuthorizationLayer, JwtAuthenticator,
     Principal, Refused,
 };
-use meshwork::server::{Domain, Peer};
+use meshwork::server::{Budgets, CallerLimits, Domain, Limits, Peer, Resource};
 use serde_json::json;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -208,6 +208,35 @@ async fn s5_what_is_recalled_is_not_verified() {
         assert_eq!(seen, recalled.ok());
         assert_eq!(response.extensions().get::<Refused>().is_some(), seen.is_none());
     }
+}
+
+/// Asks somebody who never answers.
+struct NeverVerifies;
+
+impl Authenticator for NeverVerifies {
+    fn authenticate(&self, _: &HeaderMap, _: Option<&Peer>) -> Authenticated {
+        Authenticated::Later(Box::pin(std::future::pending()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s5_calls_that_wait_for_a_verification_have_a_limit_and_a_time() {
+    let limits = CallerLimits { total: 10 << 10, ..CallerLimits::default() };
+    let budgets = Budgets::new(Limits::default().with(Resource::ArrivingBytes, limits));
+    let handler = service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
+    let layer = AuthenticationLayer::new(Arc::new(NeverVerifies)).budgets(budgets.clone()).domain(Domain::new(DOMAIN));
+    let service = layer.layer(handler);
+    let begun = tokio::time::Instant::now();
+    let calls = (0..100).map(|_| service.clone().oneshot(Request::new(Body::empty())));
+    let answers = futures_util::future::join_all(calls).await;
+    let statuses = answers.iter().map(|answer| Status::from_header_map(answer.as_ref().unwrap().headers()).unwrap());
+    let reasons: Vec<_> = statuses.map(|status| told(&status)).collect();
+    let count = |expected: (Code, String, String)| reasons.iter().filter(|reason| **reason == expected).count();
+    let waited = count(because(Code::Unavailable, "KEYS_UNAVAILABLE"));
+    let refused = count(because(Code::ResourceExhausted, "TOO_MANY_BYTES"));
+    assert!((1..=5).contains(&waited) && waited + refused == 100, "{reasons:?}");
+    assert_eq!(begun.elapsed().as_secs(), 10);
+    assert_eq!(budgets.in_use(Resource::ArrivingBytes), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::uri::PathAndQuery;
 use meshwork::deadline::parse_timeout;
+use meshwork::server::Server;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request};
@@ -102,21 +103,37 @@ async fn who_lets_go_of_a_call_ends_it_at_the_upstream() {
 async fn a_caller_that_does_not_read_holds_the_upstream_back() {
     let world = World::start();
     let mut answers = world.stream(FLOOD).await.unwrap().into_inner();
-    let flooded = || world.echo.flooded.load(Ordering::SeqCst);
-    let stands_still = async || {
-        for _ in 0..1_000 {
-            let before = flooded();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            if flooded() == before {
-                return before;
-            }
-        }
-        panic!("{} messages, and no end", flooded())
-    };
-    let full = stands_still().await;
+    let full = flood_that_stands_still(&world).await;
     assert!(full < 16 << 10, "{full} KiB are on their way");
     for _ in 0..full {
         answers.message().await.unwrap().unwrap();
     }
-    assert!(stands_still().await > full, "it goes on with its reader");
+    assert!(flood_that_stands_still(&world).await > full, "it goes on with its reader");
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_a_proxy_reads_no_more_than_its_window_ahead_of_a_caller_that_does_not_read() {
+    // The caller's own window and the pipes are the same for both: the proxy's window is the difference.
+    let mut full = [64 << 10, 1 << 20].map(|window| (window, 0));
+    for (window, full) in &mut full {
+        let world = World::with_windows(Server::builder(), *window, 64 << 10);
+        let _answers = world.stream(FLOOD).await.unwrap().into_inner();
+        *full = flood_that_stands_still(&world).await;
+    }
+    let [(_, small), (_, large)] = full;
+    assert!(small < 1 << 10, "{small} KiB are on their way");
+    assert!(small + 512 < large, "{small} KiB with the small window, {large} KiB with the large one");
+}
+
+/// How many KiB the upstream has flooded when it stands still.
+async fn flood_that_stands_still(world: &World) -> usize {
+    let flooded = || world.echo.flooded.load(Ordering::SeqCst);
+    for _ in 0..1_000 {
+        let before = flooded();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if flooded() == before {
+            return before;
+        }
+    }
+    panic!("{} messages, and no end", flooded())
 }

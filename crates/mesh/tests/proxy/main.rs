@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "../support/echo.rs"]
+mod echo;
 mod failing;
 mod headers;
 mod kinds;

@@ -1,11 +1,9 @@
 //! An upstream that does as its request says, a proxy in front of it, and calls as a generated client makes them.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -14,14 +12,15 @@ use meshwork::Channel;
 use meshwork::connect::Memory;
 use meshwork::server::proxy::{Proxy, Route, Routes, Upstream};
 use meshwork::server::{Builder, Server};
-use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
-use tokio_stream::{Stream, StreamExt as _};
+use meshwork::transport::Http2Options;
+use tokio_stream::StreamExt as _;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
+
+use crate::echo::{Counted, Messages, contract, count_of};
+pub use crate::echo::{codec, until};
 
 /// Answers with what it was sent.
 pub const UNARY: &str = "/test.Echo/Unary";
@@ -65,26 +64,9 @@ impl Echo {
     }
 }
 
-struct Running(Arc<AtomicUsize>);
-
-impl Running {
-    fn new(count: &Arc<AtomicUsize>) -> Self {
-        count.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl NamedService for Echo {
     const NAME: &'static str = "test.Echo";
 }
-
-type Messages = Pin<Box<dyn Stream<Item = Result<String, Status>> + Send>>;
 
 impl Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;
@@ -99,8 +81,8 @@ impl Service<http::Request<Body>> for Echo {
         self.heads.lock().unwrap().push(request.headers().clone());
         let echo = self.clone();
         Box::pin(async move {
-            let running = Running::new(&echo.running);
-            let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
+            let running = Counted::new(&echo.running);
+            let mut grpc = Grpc::new(codec());
             let path = request.uri().path().to_owned();
             Ok(match path.as_str() {
                 STREAM => {
@@ -112,11 +94,7 @@ impl Service<http::Request<Body>> for Echo {
                 }
                 UPLOAD => {
                     let handler = tower::service_fn(|request: Request<Streaming<String>>| async move {
-                        let (mut messages, mut count) = (request.into_inner(), 0);
-                        while messages.message().await?.is_some() {
-                            count += 1;
-                        }
-                        Ok::<_, Status>(with_metadata(count.to_string()))
+                        count_of(request).await.map(with_metadata)
                     });
                     grpc.client_streaming(handler, request).await
                 }
@@ -129,7 +107,7 @@ impl Service<http::Request<Body>> for Echo {
                 }
                 _ => {
                     let handler = tower::service_fn(move |request: Request<String>| {
-                        let running = Running::new(&running.0);
+                        let running = running.clone();
                         async move {
                             let said = request.into_inner();
                             match said.as_str() {
@@ -150,7 +128,7 @@ impl Service<http::Request<Body>> for Echo {
 
 impl Echo {
     fn stream(&self, said: &str) -> Messages {
-        let running = Running::new(&self.running);
+        let running = Counted::new(&self.running);
         let three = tokio_stream::iter((0..3).map(|number: u32| Ok::<_, Status>(number.to_string())));
         let messages: Messages = match said {
             REFUSE => Box::pin(three.chain(tokio_stream::once(Err(refusal())))),
@@ -225,12 +203,17 @@ impl World {
 
     /// `builder` is that of the upstream.
     pub fn with(builder: Builder) -> Self {
+        Self::with_windows(builder, Http2Options::default().stream_window, Http2Options::default().stream_window)
+    }
+
+    /// The windows are those of the proxy's streams, and of the client's.
+    pub fn with_windows(builder: Builder, of_proxy: u32, of_client: u32) -> Self {
         let (network, echo) = (Memory::new(), Echo::default());
         serve(&network, UPSTREAM, builder.add_service(echo.clone()));
-        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM))));
+        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM, of_proxy))));
         let (service, routes) = (proxy.clone(), proxy.clone());
         serve(&network, PROXY, Server::builder().fallback(service, move |path| routes.has(path)));
-        let client = channel(&network, PROXY);
+        let client = channel(&network, PROXY, of_client);
         Self { network, echo, proxy, client }
     }
 
@@ -264,44 +247,11 @@ fn serve(network: &Memory, name: &str, builder: Builder) {
     tokio::spawn(server.serve_with_shutdown(listener, std::future::pending()));
 }
 
-fn channel(network: &Memory, name: &str) -> Channel {
-    Channel::builder().connector(network.clone()).connect_lazy(&format!("static:///{name}")).unwrap()
-}
-
-pub fn codec() -> ProstCodec<String, String> {
-    ProstCodec::default()
+fn channel(network: &Memory, name: &str, stream_window: u32) -> Channel {
+    let http2 = Http2Options { stream_window, ..Http2Options::default() };
+    Channel::builder().connector(network.clone()).http2(http2).connect_lazy(&format!("static:///{name}")).unwrap()
 }
 
 fn descriptors() -> Vec<u8> {
-    let method = |(name, requests, answers): (&str, bool, bool)| MethodDescriptorProto {
-        name: Some(name.to_owned()),
-        client_streaming: Some(requests),
-        server_streaming: Some(answers),
-        ..MethodDescriptorProto::default()
-    };
-    let methods =
-        [("Unary", false, false), ("Stream", false, true), ("Upload", true, false), ("Chat", true, true)].map(method);
-    let service = ServiceDescriptorProto {
-        name: Some("Echo".to_owned()),
-        method: methods.into(),
-        ..ServiceDescriptorProto::default()
-    };
-    let file = FileDescriptorProto {
-        name: Some("test.proto".to_owned()),
-        package: Some("test".to_owned()),
-        service: vec![service],
-        syntax: Some("proto3".to_owned()),
-        ..FileDescriptorProto::default()
-    };
-    FileDescriptorSet { file: vec![file] }.encode_to_vec()
-}
-
-/// Waits until something is so.
-pub async fn until(what: &str, so: impl Fn() -> bool) {
-    let wait = async {
-        while !so() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
+    contract(&[("Unary", false, false), ("Stream", false, true), ("Upload", true, false), ("Chat", true, true)])
 }

@@ -182,9 +182,9 @@ fn address(redis: &Redis) -> SocketAddr {
     redis.url().trim_start_matches("redis://").parse().unwrap()
 }
 
-/// The finding S15: the connection stays, and the server at its end takes no writes any more.
+/// The connection stays, and the server at its end takes no writes any more.
 #[tokio::test]
-async fn rl_6_a_redis_that_was_demoted_is_left_for_the_one_that_took_its_place() {
+async fn s15_rl_6_a_redis_that_was_demoted_is_left_for_the_one_that_took_its_place() {
     let (old, new) = (Redis::private(&[]), Redis::private(&[]));
     let (at, move_to) = moving_address(address(&old)).await;
     let limiter = connected(RateLimiter::builder(), RedisSettings::new(format!("redis://{at}"))).await;
@@ -231,9 +231,9 @@ async fn s15_a_redis_that_has_lost_its_replicas_is_left_for_another() {
     .await;
 }
 
-/// The finding S10: tokens were taken for a call whose time was over when that was told.
+/// Tokens were taken for a call whose time was over when that was told.
 #[tokio::test]
-async fn rl_8_tokens_in_advance_whose_answer_is_late_are_for_later_calls() {
+async fn s10_rl_8_tokens_in_advance_whose_answer_is_late_are_for_later_calls() {
     let redis = Redis::private(&[]);
     let limiter = connected(RateLimiter::builder(), RedisSettings::new(redis.url()).leases(true)).await;
     let rule = Rule::new("calls", Rate::new(1000, 1, DAY).unwrap());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use meshwork::Server;
 use meshwork::server::{Budgets, CallerLimits, Resource};
 use tokio::time::{Instant, sleep};
@@ -10,7 +11,7 @@ use tonic::Code;
 
 use crate::clients::Named;
 use crate::support::{LARGE, Running, UNARY, budgets, calls, unary, until, why};
-use crate::wire::{Answer, Wire, head};
+use crate::wire::{Answer, Wire, framed, head};
 
 const MIB: usize = 1 << 20;
 
@@ -111,6 +112,27 @@ async fn s7_bytes_that_a_principal_does_not_read_are_bounded_and_another_is_answ
     until("all is given back", || unread() == 0).await;
     let again = wire.call(large("anna"), "900000").await.unwrap();
     assert_eq!(Answer::read(again, AT_ONCE).await.unwrap().status().code(), Code::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_bytes_that_a_connection_does_not_take_are_counted_too() {
+    const ASKED: usize = 1_000_000;
+    let budgets = Budgets::default();
+    let server = Running::start(Server::builder().budgets(budgets.clone()));
+    let unread = || budgets.in_use(Resource::UnreadBytes);
+    let mut builder = h2::client::Builder::new();
+    builder.initial_window_size(1 << 30).initial_connection_window_size(1 << 30);
+    let (mut client, connection) = builder.handshake::<_, Bytes>(server.connect().await).await.unwrap();
+    let mut connection = Box::pin(connection);
+    let (answer, mut request) = client.send_request(head(LARGE).body(()).unwrap(), false).unwrap();
+    request.send_data(framed(&ASKED.to_string()), true).unwrap();
+    // The request is sent, and nothing is read after that.
+    assert!(futures_util::poll!(connection.as_mut()).is_pending());
+    sleep(Duration::from_secs(5)).await;
+    // The pipe has 64 KiB. As many wait in the connection for it, and the rest waits outside of that.
+    assert!(unread() > ASKED - (100 << 10), "{} bytes", unread());
+    drop((answer, request, client, connection));
+    until("all is given back", || unread() == 0).await;
 }
 
 #[tokio::test(start_paused = true)]

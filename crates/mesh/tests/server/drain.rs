@@ -9,6 +9,7 @@ use meshwork::endpoint::Address;
 use meshwork::server::Drain;
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
@@ -99,6 +100,35 @@ async fn a_call_that_outlasts_the_grace_is_ended() {
     let took = begin.elapsed();
     assert!(took >= DRAIN.delay + DRAIN.grace && took < DRAIN.delay + DRAIN.grace + Duration::from_secs(2), "{took:?}");
     assert!(call.await.unwrap().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_servers_that_stop_one_after_the_other_have_one_grace() {
+    let over = CancellationToken::new();
+    let start = || {
+        let drain = Drain { delay: Duration::ZERO, ..DRAIN };
+        Running::start(Server::builder().drain(drain).drain_deadline(over.clone().cancelled_owned()))
+    };
+    let servers = [start(), start(), start()];
+    let calls = servers.each_ref().map(|server| {
+        let channel = server.channel();
+        tokio::spawn(async move { unary(&channel, SLEEP, "3600000").await })
+    });
+    until("the calls have begun", || servers.iter().all(|server| server.echo.running() == 1)).await;
+    let begin = Instant::now();
+    tokio::spawn(async move {
+        tokio::time::sleep(DRAIN.grace).await;
+        over.cancel();
+    });
+    for server in servers {
+        server.stop();
+        server.ended().await;
+    }
+    let took = begin.elapsed();
+    assert!(took >= DRAIN.grace && took < DRAIN.grace + Duration::from_secs(7), "{took:?}");
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -114,6 +114,18 @@ fn hurried() -> Request<String> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn s7_a_call_with_two_timeouts_is_refused_whatever_their_order() {
+    let server = Running::start(Server::builder());
+    let wire = Wire::new(server.connect().await).await;
+    for (first, second) in [("1S", "2S"), ("2S", "1S")] {
+        let request = head(UNARY).header("grpc-timeout", first).header("grpc-timeout", second);
+        let answer = wire.call(request, "x").await.unwrap();
+        let status = Answer::read(answer, AT_ONCE).await.unwrap().status();
+        assert_eq!(why(&status), (Code::Internal, "INVALID_TIMEOUT".into()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn s6_a_layer_that_is_never_ready_ends_calls_by_their_deadlines_and_each_alone() {
     let budgets = Budgets::default();
     let layer = tower::layer::layer_fn(NeverReady);

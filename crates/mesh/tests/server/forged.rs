@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use tonic::{Code, Request, Status};
 
 use crate::clients::Tcp;
-use crate::support::{Running, SLEEP, UNARY, budgets, refused, send, until, why};
+use crate::support::{LARGE, Running, SLEEP, UNARY, budgets, refused, send, until, why};
 
 /// Counts how often it had to check a signature. It remembers "anna"; "bert" is right too, and others are forged.
 #[derive(Clone, Default)]
@@ -114,6 +114,29 @@ async fn s5_an_address_that_has_all_its_calls_cannot_make_the_server_check_more(
     assert_eq!(call(&other, "bert").await.unwrap(), "x");
     assert_eq!(signatures.checked(), 1);
     calls.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(start_paused = true)]
+async fn s5_a_principal_that_may_not_call_pays_for_its_refusals_itself() {
+    let rule = Rule::new("calls", Rate::per_second(10, 1.0).unwrap());
+    let limit = RateLimitLayer::new(RateLimiter::in_process(), [rule], Domain::default());
+    let table = table().method(LARGE, Access::roles(["staff"]));
+    let builder = Server::builder().authenticator(Arc::new(Signatures::default())).access(table);
+    let server = Running::start(builder.limit_by_address(limit.clone().counting_refusals()).limit_by_principal(limit));
+    let channel = server.channel();
+    let mut reasons = Vec::new();
+    for _ in 0..100 {
+        reasons.push(why(&send(&channel, LARGE, bearing("anna", "1")).await.unwrap_err()));
+    }
+    let count = |code: Code, reason: &str| reasons.iter().filter(|seen| **seen == (code, reason.to_owned())).count();
+    let denied = count(Code::PermissionDenied, "NOT_ALLOWED");
+    let limited = count(Code::ResourceExhausted, "RATE_LIMITED");
+    // Each of these may have come while the clock went on.
+    assert!((10..=12).contains(&denied) && denied + limited == 100, "{reasons:?}");
+    // A neighbour at her address has a share of his own, and finds that of the address whole.
+    for _ in 0..10 {
+        assert_eq!(call(&channel, "bert").await.unwrap(), "x");
+    }
 }
 
 /// Never finds out who calls.

@@ -8,9 +8,12 @@ mod arrival;
 mod bounds;
 mod callers;
 mod clients;
+mod clones;
 mod connections;
 mod deadlines;
 mod drain;
+#[path = "../support/echo.rs"]
+mod echo;
 mod endless;
 mod ends;
 mod forged;

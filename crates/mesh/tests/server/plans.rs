@@ -19,7 +19,7 @@ use crate::wire::{Answer, Wire, head};
 
 /// A service that the descriptors don't know: it answers as [`Echo`] does.
 #[derive(Clone, Default)]
-struct Undescribed(Echo);
+pub struct Undescribed(Echo);
 
 impl NamedService for Undescribed {
     const NAME: &'static str = "test.Undescribed";
@@ -40,7 +40,7 @@ impl Service<http::Request<Body>> for Undescribed {
     }
 }
 
-const UNDESCRIBED: &str = "/test.Undescribed/Unary";
+pub const UNDESCRIBED: &str = "/test.Undescribed/Unary";
 
 fn settings(json: &str) -> server::Builder {
     Server::builder().method_settings(MethodSettings::parse(json).unwrap())

@@ -12,16 +12,16 @@ use meshwork::connect::{Connector as _, Memory};
 use meshwork::endpoint::Address;
 use meshwork::server::{Budgets, Builder, CallerLimits, Limits, Resource, ServerError};
 use meshwork::transport::Io;
-use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::{Grpc, NamedService};
 use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
 use tonic_types::StatusExt as _;
+
+pub use crate::echo::until;
+use crate::echo::{Counted, Messages, codec, contract, count_of};
 
 pub const SERVICE: &str = "test.Echo";
 /// Answers with what it was sent.
@@ -59,20 +59,9 @@ impl Echo {
     }
 }
 
-/// Counts a handler while it is there.
-struct Working(Arc<AtomicUsize>);
-
-impl Drop for Working {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
 impl NamedService for Echo {
     const NAME: &'static str = SERVICE;
 }
-
-type Messages = std::pin::Pin<Box<dyn tokio_stream::Stream<Item = Result<String, Status>> + Send>>;
 
 impl Service<http::Request<Body>> for Echo {
     type Response = http::Response<Body>;
@@ -86,26 +75,20 @@ impl Service<http::Request<Body>> for Echo {
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let echo = self.clone();
         Box::pin(async move {
-            let mut grpc = Grpc::new(ProstCodec::<String, String>::default());
+            let mut grpc = Grpc::new(codec());
             let path = request.uri().path().to_owned();
-            echo.running.fetch_add(1, Ordering::SeqCst);
-            let working = Working(Arc::clone(&echo.running));
+            let working = Counted::new(&echo.running);
             Ok(match path.as_str() {
                 STREAM | FLOOD | PANIC => {
                     let handler = tower::service_fn(move |request: Request<String>| {
-                        let (path, working) = (path.clone(), Working(Arc::clone(&working.0)));
-                        working.0.fetch_add(1, Ordering::SeqCst);
+                        let (path, working) = (path.clone(), working.clone());
                         async move { answer(&path, request.into_inner(), working) }
                     });
                     grpc.server_streaming(handler, request).await
                 }
                 UPLOAD => {
                     let handler = tower::service_fn(|request: Request<Streaming<String>>| async move {
-                        let (mut messages, mut count) = (request.into_inner(), 0);
-                        while messages.message().await?.is_some() {
-                            count += 1;
-                        }
-                        Ok::<_, Status>(Response::new(count.to_string()))
+                        count_of(request).await.map(Response::new)
                     });
                     grpc.client_streaming(handler, request).await
                 }
@@ -145,7 +128,7 @@ impl Service<http::Request<Body>> for Echo {
     }
 }
 
-fn answer(path: &str, said: String, working: Working) -> Result<Response<Messages>, Status> {
+fn answer(path: &str, said: String, working: Counted) -> Result<Response<Messages>, Status> {
     let pause = match path {
         FLOOD => Duration::ZERO,
         STREAM => Duration::from_millis(100),
@@ -165,34 +148,15 @@ fn answer(path: &str, said: String, working: Working) -> Result<Response<Message
 
 /// The contract of [`Echo`].
 pub fn descriptors() -> Vec<u8> {
-    let method = |name: &str, streams: bool| MethodDescriptorProto {
-        name: Some(name.to_owned()),
-        server_streaming: Some(streams),
-        client_streaming: Some(name == "Upload"),
-        ..MethodDescriptorProto::default()
-    };
-    let methods = [
-        ("Unary", false),
-        ("Sleep", false),
-        ("Large", false),
-        ("Stream", true),
-        ("Flood", true),
-        ("Panic", true),
-        ("Upload", false),
-    ];
-    let service = ServiceDescriptorProto {
-        name: Some("Echo".to_owned()),
-        method: methods.into_iter().map(|(name, streams)| method(name, streams)).collect(),
-        ..ServiceDescriptorProto::default()
-    };
-    let file = FileDescriptorProto {
-        name: Some("test.proto".to_owned()),
-        package: Some("test".to_owned()),
-        service: vec![service],
-        syntax: Some("proto3".to_owned()),
-        ..FileDescriptorProto::default()
-    };
-    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+    contract(&[
+        ("Unary", false, false),
+        ("Sleep", false, false),
+        ("Large", false, false),
+        ("Stream", false, true),
+        ("Flood", false, true),
+        ("Panic", false, true),
+        ("Upload", true, false),
+    ])
 }
 
 /// A server that runs.
@@ -255,8 +219,7 @@ pub async fn unary(channel: &Channel, path: &'static str, said: impl Into<String
 pub async fn send(channel: &Channel, path: &'static str, request: Request<String>) -> Result<String, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await?;
-    let codec = ProstCodec::<String, String>::default();
-    Ok(grpc.unary(request, PathAndQuery::from_static(path), codec).await?.into_inner())
+    Ok(grpc.unary(request, PathAndQuery::from_static(path), codec()).await?.into_inner())
 }
 
 pub async fn stream(
@@ -266,18 +229,7 @@ pub async fn stream(
 ) -> Result<Streaming<String>, Status> {
     let mut grpc = tonic::client::Grpc::new(channel.clone());
     grpc.ready().await?;
-    let codec = ProstCodec::<String, String>::default();
-    Ok(grpc.server_streaming(request, PathAndQuery::from_static(path), codec).await?.into_inner())
-}
-
-/// Waits until something is so.
-pub async fn until(what: &str, so: impl Fn() -> bool) {
-    let wait = async {
-        while !so() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    assert!(tokio::time::timeout(Duration::from_secs(600), wait).await.is_ok(), "never came about: {what}");
+    Ok(grpc.server_streaming(request, PathAndQuery::from_static(path), codec()).await?.into_inner())
 }
 
 /// The code of an error, and its reason.

@@ -48,6 +48,12 @@ impl std::str::FromStr for Role {
     }
 }
 
+/// The id of the session that the access token of this request was given in, as the server has found it; `None` for a token of an
+/// earlier release, and without one.
+pub fn session_of<T>(request: &tonic::Request<T>) -> Option<&str> {
+    request.extensions().get::<meshwork::server::auth::Principal>()?.session()
+}
+
 /// The caller of a method.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Principal {

@@ -32,6 +32,9 @@ pub struct Claims {
     pub iat: u64,
     /// When it expires, in seconds since 1970.
     pub exp: u64,
+    /// The id of the session that it was given in; tokens of earlier releases say nothing of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sid: Option<String>,
 }
 
 /// Keys from the users service.
@@ -104,7 +107,11 @@ impl Verifier {
 fn principal(claims: &jwt::Claims) -> Option<meshwork::server::auth::Principal> {
     let name: UserName = claims.subject()?.parse().ok()?;
     let role: Role = claims.text("role")?.parse().ok()?;
-    Some(meshwork::server::auth::Principal::new(name.to_string(), [role.as_str()]))
+    let principal = meshwork::server::auth::Principal::new(name.to_string(), [role.as_str()]);
+    Some(match claims.text("sid") {
+        Some(session) => principal.with_session(session),
+        None => principal,
+    })
 }
 
 #[cfg(test)]

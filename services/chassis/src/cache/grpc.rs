@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use meshwork::errors::bounded;
+use meshwork_aip::Violations;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::cache_service_server::CacheService;
 use meshwork_api::meshwork::admin::v1::cache_stats::Link;
@@ -14,7 +15,6 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::Principal;
 use crate::errors::ErrorKind;
-use crate::validate::Violations;
 
 /// The service caches nothing.
 pub const CACHE_DISABLED: ErrorKind = ErrorKind::new(

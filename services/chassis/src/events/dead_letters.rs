@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::page::Page;
+use meshwork_aip::{Violations, echo, filter, page};
 use meshwork_api::DeadLetterName;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterService;
 use meshwork_events::{ConsumerState, DeadLetter, Redriven, Redriver};
 use meshwork_sql::{Error, to_micros};
+use prost::Message;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::{DEAD_LETTER_NOT_FOUND, MAX_SUBJECT, WORK};
+use crate::Principal;
 use crate::clock::timestamp;
 use crate::errors::{DEPENDENCY_UNAVAILABLE, internal};
-use crate::page::{self, Page};
-use crate::validate::Violations;
-use crate::{Principal, filter};
 
 /// The fields that a list's filter may name.
 const FILTER_FIELDS: &[&str] = &["consumer", "subject"];
@@ -101,7 +102,7 @@ impl DeadLetterGrpc {
     }
 
     fn not_found(&self, name: &str) -> Status {
-        let name = crate::echo::echo(name).to_string();
+        let name = echo(name).to_string();
         DEAD_LETTER_NOT_FOUND.status(self.domain, format!("there is no {name}"), &[("name", &name)])
     }
 
@@ -204,9 +205,14 @@ impl DeadLetterService for DeadLetterGrpc {
             let list = self.state.list(wanted.get("subject"), behind, page.size + 1).await;
             list.map_err(|error| self.failed(&error))?
         };
-        let found = Page::cut(found, page.size, |letter| format!("{}:{}", to_micros(letter.parked_at), letter.id));
+        let shown = |letter: DeadLetter| {
+            let cursor = format!("{}:{}", to_micros(letter.parked_at), letter.id);
+            (cursor, self.to_proto(letter, false))
+        };
+        let found: Vec<_> = found.into_iter().map(shown).collect();
+        let found = Page::cut(found, page.size, |(cursor, _)| cursor.clone(), |(_, letter)| letter.encoded_len());
         Ok(Response::new(pb::ListDeadLettersResponse {
-            dead_letters: found.items.into_iter().map(|letter| self.to_proto(letter, false)).collect(),
+            dead_letters: found.items.into_iter().map(|(_, letter)| letter).collect(),
             next_page_token: page::token(found.next.as_deref(), &arguments),
         }))
     }

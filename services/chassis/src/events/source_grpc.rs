@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::{Violations, echo};
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceService;
 use meshwork_events::{Envelope, StreamReader};
@@ -9,9 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{MAX_SUBJECT, STREAM_NOT_FOUND};
 use crate::clock::timestamp;
-use crate::echo::echo;
 use crate::errors::DEPENDENCY_UNAVAILABLE;
-use crate::validate::Violations;
 
 /// How many events a response has when the caller doesn't say, and at most.
 const EVENTS: (usize, usize) = (100, 256);

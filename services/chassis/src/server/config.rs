@@ -7,6 +7,7 @@ use std::time::Duration;
 use meshwork::server::{Budgets, CallerLimits, Drain, Limits, Resource, ServerTlsOptions};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 /// How a service's gRPC port serves.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -72,13 +73,18 @@ pub struct ServerConfig {
     pub max_arriving_bytes: usize,
     /// The most bytes of answers that wait to be read, of one account. A call above it ends as RESOURCE_EXHAUSTED.
     pub max_unread_bytes_per_account: usize,
-    /// The most bytes of answers that wait to be read, of callers without an account at one address.
+    /// The most bytes of answers that wait to be read, of callers without an account at one address, and of what its
+    /// connections have on its way, above 16 KiB each. A connection is not refused more of these: it waits for those it has.
     pub max_unread_bytes_per_stranger: usize,
     /// The most bytes of answers that wait to be read, of one address. 0: no limit, as it must be where all callers come
     /// through the gateway.
     pub max_unread_bytes_per_address: usize,
     /// The most bytes of answers that wait to be read in all, beside 256 KiB for each caller.
     pub max_unread_bytes: usize,
+    /// How many bytes the kernel keeps of one connection for a caller that has not read them. A connection can't be faster than
+    /// these bytes in one round trip: 256 KiB are 21 Mbit/s at 100 ms. Linux takes `net.core.wmem_max` at most. 0: as the
+    /// system says, which adapts to the path, up to 4 MiB.
+    pub max_send_buffer: usize,
     /// So many bytes of a connection's answers may wait for its socket. With more, the rest of the answers waits, and is held as
     /// bytes that wait to be read.
     pub max_unwritten_bytes_per_connection: usize,
@@ -120,6 +126,9 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub drain_grace: Duration,
+    /// Cancelled when the grace is over, however much is left of it: for several ports of a process.
+    #[serde(skip)]
+    pub drain_deadline: Option<CancellationToken>,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]
     pub budgets: Option<Budgets>,
@@ -174,6 +183,7 @@ impl Default for ServerConfig {
             max_unread_bytes_per_stranger: unread.per_stranger,
             max_unread_bytes_per_address: unread.per_address,
             max_unread_bytes: unread.total,
+            max_send_buffer: 0,
             max_unwritten_bytes_per_connection: 128 << 10,
             slow_reader_timeout: Duration::from_secs(60),
             max_watches: watches.total,
@@ -189,6 +199,7 @@ impl Default for ServerConfig {
             verification_timeout: Duration::from_secs(10),
             drain_delay: drain.delay,
             drain_grace: drain.grace,
+            drain_deadline: None,
             budgets: None,
         }
     }
@@ -233,6 +244,8 @@ impl ServerConfig {
             // Three messages of 4 MiB at once, that come slowly.
             max_arriving_bytes_per_address: 12 << 20,
             max_header_list_size: 16 << 10,
+            // The kernel keeps some 450 KiB of a connection then, in place of 3.5 MiB.
+            max_send_buffer: 256 << 10,
             ..self
         }
     }

@@ -130,6 +130,12 @@ pub fn builder(
     }
     let idle = if config.max_connection_idle.is_zero() { Duration::MAX } else { config.max_connection_idle };
     builder = builder.max_connection_idle(idle);
+    if let Some(deadline) = &config.drain_deadline {
+        builder = builder.drain_deadline(deadline.clone().cancelled_owned());
+    }
+    if config.max_send_buffer > 0 {
+        builder = builder.send_buffer_size(config.max_send_buffer);
+    }
     if !config.max_connection_age.is_zero() {
         builder = builder.max_connection_age(config.max_connection_age);
     }

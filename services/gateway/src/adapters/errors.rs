@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use meshwork_chassis::echo::echo;
+use meshwork_aip::echo;
 use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;

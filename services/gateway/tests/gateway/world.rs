@@ -9,7 +9,7 @@ use meshwork_api::meshwork::orders::v1::{GetOrderRequest, Order, WatchOrderReque
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen, Secret};
-use meshwork_chassis::{CancellationToken, ClientConfig, Health, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_gateway::{Config, RateLimit, Upstreams};
 use meshwork_testkit::{Issuer, Redis};
 use tokio::task::JoinHandle;
@@ -71,7 +71,7 @@ impl World {
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
             server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default().public() },
-            client: ClientConfig::default(),
+            client: Config::default().client,
             rate_limit,
         };
         let shutdown = CancellationToken::new();

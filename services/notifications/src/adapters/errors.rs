@@ -27,7 +27,7 @@ const NOTIFICATION_BEING_SENT: ErrorKind = ErrorKind::new(
 
 /// The errors that this service may give.
 pub const TABLE: &[&ErrorKind] = &[
-    &errors::INVALID_FIELDS,
+    &meshwork_aip::errors::INVALID_FIELDS,
     &errors::NOT_SIGNED_IN,
     &errors::BAD_TOKEN,
     &errors::KEYS_UNAVAILABLE,
@@ -63,7 +63,7 @@ pub fn status(error: &CallError) -> Status {
         CallError::NotFound => NOTIFICATION_NOT_FOUND.status(DOMAIN, error, &[]),
         CallError::BeingSent => NOTIFICATION_BEING_SENT.status(DOMAIN, error, &[]),
         CallError::Store(StoreError::UnknownCursor) => {
-            let mut violations = meshwork_chassis::validate::Violations::new();
+            let mut violations = meshwork_aip::Violations::new();
             violations.add("page_token", "must be a next_page_token of this list");
             violations.finish(DOMAIN).err().unwrap_or_else(|| errors::internal(DOMAIN, error))
         }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::events::v1 as pb;
 use meshwork_api::public_reason;
-use meshwork_chassis::validate::currency_digits;
+use meshwork_chassis::money::currency_digits;
 use meshwork_events::{Envelope, HandleError, Handler};
 use prost::Message;
 

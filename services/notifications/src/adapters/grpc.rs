@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::{Violations, filter, page};
 use meshwork_api::meshwork::notifications::v1 as pb;
 use meshwork_api::meshwork::notifications::v1::notification_service_server::NotificationService;
 use meshwork_api::{NotificationName, OrderName, UserName};
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, errors, filter, page};
+use meshwork_chassis::{Principal, errors};
 use tonic::{Request, Response, Status};
 
-use super::convert::to_proto;
+use super::convert::{state_from_word, to_proto};
 use super::errors::{DOMAIN, status};
 use crate::app::Notifications;
 use crate::ports::Selection;
@@ -44,7 +44,7 @@ impl NotificationService for NotificationGrpc {
         violations.finish(DOMAIN)?;
         let found = self.app.list_notifications(&caller, selection, wanted).await.map_err(|error| status(&error))?;
         Ok(Response::new(pb::ListNotificationsResponse {
-            notifications: found.items.into_iter().map(to_proto).collect(),
+            notifications: found.items.iter().map(to_proto).collect(),
             next_page_token: page::token(found.next.as_deref(), &arguments),
         }))
     }
@@ -56,7 +56,7 @@ impl NotificationService for NotificationGrpc {
         let caller = Principal::of(&request);
         let name = name(&request.get_ref().name)?;
         let notification = self.app.get_notification(&caller, &name).await.map_err(|error| status(&error))?;
-        Ok(Response::new(to_proto(notification)))
+        Ok(Response::new(to_proto(&notification)))
     }
 
     async fn resend_notification(
@@ -65,7 +65,7 @@ impl NotificationService for NotificationGrpc {
     ) -> Result<Response<pb::Notification>, Status> {
         let name = name(&request.get_ref().name)?;
         let notification = self.app.resend_notification(&name).await.map_err(|error| status(&error))?;
-        Ok(Response::new(to_proto(notification)))
+        Ok(Response::new(to_proto(&notification)))
     }
 }
 
@@ -78,7 +78,10 @@ fn name(name: &str) -> Result<NotificationName, Status> {
 
 fn selection(text: &str, violations: &mut Violations) -> Selection {
     let filter = filter::parse(text, FILTER_FIELDS, violations);
-    let state = filter.get("state").and_then(|word| violations.name(word, "filter"));
+    let state = filter.get("state").and_then(|word| {
+        let state = state_from_word(word);
+        state.map_err(|problem| violations.add("filter", problem)).ok()
+    });
     let recipient = filter.get("recipient").and_then(|name| violations.name::<UserName>(name, "filter"));
     let about = filter.get("about").map(str::to_owned);
     if let Some(name) = &about {

@@ -1,6 +1,6 @@
 //! Lists.
 
-use meshwork_chassis::page::PageRequest;
+use meshwork_aip::page::PageRequest;
 
 use super::{Bench, run, user_name};
 use crate::domain::State;

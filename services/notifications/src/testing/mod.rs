@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use meshwork_aip::page::PageRequest;
 use meshwork_api::{OrderName, UserName};
-use meshwork_chassis::page::PageRequest;
 use time::OffsetDateTime;
 
 use crate::domain::{Freshness, Notice, Notification, Occasion, Outcome};

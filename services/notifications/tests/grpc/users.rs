@@ -8,8 +8,9 @@ use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
 use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKeySet, ListUsersRequest,
-    ListUsersResponse, RefreshSessionRequest, Session, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKeySet, ListSessionsRequest,
+    ListSessionsResponse, ListUsersRequest, ListUsersResponse, RefreshSessionRequest, RevokeSessionRequest, Session,
+    SignInRequest, SignOutRequest, UpdateUserRequest, User,
 };
 use meshwork_chassis::Role;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
@@ -137,6 +138,14 @@ impl AuthService for Users {
     }
 
     async fn sign_out(&self, _: Request<SignOutRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

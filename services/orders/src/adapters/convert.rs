@@ -1,10 +1,10 @@
 //! Between the domain and the contracts.
 
+use meshwork_aip::{etag, filter};
 use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_api::public_reason;
 use meshwork_chassis::Principal;
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::etag;
 
 use super::codec;
 use super::money::money_to_proto;
@@ -22,10 +22,11 @@ pub(super) fn state_to_proto(state: State) -> proto::order::State {
     }
 }
 
-/// The state that a filter names.
+/// The state that a filter names, as `CONFIRMED` or as `STATE_CONFIRMED`.
 pub(super) fn state_from_word(word: &str) -> Option<State> {
     let all = [State::Pending, State::Confirmed, State::Rejected, State::Shipped, State::Delivered, State::Cancelled];
-    all.into_iter().find(|state| state.as_str() == word)
+    let by_name = |name: &str| all.into_iter().find(|state| state_to_proto(*state).as_str_name() == name);
+    filter::enum_value(word, "STATE_", by_name)
 }
 
 fn order_line(line: &Line) -> proto::order::Line {

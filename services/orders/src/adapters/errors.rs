@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use meshwork_aip::Violations;
+use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
 use meshwork_api::{ProductName, ProjectionName};
 use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
-use meshwork_chassis::errors::{
-    COMMON, DEPENDENCY_UNAVAILABLE, ETAG_MISMATCH, ErrorKind, NOT_ALLOWED, REQUEST_ID_REUSED, internal,
-};
+use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ErrorKind, NOT_ALLOWED, internal};
 use meshwork_chassis::events::{DEAD_LETTER_ERRORS, EVENT_SOURCE_ERRORS};
-use meshwork_chassis::validate::Violations;
 use tonic::{Code, Status};
 
 use super::money::amount;

@@ -2,15 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use meshwork_aip::request::{RequestId, mark_replay};
+use meshwork_aip::{Violations, echo, etag, filter, page};
 use meshwork_api::meshwork::orders::v1 as proto;
 use meshwork_api::meshwork::orders::v1::order_service_server::OrderService;
 use meshwork_api::{OrderName, ProductName, UserName};
+use meshwork_chassis::Principal;
 use meshwork_chassis::clock::from_timestamp;
 use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace, mark_stale};
-use meshwork_chassis::echo::echo;
-use meshwork_chassis::request::{RequestKey, mark_replay};
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, etag, filter, page};
+use meshwork_chassis::request::RequestKey;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
@@ -126,6 +127,7 @@ fn read_as_of(request: &proto::GetOrderRequest, violations: &mut Violations) -> 
 
 /// The parts of a CreateOrder request.
 struct Placement {
+    id: Option<RequestId>,
     name: Option<OrderName>,
     customer: Option<UserName>,
     lines: Vec<NewLine>,
@@ -134,7 +136,7 @@ struct Placement {
 
 fn read_placement(request: &proto::CreateOrderRequest) -> Result<Placement, Status> {
     let mut violations = Violations::new();
-    violations.request_id(&request.request_id);
+    let id = violations.request_id(&request.request_id);
     let name = (!request.order_id.is_empty()).then(|| {
         violations.uuid(&request.order_id, "order_id");
         OrderName::new(&request.order_id).ok()
@@ -156,7 +158,7 @@ fn read_placement(request: &proto::CreateOrderRequest) -> Result<Placement, Stat
         expected
     });
     violations.finish(DOMAIN)?;
-    Ok(Placement { name: name.flatten(), customer, lines, expected_total })
+    Ok(Placement { id, name: name.flatten(), customer, lines, expected_total })
 }
 
 fn read_lines(lines: &[proto::order::Line], violations: &mut Violations) -> Vec<NewLine> {
@@ -189,17 +191,17 @@ impl OrderService for OrderGrpc {
     ) -> Result<Response<proto::Order>, Status> {
         let principal = Principal::of(&request);
         let mut request = request.into_inner();
-        let Placement { name, customer, lines, expected_total } = read_placement(&request)?;
+        let Placement { id, name, customer, lines, expected_total } = read_placement(&request)?;
+        request.request_id.clear();
         let caller = principal.user().cloned().ok_or_else(|| status("the order", &AppError::NotAllowed))?;
         let customer = customer.unwrap_or_else(|| caller.clone());
         let for_another = customer != caller;
         if for_another && !principal.is_staff() {
             return Err(not_for(&customer));
         }
-        let id = std::mem::take(&mut request.request_id);
         #[cfg(feature = "ablation")]
-        let id = if meshwork_chassis::ablation::is_planted("forgets_requests") { String::new() } else { id };
-        let key = RequestKey::of(&principal, "CreateOrder", &id, &request);
+        let id = id.filter(|_| !meshwork_chassis::ablation::is_planted("forgets_requests"));
+        let key = RequestKey::of(&principal, "CreateOrder", id, &request);
         let products: Vec<_> = lines.iter().map(|line| line.product.clone()).collect();
         let about = name.as_ref().map_or_else(|| "the order".to_owned(), ToString::to_string);
         let order = CreateOrder { name, customer, lines, for_another, expected_total, request: key };
@@ -266,10 +268,9 @@ impl OrderService for OrderGrpc {
         let name = violations.name(&request.name, "name");
         violations.text(&request.reason, "reason", 0, 200);
         let expected = expected(&request.etag, &mut violations);
-        violations.request_id(&request.request_id);
+        let id = violations.request_id(&std::mem::take(&mut request.request_id));
         let name = checked(name, violations)?;
-        let id = std::mem::take(&mut request.request_id);
-        let key = RequestKey::of(&principal, "CancelOrder", &id, &request);
+        let key = RequestKey::of(&principal, "CancelOrder", id, &request);
         let reason = if request.reason.is_empty() { "cancelled on request".to_owned() } else { request.reason };
         let command = Command::Cancel { reason };
         self.change(ChangeOrder { name, principal, command, verb: "cancel", expected, request: key }).await
@@ -282,10 +283,9 @@ impl OrderService for OrderGrpc {
         let name = violations.name(&request.name, "name");
         violations.text(&request.tracking_number, "tracking_number", 1, 100);
         let expected = expected(&request.etag, &mut violations);
-        violations.request_id(&request.request_id);
+        let id = violations.request_id(&std::mem::take(&mut request.request_id));
         let name = checked(name, violations)?;
-        let id = std::mem::take(&mut request.request_id);
-        let key = RequestKey::of(&principal, "ShipOrder", &id, &request);
+        let key = RequestKey::of(&principal, "ShipOrder", id, &request);
         let command = Command::Ship { tracking_number: request.tracking_number };
         self.change(ChangeOrder { name, principal, command, verb: "ship", expected, request: key }).await
     }
@@ -299,10 +299,9 @@ impl OrderService for OrderGrpc {
         let mut violations = Violations::new();
         let name = violations.name(&request.name, "name");
         let expected = expected(&request.etag, &mut violations);
-        violations.request_id(&request.request_id);
+        let id = violations.request_id(&std::mem::take(&mut request.request_id));
         let name = checked(name, violations)?;
-        let id = std::mem::take(&mut request.request_id);
-        let key = RequestKey::of(&principal, "DeliverOrder", &id, &request);
+        let key = RequestKey::of(&principal, "DeliverOrder", id, &request);
         let command = Command::Deliver;
         self.change(ChangeOrder { name, principal, command, verb: "deliver", expected, request: key }).await
     }
@@ -325,9 +324,11 @@ impl OrderService for OrderGrpc {
             .list_order_events(&principal, &name, after, wanted.size + 1)
             .await
             .map_err(|error| status(&name.to_string(), &error))?;
-        let page = page::Page::cut(events, wanted.size, |recorded| recorded.version.to_string());
+        let events: Vec<_> = events.iter().map(|event| (event.version, event_to_proto(&order, event, &principal))).collect();
+        let bytes = |event: &proto::OrderEvent| event.encoded_len();
+        let page = page::Page::cut(events, wanted.size, |(version, _)| version.to_string(), |(_, event)| bytes(event));
         Ok(Response::new(proto::ListOrderEventsResponse {
-            order_events: page.items.iter().map(|recorded| event_to_proto(&order, recorded, &principal)).collect(),
+            order_events: page.items.into_iter().map(|(_, event)| event).collect(),
             next_page_token: page::token(page.next.as_deref(), &arguments),
         }))
     }

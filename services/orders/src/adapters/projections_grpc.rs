@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_aip::{Violations, page};
 use meshwork_api::ProjectionName;
 use meshwork_api::meshwork::admin::v1 as proto;
 use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionService;
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::page;
-use meshwork_chassis::validate::Violations;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -76,7 +75,8 @@ impl ProjectionService for ProjectionGrpc {
         violations.finish(DOMAIN)?;
         let behind = |name: &ProjectionName| wanted.after.as_deref().is_none_or(|after| name.id() > after);
         let names = self.projections.keys().filter(|name| behind(name)).take(wanted.size + 1).cloned().collect();
-        let page = page::Page::cut(names, wanted.size, |name: &ProjectionName| name.id().to_owned());
+        // There are few, and what is listed of each is bounded.
+        let page = page::Page::cut(names, wanted.size, |name: &ProjectionName| name.id().to_owned(), |_| 0);
         let mut projections = Vec::with_capacity(page.items.len());
         for name in &page.items {
             if let Some(projection) = self.projections.get(name) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use meshwork_aip::request::REPLAY;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order};
 use meshwork_chassis::consistency::{ConsistencyToken, EventsPlace, STALE, TOKEN, WalPosition};
-use meshwork_chassis::request::REPLAY;
 use tonic::{Request, Response};
 
 use crate::refusal::bad_fields;

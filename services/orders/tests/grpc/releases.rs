@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use meshwork_aip::request;
 use meshwork_api::meshwork::orders::v1::{self as proto, Order, order};
-use meshwork_chassis::request::{self, RequestKey};
+use meshwork_chassis::request::RequestKey;
 use prost::Message;
 
 use crate::refusal::reason_of;

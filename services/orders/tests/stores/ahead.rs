@@ -1,7 +1,7 @@
 //! A view that has diverged from its event store, which was put back to an older copy: it stands still, says so, and is
 //! healed (E3).
 
-use meshwork_chassis::page::PageRequest;
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::{CancellationToken, Principal, Role};
 use meshwork_events::Progress;
 use meshwork_eventstore::EventStore;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::CancellationToken;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use meshwork_eventstore::projection::{
     Applied, ApplyMode, Phase, ProjectionError, ProjectionProgress, Retried, Taken, VersionState,
 };

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::CancellationToken;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use meshwork_events::Progress;
 use meshwork_eventstore::SqliteEventStore;
 use meshwork_eventstore::projection::Projector;

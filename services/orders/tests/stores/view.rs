@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use meshwork_aip::page::{MAX_BYTES, PageRequest};
 use meshwork_chassis::CancellationToken;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use meshwork_events::Progress;
 use meshwork_eventstore::projection::{Applied, ApplyMode};
 use meshwork_eventstore::{Commit, EventStore};
-use meshwork_orders::domain::{OrderEvent, State};
+use meshwork_orders::domain::{Line, OrderEvent, State};
 use meshwork_orders::ports::{OrderFilter, OrderStore, StoreError};
 use meshwork_orders::testing::{
     append, created, folded, listed, order_name, order_store_conformance, read_model_conformance, second, shown,
@@ -202,6 +202,45 @@ async fn a_page_is_cut_at_its_size_and_names_the_next_in(rooms: Rooms) {
             rooms.lists.list(&filter, &PageRequest { size, after: None }, Freshness::Latest, None).await.unwrap().page;
         assert_eq!((page.items.len(), page.next.is_some()), (items, more), "{size}");
     }
+}
+
+#[tokio::test]
+async fn d2_a_page_of_long_orders_has_as_many_as_clients_take() {
+    for rooms in both(1).await {
+        d2_a_page_of_long_orders_has_as_many_as_clients_take_in(rooms).await;
+    }
+}
+
+async fn d2_a_page_of_long_orders_has_as_many_as_clients_take_in(rooms: Rooms) {
+    let OrderEvent::Created { customer, lines, total } = created("anna") else { panic!("no creation") };
+    let long = |at: usize| Line {
+        product: format!("products/tea-{at}").parse().unwrap(),
+        display_name: "\u{1f4a1}".repeat(200),
+        ..lines[0].clone()
+    };
+    let long = OrderEvent::Created { customer, lines: (0..100).map(long).collect(), total };
+    let count = 40;
+    for at in 0..count {
+        let (id, command) = (format!("long-{at}"), format!("make-{at}"));
+        append(rooms.store.as_ref(), &id, &command, std::slice::from_ref(&long), second(at)).await.unwrap();
+    }
+    let shutdown = CancellationToken::new();
+    let _projector = rooms.project(&shutdown);
+    // The newest, which is the last to be applied, and on the first page.
+    shown(rooms.store.as_ref(), rooms.lists.as_ref(), &format!("long-{}", count - 1)).await;
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let wanted = PageRequest { size: 50, after };
+        let page = rooms.lists.list(&OrderFilter::default(), &wanted, Freshness::Latest, None).await.unwrap().page;
+        let names = page.items.iter().flat_map(|order| &order.lines).map(|line| line.display_name.len());
+        assert!(names.sum::<usize>() < MAX_BYTES);
+        found.push(page.items.len());
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((found.len(), found.iter().sum::<usize>()), (2, 40), "{found:?}");
 }
 
 #[tokio::test]

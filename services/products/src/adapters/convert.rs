@@ -1,12 +1,12 @@
 //! Between the domain and the contracts.
 
+use meshwork_aip::{etag, filter};
 use meshwork_api::meshwork::products::v1 as pb;
 use meshwork_api::{ReservationName, StockName};
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::etag;
-use meshwork_chassis::validate::money;
+use meshwork_chassis::money::money;
 
-use crate::domain::{Product, Reservation, State, Stock};
+use crate::domain::{Product, Reservation, State, Stock, UnknownState};
 
 pub(super) fn product(product: &Product) -> pb::Product {
     pb::Product {
@@ -47,6 +47,15 @@ pub(super) fn reservation(reservation: &Reservation) -> pb::Reservation {
         create_time: Some(timestamp(reservation.created_at)),
         update_time: Some(timestamp(reservation.updated_at)),
     }
+}
+
+/// The state that a filter names, as `HELD` or as `STATE_HELD`.
+///
+/// # Errors
+/// When there is no such state.
+pub(super) fn state_from_word(word: &str) -> Result<State, UnknownState> {
+    let by_name = |name: &str| State::ALL.into_iter().find(|known| state(*known).as_str_name() == name);
+    filter::enum_value(word, "STATE_", by_name).ok_or(UnknownState)
 }
 
 fn state(state: State) -> pb::reservation::State {

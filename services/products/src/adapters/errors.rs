@@ -1,10 +1,11 @@
 //! What callers are told when something is refused.
 
+use meshwork_aip::Violations;
+use meshwork_aip::errors::{ETAG_MISMATCH, INVALID_FIELDS, REQUEST_ID_REUSED};
 use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
 use meshwork_chassis::errors::{self, ErrorKind};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
-use meshwork_chassis::validate::Violations;
 use tonic::{Code, Status};
 
 use crate::domain::{MAX_PIECES, Refusal};
@@ -48,9 +49,9 @@ pub const TABLE: &[&ErrorKind] = &[
     &STOCK_RESERVED,
     &STOCK_TOO_LOW,
     &STOCK_OVERFLOW,
-    &errors::INVALID_FIELDS,
-    &errors::REQUEST_ID_REUSED,
-    &errors::ETAG_MISMATCH,
+    &INVALID_FIELDS,
+    &REQUEST_ID_REUSED,
+    &ETAG_MISMATCH,
     &errors::NOT_SIGNED_IN,
     &errors::BAD_TOKEN,
     &errors::KEYS_UNAVAILABLE,
@@ -89,7 +90,7 @@ pub fn status_of_write(error: StoreError, is_repeatable: bool) -> Status {
     match error {
         StoreError::Refused(refusal) => refused(&refusal),
         StoreError::RequestReused => {
-            errors::REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before", &[])
+            REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before", &[])
         }
         StoreError::BadCursor => {
             let mut violations = Violations::new();
@@ -112,7 +113,7 @@ fn refused(refusal: &Refusal) -> Status {
             PRODUCT_NOT_FOUND.status(DOMAIN, refusal, &[("product", &product.to_string())])
         }
         Refusal::ProductChanged { product } => {
-            errors::ETAG_MISMATCH.status(DOMAIN, refusal, &[("product", &product.to_string())])
+            ETAG_MISMATCH.status(DOMAIN, refusal, &[("product", &product.to_string())])
         }
         Refusal::StockReserved { product, pieces } => STOCK_RESERVED.status(
             DOMAIN,

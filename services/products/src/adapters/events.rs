@@ -2,7 +2,7 @@
 
 use meshwork_api::meshwork::events::v1 as pb;
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::validate::money;
+use meshwork_chassis::money::money;
 use meshwork_events::outbox::NewEvent;
 use prost::Message;
 

@@ -1,8 +1,8 @@
 //! What every catalogue must do.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::meshwork::events::v1::{ProductCreated, ProductDeleted, ProductUpdated};
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use prost::Message;
 use time::{Duration, OffsetDateTime};
 

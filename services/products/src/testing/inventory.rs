@@ -1,7 +1,7 @@
 //! What every inventory must do for staff, and how its reservations are listed.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 
 use super::stores::{Stores, created, order, product, refusal, request};
 use crate::domain::{Input, MAX_PIECES, Refusal, State, Stock, StockChange};

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use time::Duration;
 
 use super::stores::{HOLD, Stores, created, created_for, lamp, order, product, request};

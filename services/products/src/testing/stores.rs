@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::{Envelope, Source};
 use time::Duration;

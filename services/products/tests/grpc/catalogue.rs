@@ -1,10 +1,11 @@
 //! ProductService.
 
+use meshwork_aip::request::REPLAY;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::products::v1 as pb;
-use meshwork_chassis::request::REPLAY;
 use meshwork_events::testing::read_all;
 use meshwork_events::{Bus as _, SqliteBus};
+use prost::Message as _;
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
@@ -116,7 +117,8 @@ async fn a_bad_product_is_told_all_its_faults_and_not_added() {
         let refused = with(&|r| r.product.as_mut().unwrap().price = price.clone()).await;
         assert_fields(refused, &[field]);
     }
-    for name in ["", "  ", "a\u{0}b", &"x".repeat(201)] {
+    // D7: nothing that shows nothing, nothing that turns what is beside it.
+    for name in ["", "  ", "a\u{0}b", "\u{200b}\u{200d}", "La\u{202e}mp", &"x".repeat(201)] {
         let refused = with(&|r| r.product.as_mut().unwrap().display_name = name.to_owned()).await;
         assert_fields(refused, &["product.display_name"]);
     }
@@ -256,7 +258,7 @@ async fn lists_come_in_pages_and_batches_in_order() {
     assert_fields(list(-1, "").await, &["page_size"]);
     assert_fields(list(2, "garbage").await, &["page_token"]);
     // A token that somebody made: of our form, but of no place in this list.
-    let forged = meshwork_chassis::page::token(Some("nowhere"), &[]);
+    let forged = meshwork_aip::page::token(Some("nowhere"), &[]);
     assert_fields(list(2, &forged).await, &["page_token"]);
 
     let batch = |names: Vec<String>| {
@@ -273,4 +275,27 @@ async fn lists_come_in_pages_and_batches_in_order() {
         batch(vec!["products/lamp-0".to_owned(), "lamp".to_owned(), String::new()]).await,
         &["names[1]", "names[2]"],
     );
+}
+
+#[tokio::test]
+async fn d2_pages_of_long_products_are_messages_that_clients_take() {
+    let shop = Shop::open().await;
+    let description = "\u{1f4a1}".repeat(4000);
+    for at in 0..140 {
+        let mut request = creation(&format!("lamp-{at}"));
+        request.product = Some(pb::Product { description: description.clone(), ..lamp() });
+        shop.create(request).await.unwrap();
+    }
+    let (mut sizes, mut page_token) = (Vec::new(), String::new());
+    loop {
+        let request = pb::ListProductsRequest { page_size: 200, page_token };
+        let page = shop.products.clone().list_products(request).await.unwrap().into_inner();
+        assert!(page.encoded_len() <= meshwork_aip::page::MAX_BYTES + 1024, "{}", page.encoded_len());
+        sizes.push(page.products.len());
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((sizes.len(), sizes.iter().sum::<usize>()), (2, 140), "{sizes:?}");
 }

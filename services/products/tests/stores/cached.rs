@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::ProductName;
 use meshwork_cache::{KindStats, Tiers, TiersOptions};
 use meshwork_chassis::cache::{Invalidated, cause};
 use meshwork_chassis::config::CacheConfig;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_products::adapters::cached::{CachedCatalogue, TAGS, outdated_by};
 use meshwork_products::adapters::store::PostgresStore;

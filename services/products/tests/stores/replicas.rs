@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_products::adapters::store::PostgresStore;
 use meshwork_products::domain::{NewProduct, Product, ProductChange, Reservation, Stock, StockChange};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use meshwork_aip::page::PageRequest;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use meshwork_products::app::App;
 use meshwork_products::app::commands::AdjustStock;
 use meshwork_products::domain::Input;

@@ -1,12 +1,18 @@
 //! Between the domain and the contracts.
 
+use meshwork_aip::{etag, filter};
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_chassis::clock::timestamp;
-use meshwork_chassis::etag;
+use prost::Message as _;
 
 use crate::app::commands::Tokens;
-use crate::domain::{Role, User};
+use crate::domain::{Role, Session, User};
 use crate::ports::PublicKey;
+
+/// How many bytes an account has as callers see it; one that can't be read is left out and has none.
+pub(super) fn user_bytes(account: Option<&User>) -> usize {
+    account.map_or(0, |account| user(account).encoded_len())
+}
 
 /// An account as callers see it.
 pub(super) fn user(user: &User) -> proto::User {
@@ -49,12 +55,9 @@ pub(super) fn role_of_request(role: i32) -> Result<Role, &'static str> {
 /// # Errors
 /// When there is no such role.
 pub(super) fn role_of_filter(word: &str) -> Result<Role, &'static str> {
-    match word.strip_prefix("ROLE_").unwrap_or(word) {
-        "CUSTOMER" => Ok(Role::Customer),
-        "STAFF" => Ok(Role::Staff),
-        "SERVICE" => Ok(Role::Service),
-        _ => Err("must compare role with CUSTOMER, STAFF or SERVICE"),
-    }
+    let all = [Role::Customer, Role::Staff, Role::Service];
+    let by_name = |name: &str| all.into_iter().find(|known| role(*known).as_str_name() == name);
+    filter::enum_value(word, "ROLE_", by_name).ok_or("must compare role with CUSTOMER, STAFF or SERVICE")
 }
 
 /// The role as tokens carry it.
@@ -74,6 +77,17 @@ pub(super) fn session(tokens: &Tokens) -> proto::Session {
         access_token_expire_time: Some(timestamp(tokens.access_token_expire_time)),
         refresh_token: tokens.refresh_token.expose().to_owned(),
         refresh_token_expire_time: Some(timestamp(tokens.refresh_token_expire_time)),
+    }
+}
+
+/// A session as its owner sees it.
+pub(super) fn user_session(session: Session) -> proto::UserSession {
+    let Session { name, create_time, refresh_time, expire_time } = session;
+    proto::UserSession {
+        name: name.to_string(),
+        create_time: create_time.map(timestamp),
+        refresh_time: refresh_time.map(timestamp),
+        expire_time: Some(timestamp(expire_time)),
     }
 }
 

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use meshwork_api::UserName;
-use meshwork_chassis::page::Page;
+use meshwork_aip::page::Page;
+use meshwork_api::{SessionName, UserName};
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::shards::Place;
 use meshwork_sql::{Freshness, WalPosition};
 use time::OffsetDateTime;
 
+use super::convert::user_bytes;
 use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
-use crate::domain::{Email, User};
+use crate::domain::{Email, Session, User};
 use crate::ports::{
-    Account, ChangeError, Creation, Decide, NewSession, NewToken, PresentedToken, Renewal, SessionStore, StoreError,
-    UserCursor, UserFilter, UserPage, UserStore,
+    Account, ChangeError, Creation, Decide, KeyRenewal, NewSession, NewToken, PresentedToken, Renewal, SessionStore,
+    StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 
 const HERE: Place = Place::WHOLE;
@@ -45,12 +46,19 @@ impl UserStore for SqliteStore {
         SqliteStore::get(self, HERE, name.clone(), freshness).await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.account(HERE, name.clone()).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        match SqliteStore::find_by_email(self, HERE, email.key()).await? {
-            Found::Account(account) => Ok(Some(account)),
-            // The account of a claim is in the same file.
-            Found::Elsewhere(_) | Found::Nobody => Ok(None),
+        for key in email.lookup_keys() {
+            match SqliteStore::find_by_email(self, HERE, key).await? {
+                Found::Account(account) => return Ok(Some(account)),
+                // The account of a claim is in the same file.
+                Found::Elsewhere(_) | Found::Nobody => {}
+            }
         }
+        Ok(None)
     }
 
     async fn list(
@@ -70,7 +78,8 @@ impl UserStore for SqliteStore {
                 let limit = size.saturating_add(1);
                 let Part { users, .. } =
                     SqliteStore::list(self, filter.clone(), limit, after.cloned(), freshness).await?;
-                let Page { items, next } = Page::cut(users, size, |(cursor, _)| cursor.to_string());
+                let Page { items, next } =
+                    Page::cut(users, size, |(cursor, _)| cursor.to_string(), |(_, user)| user_bytes(user.as_ref()));
                 Page { items: items.into_iter().filter_map(|(_, user)| user).collect(), next }
             }
         };
@@ -86,6 +95,18 @@ impl UserStore for SqliteStore {
             Changing::Conflict => Err(ChangeError::Conflict),
             Changing::Rekeyed(_) | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the change itself makes").into())
+            }
+        }
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        match SqliteStore::renew_key(self, HERE, name.clone(), Rekey::Here).await? {
+            Changing::Done { before: Some(_), .. } => Ok(KeyRenewal::Renewed),
+            Changing::Done { before: None, .. } | Changing::NotFound => Ok(KeyRenewal::Current),
+            Changing::EmailTaken => Ok(KeyRenewal::Taken),
+            Changing::Conflict => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Changing::Refused(_) | Changing::Rekeyed(_) | Changing::Voided => {
+                Err(StoreError::damaged("a claim is missing that the renewal itself makes"))
             }
         }
     }
@@ -112,6 +133,22 @@ impl SessionStore for SqliteStore {
 
     async fn end(&self, presented: PresentedToken) -> Result<(), StoreError> {
         self.end_session(HERE, presented.digest).await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserName,
+        size: usize,
+        after: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Page<Session>, StoreError> {
+        let (limit, after) = (size.saturating_add(1), after.unwrap_or_default().to_owned());
+        let sessions = self.sessions_of(HERE, user.clone(), limit, after, now).await?;
+        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned()))
+    }
+
+    async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {
+        self.revoke_session_at(HERE, name.clone()).await
     }
 
     async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {

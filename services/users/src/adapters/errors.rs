@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
+use meshwork_aip::{Violations, etag};
 use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
-use meshwork_chassis::errors::{COMMON, ETAG_MISMATCH, ErrorKind, REQUEST_ID_REUSED, internal};
-use meshwork_chassis::etag;
+use meshwork_chassis::errors::{COMMON, ErrorKind, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 
@@ -58,6 +59,18 @@ pub const SESSION_ENDED: ErrorKind = ErrorKind::new(
     Code::Unauthenticated,
     "The refresh token is unknown, used or too old, or its session has ended. Sign in again.",
 );
+/// There is no such session that the caller might end.
+pub const SESSION_NOT_FOUND: ErrorKind = ErrorKind::new(
+    "SESSION_NOT_FOUND",
+    Code::NotFound,
+    "The caller has no such session: it is another account's, and may not even exist.",
+);
+/// The current password is another.
+pub const WRONG_PASSWORD: ErrorKind = ErrorKind::new(
+    "WRONG_PASSWORD",
+    Code::PermissionDenied,
+    "The current_password is not the account's password. Nothing was written.",
+);
 /// Too many passwords are being hashed.
 pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     "PASSWORDS_BUSY",
@@ -76,12 +89,14 @@ pub const TABLE: &[&ErrorKind] = &{
         &USER_DELETED,
         &BAD_CREDENTIALS,
         &SESSION_ENDED,
+        &SESSION_NOT_FOUND,
+        &WRONG_PASSWORD,
         &PASSWORDS_BUSY,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 11 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 13 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -130,6 +145,15 @@ pub(super) fn status(error: AppError) -> Status {
         }
         AppError::Conflict(name) => ETAG_MISMATCH.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::BadCredentials => BAD_CREDENTIALS.status(DOMAIN, &error, &[]),
+        AppError::PasswordRequired => {
+            let mut violations = Violations::new();
+            violations.add("current_password", "is required for a new e-mail address or password of one's own");
+            match violations.finish(DOMAIN) {
+                Err(status) => status,
+                Ok(()) => internal(DOMAIN, &error),
+            }
+        }
+        AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
         AppError::Store(error) => store::status(DOMAIN, error, false, &[]),
@@ -147,7 +171,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 11 + COMMON.len());
+        assert_eq!(TABLE.len(), 13 + COMMON.len());
     }
 
     #[test]

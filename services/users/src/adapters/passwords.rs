@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use meshwork_chassis::config::Secret;
 use tokio::sync::Semaphore;
 
-use crate::domain::PasswordHash;
+use crate::domain::{PasswordHash, normalize_password};
 use crate::ports::{HashError, PasswordHasher};
 
 /// How many passwords are hashed at once. Each takes 19 MiB and a core.
@@ -97,15 +97,22 @@ impl<F: HashFunction> BoundedHasher<F> {
 impl<F: HashFunction> PasswordHasher for BoundedHasher<F> {
     async fn hash(&self, password: &Secret) -> Result<PasswordHash, HashError> {
         let password = password.clone();
-        self.run(move |function| function.hash(password.expose())).await.map(PasswordHash::new)
+        let hashed = self.run(move |function| function.hash(&normalize_password(password.expose())));
+        hashed.await.map(PasswordHash::new)
     }
 
     async fn verify(&self, password: &Secret, hash: Option<&PasswordHash>) -> Result<bool, HashError> {
         let (password, hash) = (password.clone(), hash.cloned());
-        self.run(move |function| match hash {
-            Some(hash) => function.verify(password.expose(), hash.as_str()),
-            // To verify is to hash and compare, so that this takes as long.
-            None => function.hash(password.expose()).map(|_| false),
+        self.run(move |function| {
+            let typed = password.expose();
+            let password = normalize_password(typed);
+            let is_right = |password: &str| match &hash {
+                Some(hash) => function.verify(password, hash.as_str()),
+                // To verify is to hash and compare, so that this takes as long.
+                None => function.hash(password).map(|_| false),
+            };
+            // Earlier releases have hashed what was typed. Whether there is an account makes no difference to how often is hashed.
+            Ok(is_right(&password)? || (password != typed && is_right(typed)?))
         })
         .await
     }
@@ -130,6 +137,20 @@ mod tests {
         assert_eq!(Argon2id.verify("correct horse", &hash), Ok(true));
         assert_eq!(Argon2id.verify("correct horsf", &hash), Ok(false));
         assert!(Argon2id.verify("correct horse", "garbage").is_err());
+    }
+
+    #[tokio::test]
+    async fn d6_a_password_is_known_however_it_is_typed_and_as_earlier_releases_have_hashed_it() {
+        let hasher = BoundedHasher::new(Argon2id);
+        let (composed, typed) = (Secret::new("jörg and I"), Secret::new("jo\u{308}rg\u{a0}and I"));
+        let hash = hasher.hash(&typed).await.unwrap();
+        for password in [&composed, &typed] {
+            assert!(hasher.verify(password, Some(&hash)).await.unwrap());
+            assert!(!hasher.verify(password, None).await.unwrap());
+        }
+        let old = PasswordHash::new(Argon2id.hash(typed.expose()).unwrap());
+        assert!(hasher.verify(&typed, Some(&old)).await.unwrap());
+        assert!(!hasher.verify(&composed, Some(&old)).await.unwrap());
     }
 
     /// Counts its callers and keeps each until it is let go.

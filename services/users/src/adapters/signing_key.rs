@@ -12,6 +12,7 @@ use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
 use ed25519_dalek::pkcs8::{self, DecodePrivateKey, EncodePrivateKey};
 
 use super::private_file;
+use crate::app::SuccessorKeys;
 
 /// The first key's file in the service's folder: PKCS#8 in PEM, as `openssl pkey` reads and writes it.
 const FILE: &str = "signing-key.pem";
@@ -23,6 +24,14 @@ pub struct SigningKeys {
     pub current: SigningKey,
     /// Those that have signed before, the newest first.
     pub retired: Vec<SigningKey>,
+}
+
+impl SigningKeys {
+    /// What refresh tokens follow by: it is derived from these keys, so that all instances, and those that come after them, have
+    /// the same.
+    pub fn successor_keys(&self) -> SuccessorKeys {
+        SuccessorKeys::derive(self.current.as_bytes(), self.retired.iter().map(SigningKey::as_bytes))
+    }
 }
 
 /// The signing key can't be had.

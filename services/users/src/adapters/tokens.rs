@@ -67,6 +67,7 @@ impl TokenIssuer for Ed25519Issuer {
         &self,
         user: &UserName,
         role: Role,
+        session: &str,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError> {
@@ -78,6 +79,7 @@ impl TokenIssuer for Ed25519Issuer {
             role: convert::role_of_principal(role),
             iat: seconds(issued),
             exp: seconds(expires),
+            sid: Some(session.to_owned()),
         };
         let header = Header { kid: Some(self.public.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| SignError(error.to_string()))?;
@@ -125,7 +127,7 @@ mod tests {
 
     fn token(audience: &str, lives: time::Duration) -> Secret {
         let now = OffsetDateTime::now_utc();
-        issuer(audience).issue(&"users/anna".parse().unwrap(), Role::Staff, now, now + lives).unwrap()
+        issuer(audience).issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, now + lives).unwrap()
     }
 
     #[test]
@@ -164,7 +166,8 @@ mod tests {
         let new: Arc<dyn TokenIssuer> = Arc::new(new);
         let verifier = Verifier::new(Arc::new(LocalKeys::new(new.clone())), "meshwork", "meshwork");
         let now = OffsetDateTime::now_utc();
-        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, now, now + time::Duration::HOUR).unwrap();
+        let hour = now + time::Duration::HOUR;
+        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, hour).unwrap();
         assert!(verifier.verify(of_old.expose()).await.is_ok());
         tokio::time::advance(life).await;
         assert_eq!(new.keys(), published[..1]);

@@ -29,6 +29,12 @@ pub enum AppError {
     /// There is no such account, or the password is wrong; nobody is told which.
     #[error("the e-mail address or the password is wrong")]
     BadCredentials,
+    /// The current password is needed for this change.
+    #[error("the current password is needed to change one's own e-mail address or password")]
+    PasswordRequired,
+    /// What was given as the current password is another.
+    #[error("current_password is not the password of {0}")]
+    WrongPassword(UserName),
     /// A refresh token is unknown, used or too old.
     #[error("the session has ended; sign in again")]
     SessionEnded,

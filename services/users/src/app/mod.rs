@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::AppError;
+pub use refresh_token::SuccessorKeys;
 
 use crate::ports::{Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
 
@@ -19,6 +20,8 @@ pub struct Lifetimes {
     pub access_token: Duration,
     /// A refresh token, and with its last one the session.
     pub refresh_token: Duration,
+    /// For how long a refresh token that was used gives the same next one again; zero for not at all.
+    pub refresh_repeat: Duration,
 }
 
 /// The use cases over their ports.
@@ -31,6 +34,8 @@ pub struct App {
     pub hasher: Arc<dyn PasswordHasher>,
     /// What signs access tokens.
     pub tokens: Arc<dyn TokenIssuer>,
+    /// What leads from a refresh token to the next.
+    pub successors: SuccessorKeys,
     /// Where credentials of first accounts are filed.
     pub credentials: Arc<dyn CredentialsFile>,
     /// The time.

@@ -53,7 +53,7 @@ pub fn is_reserved_id(id: &str) -> bool {
     id == STAFF || id.starts_with(SERVICE_ID)
 }
 
-/// Whether an address (its key, in lower case) is kept for first accounts, for the same reason.
+/// Whether an address, by its key, is kept for first accounts, for the same reason.
 pub fn is_reserved_email(key: &str) -> bool {
     key == STAFF_EMAIL || key.ends_with(SERVICE_EMAIL)
 }

@@ -12,7 +12,7 @@ pub struct User {
     /// Its name, `users/{user}`; never changes.
     #[serde(with = "name_as_text")]
     pub name: UserName,
-    /// Its address, unique among accounts without regard to case, deleted ones among them.
+    /// Its address, unique among accounts by its key, deleted ones among them.
     pub email: Email,
     /// How the person is addressed.
     pub display_name: DisplayName,
@@ -97,12 +97,25 @@ pub struct Changed {
     pub event: UserEvent,
     /// The hash of a new password.
     pub password: Option<PasswordHash>,
+    /// The id of the session that goes on when the others end.
+    pub keeps: Option<String>,
 }
 
 impl Changed {
-    /// Whether the account's sessions end with this change: after a new password, and when it is deleted.
+    /// Whether the account's sessions end with this change, but for the one that it [keeps](Changed::keeps): after a new
+    /// password or address, and when it is deleted.
     pub fn ends_sessions(&self) -> bool {
-        self.password.is_some() || self.event == UserEvent::Deleted
+        match &self.event {
+            UserEvent::Registered => false,
+            UserEvent::Updated(fields) => fields.iter().any(|field| matches!(field, Field::Email | Field::Password)),
+            UserEvent::Deleted => true,
+        }
+    }
+
+    /// The same, of which the session with this id outlives that others end.
+    #[must_use]
+    pub fn keeping(self, session: Option<String>) -> Self {
+        Self { keeps: session, ..self }
     }
 }
 
@@ -144,7 +157,7 @@ impl User {
         self.admit(expected)?;
         let mut user = self.clone();
         let mut fields = Vec::new();
-        if let Some(email) = change.email.filter(|email| *email != self.email) {
+        if let Some(email) = change.email.filter(|email| !email.is_spelled_as(&self.email)) {
             user.email = email;
             fields.push(Field::Email);
         }
@@ -161,7 +174,7 @@ impl User {
         }
         user.update_time = now;
         user.version += 1;
-        Ok(Some(Changed { user, event: UserEvent::Updated(fields), password: change.password }))
+        Ok(Some(Changed { user, event: UserEvent::Updated(fields), password: change.password, keeps: None }))
     }
 
     /// The account after it was deleted.
@@ -171,7 +184,7 @@ impl User {
     pub fn delete(&self, expected: Option<i64>, now: OffsetDateTime) -> Result<Changed, UserError> {
         self.admit(expected)?;
         let user = Self { delete_time: Some(now), update_time: now, version: self.version + 1, ..self.clone() };
-        Ok(Changed { user, event: UserEvent::Deleted, password: None })
+        Ok(Changed { user, event: UserEvent::Deleted, password: None, keeps: None })
     }
 
     /// Whether the account may be changed by somebody who has read the `expected` version of it.
@@ -254,15 +267,29 @@ mod tests {
     }
 
     #[test]
+    fn d6_an_address_that_was_kept_as_it_is_typed_stays_so() {
+        let kept = User { email: Email::stored("jo\u{308}rg@example.com".to_owned()).unwrap(), ..anna() };
+        let change = Change { email: Some(kept.email.as_str().parse().unwrap()), ..Change::default() };
+        assert_eq!(kept.change(change, None, later()), Ok(None));
+        let change = Change { email: Some("jörg@example.com".parse().unwrap()), ..Change::default() };
+        assert_eq!(kept.change(change, None, later()).unwrap().unwrap().user.email.as_str(), "jörg@example.com");
+    }
+
+    #[test]
     fn a_change_to_the_same_is_none() {
         let change = Change { display_name: Some("Anna".parse().unwrap()), ..Change::default() };
         assert_eq!(anna().change(change, Some(1), later()), Ok(None));
     }
 
     #[test]
-    fn a_new_password_and_a_deletion_end_the_sessions() {
-        let change = Change { password: Some(PasswordHash::new("x")), ..Change::default() };
-        assert!(anna().change(change, None, later()).unwrap().unwrap().ends_sessions());
+    fn d5_a_new_password_or_address_and_a_deletion_end_the_sessions() {
+        let password = Change { password: Some(PasswordHash::new("x")), ..Change::default() };
+        let email = Change { email: Some("new@example.com".parse().unwrap()), ..Change::default() };
+        for change in [password, email] {
+            let changed = anna().change(change, None, later()).unwrap().unwrap();
+            assert!(changed.ends_sessions() && changed.keeps.is_none());
+            assert_eq!(changed.keeping(Some("s".to_owned())).keeps.as_deref(), Some("s"));
+        }
         assert!(anna().delete(None, later()).unwrap().ends_sessions());
     }
 

@@ -4,8 +4,10 @@ use meshwork_chassis::request::RequestKey;
 use meshwork_sql::Freshness;
 use time::{Duration, OffsetDateTime};
 
-use crate::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
-use crate::ports::{Account, Creation, NewSession, NewToken, PresentedToken, SessionStore, UserStore};
+use crate::domain::{Change, NewUser, PasswordHash, Repeat, Role, TokenDigest, TokenSalt, User};
+use crate::ports::{
+    Account, ActiveSession, Creation, NewSession, NewToken, PresentedToken, Renewal, SessionStore, UserStore,
+};
 
 /// A time with microseconds, as stores keep it.
 pub(super) const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05.678901 UTC);
@@ -57,7 +59,28 @@ pub(super) fn request(principal: &str, id: &str, body: u8) -> RequestKey {
 
 /// A token that is good for some seconds from [`NOW`] on.
 pub(super) fn token(n: u8, seconds: i64) -> NewToken {
-    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::seconds(seconds) }
+    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::seconds(seconds), repeat: None }
+}
+
+/// A [`token`] that follows upon another by a salt, and is given again for 30 s from [`NOW`] on.
+pub(super) fn repeatable(n: u8, seconds: i64) -> NewToken {
+    let repeat = Repeat { salt: TokenSalt([n; 16]), until: NOW + Duration::seconds(30) };
+    NewToken { repeat: Some(repeat), ..token(n, seconds) }
+}
+
+/// The id of the session that [`open`] opens with the token `n`.
+pub(super) fn session_id(n: u8) -> String {
+    uuid::Uuid::from_bytes([n; 16]).to_string()
+}
+
+/// The session of an account that was opened with the token `n`, as a renewal tells it.
+pub(super) fn active(account: &Account, n: u8) -> ActiveSession {
+    ActiveSession { id: session_id(n), user: account.user.clone() }
+}
+
+/// That the session which was opened with the token `n` was renewed.
+pub(super) fn renewed(account: &Account, n: u8) -> Renewal {
+    Renewal::Renewed(active(account, n))
 }
 
 /// A [`token`] as somebody presents it who says that it is this account's.
@@ -69,6 +92,7 @@ pub(super) fn presented(account: &Account, n: u8) -> PresentedToken {
 pub(super) async fn open(store: &impl SessionStore, account: &Account, token: NewToken) {
     let session = NewSession {
         id: uuid::Uuid::from_bytes([token.digest.0[0]; 16]),
+        create_time: NOW,
         user: account.user.name.clone(),
         verified: account.password.clone(),
         token,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use time::Duration;
 use uuid::Uuid;
 
-use super::accounts::{NOW, change, create, delete, open, presented, token};
+use super::accounts::{NOW, change, create, delete, open, presented, renewed, token};
 use crate::domain::{Change, PasswordHash};
 use crate::ports::{NewSession, PresentedToken, Renewal, SessionStore, UserStore};
 
@@ -13,6 +13,7 @@ pub(super) async fn a_session_opens_for_the_password_that_was_verified(store: &(
     let mut anna = create(store, "anna").await;
     let attempt = |n: u8, verified: &PasswordHash| NewSession {
         id: Uuid::from_bytes([n; 16]),
+        create_time: NOW,
         user: anna.user.name.clone(),
         verified: verified.clone(),
         token: token(n, 60),
@@ -26,7 +27,7 @@ pub(super) async fn a_session_opens_for_the_password_that_was_verified(store: &(
         assert!(!store.open(refused).await.unwrap());
         assert_eq!(store.renew(presented, token(9, 60), NOW).await.unwrap(), Renewal::Unknown);
     }
-    assert_eq!(store.renew(presented(&anna, 1), token(5, 60), NOW).await.unwrap(), Renewal::Renewed(anna.user.clone()));
+    assert_eq!(store.renew(presented(&anna, 1), token(5, 60), NOW).await.unwrap(), renewed(&anna, 1));
     anna.user = change(store, &anna, Change { password: Some(PasswordHash::new("$new")), ..Change::default() }).await;
     delete(store, &anna).await;
     assert!(!store.open(late).await.unwrap(), "a deleted account can't sign in");
@@ -36,9 +37,8 @@ pub(super) async fn a_token_is_good_once_and_its_copy_ends_the_session(store: &(
     let anna = create(store, "anna").await;
     open(store, &anna, token(1, 60)).await;
     open(store, &anna, token(10, 60)).await;
-    let renewed = Renewal::Renewed(anna.user.clone());
-    assert_eq!(store.renew(presented(&anna, 1), token(2, 60), NOW).await.unwrap(), renewed);
-    assert_eq!(store.renew(presented(&anna, 2), token(3, 60), NOW).await.unwrap(), renewed);
+    assert_eq!(store.renew(presented(&anna, 1), token(2, 60), NOW).await.unwrap(), renewed(&anna, 1));
+    assert_eq!(store.renew(presented(&anna, 2), token(3, 60), NOW).await.unwrap(), renewed(&anna, 1));
     let reused = Renewal::Reused(anna.user.clone());
     assert_eq!(store.renew(presented(&anna, 1), token(4, 60), NOW).await.unwrap(), reused);
     // The last token and the one that the copy would have got are as good as unknown.
@@ -46,7 +46,7 @@ pub(super) async fn a_token_is_good_once_and_its_copy_ends_the_session(store: &(
         assert_eq!(store.renew(presented(&anna, n), token(5, 60), NOW).await.unwrap(), Renewal::Unknown, "{n}");
     }
     // Another session of the account goes on.
-    assert_eq!(store.renew(presented(&anna, 10), token(11, 60), NOW).await.unwrap(), renewed);
+    assert_eq!(store.renew(presented(&anna, 10), token(11, 60), NOW).await.unwrap(), renewed(&anna, 10));
 }
 
 pub(super) async fn a_token_is_only_its_owners(store: &(impl UserStore + SessionStore)) {
@@ -61,7 +61,7 @@ pub(super) async fn a_token_is_only_its_owners(store: &(impl UserStore + Session
     }
     store.end(presented(&anna, 1)).await.unwrap();
     assert_eq!(store.renew(presented(&anna, 1), token(3, 60), NOW).await.unwrap(), Renewal::Unknown);
-    assert_eq!(store.renew(presented(&bert, 2), token(4, 60), NOW).await.unwrap(), Renewal::Renewed(bert.user));
+    assert_eq!(store.renew(presented(&bert, 2), token(4, 60), NOW).await.unwrap(), renewed(&bert, 2));
 }
 
 pub(super) async fn an_expired_token_is_refused(store: &(impl UserStore + SessionStore)) {
@@ -70,7 +70,7 @@ pub(super) async fn an_expired_token_is_refused(store: &(impl UserStore + Sessio
     let late = NOW + Duration::seconds(60);
     assert_eq!(store.renew(presented(&anna, 1), token(2, 120), late).await.unwrap(), Renewal::Expired);
     let just = late - Duration::microseconds(1);
-    assert_eq!(store.renew(presented(&anna, 1), token(2, 120), just).await.unwrap(), Renewal::Renewed(anna.user));
+    assert_eq!(store.renew(presented(&anna, 1), token(2, 120), just).await.unwrap(), renewed(&anna, 1));
 }
 
 pub(super) async fn a_session_is_ended_by_any_of_its_tokens(store: &(impl UserStore + SessionStore)) {
@@ -83,7 +83,7 @@ pub(super) async fn a_session_is_ended_by_any_of_its_tokens(store: &(impl UserSt
         assert_eq!(store.renew(presented(&anna, 2), token(3, 60), NOW).await.unwrap(), Renewal::Unknown);
     }
     let other = store.renew(presented(&anna, 10), token(11, 60), NOW).await.unwrap();
-    assert_eq!(other, Renewal::Renewed(anna.user));
+    assert_eq!(other, renewed(&anna, 10));
 }
 
 pub(super) async fn a_new_password_and_a_deletion_end_the_sessions_of_one_account(
@@ -104,7 +104,7 @@ pub(super) async fn a_new_password_and_a_deletion_end_the_sessions_of_one_accoun
     delete(store, &anna).await;
     assert_eq!(store.renew(presented(&anna, 5), token(9, 600), NOW).await.unwrap(), Renewal::Unknown);
     let other = store.renew(presented(&bert, 3), token(6, 600), NOW).await.unwrap();
-    assert_eq!(other, Renewal::Renewed(bert.user));
+    assert_eq!(other, renewed(&bert, 3));
 }
 
 pub(super) async fn what_has_expired_is_dropped_in_bounded_steps(store: &(impl UserStore + SessionStore)) {
@@ -128,7 +128,7 @@ pub(super) async fn what_has_expired_is_dropped_in_bounded_steps(store: &(impl U
     // A used token that has expired is forgotten; its session goes on.
     assert_eq!(store.renew(presented(&anna, 10), token(20, 600), NOW).await.unwrap(), Renewal::Unknown);
     let live = store.renew(presented(&anna, 11), token(12, 600), late).await.unwrap();
-    assert_eq!(live, Renewal::Renewed(anna.user));
+    assert_eq!(live, renewed(&anna, 10));
 }
 
 pub(super) async fn of_racing_renewals_one_wins_and_the_session_ends<S: UserStore + SessionStore>(store: Arc<S>) {

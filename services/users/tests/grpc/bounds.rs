@@ -1,8 +1,9 @@
 //! However much is sent, what is answered is small.
 
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, ListUsersRequest,
-    RefreshSessionRequest, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, ListSessionsRequest,
+    ListUsersRequest, RefreshSessionRequest, RevokeSessionRequest, SignInRequest, SignOutRequest, UpdateUserRequest,
+    User,
 };
 use meshwork_testkit::assert_small;
 use prost_types::FieldMask;
@@ -19,7 +20,8 @@ async fn a_mask_that_is_too_long_is_refused_unread() {
     let unknown: Vec<_> = (0..1000).map(|at| format!("unknown{at:04}")).collect();
     let masked = async |paths: Vec<String>, fields: &[&str]| {
         let user = User { name: anna.name(), ..User::default() };
-        let request = UpdateUserRequest { user: Some(user), update_mask: Some(FieldMask { paths }) };
+        let update_mask = Some(FieldMask { paths });
+        let request = UpdateUserRequest { user: Some(user), update_mask, ..UpdateUserRequest::default() };
         let status = refused_fields(world.users.clone().update_user(anna.asks(request)).await, fields);
         assert_small(&status);
         status.message().to_owned()
@@ -53,9 +55,15 @@ async fn every_text_that_is_too_long_is_named() {
         let create = CreateUserRequest { user: Some(user()), user_id: long(), request_id: long() };
         let fields = ["user.email", "user.display_name", "user.password", "user_id", "request_id"];
         assert_small(&refused_fields(users.create_user(staff.asks(create)).await, &fields));
-        let update = UpdateUserRequest { user: Some(user()), update_mask: None };
+        let update = UpdateUserRequest { user: Some(user()), ..UpdateUserRequest::default() };
         let fields = ["user.name", "user.email", "user.display_name", "user.password", "user.etag"];
         assert_small(&refused_fields(users.update_user(staff.asks(update)).await, &fields));
+        let update = UpdateUserRequest {
+            user: Some(User { name: staff.name(), display_name: "New".to_owned(), ..User::default() }),
+            current_password: long(),
+            ..UpdateUserRequest::default()
+        };
+        assert_small(&refused_fields(users.update_user(staff.asks(update)).await, &["current_password"]));
         let get = GetUserRequest { name: long() };
         assert_small(&refused_fields(users.get_user(staff.asks(get)).await, &["name"]));
         let delete = DeleteUserRequest { name: staff.name(), etag: long() };
@@ -73,6 +81,12 @@ async fn every_text_that_is_too_long_is_named() {
         assert_small(&refused_fields(auth.refresh_session(refresh).await, &["refresh_token"]));
         let sign_out = SignOutRequest { refresh_token: long() };
         assert_small(&refused_fields(auth.sign_out(sign_out).await, &["refresh_token"]));
+        let list = ListSessionsRequest { parent: long(), ..Default::default() };
+        assert_small(&refused_fields(auth.list_sessions(staff.asks(list)).await, &["parent"]));
+        let list = ListSessionsRequest { parent: staff.name(), page_token: long(), ..Default::default() };
+        assert_small(&refused_fields(auth.list_sessions(staff.asks(list)).await, &["page_token"]));
+        let revoke = RevokeSessionRequest { name: format!("{}/sessions/{}", staff.name(), long()) };
+        assert_small(&refused_fields(auth.revoke_session(staff.asks(revoke)).await, &["name"]));
         let keys = GetJsonWebKeySetRequest { name: long() };
         assert_small(&refused_fields(auth.get_json_web_key_set(keys).await, &["name"]));
     }

@@ -9,9 +9,11 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::world::{Caller, PASSWORD, World, refused, refused_fields};
 
+/// A request with the password that everybody has whom a test signs up.
 fn request(user: User, paths: &[&str]) -> UpdateUserRequest {
     let paths: Vec<_> = paths.iter().map(|path| (*path).to_owned()).collect();
-    UpdateUserRequest { user: Some(user), update_mask: (!paths.is_empty()).then_some(FieldMask { paths }) }
+    let update_mask = (!paths.is_empty()).then_some(FieldMask { paths });
+    UpdateUserRequest { user: Some(user), update_mask, current_password: PASSWORD.to_owned() }
 }
 
 async fn update(world: &World, caller: &Caller, user: User, paths: &[&str]) -> Result<User, Status> {
@@ -150,11 +152,11 @@ async fn every_method_for_owners_refuses_another_customer() {
 }
 
 #[tokio::test]
-async fn a_new_password_ends_the_sessions() {
+async fn a_new_password_by_staff_ends_the_sessions() {
     let world = World::start().await;
-    let anna = world.customer().await;
+    let (staff, anna) = (world.staff().await, world.customer().await);
     let new = User { name: anna.name(), password: "a new password".to_owned(), ..User::default() };
-    let changed = update(&world, &anna, new, &["password"]).await.unwrap();
+    let changed = update(&world, &staff, new, &["password"]).await.unwrap();
     assert_eq!((changed.password.as_str(), changed.etag.as_str()), ("", "\"v2\""));
     let refresh = RefreshSessionRequest { refresh_token: anna.session.refresh_token.clone() };
     refused(world.auth.clone().refresh_session(refresh).await, Code::Unauthenticated, "SESSION_ENDED");

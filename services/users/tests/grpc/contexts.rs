@@ -14,7 +14,7 @@ async fn an_event_tells_the_call_that_it_comes_from_on_whose_behalf_and_in_which
     let world = World::start().await;
     let (anna, staff) = (world.customer().await, world.staff().await);
     let new = User { name: anna.name(), display_name: "New".to_owned(), ..User::default() };
-    let mut request = staff.asks(UpdateUserRequest { user: Some(new), update_mask: None });
+    let mut request = staff.asks(UpdateUserRequest { user: Some(new), ..UpdateUserRequest::default() });
     request.metadata_mut().insert("traceparent", TRACE_PARENT.parse().unwrap());
     request.metadata_mut().insert("tracestate", "vendor=value".parse().unwrap());
     world.users.clone().update_user(request).await.unwrap();

@@ -63,7 +63,7 @@ async fn an_event_that_can_not_be_read_waits_by_itself_and_is_published_once_it_
     );
     assert_eq!((letter.subject.clone(), letter.version), (anna.name(), 2));
     let new = User { name: ben.name(), display_name: "New".to_owned(), ..User::default() };
-    let update = UpdateUserRequest { user: Some(new), update_mask: None };
+    let update = UpdateUserRequest { user: Some(new), ..UpdateUserRequest::default() };
     world.users.clone().update_user(ben.asks(update)).await.unwrap();
     eventually("others to go on", async || published(&world.config, &ben.name()).await.len() == 2).await;
 

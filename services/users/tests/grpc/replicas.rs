@@ -61,7 +61,9 @@ async fn rr_what_was_written_is_shown_to_who_brings_its_token_and_credentials_ho
         password: "another good password".to_owned(),
         ..User::default()
     };
-    let update = UpdateUserRequest { user: Some(new), update_mask: None };
+    let other = world.sign_in(&anna.user.email, PASSWORD).await.unwrap();
+    let current_password = PASSWORD.to_owned();
+    let update = UpdateUserRequest { user: Some(new), current_password, ..UpdateUserRequest::default() };
     let updated = users.update_user(anna.asks(update)).await.unwrap();
     let token = token_of(&updated);
     let updated = updated.into_inner();
@@ -79,7 +81,7 @@ async fn rr_what_was_written_is_shown_to_who_brings_its_token_and_credentials_ho
     }
     // No token is needed for what decides.
     refused(world.sign_in(&anna.user.email, PASSWORD).await, Code::Unauthenticated, "BAD_CREDENTIALS");
-    let refresh = RefreshSessionRequest { refresh_token: anna.session.refresh_token.clone() };
+    let refresh = RefreshSessionRequest { refresh_token: other.refresh_token };
     refused(world.auth.clone().refresh_session(refresh).await, Code::Unauthenticated, "SESSION_ENDED");
     world.sign_in(&anna.user.email, "another good password").await.unwrap();
 

@@ -40,7 +40,7 @@ async fn sh_two_instances_serve_the_accounts_of_three_databases_and_publish_what
     let staff = first.staff().await;
     for person in &people {
         let new = User { name: person.name(), display_name: "New".to_owned(), ..User::default() };
-        let update = UpdateUserRequest { user: Some(new), update_mask: None };
+        let update = UpdateUserRequest { user: Some(new), ..UpdateUserRequest::default() };
         // Whoever signed them up, both know them.
         second.users.clone().update_user(person.asks(update)).await.unwrap();
     }

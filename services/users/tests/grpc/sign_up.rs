@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use meshwork_aip::request::REPLAY;
 use meshwork_api::meshwork::users::v1::{CreateUserRequest, DeleteUserRequest, Role, User};
-use meshwork_chassis::request::REPLAY;
 use tonic::Code;
 
 use crate::world::{PASSWORD, World, bearing, refused, refused_fields};
@@ -25,7 +25,7 @@ async fn signing_up_makes_a_customer() {
         ("Anna@Example.com", "Person 0", Role::Customer)
     );
     assert_eq!((user.password.as_str(), user.etag.as_str(), user.delete_time), ("", "\"v1\"", None));
-    assert!(user.name.strip_prefix("users/").is_some_and(meshwork_chassis::validate::is_uuid), "{}", user.name);
+    assert!(user.name.strip_prefix("users/").is_some_and(meshwork_aip::name::is_uuid), "{}", user.name);
     assert_eq!(user.create_time, user.update_time);
     let made = std::time::SystemTime::try_from(user.create_time.unwrap()).unwrap();
     assert!(made >= before - std::time::Duration::from_millis(1) && made <= std::time::SystemTime::now());
@@ -143,6 +143,8 @@ async fn a_repeated_request_gets_the_first_answer() {
     let again = world.users.clone().create_user(request.clone()).await.unwrap();
     assert_eq!(again.metadata().get(REPLAY).unwrap(), "true");
     assert_eq!(again.into_inner(), first);
+    let upper = CreateUserRequest { request_id: request.request_id.to_uppercase(), ..request.clone() };
+    assert_eq!(world.users.clone().create_user(upper).await.unwrap().into_inner(), first);
 
     let mut other_body = request.clone();
     other_body.user.as_mut().unwrap().display_name = "Somebody else".to_owned();

@@ -69,7 +69,8 @@ async fn first_accounts_are_made_once_whatever_became_of_them() {
     let delete = DeleteUserRequest { name: "users/service-orders".to_owned(), ..Default::default() };
     world.users.clone().delete_user(staff.asks(delete)).await.unwrap();
     let new = User { name: staff.name(), password: "a password of my own".to_owned(), ..User::default() };
-    let update = UpdateUserRequest { user: Some(new), update_mask: None };
+    let current_password = world.credentials("staff").password.expose().to_owned();
+    let update = UpdateUserRequest { user: Some(new), current_password, ..UpdateUserRequest::default() };
     world.users.clone().update_user(staff.asks(update)).await.unwrap();
     let before = world.everything(&staff).await;
     let world = World::start_in(world.stop().await).await;
@@ -168,7 +169,7 @@ async fn what_happens_to_accounts_is_published() {
     let world = World::start().await;
     let anna = world.customer().await;
     let new = User { name: anna.name(), display_name: "New".to_owned(), ..User::default() };
-    let update = UpdateUserRequest { user: Some(new), update_mask: None };
+    let update = UpdateUserRequest { user: Some(new), ..UpdateUserRequest::default() };
     world.users.clone().update_user(anna.asks(update)).await.unwrap();
     let delete = DeleteUserRequest { name: anna.name(), ..Default::default() };
     world.users.clone().delete_user(anna.asks(delete)).await.unwrap();

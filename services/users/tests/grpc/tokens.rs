@@ -77,7 +77,7 @@ async fn a_key_that_was_added_signs_after_a_restart_and_the_old_tokens_stay_good
 fn claims(caller: &Caller) -> Claims {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (iss, aud) = ("meshwork".to_owned(), "meshwork".to_owned());
-    Claims { iss, aud, sub: caller.name(), role: Role::Staff, iat: now, exp: now + 600 }
+    Claims { iss, aud, sub: caller.name(), role: Role::Staff, iat: now, exp: now + 600, sid: None }
 }
 
 /// A token with this header and these claims, whose signature `sign` makes.
@@ -105,7 +105,8 @@ async fn forged_tokens_are_refused() {
     let now = OffsetDateTime::now_utc();
     let issue = |key: &SigningKey, issuer, audience, lives: Duration| {
         let token = Ed25519Issuer::new(key, issuer, audience).unwrap();
-        token.issue(&name, role, now - Duration::from_secs(3600), now - Duration::from_secs(60) + lives).unwrap()
+        let (issued, expires) = (now - Duration::from_secs(3600), now - Duration::from_secs(60) + lives);
+        token.issue(&name, role, "s", issued, expires).unwrap()
     };
     let hour = Duration::from_secs(3600);
     let good = issue(&own, "meshwork", "meshwork", hour);

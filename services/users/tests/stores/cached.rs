@@ -16,7 +16,7 @@ use meshwork_users::adapters::cached::{CachedUsers, outdated_by};
 use meshwork_users::adapters::store::SqliteStore;
 use meshwork_users::domain::{Email, User};
 use meshwork_users::ports::{
-    Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 use meshwork_users::testing::conformance_of_users;
 use tempfile::TempDir;
@@ -41,6 +41,10 @@ impl UserStore for Recent {
         self.0.get(name, Freshness::Bounded).await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.0.find_account(name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         self.0.find_by_email(email).await
     }
@@ -57,6 +61,10 @@ impl UserStore for Recent {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         self.0.change(name, decide).await
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        self.0.renew_key(name).await
     }
 
     async fn position(&self, name: &UserName) -> Option<WalPosition> {

@@ -1,7 +1,7 @@
 //! A file that the release before has made, and beside this one still writes to.
 
 use meshwork_sql::{Component, Freshness, Sqlite};
-use meshwork_users::ports::{Creation, PresentedToken, Renewal};
+use meshwork_users::ports::{ActiveSession, Creation, PresentedToken, Renewal};
 use sqlx::migrate::Migrator;
 
 use crate::people::{NOW, account, name, to_email, token, with_email};
@@ -41,7 +41,12 @@ async fn accounts_and_sessions_of_the_release_before_go_on() {
     // Its tokens don't say whose they are.
     let presented = PresentedToken { user: None, digest: token(1).digest };
     let renewed = stores.sessions.renew(presented, token(2), NOW).await.unwrap();
-    assert_eq!(renewed, Renewal::Renewed(account("anna").user));
+    let active = ActiveSession { id: "s".to_owned(), user: account("anna").user };
+    assert_eq!(renewed, Renewal::Renewed(active));
+    // When it began wasn't kept.
+    let listed = stores.sessions.list_sessions(&name("anna"), 10, None, NOW).await.unwrap().items;
+    let [session] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!((session.name.id(), session.create_time, session.refresh_time), ("s", None, Some(NOW)));
     stores.users.change(&name("anna"), to_email("new@example.com")).await.unwrap();
     let next = with_email("next", "anna@example.com");
     assert_eq!(stores.users.create(next.clone(), None).await.unwrap(), Creation::Created(next.user));

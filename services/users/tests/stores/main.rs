@@ -14,4 +14,5 @@ mod races;
 mod replicas;
 mod rooms;
 mod shards;
+mod spellings;
 mod writers;

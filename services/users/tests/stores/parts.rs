@@ -16,7 +16,7 @@ use meshwork_users::adapters::store::SqliteStore;
 use meshwork_users::adapters::stores::Stores;
 use meshwork_users::domain::{Email, User};
 use meshwork_users::ports::{
-    Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 use tokio::task::JoinSet;
 
@@ -92,6 +92,10 @@ impl UserStore for Positioned {
         UserStore::get(&self.store, name, freshness).await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        UserStore::find_account(&self.store, name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         UserStore::find_by_email(&self.store, email).await
     }
@@ -108,6 +112,10 @@ impl UserStore for Positioned {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         UserStore::change(&self.store, name, decide).await
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        UserStore::renew_key(&self.store, name).await
     }
 
     fn part(&self, name: &UserName) -> usize {

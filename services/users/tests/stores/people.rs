@@ -46,7 +46,7 @@ pub(crate) fn to_password(hash: &str) -> Decide {
 
 /// A token that is good for an hour.
 pub(crate) fn token(n: u8) -> NewToken {
-    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::HOUR }
+    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::HOUR, repeat: None }
 }
 
 /// A token as its owner presents it.
@@ -57,5 +57,5 @@ pub(crate) fn presented(id: &str, n: u8) -> PresentedToken {
 /// A session of an account whose password has the hash that it began with.
 pub(crate) fn session(id: &str, n: u8) -> NewSession {
     let verified = account(id).password;
-    NewSession { id: uuid::Uuid::new_v4(), user: name(id), verified, token: token(n) }
+    NewSession { id: uuid::Uuid::new_v4(), create_time: NOW, user: name(id), verified, token: token(n) }
 }

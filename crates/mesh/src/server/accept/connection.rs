@@ -55,7 +55,7 @@ impl<H: HandlerService> Connection<H> {
             }
             (Protocol::Http1, None) => {
                 self.refused(address, Some(RefusedConnection::NotHttp2));
-                goodbye::say(io, NOT_HTTP1).await;
+                goodbye::send_and_close(io, NOT_HTTP1).await;
             }
             (Protocol::Other, _) => self.refused(address, Some(RefusedConnection::NotHttp2)),
         }

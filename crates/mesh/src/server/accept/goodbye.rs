@@ -52,7 +52,7 @@ impl Goodbyes {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let stopping = self.stopping.clone();
         self.tasks.spawn(async move {
-            stopping.run_until_cancelled(say(io, &go_away(why))).await;
+            stopping.run_until_cancelled(send_and_close(io, &go_away(why))).await;
             drop(place);
         });
     }
@@ -69,17 +69,17 @@ fn go_away(why: RefusedConnection) -> Vec<u8> {
     [&SETTINGS[..], &length, &[GOAWAY, 0], &0_u32.to_be_bytes(), &payload].concat()
 }
 
-/// Says `words` and closes the connection: what the peer still sends is read and dropped until it closes its side as
-/// well, as bytes that nobody reads make a close a reset, which takes the words along. All of it is bounded.
-pub(super) async fn say(mut io: impl AsyncRead + AsyncWrite + Unpin, words: &[u8]) {
-    let said = async {
-        io.write_all(words).await?;
+/// Sends `bytes` and closes the connection: what the peer still sends is read and dropped until it closes its side as
+/// well, as bytes that nobody reads make a close a reset, which takes them along. All of it is bounded.
+pub(super) async fn send_and_close(mut io: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) {
+    let sent = async {
+        io.write_all(bytes).await?;
         io.shutdown().await?;
         let mut rest = vec![0; 1024];
         while io.read(&mut rest).await? > 0 {}
         Ok::<_, io::Error>(())
     };
-    if let Ok(Err(error)) = timeout(BOUND, said).await {
+    if let Ok(Err(error)) = timeout(BOUND, sent).await {
         tracing::debug!(%error, "a peer that is not served has not heard why");
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Life {
     /// To the end of the phase. `None`: without end.
     age: Option<Pin<Box<Sleep>>>,
     /// The next look at whether the connection is idle.
-    look: Option<Pin<Box<Sleep>>>,
+    idle_check: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,7 +70,7 @@ impl Life {
             slow_reader: options.slow_reader,
             phase: Phase::Open,
             age: age.map(|age| Box::pin(sleep(age))),
-            look: options.idle.map(|idle| Box::pin(sleep(idle))),
+            idle_check: options.idle.map(|idle| Box::pin(sleep(idle))),
         }
     }
 
@@ -81,9 +81,9 @@ impl Life {
             let turn = tokio::select! {
                 () = self.ends.cut.cancelled() => Some(Turn::Cut),
                 // The grace of the drain is counted by who ends the calls.
-                () = self.ends.goaway.cancelled(), if is_open => Some(self.leave(None)),
-                () = due(&mut self.age) => self.aged(),
-                () = due(&mut self.look) => self.looked(),
+                () = self.ends.goaway.cancelled(), if is_open => Some(self.go_away(None)),
+                () = due(&mut self.age) => self.end_phase(),
+                () = due(&mut self.idle_check) => self.check_idle(),
             };
             if let Some(turn) = turn {
                 return (self, turn);
@@ -92,9 +92,9 @@ impl Life {
     }
 
     /// The phase is over.
-    fn aged(&mut self) -> Option<Turn> {
+    fn end_phase(&mut self) -> Option<Turn> {
         match self.phase {
-            Phase::Open => Some(self.leave(self.age_grace)),
+            Phase::Open => Some(self.go_away(self.age_grace)),
             Phase::Leaving(since) => {
                 self.ending.cancel();
                 self.phase = Phase::Ending(since);
@@ -106,7 +106,7 @@ impl Life {
     }
 
     /// Whether there was no call for too long; else when to look again.
-    fn looked(&mut self) -> Option<Turn> {
+    fn check_idle(&mut self) -> Option<Turn> {
         let (now, idle_since) = (Instant::now(), self.calls.idle_since());
         let (from, bound, left) = match (self.phase, idle_since) {
             // There is no look without an idle time.
@@ -118,19 +118,19 @@ impl Life {
         };
         let over = (from.unwrap_or(now) + bound).max(left.map_or(now, |left| left + SIGN_OF_LIFE));
         if from.is_none() || over > now {
-            self.look = Some(Box::pin(sleep_until(over)));
+            self.idle_check = Some(Box::pin(sleep_until(over)));
             return None;
         }
         Some(match self.phase {
-            Phase::Open => self.leave(self.age_grace),
+            Phase::Open => self.go_away(self.age_grace),
             Phase::Leaving(_) | Phase::Ending(_) => Turn::Cut,
         })
     }
 
-    fn leave(&mut self, grace: Option<Duration>) -> Turn {
+    fn go_away(&mut self, grace: Option<Duration>) -> Turn {
         self.phase = Phase::Leaving(Instant::now());
         self.age = grace.map(|grace| Box::pin(sleep(grace)));
-        self.look = Some(Box::pin(sleep(SIGN_OF_LIFE)));
+        self.idle_check = Some(Box::pin(sleep(SIGN_OF_LIFE)));
         Turn::GoAway
     }
 }
@@ -169,7 +169,8 @@ mod tests {
             linger: seconds(1),
         };
         let random = Random::seeded(7);
-        ConnectionOptions { serve, age, age_grace, idle, handshake: seconds(10), random, slow_reader: SLOW }
+        let (handshake, kernel_send_buffer) = (seconds(10), None);
+        ConnectionOptions { serve, age, age_grace, idle, handshake, random, slow_reader: SLOW, kernel_send_buffer }
     }
 
     /// Timers have milliseconds.

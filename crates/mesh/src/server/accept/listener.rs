@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, ToSocketAddrs, UnixListener};
 use tonic::transport::server::{Connected as _, TcpConnectInfo, UdsConnectInfo};
 
@@ -99,13 +100,17 @@ impl Listener {
         }
     }
 
-    /// The next connection. `None`: there will be no more.
-    pub(super) async fn accept(&mut self) -> io::Result<Option<Accepted>> {
+    /// The next connection; of TCP, one for which the kernel keeps `send_buffer` bytes, if that is set. `None`: there will be
+    /// no more.
+    pub(super) async fn accept(&mut self, send_buffer: Option<usize>) -> io::Result<Option<Accepted>> {
         match &mut self.0 {
             Kind::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
                 // A connection that is gone already says so when it is read.
                 let _ = stream.set_nodelay(true);
+                if let Some(bytes) = send_buffer {
+                    let _ = SockRef::from(&stream).set_send_buffer_size(bytes);
+                }
                 let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(remote) };
                 Ok(Some(Accepted { io: Box::new(stream), info: ConnectInfo::Tcp(info) }))
             }
@@ -149,5 +154,46 @@ impl From<UnixListener> for Listener {
 impl From<MemoryListener> for Listener {
     fn from(listener: MemoryListener) -> Self {
         Self(Kind::Memory(listener))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    use tokio::io::AsyncWrite as _;
+    use tokio::net::{TcpSocket, TcpStream};
+
+    use super::*;
+
+    /// How many bytes can be written to a client that reads nothing, and that takes few itself.
+    async fn unread(send_buffer: Option<usize>) -> usize {
+        let mut listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(8 << 10).unwrap();
+        let (client, accepted) =
+            tokio::join!(client.connect(listener.local_addr().unwrap()), listener.accept(send_buffer));
+        let (_client, mut io): (TcpStream, _) = (client.unwrap(), accepted.unwrap().unwrap().io);
+        let (mut written, mut pauses) = (0, 0);
+        // The kernel takes bytes in turns, as the client's takes them over.
+        while pauses < 10 {
+            match Pin::new(&mut io).poll_write(&mut Context::from_waker(Waker::noop()), &[0; 4096]) {
+                Poll::Ready(count) => (written, pauses) = (written + count.unwrap(), 0),
+                Poll::Pending => {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    pauses += 1;
+                }
+            }
+        }
+        written
+    }
+
+    #[tokio::test]
+    async fn s7_the_kernel_keeps_as_little_as_is_set_of_what_a_client_does_not_read() {
+        let (small, system) = (unread(Some(16 << 10)).await, unread(None).await);
+        assert!(small <= 64 << 10, "{small} bytes");
+        assert!(small < system, "{small} bytes, and {system} by the system's setting");
     }
 }

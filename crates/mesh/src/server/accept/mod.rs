@@ -74,7 +74,7 @@ impl<H: HandlerService> Connections<H> {
         let goodbyes = Goodbyes::new(self.tasks.clone(), self.ends.goaway.clone());
         let accept = async {
             loop {
-                match listener.accept().await {
+                match listener.accept(self.options.kernel_send_buffer).await {
                     Ok(Some(accepted)) => self.admit(accepted, &goodbyes),
                     // Nobody can connect any more; those who have go on.
                     Ok(None) => std::future::pending().await,
@@ -151,13 +151,15 @@ impl<H: HandlerService> Connections<H> {
         }
     }
 
-    /// Lets calls finish until `grace` is over, and ends what is left then: calls by a status, and then their
-    /// connections. Whether all have finished by themselves.
-    pub(in crate::server) async fn drain(&mut self, grace: Duration) -> bool {
+    /// Lets calls finish until `grace` is over or `deadline` is done, and ends what is left then: calls by a status, and then
+    /// their connections. Whether all have finished by themselves.
+    pub(in crate::server) async fn drain(&mut self, grace: Duration, deadline: impl Future<Output = ()>) -> bool {
         self.ends.goaway.cancel();
         self.tasks.close();
-        if timeout(grace, self.tasks.wait()).await.is_ok() {
-            return true;
+        tokio::select! {
+            biased;
+            () = self.tasks.wait() => return true,
+            _ = timeout(grace, deadline) => {}
         }
         self.ends.ending.cancel();
         if timeout(LAST_WORDS, self.tasks.wait()).await.is_err() {

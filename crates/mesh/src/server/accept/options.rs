@@ -22,4 +22,6 @@ pub(in crate::server) struct ConnectionOptions {
     pub random: Random,
     /// How long a client may take to read what was written to it.
     pub slow_reader: Duration,
+    /// How many bytes of what a client has not read the kernel keeps for a connection of TCP. `None`: as the system says.
+    pub kernel_send_buffer: Option<usize>,
 }

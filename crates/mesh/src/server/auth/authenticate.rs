@@ -13,8 +13,11 @@ use tonic::Status;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::verification::{VERIFIED_WITHIN, verified};
 use super::{Principal, refuse};
-use crate::server::{Peer, is_health_check, is_reflection};
+use crate::server::arriving::waiting_bytes;
+use crate::server::budget::Budgets;
+use crate::server::{Domain, Peer, is_health_check, is_reflection};
 
 /// Verifies the credentials of calls.
 ///
@@ -53,29 +56,65 @@ pub trait Authenticator: Send + Sync + 'static {
 pub enum Authenticated {
     /// The principal; `None` when the call has no credentials. An error refuses the call.
     Now(Result<Option<Principal>, Status>),
-    /// As [`Authenticated::Now`], in a while. A server waits 10 s for it at most, unless
-    /// [`Builder::verification_timeout`](crate::server::Builder::verification_timeout) says otherwise, and answers UNAVAILABLE
-    /// then.
+    /// As [`Authenticated::Now`], in a while. Servers and layers wait 10 s for it at most, unless
+    /// [`Builder::verification_timeout`](crate::server::Builder::verification_timeout) of a server says otherwise, and answer
+    /// UNAVAILABLE then.
     Later(BoxFuture<'static, Result<Option<Principal>, Status>>),
 }
 
 /// Puts the [`Principal`] of a call into the extensions of its request, and refuses calls whose credentials are wrong.
 /// Health checks and reflection pass without being looked at. By default nobody is known.
+///
+/// Calls whose credentials are verified [later](Authenticated::Later) wait 10 s at most, and are UNAVAILABLE then. Meanwhile
+/// they count in the budget [`Resource::ArrivingBytes`](crate::server::Resource::ArrivingBytes) of their address, by default in
+/// budgets of the layer's own; what is more is RESOURCE_EXHAUSTED.
 #[derive(Clone, Default)]
 pub struct AuthenticationLayer {
     authenticator: Option<Arc<dyn Authenticator>>,
+    budgets: Budgets,
+    domain: Domain,
 }
 
 impl fmt::Debug for AuthenticationLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthenticationLayer").field("authenticates", &self.authenticator.is_some()).finish()
+        f.debug_struct("AuthenticationLayer")
+            .field("authenticates", &self.authenticator.is_some())
+            .finish_non_exhaustive()
     }
 }
 
 impl AuthenticationLayer {
     /// Knows callers by `authenticator`.
     pub fn new(authenticator: Arc<dyn Authenticator>) -> Self {
-        Self { authenticator: Some(authenticator) }
+        Self { authenticator: Some(authenticator), ..Self::default() }
+    }
+
+    /// Counts calls that wait in `budgets`, as other layers may.
+    ///
+    /// ```
+    /// use meshwork::server::Budgets;
+    /// use meshwork::server::auth::AuthenticationLayer;
+    ///
+    /// let layer = AuthenticationLayer::default().budgets(Budgets::default());
+    /// ```
+    #[must_use]
+    pub fn budgets(mut self, budgets: Budgets) -> Self {
+        self.budgets = budgets;
+        self
+    }
+
+    /// Errors of the wait carry `domain`; the others are the authenticator's.
+    ///
+    /// ```
+    /// use meshwork::server::Domain;
+    /// use meshwork::server::auth::AuthenticationLayer;
+    ///
+    /// let layer = AuthenticationLayer::default().domain(Domain::new("shop.example.com"));
+    /// ```
+    #[must_use]
+    pub fn domain(mut self, domain: Domain) -> Self {
+        self.domain = domain;
+        self
     }
 }
 
@@ -83,7 +122,7 @@ impl<S> Layer<S> for AuthenticationLayer {
     type Service = AuthenticationService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AuthenticationService { inner, authenticator: self.authenticator.clone() }
+        AuthenticationService { inner, layer: self.clone() }
     }
 }
 
@@ -91,7 +130,7 @@ impl<S> Layer<S> for AuthenticationLayer {
 #[derive(Clone)]
 pub struct AuthenticationService<S> {
     inner: S,
-    authenticator: Option<Arc<dyn Authenticator>>,
+    layer: AuthenticationLayer,
 }
 
 impl<S, A, B> Service<Request<A>> for AuthenticationService<S>
@@ -109,7 +148,7 @@ where
 
     fn call(&mut self, mut request: Request<A>) -> Self::Future {
         let path = request.uri().path();
-        let Some(authenticator) = &self.authenticator else {
+        let Some(authenticator) = &self.layer.authenticator else {
             return State::Calling { future: self.inner.call(request) }.into();
         };
         if is_health_check(path) || is_reflection(path) {
@@ -128,7 +167,18 @@ where
                 State::Calling { future: self.inner.call(request) }.into()
             }
             Authenticated::Now(Err(status)) => State::Refused { status: Some(status) }.into(),
-            Authenticated::Later(verifying) => {
+            Authenticated::Later(verification) => {
+                let AuthenticationLayer { budgets, domain, .. } = &self.layer;
+                let (budgets, domain) = (budgets.clone(), *domain);
+                let network = peer.and_then(Peer::network_key);
+                let address = network.map(|network| budgets.account_of_address(network));
+                let (parts, body) = request.into_parts();
+                let bytes = waiting_bytes(&parts);
+                let request = Request::from_parts(parts, body);
+                let verifying = async move {
+                    verified(verification, VERIFIED_WITHIN, bytes, address.as_ref(), &budgets, domain).await
+                };
+                let verifying = Box::pin(verifying);
                 // The instance that was polled is the ready one.
                 let clone = self.inner.clone();
                 let inner = std::mem::replace(&mut self.inner, clone);

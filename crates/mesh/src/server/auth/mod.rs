@@ -21,6 +21,7 @@ mod by_option;
 #[cfg(feature = "jwt")]
 pub mod jwt;
 mod principal;
+mod verification;
 
 pub use self::access::{Access, AccessTable};
 pub use self::authenticate::{
@@ -33,6 +34,7 @@ pub use self::by_option::InvalidOption;
 #[cfg(feature = "jwt")]
 pub use self::jwt::JwtAuthenticator;
 pub use self::principal::Principal;
+pub(in crate::server) use self::verification::{VERIFIED_WITHIN, verified};
 
 /// Marks a response, by its extensions, that [`AuthenticationLayer`] or [`AuthorizationLayer`] has answered with: layers
 /// outside of them can count such calls. It never goes over the wire.

@@ -12,17 +12,31 @@ pub struct Principal(Arc<Inner>);
 struct Inner {
     subject: Arc<str>,
     roles: Box<[Box<str>]>,
+    session: Option<Box<str>>,
 }
 
 impl Principal {
     /// A principal by its subject (the `sub` of a token) and its roles.
     pub fn new<R: Into<Box<str>>>(subject: impl Into<Arc<str>>, roles: impl IntoIterator<Item = R>) -> Self {
-        Self(Arc::new(Inner { subject: subject.into(), roles: roles.into_iter().map(Into::into).collect() }))
+        let roles = roles.into_iter().map(Into::into).collect();
+        Self(Arc::new(Inner { subject: subject.into(), roles, session: None }))
+    }
+
+    /// The principal by a session of its subject (the `sid` of a token, OpenID Connect Front-Channel Logout 1.0).
+    #[must_use]
+    pub fn with_session(self, session: impl Into<Box<str>>) -> Self {
+        let Inner { subject, roles, .. } = &*self.0;
+        Self(Arc::new(Inner { subject: subject.clone(), roles: roles.clone(), session: Some(session.into()) }))
     }
 
     /// Who it is.
     pub fn subject(&self) -> &str {
         &self.0.subject
+    }
+
+    /// The session that its credentials are of, if they name one.
+    pub fn session(&self) -> Option<&str> {
+        self.0.session.as_deref()
     }
 
     /// Its roles.

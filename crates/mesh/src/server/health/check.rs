@@ -11,9 +11,9 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, timeout};
 
 use super::report::{Severity, cut};
-use super::state::{Finding, Hysteresis};
+use super::state::{Hysteresis, ProbeOutcome};
 
-type Lasting = Arc<dyn Fn() -> bool + Send + Sync>;
+type Predicate = Arc<dyn Fn() -> bool + Send + Sync>;
 type Probe = Arc<dyn Fn() -> BoxFuture<'static, Result<Option<f64>, String>> + Send + Sync>;
 
 /// Something that a server depends on, and how to find out whether it is well.
@@ -30,7 +30,7 @@ pub struct Check {
     pub(super) hysteresis: Hysteresis,
     pub(super) limit: Option<f64>,
     probe: Probe,
-    lasting: Option<Lasting>,
+    lasting: Option<Predicate>,
     pub(super) interval: Duration,
     timeout: Duration,
 }
@@ -166,7 +166,7 @@ impl Check {
     }
 
     /// Probes once.
-    pub(super) async fn look(&self) -> Finding {
+    pub(super) async fn run(&self) -> ProbeOutcome {
         let began = Instant::now();
         // The closure may panic as well as its future.
         let probed = AssertUnwindSafe(async { (self.probe)().await }).catch_unwind();
@@ -177,7 +177,7 @@ impl Check {
             Ok(Ok(Ok(value))) => (value, self.within(value)),
         };
         let lasts = result.is_err() && self.lasting.as_ref().is_some_and(|lasting| lasting());
-        Finding { result, value, lasts, took: began.elapsed() }
+        ProbeOutcome { result, value, lasts, took: began.elapsed() }
     }
 
     fn within(&self, value: Option<f64>) -> Result<(), String> {

@@ -16,12 +16,12 @@ pub(super) const LIMIT: Duration = Duration::from_secs(30);
 /// A task that notes the time: when it no longer does, the runtime that should run it is stuck, and a restart is all that
 /// helps.
 #[derive(Debug, Default)]
-pub(super) struct Heart {
+pub(super) struct Heartbeat {
     started: AtomicBool,
     last: Mutex<Option<Instant>>,
 }
 
-impl Heart {
+impl Heartbeat {
     /// Lets the heart beat in the runtime of the caller until `gone`, if it doesn't beat yet and there is a runtime.
     pub(super) fn start(self: &Arc<Self>, gone: &CancellationToken) {
         let Ok(runtime) = Handle::try_current() else { return };

@@ -11,9 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 
 use super::check::Check;
-use super::heart::Heart;
+use super::heart::Heartbeat;
 use super::report::{CheckState, Report, cut};
-use super::state::{Awaited, Entry, Finding, State};
+use super::state::{ConditionState, Entry, ProbeOutcome, State};
 
 /// The pauses between the first probes, until one succeeds: they double from the one to the other.
 const FIRST_PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -26,7 +26,7 @@ pub struct Health(pub(super) Arc<HealthRegistry>);
 
 pub(super) struct HealthRegistry {
     pub(super) state: watch::Sender<State>,
-    pub(super) heart: Arc<Heart>,
+    pub(super) heart: Arc<Heartbeat>,
     /// Cancelled with the last handle.
     gone: CancellationToken,
     /// Cancelled when the checks are to end.
@@ -120,7 +120,7 @@ impl Health {
     pub fn condition(&self, name: impl Into<String>) -> Condition {
         let name = name.into();
         self.0.change(|state| {
-            state.conditions.insert(name.clone(), Awaited::default());
+            state.conditions.insert(name.clone(), ConditionState::default());
             false
         });
         Condition { registry: Arc::downgrade(&self.0), name }
@@ -205,14 +205,14 @@ impl HealthRegistry {
     }
 
     /// Takes what a probe found; the state of its check after that, or `None` when there is no such check any more.
-    fn record(&self, name: &str, id: u64, finding: Finding) -> Option<CheckState> {
+    fn record(&self, name: &str, id: u64, outcome: ProbeOutcome) -> Option<CheckState> {
         let (now, wall) = (Instant::now(), (self.clock)());
         let mut turned = None;
         self.change(|state| {
             if let Some(entry) = state.checks.get_mut(name).filter(|entry| entry.id == id) {
                 let before = entry.state;
-                let problem = finding.result.as_ref().err().cloned();
-                entry.record(finding, now, wall);
+                let problem = outcome.result.as_ref().err().cloned();
+                entry.record(outcome, now, wall);
                 turned = Some((before, entry.state, problem));
             }
             false
@@ -233,8 +233,8 @@ impl HealthRegistry {
 async fn probe(check: Check, id: u64, registry: Weak<HealthRegistry>) {
     let (mut pause, longest) = FIRST_PAUSES;
     loop {
-        let finding = check.look().await;
-        let Some(state) = registry.upgrade().and_then(|registry| registry.record(&check.name, id, finding)) else {
+        let outcome = check.run().await;
+        let Some(state) = registry.upgrade().and_then(|registry| registry.record(&check.name, id, outcome)) else {
             return;
         };
         if state == CheckState::Pending {
@@ -297,7 +297,7 @@ impl Condition {
         self.note(|awaited| awaited.why = Some(why));
     }
 
-    fn note(&self, note: impl FnOnce(&mut Awaited)) {
+    fn note(&self, note: impl FnOnce(&mut ConditionState)) {
         let Some(registry) = self.registry.upgrade() else { return };
         registry.change(|state| {
             if let Some(awaited) = state.conditions.get_mut(&self.name) {

@@ -20,7 +20,7 @@ pub(super) struct State {
     pub opened: bool,
     pub draining: bool,
     started: bool,
-    pub conditions: BTreeMap<String, Awaited>,
+    pub conditions: BTreeMap<String, ConditionState>,
     pub checks: BTreeMap<String, Entry>,
     /// What each name is set to; SERVING follows the checks.
     services: BTreeMap<String, ServingStatus>,
@@ -28,7 +28,7 @@ pub(super) struct State {
 
 /// A condition.
 #[derive(Debug, Default)]
-pub(super) struct Awaited {
+pub(super) struct ConditionState {
     pub met: bool,
     /// Why it isn't met yet, if that is known.
     pub why: Option<String>,
@@ -51,7 +51,7 @@ impl Default for State {
 impl State {
     /// Draws the conclusions of a change.
     pub(super) fn settle(&mut self) {
-        let met = self.conditions.values().all(|awaited| awaited.met);
+        let met = self.conditions.values().all(|condition| condition.met);
         self.started |= self.opened && met && self.required_pass();
     }
 
@@ -96,8 +96,8 @@ impl State {
 
     /// The conditions that aren't met, each with why, if that is known.
     fn unmet(&self) -> impl Iterator<Item = String> {
-        let unmet = self.conditions.iter().filter(|(_, awaited)| !awaited.met);
-        unmet.map(|(name, awaited)| match &awaited.why {
+        let unmet = self.conditions.iter().filter(|(_, condition)| !condition.met);
+        unmet.map(|(name, condition)| match &condition.why {
             Some(why) => format!("{name} ({why})"),
             None => name.clone(),
         })
@@ -151,7 +151,7 @@ pub(super) struct Entry {
 
 /// What a probe found.
 #[derive(Debug)]
-pub(super) struct Finding {
+pub(super) struct ProbeOutcome {
     pub result: Result<(), String>,
     pub value: Option<f64>,
     /// Whether what it found doesn't pass by itself.
@@ -184,10 +184,10 @@ impl Entry {
     }
 
     /// Takes what a probe found that ended `now`, which the wall clock calls `wall`.
-    pub(super) fn record(&mut self, finding: Finding, now: Instant, wall: SystemTime) {
-        self.checked = Some((wall, finding.took));
-        self.value = finding.value;
-        let state = match finding.result {
+    pub(super) fn record(&mut self, outcome: ProbeOutcome, now: Instant, wall: SystemTime) {
+        self.checked = Some((wall, outcome.took));
+        self.value = outcome.value;
+        let state = match outcome.result {
             Ok(()) => {
                 (self.failures, self.failing_since) = (0, None);
                 self.successes = self.successes.saturating_add(1);
@@ -201,7 +201,7 @@ impl Entry {
                 let failing = now.saturating_duration_since(*self.failing_since.get_or_insert(now));
                 self.last_problem = Some(Problem { sentence, at: wall });
                 let enough = self.failures >= self.hysteresis.failures && failing >= self.hysteresis.over;
-                if self.state == CheckState::Passing && (enough || finding.lasts) {
+                if self.state == CheckState::Passing && (enough || outcome.lasts) {
                     CheckState::Failed
                 } else {
                     self.state

@@ -10,7 +10,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse, health_server};
 
 use super::Health;
-use super::heart::Heart;
+use super::heart::Heartbeat;
 use super::state::State;
 use crate::errors::port::SERVICE_UNKNOWN;
 use crate::server::Domain;
@@ -117,7 +117,7 @@ fn answer(status: ServingStatus) -> HealthCheckResponse {
 struct Watcher {
     name: String,
     /// The states of each server, and its heart.
-    of: Vec<(watch::Receiver<State>, Arc<Heart>)>,
+    of: Vec<(watch::Receiver<State>, Arc<Heartbeat>)>,
     sent: Option<ServingStatus>,
 }
 

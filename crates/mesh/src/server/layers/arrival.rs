@@ -121,7 +121,7 @@ where
                 let network = parts.extensions.get::<Peer>().and_then(Peer::network_key);
                 let address = network.map(|network| self.layer.budgets.account_of_address(network));
                 let wait = Box::pin(ArrivalWait::new(&parts, self.layer.first_message));
-                let call = Waits { service, layer: self.layer.clone(), parts, arriving, address, wait };
+                let call = PendingCall { service, layer: self.layer.clone(), parts, arriving, address, wait };
                 let waiting = Some(Waiting::Call(Box::new(call)));
                 ArrivalFuture { future: None, waiting, domain: self.layer.rules.domain }
             }
@@ -131,7 +131,7 @@ where
 
 /// A call that waits for its request, or why it is refused.
 enum Waiting<S, A> {
-    Call(Box<Waits<S, A>>),
+    Call(Box<PendingCall<S, A>>),
     Refused(Option<Box<Status>>),
 }
 
@@ -141,7 +141,7 @@ impl<S, A> Waiting<S, A> {
     }
 }
 
-struct Waits<S, A> {
+struct PendingCall<S, A> {
     service: S,
     layer: ArrivalLayer,
     parts: Parts,
@@ -150,7 +150,7 @@ struct Waits<S, A> {
     wait: Pin<Box<ArrivalWait>>,
 }
 
-impl<S, A> Waits<S, A>
+impl<S, A> PendingCall<S, A>
 where
     A: Body<Data = Bytes> + Unpin,
     A::Error: Into<StdError>,
@@ -194,7 +194,7 @@ where
                 return Poll::Ready(Ok(status.into_http()));
             }
             if let Some(Waiting::Call(call)) = this.waiting.take() {
-                let Waits { mut service, parts, arriving, .. } = *call;
+                let PendingCall { mut service, parts, arriving, .. } = *call;
                 this.future.set(Some(service.call(Request::from_parts(parts, arriving.arrived()))));
             }
         }

@@ -14,7 +14,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::server::Domain;
-use crate::server::body::trailers;
+use crate::server::body::{EarlyBody, EarlyEnd};
 use crate::server::plan::StreamingMethods;
 use crate::server::stream_end::StreamEnd;
 
@@ -95,7 +95,9 @@ where
         };
         if let Poll::Ready(result) = future.poll(cx) {
             let end = this.end.take();
-            return Poll::Ready(result.map(|response| response.map(|inner| DrainBody { inner: Some(inner), end })));
+            return Poll::Ready(
+                result.map(|response| response.map(|inner| DrainBody { inner: EarlyBody::new(inner, end) })),
+            );
         }
         match this.end.as_mut().and_then(|end| end.on_wait(cx)) {
             None => Poll::Pending,
@@ -107,20 +109,35 @@ where
     }
 }
 
+impl EarlyEnd for Box<StreamEnd> {
+    fn before_frame(&self) -> Option<Status> {
+        self.before_data()
+    }
+
+    fn on_frame(&mut self, frame: Option<&Frame<Bytes>>) -> Option<Status> {
+        if let Some(data) = frame.and_then(Frame::data_ref) {
+            self.on_data(data);
+        }
+        None
+    }
+
+    fn on_wait(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        StreamEnd::on_wait(self, cx)
+    }
+}
+
 pin_project! {
     /// A response body that ends when the server stops, if it is a stream.
     pub struct DrainBody<B> {
-        // None: over, or there is none.
         #[pin]
-        inner: Option<B>,
-        end: Option<Box<StreamEnd>>,
+        inner: EarlyBody<B, Box<StreamEnd>>,
     }
 }
 
 impl<B> Default for DrainBody<B> {
     /// No body.
     fn default() -> Self {
-        Self { inner: None, end: None }
+        Self { inner: EarlyBody::default() }
     }
 }
 
@@ -129,38 +146,14 @@ impl<B: Body<Data = Bytes>> Body for DrainBody<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let Some(end) = this.end.as_mut() else { return inner.poll_frame(cx) };
-        if let Some(status) = end.before_data() {
-            this.inner.set(None);
-            return Poll::Ready(Some(Ok(trailers(&status))));
-        }
-        // What the handler has to say comes first: a watcher of the health is to see NOT_SERVING.
-        let polled = inner.poll_frame(cx);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    end.on_data(data);
-                }
-                polled
-            }
-            Poll::Ready(_) => polled,
-            Poll::Pending => match end.on_wait(cx) {
-                None => Poll::Pending,
-                Some(status) => {
-                    this.inner.set(None);
-                    Poll::Ready(Some(Ok(trailers(&status))))
-                }
-            },
-        }
+        self.project().inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.size_hint()
     }
 }

@@ -15,7 +15,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::server::Domain;
-use crate::server::body::trailers;
+use crate::server::body::{EarlyBody, EarlyEnd};
 use crate::server::request_size::{AnyMessage, CheckedRequest, RequestFault};
 
 /// Ends calls with RESOURCE_EXHAUSTED when a message of the request is larger than allowed, as it is sent (compressed, if it
@@ -118,7 +118,7 @@ where
         }
         polled.map(|result| {
             let fault = this.fault.take();
-            result.map(|response| response.map(|inner| SizedResponse { inner: Some(inner), fault }))
+            result.map(|response| response.map(|inner| SizedResponse { inner: EarlyBody::new(inner, fault) }))
         })
     }
 }
@@ -153,21 +153,29 @@ where
     }
 }
 
+impl EarlyEnd for Arc<RequestFault> {
+    fn on_frame(&mut self, _: Option<&Frame<Bytes>>) -> Option<Status> {
+        self.get()
+    }
+
+    fn on_wait(&mut self, cx: &mut Context<'_>) -> Option<Status> {
+        self.register(cx)
+    }
+}
+
 pin_project! {
     /// A response body that ends when a message of the request is too large.
     #[derive(Debug)]
     pub struct SizedResponse<B> {
-        // None: over, or there is none.
         #[pin]
-        inner: Option<B>,
-        fault: Option<Arc<RequestFault>>,
+        inner: EarlyBody<B, Arc<RequestFault>>,
     }
 }
 
 impl<B> Default for SizedResponse<B> {
     /// No body.
     fn default() -> Self {
-        Self { inner: None, fault: None }
+        Self { inner: EarlyBody::default() }
     }
 }
 
@@ -176,28 +184,14 @@ impl<B: Body<Data = Bytes>> Body for SizedResponse<B> {
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut this = self.project();
-        let Some(inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let polled = inner.poll_frame(cx);
-        let over = match this.fault.as_ref() {
-            Some(fault) if polled.is_pending() => fault.register(cx),
-            Some(fault) => fault.get(),
-            None => None,
-        };
-        match over {
-            None => polled,
-            Some(status) => {
-                this.inner.set(None);
-                Poll::Ready(Some(Ok(trailers(&status))))
-            }
-        }
+        self.project().inner.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+        self.inner.size_hint()
     }
 }

@@ -17,4 +17,4 @@ pub use self::load_shed::{LoadShedFuture, LoadShedLayer, LoadShedService, Place}
 pub use self::message_size::{MessageSizeFuture, MessageSizeLayer, MessageSizeService, SizedRequest, SizedResponse};
 pub use self::panic_guard::{PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService};
 pub use self::status_size::{StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService};
-pub use self::telemetry::{Following, TelemetryFuture, TelemetryLayer, TelemetryService};
+pub use self::telemetry::{CallTracker, TelemetryFuture, TelemetryLayer, TelemetryService};

@@ -61,7 +61,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<StdError>,
 {
-    type Response = Response<TrackedBody<B, Following>>;
+    type Response = Response<TrackedBody<B, CallTracker>>;
     type Error = S::Error;
     type Future = TelemetryFuture<S::Future>;
 
@@ -70,44 +70,44 @@ where
     }
 
     fn call(&mut self, request: Request<A>) -> Self::Future {
-        let following = self.observer.as_ref().map(|observer| {
+        let tracker = self.observer.as_ref().map(|observer| {
             let peer = request.extensions().get::<Peer>();
             observer.began(&IncomingCall { path: request.uri().path(), peer });
             let (began, uri, peer) = (Instant::now(), request.uri().clone(), peer.cloned());
-            Following(Some(Box::new(Ending { observer: Arc::clone(observer), began, uri, peer })))
+            CallTracker(Some(Box::new(TrackedCall { observer: Arc::clone(observer), began, uri, peer })))
         });
-        TelemetryFuture { future: self.inner.call(request), following }
+        TelemetryFuture { future: self.inner.call(request), tracker }
     }
 }
 
 /// Follows a call to its end; dropped before it, the call was cancelled. It is moved with the call through all layers, so that
 /// it is small.
-pub struct Following(Option<Box<Ending>>);
+pub struct CallTracker(Option<Box<TrackedCall>>);
 
-struct Ending {
+struct TrackedCall {
     observer: Arc<dyn CallObserver>,
     began: Instant,
     uri: Uri,
     peer: Option<Peer>,
 }
 
-impl Following {
+impl CallTracker {
     fn end(&mut self, code: Code) {
-        if let Some(ending) = self.0.take() {
-            let Ending { observer, began, uri, peer } = *ending;
+        if let Some(call) = self.0.take() {
+            let TrackedCall { observer, began, uri, peer } = *call;
             let call = IncomingCall { path: uri.path(), peer: peer.as_ref() };
             observer.ended(&call, &CallEnd { code, took: began.elapsed() });
         }
     }
 }
 
-impl Finish for Following {
+impl Finish for CallTracker {
     fn finish(mut self, outcome: Outcome) {
         self.end(outcome.code());
     }
 }
 
-impl Drop for Following {
+impl Drop for CallTracker {
     fn drop(&mut self) {
         self.end(Code::Cancelled);
     }
@@ -118,7 +118,7 @@ pin_project! {
     pub struct TelemetryFuture<F> {
         #[pin]
         future: F,
-        following: Option<Following>,
+        tracker: Option<CallTracker>,
     }
 }
 
@@ -128,17 +128,17 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<StdError>,
 {
-    type Output = Result<Response<TrackedBody<B, Following>>, E>;
+    type Output = Result<Response<TrackedBody<B, CallTracker>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let result = ready!(this.future.poll(cx));
-        Poll::Ready(match (result, this.following.take()) {
-            (Ok(response), Some(following)) => Ok(TrackedBody::respond(response, following)),
+        Poll::Ready(match (result, this.tracker.take()) {
+            (Ok(response), Some(tracker)) => Ok(TrackedBody::respond(response, tracker)),
             (Ok(response), None) => Ok(response.map(TrackedBody::untracked)),
-            (Err(error), following) => {
-                if let Some(following) = following {
-                    following.finish(Outcome::Status(Code::Unknown));
+            (Err(error), tracker) => {
+                if let Some(tracker) = tracker {
+                    tracker.finish(Outcome::Status(Code::Unknown));
                 }
                 Err(error)
             }

@@ -49,14 +49,14 @@ impl AnswerBody {
     }
 
     /// Lets go of the handler's stream, which cancels it unless it is over.
-    fn let_go(&mut self) {
+    fn drop_inner(&mut self) {
         if let Some(inner) = self.inner.take() {
             drop_quietly(|| drop(inner));
         }
     }
 
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.let_go();
+        self.drop_inner();
         let mut frame = trailers(status);
         if let Some(trailers) = frame.trailers_mut() {
             bound_status(trailers);
@@ -71,7 +71,7 @@ impl AnswerBody {
         if let Some(status) = self.bounds.fault() {
             return self.end(&status);
         }
-        self.let_go();
+        self.drop_inner();
         let Some(mut trailers) = trailers else {
             self.call.end_without_trailers();
             return Poll::Ready(None);

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{Request, Response};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
@@ -22,10 +22,10 @@ use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
 use crate::deadline::{ExpiryStatus as _, of_incoming};
-use crate::errors::port::KEYS_UNAVAILABLE;
 use crate::outcome::grpc_status;
+use crate::server::Domain;
 use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable, waiting_bytes};
-use crate::server::auth::{Authenticated, Principal, refusal};
+use crate::server::auth::{Authenticated, Principal, refusal, verified};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
@@ -129,31 +129,27 @@ async fn steps<H: HandlerService>(
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
     if !pipeline.counts_refusals
-        && let Some((limits, wants)) = wants_of_address(connection, plan, &parts)
+        && let Some((limits, wants)) = wants_of_address(connection, plan, &parts, None)
     {
         admit(limits, &wants).await?;
     }
-    let principal = match admitted(connection, plan, &parts).await {
-        Ok(principal) => principal,
-        Err(status) => {
-            // A refusal costs what a call costs: who tries tokens is limited as who calls.
-            if pipeline.counts_refusals
-                && let Some((limits, wants)) = wants_of_address(connection, plan, &parts)
-            {
-                admit(limits, &wants).await?;
-            }
-            return Err(status);
+    let (principal, refused) = match identified(connection, plan, &parts).await {
+        Ok(principal) => {
+            let refused = not_admitted(pipeline.domain, plan, parts.uri.path(), principal.as_ref());
+            (principal, refused)
         }
+        Err(status) => (None, Some(status)),
     };
-    if let Some(limits) = &pipeline.by_principal
-        && let Some(wants) = limits.wants_of(
-            &plan.by_principal.of(parts.uri.path()),
-            Some(&connection.peer),
-            principal.as_ref(),
-            &parts.headers,
-            parts.uri.path(),
-        )
-    {
+    if let Some(status) = refused {
+        // A refusal costs what a call costs: who tries tokens is limited as who calls.
+        if pipeline.counts_refusals
+            && let Some((limits, wants)) = wants_of_refused(connection, plan, &parts, principal.as_ref())
+        {
+            admit(limits, &wants).await?;
+        }
+        return Err(status);
+    }
+    if let Some((limits, wants)) = wants_of_principal(connection, plan, &parts, principal.as_ref()) {
         admit(limits, &wants).await?;
     }
     if plan.exemption == Exemption::Reflection {
@@ -186,16 +182,40 @@ async fn steps<H: HandlerService>(
     })
 }
 
-/// What a call wants of the limit by address.
+/// What a call wants of the limit by address. Before identity there is no principal.
 fn wants_of_address<'a>(
     connection: &'a ConnectionContext,
     plan: &MethodPlan,
     parts: &Parts,
+    principal: Option<&Principal>,
 ) -> Option<(&'a RateLimits, Wants)> {
-    let limits = connection.pipeline.by_address.as_ref()?;
-    let peer = Some(&connection.peer);
-    let wants = limits.wants_of(&plan.by_address.of(parts.uri.path()), peer, None, &parts.headers, parts.uri.path())?;
-    Some((limits, wants))
+    let (limits, path) = (connection.pipeline.by_address.as_ref()?, parts.uri.path());
+    let rules = plan.by_address.of(path);
+    Some((limits, limits.wants_of(&rules, Some(&connection.peer), principal, &parts.headers, path)?))
+}
+
+/// What a call wants of the limit by principal.
+fn wants_of_principal<'a>(
+    connection: &'a ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+    principal: Option<&Principal>,
+) -> Option<(&'a RateLimits, Wants)> {
+    let (limits, path) = (connection.pipeline.by_principal.as_ref()?, parts.uri.path());
+    let rules = plan.by_principal.of(path);
+    Some((limits, limits.wants_of(&rules, Some(&connection.peer), principal, &parts.headers, path)?))
+}
+
+/// What a call wants that was refused: of its principal's share where it has one, so that neighbours at its address don't pay
+/// for it.
+fn wants_of_refused<'a>(
+    connection: &'a ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+    principal: Option<&Principal>,
+) -> Option<(&'a RateLimits, Wants)> {
+    let own = principal.and_then(|principal| wants_of_principal(connection, plan, parts, Some(principal)));
+    own.or_else(|| wants_of_address(connection, plan, parts, principal))
 }
 
 /// Takes a token of a limit.
@@ -207,61 +227,47 @@ async fn admit(limits: &RateLimits, wants: &Wants) -> Result<(), Status> {
     limits.refusal(decision, wants).map_or(Ok(()), Err)
 }
 
-/// Who calls, if they may.
-async fn admitted(
+/// Who calls.
+async fn identified(
     connection: &ConnectionContext,
     plan: &MethodPlan,
     parts: &Parts,
 ) -> Result<Option<Principal>, Status> {
-    if plan.exemption != Exemption::None {
-        return Ok(None);
-    }
     let pipeline = &*connection.pipeline;
-    let peer = Some(&connection.peer);
-    let principal = match &pipeline.authenticator {
-        None => None,
-        Some(authenticator) => match authenticator.recall(&parts.headers, peer) {
-            Some(principal) => principal?,
-            None => {
-                may_verify(connection, plan, parts)?;
-                match authenticator.authenticate(&parts.headers, peer) {
-                    Authenticated::Now(principal) => principal?,
-                    Authenticated::Later(principal) => {
-                        // It waits for somebody else, and so may as many as its caller sends.
-                        let caller = Caller { address: connection.address.as_ref(), principal: None };
-                        let waiting = pipeline.budgets.take(Resource::ArrivingBytes, waiting_bytes(parts), caller);
-                        let _waiting = waiting.map_err(|exceeded| exceeded.status(pipeline.domain))?;
-                        match timeout(pipeline.verification_timeout, principal).await {
-                            Ok(principal) => principal?,
-                            Err(_) => return Err(unverified(pipeline)),
-                        }
-                    }
-                }
-            }
-        },
+    let Some(authenticator) = pipeline.authenticator.as_ref().filter(|_| plan.exemption == Exemption::None) else {
+        return Ok(None);
     };
-    let path = parts.uri.path();
-    if plan.admits(path, principal.as_ref()) {
-        return Ok(principal);
+    let peer = Some(&connection.peer);
+    if let Some(principal) = authenticator.recall(&parts.headers, peer) {
+        return principal;
     }
-    Err(match plan.access {
-        PlannedAccess::Absent => Router::unknown(path),
-        _ => refusal(pipeline.domain, principal.as_ref(), plan.admitted()),
-    })
+    may_verify(connection, plan, parts)?;
+    match authenticator.authenticate(&parts.headers, peer) {
+        Authenticated::Now(principal) => principal,
+        Authenticated::Later(verification) => {
+            let (bytes, address) = (waiting_bytes(parts), connection.address.as_ref());
+            verified(verification, pipeline.verification_timeout, bytes, address, &pipeline.budgets, pipeline.domain)
+                .await
+        }
+    }
 }
 
-/// The status of a call whose credentials nobody can verify now.
-fn unverified(pipeline: &Pipeline) -> Status {
-    let within = pipeline.verification_timeout;
-    let message = format!("the credentials could not be verified within {within:?}; try again");
-    KEYS_UNAVAILABLE.status(pipeline.domain, message, &[])
+/// The status of a call that its caller may not make.
+fn not_admitted(domain: Domain, plan: &MethodPlan, path: &str, principal: Option<&Principal>) -> Option<Status> {
+    if plan.exemption != Exemption::None || plan.admits(path, principal) {
+        return None;
+    }
+    Some(match plan.access {
+        PlannedAccess::Absent => Router::unknown(path),
+        _ => refusal(domain, principal, plan.admitted()),
+    })
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
 fn may_verify(connection: &ConnectionContext, plan: &MethodPlan, parts: &Parts) -> Result<(), Status> {
     let pipeline = &*connection.pipeline;
     if pipeline.counts_refusals
-        && let Some((limits, wants)) = wants_of_address(connection, plan, parts)
+        && let Some((limits, wants)) = wants_of_address(connection, plan, parts, None)
         && let Some(status) = limits.is_exhausted(&wants)
     {
         return Err(status);

@@ -11,7 +11,8 @@ use super::call::answer;
 use super::context::ConnectionContext;
 use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
-use crate::transport::{RequestBody, Serve};
+use crate::server::budget::{Caller, Hold, Resource};
+use crate::transport::{CountUnwritten, RequestBody, Serve};
 
 /// What answers the calls of a connection.
 pub(in crate::server) struct ConnectionCalls<H> {
@@ -39,5 +40,20 @@ impl<H: HandlerService> Serve for ConnectionCalls<H> {
         // whoever observes.
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
         answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request, arrival)
+    }
+
+    /// It is the address that has them: the calls of a connection may be those of many principals.
+    fn count_unwritten(&self) -> Option<CountUnwritten> {
+        let (budgets, address) = (self.connection.pipeline.budgets.clone(), self.connection.address.clone());
+        let mut held: Option<Hold> = None;
+        Some(Box::new(move |bytes| match held.as_mut() {
+            Some(hold) => hold.resize(bytes).is_ok(),
+            None if bytes == 0 => true,
+            None => {
+                let caller = Caller { address: address.as_ref(), principal: None };
+                held = budgets.take(Resource::UnreadBytes, bytes, caller).ok();
+                held.is_some()
+            }
+        }))
     }
 }

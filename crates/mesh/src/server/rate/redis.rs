@@ -199,17 +199,17 @@ impl Redis {
         let decision = if let Some(want) = closed {
             Decision::Unavailable { rule: want.rule }
         } else if wants.iter().all(|want| want.on_failure == OnFailure::OpenLocal) {
-            self.take_here(wants)
+            self.take_local(wants)
         } else {
             let local: Wants = wants.iter().filter(|want| want.on_failure == OnFailure::OpenLocal).cloned().collect();
-            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.take_here(&local) }
+            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.take_local(&local) }
         };
         decisions.count(Source::Fallback, decision);
         decision
     }
 
     /// Takes a token for each from this instance's shares, or none; the shared buckets are charged when they are in reach again.
-    fn take_here(&self, wants: &[Want]) -> Decision {
+    fn take_local(&self, wants: &[Want]) -> Decision {
         let decision = self.local.take(wants);
         if decision.is_admitted() {
             self.local.owe(wants);
@@ -242,13 +242,13 @@ impl Redis {
             return Ok(decision);
         }
         if !self.clustered || wants.len() == 1 {
-            return Ok(self.learn(wants, &self.run(&self.client, wants, 1).await?));
+            return Ok(self.record(wants, &self.run(&self.client, wants, 1).await?));
         }
         // No script sees buckets on two servers: one after the other, and given back if a later one has none.
         let mut least = u64::MAX;
         for (taken, want) in wants.iter().enumerate() {
             let one = std::slice::from_ref(want);
-            match self.learn(one, &self.run(&self.client, one, 1).await?) {
+            match self.record(one, &self.run(&self.client, one, 1).await?) {
                 Decision::Admitted { remaining } => least = least.min(remaining),
                 denied => {
                     for earlier in &wants[..taken] {
@@ -299,10 +299,12 @@ impl Redis {
         let arguments: Vec<i64> =
             payment.levels().zip(wants).flat_map(|(debt, want)| arguments(want, tokens, debt)).collect();
         // Not by the client's own methods for scripts, which know no options.
-        let known = words(&self.sha, wants, &arguments);
+        let known = eval_arguments(&self.sha, wants, &arguments);
         let reply = match client.custom::<Vec<i64>, Value>(command("EVALSHA", wants), known).await {
             Err(error) if error.details().starts_with("NOSCRIPT") => {
-                client.custom::<Vec<i64>, Value>(command("EVAL", wants), words(SCRIPT, wants, &arguments)).await
+                client
+                    .custom::<Vec<i64>, Value>(command("EVAL", wants), eval_arguments(SCRIPT, wants, &arguments))
+                    .await
             }
             reply => reply,
         };
@@ -316,7 +318,7 @@ impl Redis {
     }
 
     /// What a reply says; kept in mind for when Redis is out of reach, or needn't be asked.
-    fn learn(&self, wants: &[Want], reply: &[i64]) -> Decision {
+    fn record(&self, wants: &[Want], reply: &[i64]) -> Decision {
         let number =
             |place: usize| reply.get(place).copied().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
         if number(0) == 1 {
@@ -362,7 +364,7 @@ fn command(name: &'static str, wants: &[Want]) -> CustomCommand {
 }
 
 /// What follows `EVAL` and `EVALSHA`.
-fn words(script: &str, wants: &[Want], arguments: &[i64]) -> Vec<Value> {
+fn eval_arguments(script: &str, wants: &[Want], arguments: &[i64]) -> Vec<Value> {
     let mut words = Vec::with_capacity(2 + wants.len() + arguments.len());
     words.push(Value::from(script));
     words.push(Value::from(i64::try_from(wants.len()).unwrap_or(i64::MAX)));

@@ -34,7 +34,7 @@ pub struct ServerTls {
 const HTTP_1: &[u8] = b"http/1.1";
 
 /// A stream with TLS, whom the client's certificate names, and its certificates, its own first.
-pub type Shaken = (Box<dyn Io>, Option<PeerIdentity>, Vec<CertificateDer<'static>>);
+pub type TlsHandshake = (Box<dyn Io>, Option<PeerIdentity>, Vec<CertificateDer<'static>>);
 
 impl ServerTls {
     /// TLS by `options`. Reads files, and blocks meanwhile.
@@ -53,7 +53,7 @@ impl ServerTls {
     /// # Errors
     /// When the handshake fails, the client speaks no HTTP/2, its certificate is no SPIFFE SVID although it seems to be one, or
     /// it is not allowed to connect.
-    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<Shaken> {
+    pub async fn accept(&self, io: Box<dyn Io>) -> io::Result<TlsHandshake> {
         let config = self.reload.current().await;
         let stream = TlsAcceptor::from(config).accept(io).await?;
         let (_, session) = stream.get_ref();

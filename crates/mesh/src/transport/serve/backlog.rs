@@ -13,17 +13,27 @@ const FRAME: usize = 256;
 /// above that for good.
 const FULL: usize = 1 << (usize::BITS - 1);
 
+/// What each connection may have without being counted, and the steps in which it is counted above that: most connections never
+/// have as much, and to count each frame would cost more than it is worth.
+const STEP: usize = 16 << 10;
+
+/// Counts what one connection has, in bytes from now on (absolute, 0: nothing): whether it may have them. Fewer than before it
+/// always may. It is called below the locks of `h2`: it must not panic, and reach nothing of a stream.
+pub(crate) type CountUnwritten = Box<dyn FnMut(usize) -> bool + Send>;
+
 /// The backlog of one connection. What its client does not read piles up here, whatever its windows allow.
 pub(super) struct Backlog {
     /// Bytes, and [`FULL`].
     bytes: AtomicUsize,
     /// How many frames have left it.
     written: AtomicUsize,
-    /// One that finds as many is not let through; one that finds fewer is, whatever it brings.
+    /// One that finds as many is not let through; one that finds fewer is, whatever it brings, unless that may not be counted.
     limit: usize,
-    /// Below that those that wait have their turn.
-    half: usize,
+    /// So much is counted, or need not be.
+    room: AtomicUsize,
     line: Mutex<Line>,
+    /// Who counts, if anybody does.
+    count: Mutex<Option<CountUnwritten>>,
 }
 
 /// Those that wait, by the order in which they came.
@@ -34,10 +44,10 @@ struct Line {
 }
 
 impl Backlog {
-    pub(super) fn new(limit: usize) -> Arc<Self> {
-        let limit = limit.clamp(1, FULL - 1);
-        let (half, line) = (limit.div_ceil(2), Mutex::default());
-        Arc::new(Self { bytes: AtomicUsize::new(0), written: AtomicUsize::new(0), limit, half, line })
+    pub(super) fn new(limit: usize, count: Option<CountUnwritten>) -> Arc<Self> {
+        let (bytes, written, room) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(STEP));
+        let (limit, line, count) = (limit.clamp(1, FULL - 1), Mutex::default(), Mutex::new(count));
+        Arc::new(Self { bytes, written, limit, room, line, count })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {
@@ -54,20 +64,61 @@ impl Backlog {
         self.bytes.load(Ordering::Acquire) < self.limit
     }
 
+    /// Below that those that wait have their turn.
+    fn half(&self) -> usize {
+        self.room.load(Ordering::Acquire).min(self.limit).div_ceil(2)
+    }
+
     fn add(&self, bytes: usize) -> bool {
-        let has_room = self.bytes.fetch_add(bytes, Ordering::AcqRel) < self.limit;
+        let before = self.bytes.fetch_add(bytes, Ordering::AcqRel);
+        let after = before.saturating_add(bytes);
+        let has_room = before < self.limit && (after <= self.room.load(Ordering::Acquire) || self.grow(before, after));
         if !has_room {
             self.remove(bytes);
         }
         has_room
     }
 
+    fn count(&self) -> MutexGuard<'_, Option<CountUnwritten>> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether one that makes `after` bytes of those `before` may do so. One that finds less than half may in any case, counted
+    /// or not: then those that wait for that are never refused again.
+    fn grow(&self, before: usize, after: usize) -> bool {
+        let mut count = self.count();
+        if after <= self.room.load(Ordering::Acquire) {
+            return true;
+        }
+        let room = after.checked_next_multiple_of(STEP).unwrap_or(after);
+        if count.as_mut().is_none_or(|count| count(room)) {
+            self.room.store(room, Ordering::Release);
+            return true;
+        }
+        before < self.half()
+    }
+
+    /// Nothing is counted any more once nothing is there. One that comes at this very moment may be counted no earlier than the
+    /// next.
+    fn shrink(&self) {
+        let mut count = self.count();
+        if self.bytes.load(Ordering::Acquire) & !FULL == 0 {
+            self.room.store(STEP, Ordering::Release);
+            if let Some(count) = count.as_mut() {
+                count(0);
+            }
+        }
+    }
+
     /// Runs below the locks of `h2` too: it wakes, and touches no stream.
     fn remove(&self, bytes: usize) {
         let before = self.bytes.fetch_sub(bytes, Ordering::AcqRel);
         let after = before.wrapping_sub(bytes);
-        if before & FULL != 0 && before & !FULL >= self.half && after & !FULL < self.half {
+        if before & FULL != 0 && after & !FULL < self.half() {
             self.wake();
+        }
+        if after & !FULL == 0 && self.room.load(Ordering::Acquire) > STEP {
+            self.shrink();
         }
     }
 
@@ -131,7 +182,7 @@ impl Ticket {
         self.number = Some(number);
         let replaced = line.wakers.insert(number, waker);
         // Who makes room after this sees that somebody waits; the room that was made before is seen here.
-        let is_full = backlog.bytes.fetch_or(FULL, Ordering::AcqRel) & !FULL >= backlog.half;
+        let is_full = backlog.bytes.fetch_or(FULL, Ordering::AcqRel) & !FULL >= backlog.half();
         drop(line);
         self.advanced |= replaced.is_none();
         if is_full {
@@ -185,7 +236,11 @@ mod tests {
 
     /// Answers of one connection, each with what it does when it is woken.
     fn tickets(limit: usize, count: usize) -> (Arc<Backlog>, Vec<Spawn<Ticket>>) {
-        let backlog = Backlog::new(limit);
+        counted(limit, count, None)
+    }
+
+    fn counted(limit: usize, count: usize, counts: Option<CountUnwritten>) -> (Arc<Backlog>, Vec<Spawn<Ticket>>) {
+        let backlog = Backlog::new(limit, counts);
         let tickets = (0..count).map(|_| spawn(Ticket::new(Arc::clone(&backlog)))).collect();
         (backlog, tickets)
     }
@@ -226,6 +281,56 @@ mod tests {
         assert!(backlog.line().wakers.is_empty());
     }
 
+    /// Counts up to a limit; what is counted, and how.
+    fn budget(limit: usize) -> (Arc<AtomicUsize>, Option<CountUnwritten>) {
+        let counted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&counted);
+        let counts = move |bytes: usize| {
+            let may = bytes <= limit || bytes <= count.load(Ordering::SeqCst);
+            if may {
+                count.store(bytes, Ordering::SeqCst);
+            }
+            may
+        };
+        (counted, Some(Box::new(counts)))
+    }
+
+    #[test]
+    fn s7_what_is_there_is_counted_in_steps_until_all_is_written() {
+        let (counted_bytes, counts) = budget(usize::MAX);
+        let (backlog, mut tickets) = counted(8 * STEP, 1, counts);
+        let count = || counted_bytes.load(Ordering::SeqCst);
+        let mut loads = vec![assert_ready!(load(&mut tickets[0], STEP - FRAME))];
+        assert_eq!(count(), 0, "each may have so much");
+        while let Poll::Ready(load) = load(&mut tickets[0], 5000) {
+            loads.push(load);
+            assert!(count() >= bytes(&backlog) && count() < bytes(&backlog) + STEP, "{}", count());
+        }
+        assert!(bytes(&backlog) >= 8 * STEP);
+        drop(loads);
+        assert_eq!((count(), bytes(&backlog)), (0, 0));
+    }
+
+    #[test]
+    fn s7_who_may_be_counted_for_no_more_gets_on_with_what_each_may_have() {
+        for limit in [0, 3 * STEP] {
+            let (counted_bytes, counts) = budget(limit);
+            let (backlog, mut tickets) = counted(8 * STEP, 2, counts);
+            let most = limit.max(STEP);
+            let mut loads = Vec::new();
+            for turn in 0..50 {
+                let ticket = turn % 2;
+                while let Poll::Ready(load) = load(&mut tickets[ticket], 1000) {
+                    loads.push(load);
+                }
+                assert!(bytes(&backlog) <= most && bytes(&backlog) > most / 2, "{}", bytes(&backlog));
+                assert!(counted_bytes.load(Ordering::SeqCst) <= limit);
+                loads.truncate(loads.len() / 3);
+                assert!(tickets[ticket].is_woken(), "there is room again, at {limit}");
+            }
+        }
+    }
+
     #[test]
     fn who_is_gone_leaves_nothing_in_the_line() {
         let (backlog, mut tickets) = tickets(1000, 2);
@@ -242,7 +347,7 @@ mod tests {
 
     #[test]
     fn threads_that_fill_and_empty_it_leave_nobody_waiting() {
-        let backlog = Backlog::new(1000);
+        let backlog = Backlog::new(1000, None);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let calls: Vec<_> = (0..16)
             .map(|_| {

@@ -48,6 +48,10 @@ type Accepted<G> = (Request<RecvStream>, SendResponse<Payload<G>>);
 
 /// A connection, from the end of its handshake. The future drives it; it ends in order when the client has closed the
 /// connection, or after [`Self::shut_down`] when all calls are over. Dropped, it ends its calls.
+///
+/// A client that closes its half alone, after its requests, has closed the connection, and calls that are open then are
+/// cancelled: HTTP/2 has no half of a connection, since its reader has to open windows and answer pings, and the FIN of a
+/// client that waits for answers is the same as that of one that has gone, whose calls are to end.
 #[must_use = "a connection stands still unless it is polled"]
 pub(crate) struct ServerConnection<S: Serve> {
     h2: h2::server::Connection<LingeringWire, Payload<S::Guard>>,
@@ -89,7 +93,7 @@ impl<S: Serve> ServerConnection<S> {
         let waker = Waker::from(Arc::clone(&gate));
         let inline = ReusableBoxFuture::new(pending());
         let parallel = Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread;
-        let backlog = Backlog::new(options.unwritten);
+        let backlog = Backlog::new(options.unwritten, serve.count_unwritten());
         let stuck = StuckBacklog::new(options.linger);
         Ok(Self { h2, serve, backlog, stuck, gate, waker, keep_alive, round: Vec::new(), inline, alone: 0, parallel })
     }

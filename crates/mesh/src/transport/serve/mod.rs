@@ -23,6 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 
+pub(crate) use backlog::CountUnwritten;
 pub(crate) use connection::ServerConnection;
 pub(crate) use options::ServeOptions;
 pub(crate) use request::RequestBody;
@@ -40,6 +41,11 @@ pub(crate) trait Serve: Send + 'static {
         &self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = (Response<Self::Body>, Arc<Self::Guard>)> + Send + 'static + use<Self>;
+
+    /// Who counts the bytes of answers that the connection has and that its client has not read; `None`: nobody.
+    fn count_unwritten(&self) -> Option<CountUnwritten> {
+        None
+    }
 }
 
 /// Held to the last byte of an answer: dropped when the last byte of data has passed the connection's writer, or the stream

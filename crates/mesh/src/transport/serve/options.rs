@@ -22,7 +22,8 @@ pub(crate) struct ServeOptions {
     /// How many bytes of one answer may be with the connection, within the client's windows; the rest waits outside.
     pub send_buffer: usize,
     /// How many bytes of all answers of a connection together may be with it and not written yet, and one frame of an answer
-    /// more: what a client with large windows makes it keep that does not read its socket.
+    /// more: what a client with large windows makes it keep that does not read its socket. Above 16 KiB it is counted
+    /// by who serves. Heads and trailers are not: there are no more of them than streams.
     pub unwritten: usize,
     /// How long a client may be silent, and how long it may take for a sign of life then.
     pub keep_alive: Option<(Duration, Duration)>,
@@ -64,9 +65,12 @@ impl ServeOptions {
             // Clients that cancel many calls at once are no attack; what is above it is ENHANCE_YOUR_CALM.
             .max_pending_accept_reset_streams(streams)
             // What clients send on streams that were answered early is passed over for a while. After that each such frame is
-            // an error of a stream, and `h2` ends the connection after 1024 of those: that bound stays, or a client that reads
-            // nothing could make it queue resets without end.
-            .max_concurrent_reset_streams(1024);
+            // an error of a stream, and `h2` ends the connection after so many of those, whatever calls are open: without that
+            // bound a client that reads nothing could make it queue resets without end.
+            .max_concurrent_reset_streams(1024)
+            // A client may open calls before it has read how many it may. One above that takes two of these, for its head and
+            // for its message: there may be as many above as there may be at all.
+            .max_local_error_reset_streams(Some(streams.saturating_mul(2).max(1024)));
         builder
     }
 }

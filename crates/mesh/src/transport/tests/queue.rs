@@ -9,9 +9,9 @@ use proptest::prelude::*;
 use super::super::{WaitQueue, Waiter};
 
 #[derive(Default)]
-struct Woken(AtomicBool);
+struct WakeFlag(AtomicBool);
 
-impl Wake for Woken {
+impl Wake for WakeFlag {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -21,7 +21,7 @@ impl Wake for Woken {
 struct Task {
     number: usize,
     waiter: Waiter,
-    woken: Arc<Woken>,
+    woken: Arc<WakeFlag>,
 }
 
 /// Places, those who wait for them, and who got one.

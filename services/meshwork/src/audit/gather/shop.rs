@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures_util::{StreamExt, TryStreamExt};
+use meshwork_aip::etag;
 use meshwork_api::meshwork::admin::v1 as admin_pb;
 use meshwork_api::meshwork::admin::v1::audit_service_client::AuditServiceClient;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_client::DeadLetterServiceClient;
@@ -14,7 +15,6 @@ use meshwork_api::meshwork::orders::v1::order::State;
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_api::meshwork::products::v1 as products_pb;
 use meshwork_api::meshwork::products::v1::inventory_service_client::InventoryServiceClient;
-use meshwork_chassis::etag;
 use tonic::Status;
 
 use super::calls::{Calls, definite};

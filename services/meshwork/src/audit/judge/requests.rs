@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use meshwork_aip::etag;
 use meshwork_api::meshwork::orders::v1::order::State;
-use meshwork_chassis::etag;
 
 use super::index::Index;
 use crate::audit::evidence::{Event, Evidence, Name, Order};

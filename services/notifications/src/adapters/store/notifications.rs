@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use meshwork_chassis::page::{Page, PageRequest};
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_events::inbox::Gate;
 use meshwork_sql::{Error as SqlError, WorkError, to_micros};
+use prost::Message as _;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use uuid::Uuid;
 
 use super::rows::{COLUMNS, find, insert, read, update};
 use super::{Connection, Database, Driver, Row, claims, gate, notes};
 use crate::adapters::CONSUMER;
+use crate::adapters::convert::to_proto;
 use crate::domain::{Freshness, Notice, Notification, Occasion, Outcome};
 use crate::ports::{Arrival, NotificationStore, Recorded, Resent, Selection, StoreError};
 
@@ -135,7 +137,8 @@ impl NotificationStore for Store {
         query.push(" ORDER BY seq DESC LIMIT ").push_bind(one_more);
         let rows = query.build().fetch_all(self.db.reader()).await?;
         let items = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-        let page = Page::cut(items, page.size, |(seq, _)| seq.to_string());
+        let bytes = |found: &Option<Notification>| found.as_ref().map_or(0, |found| to_proto(found).encoded_len());
+        let page = Page::cut(items, page.size, |(seq, _)| seq.to_string(), |(_, found)| bytes(found));
         Ok(Page { items: page.items.into_iter().filter_map(|(_, found)| found).collect(), next: page.next })
     }
 }

@@ -1,7 +1,7 @@
 //! Lists notifications.
 
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_chassis::Principal;
-use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::{CallError, Notifications};
 use crate::domain::Notification;

@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::UserName;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_sql::{Error as SqlError, from_micros, to_micros};
+use prost::Message as _;
 use sqlx::{AssertSqlSafe, QueryBuilder, Row as _};
 use time::OffsetDateTime;
 
 use super::super::order_row::{cursor, parse, parse_cursor};
 use super::{Connection, Driver, ReadModel, Row, index_hint};
+use crate::adapters::convert::order_to_proto;
 use crate::domain::Order;
 use crate::ports::{Awaited, OrderFilter, OrderReadModel, Position, StoreError, ViewPage, Waiting};
 
@@ -99,7 +101,8 @@ async fn read(connection: &mut Connection, wanted: &Wanted) -> Result<ViewPage, 
     sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(limit);
     let rows = sql.build().fetch_all(connection).await?;
     let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-    let Page { items, next } = Page::cut(rows, *size, |(cursor, _)| cursor.clone());
+    let bytes = |order: &Option<Order>| order.as_ref().map_or(0, |order| order_to_proto(order).encoded_len());
+    let Page { items, next } = Page::cut(rows, *size, |(cursor, _)| cursor.clone(), |(_, order)| bytes(order));
     let all = items.len();
     let items: Vec<_> = items.into_iter().filter_map(|(_, order)| order).collect();
     Ok(ViewPage { incomplete: parked || items.len() < all, page: Page { items, next }, behind: false })

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use meshwork_aip::echo;
 use meshwork_api::OrderName;
-use meshwork_chassis::echo::echo;
 
 use crate::app::{App, AppError};
 use crate::domain::Command;

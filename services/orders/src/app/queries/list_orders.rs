@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_chassis::Principal;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::{App, AppError};
 use crate::domain::Order;

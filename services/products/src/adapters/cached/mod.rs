@@ -9,12 +9,12 @@ use std::slice::from_ref;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::ProductName;
 use meshwork_cache::{Cache, LoadError, Loaded, Tiers, Value, Wanted};
 use meshwork_chassis::cache::{Invalidated, TakenPositions, cause, wanted};
 use meshwork_chassis::config::CacheConfig;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::Envelope;
 

@@ -1,8 +1,8 @@
 //! Products, and first pages of them, as caches keep them.
 
+use meshwork_aip::page::Page;
 use meshwork_api::ProductName;
 use meshwork_cache::Value;
-use meshwork_chassis::page::Page;
 use meshwork_sql::{from_micros, to_micros};
 use prost::Message;
 

@@ -2,16 +2,16 @@
 
 use std::str::FromStr;
 
+use meshwork_aip::{Violations, filter, page};
 use meshwork_api::meshwork::products::v1::inventory_service_server::InventoryService;
 use meshwork_api::meshwork::products::v1::{
     AdjustStockRequest, GetStockRequest, ListReservationsRequest, ListReservationsResponse, ReceiveStockRequest, Stock,
 };
 use meshwork_api::{ProductName, StockName};
+use meshwork_chassis::Principal;
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, filter, page};
 use tonic::{Request, Response, Status};
 
 use super::{freshness_of_list, respond, unchecked};
@@ -90,20 +90,18 @@ impl InventoryService for InventoryGrpc {
 
 fn receipt(principal: &Principal, mut request: ReceiveStockRequest) -> Result<ReceiveStock, Status> {
     let mut violations = Violations::new();
-    let request_id = std::mem::take(&mut request.request_id);
-    violations.request_id(&request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     let product = product(&mut violations, &request.name);
     let quantity = request.quantity;
     violations.check((1..=MAX_QUANTITY).contains(&quantity), "quantity", "must be 1 to 1,000,000,000");
     violations.finish(DOMAIN)?;
-    let key = RequestKey::of(principal, "ReceiveStock", &request_id, &request);
+    let key = RequestKey::of(principal, "ReceiveStock", request_id, &request);
     Ok(ReceiveStock { product: product.ok_or_else(unchecked)?, quantity, request: key })
 }
 
 fn adjustment(principal: &Principal, mut request: AdjustStockRequest) -> Result<AdjustStock, Status> {
     let mut violations = Violations::new();
-    let request_id = std::mem::take(&mut request.request_id);
-    violations.request_id(&request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     let product = product(&mut violations, &request.name);
     let delta = request.delta;
     violations.check(
@@ -113,7 +111,7 @@ fn adjustment(principal: &Principal, mut request: AdjustStockRequest) -> Result<
     );
     violations.text(&request.reason, "reason", 1, MAX_REASON);
     violations.finish(DOMAIN)?;
-    let key = RequestKey::of(principal, "AdjustStock", &request_id, &request);
+    let key = RequestKey::of(principal, "AdjustStock", request_id, &request);
     let (product, actor) = (product.ok_or_else(unchecked)?, principal.key());
     Ok(AdjustStock { product, delta, reason: request.reason, actor, request: key })
 }
@@ -127,11 +125,11 @@ fn product(violations: &mut Violations, name: &str) -> Option<ProductName> {
 
 fn chosen(violations: &mut Violations, text: &str) -> ReservationFilter {
     let terms = filter::parse(text, &["state", "order", "product"], violations);
-    ReservationFilter {
-        state: term(violations, &terms, "state"),
-        order: term(violations, &terms, "order"),
-        product: term(violations, &terms, "product"),
-    }
+    let state = terms.get("state").and_then(|word| {
+        let state = convert::state_from_word(word);
+        state.map_err(|problem| violations.add("filter", format_args!("state {problem}"))).ok()
+    });
+    ReservationFilter { state, order: term(violations, &terms, "order"), product: term(violations, &terms, "product") }
 }
 
 /// The value of a term, if the filter has it.

@@ -9,8 +9,8 @@ mod products;
 pub use inventory::InventoryGrpc;
 pub use products::ProductsGrpc;
 
+use meshwork_aip::Violations;
 use meshwork_chassis::consistency::{ConsistencyToken, Freshness};
-use meshwork_chassis::validate::Violations;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::errors::DOMAIN;
@@ -20,7 +20,7 @@ use crate::ports::{Answer, Written};
 fn respond<T, M>(written: &Written<Answer<T>>, convert: impl Fn(&T) -> M) -> Response<M> {
     let mut response = respond_written(written, |answer| convert(&answer.value));
     if written.value.replayed {
-        meshwork_chassis::request::mark_replay(&mut response);
+        meshwork_aip::request::mark_replay(&mut response);
     }
     response
 }

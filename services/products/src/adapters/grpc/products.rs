@@ -1,5 +1,6 @@
 //! ProductService.
 
+use meshwork_aip::{Violations, etag, mask, page};
 use meshwork_api::ProductName;
 use meshwork_api::google::r#type::Money;
 use meshwork_api::meshwork::products::v1::product_service_server::ProductService;
@@ -7,11 +8,11 @@ use meshwork_api::meshwork::products::v1::{
     BatchGetProductsRequest, BatchGetProductsResponse, CreateProductRequest, DeleteProductRequest, GetProductRequest,
     ListProductsRequest, ListProductsResponse, Product, UpdateProductRequest,
 };
+use meshwork_chassis::Principal;
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::consistency::ConsistencyToken;
 use meshwork_chassis::request::RequestKey;
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, etag, mask, page};
+use meshwork_text::display_text;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
@@ -109,8 +110,7 @@ impl ProductService for ProductsGrpc {
 
 fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<CreateProduct, Status> {
     let mut violations = Violations::new();
-    let request_id = std::mem::take(&mut request.request_id);
-    violations.request_id(&request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     if !request.product_id.is_empty() {
         violations.chosen_id(&request.product_id, "product_id");
     }
@@ -118,12 +118,15 @@ fn creation(principal: &Principal, mut request: CreateProductRequest) -> Result<
     let none = Product::default();
     let product = request.product.as_ref().unwrap_or(&none);
     let price = price(&mut violations, product.price.as_ref());
-    texts(&mut violations, Some(&product.display_name), Some(&product.description));
+    let display_name = shown(&mut violations, &product.display_name);
+    described(&mut violations, &product.description);
     violations.finish(DOMAIN)?;
-    let key = RequestKey::of(principal, "CreateProduct", &request_id, &request);
+    let key = RequestKey::of(principal, "CreateProduct", request_id, &request);
     let id = if request.product_id.is_empty() { Uuid::new_v4().to_string() } else { request.product_id };
-    let (Ok(name), Some(price)) = (ProductName::new(id), price) else { return Err(unchecked()) };
-    let Product { display_name, description, .. } = request.product.unwrap_or_default();
+    let (Ok(name), Some(price), Some(display_name)) = (ProductName::new(id), price, display_name) else {
+        return Err(unchecked());
+    };
+    let Product { description, .. } = request.product.unwrap_or_default();
     Ok(CreateProduct { product: NewProduct { name, display_name, description, price }, request: key })
 }
 
@@ -139,9 +142,12 @@ fn change(request: UpdateProductRequest) -> Result<UpdateProduct, Status> {
         ("price", product.price.is_some()),
     ];
     let paths = mask::resolve(request.update_mask.as_ref(), &fields, OUTPUT_ONLY, &mut violations);
-    let display_name = paths.contains(&"display_name").then_some(product.display_name);
+    let display_name =
+        if paths.contains(&"display_name") { shown(&mut violations, &product.display_name) } else { None };
     let description = paths.contains(&"description").then_some(product.description);
-    texts(&mut violations, display_name.as_deref(), description.as_deref());
+    if let Some(description) = &description {
+        described(&mut violations, description);
+    }
     let price = if paths.contains(&"price") { price(&mut violations, product.price.as_ref()) } else { None };
     violations.finish(DOMAIN)?;
     let (Some(name), Some(expected)) = (name, expected) else { return Err(unchecked()) };
@@ -171,13 +177,14 @@ fn batch(request: &Request<BatchGetProductsRequest>) -> Result<Vec<ProductName>,
     Ok(names)
 }
 
-fn texts(violations: &mut Violations, display_name: Option<&str>, description: Option<&str>) {
-    if let Some(display_name) = display_name {
-        violations.text(display_name, "product.display_name", 1, MAX_DISPLAY_NAME);
-    }
-    if let Some(description) = description {
-        violations.text(description, "product.description", 0, MAX_DESCRIPTION);
-    }
+/// The name for people that is to be shown.
+fn shown(violations: &mut Violations, display_name: &str) -> Option<String> {
+    let shown = display_text(display_name, MAX_DISPLAY_NAME);
+    shown.map_err(|problem| violations.add("product.display_name", problem)).ok()
+}
+
+fn described(violations: &mut Violations, description: &str) {
+    violations.text(description, "product.description", 0, MAX_DESCRIPTION);
 }
 
 fn price(violations: &mut Violations, money: Option<&Money>) -> Option<Price> {

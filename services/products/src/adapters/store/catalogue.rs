@@ -1,17 +1,18 @@
 //! The products.
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::ProductName;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
+use prost::Message as _;
 use sqlx::{AssertSqlSafe, FromRow as _, QueryBuilder, Row as _};
 
 use super::super::rows::{ProductRow, cursor, limit, place};
 use super::super::undo::Undo;
 use super::store::{Store, answer_before, keep_answer};
 use super::{Connection, Driver, FOR_UPDATE, Row, moment, stock};
-use crate::adapters::events;
+use crate::adapters::{convert, events};
 use crate::domain::{NewProduct, Product, ProductChange, Refusal};
 use crate::ports::{Answer, Catalogue, StoreError};
 
@@ -90,7 +91,9 @@ async fn list(connection: &mut Connection, page: &PageRequest) -> Result<Page<Pr
     .fetch_all(connection)
     .await?;
     let rows = rows.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-    let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone());
+    let bytes =
+        |product: &Option<Product>| product.as_ref().map_or(0, |product| convert::product(product).encoded_len());
+    let Page { items, next } = Page::cut(rows, page.size, |(cursor, _)| cursor.clone(), |(_, product)| bytes(product));
     Ok(Page { items: items.into_iter().filter_map(|(_, product)| product).collect(), next })
 }
 

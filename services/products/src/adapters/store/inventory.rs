@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_api::{OrderName, ProductName};
 use meshwork_chassis::consistency::{Freshness, WalPosition};
-use meshwork_chassis::page::{Page, PageRequest};
 use meshwork_chassis::request::RequestKey;
 use sqlx::{FromRow as _, QueryBuilder, Row as _};
 
@@ -17,6 +17,10 @@ use super::store::Store;
 use super::{Connection, Driver, NOW, Row, SKIP_LOCKED, index_hint, stock};
 use crate::domain::{Input, Line, Refusal, Reservation, Stock, StockChange};
 use crate::ports::{Answer, Applied, Inventory, OrderEvent, ReservationFilter, StoreError};
+
+/// The most bytes of a reservation as callers see it: 100 lines, each with a name of 72 and a number. Lines are read for the
+/// rows of a page alone.
+const RESERVATION_BYTES: usize = 10 << 10;
 
 #[async_trait]
 impl Inventory for Store {
@@ -99,7 +103,8 @@ async fn list(
     let mut sql = QueryBuilder::new("");
     select(&mut sql, filter, page)?;
     let rows = sql.build().fetch_all(&mut *connection).await?.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
-    let Page { items, next } = Page::cut(rows, page.size, |(id, created_at, _)| cursor(*created_at, id));
+    let cursor = |(id, created_at, _): &Listed| cursor(*created_at, id);
+    let Page { items, next } = Page::cut(rows, page.size, cursor, |_| RESERVATION_BYTES);
     let mut lines = lines_of(connection, &items).await?;
     let readable = items.into_iter().filter_map(|(id, _, row)| {
         let of_order = lines.remove(&id).unwrap_or_else(|| Ok(Vec::new()));

@@ -1,7 +1,7 @@
 //! How SQLite reads the lists.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::{OrderName, ProductName};
-use meshwork_chassis::page::PageRequest;
 use sqlx::{QueryBuilder, Row};
 
 use super::super::rows::cursor;

@@ -1,7 +1,7 @@
 //! Rows, as tables and kept answers have them.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::{OrderName, ProductName};
-use meshwork_chassis::page::PageRequest;
 use meshwork_sql::{from_micros, to_micros};
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;

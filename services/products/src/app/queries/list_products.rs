@@ -1,7 +1,7 @@
 //! Lists products.
 
+use meshwork_aip::page::{Page, PageRequest};
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::{Page, PageRequest};
 
 use crate::app::App;
 use crate::domain::Product;

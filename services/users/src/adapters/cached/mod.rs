@@ -19,7 +19,9 @@ use meshwork_events::Envelope;
 
 use crate::adapters::events::DELETED;
 use crate::domain::{Email, User};
-use crate::ports::{Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore};
+use crate::ports::{
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+};
 
 /// The kind of accounts, which are cached by their ids.
 const KIND: &str = <User as meshwork_cache::Value>::KIND;
@@ -134,6 +136,10 @@ impl UserStore for CachedUsers {
         Ok(user.map(Arc::unwrap_or_clone))
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        self.store.find_account(name).await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
         self.store.find_by_email(email).await
     }
@@ -160,6 +166,10 @@ impl UserStore for CachedUsers {
             Err(_) => {}
         }
         changed
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        self.store.renew_key(name).await
     }
 
     fn part(&self, name: &UserName) -> usize {

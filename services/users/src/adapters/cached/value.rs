@@ -5,7 +5,7 @@ use meshwork_cache::Value;
 use meshwork_sql::{from_micros, to_micros};
 use prost::Message;
 
-use crate::domain::User;
+use crate::domain::{DisplayName, Email, User};
 
 /// A living account. It has no field for anything of a password.
 #[derive(Clone, PartialEq, Message)]
@@ -49,8 +49,8 @@ impl Value for User {
         let stored = Stored::decode(bytes).ok()?;
         Some(Self {
             name: UserName::new(stored.id).ok()?,
-            email: stored.email.parse().ok()?,
-            display_name: stored.display_name.parse().ok()?,
+            email: Email::stored(stored.email).ok()?,
+            display_name: DisplayName::stored(stored.display_name).ok()?,
             role: stored.role.parse().ok()?,
             create_time: from_micros(stored.create_time),
             update_time: from_micros(stored.update_time),

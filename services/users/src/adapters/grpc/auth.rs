@@ -1,18 +1,23 @@
 //! `AuthService`.
 
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
+use meshwork_aip::{Violations, page};
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthService;
+use meshwork_api::{SessionName, UserName};
+use meshwork_chassis::Principal;
 use meshwork_chassis::config::Secret;
-use meshwork_chassis::validate::Violations;
 use tonic::{Request, Response, Status};
 
-use crate::adapters::convert;
 use crate::adapters::errors::{DOMAIN, status};
+use crate::adapters::{access, convert};
 use crate::app::App;
 use crate::app::commands::SignIn;
-use crate::domain::MAX_PASSWORD;
+use crate::app::queries::ListSessions;
+use crate::domain::{MAX_PASSWORD, normalize_password};
 
 /// The name of the only key set.
 const KEY_SET: &str = "jsonWebKeySet";
@@ -37,7 +42,7 @@ impl AuthService for AuthGrpc {
         let email = violations.name(&email, "email");
         // A password that is too short to be one is only wrong; one that is too long would be work for nothing.
         violations.check(!password.is_empty(), "password", "is required");
-        let short = password.len() <= 4 * MAX_PASSWORD && password.chars().count() <= MAX_PASSWORD;
+        let short = password.len() <= 4 * MAX_PASSWORD && normalize_password(&password).chars().count() <= MAX_PASSWORD;
         violations.check(short, "password", format_args!("must have at most {MAX_PASSWORD} characters"));
         violations.finish(DOMAIN)?;
         let Some(email) = email else {
@@ -62,6 +67,41 @@ impl AuthService for AuthGrpc {
         Ok(Response::new(()))
     }
 
+    async fn list_sessions(
+        &self,
+        request: Request<proto::ListSessionsRequest>,
+    ) -> Result<Response<proto::ListSessionsResponse>, Status> {
+        let principal = Principal::of(&request);
+        let proto::ListSessionsRequest { parent, page_size, page_token } = request.into_inner();
+        let user: UserName = named(&parent, "parent")?;
+        access::may_change(&principal, &user)?;
+        let mut violations = Violations::new();
+        let arguments = [parent.as_str()];
+        let wanted = page::read(page_size, &page_token, &arguments, &mut violations);
+        let after = wanted.after.and_then(|id| match SessionName::new(user.clone(), id) {
+            Ok(last) => Some(last.id().to_owned()),
+            Err(_) => {
+                violations.add("page_token", "must be a next_page_token of this list");
+                None
+            }
+        });
+        violations.finish(DOMAIN)?;
+        let query = ListSessions { user, size: wanted.size, after };
+        let page::Page { items, next } = self.0.list_sessions(query).await.map_err(status)?;
+        Ok(Response::new(proto::ListSessionsResponse {
+            sessions: items.into_iter().map(convert::user_session).collect(),
+            next_page_token: page::token(next.as_deref(), &arguments),
+        }))
+    }
+
+    async fn revoke_session(&self, request: Request<proto::RevokeSessionRequest>) -> Result<Response<()>, Status> {
+        let principal = Principal::of(&request);
+        let name: SessionName = named(&request.get_ref().name, "name")?;
+        access::may_end(&principal, &name)?;
+        self.0.revoke_session(name).await.map_err(status)?;
+        Ok(Response::new(()))
+    }
+
     async fn get_json_web_key_set(
         &self,
         request: Request<proto::GetJsonWebKeySetRequest>,
@@ -73,6 +113,14 @@ impl AuthService for AuthGrpc {
         let keys = self.0.public_keys().into_iter().map(convert::json_web_key).collect();
         Ok(Response::new(proto::JsonWebKeySet { name: KEY_SET.to_owned(), keys }))
     }
+}
+
+/// The resource that a field names.
+fn named<N: FromStr<Err: Display>>(name: &str, field: &str) -> Result<N, Status> {
+    let mut violations = Violations::new();
+    let named = violations.name(name, field);
+    violations.finish(DOMAIN)?;
+    named.ok_or_else(|| meshwork_chassis::errors::internal(DOMAIN, &"a name is missing without a violation"))
 }
 
 /// A text that may be a refresh token. One that isn't is unknown, like any other that we never gave.

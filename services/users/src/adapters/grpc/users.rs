@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
+use meshwork_aip::request::mark_replay;
+use meshwork_aip::{Violations, etag, filter, mask, page};
 use meshwork_api::UserName;
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::user_service_server::UserService;
+use meshwork_chassis::Principal;
+use meshwork_chassis::auth::session_of;
 use meshwork_chassis::config::{Reads, Secret};
 use meshwork_chassis::consistency::ConsistencyToken;
-use meshwork_chassis::request::{RequestKey, mark_replay};
-use meshwork_chassis::validate::Violations;
-use meshwork_chassis::{Principal, etag, filter, mask, page};
+use meshwork_chassis::request::RequestKey;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::errors::{DOMAIN, status, status_of_write};
 use crate::adapters::{access, convert};
 use crate::app::App;
-use crate::app::commands::{CreateUser, DeleteUser, UpdateUser};
+use crate::app::commands::{CreateUser, DeleteUser, Reauthentication, UpdateUser};
 use crate::app::queries::ListUsers;
-use crate::domain::{Email, User, check_password, is_reserved_email, is_reserved_id};
+use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id};
 use crate::ports::{UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
@@ -97,7 +99,8 @@ impl UserService for UserGrpc {
 
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
-        let command = update_command(&principal, request.into_inner())?;
+        let session = session_of(&request).map(str::to_owned);
+        let command = update_command(&principal, session, request.into_inner())?;
         let is_repeatable = command.expected.is_some();
         let updated = self.app.update_user(command).await;
         let user = updated.map_err(|error| status_of_write(error, is_repeatable))?;
@@ -136,7 +139,7 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
         }
     };
     let password = Secret::new(std::mem::take(&mut user.password));
-    let email: Option<Email> = violations.name(&user.email, "user.email");
+    let email = new_email(&user.email, &mut violations);
     let display_name = violations.name(&user.display_name, "user.display_name");
     if let Err(problem) = check_password(password.expose()) {
         violations.add("user.password", problem);
@@ -149,20 +152,23 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
         violations.check(!reserved, "user.email", "is reserved; choose another");
     }
-    violations.request_id(&request.request_id);
-    let request_id = std::mem::take(&mut request.request_id);
+    let request_id = violations.request_id(&std::mem::take(&mut request.request_id));
     let name = UserName::new(&*request.user_id).ok();
     match (email, display_name, role) {
         (Some(email), Some(display_name), Some(role)) => {
             violations.finish(DOMAIN)?;
-            let request = RequestKey::of(principal, "CreateUser", &request_id, &request);
+            let request = RequestKey::of(principal, "CreateUser", request_id, &request);
             Ok(CreateUser { name, email, display_name, role, password, request })
         }
         _ => Err(finished(violations)),
     }
 }
 
-fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> Result<UpdateUser, Status> {
+fn update_command(
+    principal: &Principal,
+    session: Option<String>,
+    request: proto::UpdateUserRequest,
+) -> Result<UpdateUser, Status> {
     let mut violations = Violations::new();
     let Some(user) = request.user else {
         violations.add("user", "is required");
@@ -183,8 +189,7 @@ fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> R
         // `*` replaces the account by one that was read, and what is read has no password.
         fields.retain(|field| *field != "password");
     }
-    let email: Option<Email> =
-        if fields.contains(&"email") { violations.name(&user.email, "user.email") } else { None };
+    let email = if fields.contains(&"email") { new_email(&user.email, &mut violations) } else { None };
     if !principal.is_staff() {
         // A first account has such an address, and may keep it.
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
@@ -202,13 +207,31 @@ fn update_command(principal: &Principal, request: proto::UpdateUserRequest) -> R
         None
     };
     let expected = version(&user.etag, "user.etag", &mut violations);
+    let current = request.current_password;
+    // As at a sign-in: one that is too short is only wrong.
+    let short = current.len() <= 4 * MAX_PASSWORD && current.chars().count() <= MAX_PASSWORD;
+    violations.check(short, "current_password", format_args!("must have at most {MAX_PASSWORD} characters"));
     match name {
         Some(name) => {
             violations.finish(DOMAIN)?;
-            Ok(UpdateUser { name, expected, email, display_name, password })
+            let owner = (principal.user() == Some(&name)).then(|| Reauthentication {
+                current_password: (!current.is_empty()).then(|| Secret::new(current)),
+                session,
+            });
+            Ok(UpdateUser { name, expected, email, display_name, password, owner })
         }
         None => Err(finished(violations)),
     }
+}
+
+/// An address that an account is to have.
+fn new_email(text: &str, violations: &mut Violations) -> Option<Email> {
+    let email: Email = violations.name(text, "user.email")?;
+    if email.is_sound() {
+        return Some(email);
+    }
+    violations.add("user.email", "must have a domain that can be found, and no characters that can't be seen");
+    None
 }
 
 fn user_filter(text: &str, show_deleted: bool, violations: &mut Violations) -> UserFilter {

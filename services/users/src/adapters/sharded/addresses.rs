@@ -7,7 +7,7 @@ use meshwork_api::UserName;
 use tokio::time::{Instant, sleep};
 
 use super::store::{GRACE, ShardedStore};
-use crate::adapters::store::outcome::{Claim, ClaimEnd, Found, HeldClaim, Taking};
+use crate::adapters::store::outcome::{Claim, ClaimEnd, Found, HeldClaim, Rekey, Taking};
 use crate::ports::{Account, StoreError};
 
 /// How often a claim that hasn't ended is looked at, longer by up to a half at random.
@@ -53,19 +53,23 @@ impl ShardedStore {
             Box::pin(async move { store.account(place, id).await })
         });
         // A claim may be older or younger than the account's address.
-        Ok(account.await?.filter(|account| account.user.email.key() == key))
+        Ok(account.await?.filter(|account| account.user.email.answers_to(key)))
     }
 
-    /// Claims an address for an account-to-be, or for one that changes its address; `None` when another account has it.
-    pub(super) async fn claim(&self, key: &str, user: &str, deadline: Instant) -> Result<Option<Claim>, StoreError> {
+    /// Claims an address for an account that changes its address, unless it has the claim; `None` when another account has it.
+    pub(super) async fn claim(&self, key: &str, user: &str, deadline: Instant) -> Result<Option<Rekey>, StoreError> {
         loop {
             match self.try_claim(key, user).await? {
-                Taking::Taken(claim) => return Ok(Some(claim)),
-                Taking::Held(held) => match self.settle(&held).await? {
-                    Settled::Taken => return Ok(None),
-                    Settled::Gone => {}
-                    Settled::Open => wait(deadline).await?,
-                },
+                Taking::Taken(claim) => return Ok(Some(Rekey::With(claim))),
+                Taking::Held(held) => {
+                    let settled = self.settle(&held).await?;
+                    match settled {
+                        Settled::Taken if held.user == user => return Ok(Some(Rekey::Own(held.claim))),
+                        Settled::Taken => return Ok(None),
+                        Settled::Gone => {}
+                        Settled::Open => wait(deadline).await?,
+                    }
+                }
             }
         }
     }

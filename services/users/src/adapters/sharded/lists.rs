@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use meshwork_chassis::page::Page;
+use meshwork_aip::page::Page;
 use meshwork_sql::Freshness;
 use meshwork_sql::shards::same_marks;
 
 use super::store::ShardedStore;
+use crate::adapters::convert::user_bytes;
 use crate::adapters::store::outcome::Part;
 use crate::domain::User;
 use crate::ports::{StoreError, UserCursor, UserFilter, UserPage, UserStore};
@@ -110,7 +111,9 @@ fn merge(parts: Vec<Part>, size: usize) -> Page<User> {
             }
         }
     }
-    let Page { items, next } = Page::cut(users.into_iter().collect(), size, |(cursor, _)| cursor.to_string());
+    let users: Vec<_> = users.into_iter().collect();
+    let Page { items, next } =
+        Page::cut(users, size, |(cursor, _)| cursor.to_string(), |(_, user)| user_bytes(user.as_ref()));
     Page { items: items.into_iter().filter_map(|(_, user)| user).collect(), next }
 }
 

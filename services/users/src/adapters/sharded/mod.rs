@@ -24,6 +24,7 @@ mod addresses;
 mod creation;
 mod history;
 mod lists;
+mod rekey;
 mod search;
 mod sessions;
 mod store;

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
+use meshwork_api::{SessionName, UserName};
+use meshwork_chassis::page::Page;
 use time::OffsetDateTime;
 
 use super::store::ShardedStore;
+use crate::domain::Session;
 use crate::ports::{NewSession, NewToken, PresentedToken, Renewal, SessionStore, StoreError};
 
 /// How long one shard may take to drop what has expired.
@@ -40,6 +43,29 @@ impl SessionStore for ShardedStore {
         let PresentedToken { user: Some(user), digest } = presented else { return Ok(()) };
         let ended =
             self.at_user(user.id(), |store, _, place| Box::pin(async move { store.end_session(place, digest).await }));
+        ended.await
+    }
+
+    async fn list_sessions(
+        &self,
+        user: &UserName,
+        size: usize,
+        after: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Page<Session>, StoreError> {
+        let limit = size.saturating_add(1);
+        let sessions = self.at_user(user.id(), |store, _, place| {
+            let (user, after) = (user.clone(), after.unwrap_or_default().to_owned());
+            Box::pin(async move { store.sessions_of(place, user, limit, after, now).await })
+        });
+        Ok(Page::cut(sessions.await?, size, |session| session.name.id().to_owned()))
+    }
+
+    async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {
+        let ended = self.at_user(name.user().id(), |store, _, place| {
+            let name = name.clone();
+            Box::pin(async move { store.revoke_session_at(place, name).await })
+        });
         ended.await
     }
 

@@ -6,14 +6,13 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::{Freshness, WalPosition};
-use tokio::time::Instant;
 
-use super::store::{BOUND, ShardedStore};
+use super::store::ShardedStore;
 use crate::adapters::store::USERS;
-use crate::adapters::store::outcome::{Changing, Rekey};
 use crate::domain::{Email, User};
 use crate::ports::{
-    Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore, random_name,
+    Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
+    random_name,
 };
 
 /// How many ids are drawn at most for one that lies in a shard in reach.
@@ -56,19 +55,41 @@ impl UserStore for ShardedStore {
         user.await
     }
 
+    async fn find_account(&self, name: &UserName) -> Result<Option<Account>, StoreError> {
+        let account = self.at_user(name.id(), |store, _, place| {
+            let name = name.clone();
+            Box::pin(async move { store.account(place, name).await })
+        });
+        account.await
+    }
+
     async fn find_by_email(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        let key = email.key();
-        let found = self.claimed(&key).await?;
-        self.account_of(found, &key).await
+        for key in email.lookup_keys() {
+            let found = self.claimed(&key).await?;
+            if let Some(account) = self.account_of(found, &key).await? {
+                return Ok(Some(account));
+            }
+        }
+        Ok(None)
     }
 
     async fn find_to_sign_in(&self, email: &Email) -> Result<Option<Account>, StoreError> {
-        let key = email.key();
-        match self.claimed(&key).await {
-            Ok(found) => self.account_of(found, &key).await,
-            Err(StoreError::Unavailable(problem)) => self.search(&key, problem).await.map(Some),
-            Err(error) => Err(error),
+        let mut unknown = None;
+        for key in email.lookup_keys() {
+            let found = match self.claimed(&key).await {
+                Ok(found) => self.account_of(found, &key).await,
+                Err(StoreError::Unavailable(problem)) => self.search(&key, problem).await.map(Some),
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(Some(account)) => return Ok(Some(account)),
+                Ok(None) => {}
+                // Hardly any account is kept by another key than the last: one that is away keeps nobody else from signing in.
+                Err(error @ StoreError::Unavailable(_)) => unknown = Some(error),
+                Err(error) => return Err(error),
+            }
         }
+        unknown.map_or(Ok(None), Err)
     }
 
     async fn list(
@@ -83,66 +104,25 @@ impl UserStore for ShardedStore {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         let decide = Arc::new(decide);
-        let deadline = Instant::now() + BOUND;
-        let mut rekey = Rekey::Unchanged;
-        loop {
-            let changed = self.at_user(name.id(), |store, _, place| {
-                let (name, decide, rekey) = (name.clone(), decide.clone(), rekey.clone());
-                Box::pin(async move { store.change(place, name, decide, rekey).await })
-            });
-            let changed = match changed.await {
-                Ok(changed) => changed,
-                Err(error) => {
-                    // Where it isn't known what has come of it, a new claim stays: whoever meets it finds out.
-                    if let Rekey::With(claim) = &rekey
-                        && error.is_without_effect()
-                    {
-                        self.release(claim).await;
-                    }
-                    return Err(error.into());
-                }
-            };
-            fail::fail_point!("users::created", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
-            let claim = match rekey {
-                Rekey::With(claim) => Some(claim),
-                Rekey::Unchanged | Rekey::Here => None,
-            };
-            if let Changing::Done { user, before: Some(before) } = changed {
-                if let Some(claim) = &claim {
-                    self.confirm(claim).await;
-                }
-                fail::fail_point!("users::confirmed", |_| Err(
-                    StoreError::Unavailable("a crash point".to_owned()).into()
-                ));
-                self.release(&before).await;
-                return Ok(user);
-            }
-            if let Some(claim) = &claim {
-                // It wasn't used.
-                self.release(claim).await;
-                fail::fail_point!("users::released", |_| Err(
-                    StoreError::Unavailable("a crash point".to_owned()).into()
-                ));
-            }
-            let key = match (changed, claim) {
-                (Changing::Done { user, .. }, _) => return Ok(user),
-                (Changing::NotFound, _) => return Err(ChangeError::NotFound),
-                (Changing::Refused(refused), _) => return Err(ChangeError::Refused(refused)),
-                (Changing::EmailTaken, _) => return Err(ChangeError::EmailTaken),
-                (Changing::Conflict, _) => return Err(ChangeError::Conflict),
-                (Changing::Rekeyed(key), _) => key,
-                // It was claimed too slowly.
-                (Changing::Voided, Some(claim)) => claim.key,
-                (Changing::Voided, None) => {
-                    return Err(StoreError::damaged("a claim was declared void that isn't made").into());
-                }
-            };
-            if Instant::now() >= deadline {
-                return Err(ChangeError::Conflict);
-            }
-            let claim = self.claim(&key, name.id(), deadline).await?;
-            fail::fail_point!("users::claimed", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
-            rekey = Rekey::With(claim.ok_or(ChangeError::EmailTaken)?);
+        let changed = self.rekeyed(name, |store, place, rekey| {
+            let (name, decide) = (name.clone(), decide.clone());
+            Box::pin(async move { store.change(place, name, decide, rekey).await })
+        });
+        changed.await.map(|(user, _)| user)
+    }
+
+    async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
+        let renewed = self.rekeyed(name, |store, place, rekey| {
+            let name = name.clone();
+            Box::pin(async move { store.renew_key(place, name, rekey).await })
+        });
+        match renewed.await {
+            Ok((_, true)) => Ok(KeyRenewal::Renewed),
+            Ok((_, false)) | Err(ChangeError::NotFound) => Ok(KeyRenewal::Current),
+            Err(ChangeError::EmailTaken) => Ok(KeyRenewal::Taken),
+            Err(ChangeError::Conflict) => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Err(ChangeError::Refused(refused)) => Err(StoreError::damaged(refused)),
+            Err(ChangeError::Store(error)) => Err(error),
         }
     }
 

@@ -7,10 +7,10 @@ use meshwork_sql::shards::Place;
 use meshwork_sql::to_micros;
 use sqlx::{AssertSqlSafe, Row as _};
 
-use super::super::outcome::{Changing, Claim, Rekey, Taking};
+use super::super::outcome::{Changing, Claim, Rekey};
 use super::super::undo::Undo;
 use super::store::Store;
-use super::{Connection, FOR_UPDATE, claims, rows};
+use super::{Connection, FOR_UPDATE, rekey, rows};
 use crate::adapters::events;
 use crate::domain::{Changed, PasswordHash};
 use crate::ports::{Decide, StoreError};
@@ -49,52 +49,42 @@ async fn change(
     let sql = format!("SELECT * FROM users WHERE id = $1{FOR_UPDATE}");
     let row = sqlx::query(AssertSqlSafe(sql)).bind(name.id()).fetch_optional(&mut *connection).await?;
     let Some(row) = row else { return Ok(Changing::NotFound) };
-    let (user, claim): (_, String) = (rows::user(&row)?, row.try_get("claim")?);
+    let user = rows::user(&row)?;
+    let old = Claim { key: row.try_get("email_key")?, id: row.try_get("claim")?, at: 0 };
     let changed = match decide(&user) {
         Ok(Some(changed)) => changed,
         Ok(None) => return Ok(Changing::Done { user, before: None }),
         Err(refused) => return Ok(Changing::Refused(refused)),
     };
-    let (was, becomes) = (user.email.key(), changed.user.email.key());
-    let (mut own, mut before) = (claim.clone(), None);
-    if was != becomes {
-        let old = Claim { key: was, id: claim, at: 0 };
-        match rekey {
-            Rekey::With(new) if new.key == becomes => {
-                if !claims::use_up(connection, new, name.id()).await? {
-                    return Ok(Changing::Voided);
-                }
-                own = new.id.clone();
-            }
-            Rekey::Unchanged | Rekey::With(_) => return Ok(Changing::Rekeyed(becomes)),
-            Rekey::Here => {
-                let new = Claim::new(becomes);
-                if let Taking::Held(_) = claims::take(connection, &new, name.id(), true).await? {
-                    return Ok(Changing::EmailTaken);
-                }
-                claims::release(connection, &old).await?;
-                own = new.id;
-            }
-        }
-        before = Some(old);
-    }
-    if !update(connection, user.version, &changed, &own).await? {
+    // An account may have kept the key of an earlier release, and does so as long as its address stays.
+    let becomes = if changed.user.email == user.email { old.key.clone() } else { changed.user.email.key() };
+    let (own, before) = match rekey::reclaim(connection, rekey, name.id(), old, &becomes).await? {
+        Ok(reclaimed) => reclaimed,
+        Err(undone) => return Ok(undone),
+    };
+    if !update(connection, user.version, &changed, (&becomes, &own)).await? {
         return Err(Undo::conflict(name));
     }
     if changed.ends_sessions() {
-        sqlx::query("DELETE FROM sessions WHERE user_id = $1").bind(name.id()).execute(&mut *connection).await?;
+        // No session has an empty id.
+        sqlx::query("DELETE FROM sessions WHERE user_id = $1 AND id <> $2")
+            .bind(name.id())
+            .bind(changed.keeps.as_deref().unwrap_or_default())
+            .execute(&mut *connection)
+            .await?;
     }
     let event = events::encode(&changed.user, &changed.event);
     store.outbox.append(connection, changed.user.update_time, &[event]).await?;
     Ok(Changing::Done { user: changed.user, before })
 }
 
-/// Stores what an account has become, in place of the version that was read and only of it; returns whether it was still that.
+/// Stores what an account has become, with the key of its address and the claim by which it has that, in place of the version that
+/// was read and only of it; returns whether it was still that.
 pub(super) async fn update(
     connection: &mut Connection,
     read: i64,
     changed: &Changed,
-    claim: &str,
+    (key, claim): (&str, &str),
 ) -> Result<bool, Undo> {
     let user = &changed.user;
     let stored = sqlx::query(
@@ -103,7 +93,7 @@ pub(super) async fn update(
          WHERE id = $9 AND version = $10",
     )
     .bind(user.email.as_str())
-    .bind(user.email.key())
+    .bind(key)
     .bind(user.display_name.as_str())
     .bind(changed.password.as_ref().map(PasswordHash::as_str))
     .bind(to_micros(user.update_time))

@@ -102,7 +102,7 @@ impl Store {
         }
     }
 
-    /// What an address, in lower case, leads to; `place` is its piece.
+    /// What the key of an address leads to; `place` is its piece.
     ///
     /// # Errors
     /// When the store fails, or the address doesn't belong here.
@@ -257,5 +257,5 @@ async fn find(connection: &mut Connection, place: Place, key: &str) -> Result<Fo
     }
     let account = rows::account(&row)?;
     // A claim may be older or younger than the account's address.
-    Ok(if account.user.email.key() == key { Found::Account(account) } else { Found::Nobody })
+    Ok(if account.user.email.answers_to(key) { Found::Account(account) } else { Found::Nobody })
 }

@@ -12,8 +12,8 @@ use super::super::outcome::{Claim, ClaimEnd, Claiming, Creating, NewAccount, Tak
 use super::super::undo::Undo;
 use super::store::Store;
 use super::{change, sessions};
-use crate::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
-use crate::ports::{Account, Creation, NewSession, NewToken, Renewal};
+use crate::domain::{Change, NewUser, PasswordHash, Repeat, Role, TokenDigest, TokenSalt, User};
+use crate::ports::{Account, ActiveSession, Creation, NewSession, NewToken, Renewal, Successor};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 const HERE: Place = Place::WHOLE;
@@ -44,7 +44,7 @@ async fn store_with_account() -> (TempDir, Store, Account) {
 }
 
 fn token(n: u8) -> NewToken {
-    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::HOUR }
+    NewToken { digest: TokenDigest([n; 32]), expire_time: NOW + Duration::HOUR, repeat: None }
 }
 
 #[tokio::test]
@@ -57,8 +57,9 @@ async fn e5_a_change_of_a_version_that_is_past_is_not_written() {
     let input = (anna.user.version, renamed("First"), renamed("Second"));
     let written = store.db.write(input, |connection, (read, first, second)| {
         Box::pin(async move {
-            let made = change::update(connection, *read, first, "").await?;
-            Ok::<_, Undo>([made, change::update(connection, *read, second, "").await?])
+            let key = first.user.email.key();
+            let made = change::update(connection, *read, first, (&key, "")).await?;
+            Ok::<_, Undo>([made, change::update(connection, *read, second, (&key, "")).await?])
         })
     });
     assert_eq!(written.await.unwrap(), [true, false]);
@@ -70,7 +71,8 @@ async fn e5_a_change_of_a_version_that_is_past_is_not_written() {
 async fn e5_a_token_that_two_have_read_renews_once_and_then_ends_the_session() {
     let (_folder, store, anna) = store_with_account().await;
     let (user, verified) = (anna.user.name.clone(), anna.password.clone());
-    assert!(store.open_session(HERE, NewSession { id: Uuid::nil(), user, verified, token: token(1) }).await.unwrap());
+    let session = NewSession { id: Uuid::nil(), create_time: NOW, user, verified, token: token(1) };
+    assert!(store.open_session(HERE, session).await.unwrap());
     let renewals = store.db.write((), |connection, ()| {
         Box::pin(async move {
             let digest = token(1).digest;
@@ -87,12 +89,50 @@ async fn e5_a_token_that_two_have_read_renews_once_and_then_ends_the_session() {
     // The second one is that of a copy; for the third there is no session any more.
     assert_eq!(
         renewals.await.unwrap(),
-        [Renewal::Renewed(anna.user.clone()), Renewal::Reused(anna.user), Renewal::Unknown]
+        [Renewal::Renewed(active(&anna)), Renewal::Reused(anna.user), Renewal::Unknown]
     );
     for n in 1..=4 {
         let renewal = store.renew_session(HERE, token(n).digest, token(9), NOW).await.unwrap();
         assert_eq!(renewal, Renewal::Unknown, "{n}");
     }
+}
+
+/// The session that the tests open.
+fn active(account: &Account) -> ActiveSession {
+    ActiveSession { id: Uuid::nil().to_string(), user: account.user.clone() }
+}
+
+#[tokio::test]
+async fn d9_a_token_that_two_have_read_gives_both_one_successor() {
+    let (_folder, store, anna) = store_with_account().await;
+    let (user, verified) = (anna.user.name.clone(), anna.password.clone());
+    let session = NewSession { id: Uuid::nil(), create_time: NOW, user, verified, token: token(1) };
+    assert!(store.open_session(HERE, session).await.unwrap());
+    let next = |n: u8| {
+        let repeat = Repeat { salt: TokenSalt([n; 16]), until: NOW + Duration::MINUTE };
+        NewToken { repeat: Some(repeat), ..token(n) }
+    };
+    let input = (next(2), next(3), next(4));
+    let renewals = store.db.write(input, |connection, (second, third, fourth)| {
+        Box::pin(async move {
+            let one = sessions::find(connection, token(1).digest).await?.unwrap();
+            let other = sessions::find(connection, token(1).digest).await?.unwrap();
+            let used = sessions::renew(connection, one, *second, NOW).await?;
+            let repeated = sessions::renew(connection, other, *third, NOW).await?;
+            // This one has read the first token while its successor was unused, which it isn't any more.
+            let late = sessions::find(connection, token(1).digest).await?.unwrap();
+            let successor = sessions::find(connection, token(2).digest).await?.unwrap();
+            sessions::renew(connection, successor, *fourth, NOW).await?;
+            Ok::<_, Undo>([used, repeated, sessions::renew(connection, late, *third, NOW).await?])
+        })
+    });
+    let expire_time = token(2).expire_time;
+    let successor = Successor { digest: token(2).digest, salt: TokenSalt([2; 16]), expire_time };
+    let session = active(&anna);
+    assert_eq!(
+        renewals.await.unwrap(),
+        [Renewal::Renewed(session.clone()), Renewal::Repeated(session, successor), Renewal::Reused(anna.user)]
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The store of one database: the only one, in a file; or one of several shards, in PostgreSQL.
 //!
-//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `rows.rs`, `sessions.rs`, `store.rs` and
-//! `users.rs` are compiled once for each driver, below the modules that name it. What puts databases together is beside this
+//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `rekey.rs`, `rows.rs`, `sessions.rs`, `store.rs`
+//! and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases together is beside this
 //! folder.
 //!
 //! The guards are in the statements: what was decided about a version is written in place of that version, a token is used up
@@ -42,6 +42,7 @@ pub mod sqlite {
     mod creation;
     #[cfg(test)]
     mod guards;
+    mod rekey;
     mod rows;
     mod sessions;
     mod store;
@@ -60,6 +61,7 @@ pub mod sqlite {
 
     static USERS: Migrator = sqlx::migrate!("migrations/sqlite");
     static CLAIMS: Migrator = sqlx::migrate!("migrations/sqlite_claims");
+    static SESSIONS: Migrator = sqlx::migrate!("migrations/sqlite_sessions");
 
     /// The database file in its folder.
     pub fn file(folder: &Path) -> PathBuf {
@@ -68,9 +70,10 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to
     /// see one at a version that it doesn't know.
-    pub static COMPONENTS: [Component; 12] = [
+    pub static COMPONENTS: [Component; 13] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_claims", migrator: &CLAIMS },
+        Component { name: "users_sessions", migrator: &SESSIONS },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],
@@ -118,6 +121,7 @@ pub mod postgres {
     mod claims;
     mod creation;
     mod homes;
+    mod rekey;
     mod rows;
     mod search;
     mod sessions;

@@ -13,7 +13,7 @@ pub(crate) const CLAIM_LIFE: i64 = 3_600_000_000;
 /// A claim on an address: who has it may have an account with that address, and nobody else (SH-).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The address in lower case.
+    /// The address's key.
     pub key: String,
     /// The claim's id: each attempt has another one. Empty for what the release before claims has written.
     pub id: String,
@@ -97,12 +97,15 @@ pub enum Creating {
 /// What a change may do about the address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rekey {
-    /// It stays, but for upper and lower case.
+    /// Its key stays.
     Unchanged,
     /// The new one is claimed, and the old one let go, in the transaction: one database holds everything.
     Here,
     /// It becomes that of this claim, which was made before.
     With(Claim),
+    /// It becomes that of this claim, by which the account has its address already: only the account's key was another, as the
+    /// release before has written it.
+    Own(Claim),
 }
 
 /// What came of an attempt to change an account in one database.
@@ -121,7 +124,7 @@ pub enum Changing {
     Refused(UserError),
     /// Another account has the address.
     EmailTaken,
-    /// The address would become this one, in lower case, which isn't claimed.
+    /// The key of the address would become this one, which isn't claimed.
     Rekeyed(String),
     /// The claim was declared void meanwhile.
     Voided,

@@ -1,14 +1,13 @@
 //! Between rows and the domain.
 
 use std::fmt::Display;
-use std::str::FromStr;
 
 use meshwork_api::UserName;
 use meshwork_sql::from_micros;
 use sqlx::Row as _;
 
 use super::Row;
-use crate::domain::{PasswordHash, User};
+use crate::domain::{DisplayName, Email, PasswordHash, Role, User};
 use crate::ports::{Account, StoreError};
 
 /// The account in a row of `users`.
@@ -19,22 +18,15 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
     };
     Ok(User {
         name: UserName::new(&*id).map_err(|problem| damaged("id", &problem))?,
-        email: parse(row, "email", &damaged)?,
-        display_name: parse(row, "display_name", &damaged)?,
-        role: parse(row, "role", &damaged)?,
+        email: Email::stored(row.try_get("email")?).map_err(|problem| damaged("email", &problem))?,
+        display_name: DisplayName::stored(row.try_get("display_name")?)
+            .map_err(|problem| damaged("display_name", &problem))?,
+        role: row.try_get::<&str, _>("role")?.parse::<Role>().map_err(|problem| damaged("role", &problem))?,
         create_time: from_micros(row.try_get("create_time")?),
         update_time: from_micros(row.try_get("update_time")?),
         delete_time: row.try_get::<Option<i64>, _>("delete_time")?.map(from_micros),
         version: row.try_get("version")?,
     })
-}
-
-fn parse<T: FromStr<Err: Display>>(
-    row: &Row,
-    column: &str,
-    damaged: &dyn Fn(&str, &dyn Display) -> StoreError,
-) -> Result<T, StoreError> {
-    row.try_get::<&str, _>(column)?.parse().map_err(|problem| damaged(column, &problem))
 }
 
 /// The account in a row of `users`, with its password's hash.

@@ -10,7 +10,7 @@ use super::{not_foreign, rows};
 use crate::ports::{Account, StoreError};
 
 impl Store {
-    /// The living account with an address, in lower case, that belongs to this database. That there is none here tells nothing
+    /// The living account whose address has this key that belongs to this database. That there is none here tells nothing
     /// about other databases.
     ///
     /// # Errors

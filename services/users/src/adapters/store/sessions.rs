@@ -1,17 +1,17 @@
 //! The sessions.
 
-use meshwork_api::UserName;
+use meshwork_api::{SessionName, UserName};
 use meshwork_sql::shards::Place;
-use meshwork_sql::{from_micros, to_micros};
+use meshwork_sql::{Freshness, from_micros, to_micros};
 use sqlx::{AssertSqlSafe, Row as _};
 use time::OffsetDateTime;
 
 use super::super::undo::Undo;
 use super::super::{USERS, slot};
 use super::store::Store;
-use super::{Connection, FOR_UPDATE, SKIP_LOCKED, not_foreign, rows};
-use crate::domain::{Presented, RefreshToken, TokenDigest, User};
-use crate::ports::{NewSession, NewToken, Renewal, StoreError};
+use super::{Connection, FOR_UPDATE, Row, SKIP_LOCKED, check_owned, not_foreign, owned, rows};
+use crate::domain::{Presented, RefreshToken, Session, TokenDigest, TokenSalt, User};
+use crate::ports::{ActiveSession, NewSession, NewToken, Renewal, StoreError, Successor};
 
 impl Store {
     /// Opens a session if the account, whose piece is `place`, lives and still has the password that was verified.
@@ -24,7 +24,7 @@ impl Store {
         Ok(opened.await?)
     }
 
-    /// Uses a token up and puts the next in its place.
+    /// Uses a token up and puts the next in its place, or finds the next of one that may give it again.
     ///
     /// # Errors
     /// As [`Store::open_session`].
@@ -57,6 +57,64 @@ impl Store {
             Box::pin(async move {
                 let sql = "DELETE FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = $1)";
                 sqlx::query(sql).bind(presented.0.as_slice()).execute(connection).await?;
+                Ok::<_, Undo>(())
+            })
+        });
+        Ok(ended.await?)
+    }
+
+    /// Up to `limit` of the sessions of an account that have not expired at `now`, by their ids, from behind `after` on.
+    ///
+    /// # Errors
+    /// As [`Store::open_session`].
+    pub async fn sessions_of(
+        &self,
+        place: Place,
+        user: UserName,
+        limit: usize,
+        after: String,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Session>, StoreError> {
+        let input = (place, user, i64::try_from(limit).unwrap_or(i64::MAX), after, to_micros(now));
+        let read = self.db.read(Freshness::Latest, input, |connection, (place, user, limit, after, now)| {
+            Box::pin(async move {
+                let sql = format!(
+                    "SELECT id, create_time, refresh_time, expire_time FROM sessions \
+                     WHERE user_id = $1 AND id > $2 AND expire_time > $3 AND {} ORDER BY id LIMIT $4",
+                    owned(5)
+                );
+                let rows = sqlx::query(AssertSqlSafe(sql))
+                    .bind(user.id())
+                    .bind(after.as_str())
+                    .bind(*now)
+                    .bind(*limit)
+                    .bind(i64::from(place.space))
+                    .bind(i64::from(place.piece))
+                    .bind(place.version)
+                    .fetch_all(&mut *connection)
+                    .await?;
+                if rows.is_empty() {
+                    check_owned(connection, *place).await?;
+                }
+                rows.iter().map(|row| session(row, user)).collect::<Result<Vec<_>, Undo>>()
+            })
+        });
+        Ok(read.await?)
+    }
+
+    /// Ends a session of an account by its id.
+    ///
+    /// # Errors
+    /// As [`Store::open_session`].
+    pub async fn revoke_session_at(&self, place: Place, name: SessionName) -> Result<(), StoreError> {
+        let places = [place];
+        let ended = self.db.write_at(&places, name, |connection, name| {
+            Box::pin(async move {
+                sqlx::query("DELETE FROM sessions WHERE id = $1 AND user_id = $2")
+                    .bind(name.id())
+                    .bind(name.user().id())
+                    .execute(connection)
+                    .await?;
                 Ok::<_, Undo>(())
             })
         });
@@ -111,21 +169,41 @@ async fn open(connection: &mut Connection, session: &NewSession) -> Result<bool,
         return Ok(false);
     }
     let id = session.id.to_string();
-    sqlx::query("INSERT INTO sessions (id, user_id, expire_time, slot) VALUES ($1, $2, $3, $4)")
+    sqlx::query("INSERT INTO sessions (id, user_id, expire_time, slot, create_time) VALUES ($1, $2, $3, $4, $5)")
         .bind(&id)
         .bind(session.user.id())
         .bind(to_micros(session.token.expire_time))
         .bind(slot(session.user.id()))
+        .bind(to_micros(session.create_time))
         .execute(&mut *connection)
         .await?;
     insert_token(connection, &id, &session.user, session.token).await?;
     Ok(true)
 }
 
+/// The session in a row of `sessions`.
+fn session(row: &Row, user: &UserName) -> Result<Session, Undo> {
+    let id: String = row.try_get("id")?;
+    Ok(Session {
+        name: SessionName::new(user.clone(), id).map_err(StoreError::damaged)?,
+        create_time: known_time(row, "create_time")?,
+        refresh_time: known_time(row, "refresh_time")?,
+        expire_time: from_micros(row.try_get("expire_time")?),
+    })
+}
+
+/// The time in a column, which has 0 where none was kept.
+fn known_time(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, Undo> {
+    let micros: i64 = row.try_get(column)?;
+    Ok((micros != 0).then(|| from_micros(micros)))
+}
+
 /// A token that is known.
 pub(super) struct Known {
     digest: TokenDigest,
     token: RefreshToken,
+    /// The token that followed, and by which salt it did, if it may be given again.
+    successor: Option<(TokenDigest, TokenSalt)>,
     session: String,
     user: User,
 }
@@ -141,7 +219,8 @@ pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) ->
         return Ok(None);
     }
     let row = sqlx::query(
-        "SELECT users.*, refresh_tokens.session_id, refresh_tokens.expire_time, refresh_tokens.used \
+        "SELECT users.*, refresh_tokens.session_id, refresh_tokens.expire_time, refresh_tokens.used, \
+         refresh_tokens.successor, refresh_tokens.salt, refresh_tokens.repeat_until \
          FROM refresh_tokens JOIN sessions ON sessions.id = refresh_tokens.session_id \
          JOIN users ON users.id = sessions.user_id WHERE refresh_tokens.digest = $1",
     )
@@ -149,8 +228,20 @@ pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) ->
     .fetch_optional(connection)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let token = RefreshToken { expire_time: from_micros(row.try_get("expire_time")?), used: row.try_get("used")? };
-    Ok(Some(Known { digest: presented, token, session: row.try_get("session_id")?, user: rows::user(&row)? }))
+    let token = RefreshToken {
+        expire_time: from_micros(row.try_get("expire_time")?),
+        used: row.try_get("used")?,
+        repeat_until: row.try_get::<Option<i64>, _>("repeat_until")?.map(from_micros),
+    };
+    let successor = bytes(&row, "successor")?.map(TokenDigest).zip(bytes(&row, "salt")?.map(TokenSalt));
+    let (session, user) = (row.try_get("session_id")?, rows::user(&row)?);
+    Ok(Some(Known { digest: presented, token, successor, session, user }))
+}
+
+/// The bytes of a column; `None` when there are none, or not so many.
+fn bytes<const N: usize>(row: &Row, column: &str) -> Result<Option<[u8; N]>, Undo> {
+    let bytes: Option<Vec<u8>> = row.try_get(column)?;
+    Ok(bytes.and_then(|bytes| bytes.try_into().ok()))
 }
 
 /// Does what a token calls for.
@@ -162,25 +253,53 @@ pub(super) async fn renew(
 ) -> Result<Renewal, Undo> {
     match known.token.present(now) {
         Presented::Expired => return Ok(Renewal::Expired),
+        Presented::Repeat => return repeat(connection, known, now).await,
         Presented::Reused => return end_reused(connection, known).await,
         Presented::Renew => {}
     }
-    if !use_up(connection, known.digest).await? {
+    if !use_up(connection, known.digest, next).await? {
         // It came another time since it was read, and that one was first.
-        return end_reused(connection, known).await;
+        return match find(connection, known.digest).await? {
+            Some(known) if known.token.present(now) == Presented::Repeat => repeat(connection, known, now).await,
+            Some(known) => end_reused(connection, known).await,
+            None => Ok(Renewal::Unknown),
+        };
     }
-    sqlx::query("UPDATE sessions SET expire_time = $1 WHERE id = $2")
+    sqlx::query("UPDATE sessions SET expire_time = $1, refresh_time = $2 WHERE id = $3")
         .bind(to_micros(next.expire_time))
+        .bind(to_micros(now))
         .bind(&known.session)
         .execute(&mut *connection)
         .await?;
     insert_token(connection, &known.session, &known.user.name, next).await?;
-    Ok(Renewal::Renewed(known.user))
+    Ok(Renewal::Renewed(ActiveSession { id: known.session, user: known.user }))
 }
 
-/// Uses a token up; returns whether it was still to be used.
-async fn use_up(connection: &mut Connection, digest: TokenDigest) -> Result<bool, Undo> {
-    let used = sqlx::query("UPDATE refresh_tokens SET used = TRUE WHERE digest = $1 AND used = FALSE")
+/// Finds the token that has followed upon one that came again; if that was used, or has expired, the one that came is a copy.
+async fn repeat(connection: &mut Connection, known: Known, now: OffsetDateTime) -> Result<Renewal, Undo> {
+    let Some((digest, salt)) = known.successor else { return end_reused(connection, known).await };
+    // Written, though nothing changes: who uses it at this moment is waited for, and comes first.
+    let sql = "UPDATE refresh_tokens SET slot = slot WHERE digest = $1 AND session_id = $2 AND used = FALSE \
+               AND expire_time > $3 RETURNING expire_time";
+    let unused = sqlx::query(sql)
+        .bind(digest.0.as_slice())
+        .bind(&known.session)
+        .bind(to_micros(now))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(unused) = unused else { return end_reused(connection, known).await };
+    let successor = Successor { digest, salt, expire_time: from_micros(unused.try_get("expire_time")?) };
+    Ok(Renewal::Repeated(ActiveSession { id: known.session, user: known.user }, successor))
+}
+
+/// Uses a token up for the next; returns whether it was still to be used.
+async fn use_up(connection: &mut Connection, digest: TokenDigest, next: NewToken) -> Result<bool, Undo> {
+    let sql = "UPDATE refresh_tokens SET used = TRUE, successor = $1, salt = $2, repeat_until = $3 \
+               WHERE digest = $4 AND used = FALSE";
+    let used = sqlx::query(sql)
+        .bind(next.repeat.map(|_| next.digest.0.to_vec()))
+        .bind(next.repeat.map(|repeat| repeat.salt.0.to_vec()))
+        .bind(next.repeat.map(|repeat| to_micros(repeat.until)))
         .bind(digest.0.as_slice())
         .execute(connection)
         .await?;

@@ -103,6 +103,9 @@ async fn list(
     if !filter.show_deleted {
         query.push(" AND delete_time IS NULL");
     }
+    if filter.non_ascii {
+        query.push(" AND octet_length(email_key) <> length(email_key)");
+    }
     if let Some(UserCursor { micros, id }) = after {
         query.push(" AND (create_time, id) > (").push_bind(*micros).push(", ").push_bind(id.clone()).push(")");
     }

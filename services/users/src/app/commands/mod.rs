@@ -4,6 +4,8 @@ mod create_user;
 mod delete_user;
 mod prune_sessions;
 mod refresh_session;
+mod renew_keys;
+mod revoke_session;
 mod seed_accounts;
 mod sign_in;
 mod sign_out;
@@ -11,5 +13,6 @@ mod update_user;
 
 pub use create_user::CreateUser;
 pub use delete_user::DeleteUser;
+pub use renew_keys::KeyRenewals;
 pub use sign_in::{SignIn, Tokens};
-pub use update_user::UpdateUser;
+pub use update_user::{Reauthentication, UpdateUser};

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::app::{App, AppError, refresh_token};
-use crate::domain::{Email, User};
-use crate::ports::{NewSession, NewToken, SignError};
+use crate::domain::Email;
+use crate::ports::{ActiveSession, NewSession, NewToken, SignError};
 
 /// Opens a session for an address and its password.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Tokens {
     pub access_token: Secret,
     /// When it expires.
     pub access_token_expire_time: OffsetDateTime,
-    /// What gives the next tokens, once.
+    /// What gives the next tokens, once; and the same ones again for a moment.
     pub refresh_token: Secret,
     /// When the session ends unless it is refreshed.
     pub refresh_token_expire_time: OffsetDateTime,
@@ -45,32 +45,33 @@ impl App {
         let account = account.filter(|account| verified && !account.user.is_deleted());
         let account = account.ok_or(AppError::BadCredentials)?;
         let now = self.clock.now();
-        let (refresh_token, token) = self.next_refresh_token(Some(&account.user.name), now);
-        let session =
-            NewSession { id: Uuid::new_v4(), user: account.user.name.clone(), verified: account.password, token };
-        let tokens = self.tokens_for(&account.user, refresh_token, token.expire_time, now)?;
+        let refresh_token = refresh_token::generate(&account.user.name);
+        let expire_time = now + self.lifetimes.refresh_token;
+        let session = NewSession {
+            id: Uuid::new_v4(),
+            create_time: now,
+            user: account.user.name.clone(),
+            verified: account.password,
+            token: NewToken { digest: refresh_token::digest(&refresh_token), expire_time, repeat: None },
+        };
+        let active = ActiveSession { id: session.id.to_string(), user: account.user };
+        let tokens = self.tokens_for(&active, refresh_token, expire_time, now)?;
         if self.sessions.open(session).await? { Ok(tokens) } else { Err(AppError::BadCredentials) }
-    }
-
-    /// A new refresh token, which says whose it is if that is known, and what is kept of it.
-    pub(super) fn next_refresh_token(&self, user: Option<&UserName>, now: OffsetDateTime) -> (Secret, NewToken) {
-        let token = refresh_token::generate(user);
-        let kept = NewToken { digest: refresh_token::digest(&token), expire_time: now + self.lifetimes.refresh_token };
-        (token, kept)
     }
 
     /// A session's tokens: a new access token beside the refresh token.
     pub(super) fn tokens_for(
         &self,
-        user: &User,
+        session: &ActiveSession,
         refresh_token: Secret,
         refresh_token_expire_time: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<Tokens, SignError> {
+        let ActiveSession { id, user } = session;
         let access_token_expire_time = now + self.lifetimes.access_token;
         Ok(Tokens {
             user: user.name.clone(),
-            access_token: self.tokens.issue(&user.name, user.role, now, access_token_expire_time)?,
+            access_token: self.tokens.issue(&user.name, user.role, id, now, access_token_expire_time)?,
             access_token_expire_time,
             refresh_token,
             refresh_token_expire_time,

@@ -5,7 +5,8 @@ use meshwork_chassis::config::Secret;
 use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
-use crate::domain::{Change, DisplayName, Email, User};
+use crate::domain::{Change, DisplayName, Email, User, UserError};
+use crate::ports::ChangeError;
 
 /// Changes an account; what is `None` stays as it is.
 #[derive(Clone, Debug)]
@@ -14,21 +15,54 @@ pub struct UpdateUser {
     pub name: UserName,
     /// The version that the caller has read; any when `None`.
     pub expected: Option<i64>,
-    /// The new address.
+    /// The new address. It ends the account's sessions.
     pub email: Option<Email>,
     /// How the person is addressed from now on.
     pub display_name: Option<DisplayName>,
-    /// The new password. It ends all sessions of the account.
+    /// The new password. It ends the account's sessions.
     pub password: Option<Secret>,
+    /// What shows that whoever changes their own account is its owner, and not somebody who has borrowed an access token;
+    /// `None` for who changes another's, as staff may.
+    pub owner: Option<Reauthentication>,
+}
+
+/// What the owner of an account shows to change its address or its password.
+#[derive(Clone, Debug)]
+pub struct Reauthentication {
+    /// The password that the account has now.
+    pub current_password: Option<Secret>,
+    /// The id of the session that the owner changes it in: it goes on when the others end. `None` where that isn't known.
+    pub session: Option<String>,
+}
+
+/// What an owner may change, once it is known who asks for it.
+struct Clearance {
+    email: Option<Email>,
+    /// The version whose password was verified.
+    verified: Option<i64>,
+    /// The session that goes on.
+    session: Option<String>,
 }
 
 impl App {
     /// Changes an account and returns it as it is then.
     ///
     /// # Errors
-    /// When there is no such account, it is deleted or at another version, or the address is taken.
+    /// When there is no such account, it is deleted or at another version, the address is taken, or the owner has not shown
+    /// the current password for a new address or password.
     pub async fn update_user(&self, command: UpdateUser) -> Result<User, AppError> {
-        let UpdateUser { name, expected, email, display_name, password } = command;
+        let UpdateUser { name, expected, email, display_name, password, owner } = command;
+        let Clearance { email, verified, session } = match owner {
+            Some(owner) if email.is_some() || password.is_some() => {
+                self.reauthenticate(&name, expected, owner, email, password.is_some()).await?
+            }
+            _ => Clearance { email, verified: None, session: None },
+        };
+        if let Some(email) = &email
+            && self.is_others(email, &name).await?
+        {
+            return Err(AppError::EmailTaken);
+        }
         let password = match password {
             Some(password) => {
                 // The transaction decides; this only spares a hash on what it would refuse.
@@ -41,7 +75,50 @@ impl App {
         };
         let change = Change { email, display_name, password };
         let now = self.clock.now();
-        let changed = self.users.change(&name, Box::new(move |user| user.change(change.clone(), expected, now))).await;
-        changed.map_err(|error| AppError::of_change(error, &name))
+        // Between the look at the password and this it may have become another.
+        let version = expected.or(verified);
+        let decide = move |user: &User| {
+            let changed = user.change(change.clone(), version, now);
+            changed.map(|changed| changed.map(|changed| changed.keeping(session.clone())))
+        };
+        let changed = self.users.change(&name, Box::new(decide)).await;
+        changed.map_err(|error| match error {
+            // Who has named no version is only told that there were others.
+            ChangeError::Refused(UserError::VersionMismatch { .. }) if expected.is_none() => AppError::Conflict(name),
+            error => AppError::of_change(error, &name),
+        })
+    }
+
+    /// Sees that the owner of an account has its password, if they change its address or its password.
+    async fn reauthenticate(
+        &self,
+        name: &UserName,
+        expected: Option<i64>,
+        owner: Reauthentication,
+        email: Option<Email>,
+        has_new_password: bool,
+    ) -> Result<Clearance, AppError> {
+        let account = self.users.find_account(name).await?.ok_or_else(|| AppError::NotFound(name.clone()))?;
+        account.user.admit(expected)?;
+        // The address that it has is no new one: who replaces all of an account sends it along.
+        let email = email.filter(|email| *email != account.user.email);
+        if email.is_none() && !has_new_password {
+            return Ok(Clearance { email, verified: None, session: None });
+        }
+        let current = owner.current_password.ok_or(AppError::PasswordRequired)?;
+        if !self.hasher.verify(&current, Some(&account.password)).await? {
+            return Err(AppError::WrongPassword(name.clone()));
+        }
+        Ok(Clearance { email, verified: Some(account.user.version), session: owner.session })
+    }
+
+    /// Whether another account is known by exactly what was typed of an address, which earlier releases may have kept. That nobody
+    /// else has the address by its key is seen to by the change itself.
+    async fn is_others(&self, email: &Email, name: &UserName) -> Result<bool, AppError> {
+        if email.lookup_keys().len() < 2 {
+            return Ok(false);
+        }
+        let found = self.users.find_by_email(email).await?;
+        Ok(found.is_some_and(|account| account.user.name != *name))
     }
 }

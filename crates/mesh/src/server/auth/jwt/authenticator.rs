@@ -86,12 +86,12 @@ impl JwtAuthenticator {
 
     /// Whether there are keys.
     pub fn has_keys(&self) -> bool {
-        self.state.keys.are_there()
+        self.state.keys.is_loaded()
     }
 
     /// Waits until there are keys.
     pub async fn ready(&self) {
-        self.state.keys.come().await;
+        self.state.keys.loaded().await;
     }
 
     /// How many verified tokens are remembered.
@@ -124,9 +124,9 @@ impl JwtAuthenticator {
     /// # Errors
     /// When it isn't a good token, or there are no keys yet to tell.
     pub async fn verify(&self, token: &str) -> Verdict {
-        match AuthenticatorState::look(&self.state, token) {
-            Look::Verdict(verdict) => verdict,
-            Look::Waits(waits) => AuthenticatorState::wait(Arc::clone(&self.state), token.into(), waits).await,
+        match AuthenticatorState::look_up(&self.state, token) {
+            Lookup::Verdict(verdict) => verdict,
+            Lookup::Pending(pending) => AuthenticatorState::wait(Arc::clone(&self.state), token.into(), pending).await,
         }
     }
 }
@@ -138,12 +138,12 @@ impl Authenticator for JwtAuthenticator {
             Ok(None) => return Authenticated::Now(Ok(None)),
             Err(error) => return Authenticated::Now(Err(error.status(&self.domain))),
         };
-        match AuthenticatorState::look(&self.state, token) {
-            Look::Verdict(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
-            Look::Verdict(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
-            Look::Waits(waits) => {
+        match AuthenticatorState::look_up(&self.state, token) {
+            Lookup::Verdict(Ok(principal)) => Authenticated::Now(Ok(Some(principal))),
+            Lookup::Verdict(Err(error)) => Authenticated::Now(Err(error.status(&self.domain))),
+            Lookup::Pending(pending) => {
                 let (state, domain) = (Arc::clone(&self.state), self.domain);
-                let verdict = AuthenticatorState::wait(state, token.into(), waits);
+                let verdict = AuthenticatorState::wait(state, token.into(), pending);
                 Authenticated::Later(
                     verdict.map(move |verdict| verdict.map(Some).map_err(|error| error.status(&domain))).boxed(),
                 )
@@ -199,13 +199,13 @@ fn bearer(value: &str) -> Option<&str> {
 }
 
 /// What is known of a token at once.
-enum Look {
+enum Lookup {
     Verdict(Verdict),
-    Waits(Waits),
+    Pending(Pending),
 }
 
 /// What a token waits for.
-enum Waits {
+enum Pending {
     /// For its key, by this id.
     Key(String),
     /// For somebody else who verifies it.
@@ -213,32 +213,32 @@ enum Waits {
 }
 
 impl AuthenticatorState {
-    fn look(self: &Arc<Self>, token: &str) -> Look {
+    fn look_up(self: &Arc<Self>, token: &str) -> Lookup {
         if let Some(principal) = self.cache.get(token.as_bytes(), self.now()) {
-            return Look::Verdict(Ok(principal));
+            return Lookup::Verdict(Ok(principal));
         }
         let id = match key_id(token) {
             Ok(id) => id,
-            Err(error) => return Look::Verdict(Err(error)),
+            Err(error) => return Lookup::Verdict(Err(error)),
         };
         match self.keys.get(&id) {
             Some(key) => self.decide(token, key),
-            None => Look::Waits(Waits::Key(id)),
+            None => Lookup::Pending(Pending::Key(id)),
         }
     }
 
     /// Verifies the token, unless somebody does already.
-    fn decide(&self, token: &str, key: Arc<Key>) -> Look {
+    fn decide(&self, token: &str, key: Arc<Key>) -> Lookup {
         match self.cache.begin(token) {
-            None => Look::Verdict(Err(TokenError::Invalid)),
-            Some(Turn::Other(verdict)) => Look::Waits(Waits::Verdict(verdict)),
+            None => Lookup::Verdict(Err(TokenError::Invalid)),
+            Some(Turn::Other(verdict)) => Lookup::Pending(Pending::Verdict(verdict)),
             Some(Turn::Own(verification)) => {
                 // Another may have ended in between.
                 if let Some(principal) = self.cache.get(token.as_bytes(), self.now()) {
-                    return Look::Verdict(Ok(principal));
+                    return Lookup::Verdict(Ok(principal));
                 }
                 let verdict = self.verify(token, &key);
-                Look::Verdict(verification.end(token, verdict, key))
+                Lookup::Verdict(verification.end(token, verdict, key))
             }
         }
     }
@@ -249,20 +249,20 @@ impl AuthenticatorState {
         Ok((principal, verified.until))
     }
 
-    async fn wait(self: Arc<Self>, token: Box<str>, waits: Waits) -> Verdict {
-        let key = match waits {
-            Waits::Key(id) => {
+    async fn wait(self: Arc<Self>, token: Box<str>, pending: Pending) -> Verdict {
+        let key = match pending {
+            Pending::Key(id) => {
                 // A key that came into use a moment ago. Tokens with invented ids can't make us ask more often.
                 self.keys.refresh(self.refresh_floor).await;
-                let missing = if self.keys.are_there() { TokenError::Invalid } else { TokenError::KeysUnavailable };
+                let missing = if self.keys.is_loaded() { TokenError::Invalid } else { TokenError::KeysUnavailable };
                 self.keys.get(&id).ok_or(missing)?
             }
-            Waits::Verdict(verdict) => return self.share(&token, verdict).await,
+            Pending::Verdict(verdict) => return self.share(&token, verdict).await,
         };
         match self.decide(&token, key) {
-            Look::Verdict(verdict) => verdict,
-            Look::Waits(Waits::Verdict(verdict)) => self.share(&token, verdict).await,
-            Look::Waits(Waits::Key(_)) => Err(TokenError::Invalid),
+            Lookup::Verdict(verdict) => verdict,
+            Lookup::Pending(Pending::Verdict(verdict)) => self.share(&token, verdict).await,
+            Lookup::Pending(Pending::Key(_)) => Err(TokenError::Invalid),
         }
     }
 

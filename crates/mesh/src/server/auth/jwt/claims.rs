@@ -43,10 +43,31 @@ impl Claims {
     }
 
     /// The principal by the usual claims: `sub`; and as its roles the text `role`, the texts of the list `roles`, and the
-    /// words of `scope` (RFC 8693 §4.2), whichever are there. `None` without a subject.
+    /// words of `scope` (RFC 8693 §4.2), whichever are there; and its session by `sid`. `None` without a subject.
     pub fn principal(&self) -> Option<Principal> {
         let list = self.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let scopes = self.text("scope").into_iter().flat_map(str::split_ascii_whitespace);
-        Some(Principal::new(self.subject()?, self.text("role").into_iter().chain(list).chain(scopes)))
+        let principal = Principal::new(self.subject()?, self.text("role").into_iter().chain(list).chain(scopes));
+        Some(match self.text("sid") {
+            Some(session) => principal.with_session(session),
+            None => principal,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn d5_a_principal_is_of_the_session_that_its_token_names() {
+        for (sid, session) in [(json!("s-1"), Some("s-1")), (json!(7), None), (json!(null), None)] {
+            let claims = json!({"sub": "anna", "role": "staff", "sid": sid});
+            let claims = claims.as_object().cloned().expect("an object");
+            let principal = Claims::new(claims).principal().expect("a subject");
+            assert_eq!((principal.session(), principal.has_role("staff")), (session, true));
+        }
     }
 }

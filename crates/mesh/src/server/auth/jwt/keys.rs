@@ -26,7 +26,7 @@ pub(super) struct Keys {
     timeout: Duration,
     current: ArcSwap<KeySet>,
     fetches: Attempts<Fetch>,
-    are_there: watch::Sender<bool>,
+    loaded: watch::Sender<bool>,
 }
 
 /// What came of a fetch.
@@ -44,7 +44,7 @@ impl Keys {
             timeout,
             current: ArcSwap::default(),
             fetches: Attempts::default(),
-            are_there: watch::Sender::new(false),
+            loaded: watch::Sender::new(false),
         })
     }
 
@@ -52,14 +52,14 @@ impl Keys {
         self.current.load().get(id).cloned()
     }
 
-    pub(super) fn are_there(&self) -> bool {
-        *self.are_there.borrow()
+    pub(super) fn is_loaded(&self) -> bool {
+        *self.loaded.borrow()
     }
 
     /// Waits until there are keys.
-    pub(super) async fn come(&self) {
+    pub(super) async fn loaded(&self) {
         // The sender is ours, so that the wait can't fail.
-        let _ = self.are_there.subscribe().wait_for(|are_there| *are_there).await;
+        let _ = self.loaded.subscribe().wait_for(|loaded| *loaded).await;
     }
 
     /// Fetches the keys, unless a fetch has ended within `floor`. All who come while one is under way wait for that one; it
@@ -79,7 +79,7 @@ impl Keys {
             Err(_) => Err("the source of the keys has panicked".to_owned()),
         };
         match &fetched {
-            Err(problem) if self.are_there() => {
+            Err(problem) if self.is_loaded() => {
                 tracing::warn!(problem, "the keys that verify tokens can't be fetched; those at hand stay");
             }
             // At a start the source may come later; this is tried again and again.
@@ -118,7 +118,7 @@ impl Keys {
                 key.withdraw();
             }
         }
-        self.are_there.send_replace(true);
+        self.loaded.send_replace(true);
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ const NAMES: [&str; 3] = ["anna", "bert", "carl"];
 
 /// Who asks: the numbers of an address and of a name.
 #[derive(Clone, Copy, Debug)]
-struct Who {
+struct CallerId {
     address: Option<u8>,
     name: Option<usize>,
 }
@@ -21,14 +21,14 @@ struct Who {
 /// What happens. Holds are chosen by any number.
 #[derive(Clone, Debug)]
 enum Step {
-    Take { who: Who, amount: usize },
+    Take { who: CallerId, amount: usize },
     Resize { hold: usize, amount: usize },
     Drop { hold: usize },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let who = (prop::option::of(0..ADDRESSES), prop::option::of(0..NAMES.len()))
-        .prop_map(|(address, name)| Who { address, name });
+        .prop_map(|(address, name)| CallerId { address, name });
     let step = prop_oneof![
         3 => (who, 0..4_usize).prop_map(|(who, amount)| Step::Take { who, amount }),
         2 => (any::<usize>(), 0..6_usize).prop_map(|(hold, amount)| Step::Resize { hold, amount }),
@@ -60,7 +60,7 @@ struct Model {
 }
 
 impl Model {
-    fn key(who: Who) -> Option<(Option<usize>, Option<u8>)> {
+    fn key(who: CallerId) -> Option<(Option<usize>, Option<u8>)> {
         match who.name {
             Some(name) => Some((Some(name), None)),
             None => who.address.map(|address| (None, Some(address))),
@@ -68,7 +68,7 @@ impl Model {
     }
 
     /// Changes what `who` has from one number to another one.
-    fn step(&mut self, who: Who, from: usize, to: usize) -> Result<(), Scope> {
+    fn step(&mut self, who: CallerId, from: usize, to: usize) -> Result<(), Scope> {
         let limits = self.limits;
         let over = |limit: usize, now: usize| limit != 0 && now > limit;
         let at_address = who.address.map(|address| self.addresses.get(&address).copied().unwrap_or(0) + to - from);
@@ -110,7 +110,7 @@ proptest! {
         let addresses: Vec<Account> = (0..ADDRESSES).map(|last| address(&budgets, last)).collect();
         let names = NAMES.map(|name| budgets.account_of_principal(name));
         let mut model = Model { limits, ..Model::default() };
-        let mut holds: Vec<(Who, Hold)> = Vec::new();
+        let mut holds: Vec<(CallerId, Hold)> = Vec::new();
         for step in steps {
             match step {
                 Step::Take { who, amount } => {

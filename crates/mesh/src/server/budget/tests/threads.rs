@@ -26,7 +26,7 @@ impl Least {
 }
 
 /// One who asks, and what it and its address have.
-struct Who<'a> {
+struct CallerId<'a> {
     address: &'a Account,
     principal: Option<&'a Account>,
     own: Least,
@@ -40,21 +40,18 @@ fn never_is_too_much_admitted_and_nothing_is_lost() {
     let names = ["anna", "bert"].map(|name| budgets.account_of_principal(name));
     let (all, at) = (Least::default(), [Least::default(), Least::default()]);
     // Each name calls from one address, so that its counts are known.
-    let callers = [(0, Some(&names[0])), (0, None), (1, Some(&names[1])), (1, None)].map(|(place, principal)| Who {
-        address: &addresses[place],
-        principal,
-        own: Least::default(),
-        at_address: &at[place],
+    let callers = [(0, Some(&names[0])), (0, None), (1, Some(&names[1])), (1, None)].map(|(place, principal)| {
+        CallerId { address: &addresses[place], principal, own: Least::default(), at_address: &at[place] }
     });
     let most = LIMITS.total + LIMITS.own * callers.len();
-    let give_back = |who: &Who<'_>, hold: Hold| {
+    let give_back = |who: &CallerId<'_>, hold: Hold| {
         for least in [&all, &who.own, who.at_address] {
             least.sub(hold.amount());
         }
     };
     let run = |seed: u64| {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut holds: Vec<(&Who<'_>, Hold)> = Vec::new();
+        let mut holds: Vec<(&CallerId<'_>, Hold)> = Vec::new();
         for _ in 0..STEPS {
             if !holds.is_empty() && random.bool() {
                 let place = random.usize(..holds.len());

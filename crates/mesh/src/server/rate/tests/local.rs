@@ -217,7 +217,7 @@ async fn rl_8_what_comes_back_to_the_bucket_takes_the_place_of_tokens_in_advance
 }
 
 #[tokio::test(start_paused = true)]
-async fn rl_8_instances_with_leases_admit_no_more_than_burst_plus_rate_by_a_clock() {
+async fn s10_rl_8_instances_with_leases_admit_no_more_than_burst_plus_rate_by_a_clock() {
     let random = Random::seeded(5);
     let second = Duration::from_secs(1);
     for (burst, per_second) in [(10_u64, 1.0), (20, 10.0), (100, 1000.0), (1000, 50_000.0)] {

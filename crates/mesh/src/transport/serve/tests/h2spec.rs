@@ -4,7 +4,8 @@ use meshwork_testkit::h2spec;
 
 use super::*;
 
-/// So that it is the connection whose answers are seen, and not how quick a method is.
+/// So that it is the connection whose answers are seen, and not how quick a method is: streams are open when the second frame
+/// of a case comes. The server's own run excepts such cases, and this one is the place where they have to pass.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The server closes the connection, and what it had not read makes that a reset; this version of `h2spec` knows only the end

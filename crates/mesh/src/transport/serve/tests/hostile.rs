@@ -3,8 +3,8 @@
 use tokio::io::AsyncReadExt as _;
 
 use super::raw::{
-    END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS, call, frame, hello, read_answers,
-    read_goaways, streams, window, write,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS, call, frame, hello,
+    read_answers, read_goaways, streams, window, write,
 };
 use super::*;
 
@@ -115,6 +115,32 @@ async fn open_calls_hold_no_room_of_requests_that_were_read() {
         open.push((answer, body));
         client = client.ready().await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_of_twice_as_many_calls_as_there_may_be_those_that_are_admitted_are_answered() {
+    const MOST: u32 = 1024;
+    const REFUSED_STREAM: [u8; 4] = [0, 0, 0, 7];
+    let (mut here, there) = duplex(1 << 20);
+    let calls = Arc::default();
+    let options = ServeOptions { max_concurrent_streams: MOST, ..options() };
+    let _server = serve(there, options, counted(&calls));
+    let mut frames = vec![hello(LARGE)];
+    for stream in streams(2 * MOST) {
+        frames.push(frame(HEADERS, END_HEADERS, stream, &[0x83, 0x86, 0x84]));
+        frames.push(frame(DATA, END_STREAM, stream, &[0; 5]));
+    }
+    // Nothing of the server's is read before all that is sent.
+    write(&mut here, &frames).await;
+    let (mut answered, mut refused) = (0, 0);
+    while answered + refused < 2 * MOST {
+        let frame = raw::read(&mut here).await.expect("the connection ends before the answers");
+        assert_ne!(frame.kind, GOAWAY);
+        answered += u32::from(matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0);
+        refused += u32::from(frame.kind == RST_STREAM && frame.payload == REFUSED_STREAM);
+    }
+    assert!(answered >= MOST && refused > 0, "{answered} answered, {refused} refused");
+    assert_eq!(calls.load(Ordering::SeqCst), usize::try_from(answered).unwrap());
 }
 
 /// `h2` goes over all streams for each of them.

@@ -3,7 +3,7 @@
 use prost_types::FieldMask;
 
 use crate::echo::echo;
-use crate::validate::Violations;
+use crate::violations::Violations;
 
 /// How many paths a mask has at most.
 pub const MAX_PATHS: usize = 100;

@@ -1,16 +1,21 @@
-//! Pages of lists (AIP-158).
+//! Pages of lists (AIP-158): opaque tokens bound to their list, and pages bounded by count and by bytes.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::validate::Violations;
+use crate::violations::Violations;
 
 /// How many items a page has when the caller doesn't say.
 pub const DEFAULT_SIZE: usize = 50;
 /// How many items a page has at most.
 pub const MAX_SIZE: usize = 200;
+/// How many bytes the messages of a page have at most, unless the first alone has more: half of the 4 MiB that gRPC takes
+/// of a message by default.
+pub const MAX_BYTES: usize = 2 << 20;
+/// What an item costs in its list beside its own bytes: the field's tag and its length.
+const ITEM: usize = 6;
 /// How many bytes a page token has at most. Ours have fewer: a cursor is made of a time, a number or a name.
 pub const MAX_TOKEN: usize = 1024;
 
@@ -34,9 +39,31 @@ pub struct Page<T> {
 
 impl<T> Page<T> {
     /// Makes a page of up to `size + 1` items: the one too many only shows that there is a next page.
-    pub fn cut(mut items: Vec<T>, size: usize, cursor: impl Fn(&T) -> String) -> Self {
-        let more = items.len() > size;
-        items.truncate(size);
+    ///
+    /// `bytes` says how many an item has as a message (`encoded_len`). A page has fewer items when they would have more than
+    /// [`MAX_BYTES`] together, but the first in any case.
+    pub fn cut(items: Vec<T>, size: usize, cursor: impl Fn(&T) -> String, bytes: impl Fn(&T) -> usize) -> Self {
+        Self::cut_within(MAX_BYTES, items, size, cursor, bytes)
+    }
+
+    /// As [`Page::cut`] does, with a bound of `max_bytes`, for servers whose clients take messages of another size.
+    pub fn cut_within(
+        max_bytes: usize,
+        mut items: Vec<T>,
+        size: usize,
+        cursor: impl Fn(&T) -> String,
+        bytes: impl Fn(&T) -> usize,
+    ) -> Self {
+        let mut left = max_bytes;
+        let mut fits = |item: &T| {
+            let rest = left.checked_sub(bytes(item).saturating_add(ITEM));
+            left = rest.unwrap_or_default();
+            rest.is_some()
+        };
+        let fitting = items.iter().take(size).take_while(|&item| fits(item)).count();
+        let count = fitting.max(size.min(1));
+        let more = items.len() > count;
+        items.truncate(count);
         let next = if more { items.last().map(cursor) } else { None };
         Self { items, next }
     }

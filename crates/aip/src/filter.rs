@@ -1,7 +1,18 @@
-//! List filters: the part of AIP-160 that our lists take, `field = value` terms joined by `AND`.
+//! List filters: of AIP-160 the part that most lists need, `field = value` terms joined by `AND`.
+//!
+//! ```text
+//! filter = [ term { "AND" term } ]
+//! term   = word "=" value
+//! value  = word | '"' anything but '"' '"'
+//! word   = anything but white space, '=' and '"'
+//! ```
+//!
+//! There are no other comparisons, no `OR`, `NOT` or parentheses, and no escapes. A field is named once.
+
+use std::fmt;
 
 use crate::echo::echo;
-use crate::validate::Violations;
+use crate::violations::Violations;
 
 /// How many bytes a filter has at most.
 pub const MAX_BYTES: usize = 1024;
@@ -15,6 +26,26 @@ impl Filter {
     pub fn get(&self, field: &str) -> Option<&str> {
         self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.as_str())
     }
+}
+
+/// Prints what reads as the same filter.
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (name, value)) in self.0.iter().enumerate() {
+            let and = if at == 0 { "" } else { " AND " };
+            // Neither a word nor a text holds a quote.
+            write!(f, "{and}{name} = \"{value}\"")?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of an enum that a filter's word names, as the contract spells it and answers show it (`STATE_PENDING`), or
+/// without the `prefix` that all values of the enum have (`PENDING`).
+///
+/// `by_name` finds a value by its name in the contract; prost's enums have `from_str_name`.
+pub fn enum_value<T>(word: &str, prefix: &str, by_name: impl Fn(&str) -> Option<T>) -> Option<T> {
+    if word.starts_with(prefix) { by_name(word) } else { by_name(&format!("{prefix}{word}")) }
 }
 
 /// Reads a filter over `fields`. A value is a word or a text in double quotes. A filter of more than [`MAX_BYTES`] bytes is
