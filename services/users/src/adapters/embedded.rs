@@ -104,7 +104,7 @@ impl UserStore for SqliteStore {
             Changing::Done { before: Some(_), .. } => Ok(KeyRenewal::Renewed),
             Changing::Done { before: None, .. } | Changing::NotFound => Ok(KeyRenewal::Current),
             Changing::EmailTaken => Ok(KeyRenewal::Taken),
-            Changing::Conflict => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Changing::Conflict => Err(StoreError::Conflict(format!("{name} is being changed by others"))),
             Changing::Refused(_) | Changing::Rekeyed(_) | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the renewal itself makes"))
             }
