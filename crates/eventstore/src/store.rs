@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use meshwork_sql::{from_micros, to_micros};
+use meshwork_sql::{Kind, from_micros, to_micros};
 use time::OffsetDateTime;
 
 use crate::{Beats, Commit, Context, NewEvent};
@@ -106,6 +106,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What the failure means, in the words that SQL stores have for it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            StoreError::Unavailable(_) => Kind::Unavailable,
+            StoreError::OutcomeUnknown(_) => Kind::OutcomeUnknown,
+            StoreError::Damaged { .. } => Kind::Damaged,
+        }
+    }
+
     /// A version of a stream was lost from before others.
     pub(crate) fn missing(stream: &str, version: i64) -> Self {
         StoreError::Damaged { place: stream.to_owned(), problem: format!("version {version} is missing") }
@@ -120,9 +129,11 @@ impl From<meshwork_sql::Error> for AppendError {
 
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
-        match error {
-            meshwork_sql::Error::OutcomeUnknown(cause) => StoreError::OutcomeUnknown(cause),
-            error => StoreError::Unavailable(error.to_string()),
+        match error.kind() {
+            // What others were in the way of, and what may be away for a moment, was not written.
+            Kind::Unavailable | Kind::Conflict => StoreError::Unavailable(error.to_string()),
+            Kind::OutcomeUnknown => StoreError::OutcomeUnknown(error.to_string()),
+            Kind::Damaged => StoreError::Damaged { place: "its tables".to_owned(), problem: error.to_string() },
         }
     }
 }
@@ -203,4 +214,22 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Hints that a partition has new commits; subscribe before reading.
     fn beats(&self, partition: u16) -> Beats;
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_sql::Error;
+
+    use super::*;
+
+    #[test]
+    fn e8_a_failure_of_its_database_means_what_it_means_elsewhere() {
+        for (error, kind) in [
+            (Error::NotWritten, Kind::Unavailable),
+            (Error::OutcomeUnknown("lost".to_owned()), Kind::OutcomeUnknown),
+            (Error::Shards("not these".to_owned()), Kind::Damaged),
+        ] {
+            assert_eq!(StoreError::from(error).kind(), kind);
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! The errors that the services of the shop share; [`ErrorKind`] makes statuses of them.
 
+pub mod store;
+
 use std::fmt::Display;
 use std::time::Duration;
 
@@ -23,6 +25,35 @@ pub const DEPENDENCY_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
     Duration::from_millis(500),
     "Something that this service needs does not answer. Nothing was written. Try again.",
 );
+/// A store was lost in the middle of a write that may be asked for again.
+pub const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::retryable(
+    "OUTCOME_UNKNOWN",
+    Code::Unavailable,
+    Duration::from_millis(500),
+    "The store was lost in the middle of the write, which may have been made. Send the same request again, with its \
+     request_id or etag: it is not made twice.",
+);
+/// A store was lost in the middle of a write, and the request has nothing by which it is known when it comes again.
+pub const WRITE_UNCONFIRMED: ErrorKind = ErrorKind::new(
+    "WRITE_UNCONFIRMED",
+    Code::Unknown,
+    "The store was lost in the middle of the write, which may have been made, and the request had neither a request_id nor an \
+     etag. Look at the resource before you ask again.",
+);
+/// Others are in the way of a write, or of a read, all the time.
+pub const STORE_CONTENDED: ErrorKind = ErrorKind::retryable(
+    "STORE_CONTENDED",
+    Code::Aborted,
+    Duration::from_millis(100),
+    "Others changed the same at each of several tries. Nothing was written. Try again.",
+);
+/// What is stored can't be read.
+pub const STORE_DAMAGED: ErrorKind = ErrorKind::new(
+    "STORE_DAMAGED",
+    Code::DataLoss,
+    "What is stored can't be understood, or the store lacks what it must have. The log names the place under the trace_id of \
+     ErrorInfo; what lies elsewhere is not affected.",
+);
 /// Something failed inside.
 pub const INTERNAL: ErrorKind = ErrorKind::new(
     "INTERNAL",
@@ -40,6 +71,10 @@ pub const COMMON: &[&ErrorKind] = &[
     &KEYS_UNAVAILABLE,
     &NOT_ALLOWED,
     &DEPENDENCY_UNAVAILABLE,
+    &OUTCOME_UNKNOWN,
+    &WRITE_UNCONFIRMED,
+    &STORE_CONTENDED,
+    &STORE_DAMAGED,
     &INTERNAL,
 ];
 

@@ -133,7 +133,7 @@ async fn all_shards_are_redriven_at_once_though_one_can_not_be_asked() {
 
     let world = World::with(Some(0)).await;
     world.park("things/two", 6).await;
-    assert_eq!(world.letters.redrive_dead_letters(all()).await.unwrap_err().code(), Code::Internal);
+    assert_eq!(world.letters.redrive_dead_letters(all()).await.unwrap_err().code(), Code::DataLoss);
     assert_eq!(world.states[1].summary().await.unwrap().letters, 0);
     assert_eq!(world.repaired(6).await, ["things/two"]);
 }
@@ -148,7 +148,7 @@ async fn a_letter_is_redriven_though_another_shard_can_not_be_asked() {
     assert_eq!(world.states[1].summary().await.unwrap().letters, 0);
     // Whether there is another one isn't known.
     let unknown = world.letters.redrive_dead_letter(redrive(name_of("things/one"))).await.unwrap_err();
-    assert_eq!(unknown.code(), Code::Internal, "{unknown}");
+    assert_eq!(unknown.code(), Code::DataLoss, "{unknown}");
 }
 
 #[tokio::test]

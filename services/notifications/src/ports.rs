@@ -68,6 +68,9 @@ pub enum StoreError {
     /// It can't be reached, or refuses.
     #[error("the store of notifications is unavailable: {0}")]
     Unavailable(String),
+    /// Others were in the way at each of several tries; nothing was written.
+    #[error("others were in the way in the store of notifications at each of several tries: {0}")]
+    Conflict(String),
     /// It was lost while it committed: what was written may stand.
     #[error("the store of notifications was lost in the middle of a write: {0}")]
     OutcomeUnknown(String),

@@ -118,6 +118,9 @@ pub enum StoreError {
     /// It can't be reached; nothing was written.
     #[error("{0}")]
     Unavailable(String),
+    /// Others were in the way at each of several tries; nothing was written.
+    #[error("{0}")]
+    Conflict(String),
     /// It was lost in the middle of a write, which may have been made; the same command can be sent again.
     #[error("{0}")]
     OutcomeUnknown(String),

@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The store can't be reached at this moment. Nothing was changed; another try may succeed.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),
+    /// Others were in the way at each of several tries. Nothing was changed; another try may succeed.
+    #[error("others were in the way at each of several tries: {0}")]
+    Conflict(String),
     /// The store broke off while it kept the change, which may have been kept. Another try is safe where it is known as
     /// the same: by its request id, or by the event's version.
     #[error("whether the change was kept is unknown: {0}")]

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// What was asked for is kept elsewhere by now, or is being moved there. Nothing was changed; another try may succeed.
     #[error("what was asked for is being moved: {0}")]
     Misplaced(String),
+    /// Others were in the way at each of several tries. Nothing was changed; another try may succeed.
+    #[error("others were in the way at each of several tries: {0}")]
+    Conflict(String),
     /// The store broke off while it kept the change, which may have been kept. Another try is safe where it is known as
     /// the same, by its request id or its version.
     #[error("whether the change was kept is unknown: {0}")]
@@ -43,7 +46,7 @@ impl StoreError {
 
     /// Whether it is certain that nothing was changed, nor will be by what has failed.
     pub fn is_without_effect(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::Misplaced(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::Misplaced(_) | StoreError::Conflict(_))
     }
 }
 

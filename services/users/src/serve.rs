@@ -125,9 +125,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     }
     match app.seed_accounts().await {
         // The others are served meanwhile.
-        Err(AppError::Store(error @ (StoreError::Unavailable(_) | StoreError::Misplaced(_))))
-            if config.is_on_servers() =>
-        {
+        Err(AppError::Store(
+            error @ (StoreError::Unavailable(_) | StoreError::Misplaced(_) | StoreError::Conflict(_)),
+        )) if config.is_on_servers() => {
             tracing::warn!(%error, "not all of the first accounts can be made or looked up now; it is tried again");
             background.spawn("first accounts", |stop| seed_later(app.clone(), stop));
         }

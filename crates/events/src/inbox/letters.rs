@@ -280,19 +280,30 @@ impl ConsumerState for Inbox {
         behind: Option<LetterCursor>,
         limit: usize,
     ) -> Result<Vec<DeadLetter>, Error> {
-        let mut sql = QueryBuilder::<Driver>::new(format!("SELECT {COLUMNS} FROM dead_letter WHERE consumer = "));
-        sql.push_bind(self.consumer);
-        if let Some(subject) = subject {
-            sql.push(" AND subject = ").push_bind(subject.to_owned());
+        let mut behind = behind.map(|(parked_at, id)| (parked_at, id.to_string()));
+        let mut readable = Vec::new();
+        loop {
+            let mut sql = QueryBuilder::<Driver>::new(format!("SELECT {COLUMNS} FROM dead_letter WHERE consumer = "));
+            sql.push_bind(self.consumer);
+            if let Some(subject) = subject {
+                sql.push(" AND subject = ").push_bind(subject.to_owned());
+            }
+            if let Some((parked_at, id)) = behind {
+                sql.push(" AND (parked_at, id) < (").push_bind(parked_at).push(", ").push_bind(id).push(")");
+            }
+            sql.push(" ORDER BY parked_at DESC, id DESC LIMIT ").push_bind(rows(limit));
+            let found = bounded(sql.build().fetch_all(self.db.reader())).await?;
+            // One that can't be read must not keep the others from being seen, nor those behind them: a short list is the last.
+            readable.extend(found.iter().filter_map(|row| letter(row).inspect_err(unreadable).ok()));
+            match found.last() {
+                Some(last) if found.len() >= limit && readable.len() < limit => {
+                    behind = Some((last.try_get("parked_at")?, last.try_get("id")?));
+                }
+                _ => break,
+            }
         }
-        if let Some((parked_at, id)) = behind {
-            sql.push(" AND (parked_at, id) < (").push_bind(parked_at).push(", ").push_bind(id.to_string()).push(")");
-        }
-        sql.push(" ORDER BY parked_at DESC, id DESC LIMIT ").push_bind(rows(limit));
-        let found = bounded(sql.build().fetch_all(self.db.reader())).await?;
-        // One that can't be read must not keep the others from being seen.
-        let readable = found.iter().filter_map(|row| letter(row).inspect_err(unreadable).ok());
-        Ok(readable.collect())
+        readable.truncate(limit);
+        Ok(readable)
     }
 
     async fn get(&self, id: Uuid) -> Result<Option<DeadLetter>, Error> {

@@ -76,6 +76,37 @@ async fn a_list_is_read_page_by_page_newest_first() {
 }
 
 #[tokio::test]
+async fn d14_a_list_goes_on_behind_letters_that_can_not_be_read() {
+    let world = World::new();
+    let (db, state) = state(&world).await;
+    for subject in ["things/a", "things/b", "things/c", "things/d", "things/e"] {
+        state.park(STREAM, &envelope(subject, 1, 1), "planted").await.unwrap();
+    }
+    let damaged = db.write((), |connection, ()| {
+        Box::pin(async move {
+            let sql = "UPDATE dead_letter SET id = 'bad ' || subject WHERE subject BETWEEN 'things/b' AND 'things/d'";
+            sqlx::query(sql).execute(connection).await?;
+            Ok::<_, Error>(())
+        })
+    });
+    damaged.await.unwrap();
+    for size in [1, 2, 3, 10] {
+        let (mut seen, mut behind) = (BTreeSet::new(), None);
+        loop {
+            let page = state.list(None, behind, size).await.unwrap();
+            let Some(last) = page.last() else { break };
+            behind = Some((to_micros(last.parked_at), last.id));
+            seen.extend(page.iter().map(|letter| letter.event.subject.clone()));
+            // Who asks takes a short page for the last one.
+            if page.len() < size {
+                break;
+            }
+        }
+        assert_eq!(seen, BTreeSet::from(["things/a".to_owned(), "things/e".to_owned()]), "{size}");
+    }
+}
+
+#[tokio::test]
 async fn the_summary_names_who_has_waited_longest_and_why() {
     let world = World::new();
     let (_, state) = state(&world).await;

@@ -8,7 +8,7 @@ use meshwork_api::DeadLetterName;
 use meshwork_api::meshwork::admin::v1 as pb;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterService;
 use meshwork_events::{ConsumerState, DeadLetter, Redriven, Redriver};
-use meshwork_sql::{Error, Kind, to_micros};
+use meshwork_sql::{Error, to_micros};
 use prost::Message;
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
@@ -88,14 +88,8 @@ impl DeadLetterGrpc {
     }
 
     fn failed(&self, error: &Error) -> Status {
-        match error.kind() {
-            Kind::Damaged => internal(self.domain, error),
-            Kind::Unavailable | Kind::OutcomeUnknown | Kind::Conflict => {
-                tracing::warn!(%error, "parked events can't be worked on");
-                let sentence = "the store can't be reached at this moment; try again";
-                DEPENDENCY_UNAVAILABLE.status(self.domain, sentence, &[])
-            }
-        }
+        // What is redriven or given up twice is handled once: its consumer and the letter's name see to it.
+        crate::errors::store::status(self.domain, error, true, &[])
     }
 
     /// The id in a name. A name whose id is none of ours names nothing.

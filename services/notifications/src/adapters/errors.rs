@@ -1,5 +1,6 @@
 //! The errors of this service, as callers see them.
 
+use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
 use meshwork_chassis::errors::{self, ErrorKind};
 use meshwork_chassis::events::DEAD_LETTER_NOT_FOUND;
 use tonic::{Code, Status};
@@ -23,12 +24,6 @@ const NOTIFICATION_BEING_SENT: ErrorKind = ErrorKind::new(
     Code::FailedPrecondition,
     "The notification is being sent at this moment. Wait until it is SENT, FAILED or PENDING again.",
 );
-/// A write may have been made.
-const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::new(
-    "OUTCOME_UNKNOWN",
-    Code::Unknown,
-    "The store was lost in the middle of the write. Look at the notification before you ask again.",
-);
 
 /// The errors that this service may give.
 pub const TABLE: &[&ErrorKind] = &[
@@ -38,14 +33,30 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::KEYS_UNAVAILABLE,
     &errors::NOT_ALLOWED,
     &errors::DEPENDENCY_UNAVAILABLE,
+    &errors::OUTCOME_UNKNOWN,
+    &errors::WRITE_UNCONFIRMED,
+    &errors::STORE_CONTENDED,
+    &errors::STORE_DAMAGED,
     &errors::INTERNAL,
     &NOTIFICATION_NOT_FOUND,
     &NOTIFICATION_BEING_SENT,
-    &OUTCOME_UNKNOWN,
     &DEAD_LETTER_NOT_FOUND,
 ];
 
-/// The status for a call that was refused or has failed.
+impl StoreFailure for StoreError {
+    fn failure(&self) -> Option<Kind> {
+        match self {
+            StoreError::Unavailable(_) => Some(Kind::Unavailable),
+            StoreError::Conflict(_) => Some(Kind::Conflict),
+            StoreError::OutcomeUnknown(_) => Some(Kind::OutcomeUnknown),
+            StoreError::Damaged(_) => Some(Kind::Damaged),
+            StoreError::UnknownCursor => None,
+        }
+    }
+}
+
+/// The status for a call that was refused or has failed. The one write of this service, a letter that is sent once more, isn't
+/// known when it is asked for again.
 pub fn status(error: &CallError) -> Status {
     match error {
         CallError::NotAllowed => errors::NOT_ALLOWED.status(DOMAIN, error, &[]),
@@ -56,38 +67,30 @@ pub fn status(error: &CallError) -> Status {
             violations.add("page_token", "must be a next_page_token of this list");
             violations.finish(DOMAIN).err().unwrap_or_else(|| errors::internal(DOMAIN, error))
         }
-        CallError::Store(StoreError::Unavailable(cause)) => {
-            tracing::warn!(cause, "the store of notifications is unavailable");
-            errors::DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the store of notifications is unavailable; try again", &[])
-        }
-        CallError::Store(StoreError::OutcomeUnknown(cause)) => {
-            tracing::warn!(cause, "the outcome of a write is unknown");
-            OUTCOME_UNKNOWN.status(DOMAIN, "the store was lost in the middle of the write; it may have been made", &[])
-        }
-        CallError::Store(cause @ StoreError::Damaged(_)) => errors::internal(DOMAIN, cause),
+        CallError::Store(error) => store::status(DOMAIN, error, false, &[]),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::StatusExt;
-
     use super::*;
 
     #[test]
-    fn a_store_that_is_busy_is_tried_again_and_a_damaged_one_is_not() {
-        let refused = |error: meshwork_sql::Error| status(&CallError::Store(error.into()));
-        for busy in [meshwork_sql::Error::NotWritten, sqlx::Error::PoolTimedOut.into()] {
-            let status = refused(busy);
-            assert_eq!(status.code(), Code::Unavailable);
-            let details = status.get_error_details();
-            assert_eq!(details.error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
-            assert!(details.retry_info().is_some());
-        }
-        let unknown = refused(meshwork_sql::Error::OutcomeUnknown("lost".to_owned()));
-        assert!(unknown.code() == Code::Unknown && unknown.get_details_retry_info().is_none());
-        let damaged = refused(sqlx::Error::Decode("no number".into()).into());
-        assert_eq!(damaged.code(), Code::Internal);
+    fn e8_a_store_that_fails_is_answered_by_the_table_of_all_services() {
+        let answer = |kind, cause: String, is_repeatable: bool| {
+            let error: StoreError = match kind {
+                Kind::Unavailable => meshwork_sql::Error::NoConnection(cause).into(),
+                Kind::OutcomeUnknown if is_repeatable => return None,
+                Kind::OutcomeUnknown => meshwork_sql::Error::OutcomeUnknown(cause).into(),
+                Kind::Conflict => {
+                    let source = sqlx::Error::Configuration(cause.into());
+                    meshwork_sql::Error::Locked { component: "notifications", source }.into()
+                }
+                Kind::Damaged => sqlx::Error::Decode(cause.into()).into(),
+            };
+            Some(status(&CallError::Store(error)))
+        };
+        assert_eq!(store::faults(answer), Vec::<String>::new());
     }
 
     #[test]

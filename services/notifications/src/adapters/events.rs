@@ -55,9 +55,10 @@ impl Handler for EventHandler {
 fn failed(error: &StoreError) -> HandleError {
     match error {
         StoreError::Damaged(_) => HandleError::Poison(error.to_string()),
-        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) | StoreError::UnknownCursor => {
-            HandleError::Retry(error.to_string())
-        }
+        StoreError::Unavailable(_)
+        | StoreError::Conflict(_)
+        | StoreError::OutcomeUnknown(_)
+        | StoreError::UnknownCursor => HandleError::Retry(error.to_string()),
     }
 }
 
@@ -154,7 +155,9 @@ mod tests {
         let cause = || "why".to_owned();
         let poison = failed(&StoreError::Damaged(cause()));
         assert!(matches!(&poison, HandleError::Poison(problem) if problem.contains("why")), "{poison}");
-        for error in [StoreError::Unavailable(cause()), StoreError::OutcomeUnknown(cause())] {
+        for error in
+            [StoreError::Unavailable(cause()), StoreError::Conflict(cause()), StoreError::OutcomeUnknown(cause())]
+        {
             let retry = failed(&error);
             assert!(matches!(retry, HandleError::Retry(_)), "{retry}");
         }

@@ -9,7 +9,7 @@ use crate::ports::{Selection, StoreError};
 run!(make:
     lists_are_newest_first_and_filtered,
     pages_show_each_notification_once,
-    a_page_shows_what_can_be_read,
+    d14_a_page_shows_what_can_be_read,
 );
 
 async fn lists_are_newest_first_and_filtered(bench: &Bench) {
@@ -56,7 +56,7 @@ async fn pages_show_each_notification_once(bench: &Bench) {
     assert!(matches!(error, StoreError::UnknownCursor), "{error}");
 }
 
-async fn a_page_shows_what_can_be_read(bench: &Bench) {
+async fn d14_a_page_shows_what_can_be_read(bench: &Bench) {
     for order in ["sound", "newer", "damaged", "last"] {
         bench.deliver(order, "anna").await;
     }

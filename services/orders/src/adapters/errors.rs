@@ -5,6 +5,7 @@ use std::time::Duration;
 use meshwork_aip::Violations;
 use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
 use meshwork_api::{ProductName, ProjectionName};
+use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
 use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ErrorKind, NOT_ALLOWED, internal};
 use meshwork_chassis::events::{DEAD_LETTER_ERRORS, EVENT_SOURCE_ERRORS};
 use tonic::{Code, Status};
@@ -48,26 +49,6 @@ pub const STOCK_NOT_ALLOCATED: ErrorKind = ErrorKind::retryable(
     Code::FailedPrecondition,
     Duration::from_millis(500),
     "The inventory has not allocated the order's pieces yet. Try again in a moment.",
-);
-/// Others change the order all the time.
-pub const ORDER_CONTENDED: ErrorKind = ErrorKind::retryable(
-    "ORDER_CONTENDED",
-    Code::Aborted,
-    Duration::from_millis(100),
-    "Others changed the order at each of several tries. Nothing was written. Try again.",
-);
-/// A write may have been made.
-pub const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::retryable(
-    "OUTCOME_UNKNOWN",
-    Code::Unavailable,
-    Duration::from_millis(500),
-    "The store was lost in the middle of the write. Send the same request_id again to learn the outcome.",
-);
-/// The order's history can't be read.
-pub const ORDER_DAMAGED: ErrorKind = ErrorKind::new(
-    "ORDER_DAMAGED",
-    Code::DataLoss,
-    "What is stored of this order can't be understood. The log names the place; other orders are not affected.",
 );
 
 /// There is no such projection.
@@ -139,9 +120,6 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &TOTAL_CHANGED,
         &TOO_MANY_OPEN_ORDERS,
         &STOCK_NOT_ALLOCATED,
-        &ORDER_CONTENDED,
-        &OUTCOME_UNKNOWN,
-        &ORDER_DAMAGED,
         &PROJECTION_NOT_FOUND,
         &REBUILD_RUNNING,
         &PROJECTION_DIFFERS,
@@ -154,8 +132,26 @@ pub const TABLE: &[&[&ErrorKind]] = &[
     ],
 ];
 
-/// The status for a use case that was not carried out, about the order `name`.
+impl StoreFailure for StoreError {
+    fn failure(&self) -> Option<Kind> {
+        match self {
+            StoreError::Unavailable(_) => Some(Kind::Unavailable),
+            StoreError::Conflict(_) => Some(Kind::Conflict),
+            StoreError::OutcomeUnknown(_) => Some(Kind::OutcomeUnknown),
+            StoreError::Damaged(_) => Some(Kind::Damaged),
+            StoreError::Cursor => None,
+        }
+    }
+}
+
+/// The status for a read that was not carried out, about the order `name`, or for a write that isn't known when it comes again.
 pub(super) fn status(name: &str, error: &AppError) -> Status {
+    status_of_write(name, error, false)
+}
+
+/// The status for a write that was not carried out, about the order `name`. `is_repeatable` says that the same request, made
+/// again, does nothing twice: it has a request id, or names the version that it changes.
+pub(super) fn status_of_write(name: &str, error: &AppError, is_repeatable: bool) -> Status {
     let about = [("order", name)];
     match error {
         AppError::Order(OrderError::Missing) => {
@@ -184,7 +180,7 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
         AppError::RequestReused => {
             REQUEST_ID_REUSED.status(DOMAIN, "the request_id came with another body before; send a new one", &[])
         }
-        AppError::Contended => ORDER_CONTENDED.status(DOMAIN, error, &about),
+        AppError::Contended => store::status_of(DOMAIN, Kind::Conflict, error, is_repeatable, &about),
         AppError::Catalogue(CatalogueError::Missing(_)) => violation("order.lines", error),
         AppError::Catalogue(CatalogueError::Unavailable(cause)) => {
             tracing::warn!(cause, "the catalogue doesn't answer");
@@ -199,15 +195,7 @@ pub(super) fn status(name: &str, error: &AppError) -> Status {
             TOO_MANY_OPEN_ORDERS.status(DOMAIN, error, &[("limit", at_most.to_string().as_str())])
         }
         AppError::Store(StoreError::Cursor) => violation("page_token", &"must be a next_page_token of this list"),
-        AppError::Store(StoreError::Unavailable(cause)) => away(cause),
-        AppError::Store(StoreError::OutcomeUnknown(cause)) => {
-            tracing::warn!(cause, "the outcome of a write is unknown");
-            OUTCOME_UNKNOWN.status(DOMAIN, "the outcome is unknown; send the same request_id again", &about)
-        }
-        AppError::Store(StoreError::Damaged(cause)) => {
-            tracing::error!(order = name, cause, "an order can't be read");
-            ORDER_DAMAGED.status(DOMAIN, "what is stored of this order can't be understood", &about)
-        }
+        AppError::Store(error) => store::status(DOMAIN, error, is_repeatable, &about),
     }
 }
 
@@ -243,15 +231,9 @@ pub(super) fn projection_status(name: &ProjectionName, error: &ProjectionError) 
             STREAM_STILL_PARKED.status(DOMAIN, error, &[about[0], ("reason", reason.as_str())])
         }
         ProjectionError::Behind | ProjectionError::Moving(_) => PROJECTION_BEHIND.status(DOMAIN, error, &about),
-        ProjectionError::Store(error @ meshwork_eventstore::StoreError::Damaged { .. }) => internal(DOMAIN, error),
-        ProjectionError::Store(error) => away(error),
+        // A rebuild or a retry that comes again goes on, or finds that it is done.
+        ProjectionError::Store(error) => store::status_of(DOMAIN, error.kind(), error, true, &about),
     }
-}
-
-/// The status while a store doesn't answer. The cause, which may name hosts, is for the log alone.
-fn away(cause: &dyn std::fmt::Display) -> Status {
-    tracing::warn!(%cause, "a store doesn't answer");
-    DEPENDENCY_UNAVAILABLE.status(DOMAIN, "a store of the service doesn't answer; try again", &[])
 }
 
 /// The status for a missing product, with the line that names it.
@@ -277,22 +259,47 @@ fn violation(field: &str, problem: &dyn std::fmt::Display) -> Status {
 
 #[cfg(test)]
 mod tests {
-    use tonic_types::StatusExt as _;
-
     use super::*;
 
     #[test]
-    fn a_store_that_does_not_answer_is_unavailable_and_may_be_asked_again() {
-        let cause = || "mongodb://shop:secret@db refuses".to_owned();
-        let error = ProjectionError::Store(meshwork_eventstore::StoreError::Unavailable(cause()));
+    fn e8_a_store_that_fails_is_answered_by_the_table_of_all_services() {
+        let answer = |kind, cause: String, is_repeatable| {
+            let error = match kind {
+                Kind::Unavailable => StoreError::Unavailable(cause),
+                Kind::OutcomeUnknown => StoreError::OutcomeUnknown(cause),
+                Kind::Conflict => StoreError::Conflict(cause),
+                Kind::Damaged => StoreError::Damaged(cause),
+            };
+            Some(status_of_write("orders/a", &AppError::Store(error), is_repeatable))
+        };
+        assert_eq!(store::faults(answer), Vec::<String>::new());
+        let contended =
+            |kind: Kind, _: String, _: bool| (kind == Kind::Conflict).then(|| status("orders/a", &AppError::Contended));
+        assert_eq!(store::faults(contended), Vec::<String>::new());
+    }
+
+    #[test]
+    fn e8_the_event_store_is_answered_by_the_same_table() {
+        use meshwork_eventstore::StoreError as EventStoreError;
+
+        let error = |kind, cause: String| match kind {
+            Kind::Unavailable => Some(EventStoreError::Unavailable(cause)),
+            Kind::OutcomeUnknown => Some(EventStoreError::OutcomeUnknown(cause)),
+            Kind::Damaged => Some(EventStoreError::Damaged { place: "orders/a".to_owned(), problem: cause }),
+            // Of streams it is told as a version that isn't there any more, and tried again.
+            Kind::Conflict => None,
+        };
+        let of_an_order = |kind, cause: String, is_repeatable| {
+            let error = AppError::Store(error(kind, cause)?.into());
+            Some(status_of_write("orders/a", &error, is_repeatable))
+        };
+        assert_eq!(store::faults(of_an_order), Vec::<String>::new());
         let name = ProjectionName::new("orders").unwrap();
-        for status in
-            [status("orders/a", &AppError::Store(StoreError::Unavailable(cause()))), projection_status(&name, &error)]
-        {
-            assert_eq!(status.code(), Code::Unavailable);
-            assert!(status.get_error_details().retry_info().is_some());
-            assert!(!status.message().contains("secret"), "{}", status.message());
-        }
+        let of_the_view = |kind, cause: String, is_repeatable: bool| {
+            let error = ProjectionError::Store(error(kind, cause)?);
+            is_repeatable.then(|| projection_status(&name, &error))
+        };
+        assert_eq!(store::faults(of_the_view), Vec::<String>::new());
     }
 
     #[test]

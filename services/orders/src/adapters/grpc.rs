@@ -17,7 +17,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::convert::{event_to_proto, order_to_proto, state_from_word};
-use super::errors::{DOMAIN, missing_product, not_for, status};
+use super::errors::{DOMAIN, missing_product, not_for, status, status_of_write};
 use super::money::expected_money;
 use crate::app::commands::{ChangeOrder, CreateOrder, NewLine};
 use crate::app::queries::{AsOf, OrderChange, OrderWatch};
@@ -47,7 +47,9 @@ impl OrderGrpc {
 
     async fn change(&self, change: ChangeOrder) -> Result<Response<proto::Order>, Status> {
         let name = change.name.to_string();
-        let reply = self.app.change_order(change).await.map_err(|error| status(&name, &error))?;
+        let is_repeatable = change.request.is_some() || change.expected.is_some();
+        let reply = self.app.change_order(change).await;
+        let reply = reply.map_err(|error| status_of_write(&name, &error, is_repeatable))?;
         Ok(respond(reply))
     }
 }
@@ -203,11 +205,12 @@ impl OrderService for OrderGrpc {
         let products: Vec<_> = lines.iter().map(|line| line.product.clone()).collect();
         let about = name.as_ref().map_or_else(|| "the order".to_owned(), ToString::to_string);
         let order = CreateOrder { name, customer, lines, for_another, expected_total, request: key };
+        let is_repeatable = order.request.is_some();
         let reply = self.app.create_order(order).await;
         fail::fail_point!("orders::created");
         reply.map(respond).map_err(|error| match &error {
             AppError::Catalogue(CatalogueError::Missing(product)) => missing_product(&products, product),
-            error => status(&about, error),
+            error => status_of_write(&about, error, is_repeatable),
         })
     }
 

@@ -11,7 +11,7 @@ pub(super) fn money_to_proto(money: &Money) -> MoneyProto {
 
 /// The amount as errors tell it: its digits, with a point before those of the smallest unit.
 pub(super) fn amount(money: &Money) -> String {
-    let digits = validate::currency_digits(&money.currency).unwrap_or(2);
+    let digits = money::currency_digits(&money.currency).unwrap_or(2);
     let unit = 10_u64.pow(digits);
     let (sign, minor) = (if money.minor < 0 { "-" } else { "" }, money.minor.unsigned_abs());
     match usize::try_from(digits) {
@@ -22,7 +22,7 @@ pub(super) fn amount(money: &Money) -> String {
 
 /// The amount that a caller expects: a whole number of the smallest unit of a currency, not below zero.
 pub(super) fn expected_money(money: &MoneyProto) -> Option<Money> {
-    validate::currency_digits(&money.currency_code)?;
+    money::currency_digits(&money.currency_code)?;
     let is_amount = money.units >= 0 && (0..1_000_000_000).contains(&money.nanos);
     money_from_proto(Some(money)).filter(|_| is_amount)
 }

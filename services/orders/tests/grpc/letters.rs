@@ -69,7 +69,7 @@ async fn a_letter_that_can_not_be_read_can_be_given_up() {
     // As a disk may have it.
     shop.view_sql("UPDATE dead_letter SET data = 1.5 WHERE subject = ?", &said.subject).await;
     let get = proto::GetDeadLetterRequest { name: letter.clone() };
-    assert_eq!(staff.get_dead_letter(get).await.unwrap_err().code(), Code::Internal);
+    assert_eq!(staff.get_dead_letter(get).await.unwrap_err().code(), Code::DataLoss);
 
     let discard = proto::DiscardDeadLetterRequest { name: letter };
     let discarded = staff.discard_dead_letter(discard.clone()).await.unwrap().into_inner();

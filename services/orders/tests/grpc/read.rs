@@ -253,7 +253,7 @@ async fn an_order_that_can_not_be_read_says_so_and_the_others_go_on() {
     let (damaged, sound) = (shop.order("anna").await.name, shop.order("anna").await);
     shop.damage(&damaged).await;
     let mut anna = shop.customer("anna");
-    let lost = because(Code::DataLoss, "ORDER_DAMAGED");
+    let lost = because(Code::DataLoss, "STORE_DAMAGED");
     let status = refused(anna.get_order(proto::GetOrderRequest { name: damaged.clone(), ..Default::default() }).await);
     assert_eq!(reason(&status), lost);
     assert!(!status.message().contains("order_confirmed"), "the cause is the log's affair: {status:?}");

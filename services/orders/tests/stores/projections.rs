@@ -253,7 +253,7 @@ async fn a_retry_while_its_partition_is_written_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_left_out_of_lists_that_say_so() {
+async fn d14_a_row_that_cannot_be_read_is_left_out_of_lists_that_say_so() {
     for rooms in both(1).await {
         fill(rooms.store.as_ref(), &many(3)).await;
         let shutdown = CancellationToken::new();

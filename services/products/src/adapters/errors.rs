@@ -3,6 +3,7 @@
 use meshwork_aip::Violations;
 use meshwork_aip::errors::{ETAG_MISMATCH, INVALID_FIELDS, REQUEST_ID_REUSED};
 use meshwork_chassis::cache::CACHE_DISABLED;
+use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
 use meshwork_chassis::errors::{self, ErrorKind};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
@@ -56,14 +57,36 @@ pub const TABLE: &[&ErrorKind] = &[
     &errors::KEYS_UNAVAILABLE,
     &errors::NOT_ALLOWED,
     &errors::DEPENDENCY_UNAVAILABLE,
+    &errors::OUTCOME_UNKNOWN,
+    &errors::WRITE_UNCONFIRMED,
+    &errors::STORE_CONTENDED,
+    &errors::STORE_DAMAGED,
     &errors::INTERNAL,
     &STREAM_NOT_FOUND,
     &DEAD_LETTER_NOT_FOUND,
     &CACHE_DISABLED,
 ];
 
-/// The status for what a use case has refused or failed at.
+impl StoreFailure for StoreError {
+    fn failure(&self) -> Option<Kind> {
+        match self {
+            StoreError::Unavailable(_) => Some(Kind::Unavailable),
+            StoreError::Conflict(_) => Some(Kind::Conflict),
+            StoreError::OutcomeUnknown(_) => Some(Kind::OutcomeUnknown),
+            StoreError::Damaged(_) => Some(Kind::Damaged),
+            StoreError::Refused(_) | StoreError::RequestReused | StoreError::BadCursor => None,
+        }
+    }
+}
+
+/// The status for what a read has refused or failed at, or a write that isn't known when it comes again.
 pub fn status(error: StoreError) -> Status {
+    status_of_write(error, false)
+}
+
+/// The status for what a write has refused or failed at. `is_repeatable` says that the same request, made again, does nothing
+/// twice: it has a request id, or names the version that it changes.
+pub fn status_of_write(error: StoreError, is_repeatable: bool) -> Status {
     match error {
         StoreError::Refused(refusal) => refused(&refusal),
         StoreError::RequestReused => {
@@ -77,11 +100,7 @@ pub fn status(error: StoreError) -> Status {
                 Ok(()) => errors::internal(DOMAIN, &error),
             }
         }
-        StoreError::Unavailable(_) => {
-            tracing::warn!(%error, "a call could not be carried out");
-            errors::DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the store can't be reached at this moment; try again", &[])
-        }
-        StoreError::OutcomeUnknown(_) | StoreError::Damaged(_) => errors::internal(DOMAIN, &error),
+        error => store::status(DOMAIN, &error, is_repeatable, &[]),
     }
 }
 
@@ -117,24 +136,22 @@ fn refused(refusal: &Refusal) -> Status {
 #[cfg(test)]
 mod tests {
     use meshwork_chassis::errors::{COMMON, faults};
-    use tonic_types::StatusExt;
 
     use super::*;
 
     #[test]
-    fn only_what_may_pass_is_to_be_tried_again() {
-        let unavailable = status(StoreError::Unavailable("/data is locked".to_owned()));
-        assert_eq!(unavailable.code(), Code::Unavailable);
-        let details = unavailable.get_error_details();
-        assert_eq!(details.error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
-        assert!(details.retry_info().unwrap().retry_delay.is_some());
-        assert!(!unavailable.message().contains("/data"), "{unavailable}");
-        for error in [StoreError::Damaged("/data".to_owned()), StoreError::OutcomeUnknown("/data".to_owned())] {
-            let refused = status(error);
-            assert_eq!(refused.code(), Code::Internal);
-            assert!(refused.get_error_details().retry_info().is_none());
-            assert!(!refused.message().contains("/data"), "{refused}");
-        }
+    fn e8_a_store_that_fails_is_answered_by_the_table_of_all_services() {
+        let answer = |kind, cause: String, is_repeatable| {
+            let error = match kind {
+                Kind::Unavailable => StoreError::Unavailable(cause),
+                Kind::OutcomeUnknown => StoreError::OutcomeUnknown(cause),
+                Kind::Conflict => StoreError::Conflict(cause),
+                Kind::Damaged => StoreError::Damaged(cause),
+            };
+            Some(status_of_write(error, is_repeatable))
+        };
+        assert_eq!(store::faults(answer), Vec::<String>::new());
+        assert_eq!(status(StoreError::OutcomeUnknown("lost".to_owned())).code(), Code::Unknown);
     }
 
     #[test]

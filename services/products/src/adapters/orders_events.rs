@@ -44,7 +44,9 @@ impl Handler for OrderEvents {
 /// What an outage has stopped is tried again; what would fail each time must not hold up the other orders (NT-5).
 fn failed(error: StoreError) -> HandleError {
     match error {
-        StoreError::Unavailable(_) | StoreError::OutcomeUnknown(_) => HandleError::Retry(error.to_string()),
+        StoreError::Unavailable(_) | StoreError::Conflict(_) | StoreError::OutcomeUnknown(_) => {
+            HandleError::Retry(error.to_string())
+        }
         StoreError::Damaged(_) | StoreError::Refused(_) | StoreError::RequestReused | StoreError::BadCursor => {
             HandleError::Poison(error.to_string())
         }
@@ -164,6 +166,7 @@ mod tests {
         let why = || "why".to_owned();
         assert!(matches!(failed(StoreError::Damaged(why())), HandleError::Poison(_)));
         assert!(matches!(failed(StoreError::Unavailable(why())), HandleError::Retry(_)));
+        assert!(matches!(failed(StoreError::Conflict(why())), HandleError::Retry(_)));
         assert!(matches!(failed(StoreError::OutcomeUnknown(why())), HandleError::Retry(_)));
     }
 

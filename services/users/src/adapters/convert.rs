@@ -80,6 +80,11 @@ pub(super) fn session(tokens: &Tokens) -> proto::Session {
     }
 }
 
+/// How many bytes a session has as its owner sees it.
+pub(super) fn session_bytes(session: &Session) -> usize {
+    user_session(session.clone()).encoded_len()
+}
+
 /// A session as its owner sees it.
 pub(super) fn user_session(session: Session) -> proto::UserSession {
     let Session { name, create_time, refresh_time, expire_time } = session;

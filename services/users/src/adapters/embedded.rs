@@ -10,7 +10,7 @@ use meshwork_sql::shards::Place;
 use meshwork_sql::{Freshness, WalPosition};
 use time::OffsetDateTime;
 
-use super::convert::user_bytes;
+use super::convert::{session_bytes, user_bytes};
 use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
 use crate::domain::{Email, Session, User};
@@ -104,7 +104,7 @@ impl UserStore for SqliteStore {
             Changing::Done { before: Some(_), .. } => Ok(KeyRenewal::Renewed),
             Changing::Done { before: None, .. } | Changing::NotFound => Ok(KeyRenewal::Current),
             Changing::EmailTaken => Ok(KeyRenewal::Taken),
-            Changing::Conflict => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Changing::Conflict => Err(StoreError::Conflict(format!("{name} is being changed by others"))),
             Changing::Refused(_) | Changing::Rekeyed(_) | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the renewal itself makes"))
             }
@@ -144,7 +144,7 @@ impl SessionStore for SqliteStore {
     ) -> Result<Page<Session>, StoreError> {
         let (limit, after) = (size.saturating_add(1), after.unwrap_or_default().to_owned());
         let sessions = self.sessions_of(HERE, user.clone(), limit, after, now).await?;
-        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned(), |_| SESSION_BYTES))
+        Ok(Page::cut(sessions, size, |session| session.name.id().to_owned(), session_bytes))
     }
 
     async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
-use meshwork_aip::etag;
+use meshwork_aip::{Violations, etag};
 use meshwork_chassis::cache::CACHE_DISABLED;
-use meshwork_chassis::errors::{COMMON, DEPENDENCY_UNAVAILABLE, ErrorKind, internal};
+use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
+use meshwork_chassis::errors::{COMMON, ErrorKind, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
-use meshwork_aip::Violations;
 use tonic::{Code, Status};
 
 use crate::app::AppError;
@@ -79,15 +79,6 @@ pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     "More passwords are being checked than the service has time for. Nothing was written. Try again later.",
 );
 
-/// The store was lost in the middle of a write that may safely be asked for again.
-pub const OUTCOME_UNKNOWN: ErrorKind = ErrorKind::retryable(
-    "OUTCOME_UNKNOWN",
-    Code::Unavailable,
-    Duration::from_millis(500),
-    "The store was lost in the middle of the write, which may have been made. Send the same request again, with its \
-     request_id or etag: it is not made twice.",
-);
-
 /// All errors of this service.
 pub const TABLE: &[&ErrorKind] = &{
     let own = [
@@ -101,12 +92,11 @@ pub const TABLE: &[&ErrorKind] = &{
         &SESSION_NOT_FOUND,
         &WRONG_PASSWORD,
         &PASSWORDS_BUSY,
-        &OUTCOME_UNKNOWN,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 14 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 13 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -118,12 +108,21 @@ pub const TABLE: &[&ErrorKind] = &{
 /// The error of a write, as its caller sees it. `is_repeatable` says that the same request, made again, does nothing twice: it has
 /// a request id, or names the version that it changes.
 pub(super) fn status_of_write(error: AppError, is_repeatable: bool) -> Status {
-    if !is_repeatable || !matches!(&error, AppError::Store(StoreError::OutcomeUnknown(_))) {
-        return status(error);
+    match error {
+        AppError::Store(error) => store::status(DOMAIN, &error, is_repeatable, &[]),
+        error => status(error),
     }
-    tracing::warn!(%error, "the outcome of a write is unknown");
-    let sentence = "whether it was done is unknown; send the same request again, with its request_id or etag";
-    OUTCOME_UNKNOWN.status(DOMAIN, sentence, &[])
+}
+
+impl StoreFailure for StoreError {
+    fn failure(&self) -> Option<Kind> {
+        Some(match self {
+            StoreError::Unavailable(_) | StoreError::Misplaced(_) => Kind::Unavailable,
+            StoreError::Conflict(_) => Kind::Conflict,
+            StoreError::OutcomeUnknown(_) => Kind::OutcomeUnknown,
+            StoreError::Damaged(_) => Kind::Damaged,
+        })
+    }
 }
 
 /// The error of a use case, as its caller sees it.
@@ -157,14 +156,8 @@ pub(super) fn status(error: AppError) -> Status {
         AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
-        AppError::Store(StoreError::Unavailable(_) | StoreError::Misplaced(_)) => {
-            tracing::warn!(%error, "a call could not be carried out");
-            let sentence = "the accounts can't be reached at this moment, and nothing was changed; try again";
-            DEPENDENCY_UNAVAILABLE.status(DOMAIN, sentence, &[])
-        }
-        AppError::Hash(HashError::Failed(_)) | AppError::Sign(_) | AppError::Store(_) | AppError::Credentials(_) => {
-            internal(DOMAIN, &error)
-        }
+        AppError::Store(error) => store::status(DOMAIN, error, false, &[]),
+        AppError::Hash(HashError::Failed(_)) | AppError::Sign(_) | AppError::Credentials(_) => internal(DOMAIN, &error),
     }
 }
 
@@ -178,44 +171,37 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 14 + COMMON.len());
+        assert_eq!(TABLE.len(), 13 + COMMON.len());
     }
 
     #[test]
-    fn causes_inside_are_not_told() {
-        let place = || "disk I/O error in /secret/place".to_owned();
-        for error in [StoreError::Damaged(place()), StoreError::OutcomeUnknown(place())] {
-            let status = status(AppError::Store(error));
-            assert_eq!(status.code(), Code::Internal);
-            let info = status.get_details_error_info().unwrap();
-            assert!(info.metadata.contains_key("trace_id"), "{info:?}");
-            assert!(status.get_details_retry_info().is_none());
-            assert!(!format!("{status:?}").contains("secret"), "{status:?}");
-        }
-    }
-
-    #[test]
-    fn e8_who_can_be_told_apart_may_ask_again_when_the_outcome_is_unknown() {
-        let lost = || AppError::Store(StoreError::OutcomeUnknown("db.secret.example is lost".to_owned()));
-        let safe = status_of_write(lost(), true);
-        assert_eq!(safe.code(), Code::Unavailable);
-        assert_eq!(safe.get_details_error_info().unwrap().reason, "OUTCOME_UNKNOWN");
-        assert!(safe.get_details_retry_info().unwrap().retry_delay.is_some());
-        assert!(!format!("{safe:?}").contains("secret"), "{safe:?}");
-        assert_eq!(status_of_write(lost(), false).code(), Code::Internal);
+    fn e8_a_store_that_fails_is_answered_by_the_table_of_all_services() {
+        let answer = |kind, cause: String, is_repeatable| {
+            let error = match kind {
+                Kind::Unavailable => StoreError::Unavailable(cause),
+                Kind::OutcomeUnknown => StoreError::OutcomeUnknown(cause),
+                Kind::Conflict => StoreError::Conflict(cause),
+                Kind::Damaged => StoreError::Damaged(cause),
+            };
+            Some(status_of_write(AppError::Store(error), is_repeatable))
+        };
+        assert_eq!(store::faults(answer), Vec::<String>::new());
+        let read = |kind, cause: String, is_repeatable: bool| match kind {
+            Kind::Unavailable => Some(status(AppError::Store(StoreError::Misplaced(cause)))),
+            Kind::Damaged => Some(status(AppError::Store(StoreError::Damaged(cause)))),
+            Kind::OutcomeUnknown if !is_repeatable => Some(status(AppError::Store(StoreError::OutcomeUnknown(cause)))),
+            Kind::Conflict | Kind::OutcomeUnknown => None,
+        };
+        assert_eq!(store::faults(read), Vec::<String>::new());
         assert_eq!(status_of_write(AppError::EmailTaken, true).code(), Code::AlreadyExists);
     }
 
     #[test]
-    fn e8_what_can_not_be_reached_may_be_tried_again() {
-        let place = || "db.secret.example is away".to_owned();
-        for error in [StoreError::Unavailable(place()), StoreError::Misplaced(place())] {
-            let status = status(AppError::Store(error));
-            assert_eq!(status.code(), Code::Unavailable);
-            assert_eq!(status.get_details_error_info().unwrap().reason, "DEPENDENCY_UNAVAILABLE");
-            assert!(status.get_details_retry_info().unwrap().retry_delay.is_some());
-            assert!(!format!("{status:?}").contains("secret"), "{status:?}");
-        }
+    fn causes_inside_are_not_told() {
+        let status = status(AppError::Hash(HashError::Failed("no memory in /secret/place".to_owned())));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.get_details_error_info().unwrap().metadata.contains_key("trace_id"), "{status:?}");
+        assert!(!format!("{status:?}").contains("secret"), "{status:?}");
     }
 
     #[test]

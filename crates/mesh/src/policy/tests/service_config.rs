@@ -158,6 +158,7 @@ fn an_entry_says_what_it_says() {
         max_request_message_bytes: Some(10),
         max_response_message_bytes: Some(20),
         repeat: Repeat::Once,
+        request_id: None,
         says_once: false,
     };
     assert_eq!(**policy.method("/a.A/M"), expected);

@@ -8,10 +8,9 @@ use crate::ports::StoreError;
 impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
         match error.kind() {
+            meshwork_sql::Kind::Unavailable => StoreError::Unavailable(error.to_string()),
             // One that is left over after all tries: others may be out of the way later.
-            meshwork_sql::Kind::Unavailable | meshwork_sql::Kind::Conflict => {
-                StoreError::Unavailable(error.to_string())
-            }
+            meshwork_sql::Kind::Conflict => StoreError::Conflict(error.to_string()),
             meshwork_sql::Kind::OutcomeUnknown => StoreError::OutcomeUnknown(error.to_string()),
             meshwork_sql::Kind::Damaged => StoreError::Damaged(error.to_string()),
         }

@@ -28,7 +28,7 @@ fn unavailable(error: sqlx::Error) -> StoreError {
 /// Where a list goes on behind a row, and its order, unless that can't be read.
 fn listed(row: &Row) -> Result<(String, Option<Order>), sqlx::Error> {
     let (id, created_at): (String, i64) = (row.try_get("id")?, row.try_get("created_at")?);
-    let order = parse(row.try_get("body")?);
+    let order = row.try_get::<&str, _>("body").map_err(unavailable).and_then(parse);
     if let Err(error) = &order {
         tracing::error!(order = id, %error, "a row of the view can't be read; lists leave it out until it is made anew");
     }

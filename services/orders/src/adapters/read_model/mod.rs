@@ -16,8 +16,9 @@ impl From<meshwork_sql::Error> for StoreError {
     fn from(error: meshwork_sql::Error) -> Self {
         use meshwork_sql::Kind;
         match error.kind() {
-            // A conflict that is left over after all tries: others may be out of the way later.
-            Kind::Unavailable | Kind::Conflict => StoreError::Unavailable(error.to_string()),
+            Kind::Unavailable => StoreError::Unavailable(error.to_string()),
+            // One that is left over after all tries: others may be out of the way later.
+            Kind::Conflict => StoreError::Conflict(error.to_string()),
             Kind::OutcomeUnknown => StoreError::OutcomeUnknown(error.to_string()),
             Kind::Damaged => StoreError::Damaged(error.to_string()),
         }

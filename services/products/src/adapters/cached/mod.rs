@@ -31,7 +31,7 @@ pub const TAGS: &[&str] = &[PRODUCTS];
 
 impl LoadError for StoreError {
     fn is_unavailable(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_))
+        matches!(self, StoreError::Unavailable(_) | StoreError::Conflict(_))
     }
 
     fn overloaded() -> Self {

@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{freshness_of_list, respond, unchecked};
 use crate::adapters::convert;
-use crate::adapters::errors::{DOMAIN, status};
+use crate::adapters::errors::{DOMAIN, status, status_of_write};
 use crate::app::App;
 use crate::app::commands::{AdjustStock, ReceiveStock};
 use crate::ports::ReservationFilter;
@@ -54,14 +54,18 @@ impl InventoryService for InventoryGrpc {
     async fn receive_stock(&self, request: Request<ReceiveStockRequest>) -> Result<Response<Stock>, Status> {
         let principal = Principal::of(&request);
         let command = receipt(&principal, request.into_inner())?;
-        let written = self.app.receive_stock(command).await.map_err(status)?;
+        let is_repeatable = command.request.is_some();
+        let written = self.app.receive_stock(command).await;
+        let written = written.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(respond(&written, convert::stock))
     }
 
     async fn adjust_stock(&self, request: Request<AdjustStockRequest>) -> Result<Response<Stock>, Status> {
         let principal = Principal::of(&request);
         let command = adjustment(&principal, request.into_inner())?;
-        let written = self.app.adjust_stock(command).await.map_err(status)?;
+        let is_repeatable = command.request.is_some();
+        let written = self.app.adjust_stock(command).await;
+        let written = written.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(respond(&written, convert::stock))
     }
 

@@ -11,6 +11,7 @@ use meshwork_api::meshwork::products::v1::{
 use meshwork_chassis::Principal;
 use meshwork_chassis::config::Reads;
 use meshwork_chassis::consistency::ConsistencyToken;
+use meshwork_chassis::money;
 use meshwork_chassis::request::RequestKey;
 use meshwork_text::display_text;
 use tonic::{Request, Response, Status};
@@ -18,7 +19,7 @@ use uuid::Uuid;
 
 use super::{freshness_of_list, respond, respond_written, unchecked};
 use crate::adapters::convert;
-use crate::adapters::errors::{DOMAIN, status};
+use crate::adapters::errors::{DOMAIN, status, status_of_write};
 use crate::app::App;
 use crate::app::commands::{CreateProduct, DeleteProduct, UpdateProduct};
 use crate::domain::{NewProduct, Price, ProductChange};
@@ -50,7 +51,9 @@ impl ProductService for ProductsGrpc {
     async fn create_product(&self, request: Request<CreateProductRequest>) -> Result<Response<Product>, Status> {
         let principal = Principal::of(&request);
         let command = creation(&principal, request.into_inner())?;
-        let written = self.app.create_product(command).await.map_err(status)?;
+        let is_repeatable = command.request.is_some();
+        let written = self.app.create_product(command).await;
+        let written = written.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(respond(&written, convert::product))
     }
 
@@ -91,13 +94,17 @@ impl ProductService for ProductsGrpc {
 
     async fn update_product(&self, request: Request<UpdateProductRequest>) -> Result<Response<Product>, Status> {
         let command = change(request.into_inner())?;
-        let written = self.app.update_product(command).await.map_err(status)?;
+        let is_repeatable = command.expected.is_some();
+        let written = self.app.update_product(command).await;
+        let written = written.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(respond_written(&written, convert::product))
     }
 
     async fn delete_product(&self, request: Request<DeleteProductRequest>) -> Result<Response<()>, Status> {
         let command = removal(&request.into_inner())?;
-        let written = self.app.delete_product(command).await.map_err(status)?;
+        let is_repeatable = command.expected.is_some();
+        let written = self.app.delete_product(command).await;
+        let written = written.map_err(|error| status_of_write(error, is_repeatable))?;
         Ok(respond_written(&written, |()| ()))
     }
 }
@@ -182,7 +189,7 @@ fn described(violations: &mut Violations, description: &str) {
 }
 
 fn price(violations: &mut Violations, money: Option<&Money>) -> Option<Price> {
-    violations.price(money, "product.price").map(|(currency, minor)| Price { currency, minor })
+    money::price(violations, money, "product.price").map(|(currency, minor)| Price { currency, minor })
 }
 
 /// The version that an etag names, any or one; `None` after a fault.

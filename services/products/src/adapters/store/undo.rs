@@ -55,6 +55,7 @@ impl WorkError for Undo {
     fn kind(&self) -> Option<Kind> {
         match self {
             Undo::Conflict(_) => Some(Kind::Conflict),
+            Undo::Store(StoreError::Conflict(_)) => Some(Kind::Conflict),
             Undo::Store(StoreError::Unavailable(_)) => Some(Kind::Unavailable),
             Undo::Store(StoreError::OutcomeUnknown(_)) => Some(Kind::OutcomeUnknown),
             Undo::Store(StoreError::Damaged(_)) => Some(Kind::Damaged),
@@ -69,7 +70,7 @@ impl From<Undo> for StoreError {
         match undo {
             Undo::Store(error) => error,
             // It was tried again, and another was in the way each time.
-            Undo::Conflict(what) => StoreError::Unavailable(what),
+            Undo::Conflict(what) => StoreError::Conflict(what),
             Undo::Answer(answer) => super::damaged(format_args!("{answer:?} is no answer to this")),
         }
     }
@@ -79,8 +80,9 @@ impl From<Error> for StoreError {
     fn from(error: Error) -> Self {
         let what = error.to_string();
         match error.kind() {
+            Kind::Unavailable => StoreError::Unavailable(what),
             // It was tried again, and another was in the way each time.
-            Kind::Unavailable | Kind::Conflict => StoreError::Unavailable(what),
+            Kind::Conflict => StoreError::Conflict(what),
             Kind::OutcomeUnknown => StoreError::OutcomeUnknown(what),
             Kind::Damaged => StoreError::Damaged(what),
         }
@@ -101,6 +103,7 @@ mod tests {
     fn each_failure_of_the_store_has_its_kind() {
         let kind = |error: StoreError| match error {
             StoreError::Unavailable(_) => Kind::Unavailable,
+            StoreError::Conflict(_) => Kind::Conflict,
             StoreError::OutcomeUnknown(_) => Kind::OutcomeUnknown,
             StoreError::Damaged(_) => Kind::Damaged,
             other => panic!("{other}"),
@@ -110,8 +113,8 @@ mod tests {
         assert_eq!(kind(Error::Panicked.into()), Kind::Damaged);
         assert_eq!(kind(sqlx::Error::ColumnNotFound("n".to_owned()).into()), Kind::Damaged);
         assert_eq!(kind(Error::OutcomeUnknown("the disk is gone".to_owned()).into()), Kind::OutcomeUnknown);
-        // A conflict that is left over after the tries may pass.
-        assert_eq!(kind(Undo::conflict("products/lamp").into()), Kind::Unavailable);
+        // What is left over after the tries.
+        assert_eq!(kind(Undo::conflict("products/lamp").into()), Kind::Conflict);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use meshwork_aip::page::Page;
 use time::OffsetDateTime;
 
 use super::store::ShardedStore;
+use crate::adapters::convert::session_bytes;
 use crate::domain::Session;
 use crate::ports::{NewSession, NewToken, PresentedToken, Renewal, SessionStore, StoreError};
 
@@ -58,7 +59,7 @@ impl SessionStore for ShardedStore {
             let (user, after) = (user.clone(), after.unwrap_or_default().to_owned());
             Box::pin(async move { store.sessions_of(place, user, limit, after, now).await })
         });
-        Ok(Page::cut(sessions.await?, size, |session| session.name.id().to_owned(), |_| SESSION_BYTES))
+        Ok(Page::cut(sessions.await?, size, |session| session.name.id().to_owned(), session_bytes))
     }
 
     async fn revoke_session(&self, name: &SessionName) -> Result<(), StoreError> {

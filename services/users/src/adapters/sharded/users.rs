@@ -120,7 +120,7 @@ impl UserStore for ShardedStore {
             Ok((_, true)) => Ok(KeyRenewal::Renewed),
             Ok((_, false)) | Err(ChangeError::NotFound) => Ok(KeyRenewal::Current),
             Err(ChangeError::EmailTaken) => Ok(KeyRenewal::Taken),
-            Err(ChangeError::Conflict) => Err(StoreError::Unavailable(format!("{name} is being changed by others"))),
+            Err(ChangeError::Conflict) => Err(StoreError::Conflict(format!("{name} is being changed by others"))),
             Err(ChangeError::Refused(refused)) => Err(StoreError::damaged(refused)),
             Err(ChangeError::Store(error)) => Err(error),
         }

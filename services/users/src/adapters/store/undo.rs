@@ -52,6 +52,7 @@ impl WorkError for Undo {
     fn kind(&self) -> Option<Kind> {
         match self {
             Undo::Conflict(_) => Some(Kind::Conflict),
+            Undo::Store(StoreError::Conflict(_)) => Some(Kind::Conflict),
             Undo::Store(StoreError::Unavailable(_)) => Some(Kind::Unavailable),
             Undo::Store(StoreError::OutcomeUnknown(_)) => Some(Kind::OutcomeUnknown),
             Undo::Store(StoreError::Damaged(_)) => Some(Kind::Damaged),
@@ -66,7 +67,7 @@ impl From<Undo> for StoreError {
         match undo {
             Undo::Store(error) => error,
             // It was tried again, and another was in the way each time.
-            Undo::Conflict(what) => StoreError::Unavailable(what),
+            Undo::Conflict(what) => StoreError::Conflict(what),
             undo => StoreError::damaged(format_args!("{undo:?} is no answer to this")),
         }
     }
@@ -79,8 +80,9 @@ impl From<Error> for StoreError {
             return StoreError::Misplaced(what);
         }
         match error.kind() {
+            Kind::Unavailable => StoreError::Unavailable(what),
             // It was tried again, and another was in the way each time.
-            Kind::Unavailable | Kind::Conflict => StoreError::Unavailable(what),
+            Kind::Conflict => StoreError::Conflict(what),
             Kind::OutcomeUnknown => StoreError::OutcomeUnknown(what),
             Kind::Damaged => StoreError::Damaged(what),
         }
@@ -107,6 +109,7 @@ mod tests {
     fn each_failure_of_the_store_has_its_kind() {
         let kind = |error: StoreError| match error {
             StoreError::Unavailable(_) => Kind::Unavailable,
+            StoreError::Conflict(_) => Kind::Conflict,
             StoreError::OutcomeUnknown(_) => Kind::OutcomeUnknown,
             StoreError::Damaged(_) => Kind::Damaged,
             StoreError::Misplaced(what) => panic!("{what}"),
@@ -116,8 +119,8 @@ mod tests {
         assert_eq!(kind(Error::Panicked.into()), Kind::Damaged);
         assert_eq!(kind(sqlx::Error::ColumnNotFound("n".to_owned()).into()), Kind::Damaged);
         assert_eq!(kind(Error::OutcomeUnknown("the disk is gone".to_owned()).into()), Kind::OutcomeUnknown);
-        // A conflict that is left over after the tries may pass.
-        assert_eq!(kind(Undo::conflict("users/anna").into()), Kind::Unavailable);
+        // What is left over after the tries.
+        assert_eq!(kind(Undo::conflict("users/anna").into()), Kind::Conflict);
     }
 
     #[test]
