@@ -56,7 +56,7 @@ async fn d7_names_and_addresses_show_something_and_turn_nothing_around() {
         request.user.as_mut().unwrap().display_name = text.to_owned();
         refused_fields(world.users.clone().create_user(request).await, &["user.display_name"]);
         let user = User { name: anna.name(), display_name: text.to_owned(), ..User::default() };
-        let update = UpdateUserRequest { user: Some(user), update_mask: None };
+        let update = UpdateUserRequest { user: Some(user), ..UpdateUserRequest::default() };
         refused_fields(world.users.clone().update_user(anna.asks(update)).await, &["user.display_name"]);
     }
     for email in ["an\u{200b}na@example.com", "an\u{202e}na@example.com", "anna@xn--a"] {

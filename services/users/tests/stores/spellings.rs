@@ -69,7 +69,7 @@ async fn d6_an_old_account_gets_its_key_and_is_known_by_every_spelling() {
         assert_eq!(owner(&users, "jörg@müller.de").await, None);
         let filter = UserFilter { non_ascii: true, show_deleted: true, ..UserFilter::default() };
         let listed = users.list(&filter, 10, None, Freshness::Latest).await.unwrap();
-        assert_eq!(listed.page.items, [joerg.user.clone()]);
+        assert_eq!(listed.page.items, std::slice::from_ref(&joerg.user));
 
         assert_eq!(users.renew_key(&name("joerg")).await.unwrap(), KeyRenewal::Renewed);
         for _ in 0..2 {
