@@ -12,7 +12,7 @@ mod second;
 mod streams;
 mod tally;
 mod unusual;
-mod wire;
+pub(crate) mod wire;
 mod withheld;
 mod world;
 

@@ -169,9 +169,9 @@ impl FromStr for UserCursor {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once(' ').and_then(|(micros, id)| Some((micros.parse().ok()?, id.to_owned())));
-        let (micros, id) = parts.ok_or("must be a next_page_token of this list")?;
-        Ok(Self { micros, id })
+        let parts = text.split_once(' ').and_then(|(micros, id)| Some((micros.parse().ok()?, UserName::new(id).ok()?)));
+        let (micros, name) = parts.ok_or("must be a next_page_token of this list")?;
+        Ok(Self { micros, id: name.id().to_owned() })
     }
 }
 
@@ -490,7 +490,7 @@ mod tests {
     fn cursors_survive_being_written_and_read() {
         let cursor = UserCursor { micros: -5, id: "anna".to_owned() };
         assert_eq!(cursor.to_string().parse(), Ok(cursor));
-        for text in ["", "1", "x anna", "99999999999999999999 anna"] {
+        for text in ["", "1", "x anna", "99999999999999999999 anna", "1 ", "1 an\0na", "1 Anna", "1 anna 2"] {
             assert!(text.parse::<UserCursor>().is_err(), "{text:?}");
         }
     }

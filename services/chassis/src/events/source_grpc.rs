@@ -53,7 +53,8 @@ impl EventSourceService for EventSourceGrpc {
         })?;
         if found.is_empty() && request.after_version == 0 {
             let subject = echo(&request.subject).to_string();
-            let sentence = format!("there are no events of {subject}");
+            // In quotes, since a subject may have line breaks.
+            let sentence = format!("there are no events of {:?}", echo(&request.subject));
             return Err(STREAM_NOT_FOUND.status(self.domain, sentence, &[("subject", &subject)]));
         }
         let mut bytes = 0;
