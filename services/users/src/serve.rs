@@ -32,12 +32,14 @@ use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
 use crate::app::{App, AppError, Lifetimes};
-use crate::ports::{StoreError, TokenIssuer, UserStore};
+use crate::ports::{AddressHasher, StoreError, TokenIssuer, UserStore};
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
 /// How often expired sessions are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for deleted accounts whose time is over.
+const ERASE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is tried again to make the first accounts, while the database of one of them is away.
 const SEED_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -108,6 +110,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
         clock: Arc::new(SystemClock) as Arc<dyn Clock>,
         lifetimes: Lifetimes { access_token: config.access_token_ttl, refresh_token: config.refresh_token_ttl },
+        addresses: address_hasher(&config)?,
+        erase_after: config.erase_after,
     });
     match app.seed_accounts().await {
         // The others are served meanwhile.
@@ -121,6 +125,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     }
 
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
+    background.spawn("sweeper of deleted accounts", |stop| erase_accounts(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), reads))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
@@ -163,6 +168,12 @@ fn token_issuer(config: &Config) -> Result<Arc<dyn TokenIssuer>, ServeError> {
     Ok(Arc::new(issuer.with_retired(&keys.retired, config.access_token_ttl)))
 }
 
+fn address_hasher(config: &Config) -> Result<Arc<dyn AddressHasher>, ServeError> {
+    let keys = adapters::AddressKeys::load(&config.data);
+    let hint = "restore the file: without it, the addresses of erased accounts would be free";
+    Ok(Arc::new(keys.map_err(|error| ServeError::new(error, hint))?))
+}
+
 /// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.
 fn create_folder(config: &Config) -> Result<(), ServeError> {
     adapters::create_private_folder(&config.data).map_err(|error| {
@@ -191,6 +202,20 @@ async fn seed_later(app: Arc<App>, stop: CancellationToken) {
     }
     // A background task that ends by itself would end the service.
     stop.cancelled().await;
+}
+
+/// Erases what is personal of accounts that were deleted long enough ago, now and then.
+async fn erase_accounts(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        match app.erase_accounts().await {
+            Ok(0) => {}
+            Ok(accounts) => tracing::info!(accounts, "erased what was personal of deleted accounts"),
+            Err(error) => tracing::warn!(%error, "not all deleted accounts can be erased at this moment"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(ERASE_INTERVAL)).await.is_none() {
+            return;
+        }
+    }
 }
 
 /// Drops expired sessions now and then.

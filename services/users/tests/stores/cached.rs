@@ -20,6 +20,7 @@ use meshwork_users::ports::{
 };
 use meshwork_users::testing::conformance_of_users;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use crate::people::{NOW, account, name, to_name};
 use crate::rooms::eventually;
@@ -57,6 +58,10 @@ impl UserStore for Recent {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         self.0.change(name, decide).await
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        self.0.erasable(before, limit).await
     }
 
     async fn position(&self, name: &UserName) -> Option<WalPosition> {

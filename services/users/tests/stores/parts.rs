@@ -18,6 +18,7 @@ use meshwork_users::domain::{Email, User};
 use meshwork_users::ports::{
     Account, ChangeError, Creation, Decide, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::moving::{Relays, move_account};
@@ -108,6 +109,10 @@ impl UserStore for Positioned {
 
     async fn change(&self, name: &UserName, decide: Decide) -> Result<User, ChangeError> {
         UserStore::change(&self.store, name, decide).await
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        UserStore::erasable(&self.store, before, limit).await
     }
 
     fn part(&self, name: &UserName) -> usize {

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::{Freshness, WalPosition};
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::store::{BOUND, ShardedStore};
@@ -144,6 +145,10 @@ impl UserStore for ShardedStore {
             fail::fail_point!("users::claimed", |_| Err(StoreError::Unavailable("a crash point".to_owned()).into()));
             rekey = Rekey::With(claim.ok_or(ChangeError::EmailTaken)?);
         }
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        self.gather_erasable(before, limit).await
     }
 
     fn part(&self, name: &UserName) -> usize {

@@ -39,6 +39,11 @@ impl App {
             }
             None => None,
         };
+        if let Some(email) = &email
+            && self.was_erased(email).await?
+        {
+            return Err(AppError::EmailTaken);
+        }
         let change = Change { email, display_name, password };
         let now = self.clock.now();
         let changed = self.users.change(&name, Box::new(move |user| user.change(change.clone(), expected, now))).await;
