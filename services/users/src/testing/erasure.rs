@@ -14,8 +14,7 @@ fn stand_in(byte: u8) -> Email {
 /// Erases an account a day after [`NOW`].
 async fn erase(store: &impl UserStore, account: &Account, byte: u8) -> User {
     let (at, stand_in) = (NOW + Duration::DAY, StandIn::new(stand_in(byte)).unwrap());
-    let decide = Box::new(move |user: &User| Ok(user.erase(stand_in.clone(), at)));
-    store.change(&account.user.name, decide).await.unwrap()
+    store.change(&account.user.name, Box::new(move |user| Ok(user.erase(stand_in.clone(), at)))).await.unwrap()
 }
 
 pub(super) async fn d4_what_was_deleted_before_is_erased_once(store: &impl UserStore) {

@@ -1,17 +1,13 @@
-//! Customers whose accounts are deleted: they order nothing more, and what they have open is called off.
+//! What is known of customers whose accounts are deleted.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meshwork_api::UserName;
-use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use time::OffsetDateTime;
 
-use crate::app::{App, AppError};
-use crate::domain::{Command, OrderError, State};
-use crate::ports::{Customers, OrderFilter, StoreError};
+use crate::ports::Customers;
 
 /// For how long it stands whether a customer's account is deleted.
 const STANDS: time::Duration = time::Duration::seconds(5);
@@ -24,12 +20,6 @@ const MAX_CUSTOMERS: usize = 10_000;
 const AGAIN: [time::Duration; 2] = [time::Duration::seconds(30), time::Duration::minutes(20)];
 /// How long after a deletion that is still done.
 const FRESH: time::Duration = time::Duration::days(1);
-/// How many orders are read at once.
-const PAGE: usize = 100;
-/// The id of the command by which such an order is called off.
-const COMMAND: &str = "watchdog/customer-deleted";
-/// Why it is called off.
-const REASON: &str = "the customer's account was deleted";
 
 /// What this instance knows of customers whose accounts are deleted.
 ///
@@ -73,7 +63,8 @@ impl FormerCustomers {
         (at <= now && now - at < STANDS).then_some(gone)
     }
 
-    fn remember(&self, customer: &UserName, gone: bool, now: OffsetDateTime) {
+    /// Notes whether the account of a customer is deleted.
+    pub(super) fn remember(&self, customer: &UserName, gone: bool, now: OffsetDateTime) {
         let mut answers = self.answers();
         if answers.len() >= MAX_CUSTOMERS && !answers.contains_key(customer) {
             answers.retain(|_, (_, at)| *at <= now && now - *at < STANDS);
@@ -85,7 +76,7 @@ impl FormerCustomers {
     }
 
     /// Has the orders of a customer who was deleted at `deleted` looked through again.
-    fn look_again(&self, customer: &UserName, deleted: OffsetDateTime, now: OffsetDateTime) {
+    pub(super) fn look_again(&self, customer: &UserName, deleted: OffsetDateTime, now: OffsetDateTime) {
         if now - deleted > FRESH {
             return;
         }
@@ -98,10 +89,15 @@ impl FormerCustomers {
     }
 
     /// One whose orders are to be looked through by now.
-    fn due(&self, now: OffsetDateTime) -> Option<UserName> {
+    pub(super) fn due(&self, now: OffsetDateTime) -> Option<UserName> {
         let mut again = self.again();
         let at = again.iter().position(|(due, _)| *due <= now)?;
         Some(again.swap_remove(at).1)
+    }
+
+    /// Has the orders of a customer looked through once more who was [due](Self::due): it has failed.
+    pub(super) fn put_back(&self, customer: UserName, now: OffsetDateTime) {
+        self.again().push((now, customer));
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<UserName, (bool, OffsetDateTime)>> {
@@ -110,62 +106,6 @@ impl FormerCustomers {
 
     fn again(&self) -> MutexGuard<'_, Vec<(OffsetDateTime, UserName)>> {
         self.again.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl App {
-    /// Calls off what a customer has open whose account was deleted at `deleted`, and looks again later. It may be done as often
-    /// as one likes.
-    ///
-    /// # Errors
-    /// When a store fails.
-    pub async fn customer_is_gone(&self, customer: &UserName, deleted: OffsetDateTime) -> Result<(), AppError> {
-        let now = self.clock.now();
-        self.former.remember(customer, true, now);
-        self.call_off(customer).await?;
-        self.former.look_again(customer, deleted, now);
-        Ok(())
-    }
-
-    /// Calls off what customers have open by now who were gone before. Those at whom it fails have their turn again.
-    ///
-    /// # Errors
-    /// When a store fails.
-    pub async fn look_through_again(&self) -> Result<(), AppError> {
-        let now = self.clock.now();
-        while let Some(customer) = self.former.due(now) {
-            if let Err(error) = self.call_off(&customer).await {
-                self.former.again().push((now, customer));
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Calls off all orders of a customer that lists show as pending or confirmed: their pieces are for others again.
-    async fn call_off(&self, customer: &UserName) -> Result<(), AppError> {
-        for state in [State::Pending, State::Confirmed] {
-            let filter = OrderFilter { customer: Some(customer.clone()), state: Some(state) };
-            let mut page = PageRequest { size: PAGE, after: None };
-            loop {
-                let listed = self.read_model.list(&filter, &page, Freshness::Latest, None).await?.page;
-                for order in &listed.items {
-                    let cancel = Command::Cancel { reason: REASON.to_owned() };
-                    match self.execute(&order.name, &cancel, None, COMMAND.to_owned(), None).await {
-                        // One that was shipped meanwhile goes on its way.
-                        Ok(_) | Err(AppError::Order(OrderError::State { .. } | OrderError::Missing)) => {}
-                        // It waits for its repair; the others must not.
-                        Err(AppError::Store(StoreError::Damaged(problem))) => {
-                            tracing::error!(order = %order.name, problem, "an order of a deleted customer can't be read");
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                let Some(after) = listed.next else { break };
-                page.after = Some(after);
-            }
-        }
-        Ok(())
     }
 }
 

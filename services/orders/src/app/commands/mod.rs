@@ -1,6 +1,7 @@
 //! What changes orders.
 
 mod answers;
+mod call_off;
 mod change_order;
 mod command_key;
 mod create_order;

@@ -5,7 +5,7 @@ use meshwork_chassis::consistency::Freshness;
 use time::OffsetDateTime;
 
 use crate::app::{App, AppError};
-use crate::domain::{Email, StandIn, User};
+use crate::domain::{Email, StandIn};
 use crate::ports::{ChangeError, StoreError};
 
 /// How many accounts are looked up at once.
@@ -53,8 +53,8 @@ impl App {
         for text in [key.clone(), format!("{key}\n{name}")] {
             let email = StandIn::email(&self.addresses.digest(&text)).map_err(StoreError::damaged)?;
             let stand_in = StandIn::new(email).map_err(StoreError::damaged)?;
-            let decide = Box::new(move |user: &User| Ok(user.erase(stand_in.clone(), now)));
-            match self.users.change(name, decide).await {
+            let changed = self.users.change(name, Box::new(move |user| Ok(user.erase(stand_in.clone(), now))));
+            match changed.await {
                 Ok(_) => return Ok(()),
                 Err(ChangeError::EmailTaken) => {}
                 Err(error) => return Err(AppError::of_change(error, name)),
