@@ -113,11 +113,11 @@ mod tests {
         let other = AddressKeys::load(tempfile::tempdir().unwrap().path()).unwrap();
         assert_ne!(other.digest("anna@example.com"), first);
 
-        std::fs::write(folder.path().join(FILE), [7; MIN]).unwrap();
+        std::fs::write(folder.path().join(FILE), [7_u8; MIN]).unwrap();
         let own = AddressKeys::load(folder.path()).unwrap();
         assert_ne!(own.digest("anna@example.com"), first);
         assert_eq!(own.digests("anna@example.com"), [own.digest("anna@example.com"), first]);
-        std::fs::write(folder.path().join(FILE), [7; MIN - 1]).unwrap();
+        std::fs::write(folder.path().join(FILE), [7_u8; MIN - 1]).unwrap();
         assert!(matches!(AddressKeys::load(folder.path()), Err(AddressKeyError::Short(_))));
     }
 }

@@ -19,7 +19,7 @@ pub struct StandIn {
 }
 
 impl StandIn {
-    /// What stands in an account whose address has this keyed hash.
+    /// What stands in an account, with this in place of its address.
     ///
     /// # Errors
     /// When the stand-in for the name is no name, which is a defect.
