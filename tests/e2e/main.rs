@@ -12,6 +12,7 @@ mod command_line;
 mod crash_points;
 mod crashes;
 mod demo;
+mod departures;
 mod instances;
 mod letters;
 mod load;

@@ -87,7 +87,8 @@ pub enum StoreError {
 #[async_trait]
 pub trait NotificationStore: Send + Sync + 'static {
     /// Notes an event and does what it calls for, in one transaction. There is at most one notification per (event,
-    /// template, recipient) (I14), and none for an event that is not fresh.
+    /// template, recipient) (I14), and none for an event that is not fresh. All notifications of a recipient go when that
+    /// account is erased.
     ///
     /// # Errors
     /// When the store fails.
@@ -215,6 +216,15 @@ pub trait Mailer: Send + Sync + 'static {
     /// # Errors
     /// See [`MailError`].
     async fn send(&self, letter: Letter) -> Result<(), MailError>;
+
+    /// Removes the letter with this id, where it keeps letters itself. Most mail systems keep none.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    async fn discard(&self, id: Uuid) -> Result<(), MailError> {
+        let _ = id;
+        Ok(())
+    }
 
     /// Removes some of the letters that it keeps itself from before `older_than`, and returns how many. One call looks at
     /// a bounded number of letters, and the next one goes on where it ended. Most mail systems keep none.

@@ -38,6 +38,8 @@ pub struct Config {
     pub mongo: MongoConfig,
     /// Where the lists of orders are, if not in the folder.
     pub postgres: PostgresConfig,
+    /// How many shards the users service has, its highest shard's number and one: its events come on so many times four lanes.
+    pub users_shards: u16,
     /// How this service calls others.
     pub client: ClientConfig,
     /// The products service: a gRPC target such as `dns:///HOST:PORT`, or `http://HOST:PORT`.
@@ -70,6 +72,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             mongo: MongoConfig::default(),
             postgres: PostgresConfig::default(),
+            users_shards: 1,
             client: ClientConfig::default(),
             products: "http://127.0.0.1:8082".to_owned(),
             max_open_orders_per_customer: 10_000,
@@ -101,6 +104,9 @@ impl Config {
                 return Err(ServeError::new(format!("orders.{key} is {shown}"), format!("it must be {right}")));
             }
         }
+        if !(1..=64).contains(&self.users_shards) {
+            return Err(ServeError::new(format!("orders.users_shards is {}", self.users_shards), "it must be 1 to 64"));
+        }
         self.nats.check("orders.nats")?;
         self.mongo.check()?;
         self.postgres.check("orders")
@@ -125,6 +131,8 @@ mod tests {
         assert_eq!(never.check().unwrap_err().sentence, "orders.watchdog_interval is 0s");
         let endless = Config { reservation_timeout: Duration::MAX, ..Config::default() };
         assert!(endless.check().unwrap_err().sentence.starts_with("orders.reservation_timeout is "));
+        let none = Config { users_shards: 0, ..Config::default() };
+        assert_eq!(none.check().unwrap_err().sentence, "orders.users_shards is 0");
     }
 
     #[test]

@@ -8,8 +8,8 @@
 //! | [`adapters`] | gRPC, the event store, the read model and its projector, catalogue, customers, inventory |
 //!
 //! An order is the events that made it; they are all that is kept. The relay publishes them on the stream `orders`, the
-//! consumer `orders` listens to the inventory on the stream `products`, the projector keeps the lists, and the watchdog
-//! sees to it that no order waits for ever.
+//! consumer `orders` listens to the inventory on the stream `products` and to the end of accounts on the stream `users`, the
+//! projector keeps the lists, and the watchdog sees to it that no order waits for ever.
 //!
 //! Events and lists lie in the service's folder (SQLite), or the events on a MongoDB, as [`Config`] has it.
 
@@ -41,6 +41,7 @@ use meshwork_eventstore::projection::{ProjectionStore, Projections, Projector};
 use meshwork_sql::AppliedMigration;
 
 use crate::adapters::catalogue::GrpcCatalogue;
+use crate::adapters::customer_events::{self, CustomerEvents};
 use crate::adapters::customers::GrpcCustomers;
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::event_store::{EventOrderStore, is_public};
@@ -63,6 +64,9 @@ const PROJECTION: &str = "orders";
 
 /// The stream that we publish to.
 const PUBLISHED: &str = "orders";
+
+/// The streams that we consume.
+const CONSUMED: [&str; 2] = [STREAM, customer_events::STREAM];
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
@@ -88,8 +92,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let start = Start::new(config.migrations, &health, &shutdown);
     let Some(stores) = stores::open(&config, &start).await? else { return Ok(()) };
     let Stores { events: store, snapshots, lists, view, inbox, replicas } = stores;
-    let bus = bus::open("orders", &config.bus, &config.nats, &[]).await?;
-    let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM]);
+    let lanes = [(customer_events::STREAM, config.users_shards)];
+    let bus = bus::open("orders", &config.bus, &config.nats, &lanes).await?;
+    let streams = || bus::require(&bus, &config.nats, &[PUBLISHED, STREAM, customer_events::STREAM]);
     let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
     start.done();
 
@@ -104,6 +109,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         catalogue: Arc::new(GrpcCatalogue::new(products)),
         customers: Arc::new(GrpcCustomers::new(identity.channel(users.clone()))),
         open_orders: Arc::new(OpenOrders::new(config.max_open_orders_per_customer)),
+        former: Arc::default(),
         clock: Arc::new(SystemClock),
     };
 
@@ -128,20 +134,26 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let source = Arc::new(StoreSource::new(store.clone(), "orders", is_public));
     // Its effects are commits, which know the events that have caused them.
     let audit = AuditGrpc::new(bus.clone(), DOMAIN).source(source.clone(), PUBLISHED);
-    let audit = audit.consumer(inbox.clone(), &[STREAM], false);
+    let audit = audit.consumer(inbox.clone(), &CONSUMED, false);
     let relay = Relay::new(source.clone(), bus.clone(), PUBLISHED).checkpoint(inbox.clone()).parking(inbox.clone());
     let handler = Arc::new(StockEvents::new(app.clone(), inbox.clone()));
-    let consumer = Consumer::new(bus, CONSUMER, STREAM, handler, inbox.clone());
+    let consumer = Consumer::new(bus.clone(), CONSUMER, STREAM, handler, inbox.clone());
+    let handler = Arc::new(CustomerEvents::new(app.clone(), inbox.clone()));
+    let customers = Consumer::new(bus, CONSUMER, customer_events::STREAM, handler, inbox.clone());
     health.check(checks::dead_letters(inbox.clone()));
-    // Both park in one database. An event of ours waits to be published; an event of the inventory, to be handled.
-    let mut redrivers = vec![(Some(STREAM), consumer.redriver())];
+    // All park in one database. An event of ours waits to be published; one of others, to be handled.
+    let mut redrivers =
+        vec![(Some(STREAM), consumer.redriver()), (Some(customer_events::STREAM), customers.redriver())];
     redrivers.extend(relay.redriver().map(|redriver| (Some(PUBLISHED), redriver)));
     let letters = DeadLetterGrpc::new(inbox, redrivers, "orders", DOMAIN);
     health.check(checks::lag("relay", LAG, relay.progress()));
     health.check(checks::lag("consumer of products", LAG, consumer.progress()));
+    health.check(checks::lag("consumer of users", LAG, customers.progress()));
     health.check(checks::lag("projector", LAG, projected.clone()));
     background.spawn("relay", |stop| async move { relay.run(stop).await });
     background.spawn("consumer of products", |stop| async move { consumer.run(stop).await });
+    background.spawn("consumer of users", |stop| async move { customers.run(stop).await });
+    background.spawn("orders of deleted customers", |stop| customer_events::run(app.clone(), stop));
     let projector = Projector::new(store, view.clone(), Arc::new(Lag(projected)));
     background.spawn("projector", |stop| projector.run(stop));
     background.spawn("parked claims", |stop| parked::run(view, orders, stop));

@@ -385,4 +385,11 @@ pub trait Customers: Send + Sync + 'static {
     /// # Errors
     /// When the users service doesn't answer.
     async fn exists(&self, customer: &UserName) -> Result<bool, CustomersError>;
+
+    /// Whether the account of this name is deleted, as it was about a second ago. One that there is none of isn't: nobody may
+    /// have heard of it yet.
+    ///
+    /// # Errors
+    /// As [`Customers::exists`].
+    async fn is_deleted(&self, customer: &UserName) -> Result<bool, CustomersError>;
 }

@@ -57,6 +57,14 @@ pub struct Config {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub refresh_repeat: Duration,
+    /// How long after its deletion the address, the name and the password's hash of an account are erased, and the letters that
+    /// its owner was sent, as far as they are ours; up to 3650 days. 0s: at once, within a minute or two. Its id, its role and its
+    /// times stay, and the address stays taken by a keyed hash, whose key comes from the signing keys in the folder or, if it
+    /// is there, from a file `address-key` of at least 32 random bytes beside them: an address is free again when the key of
+    /// its time is taken away.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub erase_after: Duration,
 }
 
 impl Default for Config {
@@ -78,6 +86,7 @@ impl Default for Config {
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
             refresh_repeat: Duration::from_secs(30),
+            erase_after: DAY * 30,
         }
     }
 }
@@ -118,6 +127,12 @@ impl Config {
                 format!("it must be 0s to {} minutes", MAX_REPEAT.as_secs() / 60),
             ));
         }
+        if self.erase_after > DAY * 3650 {
+            return Err(ServeError::new(
+                format!("users.erase_after is {}", humantime_serde::re::humantime::format_duration(self.erase_after)),
+                "it must be 0s to 3650 days",
+            ));
+        }
         self.nats.check("users.nats")?;
         self.postgres.check("users")?;
         self.shards.check("users")?;
@@ -140,6 +155,8 @@ mod tests {
         assert!(Config { refresh_repeat: Duration::ZERO, ..Config::default() }.check().is_ok());
         let wrong = Config { refresh_repeat: Duration::from_secs(301), ..Config::default() };
         assert_eq!(wrong.check().unwrap_err().to_string(), "users.refresh_repeat is 5m 1s");
+        assert!(Config { erase_after: Duration::ZERO, ..Config::default() }.check().is_ok());
+        assert!(Config { erase_after: DAY * 3651, ..Config::default() }.check().is_err());
     }
 
     #[test]

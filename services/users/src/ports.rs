@@ -250,7 +250,7 @@ pub trait UserStore: Send + Sync + 'static {
 
     /// Reads an account, lets `decide` decide and stores what it decided, all in one transaction, and only in place of
     /// the version that was read. When the change ends the account's sessions, it ends them in that transaction too, but for
-    /// the one that it keeps.
+    /// the one that it keeps; when it erases the account, the answers to requests that hold it.
     ///
     /// # Errors
     /// When there is no such account, the decision is an error, another account has the new address, others have changed
@@ -264,6 +264,13 @@ pub trait UserStore: Send + Sync + 'static {
     /// # Errors
     /// When the store fails, or others change the account all the time.
     async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError>;
+
+    /// Up to about `limit` accounts that were deleted at `before` or earlier and of which what is personal isn't erased, the
+    /// first deleted first.
+    ///
+    /// # Errors
+    /// When the store fails: when only parts of it can't be reached, only if nothing is found in the others.
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError>;
 
     /// Which part of the store holds an account, from 0: parts fail and are slow each by itself.
     fn part(&self, name: &UserName) -> usize {
@@ -470,6 +477,15 @@ pub trait TokenIssuer: Send + Sync + 'static {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CredentialsError(pub String);
+
+/// Keyed hashes of addresses, by which those of erased accounts stay taken. They are the same for ever, under the same keys.
+pub trait AddressHasher: Send + Sync + 'static {
+    /// The hash of an address's key, under the key that new hashes are made with.
+    fn digest(&self, key: &str) -> [u8; 32];
+
+    /// The hashes of an address's key under all keys that are still there.
+    fn digests(&self, key: &str) -> Vec<[u8; 32]>;
+}
 
 /// Where the credentials of first accounts are filed for those who will use them.
 #[async_trait]

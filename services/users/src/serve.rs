@@ -33,12 +33,14 @@ use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
 use crate::app::commands::KeyRenewals;
 use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
-use crate::ports::{StoreError, TokenIssuer, UserStore};
+use crate::ports::{AddressHasher, StoreError, TokenIssuer, UserStore};
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
 /// How often expired sessions are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
+/// How often it is looked for deleted accounts whose time is over.
+const ERASE_INTERVAL: Duration = Duration::from_secs(60);
 /// How often it is tried again to make the first accounts, while the database of one of them is away.
 const SEED_INTERVAL: Duration = Duration::from_secs(5);
 /// How long the start waits for keys of addresses to be renewed; what is left then is renewed beside the calls.
@@ -118,6 +120,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
             refresh_token: config.refresh_token_ttl,
             refresh_repeat: config.refresh_repeat,
         },
+        addresses: address_hasher(&config)?,
+        erase_after: config.erase_after,
     });
     // Before anybody can take an address whose key another account is about to have.
     if !matches!(tokio::time::timeout(FIRST_RENEWAL, renew_keys(&app)).await, Ok(true)) {
@@ -135,6 +139,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     }
 
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
+    background.spawn("sweeper of deleted accounts", |stop| erase_accounts(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), reads))))
         .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
@@ -180,6 +185,12 @@ fn token_issuer(config: &Config) -> Result<(Arc<dyn TokenIssuer>, SuccessorKeys)
     Ok((tokens, keys.successor_keys()))
 }
 
+fn address_hasher(config: &Config) -> Result<Arc<dyn AddressHasher>, ServeError> {
+    let keys = adapters::AddressKeys::load(&config.data);
+    let hint = "restore the file: without it, the addresses of erased accounts would be free";
+    Ok(Arc::new(keys.map_err(|error| ServeError::new(error, hint))?))
+}
+
 /// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.
 fn create_folder(config: &Config) -> Result<(), ServeError> {
     adapters::create_private_folder(&config.data).map_err(|error| {
@@ -222,6 +233,20 @@ async fn renew_keys(app: &App) -> bool {
         Err(error) => {
             tracing::warn!(%error, "the keys by which addresses are compared can't be renewed at this moment");
             false
+        }
+    }
+}
+
+/// Erases what is personal of accounts that were deleted long enough ago, now and then.
+async fn erase_accounts(app: Arc<App>, stop: CancellationToken) {
+    loop {
+        match app.erase_accounts().await {
+            Ok(0) => {}
+            Ok(accounts) => tracing::info!(accounts, "erased what was personal of deleted accounts"),
+            Err(error) => tracing::warn!(%error, "not all deleted accounts can be erased at this moment"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(ERASE_INTERVAL)).await.is_none() {
+            return;
         }
     }
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod accounts;
+mod erasure;
 mod lists;
 mod repeats;
 mod sessions;
@@ -42,6 +43,8 @@ pub async fn conformance_of_users<S: UserStore>(make: &impl AsyncFn() -> Arc<S>)
     users::a_refused_change_leaves_everything(&*make().await).await;
     users::lists_are_filtered_and_cut_into_pages(&*make().await).await;
     users::an_address_goes_from_one_account_to_another_and_back(&*make().await).await;
+    erasure::d4_what_was_deleted_before_is_erased_once(&*make().await).await;
+    erasure::d4_nothing_of_an_erased_account_is_found_but_what_stands_for_it(&*make().await).await;
     users::of_racing_creations_one_wins(make().await).await;
     users::of_racing_changes_to_one_address_one_is_made(make().await).await;
     users::of_racing_changes_each_sees_the_one_before(make().await).await;

@@ -55,8 +55,8 @@ const SHARED: [(&str, &[&str], &[&str]); 2] = [
 /// What the gateway takes over of Redis, and from where.
 const RATE_LIMIT: [(&str, &str); 2] =
     [("gateway.rate_limit.redis", "redis.url"), ("gateway.rate_limit.prefix", "redis.prefix")];
-/// How many shards of users have their events read by notifications.
-const USERS_SHARDS: &str = "notifications.users_shards";
+/// How many shards of users have their events read by notifications, and by orders.
+const USERS_SHARDS: [&str; 2] = ["notifications.users_shards", "orders.users_shards"];
 
 /// Flags of one command that override settings, each with its key.
 pub type Flags = Vec<(&'static str, String)>;
@@ -104,17 +104,19 @@ fn data_folder(over: &Figment) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Notifications read the events of as many shards as users have, unless told otherwise.
+/// Notifications and orders read the events of as many shards as users have, unless told otherwise.
 fn take_over_shards(settings: &mut Settings, all: &Figment) -> Result<(), Failure> {
     let shards = settings.users.shards.count();
-    let read = &mut settings.notifications.users_shards;
-    if !is_set(all, USERS_SHARDS) {
-        *read = shards;
-    } else if *read < shards {
-        return Err(Failure::new(
-            format!("the setting {USERS_SHARDS} is {read}, but users.shards needs {shards}: events would not be read"),
-            format!("set it to {shards} or more, or take it out"),
-        ));
+    let readers = [&mut settings.notifications.users_shards, &mut settings.orders.users_shards];
+    for (key, read) in USERS_SHARDS.into_iter().zip(readers) {
+        if !is_set(all, key) {
+            *read = shards;
+        } else if *read < shards {
+            return Err(Failure::new(
+                format!("the setting {key} is {read}, but users.shards needs {shards}: events would not be read"),
+                format!("set it to {shards} or more, or take it out"),
+            ));
+        }
     }
     Ok(())
 }
@@ -412,6 +414,7 @@ mod tests {
             let args = SettingsArgs { config: Some("shop.toml".into()), ..SettingsArgs::default() };
             // By their highest number: each has its lanes by its own.
             assert_eq!(shards(&args), 6);
+            assert_eq!(load(&args, &none).unwrap().0.orders.users_shards, 6);
             jail.set_env("MESHWORK_NOTIFICATIONS__USERS_SHARDS", "8");
             assert_eq!(shards(&args), 8);
             jail.set_env("MESHWORK_NOTIFICATIONS__USERS_SHARDS", "2");

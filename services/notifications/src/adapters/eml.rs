@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::message::Sender;
 use crate::ports::{Letter, MailError, Mailer};
@@ -39,6 +40,11 @@ impl Mailer for EmlFolder {
         blocking(move || write(&folder, &id, &bytes)).await
     }
 
+    async fn discard(&self, id: Uuid) -> Result<(), MailError> {
+        let folder = self.folder.clone();
+        blocking(move || discard(&folder, id)).await
+    }
+
     async fn prune(&self, older_than: OffsetDateTime) -> Result<u64, MailError> {
         let (folder, pruning) = (self.folder.clone(), self.pruning.clone());
         blocking(move || {
@@ -64,6 +70,17 @@ fn write(folder: &Path, id: &str, bytes: &[u8]) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(&unfinished, folder.join(format!("{id}.eml")))?;
     File::open(folder)?.sync_all()
+}
+
+/// Removes a letter, and what a crash left of it. It may not be there.
+fn discard(folder: &Path, id: Uuid) -> io::Result<()> {
+    for extension in ["eml", "tmp"] {
+        match fs::remove_file(folder.join(format!("{id}.{extension}"))) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Removes letters, and what a crash left of some, that were last written before `older_than`; looks at `limit` files.
@@ -98,8 +115,6 @@ fn prune(folder: &Path, place: &mut Option<ReadDir>, older_than: SystemTime, lim
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
-
-    use uuid::Uuid;
 
     use super::*;
     use crate::domain::Occasion;
@@ -172,6 +187,22 @@ mod tests {
         let left: Vec<_> = files(&mail).iter().map(|file| file.file_name().unwrap().to_owned()).collect();
         assert_eq!(left, ["00000000-0000-0000-0000-000000000007.eml", "c.eml", "notes.txt"]);
         assert_eq!(mailer.prune(limit).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn d4_a_letter_that_is_discarded_is_gone_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let mailer = mailer(folder.path());
+        let id = Uuid::from_u128(7);
+        mailer.discard(id).await.unwrap();
+        mailer.send(letter("anna@example.com", "Anna")).await.unwrap();
+        let mail = folder.path().join("mail");
+        for name in [format!("{id}.tmp"), "other.eml".to_owned()] {
+            File::create(mail.join(name)).unwrap();
+        }
+        mailer.discard(id).await.unwrap();
+        assert_eq!(files(&mail), [mail.join("other.eml")]);
+        mailer.discard(id).await.unwrap();
     }
 
     #[test]

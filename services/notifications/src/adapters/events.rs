@@ -72,6 +72,10 @@ fn notice(event_type: &str, data: &[u8]) -> Result<Notice, String> {
             }
             (event.user.clone(), Occasion::Welcome { user: name(&event.user)? })
         }
+        "user_erased" => {
+            let event: pb::UserErased = decode(data)?;
+            return Ok(Notice::Erased { user: name(&event.user)? });
+        }
         "order_confirmed" => {
             let event: pb::OrderConfirmed = decode(data)?;
             let total = event.total.as_ref().map(amount).transpose()?;
@@ -141,6 +145,13 @@ mod tests {
         for role in ["staff", "service", "a role of later days"] {
             assert_eq!(called_for("user_registered", &event(role)), Notice::Nothing);
         }
+    }
+
+    #[test]
+    fn d4_what_an_erased_account_was_told_is_to_go() {
+        let event = pb::UserErased { user: "users/anna".to_owned() };
+        assert_eq!(called_for("user_erased", &event), Notice::Erased { user: "users/anna".parse().unwrap() });
+        assert!(notice("user_erased", b"\xff").is_err());
     }
 
     #[test]

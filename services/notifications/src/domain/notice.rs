@@ -31,4 +31,9 @@ pub enum Notice {
         /// The order.
         order: OrderName,
     },
+    /// What is personal of a deleted account is erased: what its owner was told goes too.
+    Erased {
+        /// The account.
+        user: UserName,
+    },
 }

@@ -14,6 +14,7 @@ run!(make:
     an_order_that_is_cancelled_before_is_not_called_confirmed,
     an_allocation_that_nothing_is_known_of_calls_for_nothing,
     a_sum_that_can_not_be_read_is_left_out,
+    d4_what_an_erased_account_was_told_is_gone,
 );
 
 async fn record(bench: &Bench, arrival: Arrival, notice: Notice) -> Recorded {
@@ -116,4 +117,17 @@ async fn a_sum_that_can_not_be_read_is_left_out(bench: &Bench) {
     record(bench, event("a", 2), allocated("a")).await;
     let occasion = bench.about("a").await.occasion;
     assert_eq!(occasion, Some(Occasion::OrderConfirmed { order: order_name("a"), total: None }));
+}
+
+async fn d4_what_an_erased_account_was_told_is_gone(bench: &Bench) {
+    for (order, user) in [("a", "anna"), ("b", "bert"), ("c", "anna")] {
+        bench.deliver(order, user).await;
+    }
+    let (event_id, subject) = ("users/anna:1".to_owned(), "users/anna".to_owned());
+    let arrival = || Arrival { event_id: event_id.clone(), subject: subject.clone(), ..first("a") };
+    let notice = || Notice::Erased { user: user_name("anna") };
+    assert_eq!(record(bench, arrival(), notice()).await, Recorded::Applied);
+    let left: Vec<_> = bench.all().await.into_iter().map(|it| it.recipient).collect();
+    assert_eq!(left, [user_name("bert")]);
+    assert_eq!(record(bench, arrival(), notice()).await, Recorded::Duplicate);
 }

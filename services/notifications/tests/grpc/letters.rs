@@ -210,3 +210,22 @@ async fn what_happened_before_the_service_began_is_not_mailed_about() {
     assert!(world.list("about = orders/old").await.is_empty());
     assert_eq!((world.parked().await, world.letters().len()), (Vec::new(), 1));
 }
+
+#[tokio::test]
+async fn d4_what_an_erased_account_was_told_is_gone_with_its_letters() {
+    let world = World::start().await;
+    for (order, user) in [("a", "anna"), ("b", "bert")] {
+        world.deliver(order, user).await;
+        world.wait_for(order, State::Sent, 1).await;
+    }
+    assert_eq!(world.letters().len(), 2);
+    let user = name("users", "anna");
+    let event = events::UserRegistered { user: user.clone(), role: "staff".to_owned() };
+    world.publish("users", "user_registered", &user, 1, &event).await;
+    world.publish("users", "user_deleted", &user, 2, &events::UserDeleted { user: user.clone() }).await;
+    world.publish("users", "user_erased", &user, 3, &events::UserErased { user: user.clone() }).await;
+    eventually(async || world.list("about = orders/a").await.is_empty().then_some(())).await;
+    assert_eq!(world.list("").await.len(), 1);
+    let [left] = <[String; 1]>::try_from(world.letters()).unwrap();
+    assert!(left.contains("bert@example.com"), "{left}");
+}

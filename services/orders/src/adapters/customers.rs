@@ -34,4 +34,13 @@ impl Customers for GrpcCustomers {
             Err(status) => Err(CustomersError(format!("{:?}: {}", status.code(), status.message()))),
         }
     }
+
+    async fn is_deleted(&self, customer: &UserName) -> Result<bool, CustomersError> {
+        // A cache or a replica may answer: most customers aren't.
+        match self.0.clone().get_user(GetUserRequest { name: customer.to_string() }).await {
+            Ok(response) => Ok(response.into_inner().delete_time.is_some()),
+            Err(status) if status.code() == Code::NotFound => Ok(false),
+            Err(status) => Err(CustomersError(format!("{:?}: {}", status.code(), status.message()))),
+        }
+    }
 }

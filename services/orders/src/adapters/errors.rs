@@ -43,6 +43,12 @@ pub const TOO_MANY_OPEN_ORDERS: ErrorKind = ErrorKind::new(
     "The customer has as many orders that are pending or confirmed as there may be. ErrorInfo tells the limit. Wait \
      until some of them are shipped, or cancel some.",
 );
+/// The caller's account was deleted.
+pub const CUSTOMER_DELETED: ErrorKind = ErrorKind::new(
+    "CUSTOMER_DELETED",
+    Code::PermissionDenied,
+    "The customer's account was deleted. A token that was issued before is good until its end, but places no orders.",
+);
 /// The pieces are not allocated yet.
 pub const STOCK_NOT_ALLOCATED: ErrorKind = ErrorKind::retryable(
     "STOCK_NOT_ALLOCATED",
@@ -119,6 +125,7 @@ pub const TABLE: &[&[&ErrorKind]] = &[
         &ORDER_STATE,
         &TOTAL_CHANGED,
         &TOO_MANY_OPEN_ORDERS,
+        &CUSTOMER_DELETED,
         &STOCK_NOT_ALLOCATED,
         &PROJECTION_NOT_FOUND,
         &REBUILD_RUNNING,
@@ -187,6 +194,9 @@ pub(super) fn status_of_write(name: &str, error: &AppError, is_repeatable: bool)
             DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the products service doesn't answer; try again", &[])
         }
         AppError::UnknownCustomer(_) => violation("order.customer", error),
+        AppError::FormerCustomer(customer) => {
+            CUSTOMER_DELETED.status(DOMAIN, error, &[("customer", customer.to_string().as_str())])
+        }
         AppError::Customers(CustomersError(cause)) => {
             tracing::warn!(cause, "the users service doesn't answer");
             DEPENDENCY_UNAVAILABLE.status(DOMAIN, "the users service doesn't answer; try again", &[])

@@ -4,6 +4,7 @@ mod aggregate;
 pub mod catalogue;
 mod codec;
 mod convert;
+pub mod customer_events;
 pub mod customers;
 pub mod errors;
 pub mod event_store;

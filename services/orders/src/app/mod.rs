@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use meshwork_api::UserName;
 
-use self::commands::OpenOrders;
+use self::commands::{FormerCustomers, OpenOrders};
 use crate::domain::{Order, OrderError};
 use crate::ports::{
     Catalogue, CatalogueError, Clock, Customers, CustomersError, ExecuteError, Executed, ListFollowing, OrderReadModel,
@@ -29,6 +29,8 @@ pub struct App {
     pub customers: Arc<dyn Customers>,
     /// How many open orders customers have.
     pub open_orders: Arc<OpenOrders>,
+    /// Which customers are gone.
+    pub former: Arc<FormerCustomers>,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -63,6 +65,9 @@ pub enum AppError {
     /// Somebody orders for a customer who has no account.
     #[error("names {0}, who has no account")]
     UnknownCustomer(UserName),
+    /// Somebody orders whose account is deleted: their token is good until its end.
+    #[error("the account of {0} was deleted, and orders nothing more")]
+    FormerCustomer(UserName),
     /// Whether the customer exists isn't known.
     #[error(transparent)]
     Customers(#[from] CustomersError),

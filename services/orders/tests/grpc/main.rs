@@ -9,6 +9,7 @@ mod catalogue;
 mod change;
 mod consistency;
 mod create;
+mod departures;
 mod history;
 mod inventory;
 mod letters;

@@ -14,8 +14,8 @@ use meshwork_chassis::request::RequestKey;
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use meshwork_events::inbox::sqlite::Inbox;
 use meshwork_events::outbox::PARTITIONS;
-use meshwork_events::testing::{lane, read_all};
-use meshwork_events::{ConsumerState as _, Envelope, SqliteBus};
+use meshwork_events::testing::{lane, publish, read_all, tail};
+use meshwork_events::{ConsumerState as _, Context, Envelope, Position, SqliteBus};
 use meshwork_eventstore::{Append, Commit, EventStore, Expected, NewEvent, SqliteEventStore, partition_of};
 use meshwork_orders::Config;
 use meshwork_orders::adapters::event_store::EventOrderStore;
@@ -269,6 +269,26 @@ impl Shop {
         let length = self.history(name).await.len();
         eventually(&format!("the {length} events of {name} on the bus"), async || fetch().await.len() >= length).await;
         fetch().await
+    }
+
+    /// Publishes an event of an account, as the users service does.
+    pub async fn users_say(&self, event_type: &str, user: &str, version: i64, data: Vec<u8>) {
+        let partition = partition_of(user, PARTITIONS);
+        let lane = lane("users", partition);
+        let n = tail(self.bus.as_ref(), &lane).await.map_or(0, |tail| tail.position.n) + 1;
+        let event = Envelope {
+            id: Envelope::id_of(user, version),
+            source: "users".to_owned(),
+            event_type: event_type.to_owned(),
+            schema_version: 1,
+            subject: user.to_owned(),
+            version,
+            position: Position { partition, n, index: 0 },
+            time: OffsetDateTime::now_utc(),
+            context: Context { actor: user.to_owned(), ..Context::default() },
+            data: data.into(),
+        };
+        publish(self.bus.as_ref(), &lane, vec![event]).await;
     }
 
     /// Stops the service as a signal would, and waits for its end.

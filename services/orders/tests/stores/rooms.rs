@@ -44,6 +44,10 @@ impl Customers for Closed {
     async fn exists(&self, _: &UserName) -> Result<bool, CustomersError> {
         Err(CustomersError("closed".to_owned()))
     }
+
+    async fn is_deleted(&self, _: &UserName) -> Result<bool, CustomersError> {
+        Err(CustomersError("closed".to_owned()))
+    }
 }
 
 /// Where a view is.
@@ -136,6 +140,7 @@ impl Rooms {
             catalogue: Arc::new(Closed),
             customers: Arc::new(Closed),
             open_orders: Arc::new(OpenOrders::new(0)),
+            former: Arc::default(),
             clock: Arc::new(SystemClock),
         }
     }

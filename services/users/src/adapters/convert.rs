@@ -16,10 +16,12 @@ pub(super) fn user_bytes(account: Option<&User>) -> usize {
 
 /// An account as callers see it.
 pub(super) fn user(user: &User) -> proto::User {
+    // What stands in place of what was erased is our own affair.
+    let personal = |text: &str| if user.is_erased() { String::new() } else { text.to_owned() };
     proto::User {
         name: user.name.to_string(),
-        email: user.email.to_string(),
-        display_name: user.display_name.to_string(),
+        email: personal(user.email.as_str()),
+        display_name: personal(user.display_name.as_str()),
         role: role(user.role).into(),
         password: String::new(),
         create_time: Some(timestamp(user.create_time)),

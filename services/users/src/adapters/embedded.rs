@@ -111,6 +111,10 @@ impl UserStore for SqliteStore {
         }
     }
 
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        SqliteStore::erasable(self, before, limit).await
+    }
+
     async fn position(&self, _name: &UserName) -> Option<WalPosition> {
         SqliteStore::position(self).await
     }

@@ -1,6 +1,7 @@
 //! What meets the world.
 
 mod access;
+mod address_keys;
 pub mod cached;
 mod convert;
 mod credentials;
@@ -17,6 +18,7 @@ pub mod store;
 pub mod stores;
 mod tokens;
 
+pub use address_keys::{AddressKeyError, AddressKeys};
 pub use credentials::CredentialsFolder;
 pub use passwords::{Argon2id, BoundedHasher, HashFunction};
 pub use private_file::create_folder as create_private_folder;

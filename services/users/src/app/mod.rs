@@ -11,7 +11,7 @@ use std::time::Duration;
 pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
-use crate::ports::{Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
+use crate::ports::{AddressHasher, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
 
 /// How long tokens live.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +42,10 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// How long tokens live.
     pub lifetimes: Lifetimes,
+    /// What hashes addresses that are erased.
+    pub addresses: Arc<dyn AddressHasher>,
+    /// How long after its deletion what is personal of an account is erased.
+    pub erase_after: Duration,
 }
 
 /// An answer, and whether it was given before to the same request.

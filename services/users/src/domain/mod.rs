@@ -2,6 +2,7 @@
 
 mod display_name;
 mod email;
+mod erasure;
 mod first_accounts;
 mod password;
 mod role;
@@ -10,6 +11,7 @@ mod user;
 
 pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
+pub use erasure::StandIn;
 pub use first_accounts::{FirstAccount, first_accounts, is_reserved_email, is_reserved_id};
 pub use password::{InvalidPassword, MAX_PASSWORD, MIN_PASSWORD, PasswordHash, check_password, normalize_password};
 pub use role::{Role, UnknownRole};

@@ -4,7 +4,7 @@ use meshwork_api::UserName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{DisplayName, Email, PasswordHash, Role};
+use super::{DisplayName, Email, PasswordHash, Role, StandIn};
 
 /// An account. What is kept of its password is not part of it, so that nothing that shows an account can show that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub struct User {
     /// When it was deleted.
     #[serde(with = "time::serde::rfc3339::option")]
     pub delete_time: Option<OffsetDateTime>,
+    /// When what is personal of it was erased: from then on, something else stands in its place.
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    pub erase_time: Option<OffsetDateTime>,
     /// How often it has changed: 1 when it is made, and one more with each event.
     pub version: i64,
 }
@@ -86,6 +89,8 @@ pub enum UserEvent {
     Updated(Vec<Field>),
     /// It was deleted.
     Deleted,
+    /// What was personal of it was erased.
+    Erased,
 }
 
 /// An account after a change, with what is to be stored together with it.
@@ -141,7 +146,17 @@ impl User {
     /// A new account, made at `now`. Its event is [`UserEvent::Registered`].
     pub fn register(new: NewUser, now: OffsetDateTime) -> Self {
         let NewUser { name, email, display_name, role } = new;
-        Self { name, email, display_name, role, create_time: now, update_time: now, delete_time: None, version: 1 }
+        Self {
+            name,
+            email,
+            display_name,
+            role,
+            create_time: now,
+            update_time: now,
+            delete_time: None,
+            erase_time: None,
+            version: 1,
+        }
     }
 
     /// The account with new values; `None` when they are those that it has.
@@ -187,6 +202,18 @@ impl User {
         Ok(Changed { user, event: UserEvent::Deleted, password: None, keeps: None })
     }
 
+    /// The account after what is personal of it was erased, its password's hash too; `None` for one that lives, or was erased
+    /// before.
+    pub fn erase(&self, stand_in: StandIn, now: OffsetDateTime) -> Option<Changed> {
+        if !self.is_deleted() || self.is_erased() {
+            return None;
+        }
+        let StandIn { email, display_name } = stand_in;
+        let (update_time, erase_time, version) = (now, Some(now), self.version + 1);
+        let user = Self { email, display_name, update_time, erase_time, version, ..self.clone() };
+        Some(Changed { user, event: UserEvent::Erased, password: Some(PasswordHash::new("")) })
+    }
+
     /// Whether the account may be changed by somebody who has read the `expected` version of it.
     ///
     /// # Errors
@@ -206,6 +233,11 @@ impl User {
     /// Whether it is deleted.
     pub fn is_deleted(&self) -> bool {
         self.delete_time.is_some()
+    }
+
+    /// Whether what was personal of it is erased.
+    pub fn is_erased(&self) -> bool {
+        self.erase_time.is_some()
     }
 }
 
@@ -300,6 +332,24 @@ mod tests {
         let error = UserError::Deleted(deleted.name.clone());
         assert_eq!(deleted.change(Change::default(), Some(9), later()), Err(error.clone()));
         assert_eq!(deleted.delete(None, later()), Err(error));
+    }
+
+    #[test]
+    fn d4_only_a_deleted_account_is_erased_and_only_once() {
+        let stand_in = |byte| StandIn::new(StandIn::email(&[byte; 32]).unwrap()).unwrap();
+        let at = |hours| NOW + Duration::hours(hours);
+        let anna = anna();
+        assert_eq!(anna.erase(stand_in(1), at(1)), None);
+        let deleted = anna.delete(None, at(1)).unwrap().user;
+        let erased = deleted.erase(stand_in(1), at(2)).unwrap();
+        assert_eq!((&erased.event, &erased.password), (&UserEvent::Erased, &Some(PasswordHash::new(""))));
+        let StandIn { email, display_name } = stand_in(1);
+        let expected = User { email, display_name, update_time: at(2), erase_time: Some(at(2)), version: 3, ..deleted };
+        assert_eq!(erased.user, expected);
+        assert!(expected.is_erased());
+        assert_eq!(expected.erase(stand_in(2), at(3)), None);
+        let json = serde_json::to_vec(&expected).unwrap();
+        assert_eq!(serde_json::from_slice::<User>(&json).unwrap(), expected);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod audit;
 mod bounds;
 mod changes;
 mod contexts;
+mod erasure;
 mod letters;
 mod owners;
 mod repeats;

@@ -20,6 +20,7 @@ use meshwork_users::ports::{
 };
 use meshwork_users::testing::conformance_of_users;
 use tempfile::TempDir;
+use time::OffsetDateTime;
 
 use crate::people::{NOW, account, name, to_name};
 use crate::rooms::eventually;
@@ -65,6 +66,10 @@ impl UserStore for Recent {
 
     async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
         self.0.renew_key(name).await
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        self.0.erasable(before, limit).await
     }
 
     async fn position(&self, name: &UserName) -> Option<WalPosition> {

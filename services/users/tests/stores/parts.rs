@@ -18,6 +18,7 @@ use meshwork_users::domain::{Email, User};
 use meshwork_users::ports::{
     Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
+use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::moving::{Relays, move_account};
@@ -116,6 +117,10 @@ impl UserStore for Positioned {
 
     async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
         UserStore::renew_key(&self.store, name).await
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        UserStore::erasable(&self.store, before, limit).await
     }
 
     fn part(&self, name: &UserName) -> usize {

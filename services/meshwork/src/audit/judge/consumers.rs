@@ -14,7 +14,7 @@ const KNOWN: i64 = 30 * 24 * 60 * 60;
 
 /// Who follows events, and of which streams.
 const CONSUMERS: [(&str, &[&str]); 3] =
-    [("inventory", &["orders"]), ("orders", &["products"]), ("notifications", &["orders", "users"])];
+    [("inventory", &["orders"]), ("orders", &["products", "users"]), ("notifications", &["orders", "users"])];
 
 /// I9.
 pub fn applied(evidence: &Evidence, index: &Index<'_>) -> Verdict {
@@ -124,7 +124,7 @@ fn positions(consumer: &Consumer, source: &Source, index: &Index<'_>, verdict: &
     }
 }
 
-/// Whether an order still reacts to an event of the inventory.
+/// Whether an order still reacts to an event of the inventory. What the end of an account calls off is looked for again later.
 fn makes_a_difference(event: &Event, index: &Index<'_>) -> bool {
     let Some(id) = event.subject.strip_prefix("reservations/") else { return false };
     let Some(order) = index.order(&format!("orders/{id}")) else { return false };

@@ -18,7 +18,7 @@ const YOUNG: i64 = 60 * 60;
 /// I14.
 pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     let mut verdict = Verdict::new("I14", "each letter is sent, and there is one");
-    let registered = registered(evidence);
+    let (registered, erased) = (registered(evidence), erased(evidence));
     let (mut reasons, mut told) = (HashSet::new(), HashMap::new());
     let mut written: HashMap<(&str, &str), &Letter> = HashMap::new();
     let mut given_up = 0_u64;
@@ -57,9 +57,11 @@ pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
     for (order, events) in &index.events {
         for Due { template, event, since } in due(events) {
             all += 1;
-            let must_be = evidence.now - since <= YOUNG && begun.is_some_and(|begun| begun <= since);
-            let letter = written.get(&(*order, template));
             let customer = index.order(order).map(|order| order.customer.clone());
+            // What somebody was told goes with what else is personal of them.
+            let is_gone = customer.as_ref().is_some_and(|customer| erased.contains(&**customer));
+            let must_be = !is_gone && evidence.now - since <= YOUNG && begun.is_some_and(|begun| begun <= since);
+            let letter = written.get(&(*order, template));
             if must_be {
                 looked_for += 1;
                 verdict.check(letter.is_some(), order, || {
@@ -85,9 +87,18 @@ pub fn sent(evidence: &Evidence, index: &Index<'_>) -> Verdict {
 
 /// When each account was made whose beginning is still known.
 fn registered(evidence: &Evidence) -> HashMap<&str, i64> {
-    let events = evidence.sources.iter().filter(|source| source.service == "users").flat_map(|source| &source.events);
-    let registered = events.filter(|event| event.kind.as_ref() == "user_registered");
+    let registered = of_accounts(evidence).filter(|event| event.kind.as_ref() == "user_registered");
     registered.map(|event| (event.subject.as_ref(), event.time)).collect()
+}
+
+/// The accounts that are erased, as far as that is still known.
+fn erased(evidence: &Evidence) -> HashSet<&str> {
+    let erased = of_accounts(evidence).filter(|event| event.kind.as_ref() == "user_erased");
+    erased.map(|event| event.subject.as_ref()).collect()
+}
+
+fn of_accounts(evidence: &Evidence) -> impl Iterator<Item = &Event> {
+    evidence.sources.iter().filter(|source| source.service == "users").flat_map(|source| &source.events)
 }
 
 /// Why a letter doesn't count as sent.

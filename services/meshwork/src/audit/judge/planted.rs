@@ -160,7 +160,12 @@ pub fn sound() -> Evidence {
     evidence.consumers = vec![
         versioned("inventory", &[&orders]),
         versioned("notifications", &[&orders, &users]),
-        Consumer { name: "orders".to_owned(), streams: vec!["products".to_owned()], noted, ..Consumer::default() },
+        Consumer {
+            name: "orders".to_owned(),
+            streams: vec!["products".to_owned(), "users".to_owned()],
+            noted,
+            ..Consumer::default()
+        },
     ];
     evidence.sources = vec![users, products, orders];
     evidence

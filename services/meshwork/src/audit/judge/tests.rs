@@ -489,6 +489,19 @@ fn i14_letters_that_were_refused_are_counted_and_are_nobodys_fault() {
 }
 
 #[test]
+fn i14_no_letter_is_missed_of_who_is_erased() {
+    let lost = |shop: &mut Evidence| shop.letters.retain(|letter| *letter.about != *"orders/b");
+    told("I14", "orders/b", "there is no letter", lost);
+    let erased = |shop: &mut Evidence| {
+        lost(shop);
+        let users = source(shop, "users");
+        users.events[0].kind = "user_erased".into();
+        users.carried[0].event.kind = "user_erased".into();
+    };
+    assert_eq!(violated(erased), Vec::<&str>::new());
+}
+
+#[test]
 fn i14_no_letter_is_missed_that_may_have_been_removed_or_may_never_have_been_due() {
     let old = |shop: &mut Evidence| {
         shop.letters.clear();

@@ -178,6 +178,11 @@ async fn record(
             None
         }
         Notice::Allocated { order } => notes::take(connection, order).await?,
+        Notice::Erased { user } => {
+            let sql = "DELETE FROM notification WHERE recipient = $1";
+            sqlx::query(sql).bind(user.to_string()).execute(&mut *connection).await?;
+            None
+        }
     };
     let Some((recipient, occasion)) = letter else { return Ok(Recorded::Applied) };
     let (start, now) = notes::start_and_now(connection).await?;

@@ -161,7 +161,7 @@ impl App {
     }
 
     /// Looks whether the customer may have the order. Who orders for themselves has a token, which tells that they
-    /// exist.
+    /// exist, or did a moment ago.
     async fn look_at_customer(&self, command: &CreateOrder) -> Result<(), AppError> {
         let customer = &command.customer;
         if command.for_another {
@@ -170,9 +170,15 @@ impl App {
                 false => Err(AppError::UnknownCustomer(customer.clone())),
             };
         }
-        match self.open_orders.reached(self.read_model.as_ref(), customer, self.clock.now()).await {
-            Some(at_most) => Err(AppError::TooManyOpen { at_most }),
-            None => Ok(()),
+        let now = self.clock.now();
+        let (is_gone, reached) = tokio::join!(
+            self.former.has(self.customers.as_ref(), customer, now),
+            self.open_orders.reached(self.read_model.as_ref(), customer, now)
+        );
+        match (is_gone, reached) {
+            (true, _) => Err(AppError::FormerCustomer(customer.clone())),
+            (false, Some(at_most)) => Err(AppError::TooManyOpen { at_most }),
+            (false, None) => Ok(()),
         }
     }
 

@@ -16,8 +16,9 @@ use meshwork_chassis::config::CacheConfig;
 use meshwork_chassis::consistency::{Freshness, WalPosition};
 use meshwork_chassis::request::RequestKey;
 use meshwork_events::Envelope;
+use time::OffsetDateTime;
 
-use crate::adapters::events::DELETED;
+use crate::adapters::events::{DELETED, ERASED};
 use crate::domain::{Email, User};
 use crate::ports::{
     Account, ChangeError, Creation, Decide, KeyRenewal, StoreError, UserCursor, UserFilter, UserPage, UserStore,
@@ -99,7 +100,7 @@ pub fn outdated_by(event: &Envelope) -> Option<Invalidated> {
     let name: UserName = event.subject.parse().ok()?;
     let version = u64::try_from(event.version).ok()?;
     // Of who is gone nothing stays, whatever its version.
-    let version = (event.event_type != DELETED).then_some(version);
+    let version = (event.event_type != DELETED && event.event_type != ERASED).then_some(version);
     Some(Invalidated { kind: KIND, key: name.id().to_owned(), version, tags: &[] })
 }
 
@@ -170,6 +171,10 @@ impl UserStore for CachedUsers {
 
     async fn renew_key(&self, name: &UserName) -> Result<KeyRenewal, StoreError> {
         self.store.renew_key(name).await
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        self.store.erasable(before, limit).await
     }
 
     fn part(&self, name: &UserName) -> usize {

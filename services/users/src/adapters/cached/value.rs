@@ -56,6 +56,7 @@ impl Value for User {
             update_time: from_micros(stored.update_time),
             // Deleted ones are kept nowhere.
             delete_time: None,
+            erase_time: None,
             version: stored.version,
         })
     }

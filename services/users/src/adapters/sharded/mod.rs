@@ -22,6 +22,7 @@
 
 mod addresses;
 mod creation;
+mod erasure;
 mod history;
 mod lists;
 mod rekey;

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use meshwork_api::UserName;
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::{Freshness, WalPosition};
+use time::OffsetDateTime;
 
 use super::store::ShardedStore;
 use crate::adapters::store::USERS;
@@ -124,6 +125,10 @@ impl UserStore for ShardedStore {
             Err(ChangeError::Refused(refused)) => Err(StoreError::damaged(refused)),
             Err(ChangeError::Store(error)) => Err(error),
         }
+    }
+
+    async fn erasable(&self, before: OffsetDateTime, limit: usize) -> Result<Vec<UserName>, StoreError> {
+        self.gather_erasable(before, limit).await
     }
 
     fn part(&self, name: &UserName) -> usize {

@@ -10,9 +10,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 use super::super::outcome::{Changing, Claim, Rekey};
 use super::super::undo::Undo;
 use super::store::Store;
-use super::{Connection, FOR_UPDATE, rekey, rows};
+use super::{Connection, FOR_UPDATE, erasure, rekey, rows};
 use crate::adapters::events;
-use crate::domain::{Changed, PasswordHash};
+use crate::domain::{Changed, PasswordHash, UserEvent};
 use crate::ports::{Decide, StoreError};
 
 impl Store {
@@ -73,6 +73,9 @@ async fn change(
             .execute(&mut *connection)
             .await?;
     }
+    if changed.event == UserEvent::Erased {
+        erasure::drop_answers(connection, name).await?;
+    }
     let event = events::encode(&changed.user, &changed.event);
     store.outbox.append(connection, changed.user.update_time, &[event]).await?;
     Ok(Changing::Done { user: changed.user, before })
@@ -89,8 +92,8 @@ pub(super) async fn update(
     let user = &changed.user;
     let stored = sqlx::query(
         "UPDATE users SET email = $1, email_key = $2, display_name = $3, \
-         password_hash = COALESCE($4, password_hash), update_time = $5, delete_time = $6, version = $7, claim = $8 \
-         WHERE id = $9 AND version = $10",
+         password_hash = COALESCE($4, password_hash), update_time = $5, delete_time = $6, version = $7, claim = $8, \
+         erase_time = $11 WHERE id = $9 AND version = $10",
     )
     .bind(user.email.as_str())
     .bind(key)
@@ -102,6 +105,7 @@ pub(super) async fn update(
     .bind(claim)
     .bind(user.name.id())
     .bind(read)
+    .bind(user.erase_time.map(to_micros))
     .execute(connection)
     .await?;
     Ok(stored.rows_affected() == 1)

@@ -1,8 +1,8 @@
 //! The store of one database: the only one, in a file; or one of several shards, in PostgreSQL.
 //!
-//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `rekey.rs`, `rows.rs`, `sessions.rs`, `store.rs`
-//! and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases together is beside this
-//! folder.
+//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `erasure.rs`, `rekey.rs`, `rows.rs`,
+//! `sessions.rs`, `store.rs` and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases
+//! together is beside this folder.
 //!
 //! The guards are in the statements: what was decided about a version is written in place of that version, a token is used up
 //! only while it is unused, an address is claimed only while nobody has it. Whoever locks rows locks them in one order, so that
@@ -40,6 +40,7 @@ pub mod sqlite {
     mod change;
     mod claims;
     mod creation;
+    mod erasure;
     #[cfg(test)]
     mod guards;
     mod rekey;
@@ -62,6 +63,7 @@ pub mod sqlite {
     static USERS: Migrator = sqlx::migrate!("migrations/sqlite");
     static CLAIMS: Migrator = sqlx::migrate!("migrations/sqlite_claims");
     static SESSIONS: Migrator = sqlx::migrate!("migrations/sqlite_sessions");
+    static ERASURE: Migrator = sqlx::migrate!("migrations/sqlite_erasure");
 
     /// The database file in its folder.
     pub fn file(folder: &Path) -> PathBuf {
@@ -70,10 +72,11 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to
     /// see one at a version that it doesn't know.
-    pub static COMPONENTS: [Component; 13] = [
+    pub static COMPONENTS: [Component; 14] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_claims", migrator: &CLAIMS },
         Component { name: "users_sessions", migrator: &SESSIONS },
+        Component { name: "users_erasure", migrator: &ERASURE },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],
@@ -120,6 +123,7 @@ pub mod postgres {
     mod change;
     mod claims;
     mod creation;
+    mod erasure;
     mod homes;
     mod rekey;
     mod rows;
@@ -139,10 +143,12 @@ pub mod postgres {
     use sqlx::{AssertSqlSafe, Row as _};
 
     static USERS: Migrator = sqlx::migrate!("migrations/postgres");
+    static ERASURE: Migrator = sqlx::migrate!("migrations/postgres_erasure");
 
     /// All that a database holds.
-    pub static COMPONENTS: [Component; 11] = [
+    pub static COMPONENTS: [Component; 12] = [
         Component { name: "users", migrator: &USERS },
+        Component { name: "users_erasure", migrator: &ERASURE },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],

@@ -25,6 +25,7 @@ pub(super) fn user(row: &Row) -> Result<User, StoreError> {
         create_time: from_micros(row.try_get("create_time")?),
         update_time: from_micros(row.try_get("update_time")?),
         delete_time: row.try_get::<Option<i64>, _>("delete_time")?.map(from_micros),
+        erase_time: row.try_get::<Option<i64>, _>("erase_time")?.map(from_micros),
         version: row.try_get("version")?,
     })
 }

@@ -62,7 +62,8 @@ impl App {
         {
             return Ok(Some(AppError::IdTaken(name.clone())));
         }
-        Ok(self.users.find_by_email(email).await?.map(|_| AppError::EmailTaken))
+        let is_taken = self.users.find_by_email(email).await?.is_some() || self.was_erased(email).await?;
+        Ok(is_taken.then_some(AppError::EmailTaken))
     }
 
     async fn answer(

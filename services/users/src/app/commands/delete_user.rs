@@ -15,7 +15,8 @@ pub struct DeleteUser {
 }
 
 impl App {
-    /// Deletes an account: it can't sign in any more and its sessions end. Its id and its address stay taken.
+    /// Deletes an account: it can't sign in any more, and its sessions end in the same transaction. Its access tokens are
+    /// good until their end, which nothing can bring forward. Its id and its address stay taken.
     ///
     /// # Errors
     /// When there is no such account, it is deleted already or is at another version.

@@ -2,6 +2,7 @@
 
 mod create_user;
 mod delete_user;
+mod erase_accounts;
 mod prune_sessions;
 mod refresh_session;
 mod renew_keys;

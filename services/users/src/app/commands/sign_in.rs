@@ -40,7 +40,8 @@ impl App {
     /// [`AppError::BadCredentials`], after the same time, for an unknown address, a wrong password and a deleted
     /// account.
     pub async fn sign_in(&self, command: SignIn) -> Result<Tokens, AppError> {
-        let account = self.users.find_to_sign_in(&command.email).await?;
+        // What stands in an erased account is no hash of a password.
+        let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.user.is_erased());
         let verified = self.hasher.verify(&command.password, account.as_ref().map(|account| &account.password)).await?;
         let account = account.filter(|account| verified && !account.user.is_deleted());
         let account = account.ok_or(AppError::BadCredentials)?;

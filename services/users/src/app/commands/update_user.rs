@@ -73,6 +73,11 @@ impl App {
             }
             None => None,
         };
+        if let Some(email) = &email
+            && self.was_erased(email).await?
+        {
+            return Err(AppError::EmailTaken);
+        }
         let change = Change { email, display_name, password };
         let now = self.clock.now();
         // Between the look at the password and this it may have become another.
