@@ -29,5 +29,5 @@ pub mod shards;
 pub mod testing;
 
 pub use adapters::stores::place;
-pub use config::Config;
+pub use config::{Config, PasswordsConfig, SignInConfig, SignUpConfig};
 pub use serve::{migrate, serve};

@@ -120,6 +120,11 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub drain_grace: Duration,
+    /// Who may name the address of the caller whose call they pass on, as the gateway does (`meshwork-client-address`): addresses,
+    /// networks such as 10.0.0.0/8, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
+    /// they count by the address of their connection. What these callers may have at once (`max_…_per_address`) is counted by
+    /// connection all the same.
+    pub trusted_proxies: Vec<String>,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]
     pub budgets: Option<Budgets>,
@@ -189,6 +194,7 @@ impl Default for ServerConfig {
             verification_timeout: Duration::from_secs(10),
             drain_delay: drain.delay,
             drain_grace: drain.grace,
+            trusted_proxies: ["127.0.0.0/8", "::1/128"].map(str::to_owned).into(),
             budgets: None,
         }
     }
@@ -233,6 +239,7 @@ impl ServerConfig {
             // Three messages of 4 MiB at once, that come slowly.
             max_arriving_bytes_per_address: 12 << 20,
             max_header_list_size: 16 << 10,
+            trusted_proxies: Vec::new(),
             ..self
         }
     }

@@ -1,6 +1,7 @@
 //! What meets the world.
 
 mod access;
+mod attempts;
 pub mod cached;
 mod convert;
 mod credentials;
@@ -9,6 +10,7 @@ pub mod errors;
 mod events;
 pub mod grpc;
 pub mod handover;
+mod origin;
 mod passwords;
 mod private_file;
 pub mod sharded;
@@ -16,9 +18,11 @@ mod signing_key;
 pub mod store;
 pub mod stores;
 mod tokens;
+mod turns;
 
+pub use attempts::RateLimitedAttempts;
 pub use credentials::CredentialsFolder;
-pub use passwords::{Argon2id, BoundedHasher, HashFunction};
+pub use passwords::{Argon2id, BoundedHasher, HashFunction, HashLimits};
 pub use private_file::create_folder as create_private_folder;
 pub use signing_key::{KeyError, SigningKeys, load_or_create as load_signing_keys};
 pub use tokens::{Ed25519Issuer, LocalKeys};

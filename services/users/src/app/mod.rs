@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use error::AppError;
 
-use crate::ports::{Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
+use crate::ports::{AttemptLimits, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
 
 /// How long tokens live.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub struct App {
     pub users: Arc<dyn UserStore>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// How often somebody may try to sign in and to sign up.
+    pub limits: Arc<dyn AttemptLimits>,
     /// What hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
     /// What signs access tokens.

@@ -154,7 +154,7 @@ async fn steps<H: HandlerService>(
             parts.uri.path(),
         )
     {
-        admit(limits, &wants).await?;
+        limits.admit(wants, &connection.peer, principal.as_ref()).await?;
     }
     if plan.exemption == Exemption::Reflection {
         // A stream counts as well, or streams without a message would cost nothing.
