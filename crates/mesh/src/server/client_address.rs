@@ -18,10 +18,10 @@ const NOWHERE: HeaderValue = HeaderValue::from_static("unknown");
 
 /// Whose word counts for the addresses of others: of proxies in these networks, and of those whose certificates name them so.
 #[derive(Clone, Debug)]
-pub struct TrustedProxies(Arc<[Trusted]>);
+pub struct TrustedProxies(Arc<[ProxyPattern]>);
 
 #[derive(Debug)]
-enum Trusted {
+enum ProxyPattern {
     Network(IpNet),
     Identity(Box<str>),
 }
@@ -45,7 +45,7 @@ impl TrustedProxies {
     /// # Ok::<_, meshwork::server::InvalidProxy>(())
     /// ```
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidProxy> {
-        names.into_iter().map(|name| Trusted::parse(name.as_ref())).collect::<Result<Arc<[_]>, _>>().map(Self)
+        names.into_iter().map(|name| ProxyPattern::parse(name.as_ref())).collect::<Result<Arc<[_]>, _>>().map(Self)
     }
 
     /// Trusts nobody: everybody's address is that of their connection.
@@ -82,13 +82,13 @@ impl TrustedProxies {
             None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
         self.0.iter().any(|trusted| match trusted {
-            Trusted::Network(network) => addresses.iter().any(|address| network.contains(address)),
-            Trusted::Identity(name) => identity.is_some_and(|identity| identity.as_str() == &**name),
+            ProxyPattern::Network(network) => addresses.iter().any(|address| network.contains(address)),
+            ProxyPattern::Identity(name) => identity.is_some_and(|identity| identity.as_str() == &**name),
         })
     }
 }
 
-impl Trusted {
+impl ProxyPattern {
     fn parse(name: &str) -> Result<Self, InvalidProxy> {
         if let Some(network) = name.parse::<IpNet>().ok().or_else(|| Some(IpNet::from(name.parse::<IpAddr>().ok()?))) {
             return Ok(Self::Network(network));

@@ -82,11 +82,12 @@ pub use self::client_address::{CLIENT_ADDRESS, ClientAddress, InvalidProxy, Trus
 pub use self::drain::Drain;
 pub use self::health_port::HealthPort;
 pub use self::layers::{
-    ArrivalFuture, ArrivalLayer, ArrivalService, ClientAddressLayer, ClientAddressService, DrainBody, DrainFuture, DrainLayer, DrainService, Following,
-    LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture, MessageSizeLayer, MessageSizeService,
-    PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place, ServerDeadlineBody,
-    ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse, StatusSizeBody,
-    StatusSizeFuture, StatusSizeLayer, StatusSizeService, TelemetryFuture, TelemetryLayer, TelemetryService,
+    ArrivalFuture, ArrivalLayer, ArrivalService, ClientAddressLayer, ClientAddressService, DrainBody, DrainFuture,
+    DrainLayer, DrainService, Following, LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture,
+    MessageSizeLayer, MessageSizeService, PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place,
+    ServerDeadlineBody, ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse,
+    StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService, TelemetryFuture, TelemetryLayer,
+    TelemetryService,
 };
 pub use self::peer::{Peer, PeerIdentity};
 pub use self::plan::{

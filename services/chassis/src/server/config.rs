@@ -122,8 +122,9 @@ pub struct ServerConfig {
     pub drain_grace: Duration,
     /// Who may name the address of the caller whose call they pass on, as the gateway does (`meshwork-client-address`): addresses,
     /// networks such as 10.0.0.0/8, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
-    /// they count by the address of their connection. What these callers may have at once (`max_…_per_address`) is counted by
-    /// connection all the same.
+    /// they count by the address of their connection. Calls from these that name no address are services' own, as are those of
+    /// callers with a certificate that name none: users limits no sign-ins of theirs. What callers may have at once
+    /// (`max_…_per_address`) is counted by connection all the same.
     pub trusted_proxies: Vec<String>,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]

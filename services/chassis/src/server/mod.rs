@@ -103,8 +103,8 @@ pub fn builder(
     check_times(config)?;
     let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
         ServeError::new(
-            format!("SERVICE.server.trusted_proxies: {error}"),
-            "set it to addresses, networks and names of certificates, such as [\"10.0.0.0/8\"], or to []",
+            format!("server.trusted_proxies: {error}"),
+            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
         )
     })?;
     let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);

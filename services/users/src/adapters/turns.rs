@@ -52,7 +52,7 @@ pub(super) struct Turn {
 }
 
 /// Somebody in a queue, who leaves it when this is dropped.
-struct Waiting<'a> {
+struct QueuePlace<'a> {
     turns: &'a Turns,
     lane: &'a Lane,
     id: u64,
@@ -86,7 +86,7 @@ impl Turns {
             }
             queues.join(lane)
         };
-        let _waiting = Waiting { turns: self, lane, id };
+        let _place = QueuePlace { turns: self, lane, id };
         tokio::time::timeout(patience, granted).await.ok()?.ok()
     }
 
@@ -128,7 +128,7 @@ impl Drop for Turn {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuePlace<'_> {
     fn drop(&mut self) {
         self.turns.lock().leave(self.lane, self.id);
     }
