@@ -43,11 +43,17 @@ fn before() -> PathBuf {
     binary
 }
 
+/// The settings that the release before knows too.
+fn known_before<'s>(settings: &[(&'s str, &'s str)]) -> Vec<(&'s str, &'s str)> {
+    const NEW: [&str; 2] = ["MESHWORK_USERS__SIGN_", "MESHWORK_USERS__PASSWORDS__"];
+    settings.iter().copied().filter(|(key, _)| !NEW.iter().any(|new| key.starts_with(new))).collect()
+}
+
 /// Runs `meshwork migrate`, and an order from its placing to its letter, on all services of one release.
 fn sells(folder: &Path, binary: &Path) -> String {
     let mut migrate = command_of(binary, folder);
     run(migrate.args(["migrate", "--data"]).arg(folder.join("data")));
-    let mut processes = Processes::new(folder, UNLIMITED);
+    let mut processes = Processes::new(folder, &known_before(UNLIMITED));
     for name in NAMES {
         processes.runs(name, binary);
     }
@@ -91,7 +97,7 @@ async fn e9_orders_of_two_releases_run_beside_each_other() {
     }
     let (mongo, postgres, folder) = (Mongo::start(), Postgres::start(), tempfile::tempdir().unwrap());
     let (database, lists) = (mongo.database(), postgres.database());
-    let settings = crate::stores::on(mongo.uri(), &database, &lists);
+    let settings = known_before(&crate::stores::on(mongo.uri(), &database, &lists));
     let mut processes = Processes::several(folder.path(), &[("orders", 2)], &settings);
     processes.runs("orders-2", &before());
     // The older one makes the tables; the newer one adds to them while it runs, and it starts once more after that.

@@ -35,6 +35,7 @@ const fn holds(name: &'static str, row: &'static str, millis: u64, run: fn(Scene
 }
 
 /// An attack that is known to succeed.
+#[allow(dead_code, reason = "there is none at this time")]
 const fn known(name: &'static str, row: &'static str, millis: u64, run: fn(Scene) -> Running) -> Attack {
     Attack { name, row, known: true, millis, run, most: None }
 }
@@ -81,7 +82,9 @@ pub(crate) const ATTACKS: &[Attack] = &[
     holds("answers that nobody reads", "S7", 4000, |scene| Box::pin(numbers::unread_answers(scene))),
     holds("20,000 questions on one stream", "S13", 4000, |scene| Box::pin(numbers::reflection_flood(scene)))
         .at_most("KiB answered", 20_000),
-    known("800 sign-ins in flight", "S18, D10", 6000, |scene| Box::pin(numbers::sign_ins(scene))),
+    // Eight addresses with a hundred each, and what comes back meanwhile: no more passwords than that are hashed for them.
+    holds("800 sign-ins in flight", "S18, D10", 6000, |scene| Box::pin(numbers::sign_ins(scene)))
+        .at_most("UNAUTHENTICATED", 1000),
     holds("2,000 metadata fields", "S19", 2000, |scene| Box::pin(numbers::many_fields(scene)))
         .at_most("beside it: broken", 0),
 ];

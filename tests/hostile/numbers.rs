@@ -1,4 +1,4 @@
-//! Attacks on the port itself: connections, watches, tokens and answers without number. Sign-ins (S18) may succeed still.
+//! Attacks on the port itself: connections, watches, tokens and answers without number.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -23,9 +23,16 @@ const STOP: Duration = Duration::from_secs(40);
 /// For how long an audit looks again while something is under way.
 pub const SETTLE: &str = "60s";
 
-/// Settings under which tests aren't slowed down by the gateway's rate limit.
-pub const UNLIMITED: &[(&str, &str)] =
-    &[("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"), ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000")];
+/// Settings under which tests, whose callers are all at one address, aren't slowed down by limits of what an address may do.
+pub const UNLIMITED: &[(&str, &str)] = &[
+    ("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"),
+    ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000"),
+    ("MESHWORK_USERS__SIGN_IN__ADDRESS_BURST", "1000000"),
+    ("MESHWORK_USERS__SIGN_IN__ADDRESS_PER_SECOND", "1000000"),
+    ("MESHWORK_USERS__SIGN_UP__ADDRESS_BURST", "1000000"),
+    ("MESHWORK_USERS__SIGN_UP__ADDRESS_PER_SECOND", "1000000"),
+    ("MESHWORK_USERS__PASSWORDS__WAITING_PER_ADDRESS", "512"),
+];
 
 /// The binary under test.
 ///

@@ -28,6 +28,9 @@
   value: /tls/ca.crt
 - name: {{ $own }}SERVER__TLS__ALLOWED_PEERS
   value: {{ include "meshwork.peers" . | quote }}
+# The gateway names the addresses of its callers.
+- name: {{ $own }}SERVER__TRUSTED_PROXIES
+  value: {{ include "meshwork.proxies" . | quote }}
 {{- end }}
 {{- if $service.calls }}
 - name: {{ $own }}CLIENT__TLS__CA
@@ -57,6 +60,9 @@
   value: /credentials
 - name: MESHWORK_USERS__DATA
   value: /signing-keys
+# While Redis is away each pod admits its share of the limits.
+- name: MESHWORK_USERS__SIGN_IN__INSTANCES
+  value: {{ max $service.pods 1 | quote }}
 {{- else if ne $service.name "gateway" }}
 - name: {{ $own }}AUTH__CREDENTIALS
   value: /credentials/{{ $service.name }}.json
@@ -135,6 +141,11 @@ k8s:///{{ $headless }}.{{ .root.Release.Namespace }}:grpc
 {{- else -}}
 dns:///{{ include "meshwork.host" (dict "root" .root "name" $headless) }}:8080
 {{- end -}}
+{{- end -}}
+
+{{/* Whose certificates may name the addresses of other callers, as a JSON list. Takes root. */}}
+{{- define "meshwork.proxies" -}}
+{{- list (include "meshwork.host" (dict "root" .root "name" (printf "%s-gateway" (include "meshwork.fullname" .root)))) | toJson -}}
 {{- end -}}
 
 {{/* Whose certificates may call a service, as a JSON list. Takes root and service. */}}

@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use meshwork::server::Domain;
-use meshwork::server::rate::{InvalidRedis, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule};
+use meshwork::server::rate::{
+    AddressShare, InvalidRate, InvalidRedis, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule,
+};
 use meshwork_chassis::config::{AuthConfig, Listen, RedisConfig, Secret};
-use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
+use meshwork_chassis::{ClientConfig, Role, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,12 +63,14 @@ impl Config {
         if !redis.is_empty() {
             RedisSettings::new(redis).check().map_err(|error| no_redis(&error))?;
         }
-        self.rule().map(drop)
+        self.rule()?;
+        self.address_share().map(drop)
     }
 
     /// The limits that are set: in front of identity, for calls that it refuses, and behind it. Both count in the same
     /// buckets: trying tokens costs as much as calling without one, and a good token that is remembered is not refused for what
-    /// others at its address do. One that comes anew is not looked at while its address is over the limit.
+    /// others at its address do without one. One that comes anew is not looked at while its address is over the limit. Behind
+    /// identity, all accounts at an address have a share together, in which they come to equal turns.
     ///
     /// # Errors
     /// As [`Config::check`].
@@ -81,19 +85,32 @@ impl Config {
             builder.redis(RedisSettings::new(redis.expose())).map_err(|error| no_redis(&error))?
         };
         let layer = RateLimitLayer::new(limiter, [rule], Domain::new(DOMAIN));
-        Ok((layer.clone().counting_refusals(), layer))
+        let refusals = layer.clone().counting_refusals();
+        Ok((refusals, self.address_share()?.into_iter().fold(layer, RateLimitLayer::address_share)))
     }
 
     fn rule(&self) -> Result<Rule, ServeError> {
         let RateLimit { burst, per_second, .. } = self.rate_limit;
-        let rate = Rate::per_second(u64::from(burst.get()), per_second).map_err(|error| {
-            ServeError::new(
-                format!("gateway.rate_limit.per_second: {error}"),
-                "set `gateway.rate_limit.per_second` to a number above zero, such as 10",
-            )
-        })?;
-        Ok(Rule::new("calls", rate))
+        Ok(Rule::new("calls", Rate::per_second(u64::from(burst.get()), per_second).map_err(no_rate)?))
     }
+
+    /// What all accounts at one address have together, if that is limited.
+    fn address_share(&self) -> Result<Option<AddressShare>, ServeError> {
+        let RateLimit { burst, per_second, accounts_per_address, .. } = self.rate_limit;
+        if accounts_per_address == 0 {
+            return Ok(None);
+        }
+        let burst = u64::from(burst.get()) * u64::from(accounts_per_address);
+        let rate = Rate::per_second(burst, per_second * f64::from(accounts_per_address)).map_err(no_rate)?;
+        Ok(Some(AddressShare::new(rate).exempt([Role::Service.as_str()])))
+    }
+}
+
+fn no_rate(error: InvalidRate) -> ServeError {
+    ServeError::new(
+        format!("gateway.rate_limit.per_second: {error}"),
+        "set `gateway.rate_limit.per_second` to a number above zero, such as 10",
+    )
 }
 
 fn no_redis(error: &InvalidRedis) -> ServeError {
@@ -133,6 +150,11 @@ pub struct RateLimit {
     pub burst: NonZeroU32,
     /// How many calls per second in the long run; may be below 1.
     pub per_second: f64,
+    /// How many accounts' worth of calls all accounts at one address (an IPv4 address, or an IPv6 /64) may make together: so many
+    /// times `burst` and `per_second`. Half of it is there for whoever comes first, the other half is dealt out in equal turns to
+    /// the accounts that call there, so that one which calls little is not refused for what others do. Accounts of services, and
+    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. 0: no limit.
+    pub accounts_per_address: u32,
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
     /// counts for itself. While Redis doesn't answer, each instance admits its share, and Redis counts that when it is back.
     pub redis: Secret,
@@ -148,6 +170,7 @@ impl Default for RateLimit {
         Self {
             burst: const { NonZeroU32::new(100).unwrap() },
             per_second: 10.0,
+            accounts_per_address: 20,
             redis: Secret::new(""),
             prefix: RedisConfig::default().prefix,
             instances: NonZeroU32::MIN,

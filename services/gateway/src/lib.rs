@@ -7,7 +7,8 @@
 //! Calls are passed on by the name of their method, without being decoded: messages, metadata, trailers and deadlines
 //! arrive as they were sent. Tokens are verified here, so that refused calls cost the services nothing, and again by
 //! the service, which trusts no gateway. A service that several upstreams have is answered by the one that the metadata
-//! `meshwork-service` names; what only services may call is not offered. Health mirrors that of the services; reflection
+//! `meshwork-service` names; what only services may call is not offered. With each call goes the address of its caller, in
+//! `meshwork-client-address`; all accounts at one address have a limit together. Health mirrors that of the services; reflection
 //! shows them all.
 //!
 //! | room | holds |

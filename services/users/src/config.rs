@@ -1,6 +1,9 @@
 //! The settings of the service.
 
+mod attempts;
+
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,6 +13,9 @@ use meshwork_chassis::config::{
 use meshwork_chassis::{ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::attempts::AttemptRates;
+pub use self::attempts::{PasswordsConfig, SignInConfig, SignUpConfig};
 
 /// The settings of the users service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -37,13 +43,20 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// The databases that hold the accounts together, if there are several.
     pub shards: ShardsConfig,
-    /// The Redis behind what its instances cache. What is not set here is as `redis` has it.
+    /// The Redis behind what its instances cache, and in which they count sign-ins together. What is not set here is as `redis`
+    /// has it.
     pub redis: RedisConfig,
     /// What it remembers of the accounts for GetUser. Sign-ins, sessions and changes never come from there, and nothing of a
     /// password is in it.
     pub cache: CacheConfig,
     /// For how long it keeps what has done its work.
     pub retention: RetentionConfig,
+    /// How often somebody may try to sign in.
+    pub sign_in: SignInConfig,
+    /// How often somebody may try to sign up.
+    pub sign_up: SignUpConfig,
+    /// How passwords are hashed.
+    pub passwords: PasswordsConfig,
     /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
@@ -83,6 +96,9 @@ impl Default for Config {
             redis: RedisConfig::default(),
             cache: CacheConfig::default(),
             retention: RetentionConfig::default(),
+            sign_in: SignInConfig::default(),
+            sign_up: SignUpConfig::default(),
+            passwords: PasswordsConfig::default(),
             access_token_ttl: Duration::from_secs(15 * 60),
             refresh_token_ttl: DAY * 30,
             refresh_repeat: Duration::from_secs(30),
@@ -99,6 +115,12 @@ impl Config {
     /// Whether all accounts and sessions are on servers, so that the service may run several times, with the same signing keys.
     pub fn is_on_servers(&self) -> bool {
         self.shards.is_set() || !self.postgres.url.expose().is_empty()
+    }
+
+    /// How often somebody may try: the whole of it where all instances count together in Redis, else this instance's share.
+    pub(crate) fn attempt_rates(&self) -> Result<AttemptRates, ServeError> {
+        let instances = if self.redis.is_set() { NonZeroU32::MIN } else { self.sign_in.instances };
+        AttemptRates::of(&self.sign_in, &self.sign_up, instances)
     }
 
     /// Whether the values make sense.
@@ -133,6 +155,7 @@ impl Config {
                 "it must be 0s to 3650 days",
             ));
         }
+        self.attempt_rates()?;
         self.nats.check("users.nats")?;
         self.postgres.check("users")?;
         self.shards.check("users")?;

@@ -13,6 +13,11 @@
 //! At its first start it makes the key that signs access tokens, an account that runs the shop and one for each service
 //! that calls others; [`Config::credentials`] is where their passwords are.
 //!
+//! Whoever comes through the gateway may try to sign in and to sign up as often as [`Config::sign_in`] and [`Config::sign_up`]
+//! say, by address and, for wrong passwords, by account. A sign-up tells at once that an e-mail address is taken, as its
+//! owner needs to know: the limit of sign-ups by address bounds what others can find out by it. Sign-in tells nothing, neither by
+//! its answers nor by its time. Passwords are hashed a few at once, the addresses in turn ([`Config::passwords`]).
+//!
 //! A file `signing-key-LABEL.pem` beside the first key takes its place at the next start, if its label comes last; the keys
 //! before it are published until the tokens that they have signed are over.
 //!
@@ -36,5 +41,5 @@ pub mod shards;
 pub mod testing;
 
 pub use adapters::stores::place;
-pub use config::Config;
+pub use config::{Config, PasswordsConfig, SignInConfig, SignUpConfig};
 pub use serve::{migrate, serve};

@@ -1,10 +1,12 @@
 //! Puts the service together and runs it.
 
 use std::fmt::Display;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use meshwork::server::rate::{RateLimiter, RedisSettings};
 use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::cache_service_server::CacheServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
@@ -24,16 +26,18 @@ use meshwork_chassis::{
 use meshwork_events::{Bus, ConsumerState, Relay, ShardedState};
 use meshwork_sql::AppliedMigration;
 
-use crate::Config;
 use crate::adapters::cached::{self, CachedUsers};
 use crate::adapters::errors::DOMAIN;
 use crate::adapters::grpc::{AuthGrpc, UserGrpc};
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
-use crate::adapters::{self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, LocalKeys};
+use crate::adapters::{
+    self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, HashLimits, LocalKeys, RateLimitedAttempts,
+};
 use crate::app::commands::KeyRenewals;
 use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
 use crate::ports::{AddressHasher, StoreError, TokenIssuer, UserStore};
+use crate::{Config, PasswordsConfig};
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
@@ -110,7 +114,8 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let app = Arc::new(App {
         users,
         sessions,
-        hasher: Arc::new(BoundedHasher::new(Argon2id)),
+        limits: Arc::new(attempt_limits(&config)?),
+        hasher: Arc::new(hasher(&config.passwords)?),
         tokens,
         successors,
         credentials: Arc::new(CredentialsFolder::new(&config.credentials)),
@@ -189,6 +194,42 @@ fn address_hasher(config: &Config) -> Result<Arc<dyn AddressHasher>, ServeError>
     let keys = adapters::AddressKeys::load(&config.data);
     let hint = "restore the file: without it, the addresses of erased accounts would be free";
     Ok(Arc::new(keys.map_err(|error| ServeError::new(error, hint))?))
+}
+
+/// What hashes passwords by these settings.
+fn hasher(config: &PasswordsConfig) -> Result<BoundedHasher<Argon2id>, ServeError> {
+    let argon2id = Argon2id::new(config.memory_kib, config.passes).map_err(|error| {
+        ServeError::new(
+            format!("users.passwords: no password can be hashed by them: {error}"),
+            "set `users.passwords.memory_kib` to 8 or more, such as 19456, and `users.passwords.passes` to 1 or more",
+        )
+    })?;
+    let count = |count: NonZeroU32| usize::try_from(count.get()).unwrap_or(usize::MAX);
+    let limits = HashLimits {
+        at_once: count(config.at_once),
+        waiting_per_address: count(config.waiting_per_address),
+        waiting: count(config.waiting),
+        patience: config.patience,
+    };
+    Ok(BoundedHasher::new(argon2id, limits))
+}
+
+/// The limits of sign-ins and sign-ups, counted together with the other instances where there is a Redis.
+fn attempt_limits(config: &Config) -> Result<RateLimitedAttempts, ServeError> {
+    let builder = RateLimiter::builder()
+        .namespace(format!("{}:{SOURCE}", config.redis.prefix))
+        .instances(config.sign_in.instances.get());
+    let limiter = if config.redis.is_set() {
+        builder.redis(RedisSettings::new(config.redis.url.expose())).map_err(|error| {
+            ServeError::new(
+                format!("users.redis.url: {error}"),
+                "set it to a URL such as redis://HOST:6379, or to nothing",
+            )
+        })?
+    } else {
+        builder.in_process()
+    };
+    Ok(RateLimitedAttempts::new(limiter, config.attempt_rates()?))
 }
 
 /// Makes the service's folder for its owner alone, since it holds the signing key, and perhaps the hashes of passwords.

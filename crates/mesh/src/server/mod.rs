@@ -48,6 +48,7 @@ mod bounds;
 mod budget;
 mod builder;
 mod call_observer;
+mod client_address;
 mod drain;
 mod expiry;
 pub mod health;
@@ -78,14 +79,16 @@ pub use self::background::{Background, BackgroundError, TaskEnd};
 pub use self::budget::{Budgets, CallerLimits, Limits, Resource};
 pub use self::builder::Builder;
 pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
+pub use self::client_address::{CLIENT_ADDRESS, ClientAddress, InvalidProxy, TrustedProxies};
 pub use self::drain::Drain;
 pub use self::health_port::HealthPort;
 pub use self::layers::{
-    ArrivalFuture, ArrivalLayer, ArrivalService, CallTracker, DrainBody, DrainFuture, DrainLayer, DrainService,
-    LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture, MessageSizeLayer, MessageSizeService,
-    PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place, ServerDeadlineBody,
-    ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse, StatusSizeBody,
-    StatusSizeFuture, StatusSizeLayer, StatusSizeService, TelemetryFuture, TelemetryLayer, TelemetryService,
+    ArrivalFuture, ArrivalLayer, ArrivalService, CallTracker, ClientAddressLayer, ClientAddressService, DrainBody,
+    DrainFuture, DrainLayer, DrainService, LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture,
+    MessageSizeLayer, MessageSizeService, PanicGuardBody, PanicGuardFuture, PanicGuardLayer, PanicGuardService, Place,
+    ServerDeadlineBody, ServerDeadlineFuture, ServerDeadlineLayer, ServerDeadlineService, SizedRequest, SizedResponse,
+    StatusSizeBody, StatusSizeFuture, StatusSizeLayer, StatusSizeService, TelemetryFuture, TelemetryLayer,
+    TelemetryService,
 };
 pub use self::peer::{Peer, PeerIdentity};
 pub use self::plan::{

@@ -129,6 +129,12 @@ pub struct ServerConfig {
     /// Cancelled when the grace is over, however much is left of it: for several ports of a process.
     #[serde(skip)]
     pub drain_deadline: Option<CancellationToken>,
+    /// Who may name the address of the caller whose call they pass on, as the gateway does (`meshwork-client-address`): addresses,
+    /// networks such as 10.0.0.0/8, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
+    /// they count by the address of their connection. Calls from these that name no address are services' own, as are those of
+    /// callers with a certificate that name none: users limits no sign-ins of theirs. What callers may have at once
+    /// (`max_…_per_address`) is counted by connection all the same.
+    pub trusted_proxies: Vec<String>,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]
     pub budgets: Option<Budgets>,
@@ -200,6 +206,7 @@ impl Default for ServerConfig {
             drain_delay: drain.delay,
             drain_grace: drain.grace,
             drain_deadline: None,
+            trusted_proxies: ["127.0.0.0/8", "::1/128"].map(str::to_owned).into(),
             budgets: None,
         }
     }
@@ -246,6 +253,7 @@ impl ServerConfig {
             max_header_list_size: 16 << 10,
             // The kernel keeps some 450 KiB of a connection then, in place of 3.5 MiB.
             max_send_buffer: 256 << 10,
+            trusted_proxies: Vec::new(),
             ..self
         }
     }

@@ -13,7 +13,7 @@ use http::{Request, Response};
 use meshwork::server::auth::InvalidOption;
 use meshwork::server::health::Health;
 use meshwork::server::rate::Rate;
-use meshwork::server::{BackgroundError, Builder, Domain, Router};
+use meshwork::server::{BackgroundError, Builder, ClientAddressLayer, Domain, Router, TrustedProxies};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +28,7 @@ use crate::auth::{AccessTable, Verifier};
 use crate::config::Listen;
 
 /// The settings of a port; see [`builder`].
-pub type ServerBuilder = Builder<Stack<Identity, ContextLayer>>;
+pub type ServerBuilder = Builder<Stack<Stack<Identity, ContextLayer>, ClientAddressLayer>>;
 
 /// A service can't start, or has to stop: one sentence for people, and what they can do.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,16 @@ pub fn builder(
     health: &Health,
 ) -> Result<ServerBuilder, ServeError> {
     check_times(config)?;
+    let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
+        ServeError::new(
+            format!("server.trusted_proxies: {error}"),
+            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
+        )
+    })?;
     let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)
+        .layer(ClientAddressLayer::new(trusted))
         .domain(Domain::new(domain))
         .authenticator(Arc::new(verifier.authenticator(domain)))
         .access(AccessTable::from_contracts()?.layers())

@@ -44,6 +44,32 @@ async fn exactly_the_burst_of_an_account_passes_and_accounts_are_independent() {
 }
 
 #[tokio::test]
+async fn d10_the_accounts_of_one_address_have_the_worth_of_twenty_together() {
+    let world = world().await;
+    let elsewhere = channel(&world.target, "127.0.0.2").await;
+    let mut passed = 0;
+    for at in 0..60 {
+        for _ in 0..BURST {
+            match world.get(&format!("free-{at}"), "orders/a").await {
+                Ok(_) => passed += 1,
+                Err(status) => assert_is_limited_by_address(&status),
+            }
+        }
+    }
+    // The account that the world was warmed up by has called there too.
+    assert!((90..=20 * BURST).contains(&passed), "{passed} calls");
+    let mut neighbour = meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient::new(elsewhere);
+    neighbour.get_order(world.request("neighbour", GetOrderRequest::default())).await.unwrap();
+}
+
+#[track_caller]
+fn assert_is_limited_by_address(status: &Status) {
+    assert_eq!(told(status), error(Code::ResourceExhausted, "RATE_LIMITED"));
+    let [violation] = status.get_details_quota_failure().unwrap().violations.try_into().unwrap();
+    assert_eq!(violation.subject, "address:127.0.0.1");
+}
+
+#[tokio::test]
 async fn of_calls_at_once_exactly_the_burst_passes() {
     let world = world().await;
     let mut calls = JoinSet::new();

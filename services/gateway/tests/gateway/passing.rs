@@ -36,6 +36,9 @@ async fn a_call_its_metadata_and_its_deadline_pass_both_ways() {
     request.metadata_mut().insert("x-asked", "why".parse().unwrap());
     request.metadata_mut().insert_bin("x-asked-bin", MetadataValue::from_bytes(b"\x00\xff"));
     request.metadata_mut().insert("grpc-timeout", "900m".parse().unwrap());
+    for forged in ["192.0.2.1", "192.0.2.2"] {
+        request.metadata_mut().append("meshwork-client-address", forged.parse().unwrap());
+    }
     let response = world.client().get_order(request).await.unwrap();
     assert_eq!(response.metadata().get("x-answer").unwrap(), "yes");
     assert_eq!(response.into_inner().name, "orders/a");
@@ -48,6 +51,7 @@ async fn a_call_its_metadata_and_its_deadline_pass_both_ways() {
     let left = parse_timeout(headers.get("grpc-timeout").unwrap()).unwrap();
     assert!(Duration::from_millis(100) < left && left <= Duration::from_millis(900), "{left:?}");
     assert_eq!(seen.get("te").unwrap(), "trailers");
+    assert!(headers.get_all("meshwork-client-address").iter().eq(["127.0.0.1"]), "{headers:?}");
 }
 
 /// What a command has done is told by metadata; a query gets it back in metadata, and says by metadata that it is stale.

@@ -78,6 +78,14 @@ pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     Duration::from_secs(1),
     "More passwords are being checked than the service has time for. Nothing was written. Try again later.",
 );
+/// Somebody has tried too often.
+pub const TOO_MANY_ATTEMPTS: ErrorKind = ErrorKind::retryable(
+    "TOO_MANY_ATTEMPTS",
+    Code::ResourceExhausted,
+    Duration::from_secs(10),
+    "Too many sign-ins or sign-ups came from the caller's address, or too many wrong passwords for the account. Nothing was \
+     looked up. RetryInfo says when the next is admitted.",
+);
 
 /// All errors of this service.
 pub const TABLE: &[&ErrorKind] = &{
@@ -92,11 +100,12 @@ pub const TABLE: &[&ErrorKind] = &{
         &SESSION_NOT_FOUND,
         &WRONG_PASSWORD,
         &PASSWORDS_BUSY,
+        &TOO_MANY_ATTEMPTS,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 13 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 14 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -155,6 +164,11 @@ pub(super) fn status(error: AppError) -> Status {
         }
         AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
+        AppError::TooManyAttempts(too_many) => {
+            let wait = too_many.retry_after.as_millis().to_string();
+            let kind = ErrorKind { retry_after: Some(too_many.retry_after), ..TOO_MANY_ATTEMPTS };
+            kind.status(DOMAIN, &error, &[("wait_ms", &wait)])
+        }
         AppError::Hash(HashError::Busy) => PASSWORDS_BUSY.status(DOMAIN, &error, &[]),
         AppError::Store(error) => store::status(DOMAIN, error, false, &[]),
         AppError::Hash(HashError::Failed(_)) | AppError::Sign(_) | AppError::Credentials(_) => internal(DOMAIN, &error),
@@ -167,11 +181,12 @@ mod tests {
     use tonic_types::StatusExt;
 
     use super::*;
+    use crate::ports::TooManyAttempts;
 
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 13 + COMMON.len());
+        assert_eq!(TABLE.len(), 14 + COMMON.len());
     }
 
     #[test]
@@ -210,6 +225,15 @@ mod tests {
         assert_eq!(status.code(), Code::Aborted);
         let info = status.get_details_error_info().unwrap();
         assert_eq!((info.reason.as_str(), info.metadata["resource"].as_str()), ("ETAG_MISMATCH", "users/anna"));
+    }
+
+    #[test]
+    fn who_tries_too_often_is_told_when_the_next_is_admitted() {
+        let retry_after = Duration::from_millis(4_321);
+        let status = status(AppError::TooManyAttempts(TooManyAttempts { retry_after }));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(status.get_details_retry_info().unwrap().retry_delay, Some(retry_after));
+        assert_eq!(status.get_details_error_info().unwrap().metadata["wait_ms"], "4321");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod address_keys;
+mod attempts;
 pub mod cached;
 mod convert;
 mod credentials;
@@ -10,6 +11,7 @@ pub mod errors;
 mod events;
 pub mod grpc;
 pub mod handover;
+mod origin;
 mod passwords;
 mod private_file;
 pub mod sharded;
@@ -17,10 +19,12 @@ mod signing_key;
 pub mod store;
 pub mod stores;
 mod tokens;
+mod turns;
 
 pub use address_keys::{AddressKeyError, AddressKeys};
+pub use attempts::RateLimitedAttempts;
 pub use credentials::CredentialsFolder;
-pub use passwords::{Argon2id, BoundedHasher, HashFunction};
+pub use passwords::{Argon2id, BoundedHasher, HashFunction, HashLimits};
 pub use private_file::create_folder as create_private_folder;
 pub use signing_key::{KeyError, SigningKeys, load_or_create as load_signing_keys};
 pub use tokens::{Ed25519Issuer, LocalKeys};

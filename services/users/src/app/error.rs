@@ -3,7 +3,7 @@
 use meshwork_api::UserName;
 
 use crate::domain::UserError;
-use crate::ports::{ChangeError, CredentialsError, HashError, SignError, StoreError};
+use crate::ports::{ChangeError, CredentialsError, HashError, SignError, StoreError, TooManyAttempts};
 
 /// What can go wrong in a use case.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum AppError {
     /// A refresh token is unknown, used or too old.
     #[error("the session has ended; sign in again")]
     SessionEnded,
+    /// There were too many attempts.
+    #[error(transparent)]
+    TooManyAttempts(#[from] TooManyAttempts),
     /// A password can't be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),

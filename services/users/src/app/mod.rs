@@ -11,7 +11,9 @@ use std::time::Duration;
 pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
-use crate::ports::{AddressHasher, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore};
+use crate::ports::{
+    AddressHasher, AttemptLimits, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore,
+};
 
 /// How long tokens live.
 #[derive(Clone, Copy, Debug)]
@@ -30,6 +32,8 @@ pub struct App {
     pub users: Arc<dyn UserStore>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// How often somebody may try to sign in and to sign up.
+    pub limits: Arc<dyn AttemptLimits>,
     /// What hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,
     /// What signs access tokens.

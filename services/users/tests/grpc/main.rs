@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod attempts;
 mod audit;
 mod bounds;
 mod changes;

@@ -2,6 +2,7 @@
 
 use meshwork_chassis::ServerConfig;
 use std::fmt::Debug;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use meshwork_api::meshwork::users::v1::{
 };
 use meshwork_chassis::config::{Credentials, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
-use meshwork_users::{Config, serve};
+use meshwork_users::{Config, PasswordsConfig, serve};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tonic::{Code, Request, Response, Status};
@@ -71,6 +72,8 @@ pub fn config_in(folder: &Path) -> Config {
         bus: folder.join("bus"),
         credentials: folder.join("credentials"),
         server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default() },
+        // All callers are at one address.
+        passwords: PasswordsConfig { waiting_per_address: NonZeroU32::new(512).unwrap(), ..PasswordsConfig::default() },
         ..Config::default()
     }
 }

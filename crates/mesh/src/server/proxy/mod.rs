@@ -29,6 +29,7 @@
 //! |---|---|
 //! | messages | as they are, in both directions, as fast as the slower side takes them |
 //! | metadata, trailers, status with its details | as they are, without what belongs to a connection (RFC 9110, section 7.6.1) |
+//! | address of the caller | in [`CLIENT_ADDRESS`](crate::server::CLIENT_ADDRESS), in place of what the caller sent there |
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
 //!
@@ -62,6 +63,7 @@ use self::request::RequestBody;
 pub use self::routes::{Route, Routes, Upstream};
 use crate::client::retry::RequestIds;
 use crate::outcome::grpc_status;
+use crate::server::client_address::name_client;
 
 /// Passes calls on by its [`Routes`]: a service for [`Builder::fallback`](crate::server::Builder::fallback). Clones
 /// share them.
@@ -99,6 +101,7 @@ async fn pass<R: Routes>(state: Arc<ProxyState<R>>, request: Request<Body>) -> R
     let (mut head, body) = request.into_parts();
     // First, so that a caller can't name what the routes add.
     headers::of_request(&mut head.headers);
+    name_client(&head.extensions, &mut head.headers);
     let Route { upstream } = match state.routes.route(&mut head) {
         Ok(route) => route,
         Err(status) => return status.into_http(),

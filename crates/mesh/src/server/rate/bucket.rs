@@ -63,6 +63,11 @@ impl Bucket {
         Self { level: self.level.saturating_sub(rate.cost(tokens)), ..self }
     }
 
+    /// Gives a token back.
+    pub fn give_back(self, rate: &Rate) -> Self {
+        Self { level: (self.level + rate.cost(1)).min(rate.capacity()), ..self }
+    }
+
     /// The units from `now` until it has `level`; nobody waits for longer than a bucket takes to fill.
     pub fn until(&self, rate: &Rate, level: u64, now: u64) -> u64 {
         match level.saturating_sub(self.level) {

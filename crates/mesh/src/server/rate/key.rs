@@ -38,6 +38,11 @@ impl<'a> CallParts<'a> {
         }
     }
 
+    /// A peer, whatever it calls.
+    pub fn at(peer: &'a Peer, headers: &'a HeaderMap) -> Self {
+        Self { path: "", peer: Some(peer), principal: None, headers }
+    }
+
     fn subject(&self) -> Option<&'a str> {
         self.principal.map(Principal::subject)
     }

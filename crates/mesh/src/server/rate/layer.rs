@@ -16,6 +16,7 @@ use super::limiter::RateLimiter;
 use super::limits::RateLimits;
 use super::local::Wants;
 use super::rule::Rule;
+use super::share::AddressShare;
 use crate::server::Domain;
 use crate::server::auth::Refused;
 
@@ -73,6 +74,22 @@ impl RateLimitLayer {
     pub fn counting_refusals(mut self) -> Self {
         self.refusals = true;
         self
+    }
+
+    /// Behind identity, holds all principals at one address together to `share`. A [server](crate::server::Server) does this, by
+    /// [`limit_by_principal`](crate::server::Builder::limit_by_principal); as a tower layer it holds calls to its rules alone.
+    ///
+    /// ```
+    /// # use meshwork::server::Domain;
+    /// # use meshwork::server::rate::{AddressShare, Rate, RateLimitLayer, RateLimiter, Rule};
+    /// let calls = Rule::new("calls", Rate::per_second(100, 10.0)?);
+    /// let layer = RateLimitLayer::new(RateLimiter::in_process(), [calls], Domain::default())
+    ///     .address_share(AddressShare::new(Rate::per_second(2000, 200.0)?));
+    /// # Ok::<_, meshwork::server::rate::InvalidRate>(())
+    /// ```
+    #[must_use]
+    pub fn address_share(self, share: AddressShare) -> Self {
+        Self { limits: self.limits.map(|limits| limits.with_share(share)), ..self }
     }
 
     /// The limits; `None` without a rule.

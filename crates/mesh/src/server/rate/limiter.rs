@@ -65,6 +65,29 @@ impl RateLimiter {
         }
     }
 
+    /// Gives the token back that [`decide`](Self::decide) took of `rule` for `key`, for what turned out not to count: so
+    /// attempts are refused before anything is done for them, and only those count that fail. A bucket in Redis that is out
+    /// of reach gets nothing back.
+    ///
+    /// ```
+    /// use meshwork::server::rate::{Rate, RateLimiter, Rule};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (limiter, guesses) = (RateLimiter::in_process(), Rule::new("guesses", Rate::per_second(1, 0.1)?));
+    /// assert!(limiter.decide(&guesses, "anna").await.is_admitted());
+    /// limiter.give_back(&guesses, "anna").await;
+    /// assert!(limiter.decide(&guesses, "anna").await.is_admitted());
+    /// # Ok(()) }
+    /// ```
+    pub async fn give_back(&self, rule: &Rule, key: &str) {
+        let want = self.want(0, rule, BucketName::of(&self.0.namespace, &rule.id, "own:", key));
+        match &self.0.store {
+            Store::Local(local) => local.give_back(&want),
+            #[cfg(feature = "redis")]
+            Store::Redis(redis) => redis.give_back(&want).await,
+        }
+    }
+
     /// How many decisions were made, by source.
     pub fn decisions(&self) -> &Decisions {
         &self.0.decisions
@@ -77,6 +100,11 @@ impl RateLimiter {
             #[cfg(feature = "redis")]
             Store::Redis(redis) => redis.keys(),
         }
+    }
+
+    /// How many instances share the buckets.
+    pub(super) fn instances(&self) -> u32 {
+        self.0.instances
     }
 
     /// What a call wants of the bucket of a rule.

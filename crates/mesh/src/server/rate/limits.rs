@@ -12,6 +12,7 @@ use super::key::CallParts;
 use super::limiter::RateLimiter;
 use super::local::{Want, Wants};
 use super::rule::Rule;
+use super::share::{AddressShare, CountedShare};
 use crate::errors::port::{RATE_LIMIT_UNAVAILABLE, RATE_LIMITED};
 use crate::server::auth::Principal;
 use crate::server::refusal::push_back;
@@ -25,13 +26,66 @@ pub(in crate::server) struct RateLimits(Arc<Inner>);
 struct Inner {
     limiter: RateLimiter,
     rules: Vec<Rule>,
+    /// Its place is behind those of the rules.
+    share: Option<CountedShare>,
     domain: Domain,
 }
 
 impl RateLimits {
     /// Limits by `rules`, counted by `limiter`; errors carry `domain`.
     pub(super) fn new(limiter: RateLimiter, rules: Vec<Rule>, domain: Domain) -> Self {
-        Self(Arc::new(Inner { limiter, rules, domain }))
+        Self(Arc::new(Inner { limiter, rules, share: None, domain }))
+    }
+
+    /// The same limits, and what all principals at one address have together.
+    pub(super) fn with_share(&self, share: AddressShare) -> Self {
+        let Inner { limiter, rules, domain, .. } = &*self.0;
+        let share = Some(CountedShare::new(share, limiter.instances()));
+        Self(Arc::new(Inner { limiter: limiter.clone(), rules: rules.clone(), share, domain: *domain }))
+    }
+
+    /// Takes what a call wants, a token for each or none, and one of what its address has: of what is common there or else, in
+    /// its turn, of what is its own.
+    ///
+    /// # Errors
+    /// The status of a call that is not admitted.
+    pub(in crate::server) async fn admit(
+        &self,
+        mut wants: Wants,
+        peer: &Peer,
+        principal: Option<&Principal>,
+    ) -> Result<(), Status> {
+        let Inner { limiter, rules, share, .. } = &*self.0;
+        let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal)?)));
+        let Some((share, (network, subject))) = counted else {
+            return self.refusal(self.decide(&wants).await, &wants).map_or(Ok(()), Err);
+        };
+        wants.push(limiter.want_of_call(rules.len(), &share.common, &CallParts::at(peer, &HeaderMap::new())));
+        let decision = self.decide(&wants).await;
+        let is_used_up = matches!(decision, Decision::Denied { rule, .. } if rule == rules.len());
+        if !is_used_up || !share.turns.take(network, subject) {
+            return self.refusal(decision, &wants).map_or(Ok(()), Err);
+        }
+        // What is left are the limits of its own.
+        wants.pop();
+        let decision = self.decide(&wants).await;
+        if !decision.is_admitted() {
+            share.turns.give_back(network, subject);
+        }
+        self.refusal(decision, &wants).map_or(Ok(()), Err)
+    }
+
+    async fn decide(&self, wants: &Wants) -> Decision {
+        match self.ask(wants) {
+            EventualDecision::Now(decision) => decision,
+            EventualDecision::Later(decision) => decision.await,
+        }
+    }
+
+    /// The rule at a place.
+    fn rule(&self, place: usize) -> Option<&Rule> {
+        let Inner { rules, share, .. } = &*self.0;
+        rules.get(place).or_else(|| share.as_ref().filter(|_| place == rules.len()).map(|share| &share.common))
     }
 
     /// The places of the rules that count the method at `path`. None counts health checks.
@@ -71,12 +125,12 @@ impl RateLimits {
 
     /// The status of a call that is not admitted.
     pub(in crate::server) fn refusal(&self, decision: Decision, wants: &[Want]) -> Option<Status> {
-        let Inner { rules, domain, .. } = &*self.0;
+        let Inner { domain, .. } = &*self.0;
         match decision {
             Decision::Admitted { .. } => None,
             Decision::Denied { rule, retry_after } => {
                 let caller = wants.iter().find(|want| want.rule == rule).map(|want| want.name.caller())?;
-                let rule = rules.get(rule)?;
+                let rule = self.rule(rule)?;
                 // Who waits a rounded-down time would come too early.
                 let millis = retry_after.as_nanos().div_ceil(1_000_000).to_string();
                 let message =
@@ -96,7 +150,7 @@ impl RateLimits {
                 Some(status)
             }
             Decision::Unavailable { rule } => {
-                let rule = rules.get(rule)?;
+                let rule = self.rule(rule)?;
                 let message = format!("the rate limit {} can't be checked at the moment; retry in a second", rule.name);
                 let metadata = [("rule", &*rule.name)];
                 Some(RATE_LIMIT_UNAVAILABLE.status(*domain, message, &metadata))

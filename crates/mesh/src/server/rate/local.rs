@@ -253,6 +253,15 @@ impl Local {
         }
     }
 
+    /// Gives a token back to a bucket.
+    pub fn give_back(&self, want: &Want) {
+        self.change(want, |entry, now| {
+            let rate = &self.by.of(want);
+            let bucket = Bucket::filled(rate, entry.bucket, now / rate.unit()).give_back(rate);
+            *entry = entry.holding(rate, bucket);
+        });
+    }
+
     /// Keeps in mind that a token of each was taken here in place of the shared buckets, which have to be charged with it.
     pub fn owe(&self, wants: &[Want]) {
         for want in wants {

@@ -20,10 +20,12 @@ mod rate;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
+mod share;
 #[cfg(feature = "redis")]
 mod settings;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 pub(in crate::server) use self::decision::EventualDecision;
 pub use self::decision::{Decision, Decisions, OnFailure, Source};
@@ -35,3 +37,4 @@ pub use self::rate::{InvalidRate, Rate};
 pub use self::rule::{Key, Rule};
 #[cfg(feature = "redis")]
 pub use self::settings::{InvalidRedis, RedisSettings};
+pub use self::share::AddressShare;

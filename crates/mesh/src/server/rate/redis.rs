@@ -180,6 +180,19 @@ impl Redis {
         }))
     }
 
+    /// Gives a token back, as far as the buckets are in reach within the budget.
+    pub async fn give_back(&self, want: &Want) {
+        self.local.give_back(want);
+        if self.breaker.rejects(Instant::now()) {
+            return;
+        }
+        match tokio::time::timeout(self.budget, self.run(&self.client, std::slice::from_ref(want), -1)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "rate limits: Redis failed; a token is not given back"),
+            Err(_) => tracing::debug!("rate limits: Redis did not answer in time; a token may not be given back"),
+        }
+    }
+
     /// What would deny a call now without Redis being asked: a denial that holds still, or this instance's share while Redis is
     /// out of reach. Takes nothing.
     pub fn denial(&self, wants: &Wants) -> Option<(Source, Decision)> {

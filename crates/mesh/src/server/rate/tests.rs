@@ -5,6 +5,7 @@ mod limits;
 mod local;
 mod model;
 mod script;
+mod share;
 mod unfit;
 
 use std::time::Duration;

@@ -13,7 +13,7 @@ use meshwork_chassis::config::Secret;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::errors::{DOMAIN, status};
-use crate::adapters::{access, convert};
+use crate::adapters::{access, convert, origin};
 use crate::app::App;
 use crate::app::commands::SignIn;
 use crate::app::queries::ListSessions;
@@ -37,6 +37,7 @@ impl AuthGrpc {
 #[tonic::async_trait]
 impl AuthService for AuthGrpc {
     async fn sign_in(&self, request: Request<proto::SignInRequest>) -> Result<Response<proto::Session>, Status> {
+        let origin = origin::of(request.extensions());
         let proto::SignInRequest { email, password } = request.into_inner();
         let mut violations = Violations::new();
         let email = violations.name(&email, "email");
@@ -48,7 +49,8 @@ impl AuthService for AuthGrpc {
         let Some(email) = email else {
             return Err(meshwork_chassis::errors::internal(DOMAIN, &"an address is missing without a violation"));
         };
-        let tokens = self.0.sign_in(SignIn { email, password: Secret::new(password) }).await.map_err(status)?;
+        let command = SignIn { email, password: Secret::new(password), origin };
+        let tokens = self.0.sign_in(command).await.map_err(status)?;
         Ok(Response::new(convert::session(&tokens)))
     }
 

@@ -15,12 +15,12 @@ use meshwork_chassis::request::RequestKey;
 use tonic::{Request, Response, Status};
 
 use crate::adapters::errors::{DOMAIN, status, status_of_write};
-use crate::adapters::{access, convert};
+use crate::adapters::{access, convert, origin};
 use crate::app::App;
 use crate::app::commands::{CreateUser, DeleteUser, Reauthentication, UpdateUser};
 use crate::app::queries::ListUsers;
 use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id};
-use crate::ports::{UserFilter, UserPage};
+use crate::ports::{Origin, UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
 const OUTPUT_ONLY: &[&str] = &["name", "create_time", "update_time", "delete_time", "etag"];
@@ -50,7 +50,8 @@ impl UserGrpc {
 impl UserService for UserGrpc {
     async fn create_user(&self, request: Request<proto::CreateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
-        let command = create_command(&principal, request.into_inner())?;
+        let origin = origin::of(request.extensions());
+        let command = create_command(&principal, origin, request.into_inner())?;
         let is_repeatable = command.request.is_some();
         let created = self.app.create_user(command).await;
         let answer = created.map_err(|error| status_of_write(error, is_repeatable))?;
@@ -100,7 +101,8 @@ impl UserService for UserGrpc {
     async fn update_user(&self, request: Request<proto::UpdateUserRequest>) -> Result<Response<proto::User>, Status> {
         let principal = Principal::of(&request);
         let session = session_of(&request).map(str::to_owned);
-        let command = update_command(&principal, session, request.into_inner())?;
+        let origin = origin::of(request.extensions());
+        let command = update_command(&principal, session, origin, request.into_inner())?;
         let is_repeatable = command.expected.is_some();
         let updated = self.app.update_user(command).await;
         let user = updated.map_err(|error| status_of_write(error, is_repeatable))?;
@@ -121,7 +123,11 @@ impl UserService for UserGrpc {
     }
 }
 
-fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) -> Result<CreateUser, Status> {
+fn create_command(
+    principal: &Principal,
+    origin: Origin,
+    mut request: proto::CreateUserRequest,
+) -> Result<CreateUser, Status> {
     let mut violations = Violations::new();
     let Some(user) = request.user.as_mut() else {
         violations.add("user", "is required");
@@ -158,7 +164,8 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
         (Some(email), Some(display_name), Some(role)) => {
             violations.finish(DOMAIN)?;
             let request = RequestKey::of(principal, "CreateUser", request_id, &request);
-            Ok(CreateUser { name, email, display_name, role, password, request })
+            let is_sign_up = !principal.is_staff();
+            Ok(CreateUser { name, email, display_name, role, password, request, origin, is_sign_up })
         }
         _ => Err(finished(violations)),
     }
@@ -167,6 +174,7 @@ fn create_command(principal: &Principal, mut request: proto::CreateUserRequest) 
 fn update_command(
     principal: &Principal,
     session: Option<String>,
+    origin: Origin,
     request: proto::UpdateUserRequest,
 ) -> Result<UpdateUser, Status> {
     let mut violations = Violations::new();
@@ -218,7 +226,8 @@ fn update_command(
                 current_password: (!current.is_empty()).then(|| Secret::new(current)),
                 session,
             });
-            Ok(UpdateUser { name, expected, email, display_name, password, owner })
+            let is_sign_up = !principal.is_staff();
+            Ok(UpdateUser { name, expected, email, display_name, password, owner, origin, is_sign_up })
         }
         None => Err(finished(violations)),
     }

@@ -7,7 +7,7 @@ use meshwork_chassis::request::RequestKey;
 
 use crate::app::{Answer, App, AppError};
 use crate::domain::{DisplayName, Email, NewUser, Role, User};
-use crate::ports::{Account, Creation, StoreError};
+use crate::ports::{Account, Creation, Lane, Origin, StoreError};
 
 /// Creates an account.
 #[derive(Clone, Debug)]
@@ -25,34 +25,44 @@ pub struct CreateUser {
     /// The request that may come again. The password is not in its hash, since a quick hash of a password must not be
     /// stored: it is held against the first one's slow hash instead.
     pub request: Option<RequestKey>,
+    /// Where the call comes from.
+    pub origin: Origin,
+    /// Whether it counts as a sign-up. What staff do doesn't.
+    pub is_sign_up: bool,
 }
 
 impl App {
     /// Creates an account, or gives the first answer to a request that has come before.
     ///
     /// # Errors
-    /// When the address or the id is taken, or the request's id came with another body or password.
+    /// When the address or the id is taken, or the request's id came with another body or password. That an address is taken is
+    /// told at once, and who it is that has it is not: how many addresses can be tried is bounded by the limit of sign-ups
+    /// ([`AppError::TooManyAttempts`]), which counts those that fail too.
     pub async fn create_user(&self, command: CreateUser) -> Result<Answer<User>, AppError> {
-        let CreateUser { name, email, display_name, role, password, request } = command;
+        let CreateUser { name, email, display_name, role, password, request, origin, is_sign_up } = command;
+        if is_sign_up && !origin.is_internal {
+            self.limits.sign_up(&origin.address).await?;
+        }
+        let lane = origin.lane();
         // Looked up before the request is: an account that the same request makes meanwhile is then seen as its answer.
         let taken = self.taken(name.as_ref(), &email).await?;
         if let Some(request) = &request
             && let Some(creation) = self.users.find_creation(request).await?
         {
-            return self.answer(creation, name, &password).await;
+            return self.answer(creation, name, &password, &lane).await;
         }
         if let Some(error) = taken {
             // Known now, before a hash was spent on it.
             return Err(error);
         }
-        let hash = self.hasher.hash(&password).await?;
+        let hash = self.hasher.hash(&password, &lane).await?;
         let name = match name {
             Some(name) => name,
             None => self.users.new_name()?,
         };
         let user = User::register(NewUser { name: name.clone(), email, display_name, role }, self.clock.now());
         let creation = self.users.create(Account { user, password: hash }, request).await?;
-        self.answer(creation, Some(name), &password).await
+        self.answer(creation, Some(name), &password, &lane).await
     }
 
     /// The error for an id or an address in use.
@@ -71,11 +81,12 @@ impl App {
         creation: Creation,
         name: Option<UserName>,
         password: &Secret,
+        lane: &Lane,
     ) -> Result<Answer<User>, AppError> {
         match (creation, name) {
             (Creation::Created(user), _) => Ok(Answer { value: user, replayed: false }),
             (Creation::Replayed(account), _) => {
-                if self.hasher.verify(password, Some(&account.password)).await? {
+                if self.hasher.verify(password, Some(&account.password), lane).await? {
                     Ok(Answer { value: account.user, replayed: true })
                 } else {
                     Err(AppError::RequestReused)

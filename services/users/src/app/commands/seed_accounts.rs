@@ -6,7 +6,7 @@ use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{DisplayName, Email, FirstAccount, NewUser, User, check_password, first_accounts};
-use crate::ports::{Account, Creation, CredentialsError};
+use crate::ports::{Account, Creation, CredentialsError, Lane};
 
 impl App {
     /// Makes the first accounts that are missing. Those that exist, deleted ones too, are left alone: a password that
@@ -35,7 +35,7 @@ impl App {
         let display_name: DisplayName =
             first.display_name.parse().map_err(|error| wrong("display name", format!("{error}")))?;
         check_password(credentials.password.expose()).map_err(|error| wrong("password", error.to_string()))?;
-        let password = self.hasher.hash(&credentials.password).await?;
+        let password = self.hasher.hash(&credentials.password, &Lane::Service).await?;
         let user =
             User::register(NewUser { name: name.clone(), email, display_name, role: first.role }, self.clock.now());
         match self.users.create(Account { user, password }, None).await? {

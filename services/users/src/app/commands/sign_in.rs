@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::{App, AppError, refresh_token};
 use crate::domain::Email;
-use crate::ports::{ActiveSession, NewSession, NewToken, SignError};
+use crate::ports::{ActiveSession, NewSession, NewToken, Origin, SignError};
 
 /// Opens a session for an address and its password.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct SignIn {
     pub email: Email,
     /// The password.
     pub password: Secret,
+    /// Where the call comes from.
+    pub origin: Origin,
 }
 
 /// The tokens of a session.
@@ -38,11 +40,26 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::BadCredentials`], after the same time, for an unknown address, a wrong password and a deleted
-    /// account.
+    /// account; [`AppError::TooManyAttempts`], before anything is looked up, for who tries too often.
     pub async fn sign_in(&self, command: SignIn) -> Result<Tokens, AppError> {
+        let (email, origin) = (command.email.clone(), command.origin.clone());
+        if origin.is_internal {
+            return self.open_session(command).await;
+        }
+        self.limits.sign_in(&email, &origin.address).await?;
+        let opened = self.open_session(command).await;
+        if !matches!(opened, Err(AppError::BadCredentials)) {
+            self.limits.no_guess(&email, &origin.address).await;
+        }
+        opened
+    }
+
+    async fn open_session(&self, command: SignIn) -> Result<Tokens, AppError> {
         // What stands in an erased account is no hash of a password.
         let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.user.is_erased());
-        let verified = self.hasher.verify(&command.password, account.as_ref().map(|account| &account.password)).await?;
+        let lane = command.origin.lane_of(account.as_ref().map(|account| account.user.role));
+        let hash = account.as_ref().map(|account| &account.password);
+        let verified = self.hasher.verify(&command.password, hash, &lane).await?;
         let account = account.filter(|account| verified && !account.user.is_deleted());
         let account = account.ok_or(AppError::BadCredentials)?;
         let now = self.clock.now();

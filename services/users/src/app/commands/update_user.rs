@@ -6,7 +6,7 @@ use meshwork_chassis::consistency::Freshness;
 
 use crate::app::{App, AppError};
 use crate::domain::{Change, DisplayName, Email, User, UserError};
-use crate::ports::ChangeError;
+use crate::ports::{ChangeError, Origin};
 
 /// Changes an account; what is `None` stays as it is.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct UpdateUser {
     /// What shows that whoever changes their own account is its owner, and not somebody who has borrowed an access token;
     /// `None` for who changes another's, as staff may.
     pub owner: Option<Reauthentication>,
+    /// Where the call comes from.
+    pub origin: Origin,
+    /// Whether a new address counts as a sign-up, since it tells as well whether the address is taken. What staff do doesn't.
+    pub is_sign_up: bool,
 }
 
 /// What the owner of an account shows to change its address or its password.
@@ -49,15 +53,18 @@ impl App {
     ///
     /// # Errors
     /// When there is no such account, it is deleted or at another version, the address is taken, or the owner has not shown
-    /// the current password for a new address or password.
+    /// the current password for a new address or password, or too many were tried.
     pub async fn update_user(&self, command: UpdateUser) -> Result<User, AppError> {
-        let UpdateUser { name, expected, email, display_name, password, owner } = command;
+        let UpdateUser { name, expected, email, display_name, password, owner, origin, is_sign_up } = command;
         let Clearance { email, verified, session } = match owner {
             Some(owner) if email.is_some() || password.is_some() => {
-                self.reauthenticate(&name, expected, owner, email, password.is_some()).await?
+                self.reauthenticate(&name, expected, owner, email, password.is_some(), &origin).await?
             }
             _ => Clearance { email, verified: None, session: None },
         };
+        if is_sign_up && email.is_some() && !origin.is_internal {
+            self.limits.sign_up(&origin.address).await?;
+        }
         if let Some(email) = &email
             && self.is_others(email, &name).await?
         {
@@ -69,7 +76,7 @@ impl App {
                 let user = self.users.get(&name, Freshness::Latest).await?;
                 let user = user.ok_or_else(|| AppError::NotFound(name.clone()))?;
                 user.admit(expected)?;
-                Some(self.hasher.hash(&password).await?)
+                Some(self.hasher.hash(&password, &origin.lane()).await?)
             }
             None => None,
         };
@@ -102,6 +109,7 @@ impl App {
         owner: Reauthentication,
         email: Option<Email>,
         has_new_password: bool,
+        origin: &Origin,
     ) -> Result<Clearance, AppError> {
         let account = self.users.find_account(name).await?.ok_or_else(|| AppError::NotFound(name.clone()))?;
         account.user.admit(expected)?;
@@ -111,7 +119,15 @@ impl App {
             return Ok(Clearance { email, verified: None, session: None });
         }
         let current = owner.current_password.ok_or(AppError::PasswordRequired)?;
-        if !self.hasher.verify(&current, Some(&account.password)).await? {
+        // Who has borrowed an access token guesses no more often than at a sign-in.
+        if !origin.is_internal {
+            self.limits.sign_in(&account.user.email, &origin.address).await?;
+        }
+        let verified = self.hasher.verify(&current, Some(&account.password), &origin.lane()).await;
+        if !origin.is_internal && !matches!(verified, Ok(false)) {
+            self.limits.no_guess(&account.user.email, &origin.address).await;
+        }
+        if !verified? {
             return Err(AppError::WrongPassword(name.clone()));
         }
         Ok(Clearance { email, verified: Some(account.user.version), session: owner.session })

@@ -1,0 +1,246 @@
+//! The address of a caller, also of one behind a proxy: whom to believe when it names another.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use ipnet::IpNet;
+
+use super::peer::{Network, Peer};
+
+/// The metadata in which a [`Proxy`](super::proxy::Proxy) names the address of the caller whose call it passes on. It has one
+/// value: what a caller sends under this name goes no further.
+pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("meshwork-client-address");
+
+/// The value for a caller without an address, as over a Unix socket.
+const NOWHERE: HeaderValue = HeaderValue::from_static("unknown");
+
+/// Whose word counts for the addresses of others: of proxies in these networks, and of those whose certificates name them so.
+#[derive(Clone, Debug)]
+pub struct TrustedProxies(Arc<[ProxyPattern]>);
+
+#[derive(Debug)]
+enum ProxyPattern {
+    Network(IpNet),
+    Identity(Box<str>),
+}
+
+/// What names no proxy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} names no proxy; set an address, a network such as 10.0.0.0/8, a SPIFFE ID or a DNS name")]
+pub struct InvalidProxy(String);
+
+impl TrustedProxies {
+    /// Trusts those at an address (`192.0.2.1`), in a network (`10.0.0.0/8`, `fd00::/8`), or with a name that their certificate
+    /// vouches for: a SPIFFE ID or a DNS name, as it stands there.
+    ///
+    /// # Errors
+    /// When one is none of these.
+    ///
+    /// ```
+    /// use meshwork::server::TrustedProxies;
+    ///
+    /// let trusted = TrustedProxies::new(["127.0.0.0/8", "::1", "spiffe://shop/gateway"])?;
+    /// # Ok::<_, meshwork::server::InvalidProxy>(())
+    /// ```
+    pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidProxy> {
+        names.into_iter().map(|name| ProxyPattern::parse(name.as_ref())).collect::<Result<Arc<[_]>, _>>().map(Self)
+    }
+
+    /// Trusts nobody: everybody's address is that of their connection.
+    pub fn none() -> Self {
+        Self(Arc::new([]))
+    }
+
+    /// The address of the caller of a request with these extensions and headers.
+    pub fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> ClientAddress {
+        let peer = extensions.get::<Peer>();
+        let own = peer.and_then(Peer::address).map(|address| address.ip().to_canonical());
+        let is_trusted = self.trusts(peer, own);
+        let mut named = headers.get_all(CLIENT_ADDRESS).iter();
+        let (first, second) = (named.next(), named.next());
+        match first {
+            // Several were not written by a proxy of ours.
+            Some(value) if is_trusted && second.is_none() => {
+                let address = value.to_str().ok().and_then(|value| value.parse::<IpAddr>().ok());
+                ClientAddress { address: address.map(|address| address.to_canonical()), is_direct: false }
+            }
+            Some(_) => ClientAddress { address: own, is_direct: false },
+            None => ClientAddress {
+                address: own,
+                is_direct: is_trusted || peer.is_some_and(|peer| peer.identity().is_some()),
+            },
+        }
+    }
+
+    /// Whether a peer may name the address of another. One without an address is on this host.
+    fn trusts(&self, peer: Option<&Peer>, address: Option<IpAddr>) -> bool {
+        let identity = peer.and_then(Peer::identity);
+        let addresses = match address {
+            Some(address) => [address, address],
+            None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        };
+        self.0.iter().any(|trusted| match trusted {
+            ProxyPattern::Network(network) => addresses.iter().any(|address| network.contains(address)),
+            ProxyPattern::Identity(name) => identity.is_some_and(|identity| identity.as_str() == &**name),
+        })
+    }
+}
+
+impl ProxyPattern {
+    fn parse(name: &str) -> Result<Self, InvalidProxy> {
+        if let Some(network) = name.parse::<IpNet>().ok().or_else(|| Some(IpNet::from(name.parse::<IpAddr>().ok()?))) {
+            return Ok(Self::Network(network));
+        }
+        let is_dns = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+            && name.bytes().any(|byte| byte.is_ascii_alphabetic());
+        if is_dns || name.strip_prefix("spiffe://").is_some_and(|rest| !rest.is_empty()) {
+            return Ok(Self::Identity(name.into()));
+        }
+        Err(InvalidProxy(name.to_owned()))
+    }
+}
+
+/// Whom a call counts for where callers are told apart by address: an extension of requests behind a
+/// [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it is the network of one client: an IPv4 address, or the /64
+/// of an IPv6 address, all of which one client commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAddress {
+    address: Option<IpAddr>,
+    is_direct: bool,
+}
+
+impl ClientAddress {
+    /// The address; `None` for callers without one, such as over Unix sockets.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Whether who calls is one of those that are trusted, or has shown a certificate, and calls for itself: a service that
+    /// is no caller of a proxy. A call that names the address of another never is.
+    pub fn is_direct(&self) -> bool {
+        self.is_direct
+    }
+}
+
+impl fmt::Display for ClientAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => Network::of(address).fmt(f),
+            None => f.write_str("unknown"),
+        }
+    }
+}
+
+/// Names the caller of a request to who gets it next, in place of what the caller has sent under that name.
+pub(super) fn name_client(extensions: &Extensions, headers: &mut HeaderMap) {
+    let address = match extensions.get::<ClientAddress>() {
+        Some(client) => client.address(),
+        None => extensions.get::<Peer>().and_then(Peer::address).map(|address| address.ip()),
+    };
+    let value = address.and_then(|address| HeaderValue::try_from(address.to_canonical().to_string()).ok());
+    // It takes the place of all values.
+    headers.insert(CLIENT_ADDRESS, value.unwrap_or(NOWHERE));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::PeerIdentity;
+
+    fn at(address: &str) -> Extensions {
+        let mut extensions = Extensions::new();
+        extensions.insert(Peer::at(Some(format!("{address}:9").parse().unwrap())));
+        extensions
+    }
+
+    fn naming(addresses: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for address in addresses {
+            headers.append(CLIENT_ADDRESS, HeaderValue::from_str(address).unwrap());
+        }
+        headers
+    }
+
+    fn trusted() -> TrustedProxies {
+        TrustedProxies::new(["127.0.0.0/8", "::1", "fd00::/8", "10.0.0.7", "spiffe://shop/gateway"]).unwrap()
+    }
+
+    #[test]
+    fn only_who_is_trusted_names_the_address_of_another() {
+        for (peer, client) in [
+            ("127.0.0.1", "192.0.2.77"),
+            ("[::1]", "192.0.2.77"),
+            ("[fd00::5]", "192.0.2.77"),
+            ("[::ffff:10.0.0.7]", "192.0.2.77"),
+            ("10.0.0.8", "10.0.0.8"),
+            ("203.0.113.5", "203.0.113.5"),
+        ] {
+            let client_address = trusted().client(&at(peer), &naming(&["192.0.2.77"]));
+            assert_eq!(client_address.to_string(), client, "{peer}");
+            assert!(!client_address.is_direct(), "{peer}");
+            assert!(!TrustedProxies::none().client(&at(peer), &naming(&["192.0.2.77"])).is_direct());
+        }
+    }
+
+    #[test]
+    fn who_names_nobody_calls_for_itself() {
+        for (peer, direct) in [("127.0.0.1", true), ("10.0.0.7", true), ("203.0.113.5", false)] {
+            let client = trusted().client(&at(peer), &HeaderMap::new());
+            assert_eq!((client.to_string().as_str(), client.is_direct()), (peer, direct));
+        }
+        let nowhere = trusted().client(&Extensions::new(), &HeaderMap::new());
+        assert_eq!((nowhere.to_string().as_str(), nowhere.is_direct()), ("unknown", true));
+    }
+
+    #[test]
+    fn a_certificate_counts_as_a_network_does() {
+        let peer = |name: &str| {
+            let mut extensions = Extensions::new();
+            let address = Some("203.0.113.5:9".parse().unwrap());
+            extensions.insert(Peer::verified(address, Some(PeerIdentity::new(name)), Vec::new()));
+            extensions
+        };
+        let gateway = trusted().client(&peer("spiffe://shop/gateway"), &naming(&["192.0.2.77"]));
+        assert_eq!(gateway.to_string(), "192.0.2.77");
+        let orders = trusted().client(&peer("spiffe://shop/orders"), &naming(&["192.0.2.77"]));
+        assert_eq!((orders.to_string().as_str(), orders.is_direct()), ("203.0.113.5", false));
+        assert!(trusted().client(&peer("spiffe://shop/orders"), &HeaderMap::new()).is_direct());
+    }
+
+    #[test]
+    fn an_address_that_is_none_or_twice_there_is_nobodys() {
+        let loopback = at("127.0.0.1");
+        assert_eq!(trusted().client(&loopback, &naming(&["unknown"])).to_string(), "unknown");
+        let twice = trusted().client(&loopback, &naming(&["192.0.2.1", "192.0.2.2"]));
+        assert_eq!((twice.to_string().as_str(), twice.is_direct()), ("127.0.0.1", false));
+    }
+
+    #[test]
+    fn an_ipv6_client_is_its_network() {
+        let client = trusted().client(&at("127.0.0.1"), &naming(&["2001:db8:1:2::9"]));
+        assert_eq!(client.to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn a_proxy_names_its_caller_whatever_that_has_sent() {
+        let mut headers = naming(&["192.0.2.1", "192.0.2.2"]);
+        name_client(&at("[::ffff:203.0.113.5]"), &mut headers);
+        assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["203.0.113.5"]));
+        name_client(&Extensions::new(), &mut headers);
+        assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["unknown"]));
+        let mut behind = at("127.0.0.1");
+        behind.insert(trusted().client(&at("127.0.0.1"), &naming(&["192.0.2.9"])));
+        name_client(&behind, &mut headers);
+        assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["192.0.2.9"]));
+    }
+
+    #[test]
+    fn what_names_no_proxy_is_refused() {
+        for name in ["", "10.0.0.0/33", "10.0.0.0.8", "fe80::/x", "spiffe://", "a b"] {
+            assert!(TrustedProxies::new([name]).is_err(), "{name}");
+        }
+        assert!(TrustedProxies::new(["gateway.shop.svc", "0.0.0.0/0", "::/0"]).is_ok());
+    }
+}

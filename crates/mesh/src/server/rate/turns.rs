@@ -1,0 +1,209 @@
+//! Equal turns for the principals at an address that has used up what they have in common.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use foldhash::quality::RandomState;
+use tokio::time::Instant;
+
+use super::Rate;
+use crate::server::peer::Network;
+
+/// So long after its last call a principal is reckoned with at its address.
+const ACTIVE: Duration = Duration::from_secs(60);
+const SHARDS: usize = 16;
+/// So many principals are reckoned with, at all addresses together: some 20 MB at most.
+const MAX_PRINCIPALS: usize = 100_000;
+
+/// What is set apart of each address's share for equal turns: it comes in steadily and is dealt out to the principals that were
+/// refused there lately, to each as much. Whoever calls much has used up their part; whoever calls little finds theirs.
+///
+/// All parts of an address come to at most `burst + rate × t`, whoever comes and goes.
+#[derive(Debug)]
+pub(super) struct Turns {
+    burst: f64,
+    per_second: f64,
+    hasher: RandomState,
+    shards: Box<[Mutex<Table>]>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    addresses: HashMap<Network, Parts>,
+    principals: usize,
+    swept: Option<Instant>,
+}
+
+/// The parts of the principals at one address.
+#[derive(Debug)]
+struct Parts {
+    principals: HashMap<Box<str>, Part>,
+    /// What each has been dealt out since the address is known, up to `at`.
+    dealt: f64,
+    at: Instant,
+    /// How many newcomers may still have a token at once.
+    newcomers: f64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// What of `dealt` is used up, or was never theirs.
+    used: f64,
+    seen: Instant,
+}
+
+impl Turns {
+    /// Deals out `rate` at each address, of which this is one of so many instances.
+    pub fn new(rate: &Rate, instances: u32) -> Self {
+        let instances = f64::from(instances.max(1));
+        Self {
+            burst: rate.burst() as f64 / instances,
+            per_second: rate.tokens_per_second() / instances,
+            hasher: RandomState::default(),
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+        }
+    }
+
+    /// Takes a token of a principal's part, if there is one.
+    pub fn take(&self, network: Network, principal: &str) -> bool {
+        let now = Instant::now();
+        let mut guard = self.lock(network);
+        let table = &mut *guard;
+        table.sweep(now);
+        if !table.make_room(network, principal) {
+            return false;
+        }
+        let newcomers = self.burst;
+        let parts = table.addresses.entry(network).or_insert_with(|| Parts {
+            principals: HashMap::new(),
+            dealt: 0.0,
+            at: now,
+            newcomers,
+        });
+        parts.deal(self.per_second, now);
+        let most = (self.burst / parts.count()).max(1.0);
+        let dealt = parts.dealt;
+        let Some(part) = parts.principals.get_mut(principal) else {
+            let is_welcome = parts.newcomers >= 1.0;
+            parts.newcomers -= f64::from(u8::from(is_welcome));
+            parts.principals.insert(principal.into(), Part { used: dealt, seen: now });
+            table.principals += 1;
+            return is_welcome;
+        };
+        part.seen = now;
+        let left = (dealt - part.used).min(most);
+        let is_turn = left >= 1.0;
+        part.used = dealt - left + f64::from(u8::from(is_turn));
+        is_turn
+    }
+
+    /// Gives a token back that was [taken](Turns::take).
+    pub fn give_back(&self, network: Network, principal: &str) {
+        let mut table = self.lock(network);
+        if let Some(part) = table.addresses.get_mut(&network).and_then(|parts| parts.principals.get_mut(principal)) {
+            part.used -= 1.0;
+        }
+    }
+
+    fn lock(&self, network: Network) -> MutexGuard<'_, Table> {
+        let place = (self.hasher.hash_one(network) as usize) % SHARDS;
+        // Nothing in a table is left half done by a panic.
+        self.shards[place].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Forgets who hasn't called for long, at most once a second.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(1)) {
+            return;
+        }
+        self.swept = Some(now);
+        self.addresses.retain(|_, parts| {
+            parts.principals.retain(|_, part| now.saturating_duration_since(part.seen) < ACTIVE);
+            !parts.principals.is_empty()
+        });
+        self.principals = self.addresses.values().map(|parts| parts.principals.len()).sum();
+    }
+
+    /// Whether a principal is reckoned with, or can be.
+    fn make_room(&self, network: Network, principal: &str) -> bool {
+        self.principals < MAX_PRINCIPALS / SHARDS
+            || self.addresses.get(&network).is_some_and(|parts| parts.principals.contains_key(principal))
+    }
+}
+
+impl Parts {
+    fn count(&self) -> f64 {
+        u32::try_from(self.principals.len()).map_or(f64::MAX, f64::from).max(1.0)
+    }
+
+    /// Deals out what has come in until `now`.
+    fn deal(&mut self, per_second: f64, now: Instant) {
+        let time = now.saturating_duration_since(self.at);
+        self.dealt += time.as_secs_f64() * per_second / self.count();
+        self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::random::Random;
+
+    fn network(last: u8) -> Network {
+        Network::of([192, 0, 2, last].into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_parts_of_an_address_come_to_no_more_than_its_rate() {
+        let turns = Turns::new(&Rate::per_second(50, 20.0).unwrap(), 1);
+        let (random, begun) = (Random::seeded(3), Instant::now());
+        let mut taken = 0_u32;
+        for step in 0..200_000 {
+            if random.below(50) == 0 {
+                advance(Duration::from_millis(random.below(400) as u64)).await;
+            }
+            // Others come with time.
+            let principal = format!("users/{}", step / 2000 * 10 + random.below(40));
+            taken += u32::from(turns.take(network(1), &principal));
+        }
+        let most = 50.0 + 20.0 * begun.elapsed().as_secs_f64();
+        assert!(f64::from(taken) <= most, "{taken} of {most}");
+        assert!(f64::from(taken) >= most * 0.2, "{taken} of {most}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_calls_little_finds_their_part_whatever_others_do() {
+        let turns = Turns::new(&Rate::per_second(1000, 100.0).unwrap(), 1);
+        let mut quiet = 0;
+        for step in 0..6_000 {
+            for greedy in 0..97 {
+                turns.take(network(1), &format!("users/greedy-{greedy}"));
+            }
+            if step % 200 == 0 {
+                quiet += u32::from(turns.take(network(1), "users/quiet"));
+            }
+            advance(Duration::from_millis(10)).await;
+        }
+        assert_eq!(quiet, 30, "one in two seconds is less than an equal part");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_called_for_long_is_forgotten() {
+        let turns = Turns::new(&Rate::per_second(10, 1.0).unwrap(), 1);
+        for last in 0..200 {
+            assert!(turns.take(network(last), "users/anna"));
+        }
+        advance(ACTIVE + Duration::from_secs(1)).await;
+        for last in 0..200 {
+            turns.take(network(last), "users/bert");
+        }
+        let left: usize = turns.shards.iter().map(|shard| shard.lock().unwrap().principals).sum();
+        assert_eq!(left, 200);
+    }
+}
