@@ -113,7 +113,7 @@ impl Changed {
         match &self.event {
             UserEvent::Registered => false,
             UserEvent::Updated(fields) => fields.iter().any(|field| matches!(field, Field::Email | Field::Password)),
-            UserEvent::Deleted => true,
+            UserEvent::Deleted | UserEvent::Erased => true,
         }
     }
 
@@ -211,7 +211,7 @@ impl User {
         let StandIn { email, display_name } = stand_in;
         let (update_time, erase_time, version) = (now, Some(now), self.version + 1);
         let user = Self { email, display_name, update_time, erase_time, version, ..self.clone() };
-        Some(Changed { user, event: UserEvent::Erased, password: Some(PasswordHash::new("")) })
+        Some(Changed { user, event: UserEvent::Erased, password: Some(PasswordHash::new("")), keeps: None })
     }
 
     /// Whether the account may be changed by somebody who has read the `expected` version of it.

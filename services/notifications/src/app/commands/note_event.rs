@@ -1,7 +1,7 @@
 //! An event has come: make the notification that it calls for.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::UserName;
-use meshwork_chassis::page::PageRequest;
 
 use crate::app::Notifications;
 use crate::domain::Notice;

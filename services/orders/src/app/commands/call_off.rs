@@ -1,8 +1,8 @@
 //! Calling off what customers have open whose accounts are deleted.
 
+use meshwork_aip::page::PageRequest;
 use meshwork_api::UserName;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_chassis::page::PageRequest;
 use time::OffsetDateTime;
 
 use crate::app::{App, AppError};
