@@ -54,8 +54,11 @@ pub(crate) const TEXTS: &[(&str, Distort)] = &[
     ("a filter without its end", |_| "state = \"".to_owned()),
 ];
 
+/// The paths of a mask.
+pub(crate) type Paths = fn() -> Vec<String>;
+
 /// How masks are distorted: their paths.
-pub(crate) const MASKS: &[(&str, fn() -> Vec<String>)] = &[
+pub(crate) const MASKS: &[(&str, Paths)] = &[
     ("1,000 unknown paths", || (0..1000).map(|at| format!("unknown_{at}")).collect()),
     ("100 unknown paths", || (0..100).map(|at| format!("{at}{}", "u".repeat(70))).collect()),
     ("a path of 1 MiB", || vec!["p".repeat(1 << 20)]),

@@ -68,8 +68,7 @@ fn gone(event: &Envelope) -> Result<Option<UserName>, String> {
 pub async fn run(app: App, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
         let context = Context { actor: ACTOR.to_owned(), ..Context::default() };
-        let looked = shutdown.run_until_cancelled(context.scope(app.look_through_again())).await;
-        if let Some(Err(error)) = looked {
+        if let Err(error) = context.scope(app.look_through_again()).await {
             tracing::warn!(%error, "the orders of deleted customers are looked through again later");
         }
     }

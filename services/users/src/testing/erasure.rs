@@ -24,7 +24,7 @@ pub(super) async fn d4_what_was_deleted_before_is_erased_once(store: &impl UserS
     assert!(store.erasable(deleted, 10).await.unwrap().is_empty(), "nobody is deleted");
     delete(store, &bert).await;
     assert!(store.erasable(deleted - Duration::SECOND, 10).await.unwrap().is_empty(), "not for long enough");
-    assert_eq!(store.erasable(deleted, 10).await.unwrap(), [bert.user.name.clone()]);
+    assert_eq!(store.erasable(deleted, 10).await.unwrap(), std::slice::from_ref(&bert.user.name));
     let erased = erase(store, &bert, 1).await;
     assert_eq!((erased.version, erased.erase_time), (3, Some(NOW + Duration::DAY)));
     assert_eq!(get(store, "users/bert").await, Some(erased.clone()));

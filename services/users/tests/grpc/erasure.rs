@@ -53,6 +53,6 @@ async fn d4_a_deleted_account_has_no_sessions_and_is_erased_when_its_time_is_ove
     request.user.as_mut().unwrap().email = anna.user.email.to_uppercase();
     refused(world.users.clone().create_user(request).await, Code::AlreadyExists, "EMAIL_TAKEN");
     let new = User { name: bert.name(), email: anna.user.email.clone(), ..User::default() };
-    let update = UpdateUserRequest { user: Some(new), update_mask: None };
+    let update = UpdateUserRequest { user: Some(new), ..UpdateUserRequest::default() };
     refused(world.users.clone().update_user(staff.asks(update)).await, Code::AlreadyExists, "EMAIL_TAKEN");
 }
