@@ -324,7 +324,8 @@ impl OrderService for OrderGrpc {
             .list_order_events(&principal, &name, after, wanted.size + 1)
             .await
             .map_err(|error| status(&name.to_string(), &error))?;
-        let events: Vec<_> = events.iter().map(|event| (event.version, event_to_proto(&order, event, &principal))).collect();
+        let events: Vec<_> =
+            events.iter().map(|event| (event.version, event_to_proto(&order, event, &principal))).collect();
         let bytes = |event: &proto::OrderEvent| event.encoded_len();
         let page = page::Page::cut(events, wanted.size, |(version, _)| version.to_string(), |(_, event)| bytes(event));
         Ok(Response::new(proto::ListOrderEventsResponse {

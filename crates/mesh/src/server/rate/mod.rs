@@ -20,9 +20,9 @@ mod rate;
 #[cfg(feature = "redis")]
 mod redis;
 mod rule;
-mod share;
 #[cfg(feature = "redis")]
 mod settings;
+mod share;
 #[cfg(test)]
 mod tests;
 mod turns;

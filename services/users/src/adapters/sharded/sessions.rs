@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use meshwork_api::{SessionName, UserName};
 use meshwork_aip::page::Page;
+use meshwork_api::{SessionName, UserName};
 use time::OffsetDateTime;
 
 use super::store::ShardedStore;

@@ -1,8 +1,8 @@
 //! Listing the sessions of an account.
 
+use meshwork_aip::page::Page;
 use meshwork_api::UserName;
 use meshwork_chassis::consistency::Freshness;
-use meshwork_aip::page::Page;
 
 use crate::app::{App, AppError};
 use crate::domain::Session;
