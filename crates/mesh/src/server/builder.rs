@@ -137,7 +137,8 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Serves connections that speak HTTP/1.1 by `taker`; else they are answered that this port speaks gRPC over HTTP/2.
+    /// Serves connections that speak HTTP/1.1 by `taker`; else they are answered that this port speaks gRPC over HTTP/2, unless
+    /// there is a service for [`http`](Builder::http).
     pub fn http1(mut self, taker: Arc<dyn Http1>) -> Self {
         self.settings.http1 = Some(taker);
         self

@@ -23,6 +23,9 @@
 //! A call holds its places until the last byte of its answer has passed the connection's writer. What callers may have at once is
 //! bounded for each of them before it is for all: see [`Limits`]. Every wait is bounded too: see [`Builder`].
 //!
+//! What is no gRPC, HTTP/1.1 and other requests of HTTP/2, is refused, or goes to an [`HttpService`] that makes its calls by the same
+//! path.
+//!
 //! The steps are tower layers too, for services that stand on another server:
 //!
 //! | step | layer | answers |
@@ -53,6 +56,7 @@ mod drain;
 mod expiry;
 pub mod health;
 mod health_port;
+mod http;
 mod layers;
 pub mod ops;
 mod panics;
@@ -82,6 +86,7 @@ pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
 pub use self::client_address::{CLIENT_ADDRESS, ClientAddress, InvalidProxy, TrustedProxies};
 pub use self::drain::Drain;
 pub use self::health_port::HealthPort;
+pub use self::http::{Calls, HttpService};
 pub use self::layers::{
     ArrivalFuture, ArrivalLayer, ArrivalService, CallTracker, ClientAddressLayer, ClientAddressService, DrainBody,
     DrainFuture, DrainLayer, DrainService, LoadShedFuture, LoadShedLayer, LoadShedService, MessageSizeFuture,

@@ -20,7 +20,7 @@ use super::budget::Resource;
 use super::builder::Builder;
 use super::drain::{Drain, Hook};
 use super::health::Health;
-use super::pipeline::{Handlers, Pipeline, reflection_limits};
+use super::pipeline::{Handlers, HttpRequests, Pipeline, reflection_limits};
 use super::plan::{PlanInputs, Plans};
 use super::router::Router;
 use super::settings::Settings;
@@ -81,7 +81,8 @@ impl<L> Builder<L> {
     {
         let Self { mut settings, layer } = self;
         let tls = settings.tls.take();
-        let tls = tls.map(|tls| ServerTls::new(tls.http1(settings.http1.is_some())));
+        let speaks_http1 = settings.http1.is_some() || settings.http.is_some();
+        let tls = tls.map(|tls| ServerTls::new(tls.http1(speaks_http1)));
         let tls = tls.transpose().map_err(ServerError::Tls)?;
         if settings.reflection && !settings.descriptors.is_empty() {
             let shown = settings.services.iter().chain(&settings.shown).map(String::as_str);
@@ -155,6 +156,10 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
         watches_of_connection: settings.watches_of_connection,
         max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
         slow_reader: settings.options.slow_reader,
+        http: settings.http.as_ref().map(|service| {
+            let service = Arc::clone(service);
+            Arc::new(HttpRequests { service, first_byte: settings.first_message, counted: settings.max_message_size })
+        }),
         stopping,
     })
 }

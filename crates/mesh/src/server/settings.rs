@@ -10,6 +10,7 @@ use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
 use super::drain::{Drain, Hook};
 use super::health::Health;
+use super::http::HttpService;
 use super::layers::{FIRST_MESSAGE, MessageSizeLayer};
 use super::plan::MethodSettings;
 use super::rate::{Rate, RateLimitLayer};
@@ -33,6 +34,8 @@ pub(super) struct Settings {
     pub options: ConnectionOptions,
     pub handshakes: (usize, usize),
     pub http1: Option<Arc<dyn Http1>>,
+    /// Who answers what is no gRPC.
+    pub http: Option<Arc<dyn HttpService>>,
     pub connections: Option<Arc<dyn ConnectionObserver>>,
     pub tls: Option<ServerTlsOptions>,
     pub drain: Drain,
@@ -87,6 +90,7 @@ impl Default for Settings {
             },
             handshakes: (512, 256),
             http1: None,
+            http: None,
             connections: None,
             tls: None,
             drain: Drain::default(),

@@ -40,7 +40,7 @@ pub(crate) use header_list::header_list_size;
 pub use options::Http2Options;
 pub(crate) use queue::{WaitQueue, Waiter};
 pub(crate) use receive::ReceiveBody;
-pub(crate) use serve::{CallGuard, CountUnwritten, RequestBody, Serve, ServeOptions, ServerConnection};
+pub(crate) use serve::{CallGuard, CountUnwritten, LingeringWire, RequestBody, Serve, ServeOptions, ServerConnection};
 pub(crate) use slot::StreamSlot;
 pub(crate) use status::{code_of_http, status_of_response};
 

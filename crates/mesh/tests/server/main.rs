@@ -20,6 +20,7 @@ mod forged;
 mod h2spec;
 mod hooks;
 mod hostile;
+mod http;
 mod http1;
 mod metrics;
 mod opening;

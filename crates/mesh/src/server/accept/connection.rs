@@ -1,5 +1,7 @@
 //! One connection: opened, served, and observed to its end.
 
+use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,8 +19,9 @@ use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refu
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
 use crate::server::budget::Account;
+use crate::server::http::HttpConnection;
 use crate::server::peer::Peer;
-use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, Pipeline};
+use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, HttpRequests, Pipeline};
 use crate::transport::{Io, ServerConnection};
 
 /// What a connection of a server has.
@@ -42,22 +45,26 @@ impl<H: HandlerService> Connection<H> {
             Ok(opened) => opened,
             Err(why) => return self.refused(address, why),
         };
-        match (protocol, self.http1.clone()) {
-            (Protocol::Http2, _) => {
+        match (protocol, self.http1.clone(), self.pipeline.http.clone()) {
+            (Protocol::Http2, ..) => {
                 let _observed = Observed::new(self.observer.clone(), peer.clone());
                 self.serve(Box::new(io), peer, info, deadline).await;
             }
-            (Protocol::Http1, Some(http1)) => {
+            (Protocol::Http1, Some(http1), _) => {
                 let _observed = Observed::new(self.observer.clone(), peer.clone());
                 let (stopping, cut) = (self.ends.goaway.child_token(), self.ends.cut.child_token());
                 let connection = Http1Connection { io: Box::new(io), peer, stopping };
                 cut.run_until_cancelled_owned(http1.serve(connection)).await;
             }
-            (Protocol::Http1, None) => {
+            (Protocol::Http1, None, Some(http)) => {
+                let _observed = Observed::new(self.observer.clone(), peer.clone());
+                self.serve_http1(Box::new(io), peer, info, http).await;
+            }
+            (Protocol::Http1, None, None) => {
                 self.refused(address, Some(RefusedConnection::NotHttp2));
                 goodbye::send_and_close(io, NOT_HTTP1).await;
             }
-            (Protocol::Other, _) => self.refused(address, Some(RefusedConnection::NotHttp2)),
+            (Protocol::Other, ..) => self.refused(address, Some(RefusedConnection::NotHttp2)),
         }
     }
 
@@ -78,30 +85,50 @@ impl<H: HandlerService> Connection<H> {
             shaken = timeout_at(deadline, ServerConnection::handshake(io, &options.serve, service)) => shaken,
             () = ends.cut.cancelled() => return,
         };
-        let mut connection = match shaken {
+        let connection = match shaken {
             Ok(Ok(connection)) => connection,
             Ok(Err(error)) => return tracing::debug!(%error, "a connection has failed before its first call"),
             Err(_) => return tracing::debug!("a client took too long to take the server's settings"),
         };
-        // A future of a set is polled when it was woken itself: what the whole server may say to its connections,
-        // behind one lock, isn't asked for each time that something comes from a client.
-        let mut life = FuturesUnordered::new();
-        life.push(Life::begin(&options, calls, ends, ending).next());
-        let end = loop {
-            let (next, turn) = tokio::select! {
-                biased;
-                end = &mut connection => break end,
-                Some(next) = life.next() => next,
-            };
-            match turn {
-                Turn::GoAway => connection.shut_down(),
-                Turn::Cut => break Ok(()),
-            }
-            life.push(next.next());
+        live(connection, ServerConnection::shut_down, Life::begin(&options, calls, ends, ending)).await;
+    }
+
+    /// Serves HTTP/1.1, whose requests go to `http`.
+    async fn serve_http1(self, io: Box<dyn Io>, peer: Peer, info: ConnectInfo, http: Arc<HttpRequests>) {
+        let Self { pipeline, handlers, account, options, ends, .. } = self;
+        let open = OpenCalls::new();
+        let ending = ends.ending.child_token();
+        let context = ConnectionContext::new(pipeline, peer, info, account, Arc::clone(&open), ending.clone());
+        let calls = ConnectionCalls::new(handlers, context);
+        let connection = HttpConnection::new(io, &options, calls, http, Arc::clone(&open));
+        live(connection, HttpConnection::shut_down, Life::begin(&options, open, ends, ending)).await;
+    }
+}
+
+/// Lives with a connection to its end.
+async fn live<C, E>(mut connection: C, shut_down: fn(&mut C), life: Life)
+where
+    C: Future<Output = Result<(), E>> + Unpin,
+    E: fmt::Display,
+{
+    // A future of a set is polled when it was woken itself: what the whole server may say to its connections,
+    // behind one lock, isn't asked for each time that something comes from a client.
+    let mut turns = FuturesUnordered::new();
+    turns.push(life.next());
+    let end = loop {
+        let (next, turn) = tokio::select! {
+            biased;
+            end = &mut connection => break end,
+            Some(next) = turns.next() => next,
         };
-        if let Err(error) = end {
-            // Its client's concern: it has gone, or speaks no HTTP/2.
-            tracing::debug!(%error, "a connection has failed");
+        match turn {
+            Turn::GoAway => shut_down(&mut connection),
+            Turn::Cut => break Ok(()),
         }
+        turns.push(next.next());
+    };
+    if let Err(error) = end {
+        // Its client's concern: it has gone, or doesn't keep to its protocol.
+        tracing::debug!(%error, "a connection has failed");
     }
 }

@@ -24,7 +24,7 @@ use crate::server::request_size::RequestFault;
 use crate::server::status_size::bound_status;
 
 /// The body of an answer. On a server an error of the body would reset the stream, and the client would never see a status: so
-/// this one has no errors.
+/// this one has no errors. An answer that is none of gRPC has no status: where it has to end, it is cut off.
 pub(in crate::server) struct AnswerBody {
     /// `None`: over.
     inner: Option<Body>,
@@ -57,6 +57,9 @@ impl AnswerBody {
 
     fn end(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         self.drop_inner();
+        if self.call.cut_off() {
+            return Poll::Ready(Some(Ok(Frame::trailers(HeaderMap::new()))));
+        }
         let mut frame = trailers(status);
         if let Some(trailers) = frame.trailers_mut() {
             bound_status(trailers);

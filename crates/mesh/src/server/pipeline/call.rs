@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use futures_util::task::noop_waker_ref;
 use http::request::Parts;
 use http::{Request, Response};
@@ -34,14 +35,21 @@ use crate::server::request_size::{AnyMessage, CheckedRequest, MessageRule as _, 
 use crate::server::router::Router;
 use crate::server::status_size::bound_status;
 use crate::server::stream_end::StreamEnd;
-use crate::transport::RequestBody;
+
+/// The body of a call's request: a stream of HTTP/2, or what is made for one.
+pub(in crate::server) trait CallBody:
+    http_body::Body<Data = Bytes, Error = Status> + Send + Unpin + 'static
+{
+}
+
+impl<A: http_body::Body<Data = Bytes, Error = Status> + Send + Unpin + 'static> CallBody for A {}
 
 /// Answers `request` by the plan `id`, from when it came on. The second of the pair is held to the last byte of the answer.
-pub(super) async fn answer<H: HandlerService>(
+pub(super) async fn answer<H: HandlerService, A: CallBody>(
     connection: Arc<ConnectionContext>,
     id: PlanId,
     handlers: Handlers<H>,
-    request: Request<RequestBody>,
+    request: Request<A>,
     arrival: Arrival,
 ) -> (Response<AnswerBody>, Arc<ActiveCall>) {
     let now = arrival.at;
@@ -77,7 +85,7 @@ pub(super) async fn answer<H: HandlerService>(
 
 impl Bounds {
     /// Those of an answer that is there already.
-    fn none(end: ServerEnd) -> Self {
+    pub(super) fn none(end: ServerEnd) -> Self {
         Self { deadline: None, fault: None, end, streams: false, timer: None }
     }
 }
@@ -119,12 +127,12 @@ fn begin(
 
 /// The steps within the deadline: limit by address → identity → authorisation → limit by principal → arrival of the request →
 /// places → handler.
-async fn steps<H: HandlerService>(
+async fn steps<H: HandlerService, A: CallBody>(
     connection: &Arc<ConnectionContext>,
     plan: &MethodPlan,
     handlers: Handlers<H>,
     mut parts: Parts,
-    body: RequestBody,
+    body: A,
     fault: Option<&Arc<RequestFault>>,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
@@ -283,12 +291,12 @@ fn may_verify(connection: &ConnectionContext, plan: &MethodPlan, parts: &Parts) 
 
 /// Waits for the request: whole where the method takes one message, with the first message where it takes a stream and answers
 /// after it.
-async fn arrive(
+async fn arrive<A: CallBody>(
     connection: &ConnectionContext,
     plan: &MethodPlan,
     parts: &Parts,
-    body: RequestBody,
-) -> Result<Arrived<RequestBody>, Status> {
+    body: A,
+) -> Result<Arrived<A>, Status> {
     let pipeline = &*connection.pipeline;
     let part = match plan.exemption {
         // It answers what it was asked, and nothing before that.

@@ -3,14 +3,19 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::{BoxFuture, Either};
 use http::{Request, Response};
 use tokio::time::Instant;
 
 use super::answer::AnswerBody;
-use super::call::answer;
+use super::call::{CallBody, answer};
 use super::context::ConnectionContext;
 use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
+use super::http::answer_http;
+use super::request::is_call;
+use super::state::HttpRequests;
+use crate::server::Domain;
 use crate::server::budget::{Caller, Hold, Resource};
 use crate::transport::{CountUnwritten, RequestBody, Serve};
 
@@ -25,6 +30,24 @@ impl<H> ConnectionCalls<H> {
     pub(in crate::server) fn new(handlers: Handlers<H>, connection: ConnectionContext) -> Self {
         Self { connection: Arc::new(connection), handlers }
     }
+
+    /// Whose errors the server's are.
+    pub(in crate::server) fn domain(&self) -> Domain {
+        self.connection.pipeline.domain
+    }
+}
+
+impl<H: HandlerService> ConnectionCalls<H> {
+    /// Answers a request that is no gRPC by `http`.
+    pub(in crate::server) fn http<A: CallBody>(
+        &self,
+        http: &Arc<HttpRequests>,
+        request: Request<A>,
+    ) -> BoxFuture<'static, (Response<AnswerBody>, Arc<ActiveCall>)> {
+        let counted = self.connection.calls.begin();
+        let (connection, http, handlers) = (Arc::clone(&self.connection), Arc::clone(http), self.handlers.clone());
+        Box::pin(answer_http(connection, http, handlers, request, counted))
+    }
 }
 
 impl<H: HandlerService> Serve for ConnectionCalls<H> {
@@ -35,11 +58,15 @@ impl<H: HandlerService> Serve for ConnectionCalls<H> {
         &self,
         request: Request<RequestBody>,
     ) -> impl Future<Output = (Response<AnswerBody>, Arc<ActiveCall>)> + Send + 'static + use<H> {
+        let http = self.connection.pipeline.http.as_ref();
+        if let Some(http) = http.filter(|_| !is_call(request.headers())) {
+            return Either::Right(self.http(http, request));
+        }
         let plan = self.connection.pipeline.plans.find(request.uri().path());
         // It is there from now on, also if its turn comes later. The clock is read once for it: for the deadline, and for
         // whoever observes.
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
-        answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request, arrival)
+        Either::Left(answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request, arrival))
     }
 
     /// It is the address that has them: the calls of a connection may be those of many principals.

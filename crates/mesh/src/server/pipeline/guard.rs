@@ -1,7 +1,7 @@
 //! A call from its arrival to the last byte of its answer, and what it holds meanwhile.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -43,9 +43,24 @@ pub(in crate::server) struct ActiveCall {
     _place: Option<Hold>,
     _watch: Option<MethodPlace>,
     _method: Option<MethodPlace>,
+    /// Of a request that is no gRPC.
+    http: Option<HttpAnswer>,
+}
+
+/// The answer to a request that is no gRPC.
+#[derive(Default)]
+struct HttpAnswer {
+    cut_off: AtomicBool,
+    /// The last call that was made for it.
+    call: Mutex<Option<Arc<ActiveCall>>>,
 }
 
 impl ActiveCall {
+    /// A request that is no gRPC begins. No observer is shown it: it is no call.
+    pub(super) fn of_http(connection: &Arc<ConnectionContext>, counted: OpenCall) -> Self {
+        Self::new(connection, None, counted, Some(HttpAnswer::default()))
+    }
+
     /// A call to `uri` begins.
     pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, arrival: Arrival) -> Self {
         let Arrival { at, counted } = arrival;
@@ -54,6 +69,15 @@ impl ActiveCall {
             run_hook("CallObserver::began", || observer.began(&call));
             (uri.clone(), at)
         });
+        Self::new(connection, observed, counted, None)
+    }
+
+    fn new(
+        connection: &Arc<ConnectionContext>,
+        observed: Option<(Uri, Instant)>,
+        counted: OpenCall,
+        http: Option<HttpAnswer>,
+    ) -> Self {
         Self {
             connection: Arc::clone(connection),
             code: AtomicI32::new(NONE),
@@ -66,7 +90,22 @@ impl ActiveCall {
             _place: None,
             _watch: None,
             _method: None,
+            http,
         }
+    }
+
+    /// Holds a call that was made for it, in place of the one before.
+    pub(super) fn hold(&self, call: Arc<Self>) {
+        let Some(http) = &self.http else { return };
+        let before = http.call.lock().unwrap_or_else(PoisonError::into_inner).replace(call);
+        drop(before);
+    }
+
+    /// Its answer has to end before its time. Whether it is to be cut off for it: what is no gRPC has no status to tell.
+    pub(super) fn cut_off(&self) -> bool {
+        let Some(http) = &self.http else { return false };
+        http.cut_off.store(true, Ordering::Relaxed);
+        true
     }
 
     /// It was admitted: it holds its places to its end, which is at `deadline` at the latest.
@@ -89,6 +128,9 @@ impl ActiveCall {
     /// The trailers that end its answer with `status`.
     fn ended(&self, status: &Status) -> HeaderMap {
         self.set_code(status.code());
+        if self.cut_off() {
+            return HeaderMap::new();
+        }
         let mut headers = trailers(status).into_trailers().unwrap_or_default();
         bound_status(&mut headers);
         headers
@@ -149,6 +191,10 @@ impl CallGuard for ActiveCall {
         let mut ending = self.ending.lock().unwrap_or_else(PoisonError::into_inner);
         let ending = ending.get_or_insert_with(|| Box::pin(self.connection.ending.clone().cancelled_owned()));
         ending.as_mut().poll(cx).map(|()| self.ended(&call_ended(self.connection.pipeline.domain)))
+    }
+
+    fn is_cut_off(&self) -> bool {
+        self.http.as_ref().is_some_and(|http| http.cut_off.load(Ordering::Relaxed))
     }
 }
 

@@ -11,12 +11,15 @@ mod context;
 mod end;
 mod guard;
 mod handlers;
+mod http;
 mod reflection;
 mod request;
 mod state;
 
+pub(super) use self::answer::AnswerBody;
 pub(super) use self::calls::ConnectionCalls;
 pub(super) use self::context::ConnectionContext;
+pub(super) use self::guard::ActiveCall;
 pub(super) use self::handlers::{HandlerService, Handlers};
 pub(super) use self::reflection::reflection_limits;
-pub(super) use self::state::{HealthPortBounds, Pipeline};
+pub(super) use self::state::{HealthPortBounds, HttpRequests, Pipeline};

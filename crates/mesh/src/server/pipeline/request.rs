@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use tonic::Status;
 use tonic::body::Body;
@@ -28,6 +28,15 @@ fn is_grpc(content_type: &[u8]) -> bool {
 
 const GRPC: &[u8] = b"application/grpc";
 
+/// Whether a request with these headers is gRPC's.
+pub(super) fn is_call(headers: &HeaderMap) -> bool {
+    let mut content_types = headers.get_all(CONTENT_TYPE).iter();
+    match (content_types.next(), content_types.next()) {
+        (Some(content_type), None) => is_grpc(content_type.as_bytes()),
+        _ => false,
+    }
+}
+
 /// The answer to a request that is none of gRPC's, if it is none.
 pub(super) fn refuse_foreign(parts: &Parts) -> Option<Response<Body>> {
     if parts.method != Method::POST {
@@ -39,13 +48,10 @@ pub(super) fn refuse_foreign(parts: &Parts) -> Option<Response<Body>> {
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Some(refusal);
     }
-    let mut content_types = parts.headers.get_all(CONTENT_TYPE).iter();
-    match (content_types.next(), content_types.next()) {
-        (Some(content_type), None) if is_grpc(content_type.as_bytes()) => None,
-        _ => {
-            Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC: content-type is application/grpc\n"))
-        }
+    if is_call(&parts.headers) {
+        return None;
     }
+    Some(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC: content-type is application/grpc\n"))
 }
 
 /// The status of a call whose headers are larger than `max` bytes, as HTTP/2 counts them.
@@ -59,8 +65,9 @@ pub(super) fn refuse_large(parts: &Parts, max: usize, domain: Domain) -> Option<
     })
 }
 
-fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
-    let mut response = Response::new(Body::new(Full::new(Bytes::from_static(text.as_bytes()))));
+/// An answer of HTTP.
+pub(super) fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Body> {
+    let mut response = Response::new(Body::new(Full::new(text.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, TEXT);
     response

@@ -9,6 +9,7 @@ use crate::server::Domain;
 use crate::server::auth::Authenticator;
 use crate::server::budget::Budgets;
 use crate::server::call_observer::CallObserver;
+use crate::server::http::HttpService;
 use crate::server::plan::Plans;
 use crate::server::rate::RateLimits;
 use crate::server::router::Router;
@@ -34,8 +35,19 @@ pub(in crate::server) struct Pipeline {
     pub max_header_list: usize,
     /// How long a client may take to read a byte of its answer.
     pub slow_reader: Duration,
+    /// Who answers what is no gRPC; `None`: nobody.
+    pub http: Option<Arc<HttpRequests>>,
     /// Streams are ended then.
     pub stopping: CancellationToken,
+}
+
+/// Who answers requests that are no gRPC, and what their bodies are held to.
+pub(in crate::server) struct HttpRequests {
+    pub service: Arc<dyn HttpService>,
+    /// How long the first byte of a body may take.
+    pub first_byte: Duration,
+    /// How many bytes of a body count while there is more to come.
+    pub counted: usize,
 }
 
 /// What a call of a health port is held to.
@@ -74,6 +86,7 @@ impl Pipeline {
             watches_of_connection: bounds.watches_of_connection,
             max_header_list: bounds.max_header_list,
             slow_reader: bounds.slow_reader,
+            http: None,
             stopping,
         }
     }

@@ -42,6 +42,8 @@ pub(super) struct Delivery<B, G> {
     stall: Option<Pin<Box<Sleep>>>,
     /// Whether `stall` counts from the last byte that was taken.
     stalling: bool,
+    /// Whether the answer ends by a reset, whatever trailers it has.
+    cut_off: bool,
 }
 
 impl<B, G> Delivery<B, G>
@@ -75,6 +77,10 @@ where
                 Poll::Pending => break (None, false),
             }
         };
+        if guard.is_cut_off() {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return None;
+        }
         match respond.send_response(Response::from_parts(head, ()), end) {
             Ok(stream) if !end => Some(Self {
                 stream,
@@ -88,6 +94,7 @@ where
                 unread: 0,
                 stall: None,
                 stalling: false,
+                cut_off: false,
             }),
             Ok(_) => None,
             Err(_) => {
@@ -234,6 +241,10 @@ where
     }
 
     fn send_trailers(&mut self, trailers: HeaderMap) {
+        if self.cut_off || self.guard.as_ref().is_some_and(|guard| guard.is_cut_off()) {
+            self.stream.send_reset(Reason::INTERNAL_ERROR);
+            return;
+        }
         if self.stream.send_trailers(trailers).is_err() {
             // Either the stream is over, and then this does nothing, or the trailers are none of HTTP/2.
             self.stream.send_reset(Reason::INTERNAL_ERROR);
@@ -242,7 +253,11 @@ where
 
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Bytes>>> {
         Pin::new(&mut self.body).poll_frame(cx).map(|frame| match frame {
-            Some(Ok(frame)) => Some(frame),
+            Some(Ok(frame)) => {
+                // The guard may go with bytes that come before these trailers.
+                self.cut_off |= frame.is_trailers() && self.guard.as_ref().is_some_and(|guard| guard.is_cut_off());
+                Some(frame)
+            }
             Some(Err(never)) => match never {},
             None => {
                 self.ended = true;

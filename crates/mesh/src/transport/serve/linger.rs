@@ -1,4 +1,4 @@
-//! The bytes below HTTP/2 of a server, whose end resets nothing that the client has not read yet.
+//! The bytes below HTTP of a server, whose end resets nothing that the client has not read yet.
 
 use std::io;
 use std::pin::Pin;
@@ -21,11 +21,12 @@ const MOST: usize = 256 << 10;
 
 /// A byte stream that ends with FIN and then reads until the client has ended too: a socket that is closed while bytes come
 /// in sends RST, and what the client has not read by then is lost to it.
-pub(super) struct LingeringWire {
+pub(crate) struct LingeringWire {
     io: Box<dyn Io>,
     /// Notes when something is read, for those who ask.
     reads: Option<Arc<ReadActivity>>,
-    frames: FrameScanner,
+    /// Of HTTP/2.
+    frames: Option<FrameScanner>,
     settings: SettingsLimit,
     /// How long the client may take to end, and how many bytes it may send meanwhile.
     linger: Duration,
@@ -47,7 +48,16 @@ enum End {
 
 impl LingeringWire {
     pub(super) fn new(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, linger: Duration) -> Self {
-        let (frames, settings) = (FrameScanner::of_client(), SettingsLimit::new());
+        Self::with(io, reads, Some(FrameScanner::of_client()), linger)
+    }
+
+    /// One over which HTTP/1.1 is spoken.
+    pub(crate) fn of_http1(io: Box<dyn Io>, linger: Duration) -> Self {
+        Self::with(io, None, None, linger)
+    }
+
+    fn with(io: Box<dyn Io>, reads: Option<Arc<ReadActivity>>, frames: Option<FrameScanner>, linger: Duration) -> Self {
+        let settings = SettingsLimit::new();
         Self { io, reads, frames, settings, linger, left: MOST, end: End::Open, stall: None, stalling: false }
     }
 
@@ -100,8 +110,10 @@ impl AsyncRead for LingeringWire {
         if let Some(reads) = &this.reads {
             reads.read(false);
         }
-        if this.frames.scan(buf.filled().get(before..).unwrap_or_default()) {
-            this.settings.count(this.frames.take_settings())?;
+        if let Some(frames) = &mut this.frames
+            && frames.scan(buf.filled().get(before..).unwrap_or_default())
+        {
+            this.settings.count(frames.take_settings())?;
         }
         Poll::Ready(Ok(()))
     }

@@ -25,6 +25,7 @@ use http::{HeaderMap, Request, Response};
 
 pub(crate) use backlog::CountUnwritten;
 pub(crate) use connection::ServerConnection;
+pub(crate) use linger::LingeringWire;
 pub(crate) use options::ServeOptions;
 pub(crate) use request::RequestBody;
 
@@ -70,5 +71,11 @@ pub(crate) trait CallGuard: Send + Sync + 'static {
     fn poll_ended(&self, cx: &mut Context<'_>) -> Poll<HeaderMap> {
         let _ = cx;
         Poll::Pending
+    }
+
+    /// Whether the answer has ended before its time, by trailers that its client would not understand: its stream is reset in
+    /// their place.
+    fn is_cut_off(&self) -> bool {
+        false
     }
 }
