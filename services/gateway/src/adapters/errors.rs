@@ -57,6 +57,16 @@ const ENCODING_UNKNOWN: ErrorKind = ErrorKind::new(
     Code::Unimplemented,
     "The request is compressed in a way that isn't known here. Send it as it is, or in gzip.",
 );
+const ANSWER_UNREADABLE: ErrorKind = ErrorKind::new(
+    "ANSWER_UNREADABLE",
+    Code::Internal,
+    "The service has answered what its contract doesn't allow. What the call would have changed may have been changed.",
+);
+const ANSWER_TOO_LARGE: ErrorKind = ErrorKind::new(
+    "ANSWER_TOO_LARGE",
+    Code::ResourceExhausted,
+    "A message of the answer is larger than HTTP passes on; ErrorInfo says how many bytes it may have. Ask for less.",
+);
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_SIGNED_IN,
@@ -71,6 +81,8 @@ pub const TABLE: &[&ErrorKind] = &[
     &PATH_UNKNOWN,
     &HTTP_METHOD_UNKNOWN,
     &ENCODING_UNKNOWN,
+    &ANSWER_UNREADABLE,
+    &ANSWER_TOO_LARGE,
 ];
 
 /// The request is not what its protocol asks for, as `message` says.
@@ -89,6 +101,17 @@ pub fn encoding_unknown(encoding: &str) -> Status {
     let encoding = echo(encoding).to_string();
     let message = format!("the encoding {encoding} is unknown; gzip and identity are not");
     ENCODING_UNKNOWN.status(DOMAIN, message, &[("encoding", &encoding)])
+}
+
+/// An answer is not one of gRPC, as `why` says.
+pub fn answer_unreadable(why: &str) -> Status {
+    ANSWER_UNREADABLE.status(DOMAIN, format_args!("the answer of the service can't be read: {why}"), &[])
+}
+
+/// A message of an answer has more than `max` bytes.
+pub fn answer_too_large(max: usize) -> Status {
+    let message = format!("a message of the answer has more than {max} bytes");
+    ANSWER_TOO_LARGE.status(DOMAIN, message, &[("limit", &max.to_string())])
 }
 
 /// Nothing is at the `path` of HTTP, which is shown by its first 64 characters.

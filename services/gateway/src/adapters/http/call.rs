@@ -18,6 +18,7 @@ use tonic::{Code, Status};
 use tower_service::Service;
 
 use super::prefix::{prefixed, take};
+use crate::adapters::errors::{answer_too_large, answer_unreadable, method_unknown};
 
 /// The most bytes of a message of an answer: what clients of gRPC take by default.
 const MAX_MESSAGE: usize = 4 << 20;
@@ -120,7 +121,7 @@ where
         return Ok(Answer { metadata, messages });
     }
     if parts.status != StatusCode::OK {
-        return Err(Status::internal(format!("the call was answered with {} and no status", parts.status)).into());
+        return Err(answer_unreadable("it has no status").into());
     }
     Ok(Answer { metadata, messages: Messages::new(body) })
 }
@@ -150,11 +151,11 @@ impl Answer {
         let result: Result<Bytes, Failure> = match messages.next().await {
             Some(Ok(message)) => match messages.next().await {
                 None => Ok(message),
-                Some(Ok(_)) => Err(Status::internal("a method that answers once has answered twice").into()),
+                Some(Ok(_)) => Err(answer_unreadable("there are two messages").into()),
                 Some(Err(failure)) => Err(failure),
             },
             Some(Err(failure)) => Err(failure),
-            None => Err(Status::internal("a method that answers once has not answered").into()),
+            None => Err(answer_unreadable("there is no message").into()),
         };
         match result {
             Ok(message) => Ok((metadata, message, messages.trailers.unwrap_or_default())),
@@ -179,8 +180,8 @@ impl Messages {
                 Ok(Some((0, message))) => return Some(Ok(message)),
                 Ok(None) => {}
                 // None was asked for.
-                Ok(Some(_)) => return self.fail(Status::internal("a message of the answer is compressed")),
-                Err(_) => return self.fail(Status::resource_exhausted("a message of the answer is too large")),
+                Ok(Some(_)) => return self.fail(answer_unreadable("a message is compressed")),
+                Err(_) => return self.fail(answer_too_large(MAX_MESSAGE)),
             }
             if self.ended {
                 return None;
@@ -191,7 +192,7 @@ impl Messages {
                     Err(frame) => return self.end(frame.into_trailers().unwrap_or_default()),
                 },
                 Some(Err(status)) => return self.fail(status),
-                None => return self.fail(Status::unknown("the answer ended without a status")),
+                None => return self.fail(answer_unreadable("it ended without a status")),
             }
         }
     }
@@ -204,10 +205,10 @@ impl Messages {
     /// The end of the answer, by its trailers.
     fn end(&mut self, mut trailers: HeaderMap) -> Option<Result<Bytes, Failure>> {
         let Some(status) = take_status(&mut trailers) else {
-            return self.fail(Status::unknown("the answer ended without a status"));
+            return self.fail(answer_unreadable("it ended without a status"));
         };
         if status.code() == Code::Ok && !self.buffer.is_empty() {
-            return self.fail(Status::internal("the answer ended in the middle of a message"));
+            return self.fail(answer_unreadable("it ended in the middle of a message"));
         }
         self.close();
         self.trailers = Some(trailers.clone());
@@ -288,7 +289,7 @@ pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
 /// The request of a call.
 fn request(head: Head, body: Body) -> Result<Request<Body>, Failure> {
     let Head { path, metadata, timeout } = head;
-    let uri = Uri::try_from(path).map_err(|_| Status::unimplemented("the path of the method is none"))?;
+    let uri = Uri::try_from(path.as_str()).map_err(|_| method_unknown(&path))?;
     let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri;
@@ -316,8 +317,8 @@ fn timeout_value(timeout: Duration) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0u"))
 }
 
-/// Takes the status out of the head or the trailers of an answer, together with what is gRPC's own and the connection's;
-/// what is left is metadata. Nothing that an upstream sends there is an error of its own.
+/// Takes the status out of the head or the trailers of an answer, with what is gRPC's own and the connection's; what is
+/// left is metadata. Nothing that an upstream sends there is an error of its own.
 fn take_status(headers: &mut HeaderMap) -> Option<Status> {
     let code = headers.remove(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()));
     let message = headers.remove(GRPC_MESSAGE);

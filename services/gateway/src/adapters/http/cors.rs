@@ -20,7 +20,7 @@ const MAX_ASKED: usize = 1024;
 /// What a page may read of every answer.
 const EXPOSED: &str = "grpc-status, grpc-message, grpc-status-details-bin";
 
-/// The origins whose pages may call. Credentials of the browser itself (cookies) are never taken: a page sends its token.
+/// The origins whose pages may call. What a browser sends by itself (cookies) is never taken: a page sends its token.
 #[derive(Debug)]
 pub(super) struct Cors {
     any: bool,

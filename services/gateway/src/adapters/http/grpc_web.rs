@@ -1,5 +1,5 @@
-//! gRPC-Web (`PROTOCOL-WEB.md` of gRPC), binary and as text: the messages of a call pass as they are, and its trailers are
-//! the last frame of the answer's body.
+//! gRPC-Web (gRPC's `PROTOCOL-WEB.md`), binary and as text: the messages of a call pass as they are, and its trailers
+//! are the last frame of the answer's body.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::call::{drop_hop_by_hop, metadata_of};
 use super::grpc_web_text::TextDecoder;
 use super::prefix::prefixed;
-use crate::adapters::errors::malformed;
+use crate::adapters::errors::{answer_unreadable, malformed};
 
 /// The flag of the frame that holds the trailers.
 const TRAILERS: u8 = 0x80;
@@ -178,7 +178,7 @@ impl http_body::Body for WebAnswer {
                 Err(frame) => frame.into_trailers().unwrap_or_default(),
             },
             Some(Err(status)) => of_status(&status),
-            None => of_status(&Status::unknown("the answer ended without a status")),
+            None => of_status(&answer_unreadable("it ended without a status")),
         };
         self.ended = true;
         // What it holds of the call is let go.

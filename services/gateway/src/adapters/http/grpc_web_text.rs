@@ -47,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_is_read_wherever_it_is_padded_and_cut(parts in vec(vec(any::<u8>(), 0..20), 0..8), size in 1_usize..30) {
+        fn text_is_read_however_it_is_padded_and_cut(parts in vec(vec(any::<u8>(), 0..20), 0..8), size in 1_usize..30) {
             let text: String = parts.iter().map(|part| STANDARD.encode(part)).collect();
             let mut decoder = TextDecoder::default();
             let mut plain = Vec::new();

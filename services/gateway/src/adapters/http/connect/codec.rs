@@ -6,7 +6,7 @@ use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
 use serde::Serialize as _;
 use tonic::Status;
 
-use crate::adapters::errors::malformed;
+use crate::adapters::errors::{answer_unreadable, malformed};
 
 /// How the messages of a call are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Codec {
         }
     }
 
-    /// The protobuf of a message of a request. Fields of JSON that the method doesn't know are left out, as Connect has it.
+    /// The protobuf of a message of a request. Fields of JSON that the method doesn't know are left out (Connect).
     ///
     /// # Errors
     /// INVALID_ARGUMENT when it isn't JSON of `input`.
@@ -64,12 +64,12 @@ impl Codec {
         if self == Self::Proto {
             return Ok(message);
         }
-        let unreadable = |_| Status::internal("the answer is not what the contract of its method says");
+        let unreadable = |_| answer_unreadable("it is not what the contract of its method says");
         let message = DynamicMessage::decode(output.clone(), message).map_err(unreadable)?;
         let mut json = Vec::with_capacity(256);
         message
             .serialize(&mut serde_json::Serializer::new(&mut json))
-            .map_err(|_| Status::internal("the answer can't be shown as JSON"))?;
+            .map_err(|_| answer_unreadable("it can't be shown as JSON"))?;
         Ok(json.into())
     }
 }

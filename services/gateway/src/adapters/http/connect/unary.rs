@@ -79,7 +79,7 @@ pub(super) struct Unary<'a> {
 }
 
 impl Unary<'_> {
-    /// Makes the call of a POST. Its body is read once the call is admitted, since it is read as the request of the call.
+    /// Makes the call of a POST. Its body is read once the call is admitted: it is read as the request of the call.
     pub(super) async fn post(&self, request: Request<Body>, calls: Calls) -> Response<Body> {
         let (parts, body) = request.into_parts();
         match Encoding::of(&parts.headers, "content-encoding") {
