@@ -1,5 +1,7 @@
 //! Settings.
 
+mod http;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
@@ -12,6 +14,7 @@ use meshwork_chassis::{ClientConfig, Role, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::http::HttpConfig;
 use crate::adapters::DOMAIN;
 
 /// How many bytes of one answer are read ahead of its caller. Answers to pages are seldom larger; of streams, and of callers that
@@ -35,6 +38,8 @@ pub struct Config {
     pub upstreams: Upstreams,
     /// How many calls a client may make.
     pub rate_limit: RateLimit,
+    /// What its port answers besides gRPC.
+    pub http: HttpConfig,
 }
 
 impl Default for Config {
@@ -46,6 +51,7 @@ impl Default for Config {
             client: ClientConfig { stream_window: STREAM_WINDOW, ..ClientConfig::default() },
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
+            http: HttpConfig::default(),
         }
     }
 }
@@ -64,7 +70,8 @@ impl Config {
             RedisSettings::new(redis).check().map_err(|error| no_redis(&error))?;
         }
         self.rule()?;
-        self.address_share().map(drop)
+        self.address_share()?;
+        self.http.check()
     }
 
     /// The limits that are set: in front of identity, for calls that it refuses, and behind it. Both count in the same

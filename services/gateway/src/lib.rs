@@ -11,12 +11,14 @@
 //! `meshwork-client-address`; all accounts at one address have a limit together. Health mirrors that of the services; reflection
 //! shows them all.
 //!
+//! What comes by gRPC-Web, Connect or HTTP/JSON becomes such a call at the port itself, and goes the same way.
+//!
 //! | room | holds |
 //! |---|---|
 //! | [`domain`] | which method goes where |
 //! | [`app`] | a file per use case: a route is found, services are listed |
 //! | [`ports`] | the contracts |
-//! | [`adapters`] | the routes of the mesh's proxy, the errors of the gateway, the contracts, the mirror of health |
+//! | [`adapters`] | the routes of the mesh's proxy, what isn't gRPC, the errors, the contracts, the mirror of health |
 
 pub mod adapters;
 pub mod app;
@@ -25,5 +27,5 @@ pub mod domain;
 pub mod ports;
 mod serve;
 
-pub use config::{Config, RateLimit, Upstreams};
+pub use config::{Config, HttpConfig, RateLimit, Upstreams};
 pub use serve::serve;

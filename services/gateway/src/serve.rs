@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use meshwork::server::proxy::Proxy;
+use meshwork_api::FILE_DESCRIPTOR_SET;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
+use prost_reflect::DescriptorPool;
 use tokio::task::JoinSet;
 
-use crate::adapters::{BuiltIn, Channels, DOMAIN, Mirror, ServiceRoutes};
+use crate::adapters::{BuiltIn, Channels, DOMAIN, Front, FrontParts, Mirror, ServiceRoutes};
 use crate::app::App;
 use crate::config::Config;
-use crate::domain::Upstream;
+use crate::domain::{Route, Upstream};
 
 /// Runs the gateway until `shutdown`; `health` tells how it is. All that it started has ended when it returns.
 ///
@@ -26,17 +28,21 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let channels = channels(&config)?;
     let app = App::new(&BuiltIn);
     let services = app.list_services();
+    let front = front(&config, &app)?;
     let proxy = Proxy::new(ServiceRoutes::new(app, channels.clone()));
 
     // Its own token, so that a server that fails ends the tasks too.
     let stop = shutdown.child_token();
-    let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
+    let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
         // What only services may call is unknown here, to everybody.
         .access(AccessTable::from_contracts()?.without_internal().layers())
         .show(services.iter().map(|(name, _)| name.clone()))
         .limit_by_address(refusals)
-        .limit_by_principal(calls)
-        .fallback(proxy.clone(), move |path| proxy.has(path));
+        .limit_by_principal(calls);
+    if let Some(front) = front {
+        builder = builder.http(front);
+    }
+    let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
 
     let mut tasks = JoinSet::new();
     let mirror = Mirror::new(services, health);
@@ -50,6 +56,27 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     // Each waits for nothing but its token.
     while tasks.join_next().await.is_some() {}
     result
+}
+
+/// What answers besides gRPC; `None` when the settings want nothing of it.
+fn front(config: &Config, app: &App) -> Result<Option<Front>, ServeError> {
+    if !config.http.enabled {
+        return Ok(None);
+    }
+    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| {
+        ServeError::new(format!("the contracts can't be read: {error}"), "this program is damaged; install it again")
+    })?;
+    let (routes, upstreams) = (app.clone(), app.clone());
+    Ok(Some(Front::new(FrontParts {
+        pool,
+        has: Arc::new(move |path: &str| routes.find_route(path).is_some()),
+        upstreams: Arc::new(move |path: &str| upstreams.find_route(path).map(names)),
+        config: config.http.clone(),
+    })))
+}
+
+fn names(route: Route) -> Vec<&'static str> {
+    route.upstreams.iter().map(|upstream| upstream.as_str()).collect()
 }
 
 fn channels(config: &Config) -> Result<Channels, ServeError> {

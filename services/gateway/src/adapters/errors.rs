@@ -1,7 +1,9 @@
 //! The errors of the gateway, as callers see them. Those of the services pass as they are.
 
+use std::fmt::Display;
 use std::time::Duration;
 
+use meshwork::errors::port::{MALFORMED_REQUEST, MESSAGE_TOO_LARGE};
 use meshwork_aip::echo;
 use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
@@ -39,6 +41,32 @@ const UPSTREAM_LIMIT: ErrorKind = ErrorKind::new(
     Code::ResourceExhausted,
     "The call or its answer is beyond a limit between the gateway and the service: most often its metadata is too large.",
 );
+const PATH_UNKNOWN: ErrorKind = ErrorKind::new(
+    "PATH_UNKNOWN",
+    Code::NotFound,
+    "Nothing is at this path. `/openapi.json` lists what there is; methods are at `/package.Service/Method` too.",
+);
+/// What is at a path is asked by other methods of HTTP.
+pub const HTTP_METHOD_UNKNOWN: ErrorKind = ErrorKind::new(
+    "HTTP_METHOD_UNKNOWN",
+    Code::Unimplemented,
+    "This method of HTTP is not one of the path's: the status is 405, and the header `allow` has those that are.",
+);
+const ENCODING_UNKNOWN: ErrorKind = ErrorKind::new(
+    "ENCODING_UNKNOWN",
+    Code::Unimplemented,
+    "The request is compressed in a way that isn't known here. Send it as it is, or in gzip.",
+);
+const ANSWER_UNREADABLE: ErrorKind = ErrorKind::new(
+    "ANSWER_UNREADABLE",
+    Code::Internal,
+    "The service has answered what its contract doesn't allow. What the call would have changed may have been changed.",
+);
+const ANSWER_TOO_LARGE: ErrorKind = ErrorKind::new(
+    "ANSWER_TOO_LARGE",
+    Code::ResourceExhausted,
+    "A message of the answer is larger than HTTP passes on; ErrorInfo says how many bytes it may have. Ask for less.",
+);
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_SIGNED_IN,
@@ -50,7 +78,53 @@ pub const TABLE: &[&ErrorKind] = &[
     &UPSTREAM_UNAVAILABLE,
     &UPSTREAM_TOO_SLOW,
     &UPSTREAM_LIMIT,
+    &PATH_UNKNOWN,
+    &HTTP_METHOD_UNKNOWN,
+    &ENCODING_UNKNOWN,
+    &ANSWER_UNREADABLE,
+    &ANSWER_TOO_LARGE,
 ];
+
+/// The request is not what its protocol asks for, as `message` says.
+pub fn malformed(message: impl Display) -> Status {
+    MALFORMED_REQUEST.status(DOMAIN, message, &[])
+}
+
+/// A message of the request has more than `max` bytes, or would have when it is unpacked.
+pub fn message_too_large(max: usize) -> Status {
+    let message = format!("a message of the request has more than {max} bytes");
+    MESSAGE_TOO_LARGE.status(DOMAIN, message, &[("limit", &max.to_string())])
+}
+
+/// The request is compressed as nothing here unpacks.
+pub fn encoding_unknown(encoding: &str) -> Status {
+    let encoding = echo(encoding).to_string();
+    let message = format!("the encoding {encoding} is unknown; gzip and identity are not");
+    ENCODING_UNKNOWN.status(DOMAIN, message, &[("encoding", &encoding)])
+}
+
+/// An answer is not one of gRPC, as `why` says.
+pub fn answer_unreadable(why: &str) -> Status {
+    ANSWER_UNREADABLE.status(DOMAIN, format_args!("the answer of the service can't be read: {why}"), &[])
+}
+
+/// A message of an answer has more than `max` bytes.
+pub fn answer_too_large(max: usize) -> Status {
+    let message = format!("a message of the answer has more than {max} bytes");
+    ANSWER_TOO_LARGE.status(DOMAIN, message, &[("limit", &max.to_string())])
+}
+
+/// Nothing is at the `path` of HTTP, which is shown by its first 64 characters.
+pub fn path_unknown(path: &str) -> Status {
+    let path = echo(path).to_string();
+    PATH_UNKNOWN.status(DOMAIN, format_args!("there is nothing at {path}"), &[("path", &path)])
+}
+
+/// What is at a path is asked by other methods of HTTP than `method`.
+pub fn http_method_unknown(method: &str) -> Status {
+    let method = echo(method).to_string();
+    HTTP_METHOD_UNKNOWN.status(DOMAIN, format_args!("{method} is not for this path"), &[("method", &method)])
+}
 
 /// No service has the method at `path`, which is shown by its first 64 characters.
 pub fn method_unknown(path: &str) -> Status {

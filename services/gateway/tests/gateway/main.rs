@@ -4,6 +4,7 @@
 
 mod choosing;
 mod health;
+mod http;
 mod limits;
 mod passing;
 mod stopping;

@@ -10,7 +10,7 @@ use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen, Secret};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
-use meshwork_gateway::{Config, RateLimit, Upstreams};
+use meshwork_gateway::{Config, HttpConfig, RateLimit, Upstreams};
 use meshwork_testkit::{Issuer, Redis};
 use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
@@ -41,22 +41,28 @@ impl World {
     }
 
     pub async fn with_limit(burst: u32, per_second: f64) -> Self {
-        Self::with(limit(burst, per_second), None).await
+        Self::with(limit(burst, per_second), None, HttpConfig::default()).await
     }
 
     /// A gateway that counts in a Redis, under keys that begin with `prefix`.
     pub async fn with_limit_in(redis: &Redis, prefix: &str, burst: u32, per_second: f64) -> Self {
         let (url, prefix) = (Secret::new(redis.url()), prefix.to_owned());
-        Self::with(RateLimit { redis: url, prefix, ..limit(burst, per_second) }, None).await
+        let rate_limit = RateLimit { redis: url, prefix, ..limit(burst, per_second) };
+        Self::with(rate_limit, None, HttpConfig::default()).await
     }
 
     /// A gateway before the orders alone: nothing listens where the others would be.
     pub async fn before_orders_alone() -> Self {
-        Self::with(limit(1_000_000, 1_000_000.0), Some("http://127.0.0.1:1")).await
+        Self::with(limit(1_000_000, 1_000_000.0), Some("http://127.0.0.1:1"), HttpConfig::default()).await
+    }
+
+    /// A gateway that answers what is no gRPC as `http` says.
+    pub async fn with_http(http: HttpConfig) -> Self {
+        Self::with(limit(1_000_000, 1_000_000.0), None, http).await
     }
 
     /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
-    async fn with(rate_limit: RateLimit, users: Option<&str>) -> Self {
+    async fn with(rate_limit: RateLimit, users: Option<&str>, http: HttpConfig) -> Self {
         let (issuer, orders) = (Issuer::start().await, Upstream::start().await);
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let target = format!("http://{}", listen.address());
@@ -73,6 +79,7 @@ impl World {
             server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default().public() },
             client: Config::default().client,
             rate_limit,
+            http,
         };
         let shutdown = CancellationToken::new();
         let gateway = tokio::spawn(meshwork_gateway::serve(config, Health::new(), shutdown.clone()));

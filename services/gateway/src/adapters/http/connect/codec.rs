@@ -1,0 +1,114 @@
+//! The two ways in which Connect writes a message: protobuf's bytes, which pass as they are, and its JSON.
+
+use bytes::Bytes;
+use prost::Message as _;
+use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
+use serde::Serialize as _;
+use tonic::Status;
+
+use crate::adapters::errors::{answer_unreadable, malformed};
+
+/// How the messages of a call are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Codec {
+    Proto,
+    Json,
+}
+
+impl Codec {
+    /// The codec of this name.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        match name {
+            "proto" => Some(Self::Proto),
+            "json" => Some(Self::Json),
+            _ => None,
+        }
+    }
+
+    /// The media type of the message of a unary call.
+    pub(super) const fn unary_type(self) -> &'static str {
+        match self {
+            Self::Proto => "application/proto",
+            Self::Json => "application/json",
+        }
+    }
+
+    /// The media type of the messages of a stream.
+    pub(super) const fn stream_type(self) -> &'static str {
+        match self {
+            Self::Proto => "application/connect+proto",
+            Self::Json => "application/connect+json",
+        }
+    }
+
+    /// The protobuf of a message of a request. Fields of JSON that the method doesn't know are left out (Connect).
+    ///
+    /// # Errors
+    /// INVALID_ARGUMENT when it isn't JSON of `input`.
+    pub(super) fn read(self, input: &MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
+        if self == Self::Proto {
+            return Ok(message);
+        }
+        let mut json = serde_json::Deserializer::from_slice(&message);
+        let options = DeserializeOptions::new().deny_unknown_fields(false);
+        DynamicMessage::deserialize_with_options(input.clone(), &mut json, &options)
+            .and_then(|message| json.end().map(|()| message.encode_to_vec().into()))
+            .map_err(|error| malformed(format_args!("the message is not the JSON of {}: {error}", input.full_name())))
+    }
+
+    /// A message of an answer, of its protobuf.
+    ///
+    /// # Errors
+    /// INTERNAL when it isn't one of `output`, or can't be shown as JSON.
+    pub(super) fn write(self, output: &MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
+        if self == Self::Proto {
+            return Ok(message);
+        }
+        let unreadable = |_| answer_unreadable("it is not what the contract of its method says");
+        let message = DynamicMessage::decode(output.clone(), message).map_err(unreadable)?;
+        let mut json = Vec::with_capacity(256);
+        message
+            .serialize(&mut serde_json::Serializer::new(&mut json))
+            .map_err(|_| answer_unreadable("it can't be shown as JSON"))?;
+        Ok(json.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_api::FILE_DESCRIPTOR_SET;
+    use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+    use prost_reflect::DescriptorPool;
+    use tonic::Code;
+
+    use super::*;
+
+    fn message() -> MessageDescriptor {
+        let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
+        pool.get_message_by_name("meshwork.orders.v1.GetOrderRequest").unwrap()
+    }
+
+    #[test]
+    fn json_is_read_and_written_and_what_is_unknown_is_left_out() {
+        let request = GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() };
+        let plain: Bytes = request.encode_to_vec().into();
+        let json = Bytes::from_static(br#"{"name":"orders/a","added":{"later":[1]}}"#);
+        assert_eq!(Codec::Json.read(&message(), json).unwrap(), plain);
+        assert_eq!(Codec::Json.write(&message(), plain.clone()).unwrap(), br#"{"name":"orders/a"}"#.as_slice());
+        assert_eq!(Codec::Proto.read(&message(), plain.clone()).unwrap(), plain);
+        assert_eq!(Codec::Proto.write(&message(), plain.clone()).unwrap(), plain);
+    }
+
+    #[test]
+    fn what_is_not_json_of_the_message_is_invalid() {
+        for json in ["", "{", "[]", "7", r#"{"name":7}"#, "{} {}", "\u{0}"] {
+            let status = Codec::Json.read(&message(), Bytes::copy_from_slice(json.as_bytes())).unwrap_err();
+            assert_eq!(status.code(), Code::InvalidArgument, "{json}");
+        }
+        let deep = "[".repeat(100_000);
+        let deep = format!(r#"{{"added":{deep}"#);
+        assert_eq!(Codec::Json.read(&message(), deep.into()).unwrap_err().code(), Code::InvalidArgument);
+        let status = Codec::Json.write(&message(), Bytes::from_static(&[0xff])).unwrap_err();
+        assert_eq!(status.code(), Code::Internal);
+    }
+}

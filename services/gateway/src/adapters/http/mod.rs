@@ -1,0 +1,141 @@
+//! What the port answers besides gRPC: gRPC-Web, Connect and HTTP/JSON. All become calls of the port's own, with its
+//! limits, identity and access.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`cors`] | pages of other origins |
+//! | [`grpc_web`] | gRPC-Web, binary and text |
+//! | [`connect`] | Connect: unary calls by POST and GET, and streams |
+//! | [`docs`] | the OpenAPI document, and a page that shows it |
+//! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
+//! | [`call`] | a call of the port's own, of bytes |
+
+mod call;
+#[cfg(test)]
+mod call_tests;
+mod connect;
+mod cors;
+mod docs;
+mod grpc_web;
+mod grpc_web_text;
+mod json;
+mod prefix;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::header::{ALLOW, CONTENT_TYPE, IF_NONE_MATCH};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use meshwork::server::{Calls, HttpService};
+use prost_reflect::DescriptorPool;
+use tonic::body::Body;
+
+use self::connect::Connect;
+use self::cors::Cors;
+use self::docs::Docs;
+use self::grpc_web::WebCall;
+use self::json::{Found, Transcoder};
+use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
+use crate::config::HttpConfig;
+
+/// What a [`Front`] is made of.
+pub struct FrontParts {
+    /// The contracts.
+    pub pool: DescriptorPool,
+    /// Whether the method at a path, `/package.Service/Method`, has a route.
+    pub has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The names of the upstreams that may answer the method at a path; `None` when it has no route.
+    pub upstreams: Arc<dyn Fn(&str) -> Option<Vec<&'static str>> + Send + Sync>,
+    /// The settings.
+    pub config: HttpConfig,
+}
+
+/// Answers what comes to the port and is no gRPC.
+pub struct Front(Arc<Protocols>);
+
+struct Protocols {
+    cors: Cors,
+    connect: Connect,
+    docs: Option<Docs>,
+    json: Transcoder,
+}
+
+impl Front {
+    /// The front of the methods that have a route.
+    pub fn new(parts: FrontParts) -> Self {
+        let FrontParts { pool, has, upstreams, config } = parts;
+        let docs = config.docs.then(|| Docs::new(&pool, &*upstreams));
+        let json = Transcoder::new(&pool, &*has).max_body(config.max_body);
+        let cors = Cors::new(&config.cors_origins);
+        Self(Arc::new(Protocols { cors, connect: Connect::new(pool, has, config.max_body), docs, json }))
+    }
+}
+
+impl HttpService for Front {
+    fn call(&self, request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
+        let protocols = Arc::clone(&self.0);
+        Box::pin(async move {
+            let grant = protocols.cors.grant(request.headers());
+            if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
+                return preflight;
+            }
+            let mut response = protocols.answer(request, calls).await;
+            if let Some(grant) = grant {
+                grant.apply(response.headers_mut());
+            }
+            response
+        })
+    }
+}
+
+impl Protocols {
+    async fn answer(&self, request: Request<Body>, mut calls: Calls) -> Response<Body> {
+        if let Some(call) = WebCall::of(request.headers()) {
+            return call.answer(request, &mut calls).await;
+        }
+        let target = self.connect.find(&request);
+        if let Some(target) = target {
+            return self.connect.answer(target, request, calls).await;
+        }
+        if let Some(page) = self.page(&request) {
+            return page;
+        }
+        let found = self.json.find(request.method(), request.uri().path());
+        match found {
+            Found::Route(matched) => self.json.answer(matched, request, calls).await,
+            Found::MethodNotAllowed(allowed) => refused(request.method(), &allowed),
+            Found::None => json::error(&path_unknown(request.uri().path()), &HeaderMap::new()),
+        }
+    }
+
+    /// What documents the methods.
+    fn page(&self, request: &Request<Body>) -> Option<Response<Body>> {
+        let docs = self.docs.as_ref().filter(|_| request.method() == Method::GET)?;
+        docs.answer(request.uri().path(), request.headers().get(IF_NONE_MATCH))
+    }
+}
+
+/// The answer to a request by a method of HTTP that isn't one of the path's.
+fn refused(method: &Method, allowed: &[Method]) -> Response<Body> {
+    let status = http_method_unknown(method.as_str());
+    let error = serde_json::json!({ "error": {
+        "code": StatusCode::METHOD_NOT_ALLOWED.as_u16(),
+        "status": "UNIMPLEMENTED",
+        "message": status.message(),
+        "details": [{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": HTTP_METHOD_UNKNOWN.reason,
+            "domain": DOMAIN,
+        }],
+    }});
+    let mut response = Response::new(Body::new(Full::new(error.to_string().into())));
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
+        headers.insert(ALLOW, allowed);
+    }
+    response
+}

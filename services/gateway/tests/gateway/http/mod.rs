@@ -1,0 +1,7 @@
+//! What the gateway answers besides gRPC.
+
+mod client;
+mod connect;
+mod connect_streams;
+mod cors;
+mod grpc_web;
