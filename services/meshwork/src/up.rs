@@ -109,8 +109,10 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let gateway = reachable(&listens[0].1);
     running.note = Some(Note::leave(port, &credentials));
     for (name, listen) in &listens {
-        println!("{name:<14} {:<21}  gRPC", listen.address().to_string());
+        let speaks = if *name == "gateway" { "gRPC, gRPC-Web, Connect, HTTP and JSON" } else { "gRPC" };
+        println!("{name:<14} {:<21}  {speaks}", listen.address().to_string());
     }
+    println!("{:<14} http://{gateway}/docs", "docs");
     println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
     if let Some(address) = health_address {
         println!("{:<14} {:<21}  gRPC, health checks alone", "health", address.to_string());

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod choosing;
+mod docs;
 mod health;
 mod http;
 mod limits;
