@@ -156,6 +156,7 @@ impl Config {
             ));
         }
         self.attempt_rates()?;
+        self.passwords.check()?;
         self.nats.check("users.nats")?;
         self.postgres.check("users")?;
         self.shards.check("users")?;

@@ -31,6 +31,7 @@ use run::Stop;
 use session::Session;
 use tally::Tally;
 use tokio::task::JoinSet;
+use tonic::Code;
 
 use crate::admin::{self, told};
 use crate::cli::LoadArgs;
@@ -51,7 +52,13 @@ pub async fn run(args: LoadArgs) -> Result<(), Failure> {
     let (keeper, mut kept) = Keeper::open(target)?;
 
     let (email, password) = (credentials.email.as_str(), credentials.password.expose());
-    let staff = Session::sign_in(&channel, email, password).await.map_err(|status| told(&status))?;
+    let sign_in = || Session::sign_in(&channel, email, password);
+    let staff = match sign_in().await {
+        // A run before has used up the sign-ins of this address. That nobody answers is told at once.
+        Err(status) if status.code() == Code::ResourceExhausted => accounts::patiently(sign_in).await,
+        signed_in => signed_in,
+    };
+    let staff = staff.map_err(|status| told(&status))?;
     accounts::check_staff(&channel, &staff, email).await?;
     let tally = Tally::new()?;
     let calls = Calls::new(channel.clone(), journal.clone(), tally.clone());

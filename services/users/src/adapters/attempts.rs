@@ -47,8 +47,14 @@ impl AttemptLimits for RateLimitedAttempts {
         let email = digest(email);
         // The tighter one first: who is refused by it takes nothing from what the owner has elsewhere.
         self.take(&self.address, address).await?;
-        self.take(&self.guess, &format!("{address}/{email}")).await?;
-        self.take(&self.email, &email).await
+        let guess = format!("{address}/{email}");
+        self.take(&self.guess, &guess).await?;
+        let taken = self.take(&self.email, &email).await;
+        if taken.is_err() {
+            // What others guess elsewhere is no guess of this address's, whose password isn't looked at.
+            self.limiter.give_back(&self.guess, &guess).await;
+        }
+        taken
     }
 
     async fn no_guess(&self, email: &Email, address: &str) {
@@ -97,6 +103,22 @@ mod tests {
         limits.sign_in(&anna(), "192.0.2.2").await.unwrap();
         limits.sign_in(&"bert@example.com".parse().unwrap(), "192.0.2.1").await.unwrap();
         tokio::time::advance(Duration::from_secs(10)).await;
+        limits.sign_in(&anna(), "192.0.2.1").await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d10_who_is_refused_for_the_guesses_of_others_has_made_none() {
+        let limits = limits();
+        for at in 0..10 {
+            for _ in 0..10 {
+                limits.sign_in(&anna(), &format!("198.51.100.{at}")).await.unwrap();
+            }
+        }
+        for _ in 0..20 {
+            let refused = limits.sign_in(&anna(), "192.0.2.1").await.unwrap_err();
+            assert!(refused.retry_after <= Duration::from_secs(1), "{refused}");
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
         limits.sign_in(&anna(), "192.0.2.1").await.unwrap();
     }
 

@@ -93,7 +93,7 @@ impl UserStore for SqliteStore {
             Changing::Refused(refused) => Err(ChangeError::Refused(refused)),
             Changing::EmailTaken => Err(ChangeError::EmailTaken),
             Changing::Conflict => Err(ChangeError::Conflict),
-            Changing::Rekeyed(_) | Changing::Voided => {
+            Changing::Rekeyed { .. } | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the change itself makes").into())
             }
         }
@@ -105,7 +105,7 @@ impl UserStore for SqliteStore {
             Changing::Done { before: None, .. } | Changing::NotFound => Ok(KeyRenewal::Current),
             Changing::EmailTaken => Ok(KeyRenewal::Taken),
             Changing::Conflict => Err(StoreError::Conflict(format!("{name} is being changed by others"))),
-            Changing::Refused(_) | Changing::Rekeyed(_) | Changing::Voided => {
+            Changing::Refused(_) | Changing::Rekeyed { .. } | Changing::Voided => {
                 Err(StoreError::damaged("a claim is missing that the renewal itself makes"))
             }
         }

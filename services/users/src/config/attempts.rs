@@ -8,6 +8,15 @@ use meshwork_chassis::ServeError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// The least memory that argon2 hashes with, in KiB.
+const MIN_MEMORY: u32 = 8;
+/// The most memory of a hash in KiB.
+const MAX_MEMORY: u32 = 4 << 20;
+/// The most passes of a hash.
+const MAX_PASSES: u32 = 1000;
+/// The longest that one may wait for its turn: callers don't wait for longer.
+const MAX_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How often somebody may try to sign in. An address is an IPv4 address or an IPv6 /64, as the gateway names it; calls that come
 /// from within the back end, such as services' own sign-ins, are not limited.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -69,16 +78,17 @@ pub struct PasswordsConfig {
     /// How many passwords are hashed at once; each takes a core, and `memory_kib`. Those of services have one more place, for
     /// themselves.
     pub at_once: NonZeroU32,
-    /// The memory of a new hash in KiB, from 8. The hashes that there are keep theirs until their passwords change.
+    /// The memory of a new hash in KiB, from 8 to 4194304 (4 GiB). Old hashes keep theirs until their passwords
+    /// change.
     pub memory_kib: u32,
-    /// The passes of a new hash, from 1.
+    /// The passes of a new hash, from 1 to 1000.
     pub passes: u32,
     /// How many may wait for their turn from one address. What is above is refused as PASSWORDS_BUSY.
     pub waiting_per_address: NonZeroU32,
     /// How many may wait for their turn altogether. Above that, who comes from an address with few waiting takes the place of
     /// one from the address with the most.
     pub waiting: NonZeroU32,
-    /// How long one waits for its turn.
+    /// How long one waits for its turn, up to 1 minute; 0s: who doesn't have it at once is refused.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub patience: Duration,
@@ -95,6 +105,29 @@ impl Default for PasswordsConfig {
             waiting: const { NonZeroU32::new(512).unwrap() },
             patience: Duration::from_secs(3),
         }
+    }
+}
+
+impl PasswordsConfig {
+    /// Whether a service can live with the values: it would have no memory for a hash, or everybody would wait for one, otherwise.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what would be right.
+    pub(crate) fn check(&self) -> Result<(), ServeError> {
+        for (key, value, least, most) in
+            [("memory_kib", self.memory_kib, MIN_MEMORY, MAX_MEMORY), ("passes", self.passes, 1, MAX_PASSES)]
+        {
+            if !(least..=most).contains(&value) {
+                let sentence = format!("users.passwords.{key} is {value}");
+                return Err(ServeError::new(sentence, format!("it must be {least} to {most}")));
+            }
+        }
+        if self.patience > MAX_PATIENCE {
+            let patience = humantime_serde::re::humantime::format_duration(self.patience);
+            let hint = format!("it must be 0s to {}s", MAX_PATIENCE.as_secs());
+            return Err(ServeError::new(format!("users.passwords.patience is {patience}"), hint));
+        }
+        Ok(())
     }
 }
 
@@ -149,6 +182,21 @@ mod tests {
         assert_eq!((of(1).address.burst(), of(4).address.burst()), (100, 25));
         assert!((of(4).address.tokens_per_second() - 0.5).abs() < 1e-6);
         assert_eq!(of(100).guess.burst(), 1, "at least one at a time");
+    }
+
+    #[test]
+    fn hashes_have_bounds() {
+        let default = PasswordsConfig::default;
+        default().check().unwrap();
+        for (wrong, sentence) in [
+            (PasswordsConfig { memory_kib: 7, ..default() }, "users.passwords.memory_kib is 7"),
+            (PasswordsConfig { memory_kib: u32::MAX, ..default() }, "users.passwords.memory_kib is 4294967295"),
+            (PasswordsConfig { passes: 0, ..default() }, "users.passwords.passes is 0"),
+            (PasswordsConfig { passes: 1001, ..default() }, "users.passwords.passes is 1001"),
+            (PasswordsConfig { patience: Duration::from_secs(61), ..default() }, "users.passwords.patience is 1m 1s"),
+        ] {
+            assert_eq!(wrong.check().unwrap_err().sentence, sentence);
+        }
     }
 
     #[test]

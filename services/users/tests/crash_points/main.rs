@@ -20,11 +20,11 @@ use meshwork_sql::Freshness;
 use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::outcome::{Claim, Taking};
 use meshwork_users::adapters::store::{CLAIMS, USERS};
-use meshwork_users::domain::User;
-use meshwork_users::ports::{ChangeError, Creation, StoreError, UserStore};
+use meshwork_users::domain::{StandIn, User};
+use meshwork_users::ports::{ChangeError, Creation, SessionStore, StoreError, UserStore};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::people::{name, to_email, with_email};
+use crate::people::{NOW, name, to_email, with_email};
 use crate::rooms::{Room, eventually, server};
 
 static ALONE: Mutex<()> = Mutex::const_new(());
@@ -158,6 +158,32 @@ async fn sh_a_change_of_address_that_ends_at_a_point_is_carried_through_when_it_
         assert_eq!(store.create(next.clone(), None).await.unwrap(), Creation::Created(next.user.clone()), "{point}");
         assert_eq!(owner(&store, &old).await, Some(next.user), "{point}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn d4_an_erasure_that_ends_behind_the_account_leaves_no_address() {
+    let Some((_alone, room, store)) = alone().await else { return };
+    let email = "gone@example.com";
+    store.create(with_email("gone", email), None).await.unwrap();
+    store.change(&name("gone"), Box::new(|user| user.delete(None, NOW).map(Some))).await.unwrap();
+    let stand_in = StandIn::new(StandIn::email(&[1; 32]).unwrap()).unwrap();
+    let has = stand_in.email.clone();
+    let armed = Armed::at("confirmed", "1*return");
+    let ended = store.change(&name("gone"), Box::new(move |user| Ok(user.erase(stand_in.clone(), NOW)))).await;
+    drop(armed);
+    assert!(matches!(ended, Err(ChangeError::Store(StoreError::Unavailable(_)))), "{ended:?}");
+    let erased = store.get(&name("gone"), Freshness::Latest).await.unwrap().unwrap();
+    assert!(erased.is_erased());
+    let claims = async || {
+        let sql = format!("UPDATE email_claims SET slot = slot WHERE email_key = '{email}'");
+        room.execute(&sql).await
+    };
+    assert_eq!(claims().await, 1);
+    // Nobody asks for the address any more.
+    room.execute("UPDATE email_claims SET claimed_at = claimed_at - 90000000000").await;
+    store.prune(NOW, 10).await.unwrap();
+    assert_eq!(claims().await, 0);
+    assert_eq!(owner(&store, has.as_str()).await, Some(erased));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

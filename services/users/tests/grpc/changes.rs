@@ -122,6 +122,22 @@ async fn accounts_are_changed_by_their_owners_and_staff_only() {
     assert_eq!(world.everything(&staff).await, before);
 }
 
+#[tokio::test]
+async fn d6_the_current_password_is_as_long_as_what_is_hashed_of_it() {
+    let world = World::start().await;
+    // 300 characters as it is typed, and 150 as it counts.
+    let long = "o\u{308}".repeat(150);
+    let mut sign_up = world.sign_up_request();
+    sign_up.user.as_mut().unwrap().password.clone_from(&long);
+    let user = world.users.clone().create_user(sign_up).await.unwrap().into_inner();
+    let session = world.sign_in(&user.email, &long).await.unwrap();
+    let anna = Caller { user, session };
+    let new = User { name: anna.name(), password: "a new password".to_owned(), ..User::default() };
+    let asked = UpdateUserRequest { current_password: long, ..request(new, &["password"]) };
+    world.users.clone().update_user(anna.asks(asked)).await.unwrap();
+    world.sign_in(&anna.user.email, "a new password").await.unwrap();
+}
+
 /// The methods come from the contracts: one that is new fails here until it has a case.
 #[tokio::test]
 async fn every_method_for_owners_refuses_another_customer() {

@@ -15,7 +15,8 @@ use meshwork_users::adapters::handover::DrainedOutbox;
 use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::USERS;
 use meshwork_users::adapters::stores::Stores;
-use meshwork_users::ports::{Creation, Renewal, SessionStore, UserFilter, UserStore};
+use meshwork_users::domain::{Repeat, TokenSalt};
+use meshwork_users::ports::{Creation, NewToken, Renewal, SessionStore, UserFilter, UserStore};
 use meshwork_users::shards::{MoveRequest, Space, piece_of, run_move};
 use tokio::task::JoinHandle;
 
@@ -85,6 +86,12 @@ async fn sh_all_that_belongs_to_an_account_moves_with_it() {
             store.create(account(id), None).await.unwrap();
         }
         assert!(store.open(session("anna", 1)).await.unwrap());
+        // Another session, of which an answer is lost.
+        assert!(store.open(session("anna", 11)).await.unwrap());
+        let repeat = Repeat { salt: TokenSalt([7; 16]), until: NOW + time::Duration::MINUTE };
+        let next = NewToken { repeat: Some(repeat), ..token(12) };
+        store.renew(presented("anna", 11), next, NOW).await.unwrap();
+        let sessions = store.list_sessions(&name("anna"), 10, None, NOW).await.unwrap();
         store.change(&name("anna"), to_name("Anna K")).await.unwrap();
         let (from, to) = shards_of(&store, "anna");
         move_account(&room, "anna", to).await;
@@ -100,6 +107,9 @@ async fn sh_all_that_belongs_to_an_account_moves_with_it() {
         assert_eq!(store.find_creation(&request).await.unwrap(), Some(Creation::Replayed(anna.clone())));
         let found = store.find_by_email(&anna.user.email).await.unwrap().unwrap();
         assert_eq!((found.user.name, found.user.version), (name("anna"), 2));
+        assert_eq!(store.list_sessions(&name("anna"), 10, None, NOW).await.unwrap(), sessions);
+        let again = store.renew(presented("anna", 11), token(13), NOW).await.unwrap();
+        assert!(matches!(again, Renewal::Repeated(_, first) if first.digest == token(12).digest), "{again:?}");
         let renewed = store.renew(presented("anna", 1), token(2), NOW).await.unwrap();
         assert!(matches!(renewed, Renewal::Renewed(_)), "{renewed:?}");
         store.change(&name("anna"), to_password("$new")).await.unwrap();

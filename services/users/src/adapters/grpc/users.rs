@@ -19,7 +19,7 @@ use crate::adapters::{access, convert, origin};
 use crate::app::App;
 use crate::app::commands::{CreateUser, DeleteUser, Reauthentication, UpdateUser};
 use crate::app::queries::ListUsers;
-use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id};
+use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id, normalize_password};
 use crate::ports::{Origin, UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
@@ -217,7 +217,7 @@ fn update_command(
     let expected = version(&user.etag, "user.etag", &mut violations);
     let current = request.current_password;
     // As at a sign-in: one that is too short is only wrong.
-    let short = current.len() <= 4 * MAX_PASSWORD && current.chars().count() <= MAX_PASSWORD;
+    let short = current.len() <= 4 * MAX_PASSWORD && normalize_password(&current).chars().count() <= MAX_PASSWORD;
     violations.check(short, "current_password", format_args!("must have at most {MAX_PASSWORD} characters"));
     match name {
         Some(name) => {

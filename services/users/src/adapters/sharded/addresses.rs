@@ -166,6 +166,16 @@ impl ShardedStore {
         }
     }
 
+    /// Has the sweeper look into a claim, unless it is let go before: nobody may meet the one on an address that is erased, and
+    /// the address would stay in it.
+    pub(super) async fn unconfirm(&self, claim: &Claim) -> Result<(), StoreError> {
+        let unconfirmed = self.at_claim(&claim.key, |store, place| {
+            let claim = claim.clone();
+            Box::pin(async move { store.unconfirm(place, claim).await })
+        });
+        unconfirmed.await
+    }
+
     /// Lets an address go that is held by this claim. Whoever meets the claim lets it go otherwise: that it can't be done is no
     /// failure.
     pub(super) async fn release(&self, claim: &Claim) {

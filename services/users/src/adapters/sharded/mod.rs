@@ -11,6 +11,8 @@
 //! | the account | a claim that isn't confirmed | finds that it was used, and confirms it |
 //! | the confirmation of a new address | the claim on the old one | finds that the account has another, and lets the address go |
 //!
+//! An address that is erased is met by nobody any more: its claim counts as unconfirmed before, which the sweeper settles.
+//!
 //! That a claim is void stands where its account would be written, and the account's own transaction writes that it was used in the
 //! same place: of the two, one wins, however late it comes. What nobody has met for a day is settled so by the sweeper.
 //!

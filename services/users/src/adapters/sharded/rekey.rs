@@ -63,7 +63,12 @@ impl ShardedStore {
                 (Changing::Refused(refused), _) => return Err(ChangeError::Refused(refused)),
                 (Changing::EmailTaken, _) => return Err(ChangeError::EmailTaken),
                 (Changing::Conflict, _) => return Err(ChangeError::Conflict),
-                (Changing::Rekeyed(key), _) => key,
+                (Changing::Rekeyed { key, erases }, _) => {
+                    if let Some(old) = erases {
+                        self.unconfirm(&old).await?;
+                    }
+                    key
+                }
                 // It was claimed too slowly.
                 (Changing::Voided, Some(claim)) => claim.key,
                 (Changing::Voided, None) => {

@@ -58,8 +58,10 @@ async fn change(
     };
     // An account may have kept the key of an earlier release, and does so as long as its address stays.
     let becomes = if changed.user.email == user.email { old.key.clone() } else { changed.user.email.key() };
+    let erases = (changed.event == UserEvent::Erased).then(|| old.clone());
     let (own, before) = match rekey::reclaim(connection, rekey, name.id(), old, &becomes).await? {
         Ok(reclaimed) => reclaimed,
+        Err(Changing::Rekeyed { key, .. }) => return Ok(Changing::Rekeyed { key, erases }),
         Err(undone) => return Ok(undone),
     };
     if !update(connection, user.version, &changed, (&becomes, &own)).await? {

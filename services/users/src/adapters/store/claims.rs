@@ -46,6 +46,22 @@ impl Store {
         Ok(confirmed.await?)
     }
 
+    /// Takes back that the account of a claim came to be, so that the claim is looked into again.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn unconfirm(&self, place: Place, claim: Claim) -> Result<(), StoreError> {
+        let places = [place];
+        let unconfirmed = self.db.write_at(&places, claim, |connection, claim| {
+            Box::pin(async move {
+                let sql = "UPDATE email_claims SET confirmed = FALSE WHERE email_key = $1 AND claim = $2";
+                sqlx::query(sql).bind(&claim.key).bind(&claim.id).execute(connection).await?;
+                Ok::<_, Undo>(())
+            })
+        });
+        Ok(unconfirmed.await?)
+    }
+
     /// Lets an address go that is held by this claim; one that another claim holds stays held.
     ///
     /// # Errors

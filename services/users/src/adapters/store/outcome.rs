@@ -124,8 +124,13 @@ pub enum Changing {
     Refused(UserError),
     /// Another account has the address.
     EmailTaken,
-    /// The key of the address would become this one, which isn't claimed.
-    Rekeyed(String),
+    /// The key of the address would become another one, which isn't claimed.
+    Rekeyed {
+        /// That key.
+        key: String,
+        /// The claim that the account has its address by, if nothing may be left of that.
+        erases: Option<Claim>,
+    },
     /// The claim was declared void meanwhile.
     Voided,
     /// Others have changed the account at the same time, each time that this was tried.

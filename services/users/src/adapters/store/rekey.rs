@@ -80,7 +80,9 @@ pub(super) async fn reclaim(
             Ok(Ok((new.id.clone(), Some(old))))
         }
         Rekey::Own(own) if own.key == becomes && own.id == old.id => Ok(Ok((old.id, None))),
-        Rekey::Unchanged | Rekey::With(_) | Rekey::Own(_) => Ok(Err(Changing::Rekeyed(becomes.to_owned()))),
+        Rekey::Unchanged | Rekey::With(_) | Rekey::Own(_) => {
+            Ok(Err(Changing::Rekeyed { key: becomes.to_owned(), erases: None }))
+        }
         Rekey::Here => {
             let new = Claim::new(becomes);
             match claims::take(connection, &new, user, true).await? {

@@ -199,7 +199,7 @@ fn known_time(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, Undo> {
 }
 
 /// A token that is known.
-pub(super) struct Known {
+pub(super) struct TokenRecord {
     digest: TokenDigest,
     token: RefreshToken,
     /// The token that followed, and by which salt it did, if it may be given again.
@@ -209,7 +209,7 @@ pub(super) struct Known {
 }
 
 /// What is known of a token, whose session nobody else changes until the transaction's end.
-pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) -> Result<Option<Known>, Undo> {
+pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) -> Result<Option<TokenRecord>, Undo> {
     // By a statement of its own: what is read of the token next is what those have left who had the session before.
     let sql = format!(
         "SELECT id FROM sessions WHERE id = (SELECT session_id FROM refresh_tokens WHERE digest = $1){FOR_UPDATE}"
@@ -235,7 +235,7 @@ pub(super) async fn find(connection: &mut Connection, presented: TokenDigest) ->
     };
     let successor = bytes(&row, "successor")?.map(TokenDigest).zip(bytes(&row, "salt")?.map(TokenSalt));
     let (session, user) = (row.try_get("session_id")?, rows::user(&row)?);
-    Ok(Some(Known { digest: presented, token, successor, session, user }))
+    Ok(Some(TokenRecord { digest: presented, token, successor, session, user }))
 }
 
 /// The bytes of a column; `None` when there are none, or not so many.
@@ -247,7 +247,7 @@ fn bytes<const N: usize>(row: &Row, column: &str) -> Result<Option<[u8; N]>, Und
 /// Does what a token calls for.
 pub(super) async fn renew(
     connection: &mut Connection,
-    known: Known,
+    known: TokenRecord,
     next: NewToken,
     now: OffsetDateTime,
 ) -> Result<Renewal, Undo> {
@@ -276,7 +276,7 @@ pub(super) async fn renew(
 }
 
 /// Finds the token that has followed upon one that came again; if that was used, or has expired, the one that came is a copy.
-async fn repeat(connection: &mut Connection, known: Known, now: OffsetDateTime) -> Result<Renewal, Undo> {
+async fn repeat(connection: &mut Connection, known: TokenRecord, now: OffsetDateTime) -> Result<Renewal, Undo> {
     let Some((digest, salt)) = known.successor else { return end_reused(connection, known).await };
     // Written, though nothing changes: who uses it at this moment is waited for, and comes first.
     let sql = "UPDATE refresh_tokens SET slot = slot WHERE digest = $1 AND session_id = $2 AND used = FALSE \
@@ -328,7 +328,7 @@ async fn insert_token(
 
 /// Ends the session of a token that has been used before; its tokens go with it. If it has ended meanwhile, the token is as
 /// good as unknown.
-async fn end_reused(connection: &mut Connection, known: Known) -> Result<Renewal, Undo> {
+async fn end_reused(connection: &mut Connection, known: TokenRecord) -> Result<Renewal, Undo> {
     let ended = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(&known.session).execute(connection).await?;
     Ok(if ended.rows_affected() == 1 { Renewal::Reused(known.user) } else { Renewal::Unknown })
 }

@@ -65,11 +65,6 @@ impl App {
         if is_sign_up && email.is_some() && !origin.is_internal {
             self.limits.sign_up(&origin.address).await?;
         }
-        if let Some(email) = &email
-            && self.is_others(email, &name).await?
-        {
-            return Err(AppError::EmailTaken);
-        }
         let password = match password {
             Some(password) => {
                 // The transaction decides; this only spares a hash on what it would refuse.
@@ -81,7 +76,7 @@ impl App {
             None => None,
         };
         if let Some(email) = &email
-            && self.was_erased(email).await?
+            && self.is_others(email, &name).await?
         {
             return Err(AppError::EmailTaken);
         }
@@ -114,7 +109,7 @@ impl App {
         let account = self.users.find_account(name).await?.ok_or_else(|| AppError::NotFound(name.clone()))?;
         account.user.admit(expected)?;
         // The address that it has is no new one: who replaces all of an account sends it along.
-        let email = email.filter(|email| *email != account.user.email);
+        let email = email.filter(|email| !email.is_spelled_as(&account.user.email));
         if email.is_none() && !has_new_password {
             return Ok(Clearance { email, verified: None, session: None });
         }
@@ -133,13 +128,13 @@ impl App {
         Ok(Clearance { email, verified: Some(account.user.version), session: owner.session })
     }
 
-    /// Whether another account is known by exactly what was typed of an address, which earlier releases may have kept. That nobody
-    /// else has the address by its key is seen to by the change itself.
+    /// Whether an address is another account's: of one that is there, deleted ones too, by its key or by exactly what was typed, as
+    /// earlier releases have kept accounts; or of one that was erased. The account's own stays its own, whoever else has had it.
     async fn is_others(&self, email: &Email, name: &UserName) -> Result<bool, AppError> {
-        if email.lookup_keys().len() < 2 {
-            return Ok(false);
+        match self.users.find_by_email(email).await? {
+            Some(account) => Ok(account.user.name != *name),
+            // In this order: who is erased between the two is found by the second.
+            None => self.was_erased(email).await,
         }
-        let found = self.users.find_by_email(email).await?;
-        Ok(found.is_some_and(|account| account.user.name != *name))
     }
 }
