@@ -69,7 +69,8 @@ impl Claims {
 ///
 /// SignIn takes any password and gives a session of the service role, so that services can sign in; the other methods
 /// for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
-/// those are deleted that begin with `gone`, and of those that begin with `away` it gives no answer.
+/// those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of those
+/// that begin with `mute` nothing ever.
 pub struct Issuer {
     keys: Arc<Keys>,
     address: SocketAddr,
@@ -189,6 +190,9 @@ impl UserService for Keys {
         }
         if id.starts_with("away") {
             return Err(Status::unavailable("no answer"));
+        }
+        if id.starts_with("mute") {
+            std::future::pending::<()>().await;
         }
         let delete_time = id.starts_with("gone").then(|| SystemTime::now().into());
         let (display_name, email) = (id.to_owned(), format!("{id}@example.com"));

@@ -193,6 +193,7 @@ mod tests {
         assert!(refused.sentence.contains("/no/such/policy.json"), "{refused}");
         assert!(refused.hint.contains("`client.policy`"), "{refused:?}");
     }
+
     #[tokio::test]
     async fn s7_servers_are_told_how_much_of_an_answer_is_read_ahead() {
         const PREFACE: usize = 24;

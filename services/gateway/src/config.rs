@@ -160,7 +160,8 @@ pub struct RateLimit {
     /// How many accounts' worth of calls all accounts at one address (an IPv4 address, or an IPv6 /64) may make together: so many
     /// times `burst` and `per_second`. Half of it is there for whoever comes first, the other half is dealt out in equal turns to
     /// the accounts that call there, so that one which calls little is not refused for what others do. Accounts of services, and
-    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. 0: no limit.
+    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. The address is that of the connection: 0, no
+    /// limit, is right where all callers come through one proxy.
     pub accounts_per_address: u32,
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
     /// counts for itself. While Redis doesn't answer, each instance admits its share, and Redis counts that when it is back.

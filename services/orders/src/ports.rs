@@ -39,7 +39,7 @@ pub enum Actor {
     Caller(UserName),
     /// The inventory, by what it has decided.
     Inventory,
-    /// The watchdog, when the inventory was silent.
+    /// The service itself, when the inventory was silent or the customer's account was deleted.
     Watchdog,
 }
 

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::peer::{Network, Peer};
 
@@ -53,11 +53,12 @@ impl TrustedProxies {
         Self(Arc::new([]))
     }
 
-    /// The address of the caller of a request with these extensions and headers.
+    /// The address of the caller of a request with these extensions and headers. Without a [`Peer`] among the extensions nothing
+    /// is known of who sent it, and nobody's word counts.
     pub fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> ClientAddress {
         let peer = extensions.get::<Peer>();
         let own = peer.and_then(Peer::address).map(|address| address.ip().to_canonical());
-        let is_trusted = self.trusts(peer, own);
+        let is_trusted = peer.is_some_and(|peer| self.trusts(peer, own));
         let mut named = headers.get_all(CLIENT_ADDRESS).iter();
         let (first, second) = (named.next(), named.next());
         match first {
@@ -75,8 +76,8 @@ impl TrustedProxies {
     }
 
     /// Whether a peer may name the address of another. One without an address is on this host.
-    fn trusts(&self, peer: Option<&Peer>, address: Option<IpAddr>) -> bool {
-        let identity = peer.and_then(Peer::identity);
+    fn trusts(&self, peer: &Peer, address: Option<IpAddr>) -> bool {
+        let identity = peer.identity();
         let addresses = match address {
             Some(address) => [address, address],
             None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
@@ -91,7 +92,7 @@ impl TrustedProxies {
 impl ProxyPattern {
     fn parse(name: &str) -> Result<Self, InvalidProxy> {
         if let Some(network) = name.parse::<IpNet>().ok().or_else(|| Some(IpNet::from(name.parse::<IpAddr>().ok()?))) {
-            return Ok(Self::Network(network));
+            return Ok(Self::Network(canonical(network)));
         }
         let is_dns = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
             && name.bytes().any(|byte| byte.is_ascii_alphabetic());
@@ -100,6 +101,13 @@ impl ProxyPattern {
         }
         Err(InvalidProxy(name.to_owned()))
     }
+}
+
+/// An IPv4 network that is written as one of IPv6 (`::ffff:10.0.0.0/104`) as that of IPv4, as which addresses are compared.
+fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(mapped) = network else { return network };
+    let ipv4 = mapped.addr().to_ipv4_mapped().zip(mapped.prefix_len().checked_sub(96));
+    ipv4.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
 /// Whom a call counts for where callers are told apart by address: an extension of requests behind a
@@ -190,8 +198,31 @@ mod tests {
             let client = trusted().client(&at(peer), &HeaderMap::new());
             assert_eq!((client.to_string().as_str(), client.is_direct()), (peer, direct));
         }
-        let nowhere = trusted().client(&Extensions::new(), &HeaderMap::new());
+        let mut socket = Extensions::new();
+        socket.insert(Peer::at(None));
+        let nowhere = trusted().client(&socket, &HeaderMap::new());
         assert_eq!((nowhere.to_string().as_str(), nowhere.is_direct()), ("unknown", true));
+    }
+
+    #[test]
+    fn nobody_is_believed_of_whom_nothing_is_known() {
+        for headers in [HeaderMap::new(), naming(&["192.0.2.77"])] {
+            let client = trusted().client(&Extensions::new(), &headers);
+            assert_eq!((client.address(), client.is_direct()), (None, false));
+        }
+    }
+
+    #[test]
+    fn a_network_of_ipv4_may_be_written_as_one_of_ipv6() {
+        for (name, inside, outside) in [
+            ("::ffff:10.0.0.7", "10.0.0.7", "10.0.0.8"),
+            ("::ffff:a00:0/104", "10.9.9.9", "11.0.0.1"),
+            ("::ffff:0:0/96", "192.0.2.1", "[2001:db8::1]"),
+        ] {
+            let trusted = TrustedProxies::new([name]).unwrap();
+            assert_eq!(trusted.client(&at(inside), &naming(&["192.0.2.77"])).to_string(), "192.0.2.77", "{name}");
+            assert_ne!(trusted.client(&at(outside), &naming(&["192.0.2.77"])).to_string(), "192.0.2.77", "{name}");
+        }
     }
 
     #[test]

@@ -132,8 +132,10 @@ pub struct ServerConfig {
     /// Who may name the address of the caller whose call they pass on, as the gateway does (`meshwork-client-address`): addresses,
     /// networks such as 10.0.0.0/8, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
     /// they count by the address of their connection. Calls from these that name no address are services' own, as are those of
-    /// callers with a certificate that name none: users limits no sign-ins of theirs. What callers may have at once
-    /// (`max_…_per_address`) is counted by connection all the same.
+    /// callers with a certificate that name none: users limits no sign-ins of theirs. Unless it is set it is the
+    /// loopback, which is every program on the host: those of its other users too, and a sidecar that passes on what comes from
+    /// elsewhere. Where these are not to be trusted, list the name in the gateway's certificate instead. What callers may have at
+    /// once (`max_…_per_address`) is counted by connection all the same.
     pub trusted_proxies: Vec<String>,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]

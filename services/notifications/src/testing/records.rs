@@ -14,6 +14,7 @@ run!(make:
     an_order_that_is_cancelled_before_is_not_called_confirmed,
     an_allocation_that_nothing_is_known_of_calls_for_nothing,
     a_sum_that_can_not_be_read_is_left_out,
+    d3_a_reason_that_a_first_release_has_stored_is_told_without_the_stock,
     d4_what_an_erased_account_was_told_is_gone,
 );
 
@@ -117,6 +118,20 @@ async fn a_sum_that_can_not_be_read_is_left_out(bench: &Bench) {
     record(bench, event("a", 2), allocated("a")).await;
     let occasion = bench.about("a").await.occasion;
     assert_eq!(occasion, Some(Occasion::OrderConfirmed { order: order_name("a"), total: None }));
+}
+
+async fn d3_a_reason_that_a_first_release_has_stored_is_told_without_the_stock(bench: &Bench) {
+    let (order, reason) = (order_name("a"), "too few pieces of products/tea".to_owned());
+    bench.deliver("a", "anna").await;
+    for (template, expected) in [
+        ("order_rejected", Occasion::OrderRejected { order: order.clone(), reason: reason.clone() }),
+        ("order_cancelled", Occasion::OrderCancelled { order: order.clone(), reason: reason.clone() }),
+    ] {
+        let stored = format!("{reason}: 5 wanted, 3 available");
+        let stored = format!(r#"{{"template":"{template}","order":"orders/a","reason":"{stored}"}}"#);
+        bench.execute(&format!("UPDATE notification SET template = '{template}', occasion = '{stored}'")).await;
+        assert_eq!(bench.about("a").await.occasion, Some(expected));
+    }
 }
 
 async fn d4_what_an_erased_account_was_told_is_gone(bench: &Bench) {

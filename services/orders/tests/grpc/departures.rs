@@ -1,5 +1,7 @@
 //! Customers whose accounts are deleted.
 
+use std::time::Duration;
+
 use meshwork_api::meshwork::events::v1 as events;
 use meshwork_api::meshwork::orders::v1::{self as proto, order};
 use prost::Message;
@@ -62,6 +64,10 @@ async fn d4_a_deleted_customers_token_orders_nothing() {
     assert_eq!(shop.commits().await, []);
     // While it doesn't answer, orders are taken: they are cancelled later, if need be.
     shop.customer("away").create_order(placement(&[("tea", 1)])).await.unwrap();
+    // Nor is it waited for, where it is silent: its channel alone would wait for ten seconds.
+    let mut mute = shop.customer("mute");
+    let taken = tokio::time::timeout(Duration::from_secs(5), mute.create_order(placement(&[("tea", 1)])));
+    taken.await.unwrap().unwrap();
 
     // An order that was placed before is the same request's answer afterwards too.
     let request = proto::CreateOrderRequest { request_id: uuid(), ..placement(&[("tea", 1)]) };

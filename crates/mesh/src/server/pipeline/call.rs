@@ -157,8 +157,8 @@ async fn steps<H: HandlerService, A: CallBody>(
         }
         return Err(status);
     }
-    if let Some((limits, wants)) = wants_of_principal(connection, plan, &parts, principal.as_ref()) {
-        limits.admit(wants, &connection.peer, principal.as_ref()).await?;
+    if let Some((limits, mut wants)) = wants_of_principal(connection, plan, &parts, principal.as_ref()) {
+        limits.admit(&mut wants, &connection.peer, principal.as_ref()).await?;
     }
     if plan.exemption == Exemption::Reflection {
         // A stream counts as well, or streams without a message would cost nothing.

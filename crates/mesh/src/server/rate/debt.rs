@@ -27,6 +27,14 @@ impl Debt {
         Self::of(left + rate.cost(1), lessens, rate, instances)
     }
 
+    /// With a token less; `None` unless one is owed at `now`.
+    pub fn less(self, rate: &Rate, instances: u32, now: u64) -> Option<Self> {
+        match self.left(rate, instances, now).checked_sub(rate.cost(1))? {
+            0 => Some(Self::default()),
+            left => Some(Self::of(left, self.lessens.max(now), rate, instances)),
+        }
+    }
+
     /// Both at `now`.
     pub fn and(self, other: Self, rate: &Rate, instances: u32, now: u64) -> Self {
         match (self.left(rate, instances, now), other.left(rate, instances, now)) {

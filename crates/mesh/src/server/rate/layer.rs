@@ -56,12 +56,12 @@ impl RateLimitLayer {
     /// A rule that the layer behind identity has too, by [`Key::PrincipalOrAddress`](super::Key::PrincipalOrAddress) there
     /// and here, counts in one bucket for each address.
     ///
-    /// A [server](crate::server::Server) goes further. A principal that authorisation refuses pays with its own share of the limit
-    /// by principal, where there is one, and not with that of its address; this layer alone doesn't know it. And who is over the limit and not remembered is refused before a signature
-    /// is checked. Remembered are those whose credentials the authenticator
-    /// [recalls](crate::server::auth::Authenticator::recall). So forged credentials cost no more signatures than the rules
-    /// admit calls, and who was verified before goes on; who comes with good ones for the first time, from an address that is
-    /// over the limit, has to come again.
+    /// A [server](crate::server::Server) goes further. A principal that authorisation refuses pays with its own share of the
+    /// limit by principal, where there is one, and not with that of its address; this layer alone doesn't know it. And who is
+    /// over the limit and not remembered is refused before a signature is checked. Remembered are those whose credentials the
+    /// authenticator [recalls](crate::server::auth::Authenticator::recall). So forged credentials cost no more signatures than
+    /// the rules admit calls, and who was verified before goes on; who comes with good ones for the first time, from an address
+    /// that is over the limit, has to come again.
     ///
     /// ```
     /// # use meshwork::server::Domain;

@@ -67,7 +67,7 @@ impl RateLimiter {
 
     /// Gives the token back that [`decide`](Self::decide) took of `rule` for `key`, for what turned out not to count: so
     /// attempts are refused before anything is done for them, and only those count that fail. A bucket in Redis that is out
-    /// of reach gets nothing back.
+    /// of reach gets nothing back, but isn't charged later with what was taken here in its place and given back.
     ///
     /// ```
     /// use meshwork::server::rate::{Rate, RateLimiter, Rule};

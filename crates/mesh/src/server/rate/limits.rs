@@ -45,34 +45,34 @@ impl RateLimits {
     }
 
     /// Takes what a call wants, a token for each or none, and one of what its address has: of what is common there or else, in
-    /// its turn, of what is its own.
+    /// its turn, of what is its own. They are taken by reference: moved, they would be in each call's future twice.
     ///
     /// # Errors
     /// The status of a call that is not admitted.
     pub(in crate::server) async fn admit(
         &self,
-        mut wants: Wants,
+        wants: &mut Wants,
         peer: &Peer,
         principal: Option<&Principal>,
     ) -> Result<(), Status> {
         let Inner { limiter, rules, share, .. } = &*self.0;
         let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal)?)));
         let Some((share, (network, subject))) = counted else {
-            return self.refusal(self.decide(&wants).await, &wants).map_or(Ok(()), Err);
+            return self.refusal(self.decide(wants).await, wants).map_or(Ok(()), Err);
         };
         wants.push(limiter.want_of_call(rules.len(), &share.common, &CallParts::at(peer, &HeaderMap::new())));
-        let decision = self.decide(&wants).await;
+        let decision = self.decide(wants).await;
         let is_used_up = matches!(decision, Decision::Denied { rule, .. } if rule == rules.len());
         if !is_used_up || !share.turns.take(network, subject) {
-            return self.refusal(decision, &wants).map_or(Ok(()), Err);
+            return self.refusal(decision, wants).map_or(Ok(()), Err);
         }
         // What is left are the limits of its own.
         wants.pop();
-        let decision = self.decide(&wants).await;
+        let decision = self.decide(wants).await;
         if !decision.is_admitted() {
             share.turns.give_back(network, subject);
         }
-        self.refusal(decision, &wants).map_or(Ok(()), Err)
+        self.refusal(decision, wants).map_or(Ok(()), Err)
     }
 
     async fn decide(&self, wants: &Wants) -> Decision {

@@ -269,6 +269,17 @@ impl Local {
         }
     }
 
+    /// Owes the shared bucket a token less: whether one was owed.
+    pub fn forgive(&self, want: &Want) -> bool {
+        self.change(want, |entry, now| match entry.debt.less(&want.rate, want.instances, now) {
+            Some(debt) => {
+                entry.debt = debt;
+                true
+            }
+            None => false,
+        })
+    }
+
     /// What the shared bucket has to be charged with, if anything: it is not owed any more, unless it is [given
     /// back](Local::owe_again).
     pub fn take_debt(&self, want: &Want) -> Debt {

@@ -180,10 +180,11 @@ impl Redis {
         }))
     }
 
-    /// Gives a token back, as far as the buckets are in reach within the budget.
+    /// Gives a token back, as far as the buckets are in reach within the budget. What they have not been charged with yet is
+    /// owed no more.
     pub async fn give_back(&self, want: &Want) {
         self.local.give_back(want);
-        if self.breaker.rejects(Instant::now()) {
+        if self.local.forgive(want) || self.breaker.rejects(Instant::now()) {
             return;
         }
         match tokio::time::timeout(self.budget, self.run(&self.client, std::slice::from_ref(want), -1)).await {

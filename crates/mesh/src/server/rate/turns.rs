@@ -23,10 +23,16 @@ const MAX_PRINCIPALS: usize = 100_000;
 /// All parts of an address come to at most `burst + rate × t`, whoever comes and goes.
 #[derive(Debug)]
 pub(super) struct Turns {
-    burst: f64,
-    per_second: f64,
+    allowance: Allowance,
     hasher: RandomState,
     shards: Box<[Mutex<Table>]>,
+}
+
+/// What each address has, by this instance.
+#[derive(Clone, Copy, Debug)]
+struct Allowance {
+    burst: f64,
+    per_second: f64,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +49,8 @@ struct Parts {
     /// What each has been dealt out since the address is known, up to `at`.
     dealt: f64,
     at: Instant,
-    /// How many newcomers may still have a token at once.
+    /// How many newcomers may have a token at once. What those leave unused who are forgotten is for those who come next, or
+    /// who calls seldom would be a newcomer each time and never find anything.
     newcomers: f64,
 }
 
@@ -58,9 +65,9 @@ impl Turns {
     /// Deals out `rate` at each address, of which this is one of so many instances.
     pub fn new(rate: &Rate, instances: u32) -> Self {
         let instances = f64::from(instances.max(1));
+        let (burst, per_second) = (rate.burst() as f64 / instances, rate.tokens_per_second() / instances);
         Self {
-            burst: rate.burst() as f64 / instances,
-            per_second: rate.tokens_per_second() / instances,
+            allowance: Allowance { burst, per_second },
             hasher: RandomState::default(),
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
         }
@@ -71,20 +78,13 @@ impl Turns {
         let now = Instant::now();
         let mut guard = self.lock(network);
         let table = &mut *guard;
-        table.sweep(now);
+        table.sweep(self.allowance, now);
         if !table.make_room(network, principal) {
             return false;
         }
-        let newcomers = self.burst;
-        let parts = table.addresses.entry(network).or_insert_with(|| Parts {
-            principals: HashMap::new(),
-            dealt: 0.0,
-            at: now,
-            newcomers,
-        });
-        parts.deal(self.per_second, now);
-        let most = (self.burst / parts.count()).max(1.0);
-        let dealt = parts.dealt;
+        let parts = table.addresses.entry(network).or_insert_with(|| Parts::new(self.allowance, now));
+        parts.deal(self.allowance.per_second, now);
+        let (most, dealt) = (parts.most(self.allowance.burst), parts.dealt);
         let Some(part) = parts.principals.get_mut(principal) else {
             let is_welcome = parts.newcomers >= 1.0;
             parts.newcomers -= f64::from(u8::from(is_welcome));
@@ -116,13 +116,13 @@ impl Turns {
 
 impl Table {
     /// Forgets who hasn't called for long, at most once a second.
-    fn sweep(&mut self, now: Instant) {
+    fn sweep(&mut self, allowance: Allowance, now: Instant) {
         if self.swept.is_some_and(|at| now.saturating_duration_since(at) < Duration::from_secs(1)) {
             return;
         }
         self.swept = Some(now);
         self.addresses.retain(|_, parts| {
-            parts.principals.retain(|_, part| now.saturating_duration_since(part.seen) < ACTIVE);
+            parts.forget_idle(allowance, now);
             !parts.principals.is_empty()
         });
         self.principals = self.addresses.values().map(|parts| parts.principals.len()).sum();
@@ -136,6 +136,34 @@ impl Table {
 }
 
 impl Parts {
+    /// Of an address that isn't known. It may be one that was forgotten after [`ACTIVE`], and has no more at once than came in since
+    /// then.
+    fn new(allowance: Allowance, now: Instant) -> Self {
+        let Allowance { burst, per_second } = allowance;
+        let newcomers = burst.min(per_second * ACTIVE.as_secs_f64());
+        Self { principals: HashMap::new(), dealt: 0.0, at: now, newcomers }
+    }
+
+    /// How much one principal may save up.
+    fn most(&self, burst: f64) -> f64 {
+        (burst / self.count()).max(1.0)
+    }
+
+    /// Forgets who hasn't called for long.
+    fn forget_idle(&mut self, allowance: Allowance, now: Instant) {
+        let Allowance { burst, per_second } = allowance;
+        self.deal(per_second, now);
+        let most = self.most(burst);
+        let Self { principals, dealt, newcomers, .. } = self;
+        principals.retain(|_, part| {
+            let is_active = now.saturating_duration_since(part.seen) < ACTIVE;
+            if !is_active {
+                *newcomers = (*newcomers + (*dealt - part.used).min(most)).min(burst);
+            }
+            is_active
+        });
+    }
+
     fn count(&self) -> f64 {
         u32::try_from(self.principals.len()).map_or(f64::MAX, f64::from).max(1.0)
     }
@@ -191,6 +219,40 @@ mod tests {
             advance(Duration::from_millis(10)).await;
         }
         assert_eq!(quiet, 30, "one in two seconds is less than an equal part");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d10_who_calls_so_seldom_that_it_is_forgotten_is_admitted_all_the_same() {
+        let turns = Turns::new(&Rate::per_second(100, 100.0).unwrap(), 1);
+        let greedy: Vec<_> = (0..98).map(|at| format!("users/greedy-{at}")).collect();
+        for at in 0..100 {
+            assert!(turns.take(network(1), &format!("users/first-{at}")));
+        }
+        assert!(!turns.take(network(1), "users/quiet"), "others have come first");
+        for _ in 0..5 {
+            for _ in 0..120 {
+                advance(Duration::from_secs(1)).await;
+                for one in greedy.iter().chain(&greedy) {
+                    turns.take(network(1), one);
+                }
+            }
+            assert!(turns.take(network(1), "users/quiet"), "it has left its part to who comes next");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d10_an_address_that_is_forgotten_comes_back_with_no_more_than_its_rate() {
+        let (turns, begun) = (Turns::new(&Rate::per_second(1000, 1.0).unwrap(), 1), Instant::now());
+        let mut taken = 0_u32;
+        for round in 0..20 {
+            for at in 0..1000 {
+                taken += u32::from(turns.take(network(1), &format!("users/{round}-{at}")));
+            }
+            advance(ACTIVE + Duration::from_secs(1)).await;
+        }
+        let most = 1000.0 + begun.elapsed().as_secs_f64();
+        assert!(f64::from(taken) <= most, "{taken} of {most}");
+        assert!(taken >= 1000, "{taken} of {most}");
     }
 
     #[tokio::test(start_paused = true)]

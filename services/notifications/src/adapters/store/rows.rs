@@ -1,5 +1,6 @@
 //! Rows of notifications.
 
+use meshwork_api::public_reason;
 use meshwork_sql::dialect::printable;
 use meshwork_sql::{from_micros, to_micros};
 use sqlx::{AssertSqlSafe, Error, Row as _};
@@ -42,7 +43,18 @@ pub fn read(row: &Row) -> Result<Notification, Error> {
 
 fn occasion(row: &Row) -> Option<Occasion> {
     let occasion: String = row.try_get("occasion").ok()?;
-    serde_json::from_str(&occasion).ok()
+    serde_json::from_str(&occasion).ok().map(public)
+}
+
+/// The occasion without numbers of pieces that are left, which the first releases have stored: its letter may be sent
+/// yet, or again.
+fn public(occasion: Occasion) -> Occasion {
+    let told = |reason: String| public_reason(&reason).into_owned();
+    match occasion {
+        Occasion::OrderRejected { order, reason } => Occasion::OrderRejected { order, reason: told(reason) },
+        Occasion::OrderCancelled { order, reason } => Occasion::OrderCancelled { order, reason: told(reason) },
+        occasion => occasion,
+    }
 }
 
 /// What the database's clock says, from a row that has it as `now`.

@@ -28,7 +28,7 @@ async fn d_sqlite_counts_open_orders_by_an_index() {
 }
 
 #[tokio::test]
-async fn postgresql_finds_waiting_orders_by_their_index() {
+async fn postgresql_finds_waiting_orders_and_counts_open_ones_by_an_index() {
     let server = tokio::task::spawn_blocking(meshwork_testkit::Postgres::start).await.unwrap();
     let options = PostgresOptions::new(server.database());
     let db = Postgres::open(&options, &postgres::COMPONENTS).await.unwrap();
@@ -44,4 +44,8 @@ async fn postgresql_finds_waiting_orders_by_their_index() {
     let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
     assert!(plan.contains("using orders_unanswered") && !plan.contains("Seq Scan on orders"), "{plan}");
+    let explain = AssertSqlSafe(format!("EXPLAIN {}", postgres::lists::OPEN_ORDERS));
+    let rows = sqlx::query(explain).bind("users/anna").bind(10_000_i64).fetch_all(db.reader()).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    assert!(!plan.iter().any(|step| step.contains("Seq Scan on orders")), "{plan:?}");
 }

@@ -11,7 +11,8 @@ use crate::ports::Customers;
 
 /// For how long it stands whether a customer's account is deleted.
 const STANDS: time::Duration = time::Duration::seconds(5);
-/// How long the answer may take. An order doesn't wait longer for it, and is admitted: it is called off later.
+/// How long the answer may take. An order doesn't wait longer for it, and is admitted, to be called off later, unless it
+/// was known before that the customer is gone.
 const PATIENCE: Duration = Duration::from_millis(500);
 /// Of how many customers it is remembered, and how many are looked through again.
 const MAX_CUSTOMERS: usize = 10_000;
@@ -23,9 +24,9 @@ const FRESH: time::Duration = time::Duration::days(1);
 
 /// What this instance knows of customers whose accounts are deleted.
 ///
-/// A token is good until its end, so that orders come of who is gone. They are refused as the users service knows it, with a few
-/// seconds' delay; while that doesn't answer everybody is admitted. What comes through is called off when the customer's orders are
-/// looked through again: soon, and at last when the account is erased.
+/// A token is good until its end, so that orders come of who is gone. They are refused as the users service knows it, with a
+/// few seconds' delay; while that doesn't answer everybody is admitted who wasn't known to be gone. What comes through is
+/// called off when the customer's orders are looked through again: soon, and at last when the account is erased.
 #[derive(Debug, Default)]
 pub struct FormerCustomers {
     /// Whether customers are gone, and when that was asked.
@@ -43,14 +44,12 @@ impl FormerCustomers {
         let gone = match tokio::time::timeout(PATIENCE, customers.is_deleted(customer)).await {
             Ok(Ok(gone)) => gone,
             Ok(Err(error)) => {
-                tracing::debug!(%error, "it isn't known whether a customer's account is deleted; the order is admitted");
-                false
+                tracing::debug!(%error, "it isn't known whether a customer's account is deleted");
+                self.was_gone(customer)
             }
             Err(_) => {
-                tracing::debug!(
-                    "it isn't known in time whether a customer's account is deleted; the order is admitted"
-                );
-                false
+                tracing::debug!("it isn't known in time whether a customer's account is deleted");
+                self.was_gone(customer)
             }
         };
         self.remember(customer, gone, now);
@@ -61,6 +60,11 @@ impl FormerCustomers {
         let (gone, at) = self.answers().get(customer).copied()?;
         // A clock that was set back makes no answer stand for ever.
         (at <= now && now - at < STANDS).then_some(gone)
+    }
+
+    /// Whether it was known of a customer, however long ago, that their account is deleted: no account comes back.
+    fn was_gone(&self, customer: &UserName) -> bool {
+        self.answers().get(customer).is_some_and(|(gone, _)| *gone)
     }
 
     /// Notes whether the account of a customer is deleted.
@@ -153,6 +157,19 @@ mod tests {
             former.has(&accounts, &name, NOW + STANDS).await;
             assert_eq!(accounts.0.load(Ordering::SeqCst), asked + 2, "{id}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn d4_who_was_known_to_be_gone_is_so_while_the_users_service_does_not_answer() {
+        let (accounts, former) = (Accounts::default(), FormerCustomers::default());
+        for id in ["slow", "away"] {
+            let name = UserName::new(id).unwrap();
+            former.remember(&name, true, NOW);
+            for after in [1_i32, 2] {
+                assert!(former.has(&accounts, &name, NOW + STANDS * after).await, "{id}");
+            }
+        }
+        assert_eq!(accounts.0.load(Ordering::SeqCst), 4);
     }
 
     #[test]

@@ -49,6 +49,25 @@ async fn rl_6_what_is_admitted_here_is_owed_once_and_at_most_a_burst() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rl_6_what_is_given_back_is_owed_no_more() {
+    let local = Local::new(By::Share, 1000);
+    let anna = want(100, 10.0, 1);
+    assert!(!local.forgive(&anna), "nothing is owed");
+    for _ in 0..3 {
+        local.owe(std::slice::from_ref(&anna));
+    }
+    for left in [2, 1, 0] {
+        assert!(local.forgive(&anna));
+        assert_eq!(owed(&local, &anna), left);
+    }
+    assert!(!local.forgive(&anna));
+    assert_eq!(local.keys(), 0, "who owes nothing isn't remembered");
+    local.owe(std::slice::from_ref(&anna));
+    advance(11 * SECOND).await;
+    assert!(!local.forgive(&anna), "it was paid off");
+}
+
+#[tokio::test(start_paused = true)]
 async fn rl_6_a_debt_lessens_once_the_shared_bucket_must_be_full_at_the_share_of_the_instance() {
     let local = Local::new(By::Share, 1000);
     for (instances, per_second) in [(1, 10), (5, 2)] {

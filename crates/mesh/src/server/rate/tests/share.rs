@@ -28,8 +28,8 @@ fn account(name: &str, role: &str) -> Principal {
 }
 
 async fn call(limits: &RateLimits, peer: &Peer, account: &Principal) -> Result<(), tonic::Status> {
-    let wants = limits.wants_of(&[0], Some(peer), Some(account), &HeaderMap::new(), PATH).unwrap();
-    limits.admit(wants, peer, Some(account)).await
+    let mut wants = limits.wants_of(&[0], Some(peer), Some(account), &HeaderMap::new(), PATH).unwrap();
+    limits.admit(&mut wants, peer, Some(account)).await
 }
 
 #[tokio::test(start_paused = true)]
