@@ -1,4 +1,4 @@
-//! Every `grpcurl` line of the README, as printed, and the lines of its sections on replicas and shards.
+//! Every `grpcurl` and `curl` line of the README, as printed, and the lines of its sections on replicas and shards.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 const ADDRESS: &str = "localhost:8080";
 const DATA: &str = "meshwork-data/";
 
-/// The lines of the README's shell blocks that call `grpcurl`, each with its continuation.
+/// The lines of the README's shell blocks that call `grpcurl` or `curl`, each with its continuation.
 fn grpcurl_lines(readme: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let mut shell = false;
@@ -20,7 +20,7 @@ fn grpcurl_lines(readme: &str) -> Vec<String> {
     while let Some(line) = rest.next() {
         if line.starts_with("```") {
             shell = line == "```sh";
-        } else if shell && line.contains("grpcurl ") {
+        } else if shell && line.contains("curl ") {
             let mut whole = line.to_owned();
             while whole.ends_with('\\') {
                 whole.push('\n');

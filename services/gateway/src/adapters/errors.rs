@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use meshwork::errors::port::{MALFORMED_REQUEST, MESSAGE_TOO_LARGE};
 use meshwork_aip::echo;
+use meshwork_aip::errors::INVALID_FIELDS;
 use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -67,6 +68,21 @@ const ANSWER_TOO_LARGE: ErrorKind = ErrorKind::new(
     Code::ResourceExhausted,
     "A message of the answer is larger than HTTP passes on; ErrorInfo says how many bytes it may have. Ask for less.",
 );
+const BODY_TOO_SLOW: ErrorKind = ErrorKind::new(
+    "BODY_TOO_SLOW",
+    Code::DeadlineExceeded,
+    "The body of the HTTP request didn't arrive in time. The call was not made.",
+);
+const MEDIA_TYPE_UNSUPPORTED: ErrorKind = ErrorKind::new(
+    "MEDIA_TYPE_UNSUPPORTED",
+    Code::InvalidArgument,
+    "The body of the HTTP request must be application/json in UTF-8, without a content encoding.",
+);
+const STREAM_UNSUPPORTED: ErrorKind = ErrorKind::new(
+    "STREAM_UNSUPPORTED",
+    Code::Unimplemented,
+    "The method takes a stream of messages, which HTTP/JSON can't send. Call it by gRPC.",
+);
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_SIGNED_IN,
@@ -83,6 +99,10 @@ pub const TABLE: &[&ErrorKind] = &[
     &ENCODING_UNKNOWN,
     &ANSWER_UNREADABLE,
     &ANSWER_TOO_LARGE,
+    &INVALID_FIELDS,
+    &BODY_TOO_SLOW,
+    &MEDIA_TYPE_UNSUPPORTED,
+    &STREAM_UNSUPPORTED,
 ];
 
 /// The request is not what its protocol asks for, as `message` says.
@@ -171,6 +191,23 @@ pub fn of_mesh(name: &str, code: Code) -> Status {
         Code::ResourceExhausted => upstream_limit(name),
         _ => upstream_unavailable(name),
     }
+}
+
+/// The body of a request took longer than `bound` to arrive.
+pub fn body_too_slow(bound: Duration) -> Status {
+    let bound = bound.as_secs().to_string();
+    BODY_TOO_SLOW.status(DOMAIN, format!("the body didn't arrive within {bound} s"), &[("bound_seconds", &bound)])
+}
+
+/// The body of a request is no JSON, by its headers. What they say is not shown.
+pub fn media_type_unsupported() -> Status {
+    let message = "the body must be application/json in UTF-8, without a content encoding";
+    MEDIA_TYPE_UNSUPPORTED.status(DOMAIN, message, &[])
+}
+
+/// The method at `path` takes a stream.
+pub fn stream_unsupported(path: &str) -> Status {
+    STREAM_UNSUPPORTED.status(DOMAIN, format_args!("{path} takes a stream of messages"), &[("path", path)])
 }
 
 #[cfg(test)]

@@ -1,0 +1,193 @@
+//! Answers of many messages: a line of JSON each, or server-sent events.
+//!
+//! Each message is asked for when the one before has been taken, so that a slow caller holds one. The answer ends with
+//! what tells how: lines with `{"error": …}` when the call failed, events with `event: error` then, and with `event:
+//! end` otherwise.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http::header::{ACCEPT, HeaderMap, HeaderValue};
+use http_body::Frame;
+use http_body_util::StreamBody;
+use meshwork_chassis::errors::internal;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use serde_json::{Value, json};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::super::call::{Failure, Messages, http_status};
+use super::conditions::{RESUME, text};
+use super::error::object;
+use crate::adapters::errors::DOMAIN;
+
+/// After how long without an event a comment says that there is none, so that nobody on the way gives it up.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// How messages follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// `{"result": …}` in a line each.
+    Lines,
+    /// Server-sent events, whose ids are the places to go on from.
+    Events,
+}
+
+impl Format {
+    /// What a request accepts: events when it names them.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
+        let events = types.any(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"));
+        if events { Self::Events } else { Self::Lines }
+    }
+
+    /// The type of the answer.
+    pub(super) fn content_type(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Self::Lines => "application/x-ndjson",
+            Self::Events => "text/event-stream",
+        })
+    }
+}
+
+/// Writes messages and the end.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    pub(super) format: Format,
+    pub(super) pool: DescriptorPool,
+    /// What each message is.
+    pub(super) message: MessageDescriptor,
+}
+
+impl Encoder {
+    fn message(&self, bytes: Bytes) -> Result<String, Status> {
+        let message = DynamicMessage::decode(self.message.clone(), bytes);
+        let message = message.map_err(|error| internal(DOMAIN, &error))?;
+        let json = serde_json::to_value(&message).map_err(|error| internal(DOMAIN, &error))?;
+        Ok(match self.format {
+            Format::Lines => format!("{}\n", json!({"result": json})),
+            Format::Events => match text(&self.message, RESUME).map(|field| message.get_field(&field).into_owned()) {
+                Some(token) => event(&format!("id: {}\n", id(token.as_str().unwrap_or_default())), &json),
+                None => event("", &json),
+            },
+        })
+    }
+
+    fn error(&self, status: &Status) -> String {
+        let error = object(&self.pool, http_status(status.code()), status);
+        match self.format {
+            Format::Lines => format!("{error}\n"),
+            Format::Events => event("event: error\n", &error),
+        }
+    }
+
+    fn end(&self) -> Option<String> {
+        match self.format {
+            Format::Lines => None,
+            Format::Events => Some(event("event: end\n", &json!({}))),
+        }
+    }
+}
+
+/// JSON has no line breaks, and so is one field.
+fn event(fields: &str, json: &Value) -> String {
+    format!("{fields}data: {json}\n\n")
+}
+
+/// A token as the id of an event; one with what would end the field is none.
+fn id(token: &str) -> &str {
+    if token.contains(['\n', '\r', '\0']) { "" } else { token }
+}
+
+/// The next message, with what the one after comes from.
+type Pull = BoxFuture<'static, (Messages, Option<Result<Bytes, Failure>>)>;
+
+fn pull(mut messages: Messages) -> Pull {
+    Box::pin(async move {
+        let next = messages.next().await;
+        (messages, next)
+    })
+}
+
+/// The body that has these messages.
+pub(super) fn body(encoder: Encoder, messages: Messages) -> Body {
+    let encoder = Arc::new(encoder);
+    let parts = stream::unfold(Some(pull(messages)), move |state| part(Arc::clone(&encoder), state));
+    Body::new(StreamBody::new(parts))
+}
+
+type Part = Result<Frame<Bytes>, Infallible>;
+
+/// The next part of the body, and what follows it; `None` when nothing does.
+async fn part(encoder: Arc<Encoder>, state: Option<Pull>) -> Option<(Part, Option<Pull>)> {
+    let mut pulling = state?;
+    let frame = |text: String| Ok(Frame::data(Bytes::from(text)));
+    let (messages, next) = match encoder.format {
+        Format::Lines => pulling.await,
+        Format::Events => match tokio::time::timeout(KEEP_ALIVE, &mut pulling).await {
+            Ok(next) => next,
+            Err(_) => return Some((frame(": keep-alive\n\n".to_owned()), Some(pulling))),
+        },
+    };
+    match next {
+        Some(Ok(bytes)) => match encoder.message(bytes) {
+            Ok(text) => Some((frame(text), Some(pull(messages)))),
+            Err(status) => Some((frame(encoder.error(&status)), None)),
+        },
+        Some(Err(failure)) => Some((frame(encoder.error(&failure.status)), None)),
+        None => encoder.end().map(|text| (frame(text), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_api::meshwork::orders::v1::WatchOrderResponse;
+    use prost::Message;
+
+    use super::super::testing::{descriptor, pool};
+    use super::*;
+
+    fn encoder(format: Format) -> Encoder {
+        Encoder { format, pool: pool(), message: descriptor("meshwork.orders.v1.WatchOrderResponse") }
+    }
+
+    fn update(token: &str) -> Bytes {
+        WatchOrderResponse { resume_token: token.to_owned(), ..Default::default() }.encode_to_vec().into()
+    }
+
+    #[test]
+    fn events_have_their_token_as_id_and_lines_their_result() {
+        let line = encoder(Format::Lines).message(update("7")).unwrap();
+        assert_eq!(line, "{\"result\":{\"resumeToken\":\"7\"}}\n");
+        let event = encoder(Format::Events).message(update("7")).unwrap();
+        assert_eq!(event, "id: 7\ndata: {\"resumeToken\":\"7\"}\n\n");
+        let forged = encoder(Format::Events).message(update("7\ndata: x")).unwrap();
+        assert_eq!(forged, "id: \ndata: {\"resumeToken\":\"7\\ndata: x\"}\n\n");
+        assert!(encoder(Format::Lines).message(Bytes::from_static(b"\xff")).is_err());
+    }
+
+    #[test]
+    fn the_end_says_how() {
+        let status = Status::aborted("gone\nnow");
+        let line = encoder(Format::Lines).error(&status);
+        assert!(line.starts_with("{\"error\":{\"code\":409,") && line.ends_with("}}\n"), "{line}");
+        let event = encoder(Format::Events).error(&status);
+        assert!(event.starts_with("event: error\ndata: {\"error\":{") && event.matches('\n').count() == 3, "{event}");
+        assert_eq!(encoder(Format::Events).end().as_deref(), Some("event: end\ndata: {}\n\n"));
+        assert_eq!(encoder(Format::Lines).end(), None);
+    }
+
+    #[test]
+    fn events_come_to_who_asks_for_them() {
+        let of = |accept: &'static str| Format::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]));
+        assert_eq!(of("text/event-stream"), Format::Events);
+        assert_eq!(of("application/json, Text/Event-Stream;q=0.5"), Format::Events);
+        assert_eq!(of("*/*"), Format::Lines);
+        assert_eq!(Format::of(&HeaderMap::new()), Format::Lines);
+    }
+}
