@@ -95,6 +95,8 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     running.spawn(meshwork_products::serve(settings.products, products, behind.clone()));
     running.spawn(meshwork_orders::serve(settings.orders, orders, behind.clone()));
     running.spawn(meshwork_notifications::serve(settings.notifications, notifications, behind.clone()));
+    let http = &settings.gateway.http;
+    let (has_http, has_docs) = (http.enabled, http.enabled && http.docs);
     running.spawn(async move {
         let served = meshwork_gateway::serve(settings.gateway, gateway, shutdown).await;
         behind.cancel();
@@ -109,10 +111,12 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let gateway = reachable(&listens[0].1);
     running.note = Some(Note::leave(port, &credentials));
     for (name, listen) in &listens {
-        let speaks = if *name == "gateway" { "gRPC, gRPC-Web, Connect, HTTP and JSON" } else { "gRPC" };
+        let speaks = if *name == "gateway" && has_http { "gRPC, gRPC-Web, Connect, HTTP and JSON" } else { "gRPC" };
         println!("{name:<14} {:<21}  {speaks}", listen.address().to_string());
     }
-    println!("{:<14} http://{gateway}/docs", "docs");
+    if has_docs {
+        println!("{:<14} http://{gateway}/docs", "docs");
+    }
     println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
     if let Some(address) = health_address {
         println!("{:<14} {:<21}  gRPC, health checks alone", "health", address.to_string());

@@ -228,8 +228,7 @@ mod tests {
     use super::*;
 
     fn of(all: &[(&'static str, &'static str)]) -> Option<(Form, Form, String)> {
-        let headers =
-            all.iter().map(|(name, value)| (HeaderName::from_static(*name), HeaderValue::from_static(*value)));
+        let headers = all.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         WebCall::of(&headers.collect()).map(|call| (call.request, call.answer, call.format))
     }
 

@@ -39,6 +39,9 @@ use self::json::{Found, Transcoder};
 use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
 use crate::config::HttpConfig;
 
+/// The names of the upstreams that may answer the method at a path; `None` when it has no route.
+type UpstreamsOf = Arc<dyn Fn(&str) -> Option<Vec<&'static str>> + Send + Sync>;
+
 /// What a [`Front`] is made of.
 pub struct FrontParts {
     /// The contracts.
@@ -46,7 +49,7 @@ pub struct FrontParts {
     /// Whether the method at a path, `/package.Service/Method`, has a route.
     pub has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
     /// The names of the upstreams that may answer the method at a path; `None` when it has no route.
-    pub upstreams: Arc<dyn Fn(&str) -> Option<Vec<&'static str>> + Send + Sync>,
+    pub upstreams: UpstreamsOf,
     /// The settings.
     pub config: HttpConfig,
 }

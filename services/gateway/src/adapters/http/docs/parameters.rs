@@ -54,6 +54,11 @@ impl Query<'_, '_> {
         parameters
     }
 
+    /// What the service alone says, and what doesn't belong into addresses, as passwords don't.
+    fn is_no_parameter(&self, field: &FieldDescriptor) -> bool {
+        self.notes.is(field, "OUTPUT_ONLY") || self.notes.is(field, "INPUT_ONLY")
+    }
+
     /// `before` is what the fields' paths and their names begin with.
     fn fields(
         &mut self,
@@ -66,7 +71,7 @@ impl Query<'_, '_> {
         for field in message.fields() {
             let [path, name] =
                 [format!("{}{}", before[0], field.name()), format!("{}{}", before[1], field.json_name())];
-            if self.bound.contains(&path) || field.is_map() || self.notes.is(&field, "OUTPUT_ONLY") {
+            if self.bound.contains(&path) || field.is_map() || self.is_no_parameter(&field) {
                 continue;
             }
             let is_required = is_required && self.notes.is(&field, "REQUIRED");

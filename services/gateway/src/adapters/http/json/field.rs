@@ -34,6 +34,18 @@ pub(super) fn is_well_known(message: &MessageDescriptor) -> bool {
     message.package_name() == "google.protobuf"
 }
 
+/// Whether a field is for requests alone (AIP-203), as a password is. Such values don't belong into addresses, which logs and
+/// histories keep.
+pub(super) fn is_input_only(field: &FieldDescriptor) -> bool {
+    let Some(option) = field.parent_pool().get_extension_by_name("google.api.field_behavior") else { return false };
+    let Kind::Enum(behavior) = option.kind() else { return false };
+    let Some(input_only) = behavior.get_value_by_name("INPUT_ONLY") else { return false };
+    let options = field.options();
+    let behaviors = options.get_extension(&option);
+    let mut numbers = behaviors.as_list().unwrap_or_default().iter().filter_map(Field::as_enum_number);
+    numbers.any(|number| number == input_only.number())
+}
+
 /// The path of fields as the contract has it.
 pub(super) fn shown(fields: &[FieldDescriptor]) -> String {
     fields.iter().map(FieldDescriptor::name).collect::<Vec<_>>().join(".")

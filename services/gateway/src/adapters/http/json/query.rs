@@ -5,7 +5,7 @@ use prost_reflect::{FieldDescriptor, MessageDescriptor};
 use serde_json::{Map, Value};
 
 use super::fault::Fault;
-use super::field::{by_path, leaf};
+use super::field::{by_path, is_input_only, leaf};
 use super::percent::{Mode, decode};
 
 /// The most parameters of a request.
@@ -51,6 +51,9 @@ pub(super) fn tree(
         let unknown = || Fault::new(echo(&name), "is no parameter of this method");
         let fields = by_path(message, &name).filter(|fields| !is_bound(fields)).ok_or_else(unknown)?;
         let (field, parents) = fields.split_last().ok_or_else(unknown)?;
+        if is_input_only(field) {
+            return Err(Fault::new(echo(&name), "is no parameter: its value belongs into a body"));
+        }
         let value = leaf(field, text, &name)?;
         let mut place = &mut tree;
         for parent in parents {
@@ -75,6 +78,7 @@ pub(super) fn tree(
 mod tests {
     use meshwork_api::meshwork::orders::v1::{CreateOrderRequest, GetOrderRequest};
     use meshwork_api::meshwork::products::v1::{BatchGetProductsRequest, UpdateProductRequest};
+    use meshwork_api::meshwork::users::v1::UpdateUserRequest;
     use proptest::prelude::*;
 
     use super::super::message;
@@ -131,6 +135,15 @@ mod tests {
         assert_eq!(message.description, "is a message: its fields are parameters, and not itself");
         let inside = request::<CreateOrderRequest>(CREATE_ORDER, "order.lines.quantity=1").unwrap_err();
         assert_eq!(inside.description, "is no parameter of this method");
+    }
+
+    #[test]
+    fn passwords_are_no_parameters() {
+        let update = "meshwork.users.v1.UpdateUserRequest";
+        for query in ["currentPassword=secret", "user.password=secret"] {
+            let fault = request::<UpdateUserRequest>(update, query).unwrap_err();
+            assert_eq!(fault.description, "is no parameter: its value belongs into a body", "{query}");
+        }
     }
 
     #[test]
