@@ -142,6 +142,11 @@ async fn a_bomb_is_refused_before_it_is_unpacked() {
         let answer = ask_as_anna(&world, GET, &headers, &bomb).await;
         assert_failed(&answer, 429, "resource_exhausted");
     }
+    // One that fits into a query is unpacked for those who may call, and for nobody else.
+    let bomb = URL_SAFE.encode(packed(&vec![b' '; 5 << 20]));
+    let by_get = format!("{BY_GET}&encoding=json&base64=1&compression=gzip&message={bomb}");
+    assert_failed(&ask(&world, &by_get, &[], &[]).await, 401, "unauthenticated");
+    assert_failed(&ask_as_anna(&world, &by_get, &[], &[]).await, 429, "resource_exhausted");
     assert_eq!(world.orders.calls(), before);
 }
 

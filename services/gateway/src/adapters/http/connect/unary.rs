@@ -88,13 +88,14 @@ impl Unary<'_> {
         }
     }
 
-    /// Makes the call of a GET.
+    /// Makes the call of a GET. Its message is unpacked and read once the call is admitted, as that of a POST is: it may
+    /// be a thousand times as large as the query.
     pub(super) async fn get(&self, query: Query, headers: &HeaderMap, calls: Calls) -> Response<Body> {
-        let message = Encoding::named(&query.encoding)
-            .and_then(|encoding| encoding.unpack(query.message, self.max))
-            .and_then(|message| self.codec.read(&self.procedure.input, message));
-        match message {
-            Ok(message) => self.call(headers, Body::new(Full::new(call::frame(&message))), calls).await,
+        match Encoding::named(&query.encoding) {
+            Ok(encoding) => {
+                let body = Body::new(Full::new(query.message));
+                self.call(headers, self.message(body, encoding), calls).await
+            }
             Err(status) => self.failed(&status.into()),
         }
     }
