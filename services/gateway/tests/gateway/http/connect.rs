@@ -76,7 +76,9 @@ async fn an_error_is_json_with_a_status_of_http() {
     assert_failed(&refused, 400, "failed_precondition");
     assert_eq!(refused.json()["message"], "no – really");
     assert_eq!(refused.header("x-trailer"), "told");
-    assert_failed(&ask(&world, GET, &[JSON], b"{}").await, 401, "unauthenticated");
+    let unknown = ask(&world, GET, &[JSON], b"{}").await;
+    assert_failed(&unknown, 401, "unauthenticated");
+    assert_eq!(unknown.header("www-authenticate"), "Bearer");
     let create = "POST /meshwork.products.v1.ProductService/CreateProduct";
     assert_failed(&ask_as_anna(&world, create, &[PROTO], b"").await, 403, "permission_denied");
     let list = "POST /meshwork.products.v1.ProductService/ListProducts";
