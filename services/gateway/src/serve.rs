@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::adapters::{BuiltIn, Channels, DOMAIN, Front, FrontParts, Mirror, ServiceRoutes};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::domain::{Route, Upstream};
 
 /// Runs the gateway until `shutdown`; `health` tells how it is. All that it started has ended when it returns.
@@ -67,11 +67,13 @@ fn front(config: &Config, app: &App) -> Result<Option<Front>, ServeError> {
         ServeError::new(format!("the contracts can't be read: {error}"), "this program is damaged; install it again")
     })?;
     let (routes, upstreams) = (app.clone(), app.clone());
+    // More than the port takes of a message would be read in vain, and isn't counted as it comes.
+    let max_body = config.http.max_body.min(config.server.max_message_size);
     Ok(Some(Front::new(FrontParts {
         pool,
         has: Arc::new(move |path: &str| routes.find_route(path).is_some()),
         upstreams: Arc::new(move |path: &str| upstreams.find_route(path).map(names)),
-        config: config.http.clone(),
+        config: HttpConfig { max_body, ..config.http.clone() },
     })))
 }
 

@@ -13,8 +13,8 @@ pub struct HttpConfig {
     /// The origins whose pages may call, such as `https://shop.example`, or `*` for each; none when it is empty. A page
     /// calls with a token, and never with cookies.
     pub cors_origins: Vec<String>,
-    /// The most bytes of a message that doesn't come as gRPC, as it is sent and as it is unpacked. What the port takes
-    /// of any message, `server.max_message_size`, holds too.
+    /// The most bytes of a message of Connect or HTTP/JSON, as it is sent and as it is unpacked. What the port takes of
+    /// any message, `server.max_message_size`, holds too, and for gRPC-Web alone.
     pub max_body: usize,
     /// Whether the methods are shown: as an OpenAPI document at `/openapi.json`, and on a page at `/docs`.
     pub docs: bool,

@@ -93,6 +93,12 @@ where
         match Pin::new(body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 this.waiting = false;
+                // What is gathered while it is waited for more holds what it counts for, and not, by a slice of it, the
+                // whole buffer that it was read into.
+                let frame = match &this.hold {
+                    Some(_) => frame.map_data(|data| Bytes::copy_from_slice(&data)),
+                    None => frame,
+                };
                 match frame.data_ref() {
                     Some(data) => this.received = this.received.saturating_add(data.len()),
                     None => this.hold = None,
@@ -191,6 +197,18 @@ mod tests {
         drop(frames);
         assert!(body.frame().await.is_none());
         assert_eq!(budgets.in_use(Resource::ArrivingBytes), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_waited_for_holds_no_more_than_its_bytes() {
+        let (frames, mut body, _, _) = body(10_000);
+        let waited = tokio::time::timeout(Duration::from_secs(1), body.frame()).await;
+        assert!(waited.is_err());
+        let buffer = Bytes::from(vec![7; 4096]);
+        frames.send(Ok(Frame::data(buffer.slice(..3)))).unwrap();
+        let data = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(data, [7; 3].as_slice());
+        assert!(buffer.is_unique());
     }
 
     #[tokio::test(start_paused = true)]

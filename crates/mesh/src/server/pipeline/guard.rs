@@ -101,6 +101,11 @@ impl ActiveCall {
         drop(before);
     }
 
+    /// The last call that was made for it, if it is no gRPC.
+    fn made(&self) -> Option<Arc<Self>> {
+        self.http.as_ref()?.call.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Its answer has to end before its time. Whether it is to be cut off for it: what is no gRPC has no status to tell.
     pub(super) fn cut_off(&self) -> bool {
         let Some(http) = &self.http else { return false };
@@ -161,7 +166,10 @@ impl CallGuard for ActiveCall {
             Some(hold) => hold.resize(bytes),
             None if bytes == 0 => Ok(()),
             None => {
-                let caller = Caller { address: self.connection.address.as_ref(), principal: self.principal.as_ref() };
+                // What is no gRPC has the caller of the call that it is the answer of.
+                let made = self.made();
+                let principal = self.principal.as_ref().or_else(|| made.as_ref()?.principal.as_ref());
+                let caller = Caller { address: self.connection.address.as_ref(), principal };
                 pipeline.budgets.take(Resource::UnreadBytes, bytes, caller).map(|hold| *unread = Some(hold))
             }
         };

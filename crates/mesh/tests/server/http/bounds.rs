@@ -1,14 +1,17 @@
 //! How long connections of HTTP/1.1 last, and what their requests hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork::Server;
-use meshwork::server::{Drain, Resource};
+use meshwork::server::auth::{Access, AccessTable};
+use meshwork::server::{CallerLimits, Drain, Resource};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::{Client, get, post, serve};
-use crate::support::{UNARY, calls, of_connections, unary, until};
+use crate::clients::Named;
+use crate::support::{LARGE, UNARY, budgets, calls, of_connections, unary, until};
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_stops_answers_what_it_was_asked_and_closes_the_connections() {
@@ -100,6 +103,21 @@ async fn a_call_has_its_place_until_the_answer_is_written() {
     until("the place is free", || budgets.in_use(Resource::Calls) == 0).await;
     assert_eq!(budgets.in_use(Resource::UnreadBytes), 0);
     assert_eq!(client.ask(get("/hello")).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_of_an_answer_is_its_callers_and_no_strangers() {
+    let limits = CallerLimits { per_principal: 500_000, ..CallerLimits::default() };
+    let builder = Server::builder()
+        .authenticator(Arc::new(Named))
+        .access(AccessTable::new().method(LARGE, Access::Authenticated))
+        .budgets(budgets(Resource::UnreadBytes, limits));
+    let server = serve(builder);
+    for (size, answered) in [("1000", Some(200)), ("1000000", None)] {
+        let mut client = Client::new(&server).await;
+        client.say(post("/call/test.Echo/Large", "x-name: anna\r\n", size)).await;
+        assert_eq!(client.answer().await.map(|(status, ..)| status), answered, "{size}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,10 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, HOST, ORIGIN, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt as _, Full};
 use percent_encoding::percent_decode;
@@ -253,16 +256,25 @@ pub(super) fn metadata_of(headers: &HeaderMap) -> HeaderMap {
     const PREFIXES: [&str; 5] = ["content-", "accept", "connect-", "sec-", "access-control-"];
     let mut metadata = headers.clone();
     drop_hop_by_hop(&mut metadata);
-    let others = [COOKIE, ORIGIN, HeaderName::from_static("x-grpc-web")];
-    let dropped: Vec<_> = metadata
-        .keys()
-        .filter(|name| others.contains(name) || PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix)))
-        .cloned()
-        .collect();
-    for name in &dropped {
-        metadata.remove(name);
-    }
+    let others = [COOKIE, ORIGIN, PROXY_AUTHORIZATION, HeaderName::from_static("x-grpc-web")];
+    drop_named(&mut metadata, &PREFIXES, &others);
     metadata
+}
+
+/// Removes from the headers of an answer what is of the connection, and what would describe the body or tell a browser
+/// what it may do: HTTP's side of the answer says that itself, and a service has no say in it.
+pub(super) fn drop_of_transport(headers: &mut HeaderMap) {
+    drop_hop_by_hop(headers);
+    drop_named(headers, &["content-", "access-control-"], &[SET_COOKIE]);
+}
+
+/// Removes the headers whose names begin with one of `prefixes`, and `others`.
+fn drop_named(headers: &mut HeaderMap, prefixes: &[&str], others: &[HeaderName]) {
+    let is_one = |name: &HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));
+    let dropped: Vec<_> = headers.keys().filter(|name| others.contains(name) || is_one(name)).cloned().collect();
+    for name in &dropped {
+        headers.remove(name);
+    }
 }
 
 /// Adds all headers of `more`.
@@ -273,7 +285,7 @@ pub(super) fn append(headers: &mut HeaderMap, more: &HeaderMap) {
 }
 
 /// Removes what is of the connection, and what `connection` names.
-pub(super) fn drop_hop_by_hop(headers: &mut HeaderMap) {
+fn drop_hop_by_hop(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -323,8 +335,8 @@ fn take_status(headers: &mut HeaderMap) -> Option<Status> {
     let code = headers.remove(GRPC_STATUS).map(|value| Code::from_bytes(value.as_bytes()));
     let message = headers.remove(GRPC_MESSAGE);
     let details = headers.remove(GRPC_DETAILS);
-    drop_hop_by_hop(headers);
-    for name in ["content-type", "content-length", GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
+    drop_of_transport(headers);
+    for name in [GRPC_ENCODING, GRPC_ACCEPT_ENCODING] {
         headers.remove(name);
     }
     let message = message.map(|value| percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned());

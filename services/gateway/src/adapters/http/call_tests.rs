@@ -101,6 +101,26 @@ async fn the_status_is_that_of_the_trailers_or_of_the_head_and_bad_details_are_n
 }
 
 #[tokio::test]
+async fn an_answer_says_nothing_of_the_connection_and_nothing_to_the_browser() {
+    let foreign = headers(&[
+        ("access-control-allow-origin", "*"),
+        ("access-control-allow-credentials", "true"),
+        ("content-encoding", "gzip"),
+        ("content-length", "7"),
+        ("set-cookie", "a=b"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "x-this-hop"),
+        ("x-this-hop", "1"),
+    ]);
+    let mut trailers = ok().unwrap();
+    trailers.extend(foreign.clone());
+    let mut response = answer(vec![frame(b"1")], Some(trailers));
+    response.headers_mut().extend(foreign);
+    let (metadata, _, trailers) = of(response).await.unwrap();
+    assert_eq!((metadata, trailers), (headers(&[("x-answer", "yes")]), headers(&[("x-trailer", "told")])));
+}
+
+#[tokio::test]
 async fn an_answer_that_is_not_one_message_and_a_status_is_an_error() {
     let mut refused = answer(vec![], None);
     *refused.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
@@ -160,6 +180,7 @@ fn metadata_is_what_is_neither_of_the_connection_nor_of_the_browser() {
         ("accept", "*/*"),
         ("accept-encoding", "gzip"),
         ("cookie", "a=b"),
+        ("proxy-authorization", "Basic YTpi"),
         ("connect-protocol-version", "1"),
         ("origin", "https://shop.example"),
         ("sec-fetch-mode", "cors"),

@@ -9,14 +9,14 @@ use std::task::{Context, Poll, ready};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, TE};
+use http::header::{ACCEPT, ALLOW, CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use tonic::Status;
 use tonic::body::Body;
 use tower_service::Service;
 
-use super::call::{drop_hop_by_hop, metadata_of};
+use super::call::{drop_of_transport, metadata_of};
 use super::grpc_web_text::TextDecoder;
 use super::prefix::prefixed;
 use crate::adapters::errors::{answer_unreadable, malformed};
@@ -82,8 +82,7 @@ impl WebCall {
 
     fn as_web(&self, response: Response<Body>) -> Response<Body> {
         let (mut parts, body) = response.into_parts();
-        drop_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(CONTENT_LENGTH);
+        drop_of_transport(&mut parts.headers);
         parts.version = Version::default();
         let form = match self.answer {
             Form::Binary => "",
@@ -102,7 +101,13 @@ fn parsed(media_type: &str) -> Option<(Form, String)> {
     let essence = media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let rest = essence.strip_prefix("application/grpc-web")?;
     let (form, format) = rest.strip_prefix("-text").map_or((Form::Binary, rest), |format| (Form::Text, format));
-    (format.is_empty() || format.starts_with('+')).then(|| (form, format.to_owned()))
+    (format.is_empty() || is_format(format)).then(|| (form, format.to_owned()))
+}
+
+/// Whether it is a format: it is told to the service and to the caller, and is to say nothing else to them.
+fn is_format(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    text.strip_prefix('+').is_some_and(|name| !name.is_empty() && name.bytes().all(is_part))
 }
 
 /// The value of a media type, which is made of parts of another header.
@@ -243,6 +248,9 @@ mod tests {
             ("application/grpc-web-text", Some((Form::Text, format()))),
             ("application/grpc-web-other", None),
             ("application/grpc-webs", None),
+            ("application/grpc-web+", None),
+            ("application/grpc-web+proto,text/html", None),
+            ("application/grpc-web-text+a b", None),
             ("application/grpc", None),
             ("application/json", None),
         ] {

@@ -76,7 +76,9 @@ async fn an_error_is_json_with_a_status_of_http() {
     assert_failed(&refused, 400, "failed_precondition");
     assert_eq!(refused.json()["message"], "no – really");
     assert_eq!(refused.header("x-trailer"), "told");
-    assert_failed(&ask(&world, GET, &[JSON], b"{}").await, 401, "unauthenticated");
+    let unknown = ask(&world, GET, &[JSON], b"{}").await;
+    assert_failed(&unknown, 401, "unauthenticated");
+    assert_eq!(unknown.header("www-authenticate"), "Bearer");
     let create = "POST /meshwork.products.v1.ProductService/CreateProduct";
     assert_failed(&ask_as_anna(&world, create, &[PROTO], b"").await, 403, "permission_denied");
     let list = "POST /meshwork.products.v1.ProductService/ListProducts";
@@ -142,6 +144,11 @@ async fn a_bomb_is_refused_before_it_is_unpacked() {
         let answer = ask_as_anna(&world, GET, &headers, &bomb).await;
         assert_failed(&answer, 429, "resource_exhausted");
     }
+    // One that fits into a query is unpacked for those who may call, and for nobody else.
+    let bomb = URL_SAFE.encode(packed(&vec![b' '; 5 << 20]));
+    let by_get = format!("{BY_GET}&encoding=json&base64=1&compression=gzip&message={bomb}");
+    assert_failed(&ask(&world, &by_get, &[], &[]).await, 401, "unauthenticated");
+    assert_failed(&ask_as_anna(&world, &by_get, &[], &[]).await, 429, "resource_exhausted");
     assert_eq!(world.orders.calls(), before);
 }
 

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 use http::HeaderMap;
 use tonic::Status;
 
@@ -40,7 +40,8 @@ impl Encoding {
         }
     }
 
-    /// A message as it was before. No more than `max` bytes are unpacked, however many there would be.
+    /// A message as it was before. No more than `max` bytes are unpacked, however many there would be, and of one member
+    /// alone: thousands of empty ones would cost time, and give nothing.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED when it is larger, INVALID_ARGUMENT when it isn't compressed so.
@@ -49,13 +50,17 @@ impl Encoding {
             return Ok(message);
         }
         let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-        let mut plain = Vec::new();
-        MultiGzDecoder::new(message.as_ref())
+        let (mut decoder, mut plain) = (GzDecoder::new(&*message), Vec::new());
+        decoder
+            .by_ref()
             .take(limit)
             .read_to_end(&mut plain)
             .map_err(|_| malformed("the message is not compressed by gzip"))?;
         if plain.len() > max {
             return Err(message_too_large(max));
+        }
+        if !decoder.get_ref().is_empty() {
+            return Err(malformed("something follows the message that is compressed by gzip"));
         }
         Ok(plain.into())
     }
@@ -94,6 +99,17 @@ mod tests {
         for wrong in [Bytes::from_static(b"no gzip"), bomb.slice(..20), packed(b"whole").slice(..12)] {
             assert_eq!(Encoding::Gzip.unpack(wrong, 1 << 20).unwrap_err().code(), Code::InvalidArgument);
         }
+    }
+
+    #[test]
+    fn a_message_is_one_member() {
+        let one = packed(b"one").to_vec();
+        let two = [one.clone(), packed(b"two").to_vec()].concat();
+        let more = [one, b"more".to_vec()].concat();
+        for wrong in [two, more, packed(b"").repeat(1000)] {
+            assert_eq!(Encoding::Gzip.unpack(wrong.into(), 1 << 20).unwrap_err().code(), Code::InvalidArgument);
+        }
+        assert_eq!(Encoding::Gzip.unpack(packed(b""), 1 << 20).unwrap(), Bytes::new());
     }
 
     #[test]

@@ -6,8 +6,8 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
 use meshwork::server::Calls;
@@ -88,13 +88,14 @@ impl Unary<'_> {
         }
     }
 
-    /// Makes the call of a GET.
+    /// Makes the call of a GET. Its message is unpacked and read once the call is admitted, as that of a POST is: it may
+    /// be a thousand times as large as the query.
     pub(super) async fn get(&self, query: Query, headers: &HeaderMap, calls: Calls) -> Response<Body> {
-        let message = Encoding::named(&query.encoding)
-            .and_then(|encoding| encoding.unpack(query.message, self.max))
-            .and_then(|message| self.codec.read(&self.procedure.input, message));
-        match message {
-            Ok(message) => self.call(headers, Body::new(Full::new(call::frame(&message))), calls).await,
+        match Encoding::named(&query.encoding) {
+            Ok(encoding) => {
+                let body = Body::new(Full::new(query.message));
+                self.call(headers, self.message(body, encoding), calls).await
+            }
             Err(status) => self.failed(&status.into()),
         }
     }
@@ -156,8 +157,14 @@ pub(super) fn failed(failure: &Failure, pool: &DescriptorPool) -> Response<Body>
     let json = error(&failure.status, pool).to_string();
     let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
     *response.status_mut() = call::http_status(failure.status.code());
-    *response.headers_mut() = failure.metadata.clone();
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    *headers = failure.metadata.clone();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if is_unauthorized {
+        // HTTP asks for it (RFC 9110, section 15.5.2).
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
     response
 }
 
