@@ -89,7 +89,8 @@ fn require(request: &mut DynamicMessage, binding: &Binding, etag: &str) -> Resul
         // The resource must exist, which it must anyway.
         return Ok(());
     }
-    if etag.matches('"').count() > 2 {
+    // An empty one would be no condition at all.
+    if etag.is_empty() || etag.matches('"').count() > 2 {
         return Err(Fault::new(IF_MATCH, "must be one etag"));
     }
     let is_read = binding.verb == Method::GET;

@@ -14,10 +14,36 @@ use super::field::{by_name, expected, is_well_known, singular};
 /// # Errors
 /// When the value is none of such a message.
 pub(super) fn read(message: &MessageDescriptor, value: &Value, path: &str) -> Result<DynamicMessage, Fault> {
-    DynamicMessage::deserialize(message.clone(), value).map_err(|_| {
+    let read = DynamicMessage::deserialize(message.clone(), value).map_err(|_| {
         // Errors of deserialization don't say where they are.
         let found = in_message(message, value, path);
         found.unwrap_or_else(|| Fault::new(place(path), format_args!("can't be read as {}", message.full_name())))
+    })?;
+    twice(message, value, path).map_or(Ok(read), Err)
+}
+
+/// The first field that is there by both of its names: who looks at one of them would be told less than the service.
+fn twice(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault> {
+    let fields = value.as_object().filter(|_| !is_well_known(message))?;
+    fields.iter().find_map(|(name, value)| {
+        let field = by_name(message, name)?;
+        let path = below(path, field.name());
+        if name != field.json_name() && fields.contains_key(field.json_name()) {
+            return Some(Fault::new(path, "is there twice, by both of its names"));
+        }
+        let Kind::Message(inner) = field.kind() else { return None };
+        match value {
+            Value::Array(elements) => elements
+                .iter()
+                .enumerate()
+                .find_map(|(index, element)| twice(&inner, element, &format!("{path}[{index}]"))),
+            Value::Object(entries) if field.is_map() => {
+                let kind = inner.map_entry_value_field().kind();
+                let inner = kind.as_message()?;
+                entries.iter().find_map(|(key, value)| twice(inner, value, &format!("{path}[{:?}]", echo(key))))
+            }
+            value => twice(&inner, value, &path),
+        }
     })
 }
 
@@ -132,6 +158,12 @@ mod tests {
             (json!({"order": []}), "order", "must be an object"),
             (json!({"orderId": 7}), "order_id", "must be a string"),
             (json!([]), "body", "must be an object"),
+            (json!({"orderId": "a", "order_id": "b"}), "order_id", "is there twice, by both of its names"),
+            (
+                json!({"order": {"createTime": null, "create_time": "2026-01-31T12:00:00Z"}}),
+                "order.create_time",
+                "is there twice, by both of its names",
+            ),
         ] {
             assert_eq!(fault(value), Fault::new(field, description));
         }
