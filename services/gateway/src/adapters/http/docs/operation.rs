@@ -55,10 +55,12 @@ impl Binding<'_> {
 
     /// The resource that the body holds, where the binding changes one.
     fn changed(&self) -> Option<MessageDescriptor> {
-        if !matches!(self.rule.verb.as_str(), "patch" | "put") {
-            return None;
-        }
-        let field = self.method.input().get_field_by_name(&self.rule.body)?;
+        let name = match self.rule.body.as_str() {
+            // What the path names within the request.
+            "*" => self.template.fields.iter().find_map(|path| Some(path.split_once('.')?.0))?,
+            body => matches!(self.rule.verb.as_str(), "patch" | "put").then_some(body)?,
+        };
+        let field = self.method.input().get_field_by_name(name)?;
         field.kind().as_message().cloned()
     }
 

@@ -183,7 +183,9 @@ fn it_says_what_the_contracts_say() {
     assert_eq!(schemas["meshwork.users.v1.User-patch"]["required"], Value::Null);
     assert!(parameter(update, "updateMask").is_some());
     assert!(parameter(update, "currentPassword").is_none(), "addresses are kept in logs");
-    let update = &operations["POST /v1/users/{user}:update"]["requestBody"];
+    let update = &operations["POST /v1/users/{user}:update"];
+    assert!(parameter(update, "If-Match").is_some() && update["responses"]["412"].is_object());
+    let update = &update["requestBody"];
     let body = &update["content"]["application/json"]["schema"];
     assert_eq!((&update["required"], &body["required"]), (&json!(true), &json!(["user"])));
     assert_eq!(body["properties"]["user"]["$ref"], format!("{user}-patch"), "the path names one that there is");

@@ -19,11 +19,12 @@ pub(super) fn read(message: &MessageDescriptor, value: &Value, path: &str) -> Re
         let found = in_message(message, value, path);
         found.unwrap_or_else(|| Fault::new(place(path), format_args!("can't be read as {}", message.full_name())))
     })?;
-    twice(message, value, path).map_or(Ok(read), Err)
+    mistaken(message, value, path).map_or(Ok(read), Err)
 }
 
-/// The first field that is there by both of its names: who looks at one of them would be told less than the service.
-fn twice(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault> {
+/// The first field that can be read, and is not what was written: one that is there by both of its names, of which one would
+/// be lost, or a whole number that was rounded.
+fn mistaken(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault> {
     let fields = value.as_object().filter(|_| !is_well_known(message))?;
     fields.iter().find_map(|(name, value)| {
         let field = by_name(message, name)?;
@@ -31,20 +32,35 @@ fn twice(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault
         if name != field.json_name() && fields.contains_key(field.json_name()) {
             return Some(Fault::new(path, "is there twice, by both of its names"));
         }
-        let Kind::Message(inner) = field.kind() else { return None };
+        let inner = match field.kind() {
+            Kind::Message(inner) => inner,
+            kind => return is_rounded(&kind, value).then(|| Fault::new(path, expected(&kind))),
+        };
         match value {
             Value::Array(elements) => elements
                 .iter()
                 .enumerate()
-                .find_map(|(index, element)| twice(&inner, element, &format!("{path}[{index}]"))),
+                .find_map(|(index, element)| mistaken(&inner, element, &format!("{path}[{index}]"))),
             Value::Object(entries) if field.is_map() => {
                 let kind = inner.map_entry_value_field().kind();
                 let inner = kind.as_message()?;
-                entries.iter().find_map(|(key, value)| twice(inner, value, &format!("{path}[{:?}]", echo(key))))
+                entries.iter().find_map(|(key, value)| mistaken(inner, value, &format!("{path}[{:?}]", echo(key))))
             }
-            value => twice(&inner, value, &path),
+            value => mistaken(&inner, value, &path),
         }
     })
+}
+
+/// Whether a value, or one of a list, is a number of 64 bits that came as a fraction does, and is beyond what such a number
+/// holds exactly: `-9223372036854775809` would be taken for its neighbour.
+fn is_rounded(kind: &Kind, value: &Value) -> bool {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let is_wide = matches!(kind, Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64);
+    match value {
+        Value::Number(number) if is_wide && number.is_f64() => number.as_f64().is_none_or(|value| value.abs() > EXACT),
+        Value::Array(elements) => elements.iter().any(|element| is_rounded(kind, element)),
+        _ => false,
+    }
 }
 
 fn place(path: &str) -> &str {
@@ -179,6 +195,14 @@ mod tests {
             let value = json!({"order": {"lines": [{"quantity": wrong}]}});
             assert_eq!(read(&create_order(), &value, "").unwrap_err().field, "order.lines[0].quantity", "{value}");
         }
+        // These would be taken for a neighbour.
+        for rounded in ["-9223372036854775809", "9223372036854775808.0", "1e17"] {
+            let value: Value =
+                serde_json::from_str(&format!(r#"{{"order": {{"lines": [{{"quantity": {rounded}}}]}}}}"#)).unwrap();
+            let fault = read(&create_order(), &value, "").unwrap_err();
+            assert_eq!(fault, Fault::new("order.lines[0].quantity", "must be a number of the type int64"), "{rounded}");
+        }
+        assert!(read(&create_order(), &json!({"order": {"lines": [{"quantity": 2.0}]}}), "").is_ok());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -142,9 +142,11 @@ mod tests {
     fn an_account_is_changed_by_a_post_with_the_password_in_its_body() {
         let body = r#"{"user": {"name": "users/bert", "password": "new horse"}, "currentPassword": "correct horse"}"#;
         // The binding that is given last.
-        let update: UpdateUserRequest = request("UpdateUser", ("users/anna", ""), &[], body).unwrap();
+        let etag: &[_] = &[("if-match", "\"v3\"")];
+        let update: UpdateUserRequest = request("UpdateUser", ("users/anna", ""), etag, body).unwrap();
         let user = update.user.unwrap();
-        assert_eq!((user.name.as_str(), user.password.as_str()), ("users/anna", "new horse"));
+        let told = (user.name.as_str(), user.password.as_str(), user.etag.as_str());
+        assert_eq!(told, ("users/anna", "new horse", "\"v3\""));
         assert_eq!((update.current_password.as_str(), update.update_mask), ("correct horse", None));
     }
 
