@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::notes::Notes;
 use super::parameters::{Query, field_at, of_headers, of_path};
 use super::rule::Rule;
-use super::schema::{Schemas, Use, describe};
+use super::schema::{Schemas, Usage, describe};
 use super::template::Template;
 
 /// A binding of a method.
@@ -85,13 +85,13 @@ impl Binding<'_> {
             ("", _) => return None,
             // A path binds fields of its messages as well: those stay, and are as the path says.
             ("*", _) => {
-                let schema = schemas.object(&input, &self.template.fields, Use::Request);
+                let schema = schemas.object(&input, &self.template.fields, Usage::Request);
                 // None is as an object without fields.
                 is_required = schema.get("required").is_some();
                 schema
             }
-            (_, Some(resource)) if self.rule.verb == "patch" => schemas.message(&resource, Use::Change),
-            (field, _) => schemas.value(&input.get_field_by_name(field)?, Use::Request),
+            (_, Some(resource)) if self.rule.verb == "patch" => schemas.message(&resource, Usage::Change),
+            (field, _) => schemas.value(&input.get_field_by_name(field)?, Usage::Request),
         };
         Some(json!({"required": is_required, "content": {"application/json": {"schema": schema}}}))
     }
@@ -100,8 +100,8 @@ impl Binding<'_> {
         let output = self.method.output();
         let whole = field_at(&output, &self.rule.response_body).is_none();
         let schema = match field_at(&output, &self.rule.response_body) {
-            Some(field) => schemas.value(&field, Use::Answer),
-            None => schemas.message(&output, Use::Answer),
+            Some(field) => schemas.value(&field, Usage::Answer),
+            None => schemas.message(&output, Usage::Answer),
         };
         let mut ok = Map::new();
         if self.method.is_server_streaming() {

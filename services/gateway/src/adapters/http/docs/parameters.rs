@@ -4,7 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::notes::Notes;
-use super::schema::{Schemas, Use, describe, is_single};
+use super::schema::{Schemas, Usage, describe, is_single};
 use super::template::{PathParameter, Template};
 
 /// How deep the messages lie whose fields are query parameters.
@@ -84,7 +84,7 @@ impl Query<'_, '_> {
                 }
                 continue;
             }
-            let schema = self.schemas.value(&field, Use::Answer);
+            let schema = self.schemas.value(&field, Usage::Answer);
             into.push(parameter(&name, "query", is_required, self.notes.of_field(&field), schema));
         }
     }

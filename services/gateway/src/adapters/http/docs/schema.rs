@@ -10,7 +10,7 @@ use super::notes::Notes;
 /// What a schema is of. Requests have more spellings than answers, and have to say what is required; answers leave out
 /// what has its default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum Usage {
     /// A body of a request, or a part of it.
     Request,
     /// The resource of a change, in the body of a request: nothing has to be given but what changes.
@@ -38,37 +38,37 @@ impl<'n> Schemas<'n> {
     }
 
     /// The schema of a message: a reference, or that of a well-known type, whose JSON is no object of its fields.
-    pub(super) fn message(&mut self, message: &MessageDescriptor, of: Use) -> Value {
+    pub(super) fn message(&mut self, message: &MessageDescriptor, of: Usage) -> Value {
         if let Some(schema) = well_known(message.full_name()) {
             return schema;
         }
         let suffix = match of {
-            Use::Request => "-request",
-            Use::Change => "-patch",
-            Use::Answer => "",
+            Usage::Request => "-request",
+            Usage::Change => "-patch",
+            Usage::Answer => "",
         };
         self.component(format!("{}{suffix}", message.full_name()), |schemas| schemas.object(message, &[], of))
     }
 
     /// The schema of an object with the fields of `message` but those that the path binds, each `bound` as a path from the
     /// message on. What has a field that is bound is a resource that there is already, and so the request changes it.
-    pub(super) fn object(&mut self, message: &MessageDescriptor, bound: &[String], of: Use) -> Value {
+    pub(super) fn object(&mut self, message: &MessageDescriptor, bound: &[String], of: Usage) -> Value {
         let mut properties = Map::new();
         let mut required = Vec::new();
         for field in message.fields().filter(|field| !bound.iter().any(|path| path == field.name())) {
             let is = |behavior| self.notes.is(&field, behavior);
-            if of == Use::Answer && is("INPUT_ONLY") {
+            if of == Usage::Answer && is("INPUT_ONLY") {
                 continue;
             }
-            let is_required = of == Use::Request && is("REQUIRED") && !is("OUTPUT_ONLY");
+            let is_required = of == Usage::Request && is("REQUIRED") && !is("OUTPUT_ONLY");
             let names_field = |path: &String| path.strip_prefix(field.name()).is_some_and(|rest| rest.starts_with('.'));
             let inner = match of {
-                Use::Request if bound.iter().any(names_field) => Use::Change,
+                Usage::Request if bound.iter().any(names_field) => Usage::Change,
                 // What is in a resource is as it is given.
-                Use::Change => Use::Request,
+                Usage::Change => Usage::Request,
                 of => of,
             };
-            let property = self.property(&field, inner, of != Use::Answer && !is_required);
+            let property = self.property(&field, inner, of != Usage::Answer && !is_required);
             properties.insert(field.json_name().to_owned(), property);
             if is_required {
                 required.push(field.json_name().to_owned());
@@ -82,7 +82,7 @@ impl<'n> Schemas<'n> {
         let mut object = Map::new();
         object.insert("type".to_owned(), "object".into());
         object.insert("properties".to_owned(), properties.into());
-        if of != Use::Answer {
+        if of != Usage::Answer {
             // What the contracts don't have is refused. Answers may get more fields in time.
             object.insert("additionalProperties".to_owned(), false.into());
         }
@@ -94,7 +94,7 @@ impl<'n> Schemas<'n> {
     }
 
     /// The schema of a field's value, without what is said about the field.
-    pub(super) fn value(&mut self, field: &FieldDescriptor, of: Use) -> Value {
+    pub(super) fn value(&mut self, field: &FieldDescriptor, of: Usage) -> Value {
         if field.is_map() {
             let Kind::Message(entry) = field.kind() else { return json!({"type": "object"}) };
             let value = self.kind(&entry.map_entry_value_field(), of);
@@ -105,7 +105,7 @@ impl<'n> Schemas<'n> {
     }
 
     /// The schema of a field with all that is said about it. Where null is as nothing, it `may_be_null`.
-    fn property(&mut self, field: &FieldDescriptor, of: Use, may_be_null: bool) -> Value {
+    fn property(&mut self, field: &FieldDescriptor, of: Usage, may_be_null: bool) -> Value {
         let Value::Object(mut property) = self.value(field, of) else { return json!({}) };
         if may_be_null {
             property = nullable(property);
@@ -128,7 +128,7 @@ impl<'n> Schemas<'n> {
     }
 
     /// The schema of one value of a field.
-    fn kind(&mut self, field: &FieldDescriptor, of: Use) -> Value {
+    fn kind(&mut self, field: &FieldDescriptor, of: Usage) -> Value {
         match field.kind() {
             Kind::Double => json!({"type": "number", "format": "double"}),
             Kind::Float => json!({"type": "number", "format": "float"}),
@@ -136,11 +136,11 @@ impl<'n> Schemas<'n> {
                 json!({"type": "integer", "format": "int32", "minimum": i32::MIN, "maximum": i32::MAX})
             }
             Kind::Uint32 | Kind::Fixed32 => json!({"type": "integer", "minimum": 0, "maximum": u32::MAX}),
-            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 if of != Use::Answer => json!({
+            Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 if of != Usage::Answer => json!({
                 "type": ["string", "integer"], "format": "int64", "pattern": "^-?[0-9]{1,19}$",
                 "minimum": i64::MIN, "maximum": i64::MAX,
             }),
-            Kind::Uint64 | Kind::Fixed64 if of != Use::Answer => json!({
+            Kind::Uint64 | Kind::Fixed64 if of != Usage::Answer => json!({
                 "type": ["string", "integer"], "format": "uint64", "pattern": "^[0-9]{1,20}$",
                 "minimum": 0, "maximum": u64::MAX,
             }),
@@ -157,7 +157,7 @@ impl<'n> Schemas<'n> {
                 None => json!({"type": "string"}),
             },
             Kind::Bytes => json!({"type": "string", "contentEncoding": "base64"}),
-            Kind::Enum(descriptor) if of != Use::Answer && descriptor.full_name() != NULL_VALUE => {
+            Kind::Enum(descriptor) if of != Usage::Answer && descriptor.full_name() != NULL_VALUE => {
                 let names = self.enumeration(&descriptor);
                 json!({"anyOf": [names, {"type": "integer", "minimum": i32::MIN, "maximum": i32::MAX}]})
             }
