@@ -46,7 +46,8 @@ const NATS: Tool = Tool {
 
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
-/// SQLite is compiled from C; the README's lines of HTTP are run by curl (7.82 or later, for `--json`); rate limits are tested on a real Redis, read models on a real PostgreSQL.
+/// SQLite is compiled from C; the README's lines of HTTP are run by curl (7.82 or later, for `--json`); rate limits
+/// are tested on a real Redis, read models on a real PostgreSQL.
 const DEBIAN: &[(&str, &[&str])] = &[
     ("cc", &["gcc", "libc6-dev"]),
     ("curl", &["curl"]),

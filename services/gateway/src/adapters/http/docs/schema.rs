@@ -50,8 +50,9 @@ impl<'n> Schemas<'n> {
         self.component(format!("{}{suffix}", message.full_name()), |schemas| schemas.object(message, &[], of))
     }
 
-    /// The schema of an object with the fields of `message` but those that the path binds, each `bound` as a path from the
-    /// message on. What has a field that is bound is a resource that there is already, and so the request changes it.
+    /// The schema of an object with the fields of `message` but those that the path binds, each `bound` as a path from
+    /// the message on. What has a field that is bound is a resource that there is already, and so the request changes
+    /// it.
     pub(super) fn object(&mut self, message: &MessageDescriptor, bound: &[String], of: Usage) -> Value {
         let mut properties = Map::new();
         let mut required = Vec::new();

@@ -22,8 +22,8 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Reads a body of JSON that has at most `limit` bytes.
 ///
 /// # Errors
-/// When it is larger (413), of another type (415), takes longer than 30 seconds or than the port waits (408), breaks off, or
-/// there is no room for it at the port (429).
+/// When it is larger (413), of another type (415), takes longer than 30 seconds or than the port waits (408), breaks
+/// off, or there is no room for it at the port (429).
 pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
     if !is_json(headers) {
         return Err(unsupported());

@@ -24,7 +24,8 @@ use super::metadata;
 /// What JSON says of itself.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// Answers are for whoever asked, at once: there are tokens among them, and what is read may have changed a moment later.
+/// Answers are for whoever asked, at once: there are tokens among them, and what is read may have changed a moment
+/// later.
 pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The standard details.

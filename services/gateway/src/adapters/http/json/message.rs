@@ -22,8 +22,8 @@ pub(super) fn read(message: &MessageDescriptor, value: &Value, path: &str) -> Re
     mistaken(message, value, path).map_or(Ok(read), Err)
 }
 
-/// The first field that can be read, and is not what was written: one that is there by both of its names, of which one would
-/// be lost, or a whole number that was rounded.
+/// The first field that can be read, and is not what was written: one that is there by both of its names, of which one
+/// would be lost, or a whole number that was rounded.
 fn mistaken(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault> {
     let fields = value.as_object().filter(|_| !is_well_known(message))?;
     fields.iter().find_map(|(name, value)| {
@@ -51,8 +51,8 @@ fn mistaken(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fa
     })
 }
 
-/// Whether a value, or one of a list, is a number of 64 bits that came as a fraction does, and is beyond what such a number
-/// holds exactly: `-9223372036854775809` would be taken for its neighbour.
+/// Whether a value, or one of a list, is a number of 64 bits that came as a fraction does, and is beyond what such a
+/// number holds exactly: `-9223372036854775809` would be taken for its neighbour.
 fn is_rounded(kind: &Kind, value: &Value) -> bool {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     let is_wide = matches!(kind, Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64);

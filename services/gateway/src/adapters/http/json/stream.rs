@@ -100,8 +100,8 @@ fn event(fields: &str, json: &Value) -> String {
     format!("{fields}data: {json}\n\n")
 }
 
-/// A token as the id of an event. One with what would end the field is none, and neither is an empty one: an empty id has
-/// browsers forget the last place, and begin again.
+/// A token as the id of an event. One with what would end the field is none, and neither is an empty one: an empty id
+/// has browsers forget the last place, and begin again.
 fn id(token: &str) -> Option<&str> {
     (!token.is_empty() && !token.contains(['\n', '\r', '\0'])).then_some(token)
 }
