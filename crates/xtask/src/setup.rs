@@ -46,9 +46,14 @@ const NATS: Tool = Tool {
 
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
-/// SQLite is compiled from C; rate limits are tested on a real Redis, read models on a real PostgreSQL.
-const DEBIAN: &[(&str, &[&str])] =
-    &[("cc", &["gcc", "libc6-dev"]), ("redis-server", &["redis-server"]), ("initdb", &["postgresql"])];
+/// SQLite is compiled from C; the README's lines of HTTP are run by curl (7.82 or later, for `--json`); rate limits
+/// are tested on a real Redis, read models on a real PostgreSQL.
+const DEBIAN: &[(&str, &[&str])] = &[
+    ("cc", &["gcc", "libc6-dev"]),
+    ("curl", &["curl"]),
+    ("redis-server", &["redis-server"]),
+    ("initdb", &["postgresql"]),
+];
 
 /// Where Debian keeps the server programs of PostgreSQL, by version: they are not on the PATH.
 pub const POSTGRESQL: &str = "/usr/lib/postgresql";

@@ -7,9 +7,14 @@ use crate::world::{BOUND, World};
 
 /// The head and the body of the answer to a GET.
 async fn get(world: &World, path: &str, headers: &str) -> (String, String) {
+    ask(world, "GET", path, headers).await
+}
+
+/// As [`get`], by another method.
+async fn ask(world: &World, method: &str, path: &str, headers: &str) -> (String, String) {
     let address = world.target.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
+    let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     tokio::time::timeout(BOUND, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
@@ -39,6 +44,16 @@ async fn the_description_and_its_page_need_no_token() {
     }
     let (head, _) = get(&world, "/docs/other.js", "").await;
     assert!(head.starts_with("http/1.1 404 "), "{head}");
+}
+
+#[tokio::test]
+async fn the_page_is_only_read() {
+    let world = World::start().await;
+    let (head, body) = ask(&world, "HEAD", "/docs", "").await;
+    assert!(head.starts_with("http/1.1 200 ") && head.contains("content-type: text/html"), "{head}");
+    assert!(body.is_empty(), "{body}");
+    let (head, _) = ask(&world, "DELETE", "/docs", "").await;
+    assert!(head.starts_with("http/1.1 405 ") && head.contains("allow: get, head"), "{head}");
 }
 
 #[tokio::test]

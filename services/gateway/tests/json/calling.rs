@@ -25,6 +25,20 @@ async fn who_signs_in_by_json_reads_an_order_by_the_token() {
 }
 
 #[tokio::test]
+async fn a_head_is_that_of_the_get_without_its_body() {
+    let world = World::start().await;
+    let get = world.call("GET", "/v1/orders/a", &[], "").await;
+    let head = world.call("HEAD", "/v1/orders/a", &[], "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""), "{head:?}");
+    for name in ["content-type", "content-length", "etag", "cache-control"] {
+        assert!(head.header(name).is_some(), "{name}: {head:?}");
+        assert_eq!(head.header(name), get.header(name), "{name}");
+    }
+    assert_eq!(world.call("HEAD", "/v1/orders/missing", &[], "").await.status, 404);
+    assert_eq!(world.call("HEAD", "/v1/orders/a:cancel", &[], "").await.status, 405);
+}
+
+#[tokio::test]
 async fn an_order_is_placed_and_its_key_is_its_request_id() {
     let world = World::start().await;
     let place = async |key: &str| {

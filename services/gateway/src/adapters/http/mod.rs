@@ -24,8 +24,9 @@ mod prefix;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use http::header::{ALLOW, CONTENT_TYPE, IF_NONE_MATCH};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
 use http_body_util::Full;
 use meshwork::server::{Calls, HttpService};
 use prost_reflect::DescriptorPool;
@@ -76,14 +77,22 @@ impl Front {
 }
 
 impl HttpService for Front {
-    fn call(&self, request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
+    fn call(&self, mut request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
         let protocols = Arc::clone(&self.0);
         Box::pin(async move {
             let grant = protocols.cors.grant(request.headers());
             if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
                 return preflight;
             }
+            // HEAD is for what GET is for, and answered without a body (RFC 9110, section 9.3.2).
+            let is_head = *request.method() == Method::HEAD;
+            if is_head {
+                *request.method_mut() = Method::GET;
+            }
             let mut response = protocols.answer(request, calls).await;
+            if is_head {
+                response = without_body(response);
+            }
             if let Some(grant) = grant {
                 grant.apply(response.headers_mut());
             }
@@ -114,9 +123,21 @@ impl Protocols {
 
     /// What documents the methods.
     fn page(&self, request: &Request<Body>) -> Option<Response<Body>> {
-        let docs = self.docs.as_ref().filter(|_| request.method() == Method::GET)?;
-        docs.answer(request.uri().path(), request.headers().get(IF_NONE_MATCH))
+        let (docs, path) = (self.docs.as_ref()?, request.uri().path());
+        if request.method() == Method::GET {
+            return docs.answer(path, request.headers().get(IF_NONE_MATCH));
+        }
+        docs.has(path).then(|| refused(request.method(), &[Method::GET]))
     }
+}
+
+/// The head of an answer alone. It says how long the body would have been.
+fn without_body(response: Response<Body>) -> Response<Body> {
+    let (mut head, body) = response.into_parts();
+    if let Some(length) = body.size_hint().exact().filter(|length| *length > 0) {
+        head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Response::from_parts(head, Body::empty())
 }
 
 /// The answer to a request by a method of HTTP that isn't one of the path's.
@@ -136,7 +157,10 @@ fn refused(method: &Method, allowed: &[Method]) -> Response<Body> {
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    let mut allowed: Vec<_> = allowed.iter().map(Method::as_str).collect();
+    if allowed.contains(&"GET") {
+        allowed.push("HEAD");
+    }
     if let Ok(allowed) = HeaderValue::try_from(allowed.join(", ")) {
         headers.insert(ALLOW, allowed);
     }

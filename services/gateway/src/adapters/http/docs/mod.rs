@@ -47,15 +47,20 @@ impl Docs {
     /// The answer to a GET of `path`: 304 where `if_none_match`, the header of that name, has what would be answered. `None`
     /// for a path of others.
     pub(super) fn answer(&self, path: &str, if_none_match: Option<&HeaderValue>) -> Option<Response<Body>> {
-        let file = match path {
-            "/openapi.json" => &self.document,
-            "/docs/" => self.page("/docs")?,
-            path => self.page(path)?,
-        };
-        Some(file.answer(if_none_match))
+        Some(self.file(path)?.answer(if_none_match))
     }
 
-    fn page(&self, path: &str) -> Option<&File> {
+    /// Whether a GET of `path` is answered.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.file(path).is_some()
+    }
+
+    fn file(&self, path: &str) -> Option<&File> {
+        let path = match path {
+            "/openapi.json" => return Some(&self.document),
+            "/docs/" => "/docs",
+            path => path,
+        };
         self.page.iter().find(|(at, _)| *at == path).map(|(_, file)| file)
     }
 }

@@ -2,7 +2,7 @@
 
 import { el, inline, json, prose } from '/docs/dom.js';
 import { build, curl, lines, send, text } from '/docs/request.js';
-import { example, fields, kind, resolve } from '/docs/schema.js';
+import { example, fields, kind, masked, resolve } from '/docs/schema.js';
 import { onChange, token, user } from '/docs/session.js';
 
 // How many lines of a stream are shown; the oldest go.
@@ -87,10 +87,10 @@ function request(method, isStream) {
     el('details', { open: true }, el('summary', {}, 'The same by curl'), line, copy),
     el('section', { 'aria-label': 'Answer' }, status, answer));
 
-  const read = (how = 'read') => build(method, (parameter) => inputs.get(parameter)[how](), body ? body.input.value : null,
-    accept?.value ?? JSON_TYPE);
+  const read = (text = body?.input.value ?? null) =>
+    build(method, (parameter) => inputs.get(parameter).read(), text, accept?.value ?? JSON_TYPE);
   update = () => {
-    line.textContent = curl(read('show'), user() !== null, isStream);
+    line.textContent = curl(read(body?.shown()), user() !== null, isStream);
   };
   form.addEventListener('input', () => update());
   copy.addEventListener('click', async () => {
@@ -121,12 +121,9 @@ function input(parameter, inputs) {
     : isList
       ? el('textarea', { ...attributes, rows: 2, placeholder: 'one a line' })
       : el('input', { ...attributes, type: 'text', autocomplete: 'off', spellcheck: false });
-  // Not to be seen by who looks over a shoulder.
-  if (parameter.name.endsWith('assword')) element.type = 'password';
   const read = () => (isList ? element.value.split('\n').map((text) => text.trim()).filter(Boolean) : element.value);
   inputs.set(parameter, {
     read,
-    show: () => (element.type === 'password' && element.value ? 'PASSWORD' : read()),
     check: () => {
       const isMissing = parameter.required && element.value.trim() === '';
       element.setAttribute('aria-invalid', isMissing);
@@ -169,7 +166,18 @@ function editor(schema) {
     el('label', { for: 'body' }, 'JSON ', el('span', { className: 'kind' }, kind(schema))), element, error,
     el('div', { className: 'row' }, reset),
     el('details', {}, el('summary', {}, 'Fields of the body'), fields(schema)));
-  return { group, input: element, check };
+  // As the line of curl has it. What is no JSON may hold anything.
+  const shown = () => {
+    if (element.value.trim() === '') return '';
+    try {
+      const value = JSON.parse(element.value);
+      const safe = masked(value, schema);
+      return JSON.stringify(safe) === JSON.stringify(value) ? element.value : JSON.stringify(safe, null, 2);
+    } catch {
+      return '…';
+    }
+  };
+  return { group, input: element, check, shown };
 }
 
 // Sends a request and shows what comes.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::notes::Notes;
 use super::parameters::{Query, field_at, of_headers, of_path};
 use super::rule::Rule;
-use super::schema::{Schemas, describe};
+use super::schema::{Schemas, Usage, describe};
 use super::template::Template;
 
 /// A binding of a method.
@@ -55,10 +55,12 @@ impl Binding<'_> {
 
     /// The resource that the body holds, where the binding changes one.
     fn changed(&self) -> Option<MessageDescriptor> {
-        if !matches!(self.rule.verb.as_str(), "patch" | "put") {
-            return None;
-        }
-        let field = self.method.input().get_field_by_name(&self.rule.body)?;
+        let name = match self.rule.body.as_str() {
+            // What the path names within the request.
+            "*" => self.template.fields.iter().find_map(|path| Some(path.split_once('.')?.0))?,
+            body => matches!(self.rule.verb.as_str(), "patch" | "put").then_some(body)?,
+        };
+        let field = self.method.input().get_field_by_name(name)?;
         field.kind().as_message().cloned()
     }
 
@@ -83,13 +85,13 @@ impl Binding<'_> {
             ("", _) => return None,
             // A path binds fields of its messages as well: those stay, and are as the path says.
             ("*", _) => {
-                let schema = schemas.object(&input, &self.template.fields, true);
+                let schema = schemas.object(&input, &self.template.fields, Usage::Request);
                 // None is as an object without fields.
                 is_required = schema.get("required").is_some();
                 schema
             }
-            (_, Some(resource)) if self.rule.verb == "patch" => schemas.change(&resource),
-            (field, _) => schemas.value(&input.get_field_by_name(field)?),
+            (_, Some(resource)) if self.rule.verb == "patch" => schemas.message(&resource, Usage::Change),
+            (field, _) => schemas.value(&input.get_field_by_name(field)?, Usage::Request),
         };
         Some(json!({"required": is_required, "content": {"application/json": {"schema": schema}}}))
     }
@@ -98,8 +100,8 @@ impl Binding<'_> {
         let output = self.method.output();
         let whole = field_at(&output, &self.rule.response_body).is_none();
         let schema = match field_at(&output, &self.rule.response_body) {
-            Some(field) => schemas.value(&field),
-            None => schemas.message(&output),
+            Some(field) => schemas.value(&field, Usage::Answer),
+            None => schemas.message(&output, Usage::Answer),
         };
         let mut ok = Map::new();
         if self.method.is_server_streaming() {

@@ -4,7 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::notes::Notes;
-use super::schema::{Schemas, describe, is_single};
+use super::schema::{Schemas, Usage, describe, is_single};
 use super::template::{PathParameter, Template};
 
 /// How deep the messages lie whose fields are query parameters.
@@ -84,7 +84,7 @@ impl Query<'_, '_> {
                 }
                 continue;
             }
-            let schema = self.schemas.value(&field);
+            let schema = self.schemas.value(&field, Usage::Answer);
             into.push(parameter(&name, "query", is_required, self.notes.of_field(&field), schema));
         }
     }
@@ -98,7 +98,6 @@ pub(super) fn of_headers(
     upstreams: &[&str],
 ) -> Vec<Value> {
     let has = |name| input.get_field_by_name(name).is_some();
-    let text = || json!({"type": "string"});
     let mut headers = Vec::new();
     if upstreams.len() > 1 {
         let told = "The service that is meant: several have this method.";
@@ -107,17 +106,19 @@ pub(super) fn of_headers(
     if has("request_id") {
         let told = "A key of the caller's own that makes the call repeatable, in place of `requestId`: the same key gives \
                     the same answer, and one effect.";
-        let schema = json!({"type": "string", "maxLength": 255});
+        let schema = json!({"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!#-~]([ -~]*[!#-~])?$"});
         headers.push(parameter("Idempotency-Key", "header", false, told, schema));
     }
     if has("etag") || changed.is_some_and(|resource| resource.get_field_by_name("etag").is_some()) {
         let told = "The `ETag` of the version that the caller has seen, in place of `etag`. Where there is another by now, \
                     nothing is done.";
-        headers.push(parameter("If-Match", "header", false, told, text()));
+        let schema = json!({"type": "string", "pattern": r#"^(\*|"[!#-~]*")$"#});
+        headers.push(parameter("If-Match", "header", false, told, schema));
     }
     if is_stream && has("resume_token") {
         let told = "The id of the last event that was handled, in place of `resumeToken`: the stream goes on after it.";
-        headers.push(parameter("Last-Event-ID", "header", false, told, text()));
+        let schema = json!({"type": "string", "pattern": "^[!-~]*$"});
+        headers.push(parameter("Last-Event-ID", "header", false, told, schema));
     }
     headers
 }

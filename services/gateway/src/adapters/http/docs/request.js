@@ -29,13 +29,13 @@ export function build({ path, verb, operation }, value, body, accept) {
   return { method: verb.toUpperCase(), url: target + (search && `?${search}`), headers, body };
 }
 
-// The line of curl. The token is not in it: lines are pasted into chats.
+// The line of curl. There is no token in it, and no password in the body that it is given: lines are pasted into chats.
 export function curl(request, isSignedIn, isStream) {
   const quote = (text) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
   const parts = [`curl ${isStream ? '-N ' : ''}-X ${request.method} ${quote(location.origin + request.url)}`];
   if (isSignedIn) parts.push('-H "authorization: Bearer $TOKEN"');
   for (const [name, text] of Object.entries(request.headers)) parts.push(`-H ${quote(`${name}: ${text}`)}`);
-  if (request.body !== null) parts.push(`-d ${quote(request.body)}`);
+  if (request.body !== null) parts.push(`--data-raw ${quote(request.body)}`);
   return parts.join(' \\\n  ');
 }
 

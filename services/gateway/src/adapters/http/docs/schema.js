@@ -10,6 +10,7 @@ const SAMPLES = {
   currencyCode: 'EUR',
   displayName: 'Example',
   email: 'anna@example.com',
+  currentPassword: 'correct horse',
   password: 'correct horse',
   units: '12',
 };
@@ -21,8 +22,10 @@ export function use(document) {
   components = document.components.schemas;
 }
 
-// The schema that is meant, and the name of its component if it has one.
+// The schema that is meant, and the name of its component if it has one. Of several spellings of a value, the first is meant.
 export function resolve(schema) {
+  if (schema.anyOf) return resolve({ ...schema.anyOf[0], ...schema, anyOf: undefined });
+  if (Array.isArray(schema.type)) return resolve({ ...schema, type: schema.type[0] });
   const name = schema.$ref?.split('/').pop();
   return name ? { ...components[name], ...schema, $ref: undefined, name } : schema;
 }
@@ -43,7 +46,7 @@ export function example(schema, name = '', isNeeded = true, depth = 0) {
     case 'object': {
       const members = Object.entries(known.properties ?? {}).filter(([, member]) => isWritten(member));
       const needed = known.required ?? [];
-      const isMoney = known.name === 'google.type.Money';
+      const isMoney = known.name?.startsWith('google.type.Money') ?? false;
       const isChange = known.name?.endsWith('-patch') ?? false;
       const values = members.flatMap(([key, member]) => {
         // What is not in a change stays as it is: it begins with what can be changed at any time.
@@ -75,6 +78,18 @@ export function example(schema, name = '', isNeeded = true, depth = 0) {
   }
 }
 
+// A body without its passwords and tokens.
+export function masked(value, schema) {
+  const known = resolve(schema);
+  if (Array.isArray(value)) return value.map((one) => masked(one, known.items ?? {}));
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => {
+    const member = known.properties?.[key] ?? {};
+    const isSecret = member.writeOnly || /(password|refresh_?token)$/i.test(key);
+    return [key, isSecret && typeof one === 'string' && one ? 'SECRET' : masked(one, member)];
+  }));
+}
+
 function isWritten(member) {
   return !member.readOnly && !(member['x-field-behavior'] ?? []).includes('IDENTIFIER');
 }
@@ -89,7 +104,7 @@ function isRule(member) {
 export function kind(schema) {
   const known = resolve(schema);
   if (known.type === 'array') return `list of ${kind(known.items)}`;
-  if (known.name) return known.name.split('.').pop().replace(/-patch$/, '');
+  if (known.name) return known.name.split('.').pop().replace(/-(patch|request)$/, '');
   if (known.type === 'object' && known.additionalProperties) return `map of ${kind(known.additionalProperties)}`;
   return [known.type ?? 'any', known.format ?? known.contentEncoding].filter(Boolean).join(', ');
 }

@@ -153,23 +153,51 @@ fn it_says_what_the_contracts_say() {
     let create = &operations["POST /v1/users"];
     assert_eq!(create["security"], json!([{}, {"bearer": []}]));
     let user = "#/components/schemas/meshwork.users.v1.User";
-    assert_eq!(create["requestBody"]["content"]["application/json"]["schema"]["$ref"], user);
+    assert_eq!(create["requestBody"]["content"]["application/json"]["schema"]["$ref"], format!("{user}-request"));
     assert_eq!(parameter(create, "userId").unwrap()["in"], "query");
     assert_eq!(create["responses"]["200"]["content"]["application/json"]["schema"]["$ref"], user);
-    assert_eq!(schemas["meshwork.users.v1.User"]["required"], json!(["email", "displayName"]));
-    assert_eq!(schemas["meshwork.users.v1.User"]["properties"]["password"]["writeOnly"], true);
-    assert_eq!(schemas["meshwork.users.v1.User"]["properties"]["createTime"]["readOnly"], true);
+    let new = &schemas["meshwork.users.v1.User-request"];
+    assert_eq!((&new["required"], &new["additionalProperties"]), (&json!(["email", "displayName"]), &json!(false)));
+    assert_eq!(new["properties"]["password"]["writeOnly"], true);
+    assert_eq!(new["properties"]["createTime"]["readOnly"], true);
+    assert_eq!(
+        (&new["properties"]["email"]["type"], &new["properties"]["etag"]["type"]),
+        (&json!("string"), &json!(["string", "null"]))
+    );
+    let role = "#/components/schemas/meshwork.users.v1.Role";
+    let kinds = &new["properties"]["role"]["anyOf"];
+    assert_eq!(
+        (&kinds[0]["$ref"], &kinds[1]["type"], &kinds[2]["type"]),
+        (&json!(role), &json!("integer"), &json!("null"))
+    );
+    // Defaults are left out, and a password is never answered.
+    let answered = &schemas["meshwork.users.v1.User"];
+    assert_eq!((&answered["required"], &answered["additionalProperties"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (&answered["properties"]["password"], &answered["properties"]["role"]["$ref"]),
+        (&Value::Null, &json!(role))
+    );
 
     let update = &operations["PATCH /v1/users/{user}"];
     assert_eq!(update["requestBody"]["content"]["application/json"]["schema"]["$ref"], format!("{user}-patch"));
     assert_eq!(schemas["meshwork.users.v1.User-patch"]["required"], Value::Null);
     assert!(parameter(update, "updateMask").is_some());
+    assert!(parameter(update, "currentPassword").is_none(), "addresses are kept in logs");
+    let update = &operations["POST /v1/users/{user}:update"];
+    assert!(parameter(update, "If-Match").is_some() && update["responses"]["412"].is_object());
+    let update = &update["requestBody"];
+    let body = &update["content"]["application/json"]["schema"];
+    assert_eq!((&update["required"], &body["required"]), (&json!(true), &json!(["user"])));
+    assert_eq!(body["properties"]["user"]["$ref"], format!("{user}-patch"), "the path names one that there is");
+    assert_eq!(body["properties"]["currentPassword"]["writeOnly"], true);
 
     let order = &schemas["meshwork.orders.v1.Order"]["properties"];
     assert_eq!(order["state"]["$ref"], "#/components/schemas/meshwork.orders.v1.Order.State");
     assert!(order["total"]["description"].as_str().unwrap().starts_with("The sum"));
     let line = &schemas["meshwork.orders.v1.Order.Line"]["properties"];
     assert_eq!((&line["quantity"]["type"], &line["quantity"]["format"]), (&json!("string"), &json!("int64")));
+    let line = &schemas["meshwork.orders.v1.Order.Line-request"]["properties"];
+    assert_eq!(line["quantity"]["type"], json!(["string", "integer"]));
 
     let watch = &operations["GET /v1/orders/{order}:watch"];
     let kinds: Vec<_> = watch["responses"]["200"]["content"].as_object().unwrap().keys().collect();

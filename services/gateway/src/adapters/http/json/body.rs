@@ -1,5 +1,6 @@
 //! The body of a request: of the right type, of a bounded size, and within a bounded time.
 
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,8 +9,8 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body::Body as _;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use meshwork::errors::port::MESSAGE_TOO_LARGE;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::fault::{BODY, Fault};
 use super::refusal::Refusal;
@@ -21,7 +22,8 @@ const BOUND: Duration = Duration::from_secs(30);
 /// Reads a body of JSON that has at most `limit` bytes.
 ///
 /// # Errors
-/// When it is larger (413), of another type (415), takes longer than 30 seconds (408) or breaks off.
+/// When it is larger (413), of another type (415), takes longer than 30 seconds or than the port waits (408), breaks
+/// off, or there is no room for it at the port (429).
 pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Refusal> {
     if !is_json(headers) {
         return Err(unsupported());
@@ -37,7 +39,7 @@ pub(super) async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Resul
     let bytes = match tokio::time::timeout(BOUND, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Status::cancelled("the body broke off").into()),
+        Ok(Err(error)) => return Err(broken(error)),
         Err(_) => return Err(Refusal::with(StatusCode::REQUEST_TIMEOUT, body_too_slow(BOUND))),
     };
     // Without a type there may be nothing.
@@ -53,6 +55,15 @@ pub(super) async fn none(body: Body) -> Result<(), Refusal> {
     match tokio::time::timeout(BOUND, Limited::new(body, 0).collect()).await {
         Ok(Ok(_)) => Ok(()),
         _ => Err(Fault::new(BODY, "must be empty for this method").into()),
+    }
+}
+
+/// The port says why it gives a body up: it doesn't come, its framing is wrong, or there is no room for it.
+fn broken(error: Box<dyn Error + Send + Sync>) -> Refusal {
+    match error.downcast::<Status>() {
+        Ok(status) if status.code() == Code::DeadlineExceeded => Refusal::with(StatusCode::REQUEST_TIMEOUT, *status),
+        Ok(status) => Refusal::from(*status),
+        Err(_) => Status::cancelled("the body broke off").into(),
     }
 }
 
@@ -132,6 +143,21 @@ mod tests {
             http_body_util::StreamBody::new(futures_util::stream::pending::<Result<http_body::Frame<Bytes>, Status>>());
         let refused = read(Body::new(pending), &typed("application/json"), 9).await.unwrap_err();
         assert_eq!(refused.code, 408);
+    }
+
+    #[tokio::test]
+    async fn why_the_port_gave_a_body_up_is_told() {
+        for (status, code) in [
+            (Status::deadline_exceeded("no byte came"), 408),
+            (Status::resource_exhausted("too much is on its way"), 429),
+            (Status::invalid_argument("a chunk has no size"), 400),
+        ] {
+            let message = status.message().to_owned();
+            let frames = futures_util::stream::iter([Err::<http_body::Frame<Bytes>, _>(status)]);
+            let broken = Body::new(http_body_util::StreamBody::new(frames));
+            let refused = read(broken, &typed("application/json"), 9).await.unwrap_err();
+            assert_eq!((refused.code.as_u16(), refused.status.message()), (code, message.as_str()));
+        }
     }
 
     #[tokio::test]

@@ -83,23 +83,33 @@ fn identify(request: &mut DynamicMessage, path: &str, key: &str) -> Result<(), F
     Ok(())
 }
 
+/// The field with the resource that a request changes: its body, or what the path names within it.
+fn changed(binding: &Binding) -> Option<&FieldDescriptor> {
+    match &binding.body {
+        Content::Field(resource) => [Method::PATCH, Method::PUT].contains(&binding.verb).then_some(resource),
+        Content::All => binding.variables.iter().find(|fields| fields.len() == 2)?.first(),
+        Content::None => None,
+    }
+}
+
 /// Gives the request, or the resource that it changes, the etag that it must have.
 fn require(request: &mut DynamicMessage, binding: &Binding, etag: &str) -> Result<(), Fault> {
     if etag == "*" {
         // The resource must exist, which it must anyway.
         return Ok(());
     }
-    if etag.matches('"').count() > 2 {
+    // An empty one would be no condition at all.
+    if etag.is_empty() || etag.matches('"').count() > 2 {
         return Err(Fault::new(IF_MATCH, "must be one etag"));
     }
     let is_read = binding.verb == Method::GET;
-    let place = match (&binding.body, text(&request.descriptor(), ETAG)) {
-        (_, Some(field)) => Some((request, field)),
-        (Content::Field(resource), None) if [Method::PATCH, Method::PUT].contains(&binding.verb) => {
+    let place = match (text(&request.descriptor(), ETAG), changed(binding)) {
+        (Some(field), _) => Some((request, field)),
+        (None, Some(resource)) => {
             let resource = request.get_field_mut(resource).as_message_mut();
             resource.and_then(|resource| text(&resource.descriptor(), ETAG).map(|field| (resource, field)))
         }
-        _ => None,
+        (None, None) => None,
     };
     let Some((message, field)) = place else {
         // Where nothing is changed, nothing is lost.

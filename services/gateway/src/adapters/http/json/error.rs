@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
 use http_body_util::Full;
 use meshwork_api::FILE_DESCRIPTOR_SET;
@@ -23,6 +23,10 @@ use super::metadata;
 
 /// What JSON says of itself.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Answers are for whoever asked, at once: there are tokens among them, and what is read may have changed a moment
+/// later.
+pub(super) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// The standard details.
 static STANDARD: LazyLock<DescriptorPool> = LazyLock::new(|| {
@@ -49,6 +53,7 @@ pub(super) fn respond(
     *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
+    headers.insert(CACHE_CONTROL, NO_STORE);
     metadata::add_of_answer(metadata, headers);
     let mut own = status.metadata().clone().into_headers();
     // A failed call may have told the same twice.
@@ -135,6 +140,7 @@ mod tests {
         assert_eq!(response.status(), 429);
         assert_eq!(response.headers().get(RETRY_AFTER).unwrap(), "2");
         assert_eq!(response.headers().get(CONTENT_TYPE).unwrap(), "application/json");
+        assert_eq!(response.headers().get(CACHE_CONTROL).unwrap(), "no-store");
         let info = json!({
             "@type": "type.googleapis.com/google.rpc.ErrorInfo",
             "reason": "RATE_LIMITED", "domain": "shop", "metadata": {"limit": "5"},

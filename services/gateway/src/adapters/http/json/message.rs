@@ -14,11 +14,53 @@ use super::field::{by_name, expected, is_well_known, singular};
 /// # Errors
 /// When the value is none of such a message.
 pub(super) fn read(message: &MessageDescriptor, value: &Value, path: &str) -> Result<DynamicMessage, Fault> {
-    DynamicMessage::deserialize(message.clone(), value).map_err(|_| {
+    let read = DynamicMessage::deserialize(message.clone(), value).map_err(|_| {
         // Errors of deserialization don't say where they are.
         let found = in_message(message, value, path);
         found.unwrap_or_else(|| Fault::new(place(path), format_args!("can't be read as {}", message.full_name())))
+    })?;
+    mistaken(message, value, path).map_or(Ok(read), Err)
+}
+
+/// The first field that can be read, and is not what was written: one that is there by both of its names, of which one
+/// would be lost, or a whole number that was rounded.
+fn mistaken(message: &MessageDescriptor, value: &Value, path: &str) -> Option<Fault> {
+    let fields = value.as_object().filter(|_| !is_well_known(message))?;
+    fields.iter().find_map(|(name, value)| {
+        let field = by_name(message, name)?;
+        let path = below(path, field.name());
+        if name != field.json_name() && fields.contains_key(field.json_name()) {
+            return Some(Fault::new(path, "is there twice, by both of its names"));
+        }
+        let inner = match field.kind() {
+            Kind::Message(inner) => inner,
+            kind => return is_rounded(&kind, value).then(|| Fault::new(path, expected(&kind))),
+        };
+        match value {
+            Value::Array(elements) => elements
+                .iter()
+                .enumerate()
+                .find_map(|(index, element)| mistaken(&inner, element, &format!("{path}[{index}]"))),
+            Value::Object(entries) if field.is_map() => {
+                let kind = inner.map_entry_value_field().kind();
+                let inner = kind.as_message()?;
+                entries.iter().find_map(|(key, value)| mistaken(inner, value, &format!("{path}[{:?}]", echo(key))))
+            }
+            value => mistaken(&inner, value, &path),
+        }
     })
+}
+
+/// Whether a value, or one of a list, is a number of 64 bits that came as a fraction does, and is beyond what such a
+/// number holds exactly: `-9223372036854775809` would be taken for its neighbour.
+fn is_rounded(kind: &Kind, value: &Value) -> bool {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let is_wide = matches!(kind, Kind::Int64 | Kind::Sint64 | Kind::Sfixed64 | Kind::Uint64 | Kind::Fixed64);
+    match value {
+        Value::Number(number) if is_wide && number.is_f64() => number.as_f64().is_none_or(|value| value.abs() > EXACT),
+        Value::Array(elements) => elements.iter().any(|element| is_rounded(kind, element)),
+        _ => false,
+    }
 }
 
 fn place(path: &str) -> &str {
@@ -132,6 +174,12 @@ mod tests {
             (json!({"order": []}), "order", "must be an object"),
             (json!({"orderId": 7}), "order_id", "must be a string"),
             (json!([]), "body", "must be an object"),
+            (json!({"orderId": "a", "order_id": "b"}), "order_id", "is there twice, by both of its names"),
+            (
+                json!({"order": {"createTime": null, "create_time": "2026-01-31T12:00:00Z"}}),
+                "order.create_time",
+                "is there twice, by both of its names",
+            ),
         ] {
             assert_eq!(fault(value), Fault::new(field, description));
         }
@@ -147,6 +195,14 @@ mod tests {
             let value = json!({"order": {"lines": [{"quantity": wrong}]}});
             assert_eq!(read(&create_order(), &value, "").unwrap_err().field, "order.lines[0].quantity", "{value}");
         }
+        // These would be taken for a neighbour.
+        for rounded in ["-9223372036854775809", "9223372036854775808.0", "1e17"] {
+            let value: Value =
+                serde_json::from_str(&format!(r#"{{"order": {{"lines": [{{"quantity": {rounded}}}]}}}}"#)).unwrap();
+            let fault = read(&create_order(), &value, "").unwrap_err();
+            assert_eq!(fault, Fault::new("order.lines[0].quantity", "must be a number of the type int64"), "{rounded}");
+        }
+        assert!(read(&create_order(), &json!({"order": {"lines": [{"quantity": 2.0}]}}), "").is_ok());
     }
 
     fn any_json() -> impl Strategy<Value = Value> {

@@ -51,7 +51,7 @@ pub(super) fn tree(
         let unknown = || Fault::new(echo(&name), "is no parameter of this method");
         let fields = by_path(message, &name).filter(|fields| !is_bound(fields)).ok_or_else(unknown)?;
         let (field, parents) = fields.split_last().ok_or_else(unknown)?;
-        if is_input_only(field) {
+        if fields.iter().any(is_input_only) {
             return Err(Fault::new(echo(&name), "is no parameter: its value belongs into a body"));
         }
         let value = leaf(field, text, &name)?;

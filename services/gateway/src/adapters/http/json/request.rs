@@ -73,6 +73,7 @@ mod tests {
         CancelOrderRequest, CreateOrderRequest, GetOrderRequest, WatchOrderRequest,
     };
     use meshwork_api::meshwork::products::v1::UpdateProductRequest;
+    use meshwork_api::meshwork::users::v1::UpdateUserRequest;
     use proptest::prelude::*;
     use prost::Message;
 
@@ -138,6 +139,18 @@ mod tests {
     }
 
     #[test]
+    fn an_account_is_changed_by_a_post_with_the_password_in_its_body() {
+        let body = r#"{"user": {"name": "users/bert", "password": "new horse"}, "currentPassword": "correct horse"}"#;
+        // The binding that is given last.
+        let etag: &[_] = &[("if-match", "\"v3\"")];
+        let update: UpdateUserRequest = request("UpdateUser", ("users/anna", ""), etag, body).unwrap();
+        let user = update.user.unwrap();
+        let told = (user.name.as_str(), user.password.as_str(), user.etag.as_str());
+        assert_eq!(told, ("users/anna", "new horse", "\"v3\""));
+        assert_eq!((update.current_password.as_str(), update.update_mask), ("correct horse", None));
+    }
+
+    #[test]
     fn a_key_becomes_the_request_id() {
         let create = |key: &'static str, query: &str| {
             request::<CreateOrderRequest>("CreateOrder", ("", query), &[("idempotency-key", key)], "{}")
@@ -167,6 +180,8 @@ mod tests {
         assert_eq!(any.etag, "");
         let two = request::<CancelOrderRequest>("CancelOrder", ("orders/a", ""), &[("if-match", "\"v1\", \"v2\"")], "");
         assert_eq!(two.unwrap_err().field, "if-match");
+        let empty = request::<CancelOrderRequest>("CancelOrder", ("orders/a", ""), &[("if-match", "")], "");
+        assert_eq!(empty.unwrap_err().field, "if-match", "it is not to be taken for no condition");
         let other = request::<CancelOrderRequest>("CancelOrder", ("orders/a", ""), etag, r#"{"etag": "\"v4\""}"#);
         assert_eq!(other.unwrap_err().field, "etag");
         assert_eq!(request::<CreateOrderRequest>("CreateOrder", ("", ""), etag, "").unwrap_err().field, "if-match");

@@ -71,10 +71,11 @@ impl Encoder {
         let json = serde_json::to_value(&message).map_err(|error| internal(DOMAIN, &error))?;
         Ok(match self.format {
             Format::Lines => format!("{}\n", json!({"result": json})),
-            Format::Events => match text(&self.message, RESUME).map(|field| message.get_field(&field).into_owned()) {
-                Some(token) => event(&format!("id: {}\n", id(token.as_str().unwrap_or_default())), &json),
-                None => event("", &json),
-            },
+            Format::Events => {
+                let token = text(&self.message, RESUME).map(|field| message.get_field(&field).into_owned());
+                let id = token.as_ref().and_then(|token| id(token.as_str()?));
+                event(&id.map(|id| format!("id: {id}\n")).unwrap_or_default(), &json)
+            }
         })
     }
 
@@ -99,9 +100,10 @@ fn event(fields: &str, json: &Value) -> String {
     format!("{fields}data: {json}\n\n")
 }
 
-/// A token as the id of an event; one with what would end the field is none.
-fn id(token: &str) -> &str {
-    if token.contains(['\n', '\r', '\0']) { "" } else { token }
+/// A token as the id of an event. One with what would end the field is none, and neither is an empty one: an empty id
+/// has browsers forget the last place, and begin again.
+fn id(token: &str) -> Option<&str> {
+    (!token.is_empty() && !token.contains(['\n', '\r', '\0'])).then_some(token)
 }
 
 /// The next message, with what the one after comes from.
@@ -167,7 +169,8 @@ mod tests {
         let event = encoder(Format::Events).message(update("7")).unwrap();
         assert_eq!(event, "id: 7\ndata: {\"resumeToken\":\"7\"}\n\n");
         let forged = encoder(Format::Events).message(update("7\ndata: x")).unwrap();
-        assert_eq!(forged, "id: \ndata: {\"resumeToken\":\"7\\ndata: x\"}\n\n");
+        assert_eq!(forged, "data: {\"resumeToken\":\"7\\ndata: x\"}\n\n");
+        assert_eq!(encoder(Format::Events).message(update("")).unwrap(), "data: {}\n\n", "the last place still holds");
         assert!(encoder(Format::Lines).message(Bytes::from_static(b"\xff")).is_err());
     }
 

@@ -22,7 +22,7 @@ use tower_service::Service;
 
 use super::super::call::{self, Failure, Head};
 use super::binding::{Binding, Content, bindings};
-use super::error::{JSON, respond};
+use super::error::{JSON, NO_STORE, respond};
 use super::fault::Fault;
 use super::matcher::{Lookup, Matcher};
 use super::refusal::Refusal;
@@ -147,8 +147,7 @@ impl Transcoder {
             let encoder = Encoder { format, pool: self.pool.clone(), message: binding.output.clone() };
             let mut response = Response::new(stream::body(encoder, answer.messages));
             response.headers_mut().insert(CONTENT_TYPE, format.content_type());
-            // Each message is for whoever asked, at once.
-            response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
             metadata::add_of_answer(&answer.metadata, response.headers_mut());
             return Ok(response);
         }
@@ -180,6 +179,7 @@ fn unary(binding: &Binding, message: Bytes) -> Result<Response<Body>, Refusal> {
     let json = json.map_err(|error| internal(DOMAIN, &error))?;
     let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
     response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     let etag = answer.get_field_by_name("etag");
     let etag = etag.as_deref().and_then(prost_reflect::Value::as_str).filter(|etag| is_etag(etag));
     if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
