@@ -171,9 +171,11 @@ impl FromStr for UserCursor {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once(' ').and_then(|(micros, id)| Some((micros.parse().ok()?, UserName::new(id).ok()?)));
-        let (micros, name) = parts.ok_or("must be a next_page_token of this list")?;
-        Ok(Self { micros, id: name.id().to_owned() })
+        // It may be of a row that can't be read. PostgreSQL takes no text with a NUL.
+        let parts = text.split_once(' ').filter(|(_, id)| !id.contains('\0'));
+        let parts = parts.and_then(|(micros, id)| Some((micros.parse().ok()?, id.to_owned())));
+        let (micros, id) = parts.ok_or("must be a next_page_token of this list")?;
+        Ok(Self { micros, id })
     }
 }
 

@@ -84,6 +84,8 @@ async fn d4_a_deleted_customers_token_orders_nothing() {
 #[tokio::test]
 async fn d4_an_event_of_an_account_that_can_not_be_read_is_parked() {
     let shop = Shop::open().await;
+    // The service is there, and so are its tables.
+    shop.order("bert").await;
     shop.users_say("user_deleted", "users/anna", 1, vec![0xff]).await;
     eventually("the event to be parked", async || shop.parked().await.len() == 1).await;
     assert_eq!(shop.parked().await[0].subject, "users/anna");

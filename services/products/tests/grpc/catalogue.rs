@@ -127,7 +127,7 @@ async fn a_bad_product_is_told_all_its_faults_and_not_added() {
     for id in ["abc", "1abc", "-abc", "abc-", "Lamp", "la mp", "lamp_1", &"x".repeat(64), &UUID.to_uppercase()] {
         assert_fields(with(&|r| r.product_id = id.to_owned()).await, &["product_id"]);
     }
-    for id in ["r1", "not-a-uuid", &UUID.to_uppercase()] {
+    for id in ["r1", "not-a-uuid"] {
         assert_fields(with(&|r| r.request_id = id.to_owned()).await, &["request_id"]);
     }
     let all = with(&|r| {

@@ -340,7 +340,10 @@ mod tests {
         let turns = Turns::new(TurnLimits { places: 1, ..LIMITS });
         let first = turns.next(&address(0), PATIENCE).await.unwrap();
         assert!(turns.next(&address(1), PATIENCE).await.is_none());
-        assert_eq!((turns.lock().waiting, turns.lock().lanes.len(), turns.lock().round.len()), (0, 0, 0));
+        {
+            let queues = turns.lock();
+            assert_eq!((queues.waiting, queues.lanes.len(), queues.round.len()), (0, 0, 0));
+        }
         drop(first);
         assert_eq!(turns.lock().free, 1);
     }

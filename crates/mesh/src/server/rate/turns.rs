@@ -83,7 +83,7 @@ impl Turns {
             return false;
         }
         let parts = table.addresses.entry(network).or_insert_with(|| Parts::new(self.allowance, now));
-        parts.deal(self.allowance.per_second, now);
+        parts.deal(self.allowance, now);
         let (most, dealt) = (parts.most(self.allowance.burst), parts.dealt);
         let Some(part) = parts.principals.get_mut(principal) else {
             let is_welcome = parts.newcomers >= 1.0;
@@ -121,11 +121,13 @@ impl Table {
             return;
         }
         self.swept = Some(now);
+        // An address whose parts are not there again comes back with what it had, unless there are too many of them.
+        let is_crowded = self.principals >= MAX_PRINCIPALS / SHARDS;
         self.addresses.retain(|_, parts| {
             parts.forget_idle(allowance, now);
-            !parts.principals.is_empty()
+            !parts.principals.is_empty() || (parts.newcomers < allowance.burst && !is_crowded)
         });
-        self.principals = self.addresses.values().map(|parts| parts.principals.len()).sum();
+        self.principals = self.addresses.values().map(|parts| parts.principals.len().max(1)).sum();
     }
 
     /// Whether a principal is reckoned with, or can be.
@@ -136,12 +138,9 @@ impl Table {
 }
 
 impl Parts {
-    /// Of an address that isn't known. It may be one that was forgotten after [`ACTIVE`], and has no more at once than came in since
-    /// then.
+    /// Of an address that isn't known.
     fn new(allowance: Allowance, now: Instant) -> Self {
-        let Allowance { burst, per_second } = allowance;
-        let newcomers = burst.min(per_second * ACTIVE.as_secs_f64());
-        Self { principals: HashMap::new(), dealt: 0.0, at: now, newcomers }
+        Self { principals: HashMap::new(), dealt: 0.0, at: now, newcomers: allowance.burst }
     }
 
     /// How much one principal may save up.
@@ -151,9 +150,8 @@ impl Parts {
 
     /// Forgets who hasn't called for long.
     fn forget_idle(&mut self, allowance: Allowance, now: Instant) {
-        let Allowance { burst, per_second } = allowance;
-        self.deal(per_second, now);
-        let most = self.most(burst);
+        self.deal(allowance, now);
+        let (burst, most) = (allowance.burst, self.most(allowance.burst));
         let Self { principals, dealt, newcomers, .. } = self;
         principals.retain(|_, part| {
             let is_active = now.saturating_duration_since(part.seen) < ACTIVE;
@@ -168,10 +166,14 @@ impl Parts {
         u32::try_from(self.principals.len()).map_or(f64::MAX, f64::from).max(1.0)
     }
 
-    /// Deals out what has come in until `now`.
-    fn deal(&mut self, per_second: f64, now: Instant) {
-        let time = now.saturating_duration_since(self.at);
-        self.dealt += time.as_secs_f64() * per_second / self.count();
+    /// Deals out what has come in until `now`; where nobody is, it is for those who come.
+    fn deal(&mut self, allowance: Allowance, now: Instant) {
+        let came = now.saturating_duration_since(self.at).as_secs_f64() * allowance.per_second;
+        if self.principals.is_empty() {
+            self.newcomers = (self.newcomers + came).min(allowance.burst);
+        } else {
+            self.dealt += came / self.count();
+        }
         self.at = now;
     }
 }
