@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::observer::RefusedConnection;
+use super::opening::{Protocol, read_first};
 use crate::transport::Io;
 
 /// How long a peer may take to read them.
@@ -39,30 +40,57 @@ pub(super) struct Goodbyes {
     places: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
+    /// Whether peers may speak HTTP/1.1, so that it has to be seen first what they speak.
+    with_http1: bool,
 }
 
 impl Goodbyes {
     /// They are said in `tasks`, until the server is `stopping`.
     pub(super) fn new(tasks: TaskTracker, stopping: CancellationToken) -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), tasks, stopping }
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), tasks, stopping, with_http1: false }
     }
 
-    /// Says SETTINGS and GOAWAY(ENHANCE_YOUR_CALM), with the reason for people, and closes the connection.
+    /// Whether the port serves HTTP/1.1 as well; it doesn't when it isn't said.
+    pub(super) fn with_http1(self, with_http1: bool) -> Self {
+        Self { with_http1, ..self }
+    }
+
+    /// Says SETTINGS and GOAWAY(ENHANCE_YOUR_CALM), with the reason for people, or 503 to who speaks HTTP/1.1, and closes
+    /// the connection.
     pub(super) fn refuse(&self, io: Box<dyn Io>, why: RefusedConnection) {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
-        let stopping = self.stopping.clone();
+        let (stopping, with_http1) = (self.stopping.clone(), self.with_http1);
         self.tasks.spawn(async move {
-            stopping.run_until_cancelled(send_and_close(io, &go_away(why))).await;
+            stopping.run_until_cancelled(tell(io, with_http1, why)).await;
             drop(place);
         });
     }
 }
 
-fn go_away(why: RefusedConnection) -> Vec<u8> {
+/// Tells a peer, in the protocol that it speaks, why it isn't served.
+async fn tell(mut io: Box<dyn Io>, with_http1: bool, why: RefusedConnection) {
     let reason = match why {
         RefusedConnection::TooManyOfAddress => "the server has as many connections of this address as it may have",
         _ => "the server has as many connections as it may have",
     };
+    if !with_http1 {
+        return send_and_close(io, &go_away(reason)).await;
+    }
+    let first = timeout(BOUND, read_first(&mut io)).await;
+    match first {
+        Ok(Ok((Protocol::Http2, _))) => send_and_close(io, &go_away(reason)).await,
+        Ok(Ok((Protocol::Http1, _))) => send_and_close(io, &unavailable(reason)).await,
+        // What it would understand isn't known.
+        _ => {}
+    }
+}
+
+fn unavailable(reason: &str) -> Vec<u8> {
+    let head = "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n";
+    format!("{head}content-length: {}\r\n\r\n{reason}\n", reason.len() + 1).into_bytes()
+}
+
+fn go_away(reason: &str) -> Vec<u8> {
     // No stream was looked at: each call can be made elsewhere.
     let payload = [&0_u32.to_be_bytes()[..], &ENHANCE_YOUR_CALM.to_be_bytes(), reason.as_bytes()].concat();
     let [_, length @ ..] = u32::try_from(payload.len()).unwrap_or(0).to_be_bytes();
@@ -108,6 +136,30 @@ mod tests {
         assert!(ended.to_string().contains("as many connections of this address"), "{ended}");
         tasks.close();
         tasks.wait().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_http_1_1_is_served_each_is_told_in_its_own_protocol() {
+        for (said, told) in [
+            ("GET / HTTP/1.1\r\nhost: x\r\n\r\n", &b"HTTP/1.1 503 Service Unavailable\r\n"[..]),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &SETTINGS[..]),
+            ("hello\r\n and more of what is none", &b""[..]),
+            ("", &b""[..]),
+        ] {
+            let (mut client, server) = duplex(4096);
+            let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+            let goodbyes = Goodbyes::new(tasks.clone(), stopping).with_http1(true);
+            client.write_all(said.as_bytes()).await.unwrap();
+            let began = Instant::now();
+            goodbyes.refuse(Box::new(server), RefusedConnection::TooMany);
+            let mut read = Vec::new();
+            client.read_to_end(&mut read).await.unwrap();
+            assert!(read.starts_with(told) && read.is_empty() == told.is_empty(), "{said}: {read:?}");
+            drop(client);
+            tasks.close();
+            tasks.wait().await;
+            assert!(began.elapsed() <= BOUND, "{said}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

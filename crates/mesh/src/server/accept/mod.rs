@@ -72,6 +72,7 @@ impl<H: HandlerService> Connections<H> {
     /// Accepts connections until `stop`.
     pub(in crate::server) async fn accept(&mut self, mut listener: Listener, stop: impl Future<Output = ()>) {
         let goodbyes = Goodbyes::new(self.tasks.clone(), self.ends.goaway.clone());
+        let goodbyes = goodbyes.with_http1(self.pipeline.http.is_some());
         let accept = async {
             loop {
                 match listener.accept(self.options.kernel_send_buffer).await {

@@ -106,7 +106,7 @@ async fn begin(
 }
 
 /// Reads no more than tells the protocol.
-async fn read_first(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
+pub(super) async fn read_first(io: &mut (impl AsyncRead + Unpin)) -> io::Result<(Protocol, Bytes)> {
     let (mut bytes, mut len) = ([0; PREFACE.len()], 0);
     loop {
         let read = io.read(bytes.get_mut(len..).unwrap_or_default()).await?;

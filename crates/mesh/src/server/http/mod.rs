@@ -10,6 +10,7 @@ mod arriving;
 mod builder;
 mod calls;
 mod connection;
+mod head;
 mod service;
 mod wire;
 
@@ -17,4 +18,5 @@ pub(in crate::server) use self::arriving::{ArrivingBody, BodyBounds};
 pub use self::calls::Calls;
 pub(in crate::server) use self::calls::PeerCalls;
 pub(in crate::server) use self::connection::HttpConnection;
+pub(in crate::server) use self::head::head_fault;
 pub use self::service::HttpService;

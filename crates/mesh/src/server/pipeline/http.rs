@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures_util::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::CONNECTION;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use tokio::time::Instant;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -23,7 +24,7 @@ use super::request::plain;
 use super::state::HttpRequests;
 use crate::server::accept::OpenCall;
 use crate::server::arriving::waiting_bytes;
-use crate::server::http::{ArrivingBody, BodyBounds, Calls, PeerCalls};
+use crate::server::http::{ArrivingBody, BodyBounds, Calls, PeerCalls, head_fault};
 use crate::server::peer::Peer;
 use crate::transport::header_list_size;
 
@@ -73,6 +74,10 @@ pub(super) async fn answer_http<H: HandlerService, A: CallBody>(
     let mut end = ServerEnd::new(None, connection.ending.clone(), pipeline.domain);
     let response = if header_list_size(&parts) > pipeline.max_header_list {
         plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's headers are too large\n")
+    } else if let Some((status, why)) = head_fault(&parts) {
+        let mut refused = plain(status, why);
+        refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        refused
     } else {
         let answered = Arc::<AtomicBool>::default();
         let bounds = BodyBounds {

@@ -109,6 +109,44 @@ async fn requests_that_say_two_lengths_smuggle_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_body_in_another_coding_is_not_read_as_plain() {
+    let server = serve(Server::builder());
+    for codings in [
+        "transfer-encoding: gzip, chunked\r\n",
+        "transfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n",
+        "transfer-encoding: chunked, chunked\r\n",
+    ] {
+        let mut client = Client::new(&server).await;
+        let smuggled = get("/hello");
+        client.say(format!("POST /body HTTP/1.1\r\nhost: x\r\n{codings}\r\n0\r\n\r\n{smuggled}")).await;
+        let (status, head, _) = client.answer().await.unwrap();
+        assert!([400, 501].contains(&status) && head.contains("connection: close"), "{head}");
+        assert!(!client.rest().await.contains("HTTP/1.1"), "{codings}");
+        others_are_served(&server).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_says_one_host_and_says_it_once() {
+    let server = serve(Server::builder());
+    for hosts in ["", "host: x\r\nhost: y\r\n", "host: x\r\nhost: x\r\n", "host: x, y\r\n", "host: a@x\r\n"] {
+        let mut client = Client::new(&server).await;
+        client.say(format!("GET /hello HTTP/1.1\r\n{hosts}\r\n{}", get("/hello"))).await;
+        let (status, head, _) = client.answer().await.unwrap();
+        assert!(status == 400 && head.contains("connection: close"), "{hosts}: {head}");
+        assert!(!client.rest().await.contains("HTTP/1.1"), "{hosts}");
+        others_are_served(&server).await;
+    }
+    for request in [
+        "GET /hello HTTP/1.1\r\nhost:\r\n\r\n",
+        "GET /hello HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
+        "GET /hello HTTP/1.0\r\n\r\n",
+    ] {
+        assert_eq!(Client::new(&server).await.ask(request).await.0, 200, "{request}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_reads_nothing_is_cut() {
     let budgets = calls(0);
     let server = serve(Server::builder().budgets(budgets.clone()));

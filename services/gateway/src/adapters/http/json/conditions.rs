@@ -30,7 +30,7 @@ const KEYS: Uuid = uuid!("5b0b3f9e-3c1d-4f57-9c55-7d0a3a1f6f0e");
 /// When a header is no such value, or says something else than the request.
 pub(super) fn apply(request: &mut DynamicMessage, binding: &Binding, headers: &HeaderMap) -> Result<(), Fault> {
     if let Some(key) = single(headers, &IDEMPOTENCY_KEY)? {
-        identify(request, &binding.grpc_path, key)?;
+        identify(request, binding, key)?;
     }
     if let Some(etag) = single(headers, &IF_MATCH)? {
         require(request, binding, etag)?;
@@ -61,9 +61,18 @@ pub(super) fn text(message: &MessageDescriptor, name: &str) -> Option<FieldDescr
     (matches!(field.kind(), Kind::String) && !field.is_list()).then_some(field)
 }
 
-/// Gives the request the id that its key stands for; without a field for it the key has no meaning.
-fn identify(request: &mut DynamicMessage, path: &str, key: &str) -> Result<(), Fault> {
-    let Some(field) = text(&request.descriptor(), REQUEST_ID) else { return Ok(()) };
+/// What a header says that a method has no field for. Where nothing is changed, nothing is lost.
+fn unsupported(binding: &Binding, header: &HeaderName) -> Result<(), Fault> {
+    if [Method::GET, Method::HEAD].contains(&binding.verb) {
+        return Ok(());
+    }
+    Err(Fault::new(header, "is not supported by this method"))
+}
+
+/// Gives the request the id that its key stands for.
+fn identify(request: &mut DynamicMessage, binding: &Binding, key: &str) -> Result<(), Fault> {
+    // Who relies on the key would do twice what is to be done once.
+    let Some(field) = text(&request.descriptor(), REQUEST_ID) else { return unsupported(binding, &IDEMPOTENCY_KEY) };
     // The IETF's draft has it as a string of a structured field, in quotes.
     let key = key.strip_prefix('"').and_then(|key| key.strip_suffix('"')).unwrap_or(key);
     if key.is_empty() || key.len() > MAX_KEY {
@@ -71,7 +80,7 @@ fn identify(request: &mut DynamicMessage, path: &str, key: &str) -> Result<(), F
     }
     let id = match key.parse::<RequestId>() {
         Ok(id) => id.to_string(),
-        Err(_) => Uuid::new_v5(&KEYS, format!("{path}\n{key}").as_bytes()).to_string(),
+        Err(_) => Uuid::new_v5(&KEYS, format!("{}\n{key}", binding.grpc_path).as_bytes()).to_string(),
     };
     let current = request.get_field(&field).as_str().unwrap_or_default().to_owned();
     if !current.is_empty() && !current.eq_ignore_ascii_case(&id) {
@@ -102,7 +111,6 @@ fn require(request: &mut DynamicMessage, binding: &Binding, etag: &str) -> Resul
     if etag.is_empty() || etag.matches('"').count() > 2 {
         return Err(Fault::new(IF_MATCH, "must be one etag"));
     }
-    let is_read = binding.verb == Method::GET;
     let place = match (text(&request.descriptor(), ETAG), changed(binding)) {
         (Some(field), _) => Some((request, field)),
         (None, Some(resource)) => {
@@ -111,10 +119,7 @@ fn require(request: &mut DynamicMessage, binding: &Binding, etag: &str) -> Resul
         }
         (None, None) => None,
     };
-    let Some((message, field)) = place else {
-        // Where nothing is changed, nothing is lost.
-        return if is_read { Ok(()) } else { Err(Fault::new(IF_MATCH, "is not supported by this method")) };
-    };
+    let Some((message, field)) = place else { return unsupported(binding, &IF_MATCH) };
     let current = message.get_field(&field).as_str().unwrap_or_default().to_owned();
     if !current.is_empty() && current != etag {
         return Err(Fault::new(ETAG, "must be empty, or what the header If-Match says"));

@@ -81,6 +81,13 @@ pub(super) fn leaf(field: &FieldDescriptor, text: String, name: &str) -> Result<
     }
 }
 
+/// The value of the last of `fields`, a path in `message`; `None` where it isn't there, or is the default.
+pub(super) fn get(message: &DynamicMessage, fields: &[FieldDescriptor]) -> Option<Field> {
+    let (field, rest) = fields.split_first()?;
+    let value = message.has_field(field).then(|| message.get_field(field))?;
+    if rest.is_empty() { Some(value.into_owned()) } else { get(value.as_message()?, rest) }
+}
+
 /// Sets the last of `fields`, a path in `message`, to what `text` says.
 ///
 /// # Errors

@@ -17,10 +17,11 @@ pub(super) struct Source<'a> {
     pub(super) body: &'a [u8],
 }
 
-/// Makes the message. What the path says stands over what the body says of the same field.
+/// Makes the message.
 ///
 /// # Errors
-/// When a part can't be read, or names what the method doesn't have.
+/// When a part can't be read, or names what the method doesn't have, or the body says of a field something else than the
+/// path.
 pub(super) fn message(binding: &Binding, source: Source<'_>) -> Result<DynamicMessage, Fault> {
     let is_bound = |fields: &[FieldDescriptor]| is_bound(binding, fields);
     let parameters = query::tree(&binding.input, query::parameters(source.query)?, is_bound)?;
@@ -51,7 +52,11 @@ pub(super) fn message(binding: &Binding, source: Source<'_>) -> Result<DynamicMe
         }
     }
     for (fields, text) in binding.variables.iter().zip(source.captures) {
+        let in_body = field::get(&request, fields);
         field::set(&mut request, fields, text.clone())?;
+        if in_body.is_some() && in_body != field::get(&request, fields) {
+            return Err(Fault::new(field::shown(fields), "must be absent, or what the path says"));
+        }
     }
     conditions::apply(&mut request, binding, source.headers)?;
     Ok(request)
@@ -107,7 +112,7 @@ mod tests {
             request("CreateOrder", ("", "order_id=a&expectedTotal.units=5"), &[], body).unwrap();
         assert_eq!((create.order.unwrap().lines.len(), create.order_id.as_str()), (1, "a"));
         assert_eq!(create.expected_total.unwrap().units, 5);
-        let body = r#"{"name": "orders/b", "reason": "late"}"#;
+        let body = r#"{"name": "orders/a", "reason": "late"}"#;
         let cancel: CancelOrderRequest = request("CancelOrder", ("orders/a", ""), &[], body).unwrap();
         assert_eq!((cancel.name.as_str(), cancel.reason.as_str()), ("orders/a", "late"));
     }
@@ -140,7 +145,7 @@ mod tests {
 
     #[test]
     fn an_account_is_changed_by_a_post_with_the_password_in_its_body() {
-        let body = r#"{"user": {"name": "users/bert", "password": "new horse"}, "currentPassword": "correct horse"}"#;
+        let body = r#"{"user": {"name": "users/anna", "password": "new horse"}, "currentPassword": "correct horse"}"#;
         // The binding that is given last.
         let etag: &[_] = &[("if-match", "\"v3\"")];
         let update: UpdateUserRequest = request("UpdateUser", ("users/anna", ""), etag, body).unwrap();
@@ -148,6 +153,32 @@ mod tests {
         let told = (user.name.as_str(), user.password.as_str(), user.etag.as_str());
         assert_eq!(told, ("users/anna", "new horse", "\"v3\""));
         assert_eq!((update.current_password.as_str(), update.update_mask), ("correct horse", None));
+    }
+
+    #[test]
+    fn a_body_that_names_another_resource_than_the_path_is_refused() {
+        let body = |name: &str| format!(r#"{{"name": "{name}", "displayName": "A"}}"#);
+        let patch = |name: &str| {
+            request::<UpdateProductRequest>("UpdateProduct", ("products/b", ""), &[], &body(name))
+                .map(|request| request.product.unwrap().name)
+        };
+        for same in ["", "products/b"] {
+            assert_eq!(patch(same).unwrap(), "products/b");
+        }
+        assert_eq!(patch("products/a").unwrap_err().field, "product.name");
+        let update = format!(r#"{{"user": {}}}"#, body("users/alice"));
+        let update = request::<UpdateUserRequest>("UpdateUser", ("users/bobb", ""), &[], &update);
+        assert_eq!(update.unwrap_err().field, "user.name");
+        let cancel = request::<CancelOrderRequest>("CancelOrder", ("orders/a", ""), &[], r#"{"name": "orders/b"}"#);
+        assert_eq!(cancel.unwrap_err(), Fault::new("name", "must be absent, or what the path says"));
+    }
+
+    #[test]
+    fn a_key_that_no_field_takes_is_refused_where_something_is_changed() {
+        let key: &[_] = &[("idempotency-key", KEY)];
+        let update = request::<UpdateProductRequest>("UpdateProduct", ("products/a", ""), key, "{}");
+        assert_eq!(update.unwrap_err(), Fault::new("idempotency-key", "is not supported by this method"));
+        assert!(request::<GetOrderRequest>("GetOrder", ("orders/a", ""), key, "").is_ok());
     }
 
     #[test]

@@ -28,6 +28,11 @@ use crate::adapters::errors::DOMAIN;
 /// After how long without an event a comment says that there is none, so that nobody on the way gives it up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// The type of lines.
+const LINES: &str = "application/x-ndjson";
+/// The type of events.
+const EVENTS: &str = "text/event-stream";
+
 /// How messages follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
@@ -38,20 +43,45 @@ pub(super) enum Format {
 }
 
 impl Format {
-    /// What a request accepts: events when it names them.
+    /// What a request accepts: events when it names them, and doesn't name lines as what it likes better.
     pub(super) fn of(headers: &HeaderMap) -> Self {
-        let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let mut types = accepted.flat_map(|value| value.split(',')).filter_map(|range| range.split(';').next());
-        let events = types.any(|essence| essence.trim().eq_ignore_ascii_case("text/event-stream"));
-        if events { Self::Events } else { Self::Lines }
+        let events = quality(headers, EVENTS);
+        if events > 0 && events >= quality(headers, LINES) { Self::Events } else { Self::Lines }
     }
 
     /// The type of the answer.
     pub(super) fn content_type(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Lines => "application/x-ndjson",
-            Self::Events => "text/event-stream",
+            Self::Lines => LINES,
+            Self::Events => EVENTS,
         })
+    }
+}
+
+/// How much a request likes a type that it names, in thousandths (RFC 9110, section 12.4.2); 0 where it doesn't name it.
+fn quality(headers: &HeaderMap, name: &str) -> u16 {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let qualities = accepted.flat_map(|value| value.split(',')).filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        if !parts.next()?.eq_ignore_ascii_case(name) {
+            return None;
+        }
+        let weight = parts.filter_map(|part| part.split_once('=')).find(|(key, _)| key.eq_ignore_ascii_case("q"));
+        weight.map_or(Some(1000), |(_, weight)| thousandths(weight))
+    });
+    qualities.max().unwrap_or(0)
+}
+
+/// `None`: it is no weight.
+fn thousandths(weight: &str) -> Option<u16> {
+    let (whole, fraction) = weight.split_once('.').unwrap_or((weight, ""));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    match whole {
+        "0" => format!("{fraction:0<3.3}").parse().ok(),
+        "1" => fraction.bytes().all(|byte| byte == b'0').then_some(1000),
+        _ => None,
     }
 }
 
@@ -191,6 +221,12 @@ mod tests {
         assert_eq!(of("text/event-stream"), Format::Events);
         assert_eq!(of("application/json, Text/Event-Stream;q=0.5"), Format::Events);
         assert_eq!(of("*/*"), Format::Lines);
+        assert_eq!(of("text/event-stream;q=0, application/x-ndjson"), Format::Lines);
+        assert_eq!(of("text/event-stream; q=0.000"), Format::Lines);
+        assert_eq!(of("text/event-stream;q=0.5, application/x-ndjson;q=0.75"), Format::Lines);
+        assert_eq!(of("application/x-ndjson; Q=0.75, text/event-stream;q=0.8"), Format::Events);
+        assert_eq!(of("application/x-ndjson, text/event-stream;q=1.0"), Format::Events);
+        assert_eq!(of("text/event-stream;q=much"), Format::Lines);
         assert_eq!(Format::of(&HeaderMap::new()), Format::Lines);
     }
 }
