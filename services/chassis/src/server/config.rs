@@ -130,7 +130,7 @@ pub struct ServerConfig {
     #[serde(skip)]
     pub drain_deadline: Option<CancellationToken>,
     /// Who may name the address of the caller whose call they pass on, as the gateway does (`meshwork-client-address`): addresses,
-    /// networks such as 10.0.0.0/8, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
+    /// networks such as 172.16.0.0/12, and names in callers' certificates (SPIFFE IDs or DNS names). From others it is not believed:
     /// they count by the address of their connection. Calls from these that name no address are services' own, as are those of
     /// callers with a certificate that name none: users limits no sign-ins of theirs. Unless it is set it is the
     /// loopback, which is every program on the host: those of its other users too, and a sidecar that passes on what comes from
