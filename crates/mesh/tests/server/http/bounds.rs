@@ -65,6 +65,8 @@ async fn a_connection_is_kept_between_requests_and_closed_when_it_is_idle() {
 async fn a_connection_of_age_is_closed_after_its_request() {
     let server = serve(Server::builder().max_connection_age(Duration::from_secs(10)));
     let mut client = Client::new(&server).await;
+    // Its age counts from here.
+    assert_eq!(client.ask(get("/hello")).await.0, 200);
     sleep(Duration::from_millis(8500)).await;
     let (begin, mut last) = (Instant::now(), String::new());
     while client.io.write_all(get("/wait").as_bytes()).await.is_ok() {
@@ -83,7 +85,9 @@ async fn connections_of_http_1_1_have_places_among_the_others() {
     assert_eq!(client.ask(get("/hello")).await.0, 200);
     let mut refused = Client::new(&server).await;
     let _ = refused.io.write_all(get("/hello").as_bytes()).await;
-    assert!(refused.answer().await.is_none());
+    let (status, head, _) = refused.answer().await.unwrap();
+    assert_eq!(status, 503);
+    assert!(head.contains("connection: close"), "{head}");
     assert_eq!(client.ask(get("/hello")).await.0, 200);
     drop(client);
     sleep(Duration::from_secs(1)).await;
