@@ -72,7 +72,8 @@ const KUBECONFORM: Tool = Tool {
 const DEBIAN: &[(&str, &[&str])] = &[
     ("containerd", &["containerd"]),
     ("runc", &["runc"]),
-    ("bridge", &["containernetworking-plugins"]),
+    // Not by `bridge`: iproute2 has a program of that name.
+    ("host-local", &["containernetworking-plugins"]),
     ("iptables", &["iptables"]),
     ("conntrack", &["conntrack"]),
     ("ip", &["iproute2"]),
