@@ -7,4 +7,5 @@ mod echo;
 mod failing;
 mod headers;
 mod kinds;
+mod mirrors;
 mod support;

@@ -10,7 +10,7 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use meshwork::Channel;
 use meshwork::connect::Memory;
-use meshwork::server::proxy::{Proxy, Route, Routes, Upstream};
+use meshwork::server::proxy::{Mirror, MirrorLimits, Proxy, Route, Routes, Upstream};
 use meshwork::server::{Builder, Server};
 use meshwork::transport::Http2Options;
 use tokio_stream::StreamExt as _;
@@ -170,8 +170,11 @@ pub fn assert_is_refusal(status: &Status) {
     assert_eq!(status.metadata().get("x-trailer").unwrap(), "told");
 }
 
-/// Everything of one service goes to one upstream, which learns by whom.
-pub struct ToEcho(pub Upstream);
+/// Everything of one service goes to one upstream, which learns by whom, and copies of it to mirrors.
+pub struct ToEcho {
+    upstream: Upstream,
+    mirrors: Vec<Mirror>,
+}
 
 impl Routes for ToEcho {
     fn has(&self, path: &str) -> bool {
@@ -183,7 +186,7 @@ impl Routes for ToEcho {
             return Err(Status::unimplemented("the proxy has no such method"));
         }
         head.headers.insert("x-passed-by", HeaderValue::from_static("proxy"));
-        Ok(Route::to(self.0.clone()))
+        Ok(self.mirrors.iter().cloned().fold(Route::to(self.upstream.clone()), Route::mirror))
     }
 }
 
@@ -208,9 +211,25 @@ impl World {
 
     /// The windows are those of the proxy's streams, and of the client's.
     pub fn with_windows(builder: Builder, of_proxy: u32, of_client: u32) -> Self {
-        let (network, echo) = (Memory::new(), Echo::default());
+        Self::new(Memory::new(), builder, Vec::new(), MirrorLimits::default(), [of_proxy, of_client])
+    }
+
+    /// The proxy copies all calls to `mirrors`, which are on `network`.
+    pub fn mirrored(network: Memory, mirrors: Vec<Mirror>, limits: MirrorLimits) -> Self {
+        Self::new(network, Server::builder(), mirrors, limits, [Http2Options::default().stream_window; 2])
+    }
+
+    fn new(
+        network: Memory,
+        builder: Builder,
+        mirrors: Vec<Mirror>,
+        limits: MirrorLimits,
+        [of_proxy, of_client]: [u32; 2],
+    ) -> Self {
+        let echo = Echo::default();
         serve(&network, UPSTREAM, builder.add_service(echo.clone()));
-        let proxy = Proxy::new(ToEcho(Upstream::new("echo", channel(&network, UPSTREAM, of_proxy))));
+        let upstream = Upstream::new("echo", channel(&network, UPSTREAM, of_proxy));
+        let proxy = Proxy::new(ToEcho { upstream, mirrors }).mirror_limits(limits);
         let (service, routes) = (proxy.clone(), proxy.clone());
         serve(&network, PROXY, Server::builder().fallback(service, move |path| routes.has(path)));
         let client = channel(&network, PROXY, of_client);
@@ -241,7 +260,7 @@ impl World {
     }
 }
 
-fn serve(network: &Memory, name: &str, builder: Builder) {
+pub fn serve(network: &Memory, name: &str, builder: Builder) {
     let listener = network.listen(name).unwrap();
     let server = builder.descriptors(descriptors()).reflection(false);
     tokio::spawn(server.serve_with_shutdown(listener, std::future::pending()));

@@ -23,7 +23,7 @@ use self::limits::MessageLimits;
 use self::sender::{AttemptSender, rounded};
 use crate::bodies::{DeadlineBody, LengthLimitedBody};
 use crate::client::endpoints::{ChannelHandle, TriedEndpoints};
-use crate::client::retry::{self, Plan, Repeatable, RequestIdRule, RequestIds};
+use crate::client::retry::{self, Buffers, NoRetry, Plan, Repeatable, RequestIdRule, RequestIds, Unbuffered};
 use crate::client::trace::CallTrace;
 use crate::deadline::{self, GRPC_TIMEOUT};
 use crate::observe::Event;
@@ -59,6 +59,8 @@ pub(crate) async fn call(
     let trace = extensions.get::<CallTrace>().cloned();
     let mut wait_for_ready = extensions.get().map(|WaitForReady(wait)| *wait);
     let ids = extensions.get::<RequestIds>().copied();
+    let once = extensions.get::<NoRetry>().is_some();
+    let unbuffered = extensions.get::<Unbuffered>().map(|_| Arc::new(Buffers::new(0, 0)));
     drop(extensions);
 
     let active = state.active.load_full();
@@ -90,27 +92,28 @@ pub(crate) async fn call(
     }
     let limits = MessageLimits::new(settings, policy);
     limits.request(request.body_mut());
+    let repeat = if once { &Repeat::Once } else { &policy.repeat };
     // What is never repeated needs none.
-    let id = policy.request_id.filter(|_| policy.repeat != Repeat::Once);
+    let id = policy.request_id.filter(|_| *repeat != Repeat::Once);
     let id = id.map(|field| RequestIdRule::new(field, ids.unwrap_or(settings.request_ids), limits.request));
     let tried = TriedEndpoints::default();
     let (active, method) = (&*end.info.active, &end.info.method);
     let plan = Plan {
         now,
-        repeat: &policy.repeat,
+        repeat,
         attempt_timeout: policy.attempt_timeout,
         deadline,
         wait_for_ready: wait_for_ready.unwrap_or(false),
         throttle: active.throttle.as_deref(),
         budget: active.budget.as_deref(),
-        buffers: &settings.buffers,
+        buffers: unbuffered.as_ref().unwrap_or(&settings.buffers),
         random: &settings.random,
         observers: &settings.observers,
         method,
     };
     let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };
     let result = {
-        let request = Repeatable::new(request, &settings.buffers, id);
+        let request = Repeatable::new(request, plan.buffers, id);
         retry::run(sender, &request, &plan, &mut end.log).await
     };
     match result {

@@ -16,7 +16,7 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::adapter::ServiceAttempts;
-use super::{AttemptLog, Budget, Buffers, OnSuccess, Plan, Repeatable, RetryBody, Throttle, run};
+use super::{AttemptLog, Budget, Buffers, NoRetry, OnSuccess, Plan, Repeatable, RetryBody, Throttle, run};
 use crate::deadline::effective;
 use crate::observe::Observers;
 use crate::outcome::TrackedBody;
@@ -69,7 +69,8 @@ macro_rules! layer {
     ($layer:ident, $service:ident, $policy:ident, $repeat:ident, $what:literal) => {
         #[doc = concat!($what, " (gRFC A6), for calls that may be repeated.")]
         ///
-        /// The deadline is the `grpc-timeout` of the request: nothing is repeated past it.
+        /// The deadline is the `grpc-timeout` of the request: nothing is repeated past it. A request with
+        /// [`NoRetry`](crate::retry::NoRetry) in its extensions isn't repeated.
         #[derive(Clone, Debug)]
         pub struct $layer(Arc<LayerSettings>);
 
@@ -219,7 +220,10 @@ where
     let now = Instant::now();
     let deadline = effective(request.headers(), None, now)?;
     let method = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
-    let plan = shared.plan(&method, now, deadline);
+    let mut plan = shared.plan(&method, now, deadline);
+    if request.extensions().get::<NoRetry>().is_some() {
+        plan.repeat = &Repeat::Once;
+    }
     let success = OnSuccess::new(shared.throttle.clone());
     let request = Repeatable::new(request, plan.buffers, None);
     let result = run(ServiceAttempts::ready(ready), &request, &plan, &mut AttemptLog::new()).await;

@@ -44,6 +44,7 @@ impl<R: Routes> http_body::Body for AnswerBody<R> {
         if self.ended {
             // What it holds of the upstream is let go.
             self.body = Body::empty();
+            self.passage.ended();
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -70,6 +71,7 @@ mod tests {
 
     use super::*;
     use crate::client::channel::Channel;
+    use crate::server::proxy::mirror::MirroredCalls;
     use crate::server::proxy::passage::ProxyState;
     use crate::server::proxy::request::RequestBody;
     use crate::server::proxy::routes::{Route, Upstream};
@@ -90,9 +92,10 @@ mod tests {
     async fn passed(frames: Vec<Result<Frame<Bytes>, Status>>, request: Option<Status>) -> (Bytes, HeaderMap) {
         let upstream = Upstream::new("users", Channel::connect_lazy("static:///10.0.0.1:1").unwrap());
         let sent = StreamBody::new(stream::iter(request.map(Err::<Frame<Bytes>, _>)));
-        let (request, failure) = RequestBody::new(Body::new(sent));
+        let (request, failure) = RequestBody::new(Body::new(sent), Vec::new());
         let _ = request.collect().await;
-        let passage = Passage::new(Arc::new(ProxyState::new(Nowhere)), upstream, failure);
+        let state = Arc::new(ProxyState::new(Nowhere));
+        let passage = Passage::new(state, upstream, failure, MirroredCalls::default());
         let body = AnswerBody::new(Body::new(StreamBody::new(stream::iter(frames))), passage);
         let read = body.collect().await.unwrap();
         let trailers = read.trailers().cloned().unwrap();

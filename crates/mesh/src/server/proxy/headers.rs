@@ -1,6 +1,9 @@
-//! Headers that belong to a connection and not to a call (RFC 9110, section 7.6.1).
+//! Headers that belong to a connection and not to a call (RFC 9110, section 7.6.1), and those that are for one receiver
+//! alone.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TE, TRANSFER_ENCODING, UPGRADE};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Each hop has its own. `connection` is read before they are dropped, since it may name more of them.
@@ -14,6 +17,10 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// What callers show who they are by.
+static CREDENTIALS: [HeaderName; 4] =
+    [AUTHORIZATION, PROXY_AUTHORIZATION, HeaderName::from_static("x-api-key"), COOKIE];
+
 /// Makes the headers of a caller's request those of the proxy's own, which can read trailers whatever the caller can.
 pub(super) fn of_request(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
@@ -25,6 +32,13 @@ pub(super) fn of_request(headers: &mut HeaderMap) {
 pub(super) fn of_answer(headers: &mut HeaderMap) {
     drop_hop_by_hop(headers);
     headers.remove(CONTENT_LENGTH);
+}
+
+/// Drops what a caller shows who it is by.
+pub(super) fn drop_credentials(headers: &mut HeaderMap) {
+    for name in &CREDENTIALS {
+        headers.remove(name);
+    }
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {
@@ -87,6 +101,18 @@ mod tests {
         let mut none = HeaderMap::new();
         of_request(&mut none);
         assert_eq!(none.get(TE).unwrap(), "trailers");
+    }
+
+    #[test]
+    fn credentials_are_dropped_by_all_of_their_names() {
+        let mut headers = headers();
+        for name in ["authorization", "proxy-authorization", "x-api-key", "cookie"] {
+            headers.append(name, HeaderValue::from_static("1"));
+            headers.append(name, HeaderValue::from_static("2"));
+        }
+        drop_credentials(&mut headers);
+        assert!(CREDENTIALS.iter().all(|name| !headers.contains_key(name)));
+        assert!(headers.contains_key("grpc-timeout"));
     }
 
     #[test]

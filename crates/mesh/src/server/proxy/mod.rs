@@ -32,10 +32,17 @@
 //! | address of the caller | in [`CLIENT_ADDRESS`](crate::server::CLIENT_ADDRESS), in place of what the caller sent there |
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
+//! | a copy for a [`Mirror`] | head and messages, without the caller's credentials and with [`MIRRORED`]; its answer is dropped |
 //!
 //! The channel to an upstream may repeat a call, as its policy and its descriptors say. A proxy gives no request an id:
 //! what has side effects is repeated by descriptors only where the caller gave its request one, in a message that is
 //! not compressed and was read to its end.
+//!
+//! What a mirror does changes nothing of the call that it gets a copy of: nobody waits for it, no copy is made or sent a
+//! second time, and what would be beyond the [`MirrorLimits`] is not mirrored. A copy ends with its call's deadline or
+//! after 10 s where there is none, 10 s after its call has ended, and at once when its caller lets go of that or it is
+//! answered before its request has ended. The answer is read, and dropped, as far as the limits say, so that the mirror
+//! does its work.
 //!
 //! A call ends with a gRPC status whatever happens on the way: one that the upstream sent, one that [`Routes::failed`]
 //! gives for a failure of the mesh, or the one that the caller's own request failed with.
@@ -43,6 +50,7 @@
 mod answer;
 mod failures;
 mod headers;
+mod mirror;
 mod passage;
 mod request;
 mod routes;
@@ -58,26 +66,42 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use self::answer::AnswerBody;
+use self::mirror::Mirrors;
+pub use self::mirror::{MIRRORED, MirrorCounts, MirrorLimits};
 use self::passage::{Passage, ProxyState};
 use self::request::RequestBody;
-pub use self::routes::{Route, Routes, Upstream};
+pub use self::routes::{Mirror, Route, Routes, Upstream};
 use crate::client::retry::RequestIds;
 use crate::outcome::grpc_status;
 use crate::server::client_address::name_client;
 
 /// Passes calls on by its [`Routes`]: a service for [`Builder::fallback`](crate::server::Builder::fallback). Clones
 /// share them.
-pub struct Proxy<R>(Arc<ProxyState<R>>);
+pub struct Proxy<R> {
+    state: Arc<ProxyState<R>>,
+    mirrors: Arc<Mirrors>,
+}
 
 impl<R: Routes> Proxy<R> {
     /// Passes calls on by `routes`.
     pub fn new(routes: R) -> Self {
-        Self(Arc::new(ProxyState::new(routes)))
+        Self { state: Arc::new(ProxyState::new(routes)), mirrors: Arc::new(Mirrors::new(MirrorLimits::default())) }
+    }
+
+    /// What copies for mirrors may take, of this proxy and the clones that are made of it from now on.
+    #[must_use]
+    pub fn mirror_limits(self, limits: MirrorLimits) -> Self {
+        Self { mirrors: Arc::new(Mirrors::new(limits)), ..self }
+    }
+
+    /// What has become of the copies for mirrors, and what they take now.
+    pub fn mirror_counts(&self) -> MirrorCounts {
+        self.mirrors.counts()
     }
 
     /// Whether the method at `path`, `/package.Service/Method`, has a route.
     pub fn has(&self, path: &str) -> bool {
-        self.0.routes.has(path)
+        self.state.routes.has(path)
     }
 }
 
@@ -92,39 +116,49 @@ impl<R: Routes> Service<Request<Body>> for Proxy<R> {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let state = Arc::clone(&self.0);
-        Box::pin(async move { Ok(pass(state, request).await) })
+        let proxy = self.clone();
+        Box::pin(async move { Ok(pass(proxy, request).await) })
     }
 }
 
-async fn pass<R: Routes>(state: Arc<ProxyState<R>>, request: Request<Body>) -> Response<Body> {
+async fn pass<R: Routes>(Proxy { state, mirrors }: Proxy<R>, request: Request<Body>) -> Response<Body> {
     let (mut head, body) = request.into_parts();
     // First, so that a caller can't name what the routes add.
     headers::of_request(&mut head.headers);
     name_client(&head.extensions, &mut head.headers);
-    let Route { upstream } = match state.routes.route(&mut head) {
+    // A copy of a copy could go round for ever.
+    let is_copy = head.headers.remove(&MIRRORED).is_some();
+    let route = match state.routes.route(&mut head) {
         Ok(route) => route,
         Err(status) => return status.into_http(),
     };
+    let to: &[Mirror] = if is_copy { &[] } else { &route.mirrors };
+    let (copies, mirrored) = mirrors.begin(to, &head);
     // Its caller alone knows what is the same call again.
     head.extensions.insert(RequestIds::Require);
-    let (body, failure) = RequestBody::new(body);
-    let mut channel = upstream.channel().clone();
-    let passage = Passage::new(state, upstream, failure);
+    let (body, failure) = RequestBody::new(body, copies);
+    let mut channel = route.upstream.channel().clone();
+    let mut passage = Passage::new(state, route.upstream, failure, mirrored);
     match channel.call(Request::from_parts(head, Body::new(body))).await {
         Ok(mut response) => {
             headers::of_answer(response.headers_mut());
             // Trailers-Only: it has ended, and nothing that may follow would be read.
             let ended = grpc_status(response.headers()).is_some();
+            if ended {
+                passage.ended();
+            }
             response.map(|body| if ended { Body::empty() } else { Body::new(AnswerBody::new(body, passage)) })
         }
-        Err(error) => passage.failed(&error).into_http(),
+        Err(error) => {
+            passage.ended();
+            passage.failed(&error).into_http()
+        }
     }
 }
 
 impl<R> Clone for Proxy<R> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self { state: Arc::clone(&self.state), mirrors: Arc::clone(&self.mirrors) }
     }
 }
 

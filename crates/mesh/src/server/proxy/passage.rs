@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::{Code, Status};
 
 use super::failures::FailureLog;
+use super::mirror::MirroredCalls;
 use super::request::RequestFailure;
 use super::routes::{Routes, Upstream};
 use crate::outcome::Outcome;
@@ -26,11 +27,23 @@ pub(super) struct Passage<R> {
     state: Arc<ProxyState<R>>,
     upstream: Upstream,
     request: RequestFailure,
+    /// They end with it, unless it ended first.
+    mirrored: MirroredCalls,
 }
 
 impl<R: Routes> Passage<R> {
-    pub(super) fn new(state: Arc<ProxyState<R>>, upstream: Upstream, request: RequestFailure) -> Self {
-        Self { state, upstream, request }
+    pub(super) fn new(
+        state: Arc<ProxyState<R>>,
+        upstream: Upstream,
+        request: RequestFailure,
+        mirrored: MirroredCalls,
+    ) -> Self {
+        Self { state, upstream, request, mirrored }
+    }
+
+    /// The call has its status: who lets go of it now gives up nothing.
+    pub(super) fn ended(&mut self) {
+        self.mirrored.release();
     }
 
     /// What the caller is told for `error` of the mesh: that of its own request, if that is what failed, or what the

@@ -5,9 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
+
+use super::mirror::RequestCopy;
 
 /// What a request failed with, if it did: the mesh ends its call for it, and no upstream is to blame.
 #[derive(Debug, Default)]
@@ -20,16 +22,28 @@ impl RequestFailure {
     }
 }
 
-/// The body of a request; its failure is told to the [`RequestFailure`] before anybody else learns of it.
+/// The body of a request; its failure is told to the [`RequestFailure`] before anybody else learns of it. What is read of
+/// it is copied for mirrors, which are never waited for.
 pub(super) struct RequestBody {
     body: Body,
     failure: Arc<OnceLock<Status>>,
+    /// Those that go on.
+    copies: Vec<RequestCopy>,
 }
 
 impl RequestBody {
-    pub(super) fn new(body: Body) -> (Self, RequestFailure) {
+    pub(super) fn new(body: Body, copies: Vec<RequestCopy>) -> (Self, RequestFailure) {
         let failure = RequestFailure::default();
-        (Self { body, failure: Arc::clone(&failure.0) }, failure)
+        let mut request = Self { body, failure: Arc::clone(&failure.0), copies };
+        request.end_copies();
+        (request, failure)
+    }
+
+    /// Ends the copies of a body that has ended.
+    fn end_copies(&mut self) {
+        if !self.copies.is_empty() && self.body.is_end_stream() {
+            self.copies.drain(..).for_each(RequestCopy::end);
+        }
     }
 }
 
@@ -39,9 +53,19 @@ impl http_body::Body for RequestBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Err(status)) = &frame {
-            // The first failure counts.
-            let _ = self.failure.set(status.clone());
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.copies.retain(|copy| copy.data(data));
+                }
+                self.end_copies();
+            }
+            Some(Err(status)) => {
+                // The first failure counts.
+                let _ = self.failure.set(status.clone());
+                self.copies.clear();
+            }
+            None => self.copies.drain(..).for_each(RequestCopy::end),
         }
         Poll::Ready(frame)
     }

@@ -45,13 +45,52 @@ pub trait Routes: Send + Sync + 'static {
 pub struct Route {
     /// Who answers it.
     pub upstream: Upstream,
+    /// Who gets a copy of it.
+    pub mirrors: Vec<Mirror>,
 }
 
 impl Route {
     /// To one upstream, whose answer is that of the call.
     #[must_use]
     pub fn to(upstream: Upstream) -> Self {
-        Self { upstream }
+        Self { upstream, mirrors: Vec::new() }
+    }
+
+    /// Copies the call to `mirror` too. There may be several.
+    #[must_use]
+    pub fn mirror(mut self, mirror: Mirror) -> Self {
+        self.mirrors.push(mirror);
+        self
+    }
+}
+
+/// Who gets copies of calls, and of their heads what. It has no say in what their callers get.
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    upstream: Upstream,
+    keeps_authorization: bool,
+}
+
+impl Mirror {
+    /// Copies go to `upstream`, without what their callers show who they are by: `authorization`,
+    /// `proxy-authorization`, `x-api-key` and `cookie`.
+    pub fn to(upstream: Upstream) -> Self {
+        Self { upstream, keeps_authorization: false }
+    }
+
+    /// Copies keep their callers' credentials: for a mirror that may act in their names.
+    #[must_use]
+    pub fn keep_authorization(mut self) -> Self {
+        self.keeps_authorization = true;
+        self
+    }
+
+    pub(super) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub(super) fn keeps_authorization(&self) -> bool {
+        self.keeps_authorization
     }
 }
 

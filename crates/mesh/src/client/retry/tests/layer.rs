@@ -5,12 +5,12 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::future::{Ready, ready};
 use http_body_util::{BodyExt as _, Full};
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 use super::support::*;
-use crate::client::retry::RetryLayer;
+use crate::client::retry::{NoRetry, RetryLayer};
 
 /// Fails the first two calls; panics when it is called without having been ready.
 struct Strict {
@@ -55,4 +55,14 @@ async fn trap_1_the_layer_calls_the_instance_that_is_ready() {
     assert_eq!(calls.load(Ordering::SeqCst), 3);
     assert_eq!(tokens.milli_tokens(), 8100, "two failures, one success");
     response.into_body().collect().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_not_to_be_retried_is_made_once() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let mut service = RetryLayer::new(policy(5)).layer(Strict { ready: false, calls: calls.clone() });
+    let mut request = http::Request::new(Body::empty());
+    request.extensions_mut().insert(NoRetry);
+    let status = service.ready().await.unwrap().call(request).await.unwrap_err();
+    assert_eq!((status.code(), calls.load(Ordering::SeqCst)), (Code::Unavailable, 1));
 }
