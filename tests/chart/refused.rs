@@ -52,6 +52,31 @@ const REFUSED: &[(&str, &[&str], &[&str])] = &[
     ),
     ("trial", &["gateway.service.nodePort=30080"], &["gateway.service.nodePort", "gateway.service.type"]),
     ("trial", &["gateway.service.loadBalancerClass=x"], &["gateway.service.loadBalancerClass", "LoadBalancer"]),
+    ("trial", &["gateway.trustedProxies[0]=10.0.0.1"], &["trustedProxies"]),
+    ("trial", &["gateway.accessLog.sample=2"], &["sample"]),
+    ("trial", &["gateway.http.corsOrigins[0]=shop.example"], &["corsOrigins"]),
+    ("routes", &["gateway.route.http.hostnames[0]=https://shop.example"], &["hostnames"]),
+    ("routes", &["gateway.route.http.parentRefs[0].nam=public"], &["parentRefs", "nam"]),
+    (
+        "trial",
+        &["gateway.route.http.enabled=true"],
+        &["gateway.route.http.enabled", "set gateway.route.http.parentRefs"],
+    ),
+    (
+        "routes",
+        &["gateway.route.grpc.hostnames[0]=api.shop.test"],
+        &["gateway.route.grpc and gateway.route.http have a host in common", "gateway.route.grpc.hostnames"],
+    ),
+    (
+        "routes",
+        &["gateway.route.grpc.hostnames=null"],
+        &["gateway.route.grpc and gateway.route.http have a host in common"],
+    ),
+    (
+        "routes",
+        &["gateway.env[0].name=MESHWORK_GATEWAY__SERVER__TRUSTED_PROXIES", "gateway.env[0].value=x"],
+        &["gateway.env has MESHWORK_GATEWAY__SERVER__TRUSTED_PROXIES", "the chart sets"],
+    ),
     (
         "cert-manager",
         &["tls.certManager.renewBefore=3000h"],

@@ -75,6 +75,11 @@ fn planted_mistakes_are_refused_in_every_version() {
             "'selfSinged' not allowed",
         ),
         (
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: GRPCRoute\nmetadata: {name: a}\n\
+             spec: {rules: [{matches: [{path: {value: /}}]}]}",
+            "'path' not allowed",
+        ),
+        (
             "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: a}\n\
              spec: {resources: {requests: {storage: 2 Gi}}}",
             "does not match pattern",

@@ -21,7 +21,10 @@ pub const KUBERNETES: [&str; 2] = ["1.33.6", "1.37.2"];
 const CRDS: &str = "crds";
 
 /// Modules that bring custom resources, each with its version and the folder of its definitions.
-const CUSTOM: &[(&str, &str, &str)] = &[("github.com/cert-manager/cert-manager", "1.21.2", "deploy/crds")];
+const CUSTOM: &[(&str, &str, &str)] = &[
+    ("github.com/cert-manager/cert-manager", "1.21.2", "deploy/crds"),
+    ("sigs.k8s.io/gateway-api", "1.6.3", "config/crd/standard"),
+];
 
 /// The longest that a module may take to download: Kubernetes' are 20 MB each.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
@@ -67,7 +70,8 @@ pub fn make(folder: &Path) -> Result<()> {
             let text = read(&path)?;
             let documents: Vec<Value> =
                 serde_saphyr::from_multiple(&text).with_context(|| format!("{} isn't YAML", path.display()))?;
-            for document in &documents {
+            // Policies of the API server may lie beside them.
+            for document in documents.iter().filter(|document| document["kind"] == "CustomResourceDefinition") {
                 custom.extend(of_custom_resource(document).with_context(|| format!("in {}", path.display()))?);
             }
         }

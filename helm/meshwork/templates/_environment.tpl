@@ -116,10 +116,55 @@
   value: {{ .rateLimit.burst | int | quote }}
 - name: MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND
   value: {{ .rateLimit.perSecond | quote }}
+{{- include "meshwork.environment.edge" . }}
 {{- end }}
 # While Redis is away each pod admits its share of the limit.
 - name: MESHWORK_GATEWAY__RATE_LIMIT__INSTANCES
   value: {{ max .service.pods 1 | quote }}
+{{- end -}}
+
+{{/* How the gateway meets callers and what is before it; what it does so by itself is left out. Takes its settings. */}}
+{{- define "meshwork.environment.edge" }}
+{{- if not .rateLimit.headers }}
+- name: MESHWORK_GATEWAY__RATE_LIMIT__HEADERS
+  value: "false"
+{{- end }}
+{{- if not .http.enabled }}
+- name: MESHWORK_GATEWAY__HTTP__ENABLED
+  value: "false"
+{{- end }}
+{{- with .http.corsOrigins }}
+- name: MESHWORK_GATEWAY__HTTP__CORS_ORIGINS
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- if ne (int64 .http.maxBody) 4194304 }}
+- name: MESHWORK_GATEWAY__HTTP__MAX_BODY
+  value: {{ int64 .http.maxBody | quote }}
+{{- end }}
+{{- if not .http.docs }}
+- name: MESHWORK_GATEWAY__HTTP__DOCS
+  value: "false"
+{{- end }}
+{{- with .trustedProxies }}
+- name: MESHWORK_GATEWAY__SERVER__TRUSTED_PROXIES
+  value: {{ toJson . | quote }}
+{{- end }}
+{{- if not .forwardedFor }}
+- name: MESHWORK_GATEWAY__SERVER__FORWARDED_FOR
+  value: "false"
+{{- end }}
+{{- if .routes }}
+- name: MESHWORK_GATEWAY__ROUTES
+  value: /routes/routes.toml
+{{- end }}
+{{- if not .accessLog.enabled }}
+- name: MESHWORK_GATEWAY__ACCESS_LOG__ENABLED
+  value: "false"
+{{- end }}
+{{- if ne (float64 .accessLog.sample) 1.0 }}
+- name: MESHWORK_GATEWAY__ACCESS_LOG__SAMPLE
+  value: {{ .accessLog.sample | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* The variable that names a service to its caller. Takes caller and callee. */}}

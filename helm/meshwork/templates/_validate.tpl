@@ -7,6 +7,7 @@
 {{- include "meshwork.validate.stores" (dict "root" . "all" $all) -}}
 {{- include "meshwork.validate.services" (dict "root" . "all" $all) -}}
 {{- include "meshwork.validate.gateway" (dict "root" . "all" $all) -}}
+{{- include "meshwork.validate.routes" (dict "root" . "all" $all) -}}
 {{- include "meshwork.validate.tls" (dict "root" . "all" $all) -}}
 {{- with $all.problems -}}
 {{- fail (printf "\n\nThese values don't fit together:\n- %s" (join "\n- " .)) -}}
@@ -113,6 +114,25 @@
 {{- end -}}
 {{- if and (or .loadBalancerClass .loadBalancerSourceRanges) (ne .type "LoadBalancer") -}}
 {{- include "meshwork.validate.add" (dict "all" $all "says" "gateway.service.loadBalancerClass and loadBalancerSourceRanges are for gateway.service.type LoadBalancer") -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "meshwork.validate.routes" -}}
+{{- $all := .all -}}
+{{- with .root.Values.gateway.route -}}
+{{- range $kind := list "grpc" "http" -}}
+{{- $route := get $.root.Values.gateway.route $kind -}}
+{{- if and $route.enabled (not $route.parentRefs) -}}
+{{- include "meshwork.validate.add" (dict "all" $all "says" (printf "gateway.route.%s.enabled is true, and no Gateway is named: set gateway.route.%s.parentRefs, such as [{name: public}]" $kind $kind)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .grpc.enabled .http.enabled -}}
+{{- $hosts := include "meshwork.hostsOverlap" (dict "one" .grpc.hostnames "other" .http.hostnames) -}}
+{{- $parents := include "meshwork.parentsOverlap" (dict "one" .grpc.parentRefs "other" .http.parentRefs) -}}
+{{- if and $hosts $parents -}}
+{{- include "meshwork.validate.add" (dict "all" $all "says" "gateway.route.grpc and gateway.route.http have a host in common, and a listener takes one of them alone: set other gateway.route.grpc.hostnames, other listeners (parentRefs), or the HTTPRoute alone, which passes gRPC on too") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

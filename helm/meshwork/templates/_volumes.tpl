@@ -21,6 +21,11 @@
     secretName: {{ . }}
     defaultMode: 0440
 {{- end }}
+{{- if $service.settings.routes }}
+- name: routes
+  configMap:
+    name: {{ $service.fullname }}-routes
+{{- end }}
 {{- else }}
 - name: credentials
   secret:
@@ -53,6 +58,12 @@
 {{- if $service.settings.tls.existingSecret }}
 - name: gateway-tls
   mountPath: /gateway-tls
+  readOnly: true
+{{- end }}
+{{- if $service.settings.routes }}
+# As a folder: a file that is mounted by itself never changes.
+- name: routes
+  mountPath: /routes
   readOnly: true
 {{- end }}
 {{- else }}

@@ -1,5 +1,6 @@
 //! Settings.
 
+mod hops;
 mod http;
 
 use std::net::SocketAddr;

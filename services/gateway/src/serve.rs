@@ -21,6 +21,7 @@ use crate::domain::{Route, Upstream};
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     let (refusals, calls) = config.limits()?;
+    config.warn_of_hidden_callers();
     let listener = listen(&config.listen)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));

@@ -1,0 +1,39 @@
+//! What stands between callers and the gateway.
+
+use super::Config;
+
+/// The variable that Kubernetes sets in every container.
+const OF_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
+
+impl Config {
+    /// Says at the start if callers will be taken for one because of what stands before the gateway.
+    pub(crate) fn warn_of_hidden_callers(&self) {
+        if self.hides_callers(std::env::var_os(OF_KUBERNETES).is_some()) {
+            tracing::warn!(
+                "gateway.server.trusted_proxies is empty: callers that come through a balancer, an ingress or a Gateway \
+                 all have its address, and share what one address may do; set it to the networks of that (in the chart \
+                 `gateway.trustedProxies`), such as [\"10.244.0.0/16\"], if there is one"
+            );
+        }
+    }
+
+    /// Whether all callers may have the address of something that is not trusted to tell theirs: in Kubernetes something
+    /// stands before a public port nearly always.
+    fn hides_callers(&self, is_in_kubernetes: bool) -> bool {
+        is_in_kubernetes && self.server.trusted_proxies.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_are_hidden_in_kubernetes_where_no_proxy_is_trusted() {
+        let mut config = Config::default();
+        assert!(config.hides_callers(true));
+        assert!(!config.hides_callers(false));
+        config.server.trusted_proxies = vec!["10.244.0.0/16".to_owned()];
+        assert!(!config.hides_callers(true));
+    }
+}
