@@ -8,7 +8,7 @@ use prost_types::FileDescriptorProto;
 
 use super::bounds::{BYTES, FILE_BYTES, FILES, METHODS, SHOWN, SHOWN_BYTES};
 use super::error::InvalidContracts;
-use super::file::{DescriptorFile, RawFile, RawSet, files};
+use super::file::{DescriptorFile, RawSet, count, files};
 use super::set::ContractSet;
 use super::symbols::Symbols;
 use crate::server::auth::AccessTable;
@@ -41,14 +41,17 @@ impl CheckedSet {
         METHODS.check(access.methods().count())?;
         SHOWN.check(shown.len())?;
         SHOWN_BYTES.check(shown.iter().map(String::len).sum())?;
-        let mut reading = Reading::default();
+        let (mut reading, mut of_files) = (Reading::default(), 0);
         for (place, set) in descriptors.into_iter().enumerate() {
-            let files = files(set.into()).map_err(|error| InvalidContracts::undecodable(place, &error))?;
-            for (file, raw) in files {
+            let undecodable = |error| InvalidContracts::undecodable(place, &error);
+            // Nothing is made of what is too much.
+            of_files += count(&set).map_err(undecodable)?;
+            FILES.check(of_files)?;
+            for file in files(set.into()).map_err(undecodable)? {
                 if file.name.is_empty() {
                     return Err(InvalidContracts::unnamed_file(place));
                 }
-                reading.add(file, raw)?;
+                reading.add(file)?;
             }
         }
         Ok(Self { files: reading.files, methods: reading.methods, access, shown })
@@ -77,7 +80,7 @@ impl Files {
     pub(super) fn decode<'s>(sets: impl IntoIterator<Item = &'s [u8]>) -> Result<Self, prost::DecodeError> {
         let mut all = Self::default();
         for set in sets {
-            for (file, _) in files(Bytes::copy_from_slice(set))? {
+            for file in files(Bytes::copy_from_slice(set))? {
                 all.0.entry(file.name.clone()).or_insert(file);
             }
         }
@@ -105,18 +108,19 @@ struct Reading {
     symbols: Symbols,
     /// For each service its encoded descriptor, and the file that it is in.
     services: HashMap<String, (Bytes, Box<str>)>,
+    /// Of methods.
     count: usize,
 }
 
 impl Reading {
-    fn add(&mut self, file: DescriptorFile, raw: RawFile) -> Result<(), InvalidContracts> {
+    fn add(&mut self, file: DescriptorFile) -> Result<(), InvalidContracts> {
+        FILE_BYTES.check_at(file.encoded.len(), &file.name)?;
+        let undecodable = |error| InvalidContracts::undecodable_file(&file.name, &error);
+        let raw = file.raw().map_err(undecodable)?;
         if OWN_PACKAGES.contains(&raw.package()) || self.files.has(&file)? {
             return Ok(());
         }
-        FILES.check_at(self.files.0.len() + 1, &file.name)?;
-        FILE_BYTES.check_at(file.encoded.len(), &file.name)?;
-        let decoded = FileDescriptorProto::decode(file.encoded.clone())
-            .map_err(|error| InvalidContracts::undecodable_file(&file.name, &error))?;
+        let decoded = FileDescriptorProto::decode(file.encoded.clone()).map_err(undecodable)?;
         // Before anything is written out in full.
         self.symbols.add(&file.name, &decoded)?;
         self.count += decoded.service.iter().map(|service| service.method.len()).sum::<usize>();

@@ -11,6 +11,23 @@ pub(super) struct RawSet {
     pub file: Vec<Bytes>,
 }
 
+/// How many files there are: of a message without fields nothing is held.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileCount {
+    #[prost(message, repeated, tag = "1")]
+    file: Vec<Nothing>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Nothing {}
+
+/// The name of a `FileDescriptorProto`, and nothing else of it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileName {
+    #[prost(string, optional, tag = "1")]
+    name: Option<String>,
+}
+
 /// What a `FileDescriptorProto` says, without where in its source it stands (field 9), which differs by who made it. Its parts
 /// are as they came.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,10 +69,17 @@ pub(super) struct DescriptorFile {
 }
 
 impl DescriptorFile {
+    /// What it says, in parts.
+    ///
+    /// # Errors
+    /// When it is no `FileDescriptorProto`.
+    pub(super) fn raw(&self) -> Result<RawFile, DecodeError> {
+        RawFile::decode(self.encoded.clone())
+    }
+
     /// Whether `other` says the same.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let read = |file: &Self| RawFile::decode(file.encoded.clone());
-        self.encoded == other.encoded || matches!((read(self), read(other)), (Ok(one), Ok(other)) if one == other)
+        self.encoded == other.encoded || matches!((self.raw(), other.raw()), (Ok(one), Ok(other)) if one == other)
     }
 
     /// Whether it is one of protobuf's own files, such as `google/protobuf/timestamp.proto`. They differ from release to release
@@ -65,14 +89,22 @@ impl DescriptorFile {
     }
 }
 
-/// The files of an encoded `FileDescriptorSet`, decoded no further than to their names; these are empty where there are none.
+/// How many files an encoded `FileDescriptorSet` has.
 ///
 /// # Errors
 /// When it is none.
-pub(super) fn files(set: Bytes) -> Result<Vec<(DescriptorFile, RawFile)>, DecodeError> {
+pub(super) fn count(set: &[u8]) -> Result<usize, DecodeError> {
+    Ok(FileCount::decode(set)?.file.len())
+}
+
+/// The files of an encoded `FileDescriptorSet`, read no further than to their names; these are empty where there are none.
+///
+/// # Errors
+/// When it is none.
+pub(super) fn files(set: Bytes) -> Result<Vec<DescriptorFile>, DecodeError> {
     let read = |encoded: Bytes| {
-        let raw = RawFile::decode(encoded.clone())?;
-        Ok((DescriptorFile { name: raw.name.clone().unwrap_or_default().into(), encoded }, raw))
+        let name = FileName::decode(encoded.clone())?.name.unwrap_or_default().into();
+        Ok(DescriptorFile { name, encoded })
     };
     RawSet::decode(set)?.file.into_iter().map(read).collect()
 }
