@@ -351,7 +351,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Says who may call which method. Without it everybody may call everything.
+    /// Says who may call which method. Without it everybody may call everything. [`Builder::contracts`] adds to it.
     ///
     /// ```
     /// use meshwork::{Server, server::auth::{Access, AccessTable}};
@@ -397,7 +397,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Shows services by reflection that another server answers for, such as those behind a gateway.
+    /// Shows services by reflection that another server answers for, such as those behind a gateway; [`Builder::contracts`] adds more.
     ///
     /// ```
     /// # use meshwork::Server;
@@ -461,7 +461,7 @@ impl<L> Builder<L> {
 
     /// Answers the calls of services that were not added. `has` says which paths (`/package.Service/Method`) it answers: of these,
     /// such as the [access table](Builder::access) doesn't name are refused. Others come to it, whoever calls, and it is to
-    /// answer them with UNIMPLEMENTED.
+    /// answer them with UNIMPLEMENTED. [`Builder::contracts`] is for what changes while the server runs.
     pub fn fallback<S>(mut self, service: S, has: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
