@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
 use meshwork::Server;
 use meshwork::server::auth::{Access, AccessTable, Principal};
 use meshwork::server::rate::{AddressShare, Key, Plans, Rate, RateLimitLayer, RateLimiter, Rule};
@@ -102,7 +104,16 @@ async fn what_handlers_say_under_these_names_is_replaced_or_removed() {
                 headers.append(name, HeaderValue::from_static("theirs"));
                 headers.append(name, HeaderValue::from_static("theirs too"));
             }
-            response
+            response.map(|body| {
+                Body::new(body.map_frame(|frame| match frame.into_trailers() {
+                    Ok(mut trailers) => {
+                        trailers.insert("ratelimit", HeaderValue::from_static("theirs"));
+                        trailers.insert("ratelimit-of-others", HeaderValue::from_static("stays"));
+                        Frame::trailers(trailers)
+                    }
+                    Err(frame) => frame,
+                }))
+            })
         })
     });
     let rule = rule("calls", 9).methods([&UNARY[1..]]);
@@ -111,6 +122,11 @@ async fn what_handlers_say_under_these_names_is_replaced_or_removed() {
     let policy = r#""calls";q=9;w=777600"#;
     assert_eq!(call(&wire, UNARY, Some("anna")).await, said(Code::Ok, policy, r#""calls";r=8;t=86400"#));
     assert_eq!(call(&wire, SLEEP, Some("anna")).await, (Code::Ok, None, None));
+    // In trailers nobody may say it.
+    let answer = wire.call(head(UNARY).header("x-name", "anna"), "1").await.unwrap();
+    let status = Answer::read(answer, AT_ONCE).await.unwrap().status();
+    assert_eq!(status.metadata().get("ratelimit-of-others").unwrap(), "stays");
+    assert!(status.metadata().get("ratelimit").is_none(), "{status:?}");
 }
 
 #[tokio::test(start_paused = true)]

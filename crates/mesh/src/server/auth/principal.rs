@@ -57,7 +57,7 @@ impl Principal {
     }
 
     /// The principal by credentials that expire at `at`. A [server](crate::server::Server) ends calls that go on then with
-    /// UNAUTHENTICATED, reason `CREDENTIALS_EXPIRED`, streams in their trailers.
+    /// UNAUTHENTICATED, reason `CREDENTIALS_EXPIRED`, streams in their trailers; the layers leave that to the server.
     #[must_use]
     pub fn with_expiry(mut self, at: SystemTime) -> Self {
         Arc::make_mut(&mut self.0).expires_at = Some(at);

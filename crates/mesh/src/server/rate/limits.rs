@@ -187,9 +187,9 @@ impl RateLimits {
                 let millis = retry_after.as_nanos().div_ceil(1_000_000).to_string();
                 let message =
                     format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
-                let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
                 let plan = rule.plan.as_deref().map(|plan| ("plan", plan));
-                let metadata: SmallVec<[_; 4]> = metadata.into_iter().chain(plan).collect();
+                let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
+                let metadata: Vec<_> = metadata.into_iter().chain(plan).collect();
                 let mut details = RATE_LIMITED.details(*domain, &metadata);
                 details.set_retry_info(Some(retry_after));
                 let quota = format!(

@@ -91,7 +91,7 @@ fn push_name(text: &mut String, name: &str) {
 
 /// Whole seconds, rounded up: who waits them has waited enough.
 fn seconds(time: Duration) -> u64 {
-    (time.as_secs() + u64::from(time.subsec_nanos() > 0)).min(LARGEST)
+    time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).min(LARGEST)
 }
 
 /// What the answer to a call is to say. Of several limits that decide on one call, the last counts.

@@ -143,7 +143,7 @@ async fn several_limits_are_checked_together_and_then_taken_together() {
         let decision = local.take(&[wide.clone(), narrow.clone()]);
         assert_eq!(decision, Decision::Denied { rule: 1, retry_after: DAY });
     }
-    let quota = Some(Quota { rule: 0, remaining: 1, reset_after: 2 * DAY });
+    let quota = Some(Quota { rule: 0, remaining: 1, reset_after: DAY * 2 / 3 });
     assert_eq!(local.take(std::slice::from_ref(&wide)), Decision::Admitted { quota }, "denials took nothing");
     // Locked in one order, whichever way round they are named.
     let calls = |wants: [Want; 2]| {
