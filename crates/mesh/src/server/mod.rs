@@ -15,10 +15,11 @@
 //!
 //! accept (TLS, peer identity, age, limits) → telemetry → what a request must be → deadline → limit by address → identity →
 //! authorisation → limit by principal → arrival of the request → places (calls, streams) → message size → the user's layers →
-//! handler. Panics, the deadline, the size of the status and the end of the server are looked after all the way. The order is
-//! fixed. Each method has one plan, made at the start from the descriptors and the settings, which says what each step does to
-//! its calls; [`Contracts`] bring the plans of further methods while the server runs. Health checks pass by identity, limits and
-//! shedding, and reflection by identity; their streams are open to everybody, within a bound of their own.
+//! handler. Panics, the deadline, the expiry of the caller's credentials, the size of the status and the end of the server are
+//! looked after all the way. The order is fixed. Each method has one plan, made at the start from the descriptors and the
+//! settings, which says what each step does to its calls; [`Contracts`] bring the plans of further methods while the server runs.
+//! Health checks pass by identity, limits and shedding, and reflection by identity; their streams are open to everybody, within a
+//! bound of their own.
 //!
 //! A call holds its places until the last byte of its answer has passed the connection's writer. What callers may have at once is
 //! bounded for each of them before it is for all: see [`Limits`]. Every wait is bounded too: see [`Builder`].

@@ -25,6 +25,7 @@ use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::pipeline::{Handlers, HttpRequests, Pipeline, reflection_limits};
 use super::plan::{CurrentPlans, MethodCounts, PlanInputs, Plans};
+use super::rate::RateLimits;
 use super::router::Router;
 use super::settings::Settings;
 use super::tls::ServerTls;
@@ -173,6 +174,8 @@ fn plans(
 
 /// What all calls go through.
 fn pipeline(settings: &Settings, plans: CurrentPlans, stopping: CancellationToken) -> Pipeline {
+    let by_address = settings.by_address.limits();
+    let by_principal = settings.by_principal.limits();
     Pipeline {
         plans,
         domain: settings.domain,
@@ -181,7 +184,8 @@ fn pipeline(settings: &Settings, plans: CurrentPlans, stopping: CancellationToke
         verification_timeout: settings.verification_timeout,
         by_address: settings.by_address.limits().cloned(),
         counts_refusals: settings.by_address.counts_refusals(),
-        by_principal: settings.by_principal.limits().cloned(),
+        by_principal: by_principal.cloned(),
+        reports_limits: by_address.into_iter().chain(by_principal).any(RateLimits::reports),
         reflection: settings.reflection_rate.and_then(|rate| reflection_limits(rate, settings.domain)),
         budgets: settings.budgets.clone(),
         watches_of_connection: settings.watches_of_connection,

@@ -15,6 +15,7 @@ mod http;
 mod reflection;
 mod request;
 mod state;
+mod time;
 
 pub(super) use self::answer::AnswerBody;
 pub(super) use self::calls::ConnectionCalls;

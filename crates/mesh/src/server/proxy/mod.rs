@@ -29,6 +29,7 @@
 //! |---|---|
 //! | messages | as they are, in both directions, as fast as the slower side takes them |
 //! | metadata, trailers, status with its details | as they are, without what belongs to a connection (RFC 9110, section 7.6.1) |
+//! | credentials | as they are, or those that are [forwarded](crate::server::auth::Principal::with_forwarded_credentials) for the caller |
 //! | address of the caller | in [`CLIENT_ADDRESS`](crate::server::CLIENT_ADDRESS), in place of what the caller sent there |
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
@@ -61,6 +62,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
@@ -73,6 +75,7 @@ use self::request::RequestBody;
 pub use self::routes::{Mirror, Route, Routes, Upstream};
 use crate::client::retry::RequestIds;
 use crate::outcome::grpc_status;
+use crate::server::auth::Principal;
 use crate::server::client_address::name_client;
 
 /// Passes calls on by its [`Routes`]: a service for [`Builder::fallback`](crate::server::Builder::fallback). Clones
@@ -126,6 +129,9 @@ async fn pass<R: Routes>(Proxy { state, mirrors }: Proxy<R>, request: Request<Bo
     // First, so that a caller can't name what the routes add.
     headers::of_request(&mut head.headers);
     name_client(&head.extensions, &mut head.headers);
+    if let Some(credentials) = head.extensions.get().and_then(Principal::forwarded_credentials) {
+        head.headers.insert(AUTHORIZATION, credentials.clone());
+    }
     // A copy of a copy could go round for ever.
     let is_copy = head.headers.remove(&MIRRORED).is_some();
     let route = match state.routes.route(&mut head) {
