@@ -3,6 +3,8 @@
 mod attempts;
 mod credentials;
 mod error;
+mod foreign;
+mod keys;
 mod sessions;
 mod tokens;
 mod users;
@@ -12,8 +14,10 @@ pub use meshwork_chassis::Clock;
 pub use self::attempts::{AttemptLimits, HashError, Lane, Origin, PasswordHasher, TooManyAttempts};
 pub use self::credentials::{AddressHasher, CredentialsError, CredentialsFile};
 pub use self::error::StoreError;
+pub use self::foreign::{ForeignAccounts, ForeignIdentity, ForeignTokenError, ForeignTokens};
+pub use self::keys::{ApiKeyStore, KeyCreation, NewApiKey, PresentedKey};
 pub use self::sessions::{ActiveSession, NewSession, NewToken, PresentedToken, Renewal, SessionStore, Successor};
-pub use self::tokens::{PublicKey, SignError, TokenIssuer};
+pub use self::tokens::{Basis, PublicKey, SignError, TokenIssuer};
 pub use self::users::{
     Account, ChangeError, Creation, Decide, KeyRenewal, UserCursor, UserFilter, UserPage, UserStore, random_name,
 };

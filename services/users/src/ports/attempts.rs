@@ -48,7 +48,7 @@ pub struct TooManyAttempts {
     pub retry_after: Duration,
 }
 
-/// How often somebody may try to sign in and to sign up. It is the same for e-mail addresses that have an account and those
+/// How often somebody may try to sign in, to exchange keys and tokens, and to sign up. It is the same for e-mail addresses that have an account and those
 /// that have none.
 #[async_trait]
 pub trait AttemptLimits: Send + Sync + 'static {
@@ -60,6 +60,15 @@ pub trait AttemptLimits: Send + Sync + 'static {
 
     /// Takes back that an attempt which was counted has been a guess: the password was right, or was not looked at.
     async fn no_guess(&self, email: &Email, address: &str);
+
+    /// Counts an attempt to exchange a key or a token, by a caller at an address, as an attempt to sign in.
+    ///
+    /// # Errors
+    /// When there were too many attempts by that address.
+    async fn exchange(&self, address: &str) -> Result<(), TooManyAttempts>;
+
+    /// Takes back that an attempt to exchange something was made: it was right, or was not looked at.
+    async fn exchanged(&self, address: &str);
 
     /// Counts an attempt to take an e-mail address, which tells whether it is taken.
     ///

@@ -4,7 +4,7 @@ use meshwork_api::UserName;
 use meshwork_chassis::config::Secret;
 use time::OffsetDateTime;
 
-use crate::domain::Role;
+use crate::domain::{Role, Scope};
 
 /// The public half of a signing key (Ed25519).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +20,20 @@ pub struct PublicKey {
 #[error("a token can't be signed: {0}")]
 pub struct SignError(pub String);
 
+/// What an access token was given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis<'a> {
+    /// The session with this id.
+    Session(&'a str),
+    /// The API key with this id, which may be used for these scopes; for anything that keys may do when there is none.
+    Key(&'a str, &'a [Scope]),
+    /// Another issuer's token.
+    Foreign,
+}
+
 /// Signs access tokens.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// A token that says, until `expires`, that its bearer is this account, in the session with this id.
+    /// A token that says, until `expires`, that its bearer is this account, and what it was given for.
     ///
     /// # Errors
     /// When it can't be signed.
@@ -30,7 +41,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
         &self,
         user: &UserName,
         role: Role,
-        session: &str,
+        basis: Basis<'_>,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError>;
