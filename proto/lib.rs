@@ -11,7 +11,7 @@ mod names;
 mod reasons;
 
 pub use names::{
-    DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName,
+    ApiKeyName, DeadLetterName, InvalidName, NotificationName, OrderName, ProductName, ProjectionName, ReservationName,
     SessionName, StockName, UserName,
 };
 pub use reasons::public_reason;

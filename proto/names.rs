@@ -114,53 +114,71 @@ resource_name!(
     NotificationName, "notifications/", "", "notifications/{notification}"
 );
 
-/// A session of an account.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionName {
-    user: UserName,
-    id: String,
+/// The name of something that an account has, below the account's.
+macro_rules! name_below_user {
+    ($(#[$doc:meta])* $name:ident, $collection:literal, $pattern:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name {
+            user: UserName,
+            id: String,
+        }
+
+        impl $name {
+            /// What such a name looks like.
+            pub const PATTERN: &'static str = $pattern;
+
+            /// The name of what `user` has with this id.
+            ///
+            /// # Errors
+            /// When `id` is not 1 to 63 of `a-z`, `0-9` and `-`, or starts or ends with `-`.
+            pub fn new(user: UserName, id: impl AsRef<str> + Into<String>) -> Result<Self, InvalidName> {
+                // What is no id, however long, is not copied.
+                if is_id(id.as_ref()) {
+                    Ok(Self { user, id: id.into() })
+                } else {
+                    Err(InvalidName { pattern: $pattern })
+                }
+            }
+
+            /// Whose it is.
+            pub fn user(&self) -> &UserName {
+                &self.user
+            }
+
+            /// The id, without the collections.
+            pub fn id(&self) -> &str {
+                &self.id
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(name: &str) -> Result<Self, InvalidName> {
+                let invalid = InvalidName { pattern: $pattern };
+                let Some((user, id)) = name.split_once(concat!("/", $collection, "/")) else { return Err(invalid) };
+                let Ok(user) = user.parse() else { return Err(invalid) };
+                Self::new(user, id)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!("{}/", $collection, "/{}"), self.user, self.id)
+            }
+        }
+    };
 }
 
-impl SessionName {
-    /// What such a name looks like.
-    pub const PATTERN: &'static str = "users/{user}/sessions/{session}";
-
-    /// The name of the session of `user` with this id.
-    ///
-    /// # Errors
-    /// When `id` is not 1 to 63 of `a-z`, `0-9` and `-`, or starts or ends with `-`.
-    pub fn new(user: UserName, id: impl AsRef<str> + Into<String>) -> Result<Self, InvalidName> {
-        // What is no id, however long, is not copied.
-        if is_id(id.as_ref()) { Ok(Self { user, id: id.into() }) } else { Err(InvalidName { pattern: Self::PATTERN }) }
-    }
-
-    /// Whose it is.
-    pub fn user(&self) -> &UserName {
-        &self.user
-    }
-
-    /// The id, without the collections.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-}
-
-impl FromStr for SessionName {
-    type Err = InvalidName;
-
-    fn from_str(name: &str) -> Result<Self, InvalidName> {
-        let invalid = InvalidName { pattern: Self::PATTERN };
-        let Some((user, id)) = name.split_once("/sessions/") else { return Err(invalid) };
-        let Ok(user) = user.parse() else { return Err(invalid) };
-        Self::new(user, id)
-    }
-}
-
-impl fmt::Display for SessionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/sessions/{}", self.user, self.id)
-    }
-}
+name_below_user!(
+    /// A session of an account.
+    SessionName, "sessions", "users/{user}/sessions/{session}"
+);
+name_below_user!(
+    /// A key by which programs call in the name of an account.
+    ApiKeyName, "apiKeys", "users/{user}/apiKeys/{api_key}"
+);
 
 #[cfg(test)]
 mod tests {
@@ -176,6 +194,17 @@ mod tests {
         for wrong in ["", "users/anna", "users/anna/sessions/", "users//sessions/s", "sessions/s", "users/a/sessions/S"]
         {
             assert!(wrong.parse::<SessionName>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_below_its_account() {
+        let name: ApiKeyName = "users/anna/apiKeys/nightly-1".parse().unwrap();
+        assert_eq!((name.user().id(), name.id()), ("anna", "nightly-1"));
+        assert_eq!(name.to_string(), "users/anna/apiKeys/nightly-1");
+        for wrong in ["", "users/anna/apiKeys", "users/anna/apikeys/k", "users/anna/sessions/k", "users/anna/apiKeys/K"]
+        {
+            assert!(wrong.parse::<ApiKeyName>().is_err(), "{wrong:?}");
         }
     }
 }

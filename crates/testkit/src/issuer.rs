@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -49,6 +51,12 @@ pub struct Claims {
     pub iat: u64,
     /// When it expires, in seconds since 1970.
     pub exp: u64,
+    /// What may be called with it, with spaces between; anything when it is `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The id of the API key that it was given for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 impl Claims {
@@ -62,14 +70,16 @@ impl Claims {
             role: role.to_owned(),
             iat: now.as_secs(),
             exp: (now + LIFE).as_secs(),
+            scope: None,
+            key: None,
         }
     }
 }
 
 /// An AuthService on the loopback address. It ends when it is dropped.
 ///
-/// SignIn takes any password and gives a session of the service role, so that services can sign in; the other methods
-/// for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
+/// SignIn takes any password and gives a session of the service role, so that services can sign in; ExchangeToken gives tokens for
+/// what the test has made [exchangeable](Issuer::exchanges); the other methods for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
 /// those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of those
 /// that begin with `mute` nothing ever.
 pub struct Issuer {
@@ -109,6 +119,24 @@ impl Issuer {
     pub fn sign(&self, claims: &Claims) -> String {
         self.keys.sign(claims)
     }
+
+    /// From now on ExchangeToken gives a token with these claims for `text`; with `None`, it refuses it, as it refuses all that it
+    /// wasn't told of.
+    ///
+    /// # Panics
+    /// When a test has panicked in the middle of this.
+    pub fn exchanges(&self, text: &str, claims: impl Into<Option<Claims>>) {
+        let mut exchanged = self.keys.exchanged.lock().unwrap();
+        match claims.into() {
+            Some(claims) => exchanged.insert(text.to_owned(), claims),
+            None => exchanged.remove(text),
+        };
+    }
+
+    /// How often ExchangeToken was called.
+    pub fn exchanges_asked(&self) -> usize {
+        self.keys.asked.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Issuer {
@@ -120,6 +148,10 @@ impl Drop for Issuer {
 struct Keys {
     signing: EncodingKey,
     public: JsonWebKey,
+    /// What a text is exchanged for.
+    exchanged: Mutex<HashMap<String, Claims>>,
+    /// How often that was asked for.
+    asked: AtomicUsize,
 }
 
 impl Keys {
@@ -133,7 +165,8 @@ impl Keys {
             alg: "EdDSA".to_owned(),
             x: URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes()),
         };
-        Self { signing: EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes()), public }
+        let signing = EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes());
+        Self { signing, public, exchanged: Mutex::default(), asked: AtomicUsize::new(0) }
     }
 
     fn sign(&self, claims: &Claims) -> String {
@@ -175,6 +208,18 @@ impl AuthService for Keys {
 
     async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
         Err(Status::unimplemented("the test issuer ends no sessions"))
+    }
+
+    async fn exchange_token(&self, request: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let exchanged = self.exchanged.lock().unwrap().get(&request.into_inner().subject_token).cloned();
+        let claims = exchanged.ok_or_else(|| Status::unauthenticated("the token can't be exchanged"))?;
+        let expiry = UNIX_EPOCH + Duration::from_secs(claims.exp);
+        Ok(Response::new(ExchangedToken {
+            user: claims.sub.clone(),
+            access_token: self.sign(&claims),
+            access_token_expire_time: Some(expiry.into()),
+        }))
     }
 
     async fn get_json_web_key_set(

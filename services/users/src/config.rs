@@ -57,7 +57,8 @@ pub struct Config {
     pub sign_up: SignUpConfig,
     /// How passwords are hashed.
     pub passwords: PasswordsConfig,
-    /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end.
+    /// How long an access token lives, from 1 s to 1 day. Nothing can take one back before its end: what is revoked, an API key or a
+    /// session, is so for good within this time and the 5 s that clocks may differ by, 5 minutes unless it is set.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub access_token_ttl: Duration,
@@ -99,7 +100,7 @@ impl Default for Config {
             sign_in: SignInConfig::default(),
             sign_up: SignUpConfig::default(),
             passwords: PasswordsConfig::default(),
-            access_token_ttl: Duration::from_secs(15 * 60),
+            access_token_ttl: Duration::from_secs(290),
             refresh_token_ttl: DAY * 30,
             refresh_repeat: Duration::from_secs(30),
             erase_after: DAY * 30,

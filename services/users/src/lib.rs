@@ -2,8 +2,8 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`domain`] | accounts, addresses, passwords and sessions with their rules |
-//! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out, revoke; read and list |
+//! | [`domain`] | accounts, addresses, passwords, sessions and API keys with their rules |
+//! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out, revoke; make, exchange and revoke keys; read and list |
 //! | [`ports`] | what they need: stores, a password hasher, a token issuer, the files of first credentials, a clock |
 //! | [`adapters`] | gRPC, the stores in SQLite and PostgreSQL, a cache before them, argon2id, Ed25519, files |
 //!

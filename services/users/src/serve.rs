@@ -11,6 +11,7 @@ use meshwork_api::meshwork::admin::v1::audit_service_server::AuditServiceServer;
 use meshwork_api::meshwork::admin::v1::cache_service_server::CacheServiceServer;
 use meshwork_api::meshwork::admin::v1::dead_letter_service_server::DeadLetterServiceServer;
 use meshwork_api::meshwork::admin::v1::event_source_service_server::EventSourceServiceServer;
+use meshwork_api::meshwork::users::v1::api_key_service_server::ApiKeyServiceServer;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthServiceServer;
 use meshwork_api::meshwork::users::v1::user_service_server::UserServiceServer;
 use meshwork_cache::Tiers;
@@ -28,7 +29,8 @@ use meshwork_sql::AppliedMigration;
 
 use crate::adapters::cached::{self, CachedUsers};
 use crate::adapters::errors::DOMAIN;
-use crate::adapters::grpc::{AuthGrpc, UserGrpc};
+use crate::adapters::grpc::{ApiKeyGrpc, AuthGrpc, UserGrpc};
+use crate::adapters::scopes::CallableScopes;
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{
@@ -41,7 +43,7 @@ use crate::{Config, PasswordsConfig};
 
 /// How far behind events may be before the service is degraded.
 const LAG: Duration = Duration::from_secs(30);
-/// How often expired sessions are dropped.
+/// How often expired sessions, and keys that ended long ago, are dropped.
 const PRUNE_INTERVAL: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked for deleted accounts whose time is over.
 const ERASE_INTERVAL: Duration = Duration::from_secs(60);
@@ -62,7 +64,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     create_folder(&config)?;
     let start = Start::new(config.migrations, &health, &shutdown);
     let Some(stores) = start.open(config.is_on_servers(), || stores::open(&config)).await? else { return Ok(()) };
-    let Stores { users, sessions, history, announcing, checks: own, identity } = stores;
+    let Stores { users, sessions, keys, history, announcing, checks: own, identity } = stores;
     let bus = bus::open(SOURCE, &config.bus, &config.nats, &[(SOURCE, config.shards.count())]).await?;
     let streams = || bus::require(&bus, &config.nats, &[SOURCE]);
     let Some(()) = start.require(config.nats.is_set(), streams).await? else { return Ok(()) };
@@ -109,11 +111,14 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let letters = DeadLetterGrpc::new(state, redrivers, SOURCE, DOMAIN);
 
     let (tokens, successors) = token_issuer(&config)?;
-    let keys = Arc::new(LocalKeys::new(tokens.clone()));
-    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
+    let public_keys = Arc::new(LocalKeys::new(tokens.clone()));
+    let verifier = Arc::new(Verifier::new(public_keys, &config.auth.issuer, &config.auth.audience));
     let app = Arc::new(App {
         users,
         sessions,
+        keys,
+        // No other issuer is trusted.
+        foreign: None,
         limits: Arc::new(attempt_limits(&config)?),
         hasher: Arc::new(hasher(&config.passwords)?),
         tokens,
@@ -143,11 +148,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         seeded => seeded.map_err(|error| seed_error(&error, &config.credentials))?,
     }
 
-    background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
+    background.spawn("sweeper of sessions and keys", |stop| prune(app.clone(), stop));
     background.spawn("sweeper of deleted accounts", |stop| erase_accounts(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)?
         .add_service(compressed!(UserServiceServer::new(UserGrpc::new(app.clone(), reads))))
-        .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app))))
+        .add_service(compressed!(AuthServiceServer::new(AuthGrpc::new(app.clone()))))
+        .add_service(compressed!(ApiKeyServiceServer::new(ApiKeyGrpc::new(app, CallableScopes::from_contracts()?))))
         .add_service(compressed!(EventSourceServiceServer::new(EventSourceGrpc::new(history, DOMAIN))))
         .add_service(compressed!(AuditServiceServer::new(audit)))
         .add_service(compressed!(DeadLetterServiceServer::new(letters)))
@@ -303,11 +309,14 @@ async fn renew_keys_later(app: Arc<App>, stop: CancellationToken) {
     stop.cancelled().await;
 }
 
-/// Drops expired sessions now and then.
-async fn prune_sessions(app: Arc<App>, stop: CancellationToken) {
+/// Drops expired sessions, and keys that ended long ago, now and then.
+async fn prune(app: Arc<App>, stop: CancellationToken) {
     loop {
         if let Err(error) = app.prune_sessions().await {
             tracing::warn!(%error, "expired sessions can't be dropped at this moment");
+        }
+        if let Err(error) = app.prune_keys().await {
+            tracing::warn!(%error, "keys that ended long ago can't be dropped at this moment");
         }
         if stop.run_until_cancelled(tokio::time::sleep(PRUNE_INTERVAL)).await.is_none() {
             return;

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod erasure;
+mod keys;
 mod lists;
 mod repeats;
 mod sessions;
@@ -11,10 +12,10 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::ports::{SessionStore, UserStore};
+use crate::ports::{ApiKeyStore, SessionStore, UserStore};
 
 /// Runs the suite; `make` gives an empty store each time.
-pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Arc<S>) {
+pub async fn conformance<S: UserStore + SessionStore + ApiKeyStore>(make: impl AsyncFn() -> Arc<S>) {
     conformance_of_users(&make).await;
     sessions::a_session_opens_for_the_password_that_was_verified(&*make().await).await;
     sessions::a_token_is_good_once_and_its_copy_ends_the_session(&*make().await).await;
@@ -31,6 +32,14 @@ pub async fn conformance<S: UserStore + SessionStore>(make: impl AsyncFn() -> Ar
     lists::sessions_are_listed_and_cut_into_pages(&*make().await).await;
     lists::a_session_is_ended_by_its_name(&*make().await).await;
     lists::d5_a_change_keeps_the_session_that_it_was_made_in(&*make().await).await;
+    keys::a_key_is_found_by_its_digest_and_by_its_name(&*make().await).await;
+    keys::an_account_that_lives_has_one_key_of_a_name(&*make().await).await;
+    keys::few_keys_of_an_account_live_and_few_that_have_ended_are_kept(&*make().await).await;
+    keys::a_key_is_revoked_once(&*make().await).await;
+    keys::keys_are_listed_and_cut_into_pages(&*make().await).await;
+    keys::d4_keys_are_of_a_deleted_account_at_once_and_erased_with_it(&*make().await).await;
+    keys::keys_that_ended_long_ago_are_forgotten_in_bounded_steps(&*make().await).await;
+    keys::of_racing_creations_as_many_keys_are_made_as_may_live(make().await).await;
 }
 
 /// Runs the part of the suite that is of accounts alone, for what stands before a store.

@@ -72,6 +72,7 @@ impl Shop {
         let names = |user: String| {
             Names(vec![
                 ("users.meshwork.dev/UserSession", format!("{user}/sessions/none")),
+                ("users.meshwork.dev/ApiKey", format!("{user}/apiKeys/none")),
                 (USER, user),
                 (PRODUCT, product.clone()),
                 ("products.meshwork.dev/Stock", format!("{product}/stock")),

@@ -136,6 +136,7 @@ mod tests {
         let tested = [
             "/meshwork.notifications.v1.NotificationService",
             "/meshwork.orders.v1.OrderService",
+            "/meshwork.users.v1.ApiKeyService",
             "/meshwork.users.v1.AuthService",
             "/meshwork.users.v1.UserService",
         ];

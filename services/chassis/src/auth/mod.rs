@@ -65,6 +65,8 @@ pub enum Principal {
         name: UserName,
         /// Its role.
         role: Role,
+        /// Whether it calls by an API key, which changes no credentials.
+        is_key: bool,
     },
 }
 
@@ -83,7 +85,7 @@ impl Principal {
     fn known(principal: &meshwork::server::auth::Principal) -> Self {
         let role = principal.roles().next().and_then(|role| role.parse().ok());
         match (principal.subject().parse(), role) {
-            (Ok(name), Some(role)) => Principal::User { name, role },
+            (Ok(name), Some(role)) => Principal::User { name, role, is_key: principal.key().is_some() },
             _ => Principal::Anonymous,
         }
     }
@@ -102,6 +104,11 @@ impl Principal {
             Principal::Anonymous => None,
             Principal::User { role, .. } => Some(*role),
         }
+    }
+
+    /// Whether the caller is a program with an API key of the account, not somebody who has signed in.
+    pub fn is_key(&self) -> bool {
+        matches!(self, Principal::User { is_key: true, .. })
     }
 
     /// Whether the caller runs the shop.

@@ -35,6 +35,13 @@ pub struct Claims {
     /// The id of the session that it was given in; tokens of earlier releases say nothing of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sid: Option<String>,
+    /// What may be called with it at most: services, `package.Service`, and methods, `package.Service/Method`, with spaces between
+    /// (RFC 8693 §4.2); whatever the account may call when it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<String>,
+    /// The id of the API key that it was given for; absent in a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// Keys from the users service.
@@ -138,7 +145,7 @@ mod tests {
         let issuer = Issuer::start().await;
         let verifier = Verifier::new(keys_of(&issuer), ISSUER, AUDIENCE);
         for (word, role) in [("customer", Role::Customer), ("staff", Role::Staff), ("service", Role::Service)] {
-            let anna = Principal::User { name: "users/anna".parse().unwrap(), role };
+            let anna = Principal::User { name: "users/anna".parse().unwrap(), role, is_key: false };
             assert_eq!(verifier.verify(&issuer.token("anna", word)).await, Ok(anna));
         }
         let good = Claims::of("anna", "staff");
@@ -150,6 +157,23 @@ mod tests {
         ] {
             assert_eq!(verifier.verify(&issuer.sign(&wrong)).await, Err(TokenError::Invalid), "{wrong:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn who_calls_by_a_key_is_known_by_it_and_by_its_scopes() {
+        let issuer = Issuer::start().await;
+        let verifier = Verifier::new(keys_of(&issuer), ISSUER, AUDIENCE);
+        let (scope, key) = (Some("a.v1.S b.v1.T/M".to_owned()), Some("nightly".to_owned()));
+        let token = issuer.sign(&Claims { scope, key, ..Claims::of("anna", "customer") });
+        let found = verifier.0.verify(&token).await.unwrap();
+        assert_eq!(found.scopes().unwrap().collect::<Vec<_>>(), ["a.v1.S", "b.v1.T/M"]);
+        assert_eq!((found.key(), found.session()), (Some("nightly"), None));
+        let anna = verifier.verify(&token).await.unwrap();
+        assert!(anna.is_key() && anna.user().is_some());
+        // An empty one permits nothing.
+        let none = issuer.sign(&Claims { scope: Some(String::new()), ..Claims::of("anna", "customer") });
+        let found = verifier.0.verify(&none).await.unwrap();
+        assert_eq!((found.scopes().map(Iterator::count), found.key()), (Some(0), None));
     }
 
     #[tokio::test]

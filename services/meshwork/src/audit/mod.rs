@@ -27,8 +27,9 @@ use crate::state::{local_port, staff_credentials};
 
 /// How long to wait before a shop is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// For how long a session is used: less than its token holds.
-const SESSION: Duration = Duration::from_secs(5 * 60);
+/// For how long a session begins another look: much less than its token holds, which lives for 290 s unless the settings of users say
+/// otherwise, so that a long look comes to its end.
+const SESSION: Duration = Duration::from_secs(60);
 /// The exit code when a shop can't be judged.
 const UNJUDGED: u8 = 2;
 

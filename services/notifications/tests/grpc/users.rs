@@ -8,9 +8,9 @@ use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
 use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKeySet, ListSessionsRequest,
-    ListSessionsResponse, ListUsersRequest, ListUsersResponse, RefreshSessionRequest, RevokeSessionRequest, Session,
-    SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    CreateUserRequest, DeleteUserRequest, ExchangeTokenRequest, ExchangedToken, GetJsonWebKeySetRequest,
+    GetUserRequest, JsonWebKeySet, ListSessionsRequest, ListSessionsResponse, ListUsersRequest, ListUsersResponse,
+    RefreshSessionRequest, RevokeSessionRequest, Session, SignInRequest, SignOutRequest, UpdateUserRequest, User,
 };
 use meshwork_chassis::Role;
 use meshwork_chassis::auth::{GrpcKeys, Verifier};
@@ -146,6 +146,10 @@ impl AuthService for Users {
     }
 
     async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
+        Err(Status::unimplemented("fake"))
+    }
+
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
         Err(Status::unimplemented("fake"))
     }
 

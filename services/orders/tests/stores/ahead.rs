@@ -48,7 +48,7 @@ impl Following {
 async fn is_stale(rooms: &Rooms, following: &Following, id: &str) -> bool {
     let order = folded(rooms.store.as_ref(), &order_name(id)).await.unwrap();
     let (_, seen) = rooms.store.order_at(&order.name, order.version).await.unwrap().unwrap();
-    let staff = Principal::User { name: "users/sam".parse().unwrap(), role: Role::Staff };
+    let staff = Principal::User { name: "users/sam".parse().unwrap(), role: Role::Staff, is_key: false };
     let page = PageRequest { size: 10, after: None };
     let app = rooms.app(&following.progress);
     app.list_orders(&staff, OrderFilter::default(), &page, Some(seen)).await.unwrap().stale

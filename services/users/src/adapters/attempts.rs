@@ -1,4 +1,4 @@
-//! The limits of attempts to sign in and to sign up, in this process or in a Redis that all instances share.
+//! The limits of attempts to sign in, to exchange keys and tokens, and to sign up, in this process or in a Redis that all instances share.
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -61,6 +61,14 @@ impl AttemptLimits for RateLimitedAttempts {
         let email = digest(email);
         self.limiter.give_back(&self.guess, &format!("{address}/{email}")).await;
         self.limiter.give_back(&self.email, &email).await;
+    }
+
+    async fn exchange(&self, address: &str) -> Result<(), TooManyAttempts> {
+        self.take(&self.address, address).await
+    }
+
+    async fn exchanged(&self, address: &str) {
+        self.limiter.give_back(&self.address, address).await;
     }
 
     async fn sign_up(&self, address: &str) -> Result<(), TooManyAttempts> {
@@ -141,6 +149,21 @@ mod tests {
         }
         assert_eq!(admitted, 100);
         limits.sign_in(&anna(), "192.0.2.2").await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wrong_keys_count_as_sign_ins_and_right_ones_do_not() {
+        let limits = limits();
+        for _ in 0..500 {
+            limits.exchange("192.0.2.1").await.unwrap();
+            limits.exchanged("192.0.2.1").await;
+        }
+        for _ in 0..100 {
+            limits.exchange("192.0.2.1").await.unwrap();
+        }
+        assert!(limits.exchange("192.0.2.1").await.is_err());
+        assert!(limits.sign_in(&anna(), "192.0.2.1").await.is_err());
+        limits.exchange("192.0.2.2").await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,8 +5,8 @@ use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_chassis::clock::timestamp;
 use prost::Message as _;
 
-use crate::app::commands::Tokens;
-use crate::domain::{Role, Session, User};
+use crate::app::commands::{CreatedKey, ExchangedToken, Tokens};
+use crate::domain::{ApiKey, Role, Scope, Session, User};
 use crate::ports::PublicKey;
 
 /// How many bytes an account has as callers see it; one that can't be read is left out and has none.
@@ -96,6 +96,40 @@ pub(super) fn user_session(session: Session) -> proto::UserSession {
         refresh_time: refresh_time.map(timestamp),
         expire_time: Some(timestamp(expire_time)),
     }
+}
+
+/// What a key or another issuer's token was exchanged for. From here on nothing hides it.
+pub(super) fn exchanged_token(exchanged: &ExchangedToken) -> proto::ExchangedToken {
+    proto::ExchangedToken {
+        user: exchanged.user.to_string(),
+        access_token: exchanged.access_token.expose().to_owned(),
+        access_token_expire_time: Some(timestamp(exchanged.access_token_expire_time)),
+    }
+}
+
+/// How many bytes a key has as its owner sees it.
+pub(super) fn key_bytes(key: &ApiKey) -> usize {
+    api_key(key.clone()).encoded_len()
+}
+
+/// A key as its owner sees it.
+pub(super) fn api_key(key: ApiKey) -> proto::ApiKey {
+    let ApiKey { name, display_name, scopes, create_time, expire_time, revoke_time } = key;
+    proto::ApiKey {
+        name: name.to_string(),
+        display_name: display_name.into(),
+        scopes: scopes.iter().map(|scope| Scope::as_str(scope).to_owned()).collect(),
+        create_time: Some(timestamp(create_time)),
+        expire_time: Some(timestamp(expire_time)),
+        revoke_time: revoke_time.map(timestamp),
+        secret: String::new(),
+    }
+}
+
+/// A key that was made, with its secret. From here on nothing hides it.
+pub(super) fn created_key(created: CreatedKey) -> proto::ApiKey {
+    let CreatedKey { key, secret } = created;
+    proto::ApiKey { secret: secret.expose().to_owned(), ..api_key(key) }
 }
 
 /// A public key (RFC 8037).

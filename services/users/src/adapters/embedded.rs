@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use meshwork_aip::page::Page;
-use meshwork_api::{SessionName, UserName};
+use meshwork_api::{ApiKeyName, SessionName, UserName};
 use meshwork_chassis::request::RequestKey;
 use meshwork_sql::shards::Place;
 use meshwork_sql::{Freshness, WalPosition};
 use time::OffsetDateTime;
 
-use super::convert::{session_bytes, user_bytes};
+use super::convert::{key_bytes, session_bytes, user_bytes};
 use super::store::SqliteStore;
 use super::store::outcome::{Changing, Claim, Claiming, Creating, Found, NewAccount, Part, Rekey};
-use crate::domain::{Email, Session, User};
+use crate::domain::{ApiKey, Email, Session, User};
 use crate::ports::{
-    Account, ChangeError, Creation, Decide, KeyRenewal, NewSession, NewToken, PresentedToken, Renewal, SessionStore,
-    StoreError, UserCursor, UserFilter, UserPage, UserStore,
+    Account, ApiKeyStore, ChangeError, Creation, Decide, KeyCreation, KeyRenewal, NewApiKey, NewSession, NewToken,
+    PresentedKey, PresentedToken, Renewal, SessionStore, StoreError, UserCursor, UserFilter, UserPage, UserStore,
 };
 
 const HERE: Place = Place::WHOLE;
@@ -158,5 +158,34 @@ impl SessionStore for SqliteStore {
     async fn prune(&self, now: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {
         let sessions = self.prune_sessions(now, limit).await?;
         Ok(self.prune_claims(limit).await? || sessions)
+    }
+}
+
+#[async_trait]
+impl ApiKeyStore for SqliteStore {
+    async fn create_key(&self, new: NewApiKey) -> Result<KeyCreation, StoreError> {
+        SqliteStore::create_key(self, HERE, new).await
+    }
+
+    async fn get_key(&self, name: &ApiKeyName) -> Result<Option<ApiKey>, StoreError> {
+        self.key(HERE, name.clone()).await
+    }
+
+    async fn list_keys(&self, user: &UserName, size: usize, after: Option<&str>) -> Result<Page<ApiKey>, StoreError> {
+        let (limit, after) = (size.saturating_add(1), after.unwrap_or_default().to_owned());
+        let keys = self.keys_of(HERE, user.clone(), limit, after).await?;
+        Ok(Page::cut(keys, size, |key| key.name.id().to_owned(), key_bytes))
+    }
+
+    async fn revoke_key(&self, name: &ApiKeyName, now: OffsetDateTime) -> Result<Option<ApiKey>, StoreError> {
+        self.revoke_key_at(HERE, name.clone(), now).await
+    }
+
+    async fn find_key(&self, presented: &PresentedKey) -> Result<Option<(ApiKey, User)>, StoreError> {
+        self.find_key_at(HERE, presented.digest).await
+    }
+
+    async fn prune_keys(&self, before: OffsetDateTime, limit: u32) -> Result<bool, StoreError> {
+        self.prune_ended_keys(before, limit).await
     }
 }

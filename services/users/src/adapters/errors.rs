@@ -6,7 +6,7 @@ use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
 use meshwork_aip::{Violations, etag};
 use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
-use meshwork_chassis::errors::{COMMON, ErrorKind, internal};
+use meshwork_chassis::errors::{COMMON, ErrorKind, KEYS_UNAVAILABLE, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 
@@ -65,6 +65,37 @@ pub const SESSION_NOT_FOUND: ErrorKind = ErrorKind::new(
     Code::NotFound,
     "The caller has no such session: it is another account's, and may not even exist.",
 );
+/// There is no such key that the caller might see.
+pub const API_KEY_NOT_FOUND: ErrorKind = ErrorKind::new(
+    "API_KEY_NOT_FOUND",
+    Code::NotFound,
+    "The caller has no such API key: it is another account's, ended long ago, or never was.",
+);
+/// The account has a key with the id.
+pub const API_KEY_ID_TAKEN: ErrorKind = ErrorKind::new(
+    "API_KEY_ID_TAKEN",
+    Code::AlreadyExists,
+    "The account has a key with this api_key_id, perhaps one that has ended; choose another or leave it out. The secret of a key \
+     isn't told a second time.",
+);
+/// The account has as many keys as it may.
+pub const TOO_MANY_API_KEYS: ErrorKind = ErrorKind::new(
+    "TOO_MANY_API_KEYS",
+    Code::FailedPrecondition,
+    "As many keys of the account live as may. Revoke one first.",
+);
+/// A key or a token gives no access token.
+pub const TOKEN_NOT_EXCHANGED: ErrorKind = ErrorKind::new(
+    "TOKEN_NOT_EXCHANGED",
+    Code::Unauthenticated,
+    "The API key or the token is unknown, revoked or expired, or its account is deleted. Which of these is not told.",
+);
+/// What programs with keys may not do.
+pub const NOT_FOR_KEYS: ErrorKind = ErrorKind::new(
+    "NOT_FOR_KEYS",
+    Code::PermissionDenied,
+    "The caller has an API key. A key changes no credentials, ends no account and no session, and makes no keys; sign in to do that.",
+);
 /// The current password is another.
 pub const WRONG_PASSWORD: ErrorKind = ErrorKind::new(
     "WRONG_PASSWORD",
@@ -83,7 +114,7 @@ pub const TOO_MANY_ATTEMPTS: ErrorKind = ErrorKind::retryable(
     "TOO_MANY_ATTEMPTS",
     Code::ResourceExhausted,
     Duration::from_secs(10),
-    "Too many sign-ins or sign-ups came from the caller's address, or too many wrong passwords for the account. Nothing was \
+    "Too many sign-ins, wrong keys or sign-ups came from the caller's address, or too many wrong passwords for the account. Nothing was \
      looked up. RetryInfo says when the next is admitted.",
 );
 
@@ -98,6 +129,11 @@ pub const TABLE: &[&ErrorKind] = &{
         &BAD_CREDENTIALS,
         &SESSION_ENDED,
         &SESSION_NOT_FOUND,
+        &API_KEY_NOT_FOUND,
+        &API_KEY_ID_TAKEN,
+        &TOO_MANY_API_KEYS,
+        &TOKEN_NOT_EXCHANGED,
+        &NOT_FOR_KEYS,
         &WRONG_PASSWORD,
         &PASSWORDS_BUSY,
         &TOO_MANY_ATTEMPTS,
@@ -105,7 +141,7 @@ pub const TABLE: &[&ErrorKind] = &{
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 14 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 19 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -164,6 +200,11 @@ pub(super) fn status(error: AppError) -> Status {
         }
         AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
+        AppError::ApiKeyNotFound(name) => API_KEY_NOT_FOUND.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::ApiKeyIdTaken(name) => API_KEY_ID_TAKEN.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::TooManyApiKeys(name) => TOO_MANY_API_KEYS.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::TokenNotExchanged => TOKEN_NOT_EXCHANGED.status(DOMAIN, &error, &[]),
+        AppError::ForeignKeysUnavailable => KEYS_UNAVAILABLE.status(DOMAIN, &error, &[]),
         AppError::TooManyAttempts(too_many) => {
             let wait = too_many.retry_after.as_millis().to_string();
             let kind = ErrorKind { retry_after: Some(too_many.retry_after), ..TOO_MANY_ATTEMPTS };
@@ -186,7 +227,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 14 + COMMON.len());
+        assert_eq!(TABLE.len(), 19 + COMMON.len());
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod handover;
 mod origin;
 mod passwords;
 mod private_file;
+pub mod scopes;
 pub mod sharded;
 mod signing_key;
 pub mod store;

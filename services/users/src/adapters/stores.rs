@@ -16,7 +16,7 @@ use super::sharded::{ShardedHistory, ShardedStore};
 use super::store::sqlite::file;
 use super::store::{CLAIMS, PostgresStore, SqliteStore, USERS, postgres};
 use crate::Config;
-use crate::ports::{SessionStore, UserStore};
+use crate::ports::{ApiKeyStore, SessionStore, UserStore};
 
 /// The schema of our tables: services may share a database.
 const SCHEMA: &str = "users";
@@ -32,6 +32,8 @@ pub struct Stores {
     pub users: Arc<dyn UserStore>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
+    /// The API keys.
+    pub keys: Arc<dyn ApiKeyStore>,
     /// What was announced, by account.
     pub history: Arc<dyn StreamReader>,
     /// What each database announces.
@@ -93,6 +95,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
             identity,
             users: Arc::new(store.clone()),
             sessions: Arc::new(store.clone()),
+            keys: Arc::new(store.clone()),
             history: Arc::new(store.outbox()),
             announcing: vec![announcing!(store, None)],
             checks: vec![checks::own("database", store, |store| async move { store.ping().await })],
@@ -120,6 +123,7 @@ pub async fn open(config: &Config) -> Result<Stores, ServeError> {
         identity: store.shards().map().identity(),
         users: Arc::new(store.clone()),
         sessions: Arc::new(store.clone()),
+        keys: Arc::new(store.clone()),
         history: Arc::new(ShardedHistory(store)),
         announcing,
         checks,

@@ -17,8 +17,8 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use super::convert;
-use crate::domain::Role;
-use crate::ports::{PublicKey, SignError, TokenIssuer};
+use crate::domain::{Role, Scope};
+use crate::ports::{Basis, PublicKey, SignError, TokenIssuer};
 
 /// Signs access tokens with one key, and publishes those before it while tokens of theirs may live.
 pub struct Ed25519Issuer {
@@ -67,11 +67,17 @@ impl TokenIssuer for Ed25519Issuer {
         &self,
         user: &UserName,
         role: Role,
-        session: &str,
+        basis: Basis<'_>,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError> {
         let seconds = |time: OffsetDateTime| u64::try_from(time.unix_timestamp()).unwrap_or_default();
+        let (sid, key, scopes) = match basis {
+            Basis::Session(session) => (Some(session), None, &[][..]),
+            Basis::Key(key, scopes) => (None, Some(key), scopes),
+            Basis::Foreign => (None, None, &[][..]),
+        };
+        let scopes = scopes.iter().map(Scope::as_str).collect::<Vec<_>>().join(" ");
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
@@ -79,7 +85,9 @@ impl TokenIssuer for Ed25519Issuer {
             role: convert::role_of_principal(role),
             iat: seconds(issued),
             exp: seconds(expires),
-            sid: Some(session.to_owned()),
+            sid: sid.map(str::to_owned),
+            scope: (!scopes.is_empty()).then_some(scopes),
+            key: key.map(str::to_owned),
         };
         let header = Header { kid: Some(self.public.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| SignError(error.to_string()))?;
@@ -127,7 +135,9 @@ mod tests {
 
     fn token(audience: &str, lives: time::Duration) -> Secret {
         let now = OffsetDateTime::now_utc();
-        issuer(audience).issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, now + lives).unwrap()
+        issuer(audience)
+            .issue(&"users/anna".parse().unwrap(), Role::Staff, Basis::Session("s"), now, now + lives)
+            .unwrap()
     }
 
     #[test]
@@ -142,8 +152,31 @@ mod tests {
     #[tokio::test]
     async fn tokens_verify() {
         let principal = verifier().verify(token("meshwork", time::Duration::MINUTE).expose()).await;
-        let anna = Principal::User { name: "users/anna".parse().unwrap(), role: meshwork_chassis::Role::Staff };
+        let role = meshwork_chassis::Role::Staff;
+        let anna = Principal::User { name: "users/anna".parse().unwrap(), role, is_key: false };
         assert_eq!(principal, Ok(anna));
+    }
+
+    #[tokio::test]
+    async fn the_token_of_a_key_names_the_key_and_its_scopes_and_no_session() {
+        let now = OffsetDateTime::now_utc();
+        let issue = |basis| {
+            let expires = now + time::Duration::MINUTE;
+            issuer("meshwork").issue(&"users/anna".parse().unwrap(), Role::Customer, basis, now, expires).unwrap()
+        };
+        let claims = |token: &Secret| {
+            let claims = token.expose().split('.').nth(1).unwrap();
+            serde_json::from_slice::<Claims>(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap()
+        };
+        let scopes = ["a.v1.S", "b.v1.T/M"].map(|scope| scope.parse().unwrap());
+        let restricted = issue(Basis::Key("nightly", &scopes));
+        let Claims { sid, scope, key, .. } = claims(&restricted);
+        assert_eq!((sid, scope.as_deref(), key.as_deref()), (None, Some("a.v1.S b.v1.T/M"), Some("nightly")));
+        assert!(verifier().verify(restricted.expose()).await.unwrap().is_key());
+        assert_eq!(claims(&issue(Basis::Key("nightly", &[]))).scope, None);
+        let Claims { sid, scope, key, .. } = claims(&issue(Basis::Foreign));
+        assert_eq!((sid, scope, key), (None, None, None));
+        assert!(!verifier().verify(issue(Basis::Session("s")).expose()).await.unwrap().is_key());
     }
 
     #[tokio::test]
@@ -167,7 +200,7 @@ mod tests {
         let verifier = Verifier::new(Arc::new(LocalKeys::new(new.clone())), "meshwork", "meshwork");
         let now = OffsetDateTime::now_utc();
         let hour = now + time::Duration::HOUR;
-        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, hour).unwrap();
+        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, Basis::Session("s"), now, hour).unwrap();
         assert!(verifier.verify(of_old.expose()).await.is_ok());
         tokio::time::advance(life).await;
         assert_eq!(new.keys(), published[..1]);

@@ -1,8 +1,8 @@
 //! What can go wrong in a use case.
 
-use meshwork_api::UserName;
+use meshwork_api::{ApiKeyName, UserName};
 
-use crate::domain::UserError;
+use crate::domain::{MAX_LIVE_KEYS, UserError};
 use crate::ports::{ChangeError, CredentialsError, HashError, SignError, StoreError, TooManyAttempts};
 
 /// What can go wrong in a use case.
@@ -38,6 +38,21 @@ pub enum AppError {
     /// A refresh token is unknown, used or too old.
     #[error("the session has ended; sign in again")]
     SessionEnded,
+    /// There is no such key.
+    #[error("{0} does not exist")]
+    ApiKeyNotFound(ApiKeyName),
+    /// The account has a key with the id already.
+    #[error("{0} exists already")]
+    ApiKeyIdTaken(ApiKeyName),
+    /// The account has as many keys that live as it may.
+    #[error("{0} has {MAX_LIVE_KEYS} keys that live, and may have no more; revoke one first")]
+    TooManyApiKeys(UserName),
+    /// A key or a token gives no access token.
+    #[error("the key or the token can't be exchanged")]
+    TokenNotExchanged,
+    /// The keys of another issuer can't be fetched.
+    #[error("the keys of the token's issuer can't be fetched at this moment; try again")]
+    ForeignKeysUnavailable,
     /// There were too many attempts.
     #[error(transparent)]
     TooManyAttempts(#[from] TooManyAttempts),

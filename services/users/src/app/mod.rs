@@ -1,5 +1,6 @@
 //! The use cases, a file each: commands change something, queries don't.
 
+mod api_key;
 pub mod commands;
 mod error;
 pub mod queries;
@@ -12,7 +13,8 @@ pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
 use crate::ports::{
-    AddressHasher, AttemptLimits, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore,
+    AddressHasher, ApiKeyStore, AttemptLimits, Clock, CredentialsFile, ForeignAccounts, ForeignTokens, PasswordHasher,
+    SessionStore, TokenIssuer, UserStore,
 };
 
 /// How long tokens live.
@@ -26,13 +28,25 @@ pub struct Lifetimes {
     pub refresh_repeat: Duration,
 }
 
+/// The issuers that are trusted beside ourselves.
+pub struct Foreign {
+    /// What verifies their tokens.
+    pub tokens: Arc<dyn ForeignTokens>,
+    /// Whose accounts they speak for.
+    pub accounts: Arc<dyn ForeignAccounts>,
+}
+
 /// The use cases over their ports.
 pub struct App {
     /// The accounts.
     pub users: Arc<dyn UserStore>,
     /// The sessions.
     pub sessions: Arc<dyn SessionStore>,
-    /// How often somebody may try to sign in and to sign up.
+    /// The API keys.
+    pub keys: Arc<dyn ApiKeyStore>,
+    /// The issuers whose tokens are exchanged; `None` when there are none.
+    pub foreign: Option<Foreign>,
+    /// How often somebody may try to sign in, to exchange keys and tokens, and to sign up.
     pub limits: Arc<dyn AttemptLimits>,
     /// What hashes passwords.
     pub hasher: Arc<dyn PasswordHasher>,

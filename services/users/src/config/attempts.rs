@@ -22,7 +22,8 @@ const MAX_PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignInConfig {
-    /// How many sign-ins at once from one address, after a pause, whether they succeed or not.
+    /// How many sign-ins at once from one address, after a pause, whether they succeed or not. API keys, and tokens of other issuers,
+    /// that are wrong count with them.
     pub address_burst: NonZeroU32,
     /// How many sign-ins per second from one address in the long run; may be below 1.
     pub address_per_second: f64,

@@ -1,5 +1,6 @@
-//! What accounts and sessions are, and their rules. Pure: no clock, no dice, no I/O.
+//! What accounts, sessions and keys are, and their rules. Pure: no clock, no dice, no I/O.
 
+mod api_key;
 mod display_name;
 mod email;
 mod erasure;
@@ -9,6 +10,9 @@ mod role;
 mod session;
 mod user;
 
+pub use api_key::{
+    ApiKey, InvalidExpiry, InvalidScope, KEEP_ENDED_KEYS, KeyDigest, MAX_ENDED_KEYS, MAX_LIVE_KEYS, MAX_SCOPES, Scope,
+};
 pub use display_name::{DisplayName, InvalidDisplayName};
 pub use email::{Email, InvalidEmail};
 pub use erasure::StandIn;

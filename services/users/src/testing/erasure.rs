@@ -12,7 +12,7 @@ fn stand_in(byte: u8) -> Email {
 }
 
 /// Erases an account a day after [`NOW`].
-async fn erase(store: &impl UserStore, account: &Account, byte: u8) -> User {
+pub(super) async fn erase(store: &impl UserStore, account: &Account, byte: u8) -> User {
     let (at, stand_in) = (NOW + Duration::DAY, StandIn::new(stand_in(byte)).unwrap());
     store.change(&account.user.name, Box::new(move |user| Ok(user.erase(stand_in.clone(), at)))).await.unwrap()
 }

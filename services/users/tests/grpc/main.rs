@@ -8,6 +8,8 @@ mod bounds;
 mod changes;
 mod contexts;
 mod erasure;
+mod keys;
+mod keys_only;
 mod letters;
 mod owners;
 mod repeats;

@@ -13,7 +13,7 @@ use meshwork_api::meshwork::users::v1::{GetJsonWebKeySetRequest, GetUserRequest,
 use meshwork_chassis::auth::{Claims, GrpcKeys, Verifier};
 use meshwork_chassis::{Principal, Role};
 use meshwork_users::adapters::{Ed25519Issuer, load_signing_keys};
-use meshwork_users::ports::TokenIssuer;
+use meshwork_users::ports::{Basis, TokenIssuer};
 use time::OffsetDateTime;
 use tonic::Code;
 
@@ -33,7 +33,7 @@ async fn tokens_verify_by_the_published_keys() {
     let (anna, staff) = (world.customer().await, world.staff().await);
     let verifier = Verifier::new(Arc::new(GrpcKeys::new(world.channel.clone())), "meshwork", "meshwork");
     for (caller, role) in [(&anna, Role::Customer), (&staff, Role::Staff)] {
-        let principal = Principal::User { name: caller.name().parse().unwrap(), role };
+        let principal = Principal::User { name: caller.name().parse().unwrap(), role, is_key: false };
         assert_eq!(verifier.verify(&caller.session.access_token).await, Ok(principal));
     }
     let key = key(&world).await;
@@ -77,7 +77,17 @@ async fn a_key_that_was_added_signs_after_a_restart_and_the_old_tokens_stay_good
 fn claims(caller: &Caller) -> Claims {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (iss, aud) = ("meshwork".to_owned(), "meshwork".to_owned());
-    Claims { iss, aud, sub: caller.name(), role: Role::Staff, iat: now, exp: now + 600, sid: None }
+    Claims {
+        iss,
+        aud,
+        sub: caller.name(),
+        role: Role::Staff,
+        iat: now,
+        exp: now + 600,
+        sid: None,
+        scope: None,
+        key: None,
+    }
 }
 
 /// A token with this header and these claims, whose signature `sign` makes.
@@ -106,7 +116,7 @@ async fn forged_tokens_are_refused() {
     let issue = |key: &SigningKey, issuer, audience, lives: Duration| {
         let token = Ed25519Issuer::new(key, issuer, audience).unwrap();
         let (issued, expires) = (now - Duration::from_secs(3600), now - Duration::from_secs(60) + lives);
-        token.issue(&name, role, "s", issued, expires).unwrap()
+        token.issue(&name, role, Basis::Session("s"), issued, expires).unwrap()
     };
     let hour = Duration::from_secs(3600);
     let good = issue(&own, "meshwork", "meshwork", hour);

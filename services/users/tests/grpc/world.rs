@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use meshwork::Channel;
+use meshwork_api::meshwork::users::v1::api_key_service_client::ApiKeyServiceClient;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_api::meshwork::users::v1::user_service_client::UserServiceClient;
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, GetUserRequest, ListUsersRequest, Session, SignInRequest, User,
+    ApiKey, CreateApiKeyRequest, CreateUserRequest, ExchangeTokenRequest, ExchangedToken, GetUserRequest,
+    ListUsersRequest, Session, SignInRequest, User,
 };
 use meshwork_chassis::config::{Credentials, Listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
@@ -33,6 +35,7 @@ pub struct World {
     pub config: Config,
     pub users: UserServiceClient<Channel>,
     pub auth: AuthServiceClient<Channel>,
+    pub keys: ApiKeyServiceClient<Channel>,
     pub channel: Channel,
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
@@ -98,6 +101,7 @@ impl World {
         let world = Self {
             users: UserServiceClient::new(channel.clone()),
             auth: AuthServiceClient::new(channel.clone()),
+            keys: ApiKeyServiceClient::new(channel.clone()),
             channel: channel.clone(),
             config,
             shutdown,
@@ -116,9 +120,9 @@ impl World {
 
     /// Stops the service and returns its folder.
     pub async fn stop(self) -> TempDir {
-        let Self { shutdown, served, folder, users, auth, channel, .. } = self;
+        let Self { shutdown, served, folder, users, auth, keys, channel, .. } = self;
         // An open connection would be drained first.
-        drop((users, auth, channel));
+        drop((users, auth, keys, channel));
         shutdown.cancel();
         tokio::time::timeout(PATIENCE, served).await.unwrap().unwrap().unwrap();
         folder
@@ -168,6 +172,26 @@ impl World {
         let user = self.users.clone().create_user(self.sign_up_request()).await.unwrap().into_inner();
         let session = self.sign_in(&user.email, PASSWORD).await.unwrap();
         Caller { user, session }
+    }
+
+    /// Makes a key of a caller's account; what isn't given is left to the service.
+    pub async fn make_key(&self, caller: &Caller, key: ApiKey) -> Result<ApiKey, Status> {
+        let display_name = if key.display_name.is_empty() { "A program".to_owned() } else { key.display_name };
+        let api_key = Some(ApiKey { display_name, ..key });
+        let request = CreateApiKeyRequest { parent: caller.name(), api_key, ..CreateApiKeyRequest::default() };
+        self.keys.clone().create_api_key(caller.asks(request)).await.map(Response::into_inner)
+    }
+
+    pub async fn exchange(&self, text: &str) -> Result<ExchangedToken, Status> {
+        let request = ExchangeTokenRequest { subject_token: text.to_owned() };
+        self.auth.clone().exchange_token(request).await.map(Response::into_inner)
+    }
+
+    /// A program that calls in the name of a caller, by a key that nothing restricts.
+    pub async fn program_of(&self, caller: &Caller) -> Caller {
+        let key = self.make_key(caller, ApiKey::default()).await.unwrap();
+        let access_token = self.exchange(&key.secret).await.unwrap().access_token;
+        Caller { user: caller.user.clone(), session: Session { access_token, ..Session::default() } }
     }
 
     /// All accounts, deleted ones too: what a refused call must leave as it was.

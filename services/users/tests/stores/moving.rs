@@ -16,11 +16,13 @@ use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::USERS;
 use meshwork_users::adapters::stores::Stores;
 use meshwork_users::domain::{Repeat, TokenSalt};
-use meshwork_users::ports::{Creation, NewToken, Renewal, SessionStore, UserFilter, UserStore};
+use meshwork_users::ports::{
+    ApiKeyStore, Creation, KeyCreation, NewToken, Renewal, SessionStore, UserFilter, UserStore,
+};
 use meshwork_users::shards::{MoveRequest, Space, piece_of, run_move};
 use tokio::task::JoinHandle;
 
-use crate::people::{NOW, account, name, presented, session, to_name, to_password, token};
+use crate::people::{NOW, account, key, name, presented, presented_key, session, to_name, to_password, token};
 use crate::rooms::{NAMES, Room, eventually, execute_at, execute_in, server};
 
 /// The relays of a service, which end with this.
@@ -92,14 +94,23 @@ async fn sh_all_that_belongs_to_an_account_moves_with_it() {
         let next = NewToken { repeat: Some(repeat), ..token(12) };
         store.renew(presented("anna", 11), next, NOW).await.unwrap();
         let sessions = store.list_sessions(&name("anna"), 10, None, NOW).await.unwrap();
+        for n in [1, 2] {
+            assert_eq!(store.create_key(key("anna", n)).await.unwrap(), KeyCreation::Created);
+        }
+        store.revoke_key(&key("anna", 2).key.name, NOW).await.unwrap();
+        let keys = store.list_keys(&name("anna"), 10, None).await.unwrap();
         store.change(&name("anna"), to_name("Anna K")).await.unwrap();
         let (from, to) = shards_of(&store, "anna");
         move_account(&room, "anna", to).await;
 
         // Its old shard has nothing of it but what it has announced.
-        for (table, column) in
-            [("users", "id"), ("sessions", "user_id"), ("refresh_tokens", "user_id"), ("replay", "key")]
-        {
+        for (table, column) in [
+            ("users", "id"),
+            ("sessions", "user_id"),
+            ("refresh_tokens", "user_id"),
+            ("api_keys", "user_id"),
+            ("replay", "key"),
+        ] {
             let sql = format!("UPDATE users.{table} SET slot = slot WHERE {column} = 'anna'");
             assert_eq!(execute_at(&room.urls()[from], &sql).await, 0, "{table}");
         }
@@ -108,6 +119,11 @@ async fn sh_all_that_belongs_to_an_account_moves_with_it() {
         let found = store.find_by_email(&anna.user.email).await.unwrap().unwrap();
         assert_eq!((found.user.name, found.user.version), (name("anna"), 2));
         assert_eq!(store.list_sessions(&name("anna"), 10, None, NOW).await.unwrap(), sessions);
+        assert_eq!(store.list_keys(&name("anna"), 10, None).await.unwrap(), keys);
+        let (found, user) = store.find_key(&presented_key("anna", 1)).await.unwrap().unwrap();
+        assert_eq!((found, user.version), (key("anna", 1).key, 2));
+        assert_eq!(store.create_key(key("anna", 1)).await.unwrap(), KeyCreation::IdTaken);
+        store.revoke_key(&key("anna", 1).key.name, NOW).await.unwrap();
         let again = store.renew(presented("anna", 11), token(13), NOW).await.unwrap();
         assert!(matches!(again, Renewal::Repeated(_, first) if first.digest == token(12).digest), "{again:?}");
         let renewed = store.renew(presented("anna", 1), token(2), NOW).await.unwrap();
@@ -128,6 +144,8 @@ async fn sh_all_that_belongs_to_an_account_moves_with_it() {
         let told = history.read_stream("users/anna", 0, 10).await.unwrap();
         assert_eq!(told.iter().map(|event| event.version).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(store.get(&name("anna"), Freshness::Latest).await.unwrap().map(|user| user.version), Some(3));
+        let (found, _) = store.find_key(&presented_key("anna", 1)).await.unwrap().unwrap();
+        assert_eq!(found.revoke_time, Some(NOW), "it was revoked where it was then");
         relays.end().await;
     }
 }

@@ -1,8 +1,8 @@
 //! Somebody, and what they do.
 
-use meshwork_api::UserName;
-use meshwork_users::domain::{Change, NewUser, PasswordHash, Role, TokenDigest, User};
-use meshwork_users::ports::{Account, Decide, NewSession, NewToken, PresentedToken};
+use meshwork_api::{ApiKeyName, UserName};
+use meshwork_users::domain::{ApiKey, Change, KeyDigest, NewUser, PasswordHash, Role, TokenDigest, User};
+use meshwork_users::ports::{Account, Decide, NewApiKey, NewSession, NewToken, PresentedKey, PresentedToken};
 use time::{Duration, OffsetDateTime};
 
 /// A time with microseconds, as stores keep it.
@@ -58,4 +58,22 @@ pub(crate) fn presented(id: &str, n: u8) -> PresentedToken {
 pub(crate) fn session(id: &str, n: u8) -> NewSession {
     let verified = account(id).password;
     NewSession { id: uuid::Uuid::new_v4(), create_time: NOW, user: name(id), verified, token: token(n) }
+}
+
+/// A key of an account that lives for a day.
+pub(crate) fn key(id: &str, n: u8) -> NewApiKey {
+    let key = ApiKey {
+        name: ApiKeyName::new(name(id), format!("key-{n}")).unwrap(),
+        display_name: format!("Number {n}").parse().unwrap(),
+        scopes: vec!["meshwork.orders.v1.OrderService".parse().unwrap()],
+        create_time: NOW,
+        expire_time: NOW + Duration::DAY,
+        revoke_time: None,
+    };
+    NewApiKey { key, digest: KeyDigest([n; 32]) }
+}
+
+/// A [`key`] as a program presents it.
+pub(crate) fn presented_key(id: &str, n: u8) -> PresentedKey {
+    PresentedKey { user: name(id), digest: key(id, n).digest }
 }

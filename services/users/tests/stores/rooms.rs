@@ -121,7 +121,7 @@ impl Room {
         for url in self.urls() {
             execute_at(
                 &url,
-                "TRUNCATE users.users, users.sessions, users.refresh_tokens, users.email_claims, users.claim_ends, \
+                "TRUNCATE users.users, users.sessions, users.refresh_tokens, users.api_keys, users.email_claims, users.claim_ends, \
                  users.request_homes, users.replay, users.outbox, users.outbox_head, users.outbox_history",
             )
             .await;

@@ -8,10 +8,12 @@ use meshwork_sql::Freshness;
 use meshwork_testkit::Postgres;
 use meshwork_users::adapters::sharded::ShardedStore;
 use meshwork_users::adapters::store::{CLAIMS, USERS};
-use meshwork_users::ports::{Creation, Renewal, SessionStore, StoreError, UserFilter, UserStore};
+use meshwork_users::ports::{
+    ApiKeyStore, Creation, KeyCreation, Renewal, SessionStore, StoreError, UserFilter, UserStore,
+};
 use meshwork_users::shards::{Space, piece_of, plan, split, status};
 
-use crate::people::{NOW, account, name, presented, session, to_name, token, with_email};
+use crate::people::{NOW, account, key, name, presented, session, to_name, token, with_email};
 use crate::rooms::{NAMES, Room, database, eventually, execute_at, server, shards_at};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,6 +26,7 @@ async fn sh_rows_lie_where_the_map_says_and_nowhere_else() {
         for (n, id) in (1..).zip(ids.iter().copied()) {
             store.create(account(id), None).await.unwrap();
             assert!(store.open(session(id, n)).await.unwrap());
+            assert_eq!(store.create_key(key(id, n)).await.unwrap(), KeyCreation::Created);
         }
         let urls = room.urls();
         let mut shards = BTreeSet::new();
@@ -37,7 +40,7 @@ async fn sh_rows_lie_where_the_map_says_and_nowhere_else() {
                     let sql = format!("UPDATE users.{table} SET slot = slot WHERE {column} = '{value}'");
                     execute_at(url, &sql).await
                 };
-                for table in ["users", "sessions", "refresh_tokens"] {
+                for table in ["users", "sessions", "refresh_tokens", "api_keys"] {
                     let column = if table == "users" { "id" } else { "user_id" };
                     assert_eq!(count(table, column, id).await, u64::from(shard == user), "{id} in {table} of {shard}");
                 }

@@ -1,21 +1,19 @@
 //! `AuthService`.
 
-use std::fmt::Display;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use meshwork_aip::{Violations, page};
 use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::auth_service_server::AuthService;
 use meshwork_api::{SessionName, UserName};
-use meshwork_chassis::Principal;
 use meshwork_chassis::config::Secret;
 use tonic::{Request, Response, Status};
 
+use super::named::named;
 use crate::adapters::errors::{DOMAIN, status};
 use crate::adapters::{access, convert, origin};
 use crate::app::App;
-use crate::app::commands::SignIn;
+use crate::app::commands::{ExchangeToken, SignIn};
 use crate::app::queries::ListSessions;
 use crate::domain::{MAX_PASSWORD, normalize_password};
 
@@ -23,6 +21,8 @@ use crate::domain::{MAX_PASSWORD, normalize_password};
 const KEY_SET: &str = "jsonWebKeySet";
 /// The most characters of a text that may be a refresh token; ours have 128 at most.
 const MAX_TOKEN: usize = 256;
+/// The most bytes of a key or of another issuer's token.
+const MAX_SUBJECT_TOKEN: usize = 8192;
 
 /// `AuthService` over the use cases.
 pub struct AuthGrpc(Arc<App>);
@@ -73,7 +73,7 @@ impl AuthService for AuthGrpc {
         &self,
         request: Request<proto::ListSessionsRequest>,
     ) -> Result<Response<proto::ListSessionsResponse>, Status> {
-        let principal = Principal::of(&request);
+        let principal = access::without_key(&request)?;
         let proto::ListSessionsRequest { parent, page_size, page_token } = request.into_inner();
         let user: UserName = named(&parent, "parent")?;
         access::may_change(&principal, &user)?;
@@ -97,11 +97,27 @@ impl AuthService for AuthGrpc {
     }
 
     async fn revoke_session(&self, request: Request<proto::RevokeSessionRequest>) -> Result<Response<()>, Status> {
-        let principal = Principal::of(&request);
+        let principal = access::without_key(&request)?;
         let name: SessionName = named(&request.get_ref().name, "name")?;
         access::may_end(&principal, &name)?;
         self.0.revoke_session(name).await.map_err(status)?;
         Ok(Response::new(()))
+    }
+
+    async fn exchange_token(
+        &self,
+        request: Request<proto::ExchangeTokenRequest>,
+    ) -> Result<Response<proto::ExchangedToken>, Status> {
+        let origin = origin::of(request.extensions());
+        let token = request.into_inner().subject_token;
+        let mut violations = Violations::new();
+        violations.check(!token.is_empty(), "subject_token", "is required");
+        let fits = token.len() <= MAX_SUBJECT_TOKEN;
+        violations.check(fits, "subject_token", format_args!("must have at most {MAX_SUBJECT_TOKEN} bytes"));
+        violations.finish(DOMAIN)?;
+        let command = ExchangeToken { token: Secret::new(token), origin };
+        let exchanged = self.0.exchange_token(command).await.map_err(status)?;
+        Ok(Response::new(convert::exchanged_token(&exchanged)))
     }
 
     async fn get_json_web_key_set(
@@ -115,14 +131,6 @@ impl AuthService for AuthGrpc {
         let keys = self.0.public_keys().into_iter().map(convert::json_web_key).collect();
         Ok(Response::new(proto::JsonWebKeySet { name: KEY_SET.to_owned(), keys }))
     }
-}
-
-/// The resource that a field names.
-fn named<N: FromStr<Err: Display>>(name: &str, field: &str) -> Result<N, Status> {
-    let mut violations = Violations::new();
-    let named = violations.name(name, field);
-    violations.finish(DOMAIN)?;
-    named.ok_or_else(|| meshwork_chassis::errors::internal(DOMAIN, &"a name is missing without a violation"))
 }
 
 /// A text that may be a refresh token. One that isn't is unknown, like any other that we never gave.

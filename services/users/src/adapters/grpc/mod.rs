@@ -1,7 +1,10 @@
 //! The gRPC services.
 
 mod auth;
+mod keys;
+mod named;
 mod users;
 
 pub use auth::AuthGrpc;
+pub use keys::ApiKeyGrpc;
 pub use users::UserGrpc;

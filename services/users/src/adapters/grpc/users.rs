@@ -110,7 +110,7 @@ impl UserService for UserGrpc {
     }
 
     async fn delete_user(&self, request: Request<proto::DeleteUserRequest>) -> Result<Response<proto::User>, Status> {
-        let principal = Principal::of(&request);
+        let principal = access::without_key(&request)?;
         let proto::DeleteUserRequest { name, etag } = request.into_inner();
         let name = only_name(&name)?;
         access::may_change(&principal, &name)?;
@@ -196,6 +196,9 @@ fn update_command(
     if mask.is_some_and(|mask| mask.paths == ["*"]) && user.password.is_empty() {
         // `*` replaces the account by one that was read, and what is read has no password.
         fields.retain(|field| *field != "password");
+    }
+    if fields.contains(&"email") || fields.contains(&"password") {
+        access::refuse_key(principal)?;
     }
     let email = if fields.contains(&"email") { new_email(&user.email, &mut violations) } else { None };
     if !principal.is_staff() {

@@ -26,6 +26,7 @@ mod addresses;
 mod creation;
 mod erasure;
 mod history;
+mod keys;
 mod lists;
 mod rekey;
 mod search;

@@ -76,6 +76,7 @@ async fn change(
             .await?;
     }
     if changed.event == UserEvent::Erased {
+        erasure::drop_keys(connection, name).await?;
         erasure::drop_answers(connection, name).await?;
     }
     let event = events::encode(&changed.user, &changed.event);

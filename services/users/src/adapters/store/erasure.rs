@@ -42,3 +42,9 @@ pub(super) async fn drop_answers(connection: &mut Connection, user: &UserName) -
     sqlx::query("DELETE FROM replay WHERE key = $1").bind(user.id()).execute(connection).await?;
     Ok(())
 }
+
+/// Drops the keys of an account, whose names are its owner's words.
+pub(super) async fn drop_keys(connection: &mut Connection, user: &UserName) -> Result<(), Undo> {
+    sqlx::query("DELETE FROM api_keys WHERE user_id = $1").bind(user.id()).execute(connection).await?;
+    Ok(())
+}

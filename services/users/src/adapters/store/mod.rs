@@ -1,13 +1,13 @@
 //! The store of one database: the only one, in a file; or one of several shards, in PostgreSQL.
 //!
-//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `erasure.rs`, `rekey.rs`, `rows.rs`,
-//! `sessions.rs`, `store.rs` and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases
+//! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `erasure.rs`, `keys.rs`, `rekey.rs`,
+//! `rows.rs`, `sessions.rs`, `store.rs` and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases
 //! together is beside this folder.
 //!
 //! The guards are in the statements: what was decided about a version is written in place of that version, a token is used up
 //! only while it is unused, an address is claimed only while nobody has it. Whoever locks rows locks them in one order, so that
 //! no two wait for each other: the pieces of the shard map, the account, the claim on an address, the claim's end, a new account,
-//! the session, its tokens, the answer to a request, the outbox's head. What is only removed when its time is over is passed over
+//! the session, its tokens, a key, the answer to a request, the outbox's head. What is only removed when its time is over is passed over
 //! while others are at it.
 //!
 //! Each row has the slot of the key that it belongs to a shard by. A write enters the pieces that it writes in, and reads by key
@@ -43,6 +43,7 @@ pub mod sqlite {
     mod erasure;
     #[cfg(test)]
     mod guards;
+    mod keys;
     mod rekey;
     mod rows;
     mod sessions;
@@ -64,6 +65,7 @@ pub mod sqlite {
     static CLAIMS: Migrator = sqlx::migrate!("migrations/sqlite_claims");
     static SESSIONS: Migrator = sqlx::migrate!("migrations/sqlite_sessions");
     static ERASURE: Migrator = sqlx::migrate!("migrations/sqlite_erasure");
+    static KEYS: Migrator = sqlx::migrate!("migrations/sqlite_keys");
 
     /// The database file in its folder.
     pub fn file(folder: &Path) -> PathBuf {
@@ -72,11 +74,12 @@ pub mod sqlite {
 
     /// All that the database holds. What was added after the first release are components of their own: that release refuses to
     /// see one at a version that it doesn't know.
-    pub static COMPONENTS: [Component; 14] = [
+    pub static COMPONENTS: [Component; 15] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_claims", migrator: &CLAIMS },
         Component { name: "users_sessions", migrator: &SESSIONS },
         Component { name: "users_erasure", migrator: &ERASURE },
+        Component { name: "users_keys", migrator: &KEYS },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],
@@ -125,6 +128,7 @@ pub mod postgres {
     mod creation;
     mod erasure;
     mod homes;
+    mod keys;
     mod rekey;
     mod rows;
     mod search;
@@ -144,11 +148,13 @@ pub mod postgres {
 
     static USERS: Migrator = sqlx::migrate!("migrations/postgres");
     static ERASURE: Migrator = sqlx::migrate!("migrations/postgres_erasure");
+    static KEYS: Migrator = sqlx::migrate!("migrations/postgres_keys");
 
     /// All that a database holds.
-    pub static COMPONENTS: [Component; 12] = [
+    pub static COMPONENTS: [Component; 13] = [
         Component { name: "users", migrator: &USERS },
         Component { name: "users_erasure", migrator: &ERASURE },
+        Component { name: "users_keys", migrator: &KEYS },
         replay::COMPONENT,
         replay::PLACED,
         outbox::COMPONENTS[0],

@@ -15,6 +15,7 @@ pub const MOVED: &[MovedTable] = &[
     whole("users", USERS, "id", &["id"]),
     whole("sessions", USERS, "user_id", &["id"]),
     whole("refresh_tokens", USERS, "user_id", &["digest"]),
+    whole("api_keys", USERS, "user_id", &["user_id", "id"]),
     whole("claim_ends", USERS, "user_id", &["claim"]),
     whole("replay", USERS, "key", &["principal", "method", "request_id"]),
     whole("outbox_history", USERS, "key", &["subject", "version"]),

@@ -1,19 +1,25 @@
 //! Use cases that change something.
 
+mod create_api_key;
 mod create_user;
 mod delete_user;
 mod erase_accounts;
+mod exchange_token;
+mod prune_keys;
 mod prune_sessions;
 mod refresh_session;
 mod renew_keys;
+mod revoke_api_key;
 mod revoke_session;
 mod seed_accounts;
 mod sign_in;
 mod sign_out;
 mod update_user;
 
+pub use create_api_key::{CreateApiKey, CreatedKey};
 pub use create_user::CreateUser;
 pub use delete_user::DeleteUser;
+pub use exchange_token::{ExchangeToken, ExchangedToken};
 pub use renew_keys::KeyRenewals;
 pub use sign_in::{SignIn, Tokens};
 pub use update_user::{Reauthentication, UpdateUser};

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::{App, AppError, refresh_token};
 use crate::domain::Email;
-use crate::ports::{ActiveSession, NewSession, NewToken, Origin, SignError};
+use crate::ports::{ActiveSession, Basis, NewSession, NewToken, Origin, SignError};
 
 /// Opens a session for an address and its password.
 #[derive(Clone, Debug)]
@@ -89,7 +89,13 @@ impl App {
         let access_token_expire_time = now + self.lifetimes.access_token;
         Ok(Tokens {
             user: user.name.clone(),
-            access_token: self.tokens.issue(&user.name, user.role, id, now, access_token_expire_time)?,
+            access_token: self.tokens.issue(
+                &user.name,
+                user.role,
+                Basis::Session(id),
+                now,
+                access_token_expire_time,
+            )?,
             access_token_expire_time,
             refresh_token,
             refresh_token_expire_time,

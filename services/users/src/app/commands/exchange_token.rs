@@ -1,0 +1,91 @@
+//! Exchanging what others have issued, or a key, for an access token of ours.
+
+use meshwork_api::UserName;
+use meshwork_chassis::config::Secret;
+use time::OffsetDateTime;
+
+use crate::app::{App, AppError, api_key};
+use crate::domain::User;
+use crate::ports::{Basis, ForeignTokenError, Origin};
+
+/// Exchanges an API key, or another issuer's token.
+#[derive(Clone, Debug)]
+pub struct ExchangeToken {
+    /// The key or the token.
+    pub token: Secret,
+    /// Where the call comes from.
+    pub origin: Origin,
+}
+
+/// What a key or a token was exchanged for.
+#[derive(Clone, Debug)]
+pub struct ExchangedToken {
+    /// Whom it speaks for.
+    pub user: UserName,
+    /// What goes with each call.
+    pub access_token: Secret,
+    /// When it expires.
+    pub access_token_expire_time: OffsetDateTime,
+}
+
+impl App {
+    /// Gives an access token for a key or another issuer's token. It lives no longer than that.
+    ///
+    /// # Errors
+    /// [`AppError::TokenNotExchanged`], whatever is wrong with it or with its account; [`AppError::TooManyAttempts`], before anything
+    /// is looked up, for who has tried too many wrong ones; [`AppError::ForeignKeysUnavailable`] while nobody can tell.
+    pub async fn exchange_token(&self, command: ExchangeToken) -> Result<ExchangedToken, AppError> {
+        let ExchangeToken { token, origin } = command;
+        if origin.is_internal {
+            return self.exchange(&token).await;
+        }
+        self.limits.exchange(&origin.address).await?;
+        let exchanged = self.exchange(&token).await;
+        if !matches!(exchanged, Err(AppError::TokenNotExchanged)) {
+            self.limits.exchanged(&origin.address).await;
+        }
+        exchanged
+    }
+
+    async fn exchange(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
+        if api_key::is_key(token) { self.exchange_key(token).await } else { self.exchange_foreign(token).await }
+    }
+
+    async fn exchange_key(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
+        let presented = api_key::presented(token).ok_or(AppError::TokenNotExchanged)?;
+        let found = self.keys.find_key(&presented).await?;
+        let now = self.clock.now();
+        let (key, user) = found.filter(|(key, _)| key.is_live(now)).ok_or(AppError::TokenNotExchanged)?;
+        self.access_token(&user, Basis::Key(key.name.id(), &key.scopes), key.expire_time, now)
+    }
+
+    async fn exchange_foreign(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
+        // Where no other issuer is trusted, nothing else is exchanged.
+        let Some(foreign) = &self.foreign else { return Err(AppError::TokenNotExchanged) };
+        let identity = foreign.tokens.verify(token.expose()).await.map_err(|error| match error {
+            ForeignTokenError::Invalid => AppError::TokenNotExchanged,
+            ForeignTokenError::KeysUnavailable => AppError::ForeignKeysUnavailable,
+        })?;
+        let user = foreign.accounts.account_of(&identity).await?;
+        self.access_token(&user, Basis::Foreign, identity.expire_time, self.clock.now())
+    }
+
+    /// An access token for an account that lives, which ends with what it is given for.
+    fn access_token(
+        &self,
+        user: &User,
+        basis: Basis<'_>,
+        ends: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<ExchangedToken, AppError> {
+        let access_token_expire_time = ends.min(now + self.lifetimes.access_token);
+        if user.is_deleted() || access_token_expire_time <= now {
+            return Err(AppError::TokenNotExchanged);
+        }
+        Ok(ExchangedToken {
+            user: user.name.clone(),
+            access_token: self.tokens.issue(&user.name, user.role, basis, now, access_token_expire_time)?,
+            access_token_expire_time,
+        })
+    }
+}
