@@ -1,5 +1,7 @@
 //! What the use cases need of the world.
 
+mod foreign;
+
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use meshwork_chassis::request::RequestKey;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use self::foreign::{ForeignIdentity, ForeignTokenError, ForeignTokens};
 use crate::domain::{
     Changed, Email, FirstAccount, PasswordHash, Repeat, Role, Session, TokenDigest, TokenSalt, User, UserError,
 };
@@ -518,9 +521,18 @@ pub struct PublicKey {
 #[error("a token can't be signed: {0}")]
 pub struct SignError(pub String);
 
+/// What an access token was given for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basis<'a> {
+    /// The session with this id.
+    Session(&'a str),
+    /// Another issuer's token.
+    Foreign,
+}
+
 /// Signs access tokens.
 pub trait TokenIssuer: Send + Sync + 'static {
-    /// A token that says, until `expires`, that its bearer is this account, in the session with this id.
+    /// A token that says, until `expires`, that its bearer is this account, and what it was given for.
     ///
     /// # Errors
     /// When it can't be signed.
@@ -528,7 +540,7 @@ pub trait TokenIssuer: Send + Sync + 'static {
         &self,
         user: &UserName,
         role: Role,
-        session: &str,
+        basis: Basis<'_>,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError>;

@@ -32,7 +32,8 @@ use crate::adapters::grpc::{AuthGrpc, UserGrpc};
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{
-    self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, HashLimits, LocalKeys, RateLimitedAttempts,
+    self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, HashLimits, Issuers, LocalKeys,
+    RateLimitedAttempts,
 };
 use crate::app::commands::KeyRenewals;
 use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
@@ -110,6 +111,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     let (tokens, successors) = token_issuer(&config)?;
     let keys = Arc::new(LocalKeys::new(tokens.clone()));
+    let issuers = Arc::new(Issuers::new(&config.issuers)?);
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let app = Arc::new(App {
         users,
@@ -126,6 +128,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
             refresh_repeat: config.refresh_repeat,
         },
         addresses: address_hasher(&config)?,
+        foreign: issuers.clone(),
         erase_after: config.erase_after,
     });
     // Before anybody can take an address whose key another account is about to have.
@@ -143,6 +146,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         seeded => seeded.map_err(|error| seed_error(&error, &config.credentials))?,
     }
 
+    background.spawn("keys of other issuers", |stop| async move { issuers.keep_fresh(stop).await });
     background.spawn("sweeper of sessions", |stop| prune_sessions(app.clone(), stop));
     background.spawn("sweeper of deleted accounts", |stop| erase_accounts(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)?

@@ -6,7 +6,7 @@ use meshwork_aip::errors::{ETAG_MISMATCH, REQUEST_ID_REUSED};
 use meshwork_aip::{Violations, etag};
 use meshwork_chassis::cache::CACHE_DISABLED;
 use meshwork_chassis::errors::store::{self, Kind, StoreFailure};
-use meshwork_chassis::errors::{COMMON, ErrorKind, internal};
+use meshwork_chassis::errors::{COMMON, ErrorKind, KEYS_UNAVAILABLE, internal};
 use meshwork_chassis::events::{DEAD_LETTER_NOT_FOUND, STREAM_NOT_FOUND};
 use tonic::{Code, Status};
 
@@ -71,6 +71,19 @@ pub const WRONG_PASSWORD: ErrorKind = ErrorKind::new(
     Code::PermissionDenied,
     "The current_password is not the account's password. Nothing was written.",
 );
+/// The account has no password.
+pub const NO_PASSWORD: ErrorKind = ErrorKind::new(
+    "NO_PASSWORD",
+    Code::FailedPrecondition,
+    "The account is of somebody who signs in with another issuer: it can be given neither an e-mail address nor a password.",
+);
+/// A key or a token of another issuer is not good.
+pub const TOKEN_NOT_EXCHANGED: ErrorKind = ErrorKind::new(
+    "TOKEN_NOT_EXCHANGED",
+    Code::Unauthenticated,
+    "The key or the token of another issuer is not valid here, has expired or was revoked, or its account is deleted. Which of \
+     them is not told.",
+);
 /// Too many passwords are being hashed.
 pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     "PASSWORDS_BUSY",
@@ -99,13 +112,15 @@ pub const TABLE: &[&ErrorKind] = &{
         &SESSION_ENDED,
         &SESSION_NOT_FOUND,
         &WRONG_PASSWORD,
+        &NO_PASSWORD,
+        &TOKEN_NOT_EXCHANGED,
         &PASSWORDS_BUSY,
         &TOO_MANY_ATTEMPTS,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 14 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 16 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -144,6 +159,9 @@ pub(super) fn status(error: AppError) -> Status {
         AppError::Refused(UserError::Deleted(name)) => {
             USER_DELETED.status(DOMAIN, &error, &[("resource", &name.to_string())])
         }
+        AppError::Refused(UserError::NoPassword(name)) => {
+            NO_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())])
+        }
         AppError::Refused(UserError::VersionMismatch { name, expected, actual }) => {
             let (name, expected, actual) = (name.to_string(), etag::format(*expected), etag::format(*actual));
             ETAG_MISMATCH.status(
@@ -163,6 +181,8 @@ pub(super) fn status(error: AppError) -> Status {
             }
         }
         AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
+        AppError::NotExchanged => TOKEN_NOT_EXCHANGED.status(DOMAIN, &error, &[]),
+        AppError::KeysUnavailable => KEYS_UNAVAILABLE.status(DOMAIN, &error, &[]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::TooManyAttempts(too_many) => {
             let wait = too_many.retry_after.as_millis().to_string();
@@ -186,7 +206,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 14 + COMMON.len());
+        assert_eq!(TABLE.len(), 16 + COMMON.len());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use super::convert;
 use crate::domain::Role;
-use crate::ports::{PublicKey, SignError, TokenIssuer};
+use crate::ports::{Basis, PublicKey, SignError, TokenIssuer};
 
 /// Signs access tokens with one key, and publishes those before it while tokens of theirs may live.
 pub struct Ed25519Issuer {
@@ -67,11 +67,15 @@ impl TokenIssuer for Ed25519Issuer {
         &self,
         user: &UserName,
         role: Role,
-        session: &str,
+        basis: Basis<'_>,
         issued: OffsetDateTime,
         expires: OffsetDateTime,
     ) -> Result<Secret, SignError> {
         let seconds = |time: OffsetDateTime| u64::try_from(time.unix_timestamp()).unwrap_or_default();
+        let sid = match basis {
+            Basis::Session(session) => Some(session.to_owned()),
+            Basis::Foreign => None,
+        };
         let claims = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone(),
@@ -79,7 +83,7 @@ impl TokenIssuer for Ed25519Issuer {
             role: convert::role_of_principal(role),
             iat: seconds(issued),
             exp: seconds(expires),
-            sid: Some(session.to_owned()),
+            sid,
         };
         let header = Header { kid: Some(self.public.kid.clone()), ..Header::new(Algorithm::EdDSA) };
         let token = jsonwebtoken::encode(&header, &claims, &self.key).map_err(|error| SignError(error.to_string()))?;
@@ -127,7 +131,9 @@ mod tests {
 
     fn token(audience: &str, lives: time::Duration) -> Secret {
         let now = OffsetDateTime::now_utc();
-        issuer(audience).issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, now + lives).unwrap()
+        issuer(audience)
+            .issue(&"users/anna".parse().unwrap(), Role::Staff, Basis::Session("s"), now, now + lives)
+            .unwrap()
     }
 
     #[test]
@@ -167,7 +173,7 @@ mod tests {
         let verifier = Verifier::new(Arc::new(LocalKeys::new(new.clone())), "meshwork", "meshwork");
         let now = OffsetDateTime::now_utc();
         let hour = now + time::Duration::HOUR;
-        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, "s", now, hour).unwrap();
+        let of_old = old.issue(&"users/anna".parse().unwrap(), Role::Staff, Basis::Session("s"), now, hour).unwrap();
         assert!(verifier.verify(of_old.expose()).await.is_ok());
         tokio::time::advance(life).await;
         assert_eq!(new.keys(), published[..1]);

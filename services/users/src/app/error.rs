@@ -38,6 +38,12 @@ pub enum AppError {
     /// A refresh token is unknown, used or too old.
     #[error("the session has ended; sign in again")]
     SessionEnded,
+    /// A key or a token of another issuer gives no token of ours; nobody is told why.
+    #[error("the token is not valid here; get another from its issuer")]
+    NotExchanged,
+    /// A token of another issuer can't be verified at this moment.
+    #[error("the keys that verify the token can't be fetched at this moment; try again")]
+    KeysUnavailable,
     /// There were too many attempts.
     #[error(transparent)]
     TooManyAttempts(#[from] TooManyAttempts),

@@ -12,7 +12,8 @@ pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
 use crate::ports::{
-    AddressHasher, AttemptLimits, Clock, CredentialsFile, PasswordHasher, SessionStore, TokenIssuer, UserStore,
+    AddressHasher, AttemptLimits, Clock, CredentialsFile, ForeignTokens, PasswordHasher, SessionStore, TokenIssuer,
+    UserStore,
 };
 
 /// How long tokens live.
@@ -48,6 +49,8 @@ pub struct App {
     pub lifetimes: Lifetimes,
     /// What hashes addresses that are erased.
     pub addresses: Arc<dyn AddressHasher>,
+    /// What verifies tokens of other issuers.
+    pub foreign: Arc<dyn ForeignTokens>,
     /// How long after its deletion what is personal of an account is erased.
     pub erase_after: Duration,
 }

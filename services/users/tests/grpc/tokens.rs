@@ -13,7 +13,7 @@ use meshwork_api::meshwork::users::v1::{GetJsonWebKeySetRequest, GetUserRequest,
 use meshwork_chassis::auth::{Claims, GrpcKeys, Verifier};
 use meshwork_chassis::{Principal, Role};
 use meshwork_users::adapters::{Ed25519Issuer, load_signing_keys};
-use meshwork_users::ports::TokenIssuer;
+use meshwork_users::ports::{Basis, TokenIssuer};
 use time::OffsetDateTime;
 use tonic::Code;
 
@@ -106,7 +106,7 @@ async fn forged_tokens_are_refused() {
     let issue = |key: &SigningKey, issuer, audience, lives: Duration| {
         let token = Ed25519Issuer::new(key, issuer, audience).unwrap();
         let (issued, expires) = (now - Duration::from_secs(3600), now - Duration::from_secs(60) + lives);
-        token.issue(&name, role, "s", issued, expires).unwrap()
+        token.issue(&name, role, Basis::Session("s"), issued, expires).unwrap()
     };
     let hour = Duration::from_secs(3600);
     let good = issue(&own, "meshwork", "meshwork", hour);

@@ -23,6 +23,8 @@ use crate::domain::{MAX_PASSWORD, normalize_password};
 const KEY_SET: &str = "jsonWebKeySet";
 /// The most characters of a text that may be a refresh token; ours have 128 at most.
 const MAX_TOKEN: usize = 256;
+/// The most bytes of what is exchanged.
+const MAX_SUBJECT_TOKEN: usize = 8192;
 
 /// `AuthService` over the use cases.
 pub struct AuthGrpc(Arc<App>);
@@ -102,6 +104,20 @@ impl AuthService for AuthGrpc {
         access::may_end(&principal, &name)?;
         self.0.revoke_session(name).await.map_err(status)?;
         Ok(Response::new(()))
+    }
+
+    async fn exchange_token(
+        &self,
+        request: Request<proto::ExchangeTokenRequest>,
+    ) -> Result<Response<proto::ExchangedToken>, Status> {
+        let token = request.into_inner().subject_token;
+        let mut violations = Violations::new();
+        violations.check(!token.is_empty(), "subject_token", "is required");
+        let is_short = token.len() <= MAX_SUBJECT_TOKEN;
+        violations.check(is_short, "subject_token", format_args!("must have at most {MAX_SUBJECT_TOKEN} bytes"));
+        violations.finish(DOMAIN)?;
+        let exchanged = self.0.exchange_token(Secret::new(token)).await.map_err(status)?;
+        Ok(Response::new(convert::exchanged(&exchanged)))
     }
 
     async fn get_json_web_key_set(

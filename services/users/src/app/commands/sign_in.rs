@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::app::{App, AppError, refresh_token};
 use crate::domain::Email;
-use crate::ports::{ActiveSession, NewSession, NewToken, Origin, SignError};
+use crate::ports::{ActiveSession, Basis, NewSession, NewToken, Origin, SignError};
 
 /// Opens a session for an address and its password.
 #[derive(Clone, Debug)]
@@ -55,8 +55,8 @@ impl App {
     }
 
     async fn open_session(&self, command: SignIn) -> Result<Tokens, AppError> {
-        // What stands in an erased account is no hash of a password.
-        let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.user.is_erased());
+        // What stands in an erased account, or in that of who signs in elsewhere, is no hash of a password.
+        let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.password.is_none());
         let lane = command.origin.lane_of(account.as_ref().map(|account| account.user.role));
         let hash = account.as_ref().map(|account| &account.password);
         let verified = self.hasher.verify(&command.password, hash, &lane).await?;
@@ -89,7 +89,13 @@ impl App {
         let access_token_expire_time = now + self.lifetimes.access_token;
         Ok(Tokens {
             user: user.name.clone(),
-            access_token: self.tokens.issue(&user.name, user.role, id, now, access_token_expire_time)?,
+            access_token: self.tokens.issue(
+                &user.name,
+                user.role,
+                Basis::Session(id),
+                now,
+                access_token_expire_time,
+            )?,
             access_token_expire_time,
             refresh_token,
             refresh_token_expire_time,
