@@ -1,6 +1,7 @@
 //! The settings of the service.
 
 mod attempts;
+mod issuers;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -16,6 +17,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::attempts::AttemptRates;
 pub use self::attempts::{PasswordsConfig, SignInConfig, SignUpConfig};
+pub use self::issuers::{IssuerAlgorithm, IssuerConfig, IssuerRole};
+pub(crate) use self::issuers::{discovery_url, endpoint};
 
 /// The settings of the users service.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -51,6 +54,8 @@ pub struct Config {
     pub cache: CacheConfig,
     /// For how long it keeps what has done its work.
     pub retention: RetentionConfig,
+    /// Other issuers whose tokens are exchanged for ours (`ExchangeToken`), such as a company's OpenID Connect provider; 16 at most.
+    pub issuers: Vec<IssuerConfig>,
     /// How often somebody may try to sign in.
     pub sign_in: SignInConfig,
     /// How often somebody may try to sign up.
@@ -97,6 +102,7 @@ impl Default for Config {
             redis: RedisConfig::default(),
             cache: CacheConfig::default(),
             retention: RetentionConfig::default(),
+            issuers: Vec::new(),
             sign_in: SignInConfig::default(),
             sign_up: SignUpConfig::default(),
             passwords: PasswordsConfig::default(),
@@ -156,6 +162,7 @@ impl Config {
                 "it must be 0s to 3650 days",
             ));
         }
+        issuers::check(&self.issuers, &self.auth.issuer)?;
         self.attempt_rates()?;
         self.passwords.check()?;
         self.nats.check("users.nats")?;

@@ -5,7 +5,7 @@
 //! | [`domain`] | accounts, addresses, passwords, sessions and API keys with their rules |
 //! | [`app`] | the use cases: sign up, change, delete, sign in, refresh, sign out, revoke; make, exchange and revoke keys; read and list |
 //! | [`ports`] | what they need: stores, a password hasher, a token issuer, the files of first credentials, a clock |
-//! | [`adapters`] | gRPC, the stores in SQLite and PostgreSQL, a cache before them, argon2id, Ed25519, files |
+//! | [`adapters`] | gRPC, other issuers' keys, the stores in SQLite and PostgreSQL, a cache before them, argon2id, Ed25519, files |
 //!
 //! Accounts lie in a file, or in one or several PostgreSQL databases, between which they can be moved while the service serves
 //! ([`shards`]).
@@ -17,6 +17,10 @@
 //! say, by address and, for wrong passwords, by account. A sign-up tells at once that an e-mail address is taken, as its
 //! owner needs to know: the limit of sign-ups by address bounds what others can find out by it. Sign-in tells nothing, neither by
 //! its answers nor by its time. Passwords are hashed a few at once, the addresses in turn ([`Config::passwords`]).
+//!
+//! Tokens of other issuers that the settings name ([`Config::issuers`]) are exchanged for ours. Whom an issuer knows by a name has one
+//! account by the two, whose id is a hash of both (a UUID of version 8): it has neither an e-mail address nor a password, and its role
+//! comes from the settings with each token.
 //!
 //! A file `signing-key-LABEL.pem` beside the first key takes its place at the next start, if its label comes last; the keys
 //! before it are published until the tokens that they have signed are over.
@@ -41,5 +45,5 @@ pub mod shards;
 pub mod testing;
 
 pub use adapters::stores::place;
-pub use config::{Config, PasswordsConfig, SignInConfig, SignUpConfig};
+pub use config::{Config, IssuerAlgorithm, IssuerConfig, IssuerRole, PasswordsConfig, SignInConfig, SignUpConfig};
 pub use serve::{migrate, serve};

@@ -14,7 +14,7 @@ pub use meshwork_chassis::Clock;
 pub use self::attempts::{AttemptLimits, HashError, Lane, Origin, PasswordHasher, TooManyAttempts};
 pub use self::credentials::{AddressHasher, CredentialsError, CredentialsFile};
 pub use self::error::StoreError;
-pub use self::foreign::{ForeignAccounts, ForeignIdentity, ForeignTokenError, ForeignTokens};
+pub use self::foreign::{ForeignIdentity, ForeignTokenError, ForeignTokens};
 pub use self::keys::{ApiKeyStore, KeyCreation, NewApiKey, PresentedKey};
 pub use self::sessions::{ActiveSession, NewSession, NewToken, PresentedToken, Renewal, SessionStore, Successor};
 pub use self::tokens::{Basis, PublicKey, SignError, TokenIssuer};

@@ -34,7 +34,8 @@ use crate::adapters::scopes::CallableScopes;
 use crate::adapters::store::SOURCE;
 use crate::adapters::stores::{self, Announcing, Stores};
 use crate::adapters::{
-    self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, HashLimits, LocalKeys, RateLimitedAttempts,
+    self, Argon2id, BoundedHasher, CredentialsFolder, Ed25519Issuer, HashLimits, Issuers, LocalKeys,
+    RateLimitedAttempts,
 };
 use crate::app::commands::KeyRenewals;
 use crate::app::{App, AppError, Lifetimes, SuccessorKeys};
@@ -112,13 +113,12 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 
     let (tokens, successors) = token_issuer(&config)?;
     let public_keys = Arc::new(LocalKeys::new(tokens.clone()));
+    let issuers = Arc::new(Issuers::new(&config.issuers)?);
     let verifier = Arc::new(Verifier::new(public_keys, &config.auth.issuer, &config.auth.audience));
     let app = Arc::new(App {
         users,
         sessions,
         keys,
-        // No other issuer is trusted.
-        foreign: None,
         limits: Arc::new(attempt_limits(&config)?),
         hasher: Arc::new(hasher(&config.passwords)?),
         tokens,
@@ -131,6 +131,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
             refresh_repeat: config.refresh_repeat,
         },
         addresses: address_hasher(&config)?,
+        foreign: issuers.clone(),
         erase_after: config.erase_after,
     });
     // Before anybody can take an address whose key another account is about to have.
@@ -148,6 +149,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         seeded => seeded.map_err(|error| seed_error(&error, &config.credentials))?,
     }
 
+    background.spawn("keys of other issuers", |stop| async move { issuers.keep_fresh(stop).await });
     background.spawn("sweeper of sessions and keys", |stop| prune(app.clone(), stop));
     background.spawn("sweeper of deleted accounts", |stop| erase_accounts(app.clone(), stop));
     let server = server::builder(&config.server, DOMAIN, &verifier, &health)?

@@ -121,6 +121,48 @@ async fn a_key_that_comes_with_the_token_is_not_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rsa_keys_that_are_too_short_or_too_long_are_left_out() {
+    let ed25519 = Signer::ed25519("ed", 1);
+    let mut lines = include_str!("rsa.txt").lines();
+    let (modulus, rsa_token) = (lines.next().unwrap(), lines.next().unwrap());
+    let bytes = URL_SAFE_NO_PAD.decode(modulus).unwrap();
+    for (bytes, is_used) in [
+        (bytes.clone(), true),
+        // Leading zeros make no key longer.
+        ([vec![0; 200], bytes[..255].to_vec()].concat(), false),
+        ([bytes.clone(), bytes.clone(), vec![1]].concat(), false),
+        (vec![], false),
+    ] {
+        let n = URL_SAFE_NO_PAD.encode(&bytes);
+        let source = Source::default();
+        let rsa = jwk(json!({ "kty": "RSA", "kid": "rsa", "alg": "RS256", "n": n, "e": "AQAB" }));
+        let fetched = if is_used { vec![rsa] } else { vec![rsa, ed25519.jwk.clone()] };
+        source.publish_keys(fetched);
+        let authenticator = builder(&source).algorithms([Algorithm::RS256, Algorithm::EdDSA]).build();
+        assert_eq!(authenticator.verify(rsa_token).await.is_ok(), is_used, "{} bytes", bytes.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_may_be_for_any_of_several_audiences() {
+    let (source, signer) = one_key();
+    let authenticator = builder(&source).audiences(["app", "desk"]).build();
+    for (audience, is_right) in [
+        (json!("app"), true),
+        (json!("desk"), true),
+        (json!(["another", "desk"]), true),
+        (json!(AUDIENCE), false),
+        (json!("another"), false),
+        (json!(null), false),
+    ] {
+        let verified = authenticator.verify(&signer.token(&json!({ "aud": audience }))).await;
+        assert_eq!(verified.is_ok(), is_right, "{audience}");
+    }
+    let nobody = builder(&source).audiences(Vec::<String>::new()).build();
+    assert_eq!(nobody.verify(&signer.good()).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test(start_paused = true)]
 async fn issuer_audience_and_subject_must_be_right() {
     let (source, signer) = one_key();
     let authenticator = builder(&source).build();

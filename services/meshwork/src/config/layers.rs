@@ -401,6 +401,28 @@ mod tests {
 
     #[test]
     #[allow(clippy::result_large_err, reason = "the error is figment's")]
+    fn issuers_come_from_a_file_or_from_the_environment() {
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            let issuers = |args: &SettingsArgs| load(args, &Flags::new()).unwrap().0.users.issuers;
+            assert!(issuers(&SettingsArgs::default()).is_empty());
+            let text = "[[users.issuers]]\nissuer = \"https://a.example\"\naudiences = [\"shop\", \"desk\"]\n\
+                        roles = { \"auth0|anna\" = \"staff\" }\n";
+            jail.create_file("shop.toml", text)?;
+            let args = SettingsArgs { config: Some("shop.toml".into()), ..SettingsArgs::default() };
+            let of_file = issuers(&args);
+            assert_eq!((of_file[0].audiences.len(), of_file[0].roles.len()), (2, 1));
+            let text = r#"[{issuer="https://b.example",audiences=["shop"],clock_skew="9s",roles={anna="staff"}}]"#;
+            jail.set_env("MESHWORK_USERS__ISSUERS", text);
+            let of_environment = issuers(&args);
+            assert_eq!((of_environment.len(), of_environment[0].issuer.as_str()), (1, "https://b.example"));
+            assert_eq!((of_environment[0].clock_skew.as_secs(), of_environment[0].roles.len()), (9, 1));
+            Ok(())
+        });
+    }
+
+    #[test]
+    #[allow(clippy::result_large_err, reason = "the error is figment's")]
     fn notifications_read_the_events_of_all_shards_of_users() {
         figment::Jail::expect_with(|jail| {
             jail.clear_env();

@@ -51,12 +51,13 @@ fn table(
 ) {
     let properties = properties(schema, root);
     let at = |key: &str| [path, &[key]].concat().join(".");
+    let named = |key: &str| key_of(&[path, &[key]].concat());
     for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
         document(out, property, root);
         let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
-        out.push_str(&format!("{key} = {value} # {}\n", from(&at(key))));
+        out.push_str(&format!("{} = {value} # {}\n", key_of(&[key]), from(&at(key))));
     }
     for (key, value) in values.iter().filter(|(_, value)| is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
@@ -70,17 +71,25 @@ fn table(
                 // The list comes from one place as a whole.
                 let of_list = from(&at(key));
                 for values in tables.iter().filter_map(Value::as_object) {
-                    out.push_str(&format!("[[{}]]\n", at(key)));
+                    out.push_str(&format!("[[{}]]\n", named(key)));
                     table(out, &inner, values, schema, root, &|_: &str| of_list.clone());
                 }
             }
             Value::Object(values) => {
-                out.push_str(&format!("[{}]\n", at(key)));
+                out.push_str(&format!("[{}]\n", named(key)));
                 table(out, &inner, values, schema, root, from);
             }
             _ => {}
         }
     }
+}
+
+/// A key of TOML, each of its parts in quotes where it has to be.
+fn key_of(parts: &[&str]) -> String {
+    let is_bare =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-".contains(&b));
+    let part = |part: &&str| if is_bare(part) { (*part).to_owned() } else { Value::from(*part).to_string() };
+    parts.iter().map(part).collect::<Vec<_>>().join(".")
 }
 
 /// Whether a value is a table or a list of tables, which stand behind all plain values.
@@ -135,5 +144,19 @@ mod tests {
         let again: Settings = read(&printed).extract().unwrap();
         let databases: Vec<_> = again.users.shards.databases.iter().map(|it| (it.id, it.name.as_str())).collect();
         assert_eq!(databases, [(0, "a"), (3, "b")]);
+    }
+
+    #[test]
+    fn keys_that_are_not_bare_are_printed_in_quotes() {
+        let text = "[[users.issuers]]\nissuer = \"https://a.example\"\naudiences = [\"shop\"]\n\
+                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n";
+        let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
+        let read = |text: &str| defaults().merge(Toml::string(text));
+        let settings: Settings = read(text).extract().unwrap();
+        let printed = render(&settings, &read(text)).unwrap();
+        assert!(printed.contains("\nbert = \"customer\" # "), "{printed}");
+        let again: Settings = read(&printed).extract().unwrap();
+        assert_eq!(again.users.issuers[0].roles, settings.users.issuers[0].roles);
+        assert_eq!(again.users.issuers[0].roles.len(), 2);
     }
 }

@@ -32,7 +32,9 @@ impl Recipients for GrpcRecipients {
             Ok(response) => {
                 let user = response.into_inner();
                 let recipient = Recipient { email: user.email, display_name: user.display_name };
-                Ok(user.delete_time.is_none().then_some(recipient))
+                // Who signs in with another issuer has no address.
+                let can_be_written_to = user.delete_time.is_none() && !recipient.email.is_empty();
+                Ok(can_be_written_to.then_some(recipient))
             }
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(LookupError(format!("{:?}: {}", status.code(), status.message()))),

@@ -16,12 +16,13 @@ pub(super) fn user_bytes(account: Option<&User>) -> usize {
 
 /// An account as callers see it.
 pub(super) fn user(user: &User) -> proto::User {
-    // What stands in place of what was erased is our own affair.
-    let personal = |text: &str| if user.is_erased() { String::new() } else { text.to_owned() };
+    // What stands in place of what was erased, or of an address that we don't have, is our own affair.
+    let shown = |text: &str, is_shown: bool| if is_shown { text.to_owned() } else { String::new() };
+    let is_there = !user.is_erased();
     proto::User {
         name: user.name.to_string(),
-        email: personal(user.email.as_str()),
-        display_name: personal(user.display_name.as_str()),
+        email: shown(user.email.as_str(), is_there && !user.is_foreign()),
+        display_name: shown(user.display_name.as_str(), is_there),
         role: role(user.role).into(),
         password: String::new(),
         create_time: Some(timestamp(user.create_time)),

@@ -102,6 +102,12 @@ pub const WRONG_PASSWORD: ErrorKind = ErrorKind::new(
     Code::PermissionDenied,
     "The current_password is not the account's password. Nothing was written.",
 );
+/// The account has no password.
+pub const NO_PASSWORD: ErrorKind = ErrorKind::new(
+    "NO_PASSWORD",
+    Code::FailedPrecondition,
+    "The account is of somebody who signs in with another issuer: it can be given neither an e-mail address nor a password.",
+);
 /// Too many passwords are being hashed.
 pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(
     "PASSWORDS_BUSY",
@@ -135,13 +141,14 @@ pub const TABLE: &[&ErrorKind] = &{
         &TOKEN_NOT_EXCHANGED,
         &NOT_FOR_KEYS,
         &WRONG_PASSWORD,
+        &NO_PASSWORD,
         &PASSWORDS_BUSY,
         &TOO_MANY_ATTEMPTS,
         &STREAM_NOT_FOUND,
         &DEAD_LETTER_NOT_FOUND,
         &CACHE_DISABLED,
     ];
-    let mut table = [&ROLE_NOT_ALLOWED; 19 + COMMON.len()];
+    let mut table = [&ROLE_NOT_ALLOWED; 20 + COMMON.len()];
     let mut at = 0;
     while at < table.len() {
         table[at] = if at < own.len() { own[at] } else { COMMON[at - own.len()] };
@@ -179,6 +186,9 @@ pub(super) fn status(error: AppError) -> Status {
         AppError::RequestReused => REQUEST_ID_REUSED.status(DOMAIN, &error, &[]),
         AppError::Refused(UserError::Deleted(name)) => {
             USER_DELETED.status(DOMAIN, &error, &[("resource", &name.to_string())])
+        }
+        AppError::Refused(UserError::NoPassword(name)) => {
+            NO_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())])
         }
         AppError::Refused(UserError::VersionMismatch { name, expected, actual }) => {
             let (name, expected, actual) = (name.to_string(), etag::format(*expected), etag::format(*actual));
@@ -227,7 +237,7 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(faults(TABLE), Vec::<String>::new());
-        assert_eq!(TABLE.len(), 19 + COMMON.len());
+        assert_eq!(TABLE.len(), 20 + COMMON.len());
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
 use crate::ports::{
-    AddressHasher, ApiKeyStore, AttemptLimits, Clock, CredentialsFile, ForeignAccounts, ForeignTokens, PasswordHasher,
+    AddressHasher, ApiKeyStore, AttemptLimits, Clock, CredentialsFile, ForeignTokens, PasswordHasher,
     SessionStore, TokenIssuer, UserStore,
 };
 
@@ -28,14 +28,6 @@ pub struct Lifetimes {
     pub refresh_repeat: Duration,
 }
 
-/// The issuers that are trusted beside ourselves.
-pub struct Foreign {
-    /// What verifies their tokens.
-    pub tokens: Arc<dyn ForeignTokens>,
-    /// Whose accounts they speak for.
-    pub accounts: Arc<dyn ForeignAccounts>,
-}
-
 /// The use cases over their ports.
 pub struct App {
     /// The accounts.
@@ -44,8 +36,6 @@ pub struct App {
     pub sessions: Arc<dyn SessionStore>,
     /// The API keys.
     pub keys: Arc<dyn ApiKeyStore>,
-    /// The issuers whose tokens are exchanged; `None` when there are none.
-    pub foreign: Option<Foreign>,
     /// How often somebody may try to sign in, to exchange keys and tokens, and to sign up.
     pub limits: Arc<dyn AttemptLimits>,
     /// What hashes passwords.
@@ -62,6 +52,8 @@ pub struct App {
     pub lifetimes: Lifetimes,
     /// What hashes addresses that are erased.
     pub addresses: Arc<dyn AddressHasher>,
+    /// What verifies tokens of other issuers.
+    pub foreign: Arc<dyn ForeignTokens>,
     /// How long after its deletion what is personal of an account is erased.
     pub erase_after: Duration,
 }

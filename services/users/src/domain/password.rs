@@ -49,7 +49,17 @@ impl PasswordHash {
         Self(phc.into())
     }
 
-    /// The PHC form.
+    /// What stands in an account that has no password.
+    pub const fn none() -> Self {
+        Self(String::new())
+    }
+
+    /// Whether the account has no password: nobody can sign in by one.
+    pub fn is_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The PHC form; empty where there is no password.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -4,7 +4,7 @@ use meshwork_api::UserName;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{DisplayName, Email, PasswordHash, Role, StandIn};
+use super::{DisplayName, Email, PasswordHash, Role, StandIn, is_foreign_email};
 
 /// An account. What is kept of its password is not part of it, so that nothing that shows an account can show that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +130,9 @@ pub enum UserError {
     /// It is deleted.
     #[error("{0} is deleted")]
     Deleted(UserName),
+    /// Whose it is signs in with another issuer.
+    #[error("{0} is of somebody who signs in with another issuer: it can be given neither e-mail address nor password")]
+    NoPassword(UserName),
     /// It has changed since the caller read it.
     #[error("{name} has changed since version {expected}; it is at version {actual}")]
     VersionMismatch {
@@ -162,7 +165,7 @@ impl User {
     /// The account with new values; `None` when they are those that it has.
     ///
     /// # Errors
-    /// When it is deleted, or is not at the `expected` version.
+    /// When it is deleted, is not at the `expected` version, or has no password and would get one or an address.
     pub fn change(
         &self,
         change: Change,
@@ -170,6 +173,9 @@ impl User {
         now: OffsetDateTime,
     ) -> Result<Option<Changed>, UserError> {
         self.admit(expected)?;
+        if change.email.is_some() || change.password.is_some() {
+            self.admit_credentials()?;
+        }
         let mut user = self.clone();
         let mut fields = Vec::new();
         if let Some(email) = change.email.filter(|email| !email.is_spelled_as(&self.email)) {
@@ -211,7 +217,7 @@ impl User {
         let StandIn { email, display_name } = stand_in;
         let (update_time, erase_time, version) = (now, Some(now), self.version + 1);
         let user = Self { email, display_name, update_time, erase_time, version, ..self.clone() };
-        Some(Changed { user, event: UserEvent::Erased, password: Some(PasswordHash::new("")), keeps: None })
+        Some(Changed { user, event: UserEvent::Erased, password: Some(PasswordHash::none()), keeps: None })
     }
 
     /// Whether the account may be changed by somebody who has read the `expected` version of it.
@@ -228,6 +234,19 @@ impl User {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the account may get another address or password.
+    ///
+    /// # Errors
+    /// When whose it is signs in with another issuer.
+    pub fn admit_credentials(&self) -> Result<(), UserError> {
+        if self.is_foreign() { Err(UserError::NoPassword(self.name.clone())) } else { Ok(()) }
+    }
+
+    /// Whether whose it is signs in with another issuer: what stands in it in place of an address is none.
+    pub fn is_foreign(&self) -> bool {
+        is_foreign_email(&self.email.key())
     }
 
     /// Whether it is deleted.
@@ -350,6 +369,21 @@ mod tests {
         assert_eq!(expected.erase(stand_in(2), at(3)), None);
         let json = serde_json::to_vec(&expected).unwrap();
         assert_eq!(serde_json::from_slice::<User>(&json).unwrap(), expected);
+    }
+
+    #[test]
+    fn who_signs_in_with_another_issuer_gets_no_address_and_no_password() {
+        let foreign = User { email: crate::domain::foreign_email(uuid::Uuid::nil()).unwrap(), ..anna() };
+        assert!(foreign.is_foreign() && !anna().is_foreign());
+        let error = UserError::NoPassword(foreign.name.clone());
+        let email = Change { email: Some("anna@example.com".parse().unwrap()), ..Change::default() };
+        let password = Change { password: Some(PasswordHash::new("x")), ..Change::default() };
+        for change in [email, password] {
+            assert_eq!(foreign.change(change, None, later()), Err(error.clone()));
+        }
+        let name = Change { display_name: Some("Anna K".parse().unwrap()), ..Change::default() };
+        assert_eq!(foreign.change(name, None, later()).unwrap().unwrap().user.display_name.as_str(), "Anna K");
+        assert!(foreign.delete(None, later()).unwrap().ends_sessions());
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod bounds;
 mod changes;
 mod contexts;
 mod erasure;
+mod issuers;
 mod keys;
 mod keys_only;
 mod letters;

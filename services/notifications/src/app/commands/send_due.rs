@@ -27,7 +27,7 @@ const RENEWALS: u32 = 3;
 const DRAIN: Duration = Duration::from_secs(4);
 
 /// The recipients' words for what went wrong.
-const NO_RECIPIENT: &str = "the recipient has no account any more";
+const NO_RECIPIENT: &str = "the recipient has no account any more, or none with an e-mail address";
 const NO_LOOKUP: &str = "the recipient's address couldn't be looked up";
 const NO_MAIL: &str = "the mail system didn't take it";
 const REFUSED: &str = "the mail system refused it";

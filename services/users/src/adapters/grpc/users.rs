@@ -19,7 +19,10 @@ use crate::adapters::{access, convert, origin};
 use crate::app::App;
 use crate::app::commands::{CreateUser, DeleteUser, Reauthentication, UpdateUser};
 use crate::app::queries::ListUsers;
-use crate::domain::{Email, MAX_PASSWORD, User, check_password, is_reserved_email, is_reserved_id, normalize_password};
+use crate::domain::{
+    Email, MAX_PASSWORD, User, check_password, is_foreign_email, is_foreign_id, is_reserved_email, is_reserved_id,
+    normalize_password,
+};
 use crate::ports::{Origin, UserFilter, UserPage};
 
 /// The paths of an update mask that callers may name and that change nothing (AIP-203).
@@ -153,8 +156,9 @@ fn create_command(
     if !request.user_id.is_empty() {
         violations.chosen_id(&request.user_id, "user_id");
     }
+    let is_reserved = is_foreign_id(&request.user_id) || (!principal.is_staff() && is_reserved_id(&request.user_id));
+    violations.check(!is_reserved, "user_id", "is reserved; choose another");
     if !principal.is_staff() {
-        violations.check(!is_reserved_id(&request.user_id), "user_id", "is reserved; choose another");
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
         violations.check(!reserved, "user.email", "is reserved; choose another");
     }
@@ -239,6 +243,10 @@ fn update_command(
 /// An address that an account is to have.
 fn new_email(text: &str, violations: &mut Violations) -> Option<Email> {
     let email: Email = violations.name(text, "user.email")?;
+    if is_foreign_email(&email.key()) {
+        violations.add("user.email", "is reserved; choose another");
+        return None;
+    }
     if email.is_sound() {
         return Some(email);
     }

@@ -48,7 +48,7 @@ impl App {
     }
 
     async fn exchange(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
-        if api_key::is_key(token) { self.exchange_key(token).await } else { self.exchange_foreign(token).await }
+        if api_key::is_key(token) { self.exchange_key(token).await } else { self.exchange_other(token).await }
     }
 
     async fn exchange_key(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
@@ -59,15 +59,12 @@ impl App {
         self.access_token(&user, Basis::Key(key.name.id(), &key.scopes), key.expire_time, now)
     }
 
-    async fn exchange_foreign(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
-        // Where no other issuer is trusted, nothing else is exchanged.
-        let Some(foreign) = &self.foreign else { return Err(AppError::TokenNotExchanged) };
-        let identity = foreign.tokens.verify(token.expose()).await.map_err(|error| match error {
+    async fn exchange_other(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
+        let identity = self.foreign.verify(token.expose()).await.map_err(|error| match error {
             ForeignTokenError::Invalid => AppError::TokenNotExchanged,
             ForeignTokenError::KeysUnavailable => AppError::ForeignKeysUnavailable,
         })?;
-        let user = foreign.accounts.account_of(&identity).await?;
-        self.access_token(&user, Basis::Foreign, identity.expire_time, self.clock.now())
+        self.exchange_foreign(identity).await
     }
 
     /// An access token for an account that lives, which ends with what it is given for.

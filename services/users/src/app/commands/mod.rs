@@ -4,6 +4,7 @@ mod create_api_key;
 mod create_user;
 mod delete_user;
 mod erase_accounts;
+mod exchange_foreign;
 mod exchange_token;
 mod prune_keys;
 mod prune_sessions;

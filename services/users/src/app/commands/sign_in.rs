@@ -55,8 +55,8 @@ impl App {
     }
 
     async fn open_session(&self, command: SignIn) -> Result<Tokens, AppError> {
-        // What stands in an erased account is no hash of a password.
-        let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.user.is_erased());
+        // What stands in an erased account, or in that of who signs in elsewhere, is no hash of a password.
+        let account = self.users.find_to_sign_in(&command.email).await?.filter(|account| !account.password.is_none());
         let lane = command.origin.lane_of(account.as_ref().map(|account| account.user.role));
         let hash = account.as_ref().map(|account| &account.password);
         let verified = self.hasher.verify(&command.password, hash, &lane).await?;

@@ -53,7 +53,8 @@ impl App {
     ///
     /// # Errors
     /// When there is no such account, it is deleted or at another version, the address is taken, or the owner has not shown
-    /// the current password for a new address or password, or too many were tried.
+    /// the current password for a new address or password, or too many were tried; or when the account is of somebody who signs in
+    /// with another issuer, and would get an address or a password.
     pub async fn update_user(&self, command: UpdateUser) -> Result<User, AppError> {
         let UpdateUser { name, expected, email, display_name, password, owner, origin, is_sign_up } = command;
         let Clearance { email, verified, session } = match owner {
@@ -71,6 +72,7 @@ impl App {
                 let user = self.users.get(&name, Freshness::Latest).await?;
                 let user = user.ok_or_else(|| AppError::NotFound(name.clone()))?;
                 user.admit(expected)?;
+                user.admit_credentials()?;
                 Some(self.hasher.hash(&password, &origin.lane()).await?)
             }
             None => None,
@@ -113,6 +115,7 @@ impl App {
         if email.is_none() && !has_new_password {
             return Ok(Clearance { email, verified: None, session: None });
         }
+        account.user.admit_credentials()?;
         let current = owner.current_password.ok_or(AppError::PasswordRequired)?;
         // Who has borrowed an access token guesses no more often than at a sign-in.
         if !origin.is_internal {

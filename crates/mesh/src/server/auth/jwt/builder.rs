@@ -45,7 +45,12 @@ impl JwtBuilder {
     fn new(source: Arc<dyn KeySource>, issuer: String, audience: String) -> Self {
         Self(Settings {
             source,
-            rules: Rules { issuer, audience, algorithms: vec![Algorithm::EdDSA], skew: Duration::from_secs(5) },
+            rules: Rules {
+                issuer,
+                audiences: vec![audience],
+                algorithms: vec![Algorithm::EdDSA],
+                skew: Duration::from_secs(5),
+            },
             refresh_interval: Duration::from_secs(300),
             refresh_floor: Duration::from_secs(5),
             fetch_timeout: Duration::from_secs(5),
@@ -55,6 +60,13 @@ impl JwtBuilder {
             clock: Arc::new(SystemTime::now),
             domain: Domain::default(),
         })
+    }
+
+    /// Whom tokens may be for, in place of the audience that the builder began with: one of these has to be in a token's `aud`.
+    /// Without any, no token is good.
+    pub fn audiences<A: Into<String>>(mut self, audiences: impl IntoIterator<Item = A>) -> Self {
+        self.0.rules.audiences = audiences.into_iter().map(Into::into).collect();
+        self
     }
 
     /// The algorithms that tokens may be signed by; a key that is for none of them is not used. HMAC is never accepted, since

@@ -40,7 +40,7 @@ pub use self::error::TokenError;
 
 /// Where the public keys of an issuer come from.
 ///
-/// Ed25519, EC P-256 and P-384, and RSA keys are used; symmetric ones, those without an id, and those that are for
+/// Ed25519, EC P-256 and P-384, and RSA keys of 2048 to 4096 bits are used; symmetric ones, those without an id, and those that are for
 /// encryption are not.
 #[async_trait]
 pub trait KeySource: Send + Sync + 'static {
