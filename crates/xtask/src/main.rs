@@ -7,6 +7,7 @@
 mod bench;
 mod cluster;
 mod image;
+mod packages;
 mod peers;
 mod process;
 mod schemas;

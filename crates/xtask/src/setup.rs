@@ -5,6 +5,7 @@ use std::{env, fs};
 
 use anyhow::{Result, bail};
 
+use crate::packages::{self, Packages};
 use crate::process::{Process, find_program, is_program};
 use crate::tool::{INSTALL_LIMIT, Source, Tool, ToolsFolder};
 
@@ -44,15 +45,56 @@ const NATS: Tool = Tool {
     source: Source::Go { package: "github.com/nats-io/nats-server/v2" },
 };
 
+/// Runs the conformance suite of Connect, gRPC and gRPC-Web.
+const CONNECTCONFORMANCE: Tool = Tool {
+    name: "connectconformance",
+    version: "1.0.7",
+    variables: &[],
+    source: Source::Go { package: "connectrpc.com/conformance/cmd/connectconformance" },
+};
+
+/// Answers the calls of the conformance suite, behind the gateway.
+const REFERENCESERVER: Tool = Tool {
+    name: "referenceserver",
+    version: "1.0.7",
+    variables: &[],
+    source: Source::Go { package: "connectrpc.com/conformance/cmd/referenceserver" },
+};
+
+/// Generates messages in Go.
+const PROTOC_GEN_GO: Tool = Tool {
+    name: "protoc-gen-go",
+    version: "1.36.12",
+    variables: &[],
+    source: Source::Go { package: "google.golang.org/protobuf/cmd/protoc-gen-go" },
+};
+
+/// Generates clients in Go.
+const PROTOC_GEN_GO_GRPC: Tool = Tool {
+    name: "protoc-gen-go-grpc",
+    version: "1.6.2",
+    variables: &[],
+    source: Source::Go { package: "google.golang.org/grpc/cmd/protoc-gen-go-grpc" },
+};
+
+/// Clients in Python, and what holds the gateway to its OpenAPI document.
+const PYTHON: Packages =
+    Packages { name: "python", source: packages::Source::Python { requirements: "tests/foreign/requirements.txt" } };
+
+/// Clients for browsers, and what drives one.
+const WEB: Packages = Packages { name: "web", source: packages::Source::Node { folder: "tests/foreign/web" } };
+
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
 /// SQLite is compiled from C; the README's lines of HTTP are run by curl (7.82 or later, for `--json`); rate limits
-/// are tested on a real Redis, read models on a real PostgreSQL.
+/// are tested on a real Redis, read models on a real PostgreSQL; clients of other languages run in Python and in a browser.
 const DEBIAN: &[(&str, &[&str])] = &[
     ("cc", &["gcc", "libc6-dev"]),
     ("curl", &["curl"]),
     ("redis-server", &["redis-server"]),
     ("initdb", &["postgresql"]),
+    ("pip3", &["python3", "python3-pip"]),
+    ("chromium", &["chromium"]),
 ];
 
 /// Where Debian keeps the server programs of PostgreSQL, by version: they are not on the PATH.
@@ -77,6 +119,23 @@ pub struct Tools {
     pub ferretdb: PathBuf,
     /// `nats-server`.
     pub nats: PathBuf,
+    /// What clients of other languages need.
+    pub foreign: ForeignTools,
+}
+
+/// What clients of other languages need.
+#[derive(Debug)]
+pub struct ForeignTools {
+    /// `connectconformance`.
+    pub conformance: PathBuf,
+    /// The server of the conformance suite.
+    pub conformance_server: PathBuf,
+    /// The folder with the programs that generate Go.
+    pub generators: PathBuf,
+    /// The folder with the packages of Python.
+    pub python: PathBuf,
+    /// The folder `node_modules` of the clients for browsers.
+    pub web: PathBuf,
 }
 
 impl Tools {
@@ -106,6 +165,18 @@ pub fn run() -> Result<Tools> {
         h2spec: folder.provide(&H2SPEC)?,
         ferretdb: folder.provide(&FERRETDB)?,
         nats: folder.provide(&NATS)?,
+        foreign: foreign(&folder)?,
+    })
+}
+
+fn foreign(folder: &ToolsFolder) -> Result<ForeignTools> {
+    let generators = [folder.provide(&PROTOC_GEN_GO)?, folder.provide(&PROTOC_GEN_GO_GRPC)?];
+    Ok(ForeignTools {
+        conformance: folder.provide(&CONNECTCONFORMANCE)?,
+        conformance_server: folder.provide(&REFERENCESERVER)?,
+        generators: generators[0].parent().map(Path::to_owned).unwrap_or_default(),
+        python: folder.provide_packages(&PYTHON)?,
+        web: folder.provide_packages(&WEB)?,
     })
 }
 

@@ -14,4 +14,10 @@ pub fn with_tools(tests: Process, tools: &Tools) -> Process {
         .env("MESHWORK_TEST_H2SPEC", &tools.h2spec)
         .env("MESHWORK_TEST_FERRETDB", &tools.ferretdb)
         .env("MESHWORK_TEST_NATS", &tools.nats)
+        .env("MESHWORK_TEST_BUF", &tools.buf)
+        .env("MESHWORK_TEST_CONNECTCONFORMANCE", &tools.foreign.conformance)
+        .env("MESHWORK_TEST_REFERENCESERVER", &tools.foreign.conformance_server)
+        .env("MESHWORK_TEST_GO_GENERATORS", &tools.foreign.generators)
+        .env("MESHWORK_TEST_PYTHON_PACKAGES", &tools.foreign.python)
+        .env("MESHWORK_TEST_NODE_MODULES", &tools.foreign.web)
 }

@@ -244,7 +244,11 @@ impl ToolsFolder {
         Ok(folder)
     }
 
-    fn remove(&self, name: &str) -> Result<()> {
+    /// Removes the folder `name` in this one, if it is there.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn remove(&self, name: &str) -> Result<()> {
         let folder = self.path.join(name);
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

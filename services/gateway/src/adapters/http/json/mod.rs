@@ -15,6 +15,8 @@ mod conditions;
 mod error;
 mod fault;
 mod field;
+#[cfg(test)]
+mod fuzz;
 mod mask;
 mod matcher;
 mod message;
