@@ -132,7 +132,7 @@ impl HealthPort {
             slow_reader: SLOW_READER,
         };
         let mut connections = Connections {
-            pipeline: Arc::new(Pipeline::health_port(&router, bounds, stopping.clone())),
+            pipeline: Arc::new(Pipeline::health_port(router.clone(), bounds, stopping.clone())),
             handlers: Handlers::new(router),
             tls: None,
             options: Arc::new(options),

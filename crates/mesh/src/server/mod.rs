@@ -17,8 +17,8 @@
 //! authorisation → limit by principal → arrival of the request → places (calls, streams) → message size → the user's layers →
 //! handler. Panics, the deadline, the size of the status and the end of the server are looked after all the way. The order is
 //! fixed. Each method has one plan, made at the start from the descriptors and the settings, which says what each step does to
-//! its calls. Health checks pass by identity, limits and shedding, and reflection by identity; their streams are open to
-//! everybody, within a bound of their own.
+//! its calls; [`Contracts`] bring the plans of further methods while the server runs. Health checks pass by identity, limits and
+//! shedding, and reflection by identity; their streams are open to everybody, within a bound of their own.
 //!
 //! A call holds its places until the last byte of its answer has passed the connection's writer. What callers may have at once is
 //! bounded for each of them before it is for all: see [`Limits`]. Every wait is bounded too: see [`Builder`].
@@ -52,7 +52,9 @@ mod budget;
 mod builder;
 mod call_observer;
 mod client_address;
+mod contracts;
 mod drain;
+mod error;
 mod expiry;
 pub mod health;
 mod health_port;
@@ -84,7 +86,9 @@ pub use self::budget::{Budgets, CallerLimits, Limits, Resource};
 pub use self::builder::Builder;
 pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
 pub use self::client_address::{CLIENT_ADDRESS, ClientAddress, InvalidProxy, TrustedProxies};
+pub use self::contracts::{ContractSet, Contracts, InvalidContracts};
 pub use self::drain::Drain;
+pub use self::error::ServerError;
 pub use self::health_port::HealthPort;
 pub use self::http::{Calls, HttpService};
 pub use self::layers::{
@@ -102,7 +106,6 @@ pub use self::plan::{
 pub use self::refusal::{Domain, push_back};
 pub use self::router::Router;
 pub use self::tls::{ClientAuth, ServerTls, ServerTlsOptions, TlsHandshake};
-use crate::tls::TlsError;
 
 /// A gRPC server.
 #[derive(Clone, Copy, Debug)]
@@ -117,25 +120,4 @@ impl Server {
     pub fn builder() -> Builder {
         Builder::default()
     }
-}
-
-/// A server can't start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ServerError {
-    /// TLS can't be set up.
-    #[error("TLS: {0}")]
-    Tls(#[source] TlsError),
-    /// The descriptors are no `FileDescriptorSet`.
-    #[error("the descriptors can't be read, they must be an encoded FileDescriptorSet: {0}")]
-    Descriptors(#[source] prost::DecodeError),
-    /// Reflection can't be set up.
-    #[error("the contracts can't be served by reflection: {0}")]
-    Reflection(#[source] tonic_reflection::server::Error),
-    /// Signals can't be listened for.
-    #[error("SIGTERM and SIGINT can't be listened for: {0}")]
-    Signals(#[source] std::io::Error),
-    /// A method setting names a method that its service doesn't have.
-    #[error("the method settings name {0}, which no service has")]
-    UnknownMethod(String),
 }

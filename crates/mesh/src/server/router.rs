@@ -132,7 +132,12 @@ impl Router {
             + 'static,
         S::Future: Send + 'static,
     {
-        Arc::make_mut(&mut self.0).services.insert(S::NAME, Arc::new(ServiceHandler(service)));
+        self.add_route(S::NAME, Arc::new(ServiceHandler(service)));
+    }
+
+    /// Adds what answers the calls of the service `name`.
+    pub(in crate::server) fn add_route(&mut self, name: &'static str, route: Route) {
+        Arc::make_mut(&mut self.0).services.insert(name, route);
     }
 
     /// Answers what no service has a name for. With an access table, a call whose path the table doesn't name and of

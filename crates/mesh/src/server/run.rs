@@ -1,9 +1,11 @@
 //! A server that runs: from the first state of its health to the last of its hooks.
 
 use std::future::Future;
+use std::mem::take;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
@@ -18,10 +20,11 @@ use tower_service::Service;
 use super::accept::{Connections, Ends, Register};
 use super::budget::Resource;
 use super::builder::Builder;
+use super::contracts::Offer;
 use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::pipeline::{Handlers, HttpRequests, Pipeline, reflection_limits};
-use super::plan::{PlanInputs, Plans};
+use super::plan::{CurrentPlans, MethodCounts, PlanInputs, Plans};
 use super::router::Router;
 use super::settings::Settings;
 use super::tls::ServerTls;
@@ -64,8 +67,8 @@ impl<L> Builder<L> {
     /// Serves until `shutdown` is done, and drains then; see [`Drain`].
     ///
     /// # Errors
-    /// When TLS, the descriptors or the reflection service can't be set up. Once it serves, nothing that a client does is an
-    /// error.
+    /// When TLS, the descriptors, the contracts or the reflection service can't be set up. Once it serves, nothing that a client
+    /// does is an error.
     pub async fn serve_with_shutdown<B>(
         self,
         listener: impl Into<Listener>,
@@ -84,16 +87,15 @@ impl<L> Builder<L> {
         let speaks_http1 = settings.http1.is_some() || settings.http.is_some();
         let tls = tls.map(|tls| ServerTls::new(tls.http1(speaks_http1)));
         let tls = tls.transpose().map_err(ServerError::Tls)?;
-        if settings.reflection && !settings.descriptors.is_empty() {
-            let shown = settings.services.iter().chain(&settings.shown).map(String::as_str);
-            reflection::add(&mut settings.router, &settings.descriptors, shown).map_err(ServerError::Reflection)?;
-        }
+        let reflection = add_reflection(&mut settings)?;
         for service in &settings.services {
             settings.health.register(service);
         }
         settings.router.add(settings.health.service_of(settings.domain));
+        // Contracts change as long as the offer is there.
+        let (plans, _offer) = plans(&mut settings, reflection)?;
         let stopping = CancellationToken::new();
-        let pipeline = Arc::new(pipeline(&settings, stopping.clone())?);
+        let pipeline = Arc::new(pipeline(&settings, plans, stopping.clone()));
         let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, health, hooks, .. } =
             settings;
         let most = pipeline.budgets.limits().get(Resource::Connections).total;
@@ -127,30 +129,59 @@ impl<L> Builder<L> {
     }
 }
 
-/// Makes the plans, and what all calls go through.
-fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline, ServerError> {
-    let by_address = settings.by_address.limits();
-    let by_principal = settings.by_principal.limits();
-    let plans = Plans::build(PlanInputs {
-        sets: &settings.descriptors,
-        access: settings.access.as_ref(),
-        settings: &settings.methods,
+/// Adds the reflection services; where they are if contracts may change.
+fn add_reflection(settings: &mut Settings) -> Result<Option<Arc<ArcSwap<Router>>>, ServerError> {
+    if !settings.reflection {
+        return Ok(None);
+    }
+    if settings.contracts.is_some() {
+        // They come with the first offer.
+        let current = Arc::<ArcSwap<Router>>::default();
+        reflection::add_current(&mut settings.router, &current);
+        return Ok(Some(current));
+    }
+    if !settings.descriptors.is_empty() {
+        let shown = settings.services.iter().chain(&settings.shown).map(String::as_str);
+        reflection::add(&mut settings.router, &settings.descriptors, None, shown).map_err(ServerError::Reflection)?;
+    }
+    Ok(None)
+}
+
+/// Makes the plans; and what is offered, if contracts may change.
+fn plans(
+    settings: &mut Settings,
+    reflection: Option<Arc<ArcSwap<Router>>>,
+) -> Result<(CurrentPlans, Option<Arc<Offer>>), ServerError> {
+    let inputs = PlanInputs {
+        sets: take(&mut settings.descriptors),
+        access: settings.access.take(),
+        settings: take(&mut settings.methods),
         timeout: settings.timeout,
         first_message: settings.first_message,
         max_message: settings.max_message_size,
-        by_address,
-        by_principal,
-        router: &settings.router,
-    })?;
-    Ok(Pipeline {
+        by_address: settings.by_address.limits().cloned(),
+        by_principal: settings.by_principal.limits().cloned(),
+        router: settings.router.clone(),
+    };
+    let Some(contracts) = settings.contracts.take() else {
+        return Ok((CurrentPlans::fixed(Plans::build(&inputs, None, &MethodCounts::default())?), None));
+    };
+    let shown = settings.services.iter().chain(&settings.shown).cloned().collect();
+    let offer = Arc::new(Offer::new(inputs, shown, reflection)?);
+    Ok((contracts.follow(&offer)?, Some(offer)))
+}
+
+/// What all calls go through.
+fn pipeline(settings: &Settings, plans: CurrentPlans, stopping: CancellationToken) -> Pipeline {
+    Pipeline {
         plans,
         domain: settings.domain,
         observer: settings.observer.clone(),
         authenticator: settings.authenticator.clone(),
         verification_timeout: settings.verification_timeout,
-        by_address: by_address.cloned(),
+        by_address: settings.by_address.limits().cloned(),
         counts_refusals: settings.by_address.counts_refusals(),
-        by_principal: by_principal.cloned(),
+        by_principal: settings.by_principal.limits().cloned(),
         reflection: settings.reflection_rate.and_then(|rate| reflection_limits(rate, settings.domain)),
         budgets: settings.budgets.clone(),
         watches_of_connection: settings.watches_of_connection,
@@ -161,7 +192,7 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
             Arc::new(HttpRequests { service, first_byte: settings.first_message, counted: settings.max_message_size })
         }),
         stopping,
-    })
+    }
 }
 
 /// Done when the server is to accept no more: some time after it said that it is NOT_SERVING.

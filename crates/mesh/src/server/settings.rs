@@ -8,6 +8,7 @@ use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
 use super::auth::{AccessTable, Authenticator, VERIFIED_WITHIN};
 use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
+use super::contracts::Contracts;
 use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::http::HttpService;
@@ -59,6 +60,8 @@ pub(super) struct Settings {
     /// Of the messages of one address.
     pub reflection_rate: Option<Rate>,
     pub shown: Vec<String>,
+    /// Those that change while the server runs.
+    pub contracts: Option<Contracts>,
     pub health: Health,
     pub hooks: Vec<(String, Hook)>,
     pub router: Router,
@@ -112,6 +115,7 @@ impl Default for Settings {
             reflection: true,
             reflection_rate: Rate::new(REFLECTION_MESSAGES.0, REFLECTION_MESSAGES.1, Duration::from_secs(1)).ok(),
             shown: Vec::new(),
+            contracts: None,
             health: Health::new(),
             hooks: Vec::new(),
             router: Router::default(),

@@ -10,6 +10,7 @@ mod callers;
 mod clients;
 mod clones;
 mod connections;
+mod contracts;
 mod deadlines;
 mod drain;
 #[path = "../support/echo.rs"]

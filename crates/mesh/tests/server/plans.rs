@@ -47,7 +47,7 @@ fn settings(json: &str) -> server::Builder {
 }
 
 /// Why a server doesn't start.
-async fn failed(builder: server::Builder) -> ServerError {
+pub async fn failed(builder: server::Builder) -> ServerError {
     let listener = Memory::new().listen(NAME).unwrap();
     let server = builder.reflection(false).serve_with_shutdown(listener, std::future::pending());
     tokio::time::timeout(Duration::from_secs(60), server).await.expect("it serves").unwrap_err()

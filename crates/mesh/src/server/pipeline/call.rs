@@ -29,7 +29,7 @@ use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, Requ
 use crate::server::auth::{Authenticated, Principal, refusal, verified};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
-use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
+use crate::server::plan::{CallPlan, Exemption, MethodPlan, PlannedAccess};
 use crate::server::rate::{EventualDecision, RateLimits, Wants};
 use crate::server::request_size::{AnyMessage, CheckedRequest, MessageRule as _, RequestFault};
 use crate::server::router::Router;
@@ -44,17 +44,17 @@ pub(in crate::server) trait CallBody:
 
 impl<A: http_body::Body<Data = Bytes, Error = Status> + Send + Unpin + 'static> CallBody for A {}
 
-/// Answers `request` by the plan `id`, from when it came on. The second of the pair is held to the last byte of the answer.
+/// Answers `request` by the plan `planned`, from when it came on. The second of the pair is held to the last byte of the answer.
 pub(super) async fn answer<H: HandlerService, A: CallBody>(
     connection: Arc<ConnectionContext>,
-    id: PlanId,
+    planned: CallPlan,
     handlers: Handlers<H>,
     request: Request<A>,
     arrival: Arrival,
 ) -> (Response<AnswerBody>, Arc<ActiveCall>) {
     let now = arrival.at;
     let pipeline = &*connection.pipeline;
-    let plan = pipeline.plans.get(id);
+    let plan = pipeline.plans.get(&planned);
     let domain = pipeline.domain;
     let (parts, body) = request.into_parts();
     let mut call = ActiveCall::begin(&connection, &parts.uri, arrival);

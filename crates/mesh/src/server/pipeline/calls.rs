@@ -62,11 +62,11 @@ impl<H: HandlerService> Serve for ConnectionCalls<H> {
         if let Some(http) = http.filter(|_| !is_call(request.headers())) {
             return Either::Right(self.http(http, request));
         }
-        let plan = self.connection.pipeline.plans.find(request.uri().path());
+        let planned = self.connection.pipeline.plans.find(request.uri().path());
         // It is there from now on, also if its turn comes later. The clock is read once for it: for the deadline, and for
         // whoever observes.
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
-        Either::Left(answer(Arc::clone(&self.connection), plan, self.handlers.clone(), request, arrival))
+        Either::Left(answer(Arc::clone(&self.connection), planned, self.handlers.clone(), request, arrival))
     }
 
     /// It is the address that has them: the calls of a connection may be those of many principals.

@@ -45,12 +45,12 @@ impl<H: HandlerService> PeerCalls for PipelineCalls<H> {
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {
-        let id = self.connection.pipeline.plans.find(request.uri().path());
+        let planned = self.connection.pipeline.plans.find(request.uri().path());
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
         let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (connection, made_for) = (Arc::clone(&self.connection), Weak::clone(&self.request));
         Box::pin(async move {
-            let (response, call) = answer(connection, id, handlers, request, arrival).await;
+            let (response, call) = answer(connection, planned, handlers, request, arrival).await;
             if let Some(request) = made_for.upgrade() {
                 request.hold(call);
             }

@@ -1,7 +1,7 @@
 //! The pipeline: what every call of a server goes through, in one order that is written in one place.
 //!
-//! A call is one future, with one context, its connection's, and one plan, its method's: found once, by its path. Its answer has
-//! one body. What holds places (a call in flight, a stream) holds them to the last byte of the answer.
+//! A call is one future, with one context, its connection's, and one plan, its method's: found once, by its path, when the call
+//! begins. Its answer has one body. What holds places (a call in flight, a stream) holds them to the last byte of the answer.
 
 mod answer;
 mod bounded;

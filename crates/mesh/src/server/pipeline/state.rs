@@ -10,13 +10,13 @@ use crate::server::auth::Authenticator;
 use crate::server::budget::Budgets;
 use crate::server::call_observer::CallObserver;
 use crate::server::http::HttpService;
-use crate::server::plan::Plans;
+use crate::server::plan::{CurrentPlans, Plans};
 use crate::server::rate::RateLimits;
 use crate::server::router::Router;
 
 /// What the calls of a server go through.
 pub(in crate::server) struct Pipeline {
-    pub plans: Plans,
+    pub plans: CurrentPlans,
     pub domain: Domain,
     pub observer: Option<Arc<dyn CallObserver>>,
     pub authenticator: Option<Arc<dyn Authenticator>>,
@@ -68,12 +68,12 @@ pub(in crate::server) struct HealthPortBounds {
 impl Pipeline {
     /// What the calls of a health port go through: it knows no callers.
     pub(in crate::server) fn health_port(
-        router: &Router,
+        router: Router,
         bounds: HealthPortBounds,
         stopping: CancellationToken,
     ) -> Self {
         Self {
-            plans: Plans::of_routes(router, bounds.first_message, bounds.max_message),
+            plans: CurrentPlans::fixed(Plans::of_routes(router, bounds.first_message, bounds.max_message)),
             domain: Domain::default(),
             observer: None,
             authenticator: None,

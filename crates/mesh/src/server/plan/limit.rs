@@ -1,8 +1,10 @@
 //! How many calls of one kind may be in flight: of a method, or of some methods on a connection.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
 use tonic::Status;
 
 use crate::errors::port::OVERLOADED;
@@ -33,6 +35,27 @@ impl MethodCalls {
         let message = format!("{limit} calls of this method are in flight, as many as may be; retry in a moment");
         let metadata = [("scope", "method"), ("limit", &*limit)];
         OVERLOADED.status(domain, message, &metadata)
+    }
+}
+
+/// The counts of a server's methods, by path. Plans that are made later go on with them, so that what is in flight counts for
+/// them too.
+#[derive(Default)]
+pub(in crate::server) struct MethodCounts(Mutex<HashMap<Box<str>, Arc<AtomicUsize>, RandomState>>);
+
+impl MethodCounts {
+    /// The calls of what is at `path`, of which there may be `limit` in flight.
+    pub(super) fn calls(&self, path: &str, limit: usize) -> MethodCalls {
+        // A panic can't leave it half changed.
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let in_flight = counts.entry(path.into()).or_default();
+        MethodCalls { in_flight: Arc::clone(in_flight), limit }
+    }
+
+    /// Forgets what no plan and no call in flight counts by.
+    pub(super) fn forget_unused(&self) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.retain(|_, in_flight| Arc::strong_count(in_flight) > 1);
     }
 }
 
@@ -90,6 +113,22 @@ mod tests {
         });
         let places: Vec<_> = std::iter::from_fn(|| calls.take()).collect();
         assert_eq!(places.len(), 3);
+    }
+
+    #[test]
+    fn a_count_goes_on_as_long_as_a_plan_or_a_call_has_it() {
+        let counts = MethodCounts::default();
+        let calls = counts.calls("/a/B", 1);
+        let place = calls.take().unwrap();
+        assert!(counts.calls("/a/C", 1).take().is_some(), "another method");
+        drop(calls);
+        counts.forget_unused();
+        assert_eq!(counts.0.lock().unwrap().len(), 1);
+        assert!(counts.calls("/a/B", 1).take().is_none(), "the call is still in flight");
+        drop(place);
+        assert!(counts.calls("/a/B", 1).take().is_some());
+        counts.forget_unused();
+        assert!(counts.0.lock().unwrap().is_empty());
     }
 
     #[test]

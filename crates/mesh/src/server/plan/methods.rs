@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use prost::Message as _;
-use prost_types::FileDescriptorSet;
+use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 use super::exempt;
+use crate::server::router::service_of;
 
-/// Which methods take or answer with a stream, by path.
+/// The methods of descriptors, by path, and which of them take or answer with a stream.
 #[derive(Clone, Debug, Default)]
 pub struct StreamingMethods(Arc<HashMap<Box<str>, Streams, RandomState>>);
 
@@ -33,18 +34,24 @@ impl StreamingMethods {
     /// # Errors
     /// When it is none.
     pub fn decode(set: &[u8]) -> Result<Self, prost::DecodeError> {
-        let mut methods = HashMap::default();
+        let mut methods = Self::default();
         for file in FileDescriptorSet::decode(set)?.file {
-            let dot = if file.package().is_empty() { "" } else { "." };
-            for service in &file.service {
-                for method in &service.method {
-                    let path = format!("/{}{dot}{}/{}", file.package(), service.name(), method.name());
-                    let streams = Streams { requests: method.client_streaming(), answers: method.server_streaming() };
-                    methods.insert(path.into(), streams);
-                }
+            methods.add(&file);
+        }
+        Ok(methods)
+    }
+
+    /// Adds the methods of `file`.
+    pub(in crate::server) fn add(&mut self, file: &FileDescriptorProto) {
+        let methods = Arc::make_mut(&mut self.0);
+        let dot = if file.package().is_empty() { "" } else { "." };
+        for service in &file.service {
+            for method in &service.method {
+                let path = format!("/{}{dot}{}/{}", file.package(), service.name(), method.name());
+                let streams = Streams { requests: method.client_streaming(), answers: method.server_streaming() };
+                methods.insert(path.into(), streams);
             }
         }
-        Ok(Self(Arc::new(methods)))
     }
 
     /// These and `others`.
@@ -75,8 +82,20 @@ impl StreamingMethods {
         self.0.contains_key(path)
     }
 
-    /// The paths of the methods.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
+    /// Whether there are methods of `service` among these.
+    pub(super) fn has_service(&self, service: &str) -> bool {
+        self.paths().any(|path| service_of(path) == Some(service))
+    }
+
+    /// The paths of the methods, `/package.Service/Method`, in no order.
+    ///
+    /// ```
+    /// use meshwork::server::StreamingMethods;
+    /// let methods = StreamingMethods::decode(tonic_health::pb::FILE_DESCRIPTOR_SET)?;
+    /// assert!(methods.paths().any(|path| path == "/grpc.health.v1.Health/Check"));
+    /// # Ok::<(), prost::DecodeError>(())
+    /// ```
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(AsRef::as_ref)
     }
 }

@@ -7,12 +7,12 @@ use foldhash::fast::RandomState;
 use super::method::MethodPlan;
 use crate::server::router::service_of;
 
-/// The plan of a method, by its place. What a call carries in the place of its plan.
+/// The plan of a method, by its place among its [`Plans`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::server) struct PlanId(u32);
 
-/// The plans of a server. They are made once; their number is bounded by what descriptors, tables and settings name,
-/// never by what callers ask for.
+/// The plans of a server's methods. Made once, they don't change; their number is bounded by what descriptors, tables and
+/// settings name, never by what callers ask for.
 pub(in crate::server) struct Plans {
     plans: Vec<MethodPlan>,
     /// By path, `/package.Service/Method`.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,8 +15,12 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
+use super::limit::MethodCounts;
 use super::method::PlannedAccess;
-use super::{Exemption, MethodPlan, MethodSetting, MethodSettings, PlanInputs, Plans, Streams};
+use super::{
+    AddedContracts, CurrentPlans, Exemption, LaterPlans, MethodPlan, MethodSetting, MethodSettings, PlanInputs, Plans,
+    StreamingMethods, Streams,
+};
 use crate::server::auth::{Access, AccessTable, Principal};
 use crate::server::budget::Resource;
 use crate::server::rate::{Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
@@ -60,6 +65,24 @@ impl NamedService for Orders {
 
 impl NamedService for Silent {
     const NAME: &'static str = "a.v1.Silent";
+}
+
+/// The methods of services that were added later, by their paths; all of them answer with a stream.
+const ADDED: [&str; 8] = [
+    "/b.v1.Far/Get",
+    "/b.v1.Far/List",
+    "/a.v1.Orders/Get",
+    "/a.v1.Orders/More",
+    "/a.v1.Silent/Get",
+    "/a.v1.Absent/Get",
+    "/grpc.health.v1.Health/Check",
+    "/grpc.reflection.v1.ServerReflection/Other",
+];
+
+/// A table that admits everybody to all that was added, but to `/b.v1.Far/List`, and to one that nothing describes.
+fn open_table() -> AccessTable {
+    let named = ADDED.iter().filter(|path| **path != "/b.v1.Far/List").chain(&["/b.v1.Far/Undescribed"]);
+    named.fold(AccessTable::new(), |table, path| table.method(*path, Access::Public))
 }
 
 /// `a.v1.Orders` with `Get`, `List` (answers), `Put` (requests) and `Talk` (both); `a.v1.Absent`, that nothing here
@@ -110,18 +133,28 @@ struct Parts {
 }
 
 impl Parts {
-    fn built(&self, router: &Router) -> Result<Plans, ServerError> {
-        Plans::build(PlanInputs {
-            sets: &[set()],
-            access: self.access.as_ref(),
-            settings: &self.settings,
+    fn inputs(&self, router: &Router) -> PlanInputs {
+        PlanInputs {
+            sets: vec![set()],
+            access: self.access.clone(),
+            settings: self.settings.clone(),
             timeout: self.timeout,
             first_message: Duration::from_secs(10),
             max_message: 4 << 20,
-            by_address: self.by_address.as_ref(),
-            by_principal: self.by_principal.as_ref(),
-            router,
-        })
+            by_address: self.by_address.clone(),
+            by_principal: self.by_principal.clone(),
+            router: router.clone(),
+        }
+    }
+
+    fn built(&self, router: &Router) -> Result<Plans, ServerError> {
+        Plans::build(&self.inputs(router), None, &MethodCounts::default())
+    }
+
+    /// With contracts that were added later.
+    fn with(&self, router: &Router, methods: &StreamingMethods, access: &AccessTable) -> Plans {
+        let added = AddedContracts { methods, access };
+        Plans::build(&self.inputs(router), Some(added), &MethodCounts::default()).unwrap()
     }
 
     fn plans(&self, router: &Router) -> Plans {
@@ -313,19 +346,9 @@ fn a_setting_for_a_method_that_its_service_lacks_is_an_error() {
 
 #[test]
 fn descriptors_that_are_none_are_an_error() {
-    let settings = MethodSettings::new();
-    let inputs = PlanInputs {
-        sets: &[set(), vec![0xff; 8]],
-        access: None,
-        settings: &settings,
-        timeout: None,
-        first_message: Duration::ZERO,
-        max_message: 0,
-        by_address: None,
-        by_principal: None,
-        router: &router(),
-    };
-    assert!(matches!(Plans::build(inputs).err(), Some(ServerError::Descriptors(_))));
+    let inputs = PlanInputs { sets: vec![set(), vec![0xff; 8]], ..Parts::default().inputs(&router()) };
+    let built = Plans::build(&inputs, None, &MethodCounts::default());
+    assert!(matches!(built.err(), Some(ServerError::Descriptors(_))));
 }
 
 fn limits(rules: [Rule; 3]) -> RateLimits {
@@ -368,4 +391,87 @@ proptest! {
         prop_assert_eq!(plan.admits(&path, None), !has);
         prop_assert_eq!(plan.exemption, Exemption::None);
     }
+    #[test]
+    fn what_is_added_changes_nothing_of_a_service_that_is_there(
+        service in "(a\\.v1\\.Orders|a\\.v1\\.Silent|a\\.v1\\.Absent|grpc\\.health\\.v1\\.Health)",
+        method in "(Get|List|More|Check|[A-Za-z/]{0,6})",
+        has_table in any::<bool>(),
+    ) {
+        let path = format!("/{service}/{method}");
+        let access = has_table.then(|| AccessTable::new().method("/a.v1.Orders/List", Access::Authenticated));
+        let (parts, router) = (Parts { access, ..Parts::default() }, with_fallback());
+        let (before, after) = (parts.plans(&router), parts.with(&router, &ADDED.into_iter().collect(), &open_table()));
+        let (before, after) = (plan(&before, &path), plan(&after, &path));
+        prop_assert_eq!(&before.access, &after.access);
+        prop_assert_eq!((before.streams, before.resource), (after.streams, after.resource));
+        prop_assert_eq!(before.exemption, after.exemption);
+    }
+}
+
+#[test]
+fn s9_what_is_added_is_under_its_own_table_with_and_without_one_of_the_server() {
+    let answers = Some(Streams { requests: false, answers: true });
+    let cases = [
+        ("/b.v1.Far/Get", PlannedAccess::Admits(Access::Public), answers),
+        // Described and not named: closed, whether or not the fallback says that it has it.
+        ("/b.v1.Far/List", PlannedAccess::Closed, answers),
+        ("/b.v1.Far/Undescribed", PlannedAccess::Admits(Access::Public), None),
+        ("/b.v1.Far/Unheard", PlannedAccess::AskFallback, None),
+        ("/c.v1.Any/Get", PlannedAccess::AskFallback, None),
+        ("/", PlannedAccess::AskFallback, None),
+    ];
+    for access in [None, Some(AccessTable::new())] {
+        let parts = Parts { access, ..Parts::default() };
+        let plans = parts.with(&with_fallback(), &ADDED.into_iter().collect(), &open_table());
+        for (path, access, streams) in &cases {
+            let plan = plan(&plans, path);
+            assert_eq!((&plan.access, plan.streams), (access, *streams), "{path}");
+        }
+    }
+    // The server's own table goes before it.
+    let own = AccessTable::new().method("/b.v1.Far/Get", Access::Authenticated);
+    let plans = Parts { access: Some(own), ..Parts::default() };
+    let plans = plans.with(&with_fallback(), &ADDED.into_iter().collect(), &open_table());
+    assert_eq!(plan(&plans, "/b.v1.Far/Get").access, PlannedAccess::Admits(Access::Authenticated));
+    // Where nothing answers, nothing is opened.
+    let plans = Parts::default().with(&router(), &StreamingMethods::default(), &AccessTable::new());
+    assert_eq!(plan(&plans, "/b.v1.Far/Get").access, PlannedAccess::Absent);
+    assert_eq!(plan(&plans, "/a.v1.Silent/Get").access, PlannedAccess::Open);
+}
+
+#[test]
+fn settings_hold_for_what_is_added_and_a_count_goes_on_with_other_plans() {
+    let one = MethodSetting { max_concurrent_calls: Some(1), ..MethodSetting::default() };
+    let parts = Parts { settings: MethodSettings::new().service("b.v1.Far", one), ..Parts::default() };
+    let (inputs, counts) = (parts.inputs(&with_fallback()), MethodCounts::default());
+    let (methods, access) = (ADDED.into_iter().collect::<StreamingMethods>(), open_table());
+    let build = || Plans::build(&inputs, Some(AddedContracts { methods: &methods, access: &access }), &counts).unwrap();
+    let first = build();
+    let place = plan(&first, "/b.v1.Far/Get").calls.as_ref().unwrap().take().unwrap();
+    drop(first);
+    let without = Plans::build(&inputs, None, &counts).unwrap();
+    assert!(plan(&without, "/b.v1.Far/Get").calls.as_ref().unwrap().take().is_some(), "of what its service has beside");
+    drop(without);
+    let second = build();
+    let calls = plan(&second, "/b.v1.Far/Get").calls.as_ref().unwrap();
+    assert!(calls.take().is_none(), "the call of the first plans is in flight");
+    assert!(plan(&second, "/b.v1.Far/List").calls.as_ref().unwrap().take().is_some());
+    drop(place);
+    assert!(calls.take().is_some());
+}
+
+#[test]
+fn a_call_goes_on_by_the_plans_that_it_began_with() {
+    let parts = Parts { access: Some(AccessTable::new()), ..Parts::default() };
+    let (router, methods) = (with_fallback(), ADDED.into_iter().collect::<StreamingMethods>());
+    let later = Arc::<LaterPlans>::default();
+    let plans = CurrentPlans::changing(parts.plans(&router), Arc::clone(&later));
+    let path = "/b.v1.Far/Get";
+    let first = plans.find(path);
+    later.store(Some(Arc::new(parts.with(&router, &methods, &open_table()))));
+    let second = plans.find(path);
+    later.store(Some(Arc::new(parts.with(&router, &StreamingMethods::default(), &AccessTable::new()))));
+    let third = plans.find(path);
+    let access = [&first, &second, &third].map(|call| plans.get(call).access.clone());
+    assert_eq!(access, [PlannedAccess::AskFallback, PlannedAccess::Admits(Access::Public), PlannedAccess::AskFallback]);
 }
