@@ -5,6 +5,7 @@ mod http;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use meshwork::server::Domain;
 use meshwork::server::rate::{
@@ -37,6 +38,10 @@ pub struct Config {
     pub client: ClientConfig,
     /// Where the services are.
     pub upstreams: Upstreams,
+    /// A file of TOML with routes: calls that go elsewhere, by weight or by headers, copies of calls, and upstreams beside those
+    /// above. It is read again when it changes, as are the files that it names; one that can't be used changes nothing, and
+    /// degrades the check `routes`. Empty: each method goes to the service that has it.
+    pub routes: PathBuf,
     /// How many calls a client may make.
     pub rate_limit: RateLimit,
     /// What its port answers besides gRPC.
@@ -51,6 +56,7 @@ impl Default for Config {
             server: ServerConfig::default().public(),
             client: ClientConfig { stream_window: STREAM_WINDOW, ..ClientConfig::default() },
             upstreams: Upstreams::default(),
+            routes: PathBuf::new(),
             rate_limit: RateLimit::default(),
             http: HttpConfig::default(),
         }

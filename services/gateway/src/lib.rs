@@ -11,14 +11,17 @@
 //! `meshwork-client-address`; all accounts at one address have a limit together. Health mirrors that of the services; reflection
 //! shows them all.
 //!
+//! Where calls go can be said by a file of routes, which may change while the gateway runs: by weight, by headers, with copies for
+//! others, and to services that the gateway wasn't built with.
+//!
 //! What comes by gRPC-Web, Connect or HTTP/JSON becomes such a call at the port itself, and goes the same way.
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`domain`] | which method goes where |
-//! | [`app`] | a file per use case: a route is found, services are listed |
-//! | [`ports`] | the contracts |
-//! | [`adapters`] | the routes of the mesh's proxy, what isn't gRPC, the errors, the contracts, the mirror of health |
+//! | [`domain`] | which method goes where: matching and choosing, as plain functions |
+//! | [`app`] | a file per use case: routes are loaded, an upstream has told its contracts |
+//! | [`ports`] | where routes come from, what contracts say, what passes calls on |
+//! | [`adapters`] | the file of routes, descriptors and reflection, the mesh's proxy, what isn't gRPC, the errors, the mirror of health |
 
 pub mod adapters;
 pub mod app;

@@ -1,19 +1,25 @@
 //! The gateway as a whole.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use meshwork::server::health::Check;
 use meshwork::server::proxy::Proxy;
-use meshwork_api::FILE_DESCRIPTOR_SET;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, listen};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
-use prost_reflect::DescriptorPool;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 
-use crate::adapters::{BuiltIn, Channels, DOMAIN, Front, FrontParts, Mirror, ServiceRoutes};
+use crate::adapters::{BuiltIn, DOMAIN, Gate, Learned, Mirror, RoutesFile, UpstreamChannels};
 use crate::app::App;
+use crate::app::commands::Loaded;
 use crate::config::{Config, HttpConfig};
-use crate::domain::{Route, Upstream};
+use crate::domain::InvalidRoutes;
+
+/// How often the file of routes is looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Runs the gateway until `shutdown`; `health` tells how it is. All that it started has ended when it returns.
 ///
@@ -26,75 +32,88 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
-    let channels = channels(&config)?;
-    let app = App::new(&BuiltIn);
-    let services = app.list_services();
-    let front = front(&config, &app)?;
-    let proxy = Proxy::new(ServiceRoutes::new(app, channels.clone()));
-
-    // Its own token, so that a server that fails ends the tasks too.
-    let stop = shutdown.child_token();
-    let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
-        // What only services may call is unknown here, to everybody.
-        .access(AccessTable::from_contracts()?.without_internal().layers())
-        .show(services.iter().map(|(name, _)| name.clone()))
-        .limit_by_address(refusals)
-        .limit_by_principal(calls);
-    if let Some(front) = front {
-        builder = builder.http(front);
-    }
-    let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
-
-    let mut tasks = JoinSet::new();
-    let mirror = Mirror::new(services, health);
-    for (upstream, channel) in channels {
-        tasks.spawn(Arc::clone(&mirror).follow(upstream, channel, stop.clone()));
-    }
-    // The users service may be down while others are up: the gateway is ready before it can verify tokens.
-    tasks.spawn(server::keep_keys(verifier, stop.clone()));
-    let result = server::serve(server, listener, shutdown).await;
-    stop.cancel();
-    // Each waits for nothing but its token.
-    while tasks.join_next().await.is_some() {}
+    let (built_in, mirror) = (BuiltIn::load()?, Arc::new(Mirror::new(health.clone())));
+    let (upstreams, learned) = UpstreamChannels::new(config.client.clone(), &config.upstreams, Arc::clone(&mirror))?;
+    let gate = Arc::new(Gate::new(built_in.clone(), upstreams, mirror, http(&config)));
+    let app = App::new(Arc::new(RoutesFile::new(&config.routes)), Arc::new(built_in.clone()), Arc::clone(&gate) as _);
+    let result = match app.load_routes().await {
+        Ok(_) => {
+            // Its own token, so that a server that fails ends the tasks too.
+            let stop = shutdown.child_token();
+            let mut tasks = JoinSet::new();
+            if !config.routes.as_os_str().is_empty() {
+                health.check(check(app.clone()));
+            }
+            tasks.spawn(keep_routes(app, learned, stop.clone()));
+            // The users service may be down while others are up: the gateway is ready before it can verify tokens.
+            tasks.spawn(server::keep_keys(Arc::clone(&verifier), stop.clone()));
+            let result = async {
+                let proxy = Proxy::new(gate.routes());
+                let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
+                    // What only services may call is unknown here, to everybody.
+                    .access(AccessTable::from_contracts()?.without_internal().layers())
+                    .show(built_in.services())
+                    .contracts(gate.contracts())
+                    .limit_by_address(refusals)
+                    .limit_by_principal(calls);
+                if let Some(front) = gate.front() {
+                    builder = builder.http(front);
+                }
+                let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
+                server::serve(server, listener, shutdown).await
+            };
+            let result = result.await;
+            stop.cancel();
+            // Each waits for nothing but its token.
+            while tasks.join_next().await.is_some() {}
+            result
+        }
+        Err(problem) => {
+            Err(ServeError::new(problem, "correct the file that `gateway.routes` names, or take the setting out"))
+        }
+    };
+    gate.stop().await;
     result
 }
 
 /// What answers besides gRPC; `None` when the settings want nothing of it.
-fn front(config: &Config, app: &App) -> Result<Option<Front>, ServeError> {
-    if !config.http.enabled {
-        return Ok(None);
-    }
-    let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).map_err(|error| {
-        ServeError::new(format!("the contracts can't be read: {error}"), "this program is damaged; install it again")
-    })?;
-    let (routes, upstreams) = (app.clone(), app.clone());
+fn http(config: &Config) -> Option<HttpConfig> {
     // More than the port takes of a message would be read in vain, and isn't counted as it comes.
     let max_body = config.http.max_body.min(config.server.max_message_size);
-    Ok(Some(Front::new(FrontParts {
-        pool,
-        has: Arc::new(move |path: &str| routes.find_route(path).is_some()),
-        upstreams: Arc::new(move |path: &str| upstreams.find_route(path).map(names)),
-        config: HttpConfig { max_body, ..config.http.clone() },
-    })))
+    config.http.enabled.then(|| HttpConfig { max_body, ..config.http.clone() })
 }
 
-fn names(route: Route) -> Vec<&'static str> {
-    route.upstreams.iter().map(|upstream| upstream.as_str()).collect()
+/// A check that calls go as the configuration says: the gateway serves on when they don't, by what it has.
+fn check(app: App) -> Check {
+    let probe = move || std::future::ready(app.problem().map_or(Ok(()), Err));
+    Check::new("routes", probe).interval(LOOK).fails_after(1, Duration::ZERO).passes_after(1)
 }
 
-fn channels(config: &Config) -> Result<Channels, ServeError> {
-    let upstreams = &config.upstreams;
-    let target = |upstream| match upstream {
-        Upstream::Users => ("gateway.upstreams.users", &upstreams.users),
-        Upstream::Products => ("gateway.upstreams.products", &upstreams.products),
-        Upstream::Orders => ("gateway.upstreams.orders", &upstreams.orders),
-        Upstream::Notifications => ("gateway.upstreams.notifications", &upstreams.notifications),
+/// Has calls go by what the configuration says now, and by what upstreams tell, until `stop`.
+async fn keep_routes(app: App, mut learned: mpsc::Receiver<Learned>, stop: CancellationToken) {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let keep = async {
+        loop {
+            tokio::select! {
+                _ = look.tick() => match app.load_routes().await {
+                    Ok(Loaded::Unchanged) => {}
+                    Ok(Loaded::Replaced { upstreams, routes }) => {
+                        tracing::info!(upstreams, routes, "calls go by new routes");
+                    }
+                    Err(problem) => unused(&problem),
+                },
+                Some(Learned { upstream, target, descriptors }) = learned.recv() => {
+                    if let Err(problem) = app.learn_contracts(upstream, target, descriptors).await {
+                        unused(&problem);
+                    }
+                }
+            }
+        }
     };
-    Upstream::ALL
-        .into_iter()
-        .map(|upstream| {
-            let (key, target) = target(upstream);
-            Ok((upstream, config.client.channel(key, target)?))
-        })
-        .collect()
+    stop.run_until_cancelled(keep).await;
+}
+
+fn unused(problem: &InvalidRoutes) {
+    tracing::warn!(%problem, "routes can't be used, and calls go as before");
 }

@@ -10,7 +10,7 @@ use meshwork_chassis::errors::{self, ErrorKind};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::domain::{SERVICE, Upstream};
+use crate::domain::{SERVICE, UpstreamName};
 
 /// The `domain` of the gateway's errors.
 pub const DOMAIN: &str = "gateway.meshwork.dev";
@@ -31,6 +31,12 @@ const UPSTREAM_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
     Duration::from_millis(500),
     "The service doesn't answer at this moment. What the call would have changed may have been changed: repeat a call \
      that writes with the same request_id.",
+);
+const CONTRACTS_PENDING: ErrorKind = ErrorKind::retryable(
+    "CONTRACTS_PENDING",
+    Code::Unavailable,
+    Duration::from_secs(1),
+    "The gateway asks the service for its contracts by reflection, and has no answer yet. The call was not made.",
 );
 const UPSTREAM_TOO_SLOW: ErrorKind = ErrorKind::new(
     "UPSTREAM_TOO_SLOW",
@@ -92,6 +98,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &METHOD_UNKNOWN,
     &SERVICE_REQUIRED,
     &UPSTREAM_UNAVAILABLE,
+    &CONTRACTS_PENDING,
     &UPSTREAM_TOO_SLOW,
     &UPSTREAM_LIMIT,
     &PATH_UNKNOWN,
@@ -153,11 +160,11 @@ pub fn method_unknown(path: &str) -> Status {
 }
 
 /// The call doesn't say, by [`SERVICE`], which of `upstreams` it means. What it says instead is not shown.
-pub fn service_required(upstreams: &[Upstream]) -> Status {
+pub fn service_required(upstreams: &[UpstreamName]) -> Status {
     let right = match upstreams {
         [only] => format!("must be {}, or be left out", only.as_str()),
         _ => {
-            let names: Vec<_> = upstreams.iter().map(|upstream| upstream.as_str()).collect();
+            let names: Vec<_> = upstreams.iter().map(UpstreamName::as_str).collect();
             format!("must be there once, and be one of {}", names.join(", "))
         }
     };
@@ -171,6 +178,12 @@ pub fn service_required(upstreams: &[Upstream]) -> Status {
 pub fn upstream_unavailable(name: &str) -> Status {
     let message = format!("the {name} service doesn't answer at this moment");
     UPSTREAM_UNAVAILABLE.status(DOMAIN, message, &[("upstream", name)])
+}
+
+/// The service of this name hasn't told its contracts yet.
+pub fn contracts_pending(name: &str) -> Status {
+    let message = format!("the methods of the {name} service are not known yet");
+    CONTRACTS_PENDING.status(DOMAIN, message, &[("upstream", name)])
 }
 
 /// The service of this name took too long.

@@ -1,6 +1,6 @@
 //! The health of the services, as the channels to them know it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use meshwork::Channel;
@@ -8,54 +8,81 @@ use meshwork::observe::Connectivity;
 use meshwork::server::health::{Health, ServingStatus};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::Upstream;
+use crate::domain::{RouteTable, UpstreamName};
 
-/// Tells the health of the services behind the gateway: one is SERVING while any of its upstreams is ready for calls, and
-/// NOT_SERVING otherwise.
+/// Tells the health of the services behind the gateway: one is SERVING while any of the upstreams that its calls go to is
+/// ready for calls, and NOT_SERVING otherwise.
 pub struct Mirror {
     health: Health,
-    /// Each with the upstreams that have it.
-    services: Vec<(String, &'static [Upstream])>,
+    state: Mutex<MirrorState>,
+}
+
+#[derive(Default)]
+struct MirrorState {
+    /// Each with the upstreams that its calls go to.
+    services: BTreeMap<String, Arc<[UpstreamName]>>,
     /// The upstreams that are ready for calls.
-    ready: Mutex<BTreeSet<Upstream>>,
+    ready: BTreeSet<UpstreamName>,
 }
 
 impl Mirror {
-    /// Tells `health` of `services`, which are all NOT_SERVING at first: a probe of a name that the port doesn't know is an
-    /// error.
-    pub fn new(services: Vec<(String, &'static [Upstream])>, health: Health) -> Arc<Self> {
-        for (service, _) in &services {
-            health.set(service, ServingStatus::NotServing);
+    /// Tells `health` of services.
+    pub fn new(health: Health) -> Self {
+        Self { health, state: Mutex::default() }
+    }
+
+    /// Tells of the services of `table` from now on, and of no others. A service is NOT_SERVING until one of its upstreams is
+    /// ready: a probe of a name that the port doesn't know is an error.
+    pub fn show(&self, table: &RouteTable) {
+        // Held to the end, so that what is told last is what holds.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let services = table.services().map(|(name, upstreams)| (name.to_owned(), upstreams)).collect();
+        let before = std::mem::replace(&mut state.services, services);
+        for gone in before.keys().filter(|service| !state.services.contains_key(*service)) {
+            self.health.forget(gone);
         }
-        Arc::new(Self { health, services, ready: Mutex::default() })
+        for (service, upstreams) in &state.services {
+            self.tell(service, upstreams, &state.ready);
+        }
     }
 
     /// Follows the `channel` to `upstream`, which is ready while it is connected, and healthy by what its port says itself.
-    /// Ends with `shutdown`.
-    pub async fn follow(self: Arc<Self>, upstream: Upstream, channel: Channel, shutdown: CancellationToken) {
+    /// Ends with `stop`.
+    pub async fn follow(self: Arc<Self>, upstream: UpstreamName, channel: Channel, stop: CancellationToken) {
         loop {
             // It connects by itself from here on, without waiting for a call.
             channel.wake();
             let state = channel.state();
-            self.tell(upstream, state == Connectivity::Ready);
-            if shutdown.run_until_cancelled(channel.state_changed(state)).await.is_none() {
+            self.set(&upstream, state == Connectivity::Ready, Some(&stop));
+            if stop.run_until_cancelled(channel.state_changed(state)).await.is_none() {
                 return;
             }
         }
     }
 
-    /// `upstream` is ready or isn't any more.
-    fn tell(&self, upstream: Upstream, is_ready: bool) {
-        // Held to the end, so that what is told last is what holds.
-        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+    /// `upstream` isn't followed any more: its `stop` was cancelled.
+    pub fn leave(&self, upstream: &UpstreamName) {
+        self.set(upstream, false, None);
+    }
+
+    /// `upstream` is ready or isn't any more, which whoever was stopped can't know.
+    fn set(&self, upstream: &UpstreamName, is_ready: bool, stop: Option<&CancellationToken>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if stop.is_some_and(CancellationToken::is_cancelled) {
+            return;
+        }
         if is_ready {
-            ready.insert(upstream);
+            state.ready.insert(upstream.clone());
         } else {
-            ready.remove(&upstream);
+            state.ready.remove(upstream);
         }
-        for (service, upstreams) in self.services.iter().filter(|(_, upstreams)| upstreams.contains(&upstream)) {
-            let serving = upstreams.iter().any(|upstream| ready.contains(upstream));
-            self.health.set(service, if serving { ServingStatus::Serving } else { ServingStatus::NotServing });
+        for (service, upstreams) in state.services.iter().filter(|(_, upstreams)| upstreams.contains(upstream)) {
+            self.tell(service, upstreams, &state.ready);
         }
+    }
+
+    fn tell(&self, service: &str, upstreams: &[UpstreamName], ready: &BTreeSet<UpstreamName>) {
+        let serving = upstreams.iter().any(|upstream| ready.contains(upstream));
+        self.health.set(service, if serving { ServingStatus::Serving } else { ServingStatus::NotServing });
     }
 }

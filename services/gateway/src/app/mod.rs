@@ -1,21 +1,77 @@
-//! What the gateway does with a call: a file per use case. It changes nothing itself, so that all of them are queries.
+//! What changes the routes: a file per use case. That calls go by them is the proxy's work.
 
-pub mod queries;
+pub mod commands;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::RouteTable;
-use crate::ports::Contracts;
+use tokio::sync::{Mutex, watch};
+
+use crate::domain::{InvalidRoutes, Offer, RouteTable, UpstreamName};
+use crate::ports::{Configured, Contracts, Descriptors, Forwarding, RouteSource, Routing};
 
 /// The use cases, over the ports that they need. Clones share them.
 #[derive(Clone)]
 pub struct App {
-    routes: Arc<RouteTable>,
+    source: Arc<dyn RouteSource>,
+    contracts: Arc<dyn Contracts>,
+    forwarding: Arc<dyn Forwarding>,
+    /// One change at a time.
+    state: Arc<Mutex<State>>,
+    /// What stands in the way of being as the configuration says: of the configuration as a whole, or of an upstream's.
+    problems: watch::Sender<BTreeMap<Option<UpstreamName>, InvalidRoutes>>,
+}
+
+/// What calls go by.
+#[derive(Clone, Default)]
+struct State {
+    configured: Arc<Configured>,
+    learned: BTreeMap<UpstreamName, Learned>,
+}
+
+/// The contracts that an upstream has told.
+#[derive(Clone)]
+struct Learned {
+    /// Where it was.
+    target: String,
+    descriptors: Descriptors,
 }
 
 impl App {
-    /// The use cases over the routes of `contracts`.
-    pub fn new(contracts: &dyn Contracts) -> Self {
-        Self { routes: Arc::new(RouteTable::new(contracts.methods())) }
+    /// The use cases over these ports.
+    pub fn new(source: Arc<dyn RouteSource>, contracts: Arc<dyn Contracts>, forwarding: Arc<dyn Forwarding>) -> Self {
+        Self { source, contracts, forwarding, state: Arc::default(), problems: watch::Sender::default() }
+    }
+
+    /// Why calls don't go as the configuration says; `None` when they do.
+    pub fn problem(&self) -> Option<InvalidRoutes> {
+        self.problems.borrow().values().next().cloned()
+    }
+
+    /// Notes whether there is a problem with the configuration, or with an upstream.
+    fn note(&self, of: Option<UpstreamName>, problem: Option<InvalidRoutes>) {
+        self.problems.send_modify(|problems| match problem {
+            Some(problem) => drop(problems.insert(of, problem)),
+            None => drop(problems.remove(&of)),
+        });
+    }
+
+    /// Has calls go by `state`.
+    async fn apply(&self, state: &State) -> Result<(), InvalidRoutes> {
+        let (configured, contracts) = (Arc::clone(&state.configured), Arc::clone(&self.contracts));
+        let mut descriptors = configured.descriptors.clone();
+        let learned = state.learned.iter();
+        descriptors.extend(learned.map(|(upstream, learned)| (upstream.clone(), Arc::clone(&learned.descriptors))));
+        // They may be large.
+        let planned = tokio::task::spawn_blocking(move || {
+            let described = contracts.read(&descriptors)?;
+            let offer = |(upstream, settings)| Offer::new(upstream, settings, described.services.get(upstream));
+            let offers = configured.settings.upstreams.iter().map(offer).collect::<Result<_, _>>()?;
+            let table = RouteTable::new(contracts.methods(), &contracts.reserved(), &configured.settings, offers)?;
+            let settings = Arc::new(configured.settings.clone());
+            Ok(Routing { table: Arc::new(table), settings, files: described.files })
+        });
+        let planned = planned.await.map_err(|error| InvalidRoutes::new("routes", format!("can't be read: {error}")))?;
+        self.forwarding.apply(planned?).await
     }
 }

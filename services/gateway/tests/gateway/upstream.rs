@@ -35,6 +35,8 @@ pub const ORDERS: &str = "meshwork.orders.v1.OrderService";
 pub struct Orders {
     /// The metadata of all calls.
     pub seen: Arc<Mutex<Vec<MetadataMap>>>,
+    /// The metadata of the calls that create orders.
+    pub created: Arc<Mutex<Vec<MetadataMap>>>,
     /// The metadata of the calls that ask for dead letters.
     pub asked: Arc<Mutex<Vec<MetadataMap>>>,
     /// Answers to `orders/held` wait until this is true.
@@ -151,7 +153,8 @@ impl OrderService for Orders {
         Ok(Response::new(stream))
     }
 
-    async fn create_order(&self, _: Request<CreateOrderRequest>) -> Result<Response<Order>, Status> {
+    async fn create_order(&self, request: Request<CreateOrderRequest>) -> Result<Response<Order>, Status> {
+        self.created.lock().unwrap().push(request.metadata().clone());
         Err(Status::unimplemented("fake"))
     }
 

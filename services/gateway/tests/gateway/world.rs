@@ -2,6 +2,7 @@
 
 use meshwork_chassis::ServerConfig;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
@@ -30,6 +31,8 @@ pub struct World {
     pub orders: Upstream,
     pub target: String,
     pub channel: Channel,
+    /// How the gateway is, by its own checks.
+    pub registry: Health,
     pub shutdown: CancellationToken,
     pub gateway: JoinHandle<Result<(), ServeError>>,
 }
@@ -61,12 +64,21 @@ impl World {
         Self::with(limit(1_000_000, 1_000_000.0), None, http).await
     }
 
-    /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
+    /// A gateway that goes by a file of routes.
+    pub async fn with_routes(routes: &Path) -> Self {
+        Self::configured(None, |config| config.routes = routes.to_owned()).await
+    }
+
     async fn with(rate_limit: RateLimit, users: Option<&str>, http: HttpConfig) -> Self {
+        Self::configured(users, |config| (config.rate_limit, config.http) = (rate_limit, http)).await
+    }
+
+    /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
+    async fn configured(users: Option<&str>, configure: impl FnOnce(&mut Config)) -> Self {
         let (issuer, orders) = (Issuer::start().await, Upstream::start().await);
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let target = format!("http://{}", listen.address());
-        let config = Config {
+        let mut config = Config {
             listen,
             auth: AuthConfig { users: issuer.target(), ..AuthConfig::default() },
             // Nothing listens where products and notifications would be.
@@ -77,14 +89,14 @@ impl World {
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
             server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default().public() },
-            client: Config::default().client,
-            rate_limit,
-            http,
+            rate_limit: limit(1_000_000, 1_000_000.0),
+            ..Config::default()
         };
-        let shutdown = CancellationToken::new();
-        let gateway = tokio::spawn(meshwork_gateway::serve(config, Health::new(), shutdown.clone()));
+        configure(&mut config);
+        let (registry, shutdown) = (Health::new(), CancellationToken::new());
+        let gateway = tokio::spawn(meshwork_gateway::serve(config, registry.clone(), shutdown.clone()));
         let channel = channel(&target, "127.0.0.1").await;
-        let world = Self { issuer, orders, target, channel, shutdown, gateway };
+        let world = Self { issuer, orders, target, channel, registry, shutdown, gateway };
         world.wait_for_health("", ServingStatus::Serving).await;
         // Ready without keys, the gateway has them soon.
         eventually(async || {

@@ -82,6 +82,20 @@ impl Health {
         self.0.change(|state| state.set(service, status));
     }
 
+    /// Makes `service` unknown again: who asks for it gets NOT_FOUND, who watches it SERVICE_UNKNOWN. What asks for the server as a
+    /// whole, such as the empty name, stays.
+    ///
+    /// ```
+    /// use meshwork::server::health::Health;
+    /// let health = Health::new();
+    /// health.register("meshwork.users.v1.UserService");
+    /// health.forget("meshwork.users.v1.UserService");
+    /// assert_eq!(health.status("meshwork.users.v1.UserService"), None);
+    /// ```
+    pub fn forget(&self, service: &str) {
+        self.0.change(|state| state.forget(service));
+    }
+
     /// Begins to run `check`, in the place of an earlier one of its name. The server starts only when all required checks
     /// have passed once; one that is added later makes it unready until it passes.
     ///

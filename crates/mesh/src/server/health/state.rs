@@ -94,6 +94,11 @@ impl State {
         self.services.insert(name.to_owned(), status) != Some(status)
     }
 
+    /// Makes a name unknown that doesn't ask for the server; whether it was known.
+    pub(super) fn forget(&mut self, name: &str) -> bool {
+        ![STARTUP, LIVENESS, READINESS, ALL].contains(&name) && self.services.remove(name).is_some()
+    }
+
     /// The conditions that aren't met, each with why, if that is known.
     fn unmet(&self) -> impl Iterator<Item = String> {
         let unmet = self.conditions.iter().filter(|(_, condition)| !condition.met);

@@ -60,6 +60,22 @@ fn check_named(health: &Health, name: &str) -> CheckReport {
     health.report().checks.into_iter().find(|check| check.name == name).unwrap()
 }
 
+#[tokio::test]
+async fn a_name_that_is_forgotten_is_unknown_and_those_of_the_server_stay() {
+    let health = registry();
+    health.open();
+    let mut watched = health.0.state.subscribe();
+    watched.mark_unchanged();
+    health.forget("a.Service");
+    assert!(watched.has_changed().unwrap(), "who watches it is told");
+    for name in ["", "startup", "liveness", "readiness"] {
+        health.forget(name);
+    }
+    assert_eq!(states(&health), [Some(Serving), Some(Serving), Some(Serving), Some(Serving), None]);
+    health.set("a.Service", NotServing);
+    assert_eq!(health.status("a.Service"), Some(NotServing));
+}
+
 #[tokio::test(start_paused = true)]
 async fn nothing_but_life_is_serving_before_the_server_is_open() {
     let health = registry();

@@ -8,6 +8,7 @@
 //! | [`connect`] | Connect: unary calls by POST and GET, and streams |
 //! | [`docs`] | the OpenAPI document, and a page that shows it |
 //! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
+//! | [`methods`] | the methods that there are |
 //! | [`call`] | a call of the port's own, of bytes |
 
 mod call;
@@ -19,10 +20,12 @@ mod docs;
 mod grpc_web;
 mod grpc_web_text;
 mod json;
+mod methods;
 mod prefix;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -37,48 +40,48 @@ use self::cors::Cors;
 use self::docs::Docs;
 use self::grpc_web::WebCall;
 use self::json::{Found, Transcoder};
+pub use self::methods::{MethodNote, Methods};
 use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
 use crate::config::HttpConfig;
-
-/// The names of the upstreams that may answer the method at a path; `None` when it has no route.
-type UpstreamsOf = Arc<dyn Fn(&str) -> Option<Vec<&'static str>> + Send + Sync>;
 
 /// What a [`Front`] is made of.
 pub struct FrontParts {
     /// The contracts.
     pub pool: DescriptorPool,
-    /// Whether the method at a path, `/package.Service/Method`, has a route.
-    pub has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
-    /// The names of the upstreams that may answer the method at a path; `None` when it has no route.
-    pub upstreams: UpstreamsOf,
+    /// The methods.
+    pub methods: Arc<dyn Methods>,
     /// The settings.
     pub config: HttpConfig,
 }
 
-/// Answers what comes to the port and is no gRPC.
-pub struct Front(Arc<Protocols>);
+/// Answers what comes to the port and is no gRPC. Clones answer alike.
+#[derive(Clone)]
+pub struct Front(Arc<ArcSwap<Protocols>>);
 
 struct Protocols {
     cors: Cors,
     connect: Connect,
     docs: Option<Docs>,
     json: Transcoder,
+    /// Of what the configuration has added.
+    added: Transcoder,
 }
 
 impl Front {
     /// The front of the methods that have a route.
     pub fn new(parts: FrontParts) -> Self {
-        let FrontParts { pool, has, upstreams, config } = parts;
-        let docs = config.docs.then(|| Docs::new(&pool, &*upstreams));
-        let json = Transcoder::new(&pool, &*has).max_body(config.max_body);
-        let cors = Cors::new(&config.cors_origins);
-        Self(Arc::new(Protocols { cors, connect: Connect::new(pool, has, config.max_body), docs, json }))
+        Self(Arc::new(ArcSwap::from_pointee(Protocols::new(parts))))
+    }
+
+    /// Answers the requests that begin from now on by other parts.
+    pub fn replace(&self, parts: FrontParts) {
+        self.0.store(Arc::new(Protocols::new(parts)));
     }
 }
 
 impl HttpService for Front {
     fn call(&self, mut request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
-        let protocols = Arc::clone(&self.0);
+        let protocols = self.0.load_full();
         Box::pin(async move {
             let grant = protocols.cors.grant(request.headers());
             if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
@@ -102,6 +105,17 @@ impl HttpService for Front {
 }
 
 impl Protocols {
+    fn new(FrontParts { pool, methods, config }: FrontParts) -> Self {
+        let docs = config.docs.then(|| Docs::new(&pool, |path| methods.note(path)));
+        let of = |added: bool| {
+            let has = |path: &str| methods.has(path) && methods.is_added(path) == added;
+            Transcoder::new(&pool, has).max_body(config.max_body)
+        };
+        let (json, added) = (of(false), of(true));
+        let cors = Cors::new(&config.cors_origins);
+        Self { cors, connect: Connect::new(pool, methods, config.max_body), docs, json, added }
+    }
+
     async fn answer(&self, request: Request<Body>, mut calls: Calls) -> Response<Body> {
         if let Some(call) = WebCall::of(request.headers()) {
             return call.answer(request, &mut calls).await;
@@ -113,9 +127,14 @@ impl Protocols {
         if let Some(page) = self.page(&request) {
             return page;
         }
-        let found = self.json.find(request.method(), request.uri().path());
+        let (method, path) = (request.method(), request.uri().path());
+        // What is added takes no path of this program's own methods away.
+        let (transcoder, found) = match self.json.find(method, path) {
+            Found::None => (&self.added, self.added.find(method, path)),
+            found => (&self.json, found),
+        };
         match found {
-            Found::Route(matched) => self.json.answer(matched, request, calls).await,
+            Found::Route(matched) => transcoder.answer(matched, request, calls).await,
             Found::MethodNotAllowed(allowed) => refused(request.method(), &allowed),
             Found::None => json::error(&path_unknown(request.uri().path()), &HeaderMap::new()),
         }

@@ -14,6 +14,7 @@ use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use meshwork::server::Calls;
 use prost_reflect::DescriptorPool;
+use tonic::Code;
 use tonic::body::Body;
 use url::form_urlencoded;
 
@@ -21,7 +22,7 @@ use self::codec::Codec;
 use self::encoding::TAKEN;
 use self::procedure::{Procedure, is_procedure};
 use self::unary::{Query, Unary, failed};
-use crate::adapters::errors::method_unknown;
+use super::methods::Methods;
 
 /// The media types of the protocol, each a request's by POST.
 const MEDIA_TYPES: [&str; 4] =
@@ -33,7 +34,7 @@ static ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 /// Calls that come by Connect.
 pub(super) struct Connect {
     pool: DescriptorPool,
-    has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    methods: Arc<dyn Methods>,
     max: usize,
 }
 
@@ -41,15 +42,15 @@ pub(super) struct Connect {
 pub(super) struct Target(Option<Procedure>);
 
 impl Connect {
-    /// Those of the methods of `pool` that have a route, by messages of at most `max` bytes.
-    pub(super) fn new(pool: DescriptorPool, has: Arc<dyn Fn(&str) -> bool + Send + Sync>, max: usize) -> Self {
-        Self { pool, has, max }
+    /// Those of the `methods` in `pool` that have a route, by messages of at most `max` bytes.
+    pub(super) fn new(pool: DescriptorPool, methods: Arc<dyn Methods>, max: usize) -> Self {
+        Self { pool, methods, max }
     }
 
     /// What a request is for; `None` when it isn't one of Connect.
     pub(super) fn find(&self, request: &Request<Body>) -> Option<Target> {
         let path = request.uri().path();
-        let procedure = if (self.has)(path) { Procedure::find(&self.pool, path) } else { None };
+        let procedure = if self.methods.has(path) { Procedure::find(&self.pool, path) } else { None };
         let is_ours = procedure.is_some() || is_procedure(path) && is_connect(request);
         is_ours.then_some(Target(procedure))
     }
@@ -57,8 +58,12 @@ impl Connect {
     /// Answers it. Dropping the future, or the body of the answer, cancels the call.
     pub(super) async fn answer(&self, target: Target, request: Request<Body>, calls: Calls) -> Response<Body> {
         let Target(Some(procedure)) = target else {
-            let mut response = failed(&method_unknown(request.uri().path()).into(), &self.pool);
-            *response.status_mut() = StatusCode::NOT_FOUND;
+            let refusal = self.methods.refusal(request.uri().path());
+            let is_unknown = refusal.code() == Code::Unimplemented;
+            let mut response = failed(&refusal.into(), &self.pool);
+            if is_unknown {
+                *response.status_mut() = StatusCode::NOT_FOUND;
+            }
             return response;
         };
         let mut response = if request.method() == Method::POST {

@@ -19,6 +19,8 @@ use http_body_util::Full;
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
 
+use super::methods::MethodNote;
+
 /// The document and the page, made once.
 #[derive(Debug)]
 pub(super) struct Docs {
@@ -36,10 +38,10 @@ struct File {
 }
 
 impl Docs {
-    /// The documentation of the methods in `pool` with a `google.api.http` option: `upstreams` gives the names of those that
-    /// answer the method of a gRPC path, `/package.Service/Method`, and `None` where there is no route.
-    pub(super) fn new(pool: &DescriptorPool, upstreams: impl Fn(&str) -> Option<Vec<&'static str>>) -> Self {
-        let document = File::new("application/json", openapi::document(pool, upstreams).into());
+    /// The documentation of the methods in `pool` with a `google.api.http` option: `note` says more of the method of a gRPC
+    /// path, `/package.Service/Method`, and is `None` where there is no route.
+    pub(super) fn new(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>) -> Self {
+        let document = File::new("application/json", openapi::document(pool, note).into());
         let page = page::FILES.map(|(path, kind, text)| (path, File::new(kind, Bytes::from_static(text.as_bytes()))));
         Self { document, page: page.into() }
     }

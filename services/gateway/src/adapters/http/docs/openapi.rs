@@ -11,6 +11,7 @@ use super::parameters::field_at;
 use super::rule::Rule;
 use super::schema::{Schemas, describe};
 use super::template::Template;
+use crate::adapters::http::methods::MethodNote;
 
 /// The names of the codes that errors have, as `error.status`.
 const CODES: [&str; 16] = [
@@ -32,9 +33,9 @@ const CODES: [&str; 16] = [
     "UNAUTHENTICATED",
 ];
 
-/// The document of the methods in `pool` that have a `google.api.http` option and a route: `upstreams` gives the names of
-/// those that answer the method of a gRPC path, `None` where there is no route. The same pool gives the same text.
-pub(super) fn document(pool: &DescriptorPool, upstreams: impl Fn(&str) -> Option<Vec<&'static str>>) -> String {
+/// The document of the methods in `pool` that have a `google.api.http` option and a route: `note` says more of the method
+/// of a gRPC path, and is `None` where there is no route. The same pool gives the same text.
+pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>) -> String {
     let notes = Notes::new(pool);
     let mut schemas = Schemas::new(&notes);
     let (mut paths, mut tags, mut ids) = (Map::new(), Vec::new(), BTreeSet::new());
@@ -42,7 +43,7 @@ pub(super) fn document(pool: &DescriptorPool, upstreams: impl Fn(&str) -> Option
         let mut is_reached = false;
         for method in service.methods().filter(|method| !method.is_client_streaming()) {
             let Some(option) = notes.rule(&method) else { continue };
-            let Some(upstreams) = upstreams(&format!("/{}/{}", service.full_name(), method.name())) else { continue };
+            let Some(note) = note(&format!("/{}/{}", service.full_name(), method.name())) else { continue };
             let input = method.input();
             let patterns =
                 |field: &str| field_at(&input, field).map(|field| notes.patterns(&field)).unwrap_or_default();
@@ -52,7 +53,7 @@ pub(super) fn document(pool: &DescriptorPool, upstreams: impl Fn(&str) -> Option
                 // Who comes first is answered, as by the routes.
                 let Some(path) = path.as_object_mut().filter(|path| !path.contains_key(&rule.verb)) else { continue };
                 let id = id(&mut ids, service.name(), method.name());
-                let binding = Binding { method: &method, rule: &rule, template: &template, upstreams: &upstreams };
+                let binding = Binding { method: &method, rule: &rule, template: &template, note: &note };
                 path.insert(rule.verb.clone(), binding.operation(&id, &notes, &mut schemas));
                 is_reached = true;
             }

@@ -8,6 +8,7 @@ use super::parameters::{Query, field_at, of_headers, of_path};
 use super::rule::Rule;
 use super::schema::{Schemas, Usage, describe};
 use super::template::Template;
+use crate::adapters::http::methods::MethodNote;
 
 /// A binding of a method.
 pub(super) struct Binding<'a> {
@@ -17,8 +18,8 @@ pub(super) struct Binding<'a> {
     pub rule: &'a Rule,
     /// The rule's path.
     pub template: &'a Template,
-    /// The services that answer it.
-    pub upstreams: &'a [&'static str],
+    /// What is said of it beside its contract.
+    pub note: &'a MethodNote,
 }
 
 impl Binding<'_> {
@@ -36,7 +37,7 @@ impl Binding<'_> {
             operation.insert("deprecated".to_owned(), true.into());
         }
 
-        let callers = notes.callers(method);
+        let callers = self.note.callers.clone().unwrap_or_else(|| notes.callers(method));
         let is_open = callers.iter().any(|caller| caller == "ANYONE");
         if is_open {
             // A token is welcome: staff may do more.
@@ -74,7 +75,7 @@ impl Binding<'_> {
         }
         let changed = self.changed();
         let is_stream = self.method.is_server_streaming();
-        parameters.extend(of_headers(&input, changed.as_ref(), is_stream, self.upstreams));
+        parameters.extend(of_headers(&input, changed.as_ref(), is_stream, &self.note.upstreams));
         parameters
     }
 

@@ -95,7 +95,7 @@ pub(super) fn of_headers(
     input: &MessageDescriptor,
     changed: Option<&MessageDescriptor>,
     is_stream: bool,
-    upstreams: &[&str],
+    upstreams: &[String],
 ) -> Vec<Value> {
     let has = |name| input.get_field_by_name(name).is_some();
     let mut headers = Vec::new();

@@ -12,20 +12,25 @@ use super::notes::Notes;
 use super::rule::Rule;
 use super::{Docs, openapi, page};
 use crate::adapters::contracts::BuiltIn;
-use crate::domain::{RouteTable, Upstream};
+use crate::adapters::http::methods::MethodNote;
+use crate::domain::{RouteSettings, RouteTable, Upstream};
 use crate::ports::Contracts;
 
 fn pool() -> DescriptorPool {
     DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap()
 }
 
-fn upstreams() -> impl Fn(&str) -> Option<Vec<&'static str>> {
-    let routes = RouteTable::new(BuiltIn.methods());
-    move |path| routes.find(path).map(|route| route.upstreams.iter().map(|upstream| upstream.as_str()).collect())
+fn notes() -> impl Fn(&str) -> Option<MethodNote> {
+    let methods = BuiltIn::load().unwrap().methods();
+    let routes = RouteTable::new(methods, &BTreeSet::new(), &RouteSettings::default(), Vec::new()).unwrap();
+    move |path| {
+        let upstreams = routes.find(path)?.route.upstreams.iter().map(ToString::to_string).collect();
+        Some(MethodNote { upstreams, callers: None })
+    }
 }
 
 fn document() -> Value {
-    serde_json::from_str(&openapi::document(&pool(), upstreams())).unwrap()
+    serde_json::from_str(&openapi::document(&pool(), notes())).unwrap()
 }
 
 /// The operations by their lines, such as `POST /v1/orders/{order}:cancel`.
@@ -61,12 +66,12 @@ fn references(value: &Value, into: &mut BTreeSet<String>) {
 
 #[test]
 fn every_routed_method_with_a_rule_is_in_the_document() {
-    let (pool, upstreams) = (pool(), upstreams());
+    let (pool, note) = (pool(), notes());
     let notes = Notes::new(&pool);
     let mut expected = BTreeMap::<String, usize>::new();
     for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-        if let (Some(option), Some(_)) = (notes.rule(&method), upstreams(&path)) {
+        if let (Some(option), Some(_)) = (notes.rule(&method), note(&path)) {
             expected.insert(path, Rule::all(&option).len());
         }
     }
@@ -216,7 +221,7 @@ fn it_says_what_the_contracts_say() {
 
 #[test]
 fn the_same_contracts_give_the_same_text() {
-    assert_eq!(openapi::document(&pool(), upstreams()), openapi::document(&pool(), upstreams()));
+    assert_eq!(openapi::document(&pool(), notes()), openapi::document(&pool(), notes()));
 }
 
 #[test]
@@ -227,7 +232,7 @@ fn what_has_no_route_is_not_told() {
 
 #[tokio::test]
 async fn files_are_answered_with_a_policy_and_again_with_304() {
-    let docs = Docs::new(&pool(), upstreams());
+    let docs = Docs::new(&pool(), notes());
     for path in page::FILES.map(|(path, ..)| path).into_iter().chain(["/openapi.json", "/docs/"]) {
         let answer = docs.answer(path, None).unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");

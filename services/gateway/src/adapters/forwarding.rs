@@ -1,0 +1,157 @@
+//! What passes calls on: the proxy, the port's access and reflection, what isn't gRPC, and the mirror of health.
+
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use meshwork::server::auth::{Access, AccessTable};
+use meshwork::server::{ContractSet, Contracts};
+use meshwork_chassis::Role;
+use prost::Message as _;
+use tonic::Status;
+
+use super::contracts::{BuiltIn, EncodedFiles, shown};
+use super::health::Mirror;
+use super::http::{Front, FrontParts, MethodNote, Methods};
+use super::routes::{ServiceRoutes, Snapshot, refusal};
+use super::upstreams::UpstreamChannels;
+use crate::config::HttpConfig;
+use crate::domain::{Admits, CallerKind, InvalidRoutes, RouteTable};
+use crate::ports::{Forwarding, Routing};
+
+/// All that goes by the routes.
+pub struct Gate {
+    built_in: BuiltIn,
+    upstreams: UpstreamChannels,
+    mirror: Arc<Mirror>,
+    /// `None`: the port answers gRPC alone.
+    http: Option<HttpConfig>,
+    front: OnceLock<Front>,
+    routes: ServiceRoutes,
+    contracts: Contracts,
+}
+
+impl Gate {
+    /// Without routes.
+    pub fn new(built_in: BuiltIn, upstreams: UpstreamChannels, mirror: Arc<Mirror>, http: Option<HttpConfig>) -> Self {
+        let (front, routes, contracts) = (OnceLock::new(), ServiceRoutes::default(), Contracts::new());
+        Self { built_in, upstreams, mirror, http, front, routes, contracts }
+    }
+
+    /// The routes of the proxy.
+    pub fn routes(&self) -> ServiceRoutes {
+        self.routes.clone()
+    }
+
+    /// What the port offers beyond what it was built with.
+    pub fn contracts(&self) -> Contracts {
+        self.contracts.clone()
+    }
+
+    /// What answers besides gRPC; `None` when nothing is to, and before there are routes.
+    pub fn front(&self) -> Option<Front> {
+        self.front.get().cloned()
+    }
+
+    /// Follows no upstream any more.
+    pub async fn stop(&self) {
+        self.upstreams.stop().await;
+    }
+}
+
+#[async_trait]
+impl Forwarding for Gate {
+    async fn apply(&self, Routing { table, settings, files }: Routing) -> Result<(), InvalidRoutes> {
+        let prepared = self.upstreams.prepare(&settings)?;
+        let set = ContractSet {
+            descriptors: Vec::from([EncodedFiles { file: files.to_vec() }.encode_to_vec()]),
+            access: access(&table),
+            shown: table.added_services().to_vec(),
+        };
+        let parts = match self.http.clone() {
+            None => None,
+            Some(config) => {
+                let (built_in, methods) = (self.built_in.clone(), Arc::new(RoutedMethods(Arc::clone(&table))));
+                // They may be large.
+                let pool = tokio::task::spawn_blocking(move || built_in.pool_with(&files)).await;
+                let pool =
+                    pool.map_err(|error| InvalidRoutes::new("upstreams", format!("can't be read: {error}")))??;
+                Some(FrontParts { pool, methods, config })
+            }
+        };
+        self.contracts
+            .set(set)
+            .map_err(|error| InvalidRoutes::new("upstreams", format!("can't be served: {}", shown(error))))?;
+        self.routes.replace(Snapshot { upstreams: self.upstreams.of_proxy(&prepared), table: Arc::clone(&table) });
+        if let Some(parts) = parts {
+            match self.front.get() {
+                Some(front) => front.replace(parts),
+                None => drop(self.front.set(Front::new(parts))),
+            }
+        }
+        self.upstreams.follow(prepared);
+        self.mirror.show(&table);
+        Ok(())
+    }
+}
+
+/// Whom the methods admit that the configuration has added.
+fn access(table: &RouteTable) -> AccessTable {
+    table.access().fold(AccessTable::new(), |access, (path, admits)| {
+        let admits = match admits {
+            Admits::Anyone => Access::Public,
+            Admits::SignedIn => Access::Authenticated,
+            Admits::Kinds(kinds) => Access::roles(kinds.iter().map(|kind| role(*kind).as_str())),
+        };
+        access.method(path, admits)
+    })
+}
+
+const fn role(kind: CallerKind) -> Role {
+    match kind {
+        CallerKind::Customer => Role::Customer,
+        CallerKind::Staff => Role::Staff,
+        CallerKind::Service => Role::Service,
+    }
+}
+
+/// The methods of a table, as what isn't gRPC asks for them.
+struct RoutedMethods(Arc<RouteTable>);
+
+impl Methods for RoutedMethods {
+    fn has(&self, path: &str) -> bool {
+        self.0.find(path).is_some()
+    }
+
+    fn is_added(&self, path: &str) -> bool {
+        self.0.find(path).is_some_and(|method| method.is_added)
+    }
+
+    fn note(&self, path: &str) -> Option<MethodNote> {
+        let method = self.0.find(path)?;
+        let upstreams = method.route.upstreams.iter().map(ToString::to_string).collect();
+        // What nobody may call is no offer.
+        let callers = if method.is_added { Some(callers(method.admits.as_ref()?)) } else { None };
+        Some(MethodNote { upstreams, callers })
+    }
+
+    fn refusal(&self, path: &str) -> Status {
+        refusal(&self.0, path)
+    }
+}
+
+/// Those whom a method admits, in the words of the documentation.
+fn callers(admits: &Admits) -> Vec<String> {
+    let words: Vec<_> = match admits {
+        Admits::Anyone => vec!["ANYONE"],
+        Admits::SignedIn => vec!["SIGNED_IN"],
+        Admits::Kinds(kinds) => {
+            let word = |kind: &CallerKind| match kind {
+                CallerKind::Customer => "CUSTOMER",
+                CallerKind::Staff => "STAFF",
+                CallerKind::Service => "SERVICE",
+            };
+            kinds.iter().map(word).collect()
+        }
+    };
+    words.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,196 @@
+//! The file with the routes of the configuration, and those that it names, read again when they change.
+
+mod check;
+mod document;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use prost::Message as _;
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::document::Document;
+use super::contracts::EncodedFiles;
+use crate::domain::{InvalidRoutes, UpstreamName};
+use crate::ports::{Configured, Descriptors, RouteSource};
+
+/// More bytes than any routes have: what a wrong path may lead to is not read whole.
+const MAX_FILE: u64 = 1 << 20;
+/// The most bytes of a file of descriptors.
+const MAX_DESCRIPTORS: u64 = 16 << 20;
+/// How long the files may take to be read.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// A file of routes; no path is a configuration without routes of its own.
+///
+/// How the files are replaced does not matter: by writing, by renaming, or by the links that Kubernetes swaps. What is looked
+/// at each time is where they lead to and how they are; they are read when that has changed, and have changed when their
+/// content has.
+#[derive(Debug)]
+pub struct RoutesFile {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: Option<Last>,
+    /// A read that nobody waits for any more; the next look takes it over, so that there is never more than one: on a file
+    /// system that hangs they would take up all threads.
+    reading: Option<JoinHandle<Option<Reading>>>,
+}
+
+/// What was found last, valid or not: an error is told once.
+#[derive(Clone, Debug, Default)]
+struct Last {
+    /// The files that were read, and how they were then.
+    marks: Vec<(PathBuf, Mark)>,
+    /// Of all that was read.
+    digest: Vec<u8>,
+}
+
+/// How a file is: its device, node and length, and when its content and its node were changed. `None`: it can't be asked.
+type Mark = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
+
+/// What the files hold.
+#[derive(Debug)]
+struct Reading {
+    last: Last,
+    configured: Result<Configured, InvalidRoutes>,
+}
+
+impl RoutesFile {
+    /// The file at `path`; nothing is read yet.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), state: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl RouteSource for RoutesFile {
+    async fn changed(&self) -> Option<Result<Configured, InvalidRoutes>> {
+        let mut state = self.state.lock().await;
+        if self.path.as_os_str().is_empty() {
+            let is_first = state.last.replace(Last::default()).is_none();
+            return is_first.then(|| Ok(Configured::default()));
+        }
+        let (path, last) = (self.path.clone(), state.last.clone());
+        let reading =
+            state.reading.get_or_insert_with(|| tokio::task::spawn_blocking(move || look(&path, last.as_ref())));
+        let read = timeout(BOUND, reading).await;
+        if read.is_ok() {
+            state.reading = None;
+        }
+        let failed = |problem: String| {
+            let (digest, configured) = (problem.clone().into_bytes(), Err(self.unreadable(&problem)));
+            Some(Reading { last: Last { marks: Vec::new(), digest }, configured })
+        };
+        let read = match read {
+            Ok(Ok(read)) => read,
+            Ok(Err(error)) => failed(error.to_string()),
+            Err(_) => failed(format!("it gave no answer within {BOUND:?}")),
+        };
+        let Reading { last, configured } = read?;
+        let is_same = state.last.replace(last.clone()).is_some_and(|before| before.digest == last.digest);
+        (!is_same).then_some(configured)
+    }
+}
+
+impl RoutesFile {
+    fn unreadable(&self, problem: &str) -> InvalidRoutes {
+        unreadable(&self.path, problem)
+    }
+}
+
+fn unreadable(path: &Path, problem: &str) -> InvalidRoutes {
+    InvalidRoutes::new(path.display().to_string(), format!("can't be read: {problem}"))
+}
+
+/// Reads the files, unless each of them is as it was.
+fn look(path: &Path, last: Option<&Last>) -> Option<Reading> {
+    let is_same = |(path, before): &(PathBuf, Mark)| before.is_some() && mark(path) == *before;
+    if last.is_some_and(|last| !last.marks.is_empty() && last.marks.iter().all(is_same)) {
+        return None;
+    }
+    let mut reader = Reader { last: Last::default(), hasher: Sha256::new() };
+    let configured = reader.configured(path);
+    let Reader { mut last, hasher } = reader;
+    last.digest = hasher.finalize().to_vec();
+    Some(Reading { last, configured })
+}
+
+fn mark(path: &Path) -> Mark {
+    let of = fs::metadata(path).ok()?;
+    Some((of.dev(), of.ino(), of.len(), (of.mtime(), of.mtime_nsec()), (of.ctime(), of.ctime_nsec())))
+}
+
+struct Reader {
+    last: Last,
+    hasher: Sha256,
+}
+
+impl Reader {
+    fn configured(&mut self, path: &Path) -> Result<Configured, InvalidRoutes> {
+        let text = self.read(path, MAX_FILE)?;
+        let text = str::from_utf8(&text).map_err(|error| unreadable(path, &error.to_string()))?;
+        let wrong = |mut problem: InvalidRoutes| {
+            problem.key = format!("{}: {}", path.display(), problem.key);
+            problem
+        };
+        let document = Document::parse(text).map_err(wrong)?;
+        let (settings, files) = document.check().map_err(wrong)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut descriptors = BTreeMap::new();
+        for (upstream, file) in files {
+            let own = self.descriptors(&upstream, &folder.join(file)).map_err(wrong)?;
+            descriptors.insert(upstream, own);
+        }
+        Ok(Configured { settings, descriptors })
+    }
+
+    fn descriptors(&mut self, upstream: &UpstreamName, path: &Path) -> Result<Descriptors, InvalidRoutes> {
+        let key = format!("upstreams.{upstream}.descriptors");
+        let wrong =
+            |problem: &str| InvalidRoutes::new(key.clone(), format!("names {}, which {problem}", path.display()));
+        let set = self.read(path, MAX_DESCRIPTORS).map_err(|error| wrong(&error.problem))?;
+        let files = EncodedFiles::decode(Bytes::from(set)).map_err(|error| {
+            wrong(&format!("is no encoded FileDescriptorSet, as `protoc --include_imports -o` writes it: {error}"))
+        })?;
+        if files.file.is_empty() {
+            return Err(wrong("has no file in it; write one by `protoc --include_imports -o`"));
+        }
+        Ok(files.file.into())
+    }
+
+    /// The content of a file, of at most `max` bytes.
+    fn read(&mut self, path: &Path, max: u64) -> Result<Vec<u8>, InvalidRoutes> {
+        // Before it is read: what is changed meanwhile is read again.
+        self.last.marks.push((path.to_owned(), mark(path)));
+        let whole = || {
+            let mut content = Vec::new();
+            File::open(path)?.take(max + 1).read_to_end(&mut content)?;
+            let is_large = content.len() as u64 > max;
+            if is_large { Err(io::Error::other(format!("it has more than {max} bytes"))) } else { Ok(content) }
+        };
+        let content = whole().map_err(|error| error.to_string());
+        let (kind, bytes) = match &content {
+            Ok(content) => (0_u8, content.as_slice()),
+            Err(problem) => (1, problem.as_bytes()),
+        };
+        self.hasher.update([kind]);
+        self.hasher.update((bytes.len() as u64).to_be_bytes());
+        self.hasher.update(bytes);
+        content.map_err(|problem| unreadable(path, &problem))
+    }
+}

@@ -1,0 +1,58 @@
+//! The routes of the configuration take effect.
+
+use std::sync::Arc;
+
+use crate::app::{App, State};
+use crate::domain::InvalidRoutes;
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// The configuration says what it said before.
+    Unchanged,
+    /// Calls go by what it says now.
+    Replaced {
+        /// How many upstreams it adds.
+        upstreams: usize,
+        /// How many routes it has.
+        routes: usize,
+    },
+}
+
+impl App {
+    /// Has calls go by the routes of the configuration, if those have changed.
+    ///
+    /// # Errors
+    /// When they can't be used, once for each change; calls go as before then.
+    pub async fn load_routes(&self) -> Result<Loaded, InvalidRoutes> {
+        let mut state = self.state.lock().await;
+        let Some(configured) = self.source.changed().await else { return Ok(Loaded::Unchanged) };
+        let loaded = match configured {
+            Ok(configured) => {
+                let upstreams = &configured.settings.upstreams;
+                let mut learned = state.learned.clone();
+                // Another server may have other contracts.
+                learned.retain(|upstream, learned| {
+                    upstreams.get(upstream).is_some_and(|now| now.learns() && now.target == learned.target)
+                });
+                let new = State { configured: Arc::new(configured), learned };
+                self.apply(&new).await.map(|()| new)
+            }
+            Err(problem) => Err(problem),
+        };
+        match loaded {
+            Ok(new) => {
+                *state = new;
+                let settings = &state.configured.settings;
+                self.problems.send_modify(|problems| {
+                    problems.retain(|of, _| of.as_ref().is_some_and(|of| settings.upstreams.contains_key(of)));
+                });
+                Ok(Loaded::Replaced { upstreams: settings.upstreams.len(), routes: settings.rules.len() })
+            }
+            Err(problem) => {
+                self.note(None, Some(problem.clone()));
+                Err(problem)
+            }
+        }
+    }
+}

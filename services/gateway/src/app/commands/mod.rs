@@ -1,0 +1,6 @@
+//! What changes the routes.
+
+mod learn_contracts;
+mod load_routes;
+
+pub use load_routes::Loaded;

@@ -1,4 +1,0 @@
-//! What tells where calls go.
-
-mod find_route;
-mod list_services;
