@@ -5,7 +5,7 @@ use std::sync::Arc;
 use meshwork::server::proxy::Proxy;
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
-use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::server::{self, behind, listen, listeners};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use prost_reflect::DescriptorPool;
 use tokio::task::JoinSet;
@@ -21,7 +21,8 @@ use crate::domain::{Route, Upstream};
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     let (refusals, calls) = config.limits()?;
-    let listener = listen(&config.listen)?;
+    let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
+    let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
@@ -43,6 +44,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         builder = builder.http(front);
     }
     let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
+    let server = more.into_iter().fold(server, |server, listener| server.listen(listener));
 
     let mut tasks = JoinSet::new();
     let mirror = Mirror::new(services, health);

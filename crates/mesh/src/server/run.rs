@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
@@ -15,8 +14,7 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::accept::{Connections, Ends, Register};
-use super::budget::Resource;
+use super::accept::{Admission, Connections, Ends, Register};
 use super::builder::Builder;
 use super::drain::{Drain, Hook};
 use super::health::Health;
@@ -44,7 +42,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
+    /// Serves `listener`, and those of [`Builder::listen`], until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
     ///
     /// # Errors
     /// As [`Builder::serve_with_shutdown`]; or when signals can't be listened for.
@@ -61,7 +59,7 @@ impl<L> Builder<L> {
         self.serve_with_shutdown(listener, stop).await
     }
 
-    /// Serves until `shutdown` is done, and drains then; see [`Drain`].
+    /// Serves `listener`, and those of [`Builder::listen`], until `shutdown` is done, and drains then; see [`Drain`].
     ///
     /// # Errors
     /// When TLS, the descriptors or the reflection service can't be set up. Once it serves, nothing that a client does is an
@@ -94,19 +92,17 @@ impl<L> Builder<L> {
         settings.router.add(settings.health.service_of(settings.domain));
         let stopping = CancellationToken::new();
         let pipeline = Arc::new(pipeline(&settings, stopping.clone())?);
-        let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, health, hooks, .. } =
-            settings;
-        let most = pipeline.budgets.limits().get(Resource::Connections).total;
-        let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
+        let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, .. } = settings;
+        let Settings { health, hooks, mut listeners, .. } = settings;
+        listeners.insert(0, listener.into());
         let mut connections = Connections {
-            budgets: pipeline.budgets.clone(),
+            admission: Admission::new(pipeline.budgets.clone()),
             pipeline,
             handlers: Handlers::new(layer.layer(router)),
             tls: tls.map(Arc::new),
             options: Arc::new(options),
             opening: Register::new(handshakes.0, handshakes.1),
             evicts: None,
-            places: Arc::new(Semaphore::new(most)),
             http1,
             observer: connections,
             tasks: TaskTracker::new(),
@@ -114,7 +110,7 @@ impl<L> Builder<L> {
         };
         // A server that is dropped in the middle leaves neither streams nor connections behind.
         let _stopping = stopping.clone().drop_guard();
-        connections.accept(listener.into(), stop(shutdown, &health, drain.delay)).await;
+        connections.accept(listeners, stop(shutdown, &health, drain.delay)).await;
         stopping.cancel();
         if !connections.drain(drain.grace, drain_deadline).await {
             tracing::warn!(
@@ -153,6 +149,7 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
         by_principal: by_principal.cloned(),
         reflection: settings.reflection_rate.and_then(|rate| reflection_limits(rate, settings.domain)),
         budgets: settings.budgets.clone(),
+        trusted: settings.trusted.clone(),
         watches_of_connection: settings.watches_of_connection,
         max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
         slow_reader: settings.options.slow_reader,
