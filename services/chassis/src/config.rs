@@ -1,6 +1,7 @@
 //! Settings that every service has.
 
 mod cache;
+mod listener;
 mod migrations;
 mod nats;
 mod optional_listen;
@@ -10,6 +11,7 @@ mod retention;
 mod shards;
 
 pub use cache::CacheConfig;
+pub use listener::{InvalidListener, ListenerText, Place, ProxyProtocolMode};
 pub use migrations::Migrations;
 pub use nats::NatsConfig;
 pub use optional_listen::OptionalListen;

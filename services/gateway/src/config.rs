@@ -11,7 +11,7 @@ use meshwork::server::Domain;
 use meshwork::server::rate::{
     AddressShare, InvalidRate, InvalidRedis, Rate, RateLimitLayer, RateLimiter, RedisSettings, Rule,
 };
-use meshwork_chassis::config::{AuthConfig, Listen, RedisConfig, Secret};
+use meshwork_chassis::config::{AuthConfig, Listen, ListenerText, ProxyProtocolMode, RedisConfig, Secret};
 use meshwork_chassis::{ClientConfig, Role, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,6 +29,13 @@ const STREAM_WINDOW: NonZeroU32 = NonZeroU32::new(64 << 10).unwrap();
 pub struct Config {
     /// Where the gateway listens.
     pub listen: Listen,
+    /// Whether connections to `listen` have to begin with a header of the PROXY protocol, by which a balancer that passes bytes on
+    /// names its client: `off` or `v2`. With `v2` connections come from `gateway.server.trusted_proxies` alone.
+    pub proxy_protocol: ProxyProtocolMode,
+    /// Where it listens as well, each a text: `HOST:PORT`, `unix:PATH?mode=660` (a Unix socket; the mode says who may connect), or
+    /// `systemd:NAME` (the sockets of that name which systemd has passed). `proxy=v2` demands the PROXY protocol there, as in
+    /// `0.0.0.0:8443?proxy=v2` or `unix:PATH?mode=660&proxy=v2`.
+    pub listeners: Vec<ListenerText>,
     /// How callers are known. The gateway has no account of its own and needs no credentials.
     pub auth: AuthConfig,
     /// How its port serves.
@@ -52,6 +59,8 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)).into(),
+            proxy_protocol: ProxyProtocolMode::Off,
+            listeners: Vec::new(),
             auth: AuthConfig::default(),
             server: ServerConfig::default().public(),
             client: ClientConfig { stream_window: STREAM_WINDOW, ..ClientConfig::default() },
@@ -167,8 +176,9 @@ pub struct RateLimit {
     /// How many accounts' worth of calls all accounts at one address (an IPv4 address, or an IPv6 /64) may make together: so many
     /// times `burst` and `per_second`. Half of it is there for whoever comes first, the other half is dealt out in equal turns to
     /// the accounts that call there, so that one which calls little is not refused for what others do. Accounts of services, and
-    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. The address is that of the connection: 0, no
-    /// limit, is right where all callers come through one proxy.
+    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. Behind a balancer the address is its client's, where
+    /// `gateway.server.trusted_proxies` lists the balancer and it names its clients; else all have the balancer's, and 0, no limit, is
+    /// right.
     pub accounts_per_address: u32,
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
     /// counts for itself. While Redis doesn't answer, each instance admits its share, and Redis counts that when it is back.

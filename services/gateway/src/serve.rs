@@ -6,7 +6,7 @@ use std::time::Duration;
 use meshwork::server::health::Check;
 use meshwork::server::proxy::Proxy;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
-use meshwork_chassis::server::{self, listen};
+use meshwork_chassis::server::{self, behind, listen, listeners};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -28,7 +28,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     let (refusals, calls) = config.limits()?;
     config.warn_of_hidden_callers();
-    let listener = listen(&config.listen)?;
+    let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
+    let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
@@ -60,6 +61,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
                     builder = builder.http(front);
                 }
                 let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
+                let server = more.into_iter().fold(server, |server, listener| server.listen(listener));
                 server::serve(server, listener, shutdown).await
             };
             let result = result.await;

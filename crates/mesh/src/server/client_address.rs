@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 use ipnet::{IpNet, Ipv4Net};
 
+use super::forwarded::{self, FORWARDED_FOR};
 use super::peer::{Network, Peer};
 
 /// The metadata in which a [`Proxy`](super::proxy::Proxy) names the address of the caller whose call it passes on. It has one
@@ -18,7 +19,10 @@ const NOWHERE: HeaderValue = HeaderValue::from_static("unknown");
 
 /// Whose word counts for the addresses of others: of proxies in these networks, and of those whose certificates name them so.
 #[derive(Clone, Debug)]
-pub struct TrustedProxies(Arc<[ProxyPattern]>);
+pub struct TrustedProxies {
+    patterns: Arc<[ProxyPattern]>,
+    forwarded_for: bool,
+}
 
 #[derive(Debug)]
 enum ProxyPattern {
@@ -45,20 +49,47 @@ impl TrustedProxies {
     /// # Ok::<_, meshwork::server::InvalidProxy>(())
     /// ```
     pub fn new<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Result<Self, InvalidProxy> {
-        names.into_iter().map(|name| ProxyPattern::parse(name.as_ref())).collect::<Result<Arc<[_]>, _>>().map(Self)
+        let patterns = names.into_iter().map(|name| ProxyPattern::parse(name.as_ref())).collect::<Result<_, _>>()?;
+        Ok(Self { patterns, forwarded_for: false })
     }
 
     /// Trusts nobody: everybody's address is that of their connection.
     pub fn none() -> Self {
-        Self(Arc::new([]))
+        Self { patterns: Arc::new([]), forwarded_for: false }
+    }
+
+    /// Whether they name their clients in `X-Forwarded-For` as well, as balancers of HTTP do; [`CLIENT_ADDRESS`] goes before it. The
+    /// client is the right-most address there that is none of a trusted network: what stands to its left was written by the client
+    /// itself. An entry that is no address ends the walk, and the last trusted proxy counts; ports and brackets are passed over; no
+    /// more than 32 entries and 4 KiB are looked at. Off unless it is set: a proxy that doesn't write the header passes on what its
+    /// client has written there.
+    ///
+    /// ```
+    /// use http::{Extensions, HeaderMap};
+    /// use meshwork::server::{Peer, TrustedProxies};
+    ///
+    /// let trusted = TrustedProxies::new(["10.0.0.0/28"])?.forwarded_for(true);
+    /// let (mut extensions, mut headers) = (Extensions::new(), HeaderMap::new());
+    /// extensions.insert(Peer::at(Some(([10, 0, 0, 1], 1234).into())));
+    /// headers.insert("x-forwarded-for", "1.1.1.1, 192.0.2.1, 10.0.0.2".parse()?);
+    /// assert_eq!(trusted.client(&extensions, &headers).to_string(), "192.0.2.1");
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn forwarded_for(self, on: bool) -> Self {
+        Self { forwarded_for: on, ..self }
     }
 
     /// The address of the caller of a request with these extensions and headers. Without a [`Peer`] among the extensions nothing
     /// is known of who sent it, and nobody's word counts.
     pub fn client(&self, extensions: &Extensions, headers: &HeaderMap) -> ClientAddress {
         let peer = extensions.get::<Peer>();
+        self.client_of(peer, peer.is_some_and(|peer| self.trusts(peer)), headers)
+    }
+
+    /// The address of the caller of a request with these headers, which came from `peer`.
+    pub(super) fn client_of(&self, peer: Option<&Peer>, is_trusted: bool, headers: &HeaderMap) -> ClientAddress {
         let own = peer.and_then(Peer::address).map(|address| address.ip().to_canonical());
-        let is_trusted = peer.is_some_and(|peer| self.trusts(peer, own));
         let mut named = headers.get_all(CLIENT_ADDRESS).iter();
         let (first, second) = (named.next(), named.next());
         match first {
@@ -68,6 +99,10 @@ impl TrustedProxies {
                 ClientAddress { address: address.map(|address| address.to_canonical()), is_direct: false }
             }
             Some(_) => ClientAddress { address: own, is_direct: false },
+            None if is_trusted && self.forwarded_for && headers.contains_key(FORWARDED_FOR) => {
+                let client = forwarded::client(headers, |address| self.trusts_address(Some(address)));
+                ClientAddress { address: client.or(own), is_direct: false }
+            }
             None => ClientAddress {
                 address: own,
                 is_direct: is_trusted || peer.is_some_and(|peer| peer.identity().is_some()),
@@ -75,17 +110,28 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether a peer may name the address of another. One without an address is on this host.
-    fn trusts(&self, peer: &Peer, address: Option<IpAddr>) -> bool {
-        let identity = peer.identity();
-        let addresses = match address {
+    /// Whether a peer may name the address of another.
+    pub(super) fn trusts(&self, peer: &Peer) -> bool {
+        let is_named = |name: &str| peer.identity().is_some_and(|identity| identity.as_str() == name);
+        self.trusts_address(peer.address().map(|address| address.ip().to_canonical()))
+            || self.patterns.iter().any(|trusted| matches!(trusted, ProxyPattern::Identity(name) if is_named(name)))
+    }
+
+    /// Whether who is at an address may name that of another. One without an address is on this host.
+    pub(super) fn trusts_address(&self, address: Option<IpAddr>) -> bool {
+        let addresses = match address.map(|address| address.to_canonical()) {
             Some(address) => [address, address],
             None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
         };
-        self.0.iter().any(|trusted| match trusted {
+        self.patterns.iter().any(|trusted| match trusted {
             ProxyPattern::Network(network) => addresses.iter().any(|address| network.contains(address)),
-            ProxyPattern::Identity(name) => identity.is_some_and(|identity| identity.as_str() == &**name),
+            ProxyPattern::Identity(_) => false,
         })
+    }
+
+    /// Whether it trusts nobody by their address.
+    pub fn is_without_networks(&self) -> bool {
+        !self.patterns.iter().any(|trusted| matches!(trusted, ProxyPattern::Network(_)))
     }
 }
 
@@ -110,8 +156,8 @@ fn canonical(network: IpNet) -> IpNet {
     ipv4.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
 }
 
-/// Whom a call counts for where callers are told apart by address: an extension of requests behind a
-/// [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it is the network of one client: an IPv4 address, or the /64
+/// Whom a call counts for where callers are told apart by address: an extension of requests where the server knows its
+/// [trusted proxies](super::Builder::trusted_proxies), and behind a [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it is the network of one client: an IPv4 address, or the /64
 /// of an IPv6 address, all of which one client commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
@@ -141,7 +187,8 @@ impl fmt::Display for ClientAddress {
     }
 }
 
-/// Names the caller of a request to who gets it next, in place of what the caller has sent under that name.
+/// Names the caller of a request to who gets it next, in place of what the caller has sent under that name. `X-Forwarded-For` goes
+/// no further, whoever wrote it: what it was good for is in that name.
 pub(super) fn name_client(extensions: &Extensions, headers: &mut HeaderMap) {
     let address = match extensions.get::<ClientAddress>() {
         Some(client) => client.address(),
@@ -150,6 +197,7 @@ pub(super) fn name_client(extensions: &Extensions, headers: &mut HeaderMap) {
     let value = address.and_then(|address| HeaderValue::try_from(address.to_canonical().to_string()).ok());
     // It takes the place of all values.
     headers.insert(CLIENT_ADDRESS, value.unwrap_or(NOWHERE));
+    headers.remove(FORWARDED_FOR);
 }
 
 #[cfg(test)]
@@ -257,7 +305,9 @@ mod tests {
     #[test]
     fn a_proxy_names_its_caller_whatever_that_has_sent() {
         let mut headers = naming(&["192.0.2.1", "192.0.2.2"]);
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("192.0.2.3"));
         name_client(&at("[::ffff:203.0.113.5]"), &mut headers);
+        assert_eq!(headers.get(FORWARDED_FOR), None);
         assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["203.0.113.5"]));
         name_client(&Extensions::new(), &mut headers);
         assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["unknown"]));
@@ -265,6 +315,29 @@ mod tests {
         behind.insert(trusted().client(&at("127.0.0.1"), &naming(&["192.0.2.9"])));
         name_client(&behind, &mut headers);
         assert!(headers.get_all(CLIENT_ADDRESS).iter().eq(["192.0.2.9"]));
+    }
+
+    #[test]
+    fn x_forwarded_for_counts_only_of_who_is_trusted_where_it_is_to_count() {
+        let (on, off) = (trusted().forwarded_for(true), trusted());
+        let mut headers = HeaderMap::new();
+        headers.insert(FORWARDED_FOR, HeaderValue::from_static("1.1.1.1, 192.0.2.77, 10.0.0.7"));
+        for (proxies, peer, client, is_direct) in [
+            (&on, "10.0.0.7", "192.0.2.77", false),
+            (&on, "10.0.0.8", "10.0.0.8", false),
+            (&off, "10.0.0.7", "10.0.0.7", true),
+            (&TrustedProxies::none().forwarded_for(true), "10.0.0.7", "10.0.0.7", false),
+        ] {
+            let found = proxies.client(&at(peer), &headers);
+            assert_eq!((found.to_string().as_str(), found.is_direct()), (client, is_direct), "{peer}");
+        }
+        // What a proxy of ours says goes before it.
+        headers.insert(CLIENT_ADDRESS, HeaderValue::from_static("192.0.2.5"));
+        assert_eq!(on.client(&at("10.0.0.7"), &headers).to_string(), "192.0.2.5");
+        let mut none = HeaderMap::new();
+        none.insert(FORWARDED_FOR, HeaderValue::from_static("unknown"));
+        let found = on.client(&at("10.0.0.7"), &none);
+        assert_eq!((found.to_string().as_str(), found.is_direct()), ("10.0.0.7", false));
     }
 
     #[test]

@@ -9,11 +9,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::accept::{ConnectionOptions, Connections, Ends, Listener, Register};
+use super::accept::{Admission, ConnectionOptions, Connections, Ends, Listener, Register};
 use super::budget::Budgets;
 use super::health::{Health, HealthService, REQUEST};
 use super::pipeline::{Handlers, HealthPortBounds, Pipeline};
@@ -136,16 +135,15 @@ impl HealthPort {
             handlers: Handlers::new(router),
             tls: None,
             options: Arc::new(options),
-            budgets: Budgets::default(),
+            admission: Admission::with_places(Budgets::default(), CONNECTIONS + LEAVING, 0),
             opening: Register::new(SILENT, 0),
             evicts: Some(Register::new(CONNECTIONS, 0)),
-            places: Arc::new(Semaphore::new(CONNECTIONS + LEAVING)),
             http1: None,
             observer: None,
             tasks: TaskTracker::new(),
             ends: Ends::default(),
         };
-        connections.accept(listener, shutdown).await;
+        connections.accept(vec![listener], shutdown).await;
         stopping.cancel();
         if !connections.drain(DRAIN, std::future::pending()).await {
             tracing::debug!("calls were still open when the health port stopped; they were cut off");

@@ -24,8 +24,11 @@ pub struct Peer(Arc<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     address: Option<SocketAddr>,
+    hop: Option<SocketAddr>,
     identity: Option<PeerIdentity>,
     certificates: Vec<CertificateDer<'static>>,
+    /// Whether it passes on what somebody else calls, whose address it has here.
+    is_proxy: bool,
     /// The name of its network in rate limits, once it was asked for.
     network: OnceLock<Box<str>>,
 }
@@ -42,12 +45,38 @@ impl Peer {
         identity: Option<PeerIdentity>,
         certificates: Vec<CertificateDer<'static>>,
     ) -> Self {
-        Self(Arc::new(Inner { address, identity, certificates, network: OnceLock::new() }))
+        Self(Arc::new(Inner { address, identity, certificates, ..Inner::default() }))
     }
 
-    /// Its address; never what a header says.
+    /// The same peer, behind a balancer that has named its address.
+    pub(super) fn behind(&self, hop: SocketAddr) -> Self {
+        let Inner { address, identity, certificates, .. } = &*self.0;
+        let (identity, certificates) = (identity.clone(), certificates.clone());
+        Self(Arc::new(Inner { address: *address, hop: Some(hop), identity, certificates, ..Inner::default() }))
+    }
+
+    /// The same peer as limits count a call that it passes on for somebody at `client`. Nobody else is shown it.
+    pub(super) fn for_client(&self, client: Option<IpAddr>) -> Self {
+        let address = client.map(|client| SocketAddr::new(client, 0));
+        let identity = self.0.identity.clone();
+        Self(Arc::new(Inner { address, hop: self.0.address, identity, is_proxy: true, ..Inner::default() }))
+    }
+
+    /// Its address; never what a header of a call says. Behind a balancer that names its clients by the PROXY protocol
+    /// ([`Listener::proxy_protocol`](super::Listener::proxy_protocol)) it is the client's.
     pub fn address(&self) -> Option<SocketAddr> {
         self.0.address
+    }
+
+    /// The address of the balancer that has named the peer's by the PROXY protocol; `None` when none has, or when it is on this
+    /// host and has none.
+    pub fn hop(&self) -> Option<SocketAddr> {
+        self.0.hop
+    }
+
+    /// Whether it is here for somebody else, whatever its certificate says of itself.
+    pub(super) fn is_proxy(&self) -> bool {
+        self.0.is_proxy
     }
 
     /// The network that it counts for where callers are told apart by address; `None` without an address.

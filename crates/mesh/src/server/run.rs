@@ -9,7 +9,6 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
@@ -17,8 +16,7 @@ use tonic::codegen::StdError;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::accept::{Connections, Ends, Register};
-use super::budget::Resource;
+use super::accept::{Admission, Connections, Ends, Register};
 use super::builder::Builder;
 use super::contracts::Offer;
 use super::drain::{Drain, Hook};
@@ -48,7 +46,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Serves until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
+    /// Serves `listener`, and those of [`Builder::listen`], until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
     ///
     /// # Errors
     /// As [`Builder::serve_with_shutdown`]; or when signals can't be listened for.
@@ -65,7 +63,7 @@ impl<L> Builder<L> {
         self.serve_with_shutdown(listener, stop).await
     }
 
-    /// Serves until `shutdown` is done, and drains then; see [`Drain`].
+    /// Serves `listener`, and those of [`Builder::listen`], until `shutdown` is done, and drains then; see [`Drain`].
     ///
     /// # Errors
     /// When TLS, the descriptors, the contracts or the reflection service can't be set up. Once it serves, nothing that a client
@@ -97,19 +95,17 @@ impl<L> Builder<L> {
         let (plans, _offer) = plans(&mut settings, reflection)?;
         let stopping = CancellationToken::new();
         let pipeline = Arc::new(pipeline(&settings, plans, stopping.clone()));
-        let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, health, hooks, .. } =
-            settings;
-        let most = pipeline.budgets.limits().get(Resource::Connections).total;
-        let most = if most == 0 { Semaphore::MAX_PERMITS } else { most.min(Semaphore::MAX_PERMITS) };
+        let Settings { router, options, handshakes, http1, connections, drain, drain_deadline, .. } = settings;
+        let Settings { health, hooks, mut listeners, .. } = settings;
+        listeners.insert(0, listener.into());
         let mut connections = Connections {
-            budgets: pipeline.budgets.clone(),
+            admission: Admission::new(pipeline.budgets.clone()),
             pipeline,
             handlers: Handlers::new(layer.layer(router)),
             tls: tls.map(Arc::new),
             options: Arc::new(options),
             opening: Register::new(handshakes.0, handshakes.1),
             evicts: None,
-            places: Arc::new(Semaphore::new(most)),
             http1,
             observer: connections,
             tasks: TaskTracker::new(),
@@ -117,7 +113,7 @@ impl<L> Builder<L> {
         };
         // A server that is dropped in the middle leaves neither streams nor connections behind.
         let _stopping = stopping.clone().drop_guard();
-        connections.accept(listener.into(), stop(shutdown, &health, drain.delay)).await;
+        connections.accept(listeners, stop(shutdown, &health, drain.delay)).await;
         stopping.cancel();
         if !connections.drain(drain.grace, drain_deadline).await {
             tracing::warn!(
@@ -188,6 +184,7 @@ fn pipeline(settings: &Settings, plans: CurrentPlans, stopping: CancellationToke
         reports_limits: by_address.into_iter().chain(by_principal).any(RateLimits::reports),
         reflection: settings.reflection_rate.and_then(|rate| reflection_limits(rate, settings.domain)),
         budgets: settings.budgets.clone(),
+        trusted: settings.trusted.clone(),
         watches_of_connection: settings.watches_of_connection,
         max_header_list: usize::try_from(settings.options.serve.max_header_list_size).unwrap_or(usize::MAX),
         slow_reader: settings.options.slow_reader,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Domain;
-use super::accept::{ConnectionObserver, ConnectionOptions, Http1};
+use super::accept::{ConnectionObserver, ConnectionOptions, Http1, Listener};
 use super::auth::{AccessTable, Authenticator, VERIFIED_WITHIN};
 use super::budget::{Budgets, Limits};
 use super::call_observer::CallObserver;
+use super::client_address::TrustedProxies;
 use super::contracts::Contracts;
 use super::drain::{Drain, Hook};
 use super::health::Health;
@@ -33,6 +34,10 @@ const REFLECTION_MESSAGES: (u64, u64) = (1_000, 100);
 /// All that doesn't depend on the user's layers.
 pub(super) struct Settings {
     pub options: ConnectionOptions,
+    /// Beside the one that the server is given when it serves.
+    pub listeners: Vec<Listener>,
+    /// Whose word counts for the addresses of callers; `None`: nobody's, and nobody asks for them.
+    pub trusted: Option<TrustedProxies>,
     pub handshakes: (usize, usize),
     pub http1: Option<Arc<dyn Http1>>,
     /// Who answers what is no gRPC.
@@ -91,6 +96,8 @@ impl Default for Settings {
                 slow_reader: SLOW_READER,
                 kernel_send_buffer: None,
             },
+            listeners: Vec::new(),
+            trusted: None,
             handshakes: (512, 256),
             http1: None,
             http: None,

@@ -41,7 +41,11 @@ pub struct Tcp {
 
 impl Tcp {
     pub async fn start(builder: Builder) -> Self {
-        let listener = Listener::tcp("127.0.0.1:0").await.unwrap();
+        Self::on(builder, Listener::tcp("127.0.0.1:0").await.unwrap())
+    }
+
+    /// The same on a listener of TCP.
+    pub fn on(builder: Builder, listener: Listener) -> Self {
         let address = listener.local_addr().unwrap();
         let server = builder.descriptors(descriptors()).add_service(Echo::default());
         let task = tokio::spawn(server.serve_with_shutdown(listener, std::future::pending()));
@@ -67,10 +71,10 @@ impl Drop for Tcp {
 }
 
 /// Connects from an address of its own.
-struct At(IpAddr);
+pub struct At(IpAddr);
 
 impl At {
-    fn address(last: u8) -> Self {
+    pub fn address(last: u8) -> Self {
         Self([127, 0, 0, last].into())
     }
 }

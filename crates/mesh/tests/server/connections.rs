@@ -141,3 +141,29 @@ async fn times_without_end_are_never_up() {
     assert_eq!(unary(&channel, UNARY, "y").await.unwrap(), "y");
     assert_eq!(server.network.connects(NAME), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_keep_nobody_out_and_busy_ones_are_let_be() {
+    let server = Running::start(Server::builder().budgets(of_connections(3)));
+    let busy = server.channel();
+    let mut messages = stream(&busy, STREAM, Request::new(String::new())).await.unwrap();
+    let (longest, shortest) = (connect(&server).await, connect(&server).await);
+    // Too soon: who has just come may be about to call.
+    let (_calls, refused) = connect(&server).await;
+    assert_eq!(refused.await.unwrap().unwrap_err().reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    for _ in 0..60 {
+        messages.message().await.unwrap().unwrap();
+    }
+    let second = server.channel();
+    assert_eq!(unary(&second, UNARY, "let in").await.unwrap(), "let in");
+    // It was told to go, in order.
+    longest.1.await.unwrap().unwrap();
+    assert!(!shortest.1.is_finished());
+    let mut third = stream(&server.channel(), STREAM, Request::new(String::new())).await.unwrap();
+    shortest.1.await.unwrap().unwrap();
+    for _ in 0..10 {
+        messages.message().await.unwrap().unwrap();
+        third.message().await.unwrap().unwrap();
+    }
+    drop((longest.0, shortest.0));
+}

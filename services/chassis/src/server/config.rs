@@ -135,8 +135,12 @@ pub struct ServerConfig {
     /// callers with a certificate that name none: users limits no sign-ins of theirs. Unless it is set it is the
     /// loopback, which is every program on the host: those of its other users too, and a sidecar that passes on what comes from
     /// elsewhere. Where these are not to be trusted, list the name in the gateway's certificate instead. What callers may have at
-    /// once (`max_…_per_address`) is counted by connection all the same.
+    /// once is counted by it too, but for connections, which count for the address that they come from. Balancers that name their
+    /// clients by the PROXY protocol are listed here as well, by addresses and networks.
     pub trusted_proxies: Vec<String>,
+    /// Whether these may name a caller in `X-Forwarded-For` as well, as balancers of HTTP do: the right-most address there that is none
+    /// of theirs. Each of them has to write the header, or what its client has written there is believed. On for the gateway.
+    pub forwarded_for: bool,
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]
     pub budgets: Option<Budgets>,
@@ -209,6 +213,7 @@ impl Default for ServerConfig {
             drain_grace: drain.grace,
             drain_deadline: None,
             trusted_proxies: ["127.0.0.0/8", "::1/128"].map(str::to_owned).into(),
+            forwarded_for: false,
             budgets: None,
         }
     }
@@ -256,6 +261,7 @@ impl ServerConfig {
             // The kernel keeps some 450 KiB of a connection then, in place of 3.5 MiB.
             max_send_buffer: 256 << 10,
             trusted_proxies: Vec::new(),
+            forwarded_for: true,
             ..self
         }
     }

@@ -3,6 +3,7 @@
 mod certificate;
 mod config;
 mod context;
+mod listeners;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use http::{Request, Response};
 use meshwork::server::auth::InvalidOption;
 use meshwork::server::health::Health;
 use meshwork::server::rate::Rate;
-use meshwork::server::{BackgroundError, Builder, ClientAddressLayer, Domain, Router, TrustedProxies};
+use meshwork::server::{BackgroundError, Builder, Domain, Listener, Router};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -24,11 +25,12 @@ use tower::{Layer, Service};
 
 pub use self::config::{ServerConfig, TlsConfig};
 pub use self::context::{ContextLayer, ContextService};
+pub use self::listeners::{behind, listeners};
 use crate::auth::{AccessTable, Verifier};
 use crate::config::Listen;
 
 /// The settings of a port; see [`builder`].
-pub type ServerBuilder = Builder<Stack<Stack<Identity, ContextLayer>, ClientAddressLayer>>;
+pub type ServerBuilder = Builder<Stack<Identity, ContextLayer>>;
 
 /// A service can't start, or has to stop: one sentence for people, and what they can do.
 #[derive(Debug, thiserror::Error)]
@@ -101,16 +103,11 @@ pub fn builder(
     health: &Health,
 ) -> Result<ServerBuilder, ServeError> {
     check_times(config)?;
-    let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
-        ServeError::new(
-            format!("server.trusted_proxies: {error}"),
-            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
-        )
-    })?;
+    let trusted = listeners::trusted_proxies(config)?;
     let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)
-        .layer(ClientAddressLayer::new(trusted))
+        .trusted_proxies(trusted)
         .domain(Domain::new(domain))
         .authenticator(Arc::new(verifier.authenticator(domain)))
         .access(AccessTable::from_contracts()?.layers())
@@ -202,13 +199,13 @@ pub fn require_keys(
     }
 }
 
-/// Serves until `shutdown`, and drains then.
+/// Serves `listener`, and those that `server` has, until `shutdown`, and drains then.
 ///
 /// # Errors
 /// When the port can't be set up by its settings.
 pub async fn serve<L, B>(
     server: Builder<L>,
-    listener: TcpListener,
+    listener: impl Into<Listener>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError>
 where

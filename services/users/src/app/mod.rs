@@ -13,8 +13,8 @@ pub use error::AppError;
 pub use refresh_token::SuccessorKeys;
 
 use crate::ports::{
-    AddressHasher, ApiKeyStore, AttemptLimits, Clock, CredentialsFile, ForeignTokens, PasswordHasher,
-    SessionStore, TokenIssuer, UserStore,
+    AddressHasher, ApiKeyStore, AttemptLimits, Clock, CredentialsFile, ForeignTokens, PasswordHasher, SessionStore,
+    TokenIssuer, UserStore,
 };
 
 /// How long tokens live.

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::Admitted;
 use super::calls::OpenCalls;
 use super::ends::Ends;
 use super::goodbye::{self, NOT_HTTP1};
@@ -18,7 +19,6 @@ use super::listener::{Accepted, ConnectInfo};
 use super::observer::{ConnectionObserver, Observed, RefusedConnection, show_refused};
 use super::opening::{Opened, Opening, Protocol};
 use super::options::ConnectionOptions;
-use crate::server::budget::Account;
 use crate::server::http::HttpConnection;
 use crate::server::peer::Peer;
 use crate::server::pipeline::{ConnectionCalls, ConnectionContext, HandlerService, Handlers, HttpRequests, Pipeline};
@@ -28,8 +28,6 @@ use crate::transport::{Io, ServerConnection};
 pub(super) struct Connection<H> {
     pub pipeline: Arc<Pipeline>,
     pub handlers: Handlers<H>,
-    /// The budget of its address.
-    pub account: Option<Account>,
     pub options: Arc<ConnectionOptions>,
     pub ends: Ends,
     pub http1: Option<Arc<dyn Http1>>,
@@ -38,17 +36,17 @@ pub(super) struct Connection<H> {
 
 impl<H: HandlerService> Connection<H> {
     /// Opens the connection and serves it to its end.
-    pub(super) async fn run(self, accepted: Accepted, opening: Opening) {
-        let Accepted { io, info } = accepted;
+    pub(super) async fn run(self, accepted: Accepted, opening: Opening, admitted: Admitted) {
+        let Accepted { io, info, hop, .. } = accepted;
         let (address, deadline) = (info.address(), opening.deadline);
-        let Opened { io, peer, protocol } = match opening.open(io, address).await {
+        let Opened { io, peer, protocol } = match opening.open(io, address, hop).await {
             Ok(opened) => opened,
             Err(why) => return self.refused(address, why),
         };
         match (protocol, self.http1.clone(), self.pipeline.http.clone()) {
             (Protocol::Http2, ..) => {
                 let _observed = Observed::new(self.observer.clone(), peer.clone());
-                self.serve(Box::new(io), peer, info, deadline).await;
+                self.serve(Box::new(io), peer, info, admitted, deadline).await;
             }
             (Protocol::Http1, Some(http1), _) => {
                 let _observed = Observed::new(self.observer.clone(), peer.clone());
@@ -58,7 +56,7 @@ impl<H: HandlerService> Connection<H> {
             }
             (Protocol::Http1, None, Some(http)) => {
                 let _observed = Observed::new(self.observer.clone(), peer.clone());
-                self.serve_http1(Box::new(io), peer, info, http).await;
+                self.serve_http1(Box::new(io), peer, info, admitted, http).await;
             }
             (Protocol::Http1, None, None) => {
                 self.refused(address, Some(RefusedConnection::NotHttp2));
@@ -75,9 +73,10 @@ impl<H: HandlerService> Connection<H> {
     }
 
     /// Serves HTTP/2. The client has to take the server's first frames by `deadline`.
-    async fn serve(self, io: Box<dyn Io>, peer: Peer, info: ConnectInfo, deadline: Instant) {
-        let Self { pipeline, handlers, account, options, ends, .. } = self;
-        let calls = OpenCalls::new();
+    async fn serve(self, io: Box<dyn Io>, peer: Peer, info: ConnectInfo, admitted: Admitted, deadline: Instant) {
+        let Self { pipeline, handlers, options, ends, .. } = self;
+        let (calls, account) = (OpenCalls::new(), admitted.account.clone());
+        let place = admitted.open(Arc::clone(&calls));
         let ending = ends.ending.child_token();
         let context = ConnectionContext::new(pipeline, peer, info, account, Arc::clone(&calls), ending.clone());
         let service = ConnectionCalls::new(handlers, context);
@@ -90,18 +89,32 @@ impl<H: HandlerService> Connection<H> {
             Ok(Err(error)) => return tracing::debug!(%error, "a connection has failed before its first call"),
             Err(_) => return tracing::debug!("a client took too long to take the server's settings"),
         };
-        live(connection, ServerConnection::shut_down, Life::begin(&options, calls, ends, ending)).await;
+        live(
+            connection,
+            ServerConnection::shut_down,
+            Life::begin(&options, calls, ends, ending, place.gives_way.clone()),
+        )
+        .await;
     }
 
     /// Serves HTTP/1.1, whose requests go to `http`.
-    async fn serve_http1(self, io: Box<dyn Io>, peer: Peer, info: ConnectInfo, http: Arc<HttpRequests>) {
-        let Self { pipeline, handlers, account, options, ends, .. } = self;
-        let open = OpenCalls::new();
+    async fn serve_http1(
+        self,
+        io: Box<dyn Io>,
+        peer: Peer,
+        info: ConnectInfo,
+        admitted: Admitted,
+        http: Arc<HttpRequests>,
+    ) {
+        let Self { pipeline, handlers, options, ends, .. } = self;
+        let (open, account) = (OpenCalls::new(), admitted.account.clone());
+        let place = admitted.open(Arc::clone(&open));
         let ending = ends.ending.child_token();
         let context = ConnectionContext::new(pipeline, peer, info, account, Arc::clone(&open), ending.clone());
         let calls = ConnectionCalls::new(handlers, context);
         let connection = HttpConnection::new(io, &options, calls, http, Arc::clone(&open));
-        live(connection, HttpConnection::shut_down, Life::begin(&options, open, ends, ending)).await;
+        live(connection, HttpConnection::shut_down, Life::begin(&options, open, ends, ending, place.gives_way.clone()))
+            .await;
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) const NOT_HTTP1: &[u8] = b"HTTP/1.1 505 HTTP Version Not Supported\r\
     \r\n\
     This port speaks gRPC over HTTP/2 (with prior knowledge, RFC 9113).\n";
 
-/// Tells connections that are too many that they are.
+/// Tells connections that are too many that they are. Clones share their places.
+#[derive(Clone)]
 pub(super) struct Goodbyes {
     places: Arc<Semaphore>,
     tasks: TaskTracker,

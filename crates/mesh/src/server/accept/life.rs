@@ -17,6 +17,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(5);
 /// How long calls that were ended at the end of the grace have, to tell their callers.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How long calls may go on that begin just when their connection gives way to another.
+const GIVES_WAY_WITHIN: Duration = Duration::from_secs(30);
+
 /// What is next in a connection's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -32,6 +35,8 @@ pub(super) struct Life {
     ends: Ends,
     /// Ends the calls of this connection with a status.
     ending: CancellationToken,
+    /// Cancelled when its place is another's.
+    gives_way: CancellationToken,
     idle: Option<Duration>,
     age_grace: Option<Duration>,
     slow_reader: Duration,
@@ -52,12 +57,13 @@ enum Phase {
 }
 
 impl Life {
-    /// `ending` ends the calls of the connection.
+    /// `ending` ends the calls of the connection; it goes, in order, at `gives_way`.
     pub(super) fn begin(
         options: &ConnectionOptions,
         calls: Arc<OpenCalls>,
         ends: Ends,
         ending: CancellationToken,
+        gives_way: CancellationToken,
     ) -> Self {
         // gRFC A9: the age is spread, so that connections that began together don't end together.
         let age = options.age.map(|age| age.mul_f64(options.random.between(0.9, 1.1)));
@@ -65,6 +71,7 @@ impl Life {
             calls,
             ends,
             ending,
+            gives_way,
             idle: options.idle,
             age_grace: options.age_grace,
             slow_reader: options.slow_reader,
@@ -82,6 +89,11 @@ impl Life {
                 () = self.ends.cut.cancelled() => Some(Turn::Cut),
                 // The grace of the drain is counted by who ends the calls.
                 () = self.ends.goaway.cancelled(), if is_open => Some(self.go_away(None)),
+                () = self.gives_way.cancelled(), if is_open => {
+                    // It had no call, and what it has not read by now it doesn't read.
+                    self.slow_reader = self.slow_reader.min(SIGN_OF_LIFE);
+                    Some(self.go_away(Some(GIVES_WAY_WITHIN)))
+                }
                 () = due(&mut self.age) => self.end_phase(),
                 () = due(&mut self.idle_check) => self.check_idle(),
             };
@@ -183,13 +195,15 @@ mod tests {
         calls: Arc<OpenCalls>,
         ends: Ends,
         ending: CancellationToken,
+        gives_way: CancellationToken,
     }
 
     fn begin(options: &ConnectionOptions) -> Watched {
         let (calls, ends) = (OpenCalls::new(), Ends::default());
         let ending = ends.ending.child_token();
-        let life = Life::begin(options, Arc::clone(&calls), ends.clone(), ending.clone());
-        Watched { life, calls, ends, ending }
+        let gives_way = CancellationToken::new();
+        let life = Life::begin(options, Arc::clone(&calls), ends.clone(), ending.clone(), gives_way.clone());
+        Watched { life, calls, ends, ending, gives_way }
     }
 
     #[tokio::test(start_paused = true)]
@@ -245,6 +259,24 @@ mod tests {
         let (life, left) = (watched.life.next().await.0, Instant::now());
         assert_eq!(life.next().await.1, Turn::Cut);
         assert!(is_about(left.elapsed(), SIGN_OF_LIFE), "{:?}", left.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_way_goes_in_order_and_soon_and_a_call_that_begins_then_has_some_time() {
+        let watched = begin(&options(None, None, None));
+        watched.gives_way.cancel();
+        let (life, left) = (watched.life.next().await.0, Instant::now());
+        assert_eq!(life.next().await.1, Turn::Cut);
+        assert!(is_about(left.elapsed(), SIGN_OF_LIFE), "{:?}", left.elapsed());
+
+        let watched = begin(&options(None, None, None));
+        watched.gives_way.cancel();
+        let (life, left) = (watched.life.next().await.0, Instant::now());
+        let _call = watched.calls.begin();
+        let next = tokio::spawn(life.next());
+        watched.ending.cancelled().await;
+        assert!(is_about(left.elapsed(), GIVES_WAY_WITHIN), "{:?}", left.elapsed());
+        assert_eq!(next.await.unwrap().1, Turn::Cut);
     }
 
     #[tokio::test(start_paused = true)]

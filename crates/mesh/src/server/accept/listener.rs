@@ -4,22 +4,36 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, ToSocketAddrs, UnixListener};
 use tonic::transport::server::{Connected as _, TcpConnectInfo, UdsConnectInfo};
 
+use super::inherited::{self, InheritedSocket};
+use super::proxy_protocol::{ProxyProtocol, ProxyRule};
+use super::unix_socket::{self, SocketFile};
 use crate::memory::MemoryListener;
+use crate::server::client_address::TrustedProxies;
 use crate::transport::Io;
 
 /// A socket that listens, or a place in a network within the process.
 #[derive(Debug)]
-pub struct Listener(Kind);
+pub struct Listener {
+    kind: Kind,
+    /// Of an inherited one.
+    name: Option<String>,
+    proxy: Option<Arc<ProxyRule>>,
+}
 
 #[derive(Debug)]
 enum Kind {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix {
+        /// It goes before the socket is closed.
+        _file: Option<SocketFile>,
+        listener: UnixListener,
+    },
     Memory(MemoryListener),
 }
 
@@ -27,6 +41,10 @@ enum Kind {
 pub(super) struct Accepted {
     pub io: Box<dyn Io>,
     pub info: ConnectInfo,
+    /// The address of the balancer that has said who is at the other end.
+    pub hop: Option<SocketAddr>,
+    /// What it has to begin with.
+    pub proxy: Option<Arc<ProxyRule>>,
 }
 
 /// What the socket tells of the other end, as tonic's users know it.
@@ -44,6 +62,15 @@ impl ConnectInfo {
             Self::Tcp(info) => info.remote_addr(),
             Self::Unix(_) | Self::Memory => None,
         }
+    }
+
+    /// The same connection, whose other end is a balancer in front of `client`.
+    pub(super) fn of_client(self, client: SocketAddr) -> Self {
+        let local_addr = match self {
+            Self::Tcp(info) => info.local_addr,
+            Self::Unix(_) | Self::Memory => None,
+        };
+        Self::Tcp(TcpConnectInfo { local_addr, remote_addr: Some(client) })
     }
 
     /// Adds it to a request, for `Request::remote_addr` and others of tonic.
@@ -75,35 +102,97 @@ impl Listener {
         Ok(TcpListener::bind(address).await?.into())
     }
 
-    /// Listens on a Unix socket. A socket that an earlier process left at `path`, and that nobody listens on, is
-    /// replaced.
+    /// Listens on a Unix socket, with the mode that the umask leaves. A socket that an earlier process left at `path`, and that
+    /// nobody listens on, is replaced. It is removed with the listener, if it is still the one that was put there.
     ///
     /// # Errors
     /// When something else is at `path`, or somebody listens there.
     pub fn unix(path: impl AsRef<Path>) -> io::Result<Self> {
-        let path = path.as_ref();
-        match UnixListener::bind(path) {
-            Ok(listener) => Ok(listener.into()),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_abandoned(path) => {
-                std::fs::remove_file(path)?;
-                Ok(UnixListener::bind(path)?.into())
-            }
-            Err(error) => Err(error),
-        }
+        let (file, listener) = unix_socket::bind(path.as_ref(), None)?;
+        Ok(Kind::Unix { _file: Some(file), listener: UnixListener::from_std(listener)? }.into())
+    }
+
+    /// As [`Listener::unix`], with a mode such as `0o660`, whatever the umask: who may write to the socket may connect. At no time
+    /// can it be connected to by others.
+    ///
+    /// ```no_run
+    /// # use meshwork::server::Listener;
+    /// # #[tokio::main] async fn main() -> std::io::Result<()> {
+    /// let listener = Listener::unix_with_mode("/run/shop/gateway.sock", 0o660)?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Listener::unix`]; or when `mode` has other bits than the nine of owner, group and others.
+    pub fn unix_with_mode(path: impl AsRef<Path>, mode: u32) -> io::Result<Self> {
+        let (file, listener) = unix_socket::bind(path.as_ref(), Some(mode))?;
+        Ok(Kind::Unix { _file: Some(file), listener: UnixListener::from_std(listener)? }.into())
+    }
+
+    /// The sockets that systemd has bound for this process, TCP and Unix streams (`sd_listen_fds(3)`: `LISTEN_PID`, `LISTEN_FDS`,
+    /// `LISTEN_FDNAMES`), each with its [name](Listener::name). None when it has passed none. They stay open to the end of the
+    /// process; asked again, they are there again.
+    ///
+    /// The first call takes the variables `LISTEN_PID` and `LISTEN_FDS` out of the environment, so that no child takes the sockets
+    /// for its own.
+    ///
+    /// # Errors
+    /// When the variables contradict each other, there are more than 64 sockets, or one is of another kind: the error names it.
+    pub fn inherited() -> io::Result<Vec<Self>> {
+        let listener = |(name, socket)| {
+            let kind = match socket {
+                InheritedSocket::Tcp(listener) => Kind::Tcp(TcpListener::from_std(listener)?),
+                InheritedSocket::Unix(listener) => {
+                    Kind::Unix { _file: None, listener: UnixListener::from_std(listener)? }
+                }
+            };
+            Ok(Self { name: Some(name), ..kind.into() })
+        };
+        inherited::sockets()?.into_iter().map(listener).collect()
+    }
+
+    /// What an [inherited](Listener::inherited) socket is called: `FileDescriptorName=` of its unit. `None` for others.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Demands of each connection that it begins with a header of the PROXY protocol, in which a balancer that passes bytes on
+    /// (HAProxy, a cloud's TCP balancer) says who its client is. The client is the connection's [`Peer`](crate::server::Peer) then, and
+    /// the balancer its [`hop`](crate::server::Peer::hop): budgets and limits count the client's address, and nothing counts for the
+    /// balancer's, however many connections come through it; how many may not have sent their header yet is bounded by
+    /// [`max_handshakes`](crate::server::Builder::max_handshakes), and the header has the time of
+    /// [`handshake_timeout`](crate::server::Builder::handshake_timeout).
+    ///
+    /// Who is not among `trusted`, by the address of its socket, is refused, and so is a connection without a header, or one whose
+    /// header is wrong, has more than 2 KiB behind its fixed part, or names no client of TCP. `LOCAL`, as of health checks, is the
+    /// balancer's own connection. TLVs are passed over, but for a checksum, which has to be right. A listener that doesn't demand
+    /// the header refuses it.
+    ///
+    /// ```no_run
+    /// use meshwork::server::{Listener, ProxyProtocol, TrustedProxies};
+    ///
+    /// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let balancers = TrustedProxies::new(["10.0.0.0/28"])?;
+    /// let listener = Listener::tcp("0.0.0.0:50051").await?.proxy_protocol(ProxyProtocol::V2, balancers);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn proxy_protocol(self, protocol: ProxyProtocol, trusted: TrustedProxies) -> Self {
+        Self { proxy: Some(Arc::new(ProxyRule { protocol, trusted })), ..self }
     }
 
     /// The TCP address with its real port; `None` for others.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match &self.0 {
+        match &self.kind {
             Kind::Tcp(listener) => listener.local_addr().ok(),
-            Kind::Unix(_) | Kind::Memory(_) => None,
+            Kind::Unix { .. } | Kind::Memory(_) => None,
         }
     }
 
     /// The next connection; of TCP, one for which the kernel keeps `send_buffer` bytes, if that is set. `None`: there will be
     /// no more.
     pub(super) async fn accept(&mut self, send_buffer: Option<usize>) -> io::Result<Option<Accepted>> {
-        match &mut self.0 {
+        let (io, info): (Box<dyn Io>, _) = match &mut self.kind {
             Kind::Tcp(listener) => {
                 let (stream, remote) = listener.accept().await?;
                 // A connection that is gone already says so when it is read.
@@ -112,18 +201,19 @@ impl Listener {
                     let _ = SockRef::from(&stream).set_send_buffer_size(bytes);
                 }
                 let info = TcpConnectInfo { local_addr: stream.local_addr().ok(), remote_addr: Some(remote) };
-                Ok(Some(Accepted { io: Box::new(stream), info: ConnectInfo::Tcp(info) }))
+                (Box::new(stream), ConnectInfo::Tcp(info))
             }
-            Kind::Unix(listener) => {
+            Kind::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let info = ConnectInfo::Unix(stream.connect_info());
-                Ok(Some(Accepted { io: Box::new(stream), info }))
+                (Box::new(stream), info)
             }
-            Kind::Memory(listener) => {
-                let stream = listener.accept().await;
-                Ok(stream.map(|stream| Accepted { io: Box::new(stream), info: ConnectInfo::Memory }))
-            }
-        }
+            Kind::Memory(listener) => match listener.accept().await {
+                Some(stream) => (Box::new(stream), ConnectInfo::Memory),
+                None => return Ok(None),
+            },
+        };
+        Ok(Some(Accepted { io, info, hop: None, proxy: self.proxy.clone() }))
     }
 }
 
@@ -133,27 +223,27 @@ pub(in crate::server) fn is_of_peer(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-/// Whether a socket is there that nobody listens on.
-fn is_abandoned(path: &Path) -> bool {
-    let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    std::os::unix::net::UnixStream::connect(path).is_err_and(refused)
+impl From<Kind> for Listener {
+    fn from(kind: Kind) -> Self {
+        Self { kind, name: None, proxy: None }
+    }
 }
 
 impl From<TcpListener> for Listener {
     fn from(listener: TcpListener) -> Self {
-        Self(Kind::Tcp(listener))
+        Kind::Tcp(listener).into()
     }
 }
 
 impl From<UnixListener> for Listener {
     fn from(listener: UnixListener) -> Self {
-        Self(Kind::Unix(listener))
+        Kind::Unix { _file: None, listener }.into()
     }
 }
 
 impl From<MemoryListener> for Listener {
     fn from(listener: MemoryListener) -> Self {
-        Self(Kind::Memory(listener))
+        Kind::Memory(listener).into()
     }
 }
 

@@ -1,42 +1,46 @@
 //! The accept loop: connections within their bounds, and the end of them all.
 
+mod admission;
 mod calls;
 mod connection;
 mod ends;
+mod entry;
 mod goodbye;
 mod http1;
+mod inherited;
 mod life;
 mod listener;
 mod observer;
 mod opening;
 mod options;
 mod prefixed;
+mod proxy_protocol;
 mod register;
+mod unix_socket;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 
+pub(in crate::server) use self::admission::Admission;
 pub(in crate::server) use self::calls::{OpenCall, OpenCalls};
 use self::connection::Connection;
 pub(in crate::server) use self::ends::Ends;
+use self::entry::{Entry, Refusals};
 use self::goodbye::Goodbyes;
 pub use self::http1::{Http1, Http1Connection};
 use self::listener::Accepted;
 pub(in crate::server) use self::listener::ConnectInfo;
 pub use self::listener::Listener;
 pub(in crate::server) use self::listener::is_of_peer;
-use self::observer::show_refused;
 pub use self::observer::{ConnectionObserver, RefusedConnection};
-use self::opening::Opening;
 pub(in crate::server) use self::options::ConnectionOptions;
+pub use self::proxy_protocol::ProxyProtocol;
 pub(in crate::server) use self::register::Register;
-use super::budget::{Budgets, Caller, Resource, Scope};
-use super::peer::Network;
 use super::pipeline::{HandlerService, Handlers, Pipeline};
 use super::tls::ServerTls;
 
@@ -55,12 +59,11 @@ pub(in crate::server) struct Connections<H> {
     pub handlers: Handlers<H>,
     pub tls: Option<Arc<ServerTls>>,
     pub options: Arc<ConnectionOptions>,
-    pub budgets: Budgets,
+    pub admission: Arc<Admission>,
     /// Those that have not said anything yet.
     pub opening: Arc<Register>,
     /// Where one connection gives way to another, if it does; else one more than there are places for is refused.
     pub evicts: Option<Arc<Register>>,
-    pub places: Arc<Semaphore>,
     /// Who serves HTTP/1, if anybody does.
     pub http1: Option<Arc<dyn Http1>>,
     pub observer: Option<Arc<dyn ConnectionObserver>>,
@@ -69,25 +72,19 @@ pub(in crate::server) struct Connections<H> {
 }
 
 impl<H: HandlerService> Connections<H> {
-    /// Accepts connections until `stop`.
-    pub(in crate::server) async fn accept(&mut self, mut listener: Listener, stop: impl Future<Output = ()>) {
+    /// Accepts connections of all `listeners` until `stop`.
+    pub(in crate::server) async fn accept(&mut self, listeners: Vec<Listener>, stop: impl Future<Output = ()>) {
         let goodbyes = Goodbyes::new(self.tasks.clone(), self.ends.goaway.clone());
-        let goodbyes = goodbyes.with_http1(self.pipeline.http.is_some());
+        let goodbyes = self.tls.is_none().then(|| goodbyes.with_http1(self.pipeline.http.is_some()));
+        let refusals = Refusals { observer: self.observer.clone(), goodbyes };
+        let send_buffer = self.options.kernel_send_buffer;
+        let mut all = stream::select_all(listeners.into_iter().map(|listener| connections(listener, send_buffer)));
         let accept = async {
-            loop {
-                match listener.accept(self.options.kernel_send_buffer).await {
-                    Ok(Some(accepted)) => self.admit(accepted, &goodbyes),
-                    // Nobody can connect any more; those who have go on.
-                    Ok(None) => std::future::pending().await,
-                    Err(error) if is_of_peer(&error) => {
-                        tracing::debug!(%error, "a peer has gone before it was accepted");
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(AFTER_FAILURE).await;
-                    }
-                }
+            while let Some(accepted) = all.next().await {
+                self.enter(accepted, &refusals);
             }
+            // Nobody can connect any more; those who have go on.
+            std::future::pending().await
         };
         tokio::select! {
             () = accept => {}
@@ -95,60 +92,32 @@ impl<H: HandlerService> Connections<H> {
         }
     }
 
-    fn admit(&mut self, accepted: Accepted, goodbyes: &Goodbyes) {
-        // Told at once, a client goes elsewhere; it would wait in vain otherwise.
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            return self.refuse(accepted, RefusedConnection::TooMany, goodbyes);
-        };
-        let network = accepted.info.address().map(|address| Network::of(address.ip()));
-        let account = network.map(|network| self.budgets.account_of_address(network));
-        let caller = Caller { address: account.as_ref(), principal: None };
-        let hold = match self.budgets.take(Resource::Connections, 1, caller) {
-            Ok(hold) => hold,
-            Err(exceeded) => {
-                let why = match exceeded.scope {
-                    Scope::Server => RefusedConnection::TooMany,
-                    _ => RefusedConnection::TooManyOfAddress,
-                };
-                return self.refuse(accepted, why, goodbyes);
-            }
-        };
-        let opening = Opening {
+    fn enter(&mut self, accepted: Accepted, refusals: &Refusals) {
+        let entry = Entry {
+            admission: Arc::clone(&self.admission),
+            opening: Arc::clone(&self.opening),
+            evicts: self.evicts.clone(),
             tls: self.tls.clone(),
             deadline: Instant::now() + self.options.handshake,
-            place: self.opening.begin(network),
             stopping: self.ends.goaway.clone(),
+            refusals: refusals.clone(),
+            connection: Connection {
+                pipeline: Arc::clone(&self.pipeline),
+                handlers: self.handlers.clone(),
+                options: Arc::clone(&self.options),
+                ends: self.ends.clone(),
+                http1: self.http1.clone(),
+                observer: self.observer.clone(),
+            },
         };
-        let evicts = self.evicts.as_ref().map(|evicts| evicts.begin(network));
-        let connection = Connection {
-            pipeline: Arc::clone(&self.pipeline),
-            handlers: self.handlers.clone(),
-            account,
-            options: Arc::clone(&self.options),
-            ends: self.ends.clone(),
-            http1: self.http1.clone(),
-            observer: self.observer.clone(),
-        };
-        self.tasks.spawn(async move {
-            let served = connection.run(accepted, opening);
-            match evicts {
-                None => served.await,
-                Some(registered) => tokio::select! {
-                    () = served => {}
-                    () = registered.evicted() => {}
-                },
+        match accepted.proxy.clone() {
+            None => drop(entry.admit(accepted).map(|served| self.tasks.spawn(served))),
+            Some(rule) if rule.trusts(accepted.info.address()) => {
+                // As of one network that has no bound of its own: which one it is will be said.
+                let place = self.opening.begin(None);
+                self.tasks.spawn(entry.run(accepted, rule, place));
             }
-            drop((place, hold));
-        });
-    }
-
-    fn refuse(&mut self, accepted: Accepted, why: RefusedConnection, goodbyes: &Goodbyes) {
-        let Accepted { io, info } = accepted;
-        tracing::debug!(peer = %info, ?why, "a connection was refused");
-        show_refused(self.observer.as_ref(), info.address(), why);
-        // It costs a handshake to say anything over TLS.
-        if self.tls.is_none() {
-            goodbyes.refuse(io, why);
+            Some(_) => refusals.show(&accepted, RefusedConnection::UntrustedProxy),
         }
     }
 
@@ -169,6 +138,26 @@ impl<H: HandlerService> Connections<H> {
             let _ = timeout(CUT_OFF, self.tasks.wait()).await;
         }
         false
+    }
+}
+
+/// The connections of one listener, whatever becomes of others.
+fn connections(listener: Listener, send_buffer: Option<usize>) -> BoxStream<'static, Accepted> {
+    stream::unfold(listener, move |listener| next_connection(listener, send_buffer)).boxed()
+}
+
+async fn next_connection(mut listener: Listener, send_buffer: Option<usize>) -> Option<(Accepted, Listener)> {
+    loop {
+        match listener.accept(send_buffer).await {
+            Ok(accepted) => return accepted.map(|accepted| (accepted, listener)),
+            Err(error) if is_of_peer(&error) => {
+                tracing::debug!(%error, "a peer has gone before it was accepted");
+            }
+            Err(error) => {
+                tracing::warn!(listener = listener.name(), %error, "a connection could not be accepted");
+                tokio::time::sleep(AFTER_FAILURE).await;
+            }
+        }
     }
 }
 

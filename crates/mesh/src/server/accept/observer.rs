@@ -35,12 +35,16 @@ pub enum RefusedConnection {
     TooManyOfAddress,
     /// TLS could not be set up, or the peer is not allowed to connect.
     TlsFailed,
-    /// TLS and the first bytes of a protocol took too long.
+    /// TLS and the first bytes of a protocol took too long, or the header of the PROXY protocol did.
     TimedOut,
     /// It had said nothing yet, and gave way to another one.
     Evicted,
     /// Its first bytes are of no protocol that is served.
     NotHttp2,
+    /// Its listener demands a header of the PROXY protocol, and it comes from nobody whose word counts.
+    UntrustedProxy,
+    /// Its listener demands a header of the PROXY protocol, and it has none, or one that is wrong or names no client.
+    InvalidProxyHeader,
 }
 
 /// Tells `observer`, if there is one, of a connection that is not opened.

@@ -27,8 +27,8 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How long what a connection has sent already may take to be read, once it has to give way.
 const LAST_LOOK: Duration = Duration::from_millis(100);
 
-/// A method that is none: HTTP/1 leaves it to the preface.
-const RESERVED: &[u8] = b"PRI";
+/// Methods that are none: HTTP/1 leaves the one to the preface, and the other begins the PROXY protocol, version 1.
+const RESERVED: [&[u8]; 2] = [b"PRI", b"PROXY"];
 
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) struct Opened {
 }
 
 impl Opening {
-    /// Opens a connection.
+    /// Opens a connection from `address`, or from behind `hop` that has named it.
     ///
     /// # Errors
     /// Why it is refused; `None` when its peer has gone, or the server stops.
@@ -69,9 +69,10 @@ impl Opening {
         self,
         io: Box<dyn Io>,
         address: Option<SocketAddr>,
+        hop: Option<SocketAddr>,
     ) -> Result<Opened, Option<RefusedConnection>> {
         let Self { tls, deadline, place, stopping } = self;
-        let mut begun = pin!(begin(io, address, tls.as_deref()));
+        let mut begun = pin!(begin(io, address, hop, tls.as_deref()));
         tokio::select! {
             begun = timeout_at(deadline, begun.as_mut()) => begun.unwrap_or(Err(Some(RefusedConnection::TimedOut))),
             // It may have spoken, and nobody has listened yet.
@@ -86,6 +87,7 @@ impl Opening {
 async fn begin(
     io: Box<dyn Io>,
     address: Option<SocketAddr>,
+    hop: Option<SocketAddr>,
     tls: Option<&ServerTls>,
 ) -> Result<Opened, Option<RefusedConnection>> {
     let (mut io, peer) = match tls {
@@ -98,6 +100,7 @@ async fn begin(
             (io, Peer::verified(address, identity, certificates))
         }
     };
+    let peer = hop.map_or(peer.clone(), |hop| peer.behind(hop));
     let (protocol, first) = read_first(&mut io).await.map_err(|error| {
         tracing::debug!(peer = ?address, %error, "a peer has gone before it said anything");
         None::<RefusedConnection>
@@ -128,7 +131,7 @@ fn protocol(first: &[u8]) -> Option<Protocol> {
     }
     let method = first.split(|byte| *byte == b' ').next().unwrap_or_default();
     let may_be = method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
-    if method.is_empty() || method == RESERVED || !may_be {
+    if method.is_empty() || RESERVED.contains(&method) || !may_be {
         Some(Protocol::Other)
     } else if method.len() < first.len() {
         Some(Protocol::Http1)
@@ -161,7 +164,7 @@ mod tests {
         let (register, stopping) = (Register::new(1, 0), CancellationToken::new());
         let place = register.begin(None);
         let opening = Opening { tls: None, deadline: Instant::now() + TIME, place, stopping: stopping.clone() };
-        let opened = tokio::spawn(opening.open(Box::new(server), None));
+        let opened = tokio::spawn(opening.open(Box::new(server), None, None));
         Start { client, opened, register, stopping }
     }
 
@@ -181,6 +184,8 @@ mod tests {
             ("X ", Protocol::Http1),
             ("PRI * HTTP/2.0\r\n\r\nSM\r\n\rx", Protocol::Other),
             ("PRI / HTTP/1.1\r\n\r\n", Protocol::Other),
+            ("PROXY TCP4 192.0.2.1 192.0.2.2 9 443\r\n", Protocol::Other),
+            ("\r\n\r\n\0\r\nQUIT\n", Protocol::Other),
             ("\x16\x03\x01", Protocol::Other),
             ("get / HTTP/1.1", Protocol::Other),
             (" GET", Protocol::Other),

@@ -13,7 +13,8 @@ pub struct CallerLimits {
     /// who is; where nobody is, this is the limit of a whole client.
     pub per_stranger: usize,
     /// Of one address (of IPv6, one /64), whoever it belongs to. On a port that everybody may reach it bounds what one
-    /// machine gets with many accounts; behind a proxy all callers have the proxy's address.
+    /// machine gets with many accounts. Behind a proxy that isn't [trusted](crate::server::Builder::trusted_proxies) all callers have
+    /// the proxy's address; the connections of one that is are its own all the same.
     pub per_address: usize,
     /// What each caller, a principal or the strangers at one address, may have whatever others do. A caller that has
     /// neither an address nor a principal has nothing of its own.

@@ -8,7 +8,8 @@ use tower_service::Service;
 
 use crate::server::client_address::TrustedProxies;
 
-/// Adds the [`ClientAddress`](crate::server::ClientAddress) of its caller to each request.
+/// Adds the [`ClientAddress`](crate::server::ClientAddress) of its caller to each request. A [server](crate::server::Server) does it by
+/// itself, and counts by it, with [`trusted_proxies`](crate::server::Builder::trusted_proxies).
 #[derive(Clone, Debug)]
 pub struct ClientAddressLayer {
     trusted: TrustedProxies,

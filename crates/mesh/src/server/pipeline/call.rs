@@ -19,6 +19,7 @@ use super::context::ConnectionContext;
 use super::end::ServerEnd;
 use super::guard::{ActiveCall, Arrival, Places};
 use super::handlers::{HandlerService, Handlers};
+use super::origin::CallOrigin;
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
@@ -45,37 +46,38 @@ pub(in crate::server) trait CallBody:
 
 impl<A: http_body::Body<Data = Bytes, Error = Status> + Send + Unpin + 'static> CallBody for A {}
 
-/// Answers `request` by the plan `planned`, from when it came on. The second of the pair is held to the last byte of the answer.
+/// Answers `request` by the plan `planned`, from when it came on, and for whom. The second of the pair is held to the last byte of
+/// the answer.
 pub(super) async fn answer<H: HandlerService, A: CallBody>(
     connection: Arc<ConnectionContext>,
     planned: CallPlan,
     handlers: Handlers<H>,
     request: Request<A>,
-    arrival: Arrival,
+    (arrival, origin): (Arrival, CallOrigin),
 ) -> (Response<AnswerBody>, Arc<ActiveCall>) {
     let now = arrival.at;
     let pipeline = &*connection.pipeline;
     let plan = pipeline.plans.get(&planned);
     let domain = pipeline.domain;
     let (parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, &parts.uri, arrival);
+    let mut call = ActiveCall::begin(&connection, origin.clone(), &parts.uri, arrival);
     let streams = plan.streams;
     let stream = streams.is_some_and(|streams| streams.answers);
     let stream = stream.then(|| StreamEnd::new(pipeline.stopping.clone(), domain));
     let mut end = ServerEnd::new(stream, connection.ending.clone(), domain);
     // What is streamed is looked at as it comes; a single message was, before the handler gets it.
     let fault = streams.is_none_or(|streams| streams.requests).then(Arc::<RequestFault>::default);
+    let found = Findings { fault, ..Findings::default() };
     let deadline = match begin(pipeline, plan, &parts, now) {
         Ok(deadline) => deadline,
         Err(response) => return finish(*response, Bounds::none(end), call),
     };
-    let found = Findings::default();
     let answered = {
-        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref(), &found);
+        let steps = steps(&connection, &origin, plan, handlers, parts, body, &found);
         let mut bounded = pin!(Bounded::new(steps, deadline, &found.expiry, domain));
-        poll_fn(|cx| bounded.as_mut().poll(fault.as_ref(), &mut end, cx)).await
+        poll_fn(|cx| bounded.as_mut().poll(found.fault.as_ref(), &mut end, cx)).await
     };
-    let Findings { expiry, limits } = found;
+    let Findings { fault, expiry, limits } = found;
     let reports_limits = pipeline.reports_limits;
     let (mut response, bounds) = match answered {
         Ok((response, places)) => {
@@ -95,6 +97,8 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
 /// What the steps of a call find out that matters after them, or if they don't come to their end.
 #[derive(Default)]
 struct Findings {
+    /// What is wrong with what the request streams.
+    fault: Option<Arc<RequestFault>>,
     expiry: CallExpiry,
     limits: LimitReport,
 }
@@ -145,20 +149,20 @@ fn begin(
 /// places → handler.
 async fn steps<H: HandlerService, A: CallBody>(
     connection: &Arc<ConnectionContext>,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     handlers: Handlers<H>,
     mut parts: Parts,
     body: A,
-    fault: Option<&Arc<RequestFault>>,
     found: &Findings,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
     if !pipeline.counts_refusals
-        && let Some((limits, wants)) = wants_of_address(connection, plan, &parts, None)
+        && let Some((limits, wants)) = wants_of_address(connection, origin, plan, &parts, None)
     {
         admit(limits, &wants, &found.limits).await?;
     }
-    let (principal, refused) = match identified(connection, plan, &parts, &found.limits).await {
+    let (principal, refused) = match identified(connection, origin, plan, &parts, &found.limits).await {
         Ok(principal) => {
             let refused = not_admitted(pipeline.domain, plan, parts.uri.path(), principal.as_ref());
             let expired = || found.expiry.begin(pipeline, principal.as_ref()).err();
@@ -170,32 +174,32 @@ async fn steps<H: HandlerService, A: CallBody>(
     if let Some(status) = refused {
         // A refusal costs what a call costs: who tries tokens is limited as who calls.
         if pipeline.counts_refusals
-            && let Some((limits, wants)) = wants_of_refused(connection, plan, &parts, principal.as_ref())
+            && let Some((limits, wants)) = wants_of_refused(connection, origin, plan, &parts, principal.as_ref())
         {
             admit(limits, &wants, &found.limits).await?;
         }
         return Err(status);
     }
-    if let Some((limits, mut wants)) = wants_of_principal(connection, plan, &parts, principal.as_ref()) {
-        limits.admit(&mut wants, &connection.peer, principal.as_ref(), &found.limits).await?;
+    if let Some((limits, mut wants)) = wants_of_principal(connection, origin, plan, &parts, principal.as_ref()) {
+        limits.admit(&mut wants, origin.peer(connection), principal.as_ref(), &found.limits).await?;
     }
     if plan.exemption == Exemption::Reflection {
         // A stream counts as well, or streams without a message would cost nothing.
-        ReflectionRule(Arc::clone(connection)).begins()?;
+        reflection_rule(connection, origin).begins()?;
     }
-    let body = arrive(connection, plan, &parts, body).await?;
-    let places = take_places(connection, plan, principal.as_ref())?;
-    connection.extend(&mut parts.extensions);
+    let body = arrive(connection, origin, plan, &parts, body).await?;
+    let places = take_places(connection, origin, plan, principal.as_ref())?;
+    connection.extend(origin.client(), &mut parts.extensions);
     if let Some(principal) = principal {
         parts.extensions.insert(principal);
     }
-    let body = match fault {
+    let body = match &found.fault {
         None => Body::new(body),
         Some(fault) => {
             let (max, domain, fault) = (plan.max_message, pipeline.domain, Arc::clone(fault));
             match plan.exemption {
                 Exemption::Reflection => {
-                    let rule = ReflectionRule(Arc::clone(connection));
+                    let rule = reflection_rule(connection, origin);
                     Body::new(CheckedRequest::new(body, max, domain, rule, fault))
                 }
                 _ => Body::new(CheckedRequest::new(body, max, domain, AnyMessage, fault)),
@@ -209,40 +213,47 @@ async fn steps<H: HandlerService, A: CallBody>(
     })
 }
 
+fn reflection_rule(connection: &Arc<ConnectionContext>, origin: &CallOrigin) -> ReflectionRule {
+    ReflectionRule { connection: Arc::clone(connection), origin: origin.clone() }
+}
+
 /// What a call wants of the limit by address. Before identity there is no principal.
 fn wants_of_address<'a>(
     connection: &'a ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     principal: Option<&Principal>,
 ) -> Option<(&'a RateLimits, Wants)> {
     let (limits, path) = (connection.pipeline.by_address.as_ref()?, parts.uri.path());
     let rules = plan.by_address.of(path);
-    Some((limits, limits.wants_of(&rules, Some(&connection.peer), principal, &parts.headers, path)?))
+    Some((limits, limits.wants_of(&rules, Some(origin.peer(connection)), principal, &parts.headers, path)?))
 }
 
 /// What a call wants of the limit by principal.
 fn wants_of_principal<'a>(
     connection: &'a ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     principal: Option<&Principal>,
 ) -> Option<(&'a RateLimits, Wants)> {
     let (limits, path) = (connection.pipeline.by_principal.as_ref()?, parts.uri.path());
     let rules = plan.by_principal.of(path);
-    Some((limits, limits.wants_of(&rules, Some(&connection.peer), principal, &parts.headers, path)?))
+    Some((limits, limits.wants_of(&rules, Some(origin.peer(connection)), principal, &parts.headers, path)?))
 }
 
 /// What a call wants that was refused: of its principal's share where it has one, so that neighbours at its address don't pay
 /// for it.
 fn wants_of_refused<'a>(
     connection: &'a ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     principal: Option<&Principal>,
 ) -> Option<(&'a RateLimits, Wants)> {
-    let own = principal.and_then(|principal| wants_of_principal(connection, plan, parts, Some(principal)));
-    own.or_else(|| wants_of_address(connection, plan, parts, principal))
+    let own = principal.and_then(|principal| wants_of_principal(connection, origin, plan, parts, Some(principal)));
+    own.or_else(|| wants_of_address(connection, origin, plan, parts, principal))
 }
 
 /// Takes a token of a limit.
@@ -257,6 +268,7 @@ async fn admit(limits: &RateLimits, wants: &Wants, report: &LimitReport) -> Resu
 /// Who calls.
 async fn identified(
     connection: &ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     report: &LimitReport,
@@ -269,11 +281,11 @@ async fn identified(
     if let Some(principal) = authenticator.recall(&parts.headers, peer) {
         return principal;
     }
-    may_verify(connection, plan, parts, report)?;
+    may_verify(connection, origin, plan, parts, report)?;
     match authenticator.authenticate(&parts.headers, peer) {
         Authenticated::Now(principal) => principal,
         Authenticated::Later(verification) => {
-            let (bytes, address) = (waiting_bytes(parts), connection.address.as_ref());
+            let (bytes, address) = (waiting_bytes(parts), origin.account(connection));
             verified(verification, pipeline.verification_timeout, bytes, address, &pipeline.budgets, pipeline.domain)
                 .await
         }
@@ -297,18 +309,19 @@ fn not_admitted(domain: Domain, plan: &MethodPlan, path: &str, principal: Option
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
 fn may_verify(
     connection: &ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     report: &LimitReport,
 ) -> Result<(), Status> {
     let pipeline = &*connection.pipeline;
     if pipeline.counts_refusals
-        && let Some((limits, wants)) = wants_of_address(connection, plan, parts, None)
+        && let Some((limits, wants)) = wants_of_address(connection, origin, plan, parts, None)
         && let Some(status) = limits.is_exhausted(&wants, report)
     {
         return Err(status);
     }
-    if let (Some(resource), Some(address)) = (plan.resource, &connection.address)
+    if let (Some(resource), Some(address)) = (plan.resource, origin.account(connection))
         && pipeline.budgets.is_address_full(resource, address)
     {
         let caller = Caller::address(address);
@@ -321,6 +334,7 @@ fn may_verify(
 /// after it.
 async fn arrive<A: CallBody>(
     connection: &ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     parts: &Parts,
     body: A,
@@ -342,7 +356,7 @@ async fn arrive<A: CallBody>(
     }
     arriving.copy();
     let mut wait = pin!(ArrivalWait::new(parts, plan.first_message));
-    let address = connection.address.as_ref();
+    let address = origin.account(connection);
     poll_fn(|cx| wait.as_mut().poll(&mut arriving, rules, &pipeline.budgets, address, cx)).await?;
     Ok(arriving.arrived())
 }
@@ -350,6 +364,7 @@ async fn arrive<A: CallBody>(
 /// The places that the call holds to its end.
 fn take_places(
     connection: &ConnectionContext,
+    origin: &CallOrigin,
     plan: &MethodPlan,
     principal: Option<&Principal>,
 ) -> Result<Places, Status> {
@@ -363,7 +378,7 @@ fn take_places(
         _ => None,
     };
     let account = principal.map(|principal| connection.account_of(principal));
-    let caller = Caller { address: connection.address.as_ref(), principal: account.as_ref() };
+    let caller = Caller { address: origin.account(connection), principal: account.as_ref() };
     let place =
         plan.resource.map(|resource| pipeline.budgets.take(resource, 1, caller).map_err(exceeded)).transpose()?;
     let method = match &plan.calls {

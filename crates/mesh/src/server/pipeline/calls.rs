@@ -13,6 +13,7 @@ use super::context::ConnectionContext;
 use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
 use super::http::answer_http;
+use super::origin::CallOrigin;
 use super::request::is_call;
 use super::state::HttpRequests;
 use crate::server::Domain;
@@ -66,7 +67,8 @@ impl<H: HandlerService> Serve for ConnectionCalls<H> {
         // It is there from now on, also if its turn comes later. The clock is read once for it: for the deadline, and for
         // whoever observes.
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
-        Either::Left(answer(Arc::clone(&self.connection), planned, self.handlers.clone(), request, arrival))
+        let origin = CallOrigin::of(&self.connection, request.headers());
+        Either::Left(answer(Arc::clone(&self.connection), planned, self.handlers.clone(), request, (arrival, origin)))
     }
 
     /// It is the address that has them: the calls of a connection may be those of many principals.

@@ -9,6 +9,7 @@ use super::state::Pipeline;
 use crate::server::accept::{ConnectInfo, OpenCalls};
 use crate::server::auth::Principal;
 use crate::server::budget::Account;
+use crate::server::client_address::ClientAddress;
 use crate::server::peer::Peer;
 use crate::server::plan::MethodCalls;
 
@@ -16,6 +17,8 @@ use crate::server::plan::MethodCalls;
 pub(in crate::server) struct ConnectionContext {
     pub(super) pipeline: Arc<Pipeline>,
     pub(super) peer: Peer,
+    /// Whether it may name the addresses of others.
+    pub(super) is_proxy: bool,
     info: ConnectInfo,
     /// What its address has of the budgets.
     pub(super) address: Option<Account>,
@@ -39,7 +42,8 @@ impl ConnectionContext {
         ending: CancellationToken,
     ) -> Self {
         let watches = MethodCalls::new(pipeline.watches_of_connection);
-        Self { pipeline, peer, info, address, last: Mutex::default(), calls, watches, ending }
+        let is_proxy = pipeline.trusted.as_ref().is_some_and(|trusted| trusted.trusts(&peer));
+        Self { pipeline, peer, is_proxy, info, address, last: Mutex::default(), calls, watches, ending }
     }
 
     /// What `principal` has of the budgets.
@@ -62,8 +66,11 @@ impl ConnectionContext {
         }
     }
 
-    /// Adds what handlers may want to know of it.
-    pub(super) fn extend(&self, extensions: &mut Extensions) {
+    /// Adds what handlers may want to know of it, and of the client of a call.
+    pub(super) fn extend(&self, client: Option<ClientAddress>, extensions: &mut Extensions) {
+        if let Some(client) = client {
+            extensions.insert(client);
+        }
         extensions.insert(self.peer.clone());
         self.info.insert(extensions);
     }

@@ -12,6 +12,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
+use super::origin::CallOrigin;
 use super::time::CallTime;
 use crate::errors::port::SLOW_READER;
 use crate::server::accept::OpenCall;
@@ -30,6 +31,7 @@ const NONE: i32 = -1;
 /// A call that is open. Dropped, it is over: its last byte has passed the connection's writer, or its client let go of it.
 pub(in crate::server) struct ActiveCall {
     connection: Arc<ConnectionContext>,
+    origin: CallOrigin,
     code: AtomicI32,
     /// What an observer is shown at the end.
     observed: Option<(Uri, Instant)>,
@@ -57,29 +59,31 @@ struct HttpAnswer {
 
 impl ActiveCall {
     /// A request that is no gRPC begins. No observer is shown it: it is no call.
-    pub(super) fn of_http(connection: &Arc<ConnectionContext>, counted: OpenCall) -> Self {
-        Self::new(connection, None, counted, Some(HttpAnswer::default()))
+    pub(super) fn of_http(connection: &Arc<ConnectionContext>, origin: CallOrigin, counted: OpenCall) -> Self {
+        Self::new(connection, origin, None, counted, Some(HttpAnswer::default()))
     }
 
     /// A call to `uri` begins.
-    pub(super) fn begin(connection: &Arc<ConnectionContext>, uri: &Uri, arrival: Arrival) -> Self {
+    pub(super) fn begin(connection: &Arc<ConnectionContext>, origin: CallOrigin, uri: &Uri, arrival: Arrival) -> Self {
         let Arrival { at, counted } = arrival;
         let observed = connection.pipeline.observer.as_ref().map(|observer| {
             let call = IncomingCall { path: uri.path(), peer: Some(&connection.peer) };
             run_hook("CallObserver::began", || observer.began(&call));
             (uri.clone(), at)
         });
-        Self::new(connection, observed, counted, None)
+        Self::new(connection, origin, observed, counted, None)
     }
 
     fn new(
         connection: &Arc<ConnectionContext>,
+        origin: CallOrigin,
         observed: Option<(Uri, Instant)>,
         counted: OpenCall,
         http: Option<HttpAnswer>,
     ) -> Self {
         Self {
             connection: Arc::clone(connection),
+            origin,
             code: AtomicI32::new(NONE),
             observed,
             principal: None,
@@ -169,7 +173,7 @@ impl CallGuard for ActiveCall {
                 // What is no gRPC has the caller of the call that it is the answer of.
                 let made = self.made();
                 let principal = self.principal.as_ref().or_else(|| made.as_ref()?.principal.as_ref());
-                let caller = Caller { address: self.connection.address.as_ref(), principal };
+                let caller = Caller { address: self.origin.account(&self.connection), principal };
                 pipeline.budgets.take(Resource::UnreadBytes, bytes, caller).map(|hold| *unread = Some(hold))
             }
         };

@@ -20,6 +20,7 @@ use super::context::ConnectionContext;
 use super::end::ServerEnd;
 use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
+use super::origin::CallOrigin;
 use super::request::plain;
 use super::state::HttpRequests;
 use super::time::CallExpiry;
@@ -35,6 +36,7 @@ const OF_CONNECTIONS: [&str; 5] = ["connection", "keep-alive", "proxy-connection
 /// The calls of a connection's peer, made for one of its requests.
 struct PipelineCalls<H> {
     connection: Arc<ConnectionContext>,
+    origin: CallOrigin,
     handlers: Mutex<Handlers<H>>,
     /// The request, as long as it is not answered to the last byte.
     request: Weak<ActiveCall>,
@@ -50,8 +52,9 @@ impl<H: HandlerService> PeerCalls for PipelineCalls<H> {
         let arrival = Arrival { at: Instant::now(), counted: self.connection.calls.begin() };
         let handlers = self.handlers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (connection, made_for) = (Arc::clone(&self.connection), Weak::clone(&self.request));
+        let origin = self.origin.clone();
         Box::pin(async move {
-            let (response, call) = answer(connection, planned, handlers, request, arrival).await;
+            let (response, call) = answer(connection, planned, handlers, request, (arrival, origin)).await;
             if let Some(request) = made_for.upgrade() {
                 request.hold(call);
             }
@@ -71,7 +74,8 @@ pub(super) async fn answer_http<H: HandlerService, A: CallBody>(
     let pipeline = &*connection.pipeline;
     let (mut parts, body) = request.into_parts();
     let (is_head, version) = (parts.method == Method::HEAD, parts.version);
-    let call = Arc::new(ActiveCall::of_http(&connection, counted));
+    let origin = CallOrigin::of(&connection, &parts.headers);
+    let call = Arc::new(ActiveCall::of_http(&connection, origin.clone(), counted));
     let mut end = ServerEnd::new(None, connection.ending.clone(), pipeline.domain);
     let response = if header_list_size(&parts) > pipeline.max_header_list {
         plain(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request's headers are too large\n")
@@ -87,14 +91,15 @@ pub(super) async fn answer_http<H: HandlerService, A: CallBody>(
             head: waiting_bytes(&parts),
             counted: http.counted,
             budgets: pipeline.budgets.clone(),
-            address: connection.address.clone(),
+            address: origin.account(&connection).cloned(),
             domain: pipeline.domain,
             answered: Arc::clone(&answered),
         };
-        connection.extend(&mut parts.extensions);
+        connection.extend(origin.client(), &mut parts.extensions);
         let request = Request::from_parts(parts, Body::new(ArrivingBody::new(body, bounds)));
         let calls = Calls::new(PipelineCalls {
             connection: Arc::clone(&connection),
+            origin,
             handlers: Mutex::new(handlers),
             request: Arc::downgrade(&call),
         });

@@ -6,6 +6,7 @@ use http::HeaderMap;
 use tonic::Status;
 
 use super::context::ConnectionContext;
+use super::origin::CallOrigin;
 use crate::server::Domain;
 use crate::server::rate::{EventualDecision, Key, Rate, RateLimitLayer, RateLimiter, RateLimits, Rule};
 use crate::server::request_size::MessageRule;
@@ -17,12 +18,16 @@ pub(in crate::server) fn reflection_limits(rate: Rate, domain: Domain) -> Option
 }
 
 /// A token of the limit for each message.
-pub(super) struct ReflectionRule(pub(super) Arc<ConnectionContext>);
+pub(super) struct ReflectionRule {
+    pub connection: Arc<ConnectionContext>,
+    pub origin: CallOrigin,
+}
 
 impl MessageRule for ReflectionRule {
     fn begins(&self) -> Result<(), Status> {
-        let Some(limits) = &self.0.pipeline.reflection else { return Ok(()) };
-        let Some(wants) = limits.wants_of(&[0], Some(&self.0.peer), None, &HeaderMap::new(), "") else { return Ok(()) };
+        let Some(limits) = &self.connection.pipeline.reflection else { return Ok(()) };
+        let peer = Some(self.origin.peer(&self.connection));
+        let Some(wants) = limits.wants_of(&[0], peer, None, &HeaderMap::new(), "") else { return Ok(()) };
         match limits.ask(&wants) {
             EventualDecision::Now(decision) => limits.refusal(decision, &wants).map_or(Ok(()), Err),
             // Buckets in the process decide at once.

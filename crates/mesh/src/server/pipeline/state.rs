@@ -9,6 +9,7 @@ use crate::server::Domain;
 use crate::server::auth::Authenticator;
 use crate::server::budget::Budgets;
 use crate::server::call_observer::CallObserver;
+use crate::server::client_address::TrustedProxies;
 use crate::server::http::HttpService;
 use crate::server::plan::{CurrentPlans, Plans};
 use crate::server::rate::RateLimits;
@@ -31,6 +32,8 @@ pub(in crate::server) struct Pipeline {
     /// Of reflection's messages.
     pub reflection: Option<RateLimits>,
     pub budgets: Budgets,
+    /// Whose word counts for the addresses of callers, where it is asked for.
+    pub trusted: Option<TrustedProxies>,
     /// How many streams of health and reflection a connection may have open.
     pub watches_of_connection: usize,
     /// The largest headers of a call, in bytes.
@@ -86,6 +89,7 @@ impl Pipeline {
             reports_limits: false,
             reflection: None,
             budgets: Budgets::default(),
+            trusted: None,
             watches_of_connection: bounds.watches_of_connection,
             max_header_list: bounds.max_header_list,
             slow_reader: bounds.slow_reader,

@@ -17,7 +17,8 @@ pub enum Key {
     PrincipalOrAddress,
     /// Whom the certificate of the connection names.
     Peer,
-    /// The address of the connection, never what a header says; of IPv6 the /64, all of which one client commands.
+    /// The address of the connection, and never what a header says unless a
+    /// [trusted proxy](crate::server::Builder::trusted_proxies) has written it; of IPv6 the /64, all of which one client commands.
     Address,
     /// The method that is called.
     Method,

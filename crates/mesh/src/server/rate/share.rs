@@ -16,7 +16,7 @@ use crate::server::peer::Network;
 /// that call there: one that calls little is admitted still when those that call much are not. The first half is counted where
 /// the limiter counts, in Redis for all instances; turns are dealt out by each instance, of its share.
 ///
-/// Peers that a certificate names, calls without a principal (which other rules count by address), and principals of a role
+/// Peers that a certificate names, unless they [pass on](crate::server::Builder::trusted_proxies) what others call, calls without a principal (which other rules count by address), and principals of a role
 /// that is [exempt](AddressShare::exempt) are not counted.
 #[derive(Clone, Debug)]
 pub struct AddressShare {
@@ -73,7 +73,7 @@ impl CountedShare {
     /// The network and the principal that a call counts for, if it does.
     pub fn counted<'a>(&self, peer: &Peer, principal: Option<&'a Principal>) -> Option<(Network, &'a str)> {
         let principal = principal.filter(|principal| !self.exempt.iter().any(|role| principal.has_role(role)))?;
-        if peer.identity().is_some() {
+        if peer.identity().is_some() && !peer.is_proxy() {
             return None;
         }
         Some((peer.network_key()?, principal.subject()))

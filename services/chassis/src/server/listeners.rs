@@ -1,0 +1,109 @@
+//! The sockets of a port, and whose word counts for who is behind them.
+
+use meshwork::server::{Listener, ProxyProtocol, TrustedProxies};
+
+use super::{ServeError, ServerConfig, listen};
+use crate::config::{ListenerText, Place, ProxyProtocolMode};
+
+/// Whose word counts for the addresses of callers.
+pub(super) fn trusted_proxies(config: &ServerConfig) -> Result<TrustedProxies, ServeError> {
+    let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
+        ServeError::new(
+            format!("server.trusted_proxies: {error}"),
+            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
+        )
+    })?;
+    Ok(trusted.forwarded_for(config.forwarded_for))
+}
+
+/// The listener, which demands the PROXY protocol of its connections if `mode` says so; `key` is the setting that has said it.
+///
+/// # Errors
+/// When it is demanded, and nobody is trusted to speak it.
+pub fn behind(
+    key: &str,
+    config: &ServerConfig,
+    mode: ProxyProtocolMode,
+    listener: impl Into<Listener>,
+) -> Result<Listener, ServeError> {
+    let listener = listener.into();
+    match mode {
+        ProxyProtocolMode::Off => Ok(listener),
+        ProxyProtocolMode::V2 => {
+            let trusted = trusted_proxies(config)?;
+            if trusted.is_without_networks() {
+                return Err(ServeError::new(
+                    format!("{key}: nobody may speak the PROXY protocol, so that nobody could connect"),
+                    "set `server.trusted_proxies` of the service to the addresses or networks of the balancers",
+                ));
+            }
+            Ok(listener.proxy_protocol(ProxyProtocol::V2, trusted))
+        }
+    }
+}
+
+/// The listeners that the setting `key` names.
+///
+/// # Errors
+/// When one can't be bound or is not there; the error names it.
+pub fn listeners(key: &str, config: &ServerConfig, texts: &[ListenerText]) -> Result<Vec<Listener>, ServeError> {
+    let mut all = Vec::with_capacity(texts.len());
+    for text in texts {
+        let found = match &text.place {
+            Place::Tcp(address) => vec![listen(&(*address).into())?.into()],
+            Place::Unix { path, mode } => {
+                let bound = mode.map_or_else(|| Listener::unix(path), |mode| Listener::unix_with_mode(path, mode));
+                vec![bound.map_err(|error| {
+                    ServeError::new(
+                        format!("{key}: can't listen on {text}: {error}"),
+                        "stop what listens there, choose another path, or see that its folder is there and may be written to",
+                    )
+                })?]
+            }
+            Place::Systemd(name) => inherited(key, name)?,
+        };
+        for listener in found {
+            all.push(behind(key, config, text.proxy, listener)?);
+        }
+    }
+    Ok(all)
+}
+
+/// The sockets that systemd has passed by a name.
+fn inherited(key: &str, name: &str) -> Result<Vec<Listener>, ServeError> {
+    let passed = Listener::inherited()
+        .map_err(|error| ServeError::new(format!("{key}: {error}"), "correct the socket unit of the service"))?;
+    let names: Vec<_> = passed.iter().filter_map(|listener| listener.name().map(str::to_owned)).collect();
+    let found: Vec<_> = passed.into_iter().filter(|listener| listener.name() == Some(name)).collect();
+    if found.is_empty() {
+        let there = if names.is_empty() { "no socket".to_owned() } else { names.join(", ") };
+        return Err(ServeError::new(
+            format!("{key}: systemd has passed no socket {name:?}, but {there}"),
+            format!("set `FileDescriptorName={name}` in the socket unit, or another name here"),
+        ));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> ListenerText {
+        text.to_owned().try_into().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_listener_that_nobody_could_use_is_refused_by_its_key() {
+        let config = ServerConfig::default().public();
+        for listener in ["127.0.0.1:0?proxy=v2", "systemd:web", "unix:/nowhere/at/all/s"] {
+            let refused = listeners("gateway.listeners", &config, &[text(listener)]).unwrap_err();
+            assert!(refused.sentence.starts_with("gateway.listeners: "), "{refused}");
+        }
+        let config = ServerConfig { trusted_proxies: vec!["10.0.0.0/8".to_owned()], ..config };
+        assert_eq!(listeners("gateway.listeners", &config, &[text("127.0.0.1:0?proxy=v2")]).unwrap().len(), 1);
+        let names = ServerConfig { trusted_proxies: vec!["spiffe://shop/edge".to_owned()], ..config };
+        let listener = listen(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        assert!(behind("gateway.proxy_protocol", &names, ProxyProtocolMode::V2, listener).is_err());
+    }
+}
