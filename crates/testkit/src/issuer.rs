@@ -202,10 +202,6 @@ impl AuthService for Keys {
         Err(Status::unimplemented("the test issuer lists no sessions"))
     }
 
-    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
-        Err(Status::unimplemented("the test issuer exchanges no tokens"))
-    }
-
     async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {
         Err(Status::unimplemented("the test issuer ends no sessions"))
     }
