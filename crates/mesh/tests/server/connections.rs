@@ -147,19 +147,22 @@ async fn idle_connections_keep_nobody_out_and_busy_ones_are_let_be() {
     let server = Running::start(Server::builder().budgets(of_connections(3)));
     let busy = server.channel();
     let mut messages = stream(&busy, STREAM, Request::new(String::new())).await.unwrap();
-    let (longest, shortest) = (connect(&server).await, connect(&server).await);
+    let longest = connect(&server).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let shortest = connect(&server).await;
+    tokio::time::sleep(Duration::from_millis(10)).await;
     // Too soon: who has just come may be about to call.
     let (_calls, refused) = connect(&server).await;
     assert_eq!(refused.await.unwrap().unwrap_err().reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
-    for _ in 0..60 {
+    for _ in 0..70 {
         messages.message().await.unwrap().unwrap();
     }
-    let second = server.channel();
+    let (second, last) = (server.channel(), server.channel());
     assert_eq!(unary(&second, UNARY, "let in").await.unwrap(), "let in");
     // It was told to go, in order.
     longest.1.await.unwrap().unwrap();
     assert!(!shortest.1.is_finished());
-    let mut third = stream(&server.channel(), STREAM, Request::new(String::new())).await.unwrap();
+    let mut third = stream(&last, STREAM, Request::new(String::new())).await.unwrap();
     shortest.1.await.unwrap().unwrap();
     for _ in 0..10 {
         messages.message().await.unwrap().unwrap();

@@ -4,9 +4,7 @@ use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use meshwork::Server;
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{
-    CLIENT_ADDRESS, CallerLimits, Calls, ClientAddress, Domain, HttpService, Listener, Resource, TrustedProxies,
-};
+use meshwork::server::{CallerLimits, Calls, ClientAddress, Domain, HttpService, Listener, Resource, TrustedProxies};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service as _;
@@ -62,7 +60,7 @@ async fn limits_count_the_clients_of_a_trusted_balancer_whatever_they_write() {
         }
         // What names a client as our own proxies do goes before it.
         let mut named = forwarded("x", &["192.0.2.3"]);
-        named.metadata_mut().insert(CLIENT_ADDRESS.as_str(), "192.0.2.2".parse().unwrap());
+        named.metadata_mut().insert("meshwork-client-address", "192.0.2.2".parse().unwrap());
         assert_eq!(limited(&send(&balancer, UNARY, named).await.unwrap_err()), "address:192.0.2.2");
         // The balancer's own calls have its own address.
         for _ in 0..2 {

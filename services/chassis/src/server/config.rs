@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 pub struct ServerConfig {
     /// TLS and mutual TLS; without a certificate the port speaks plain text.
     pub tls: TlsConfig,
-    /// The most connections at once. One more is closed as it comes.
+    /// The most connections at once. With one more, the connection that had no call for longest gives way, for 5 s at least, of the
+    /// address that has the most; when there is none, the new one is closed.
     pub max_connections: usize,
     /// The most connections of one address. 0: no limit.
     pub max_connections_per_address: usize,

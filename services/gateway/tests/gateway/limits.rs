@@ -7,7 +7,7 @@ use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 
-use crate::world::{World, channel, error, eventually, sign_in, told, with_token};
+use crate::world::{BALANCER, World, channel, error, eventually, sign_in, told, with_token};
 
 const BURST: usize = 5;
 /// Slow enough that nothing comes back while a test runs.
@@ -96,6 +96,26 @@ async fn calls_without_a_token_are_counted_by_address_whatever_headers_say() {
     forged.metadata_mut().insert("x-forwarded-for", "192.0.2.1".parse().unwrap());
     let mut client = meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient::new(one);
     assert_is_limited(&client.sign_in(forged).await.unwrap_err(), "address:127.0.0.2");
+}
+
+#[tokio::test]
+async fn behind_a_balancer_of_http_its_clients_are_counted_and_not_the_balancer() {
+    let world = world().await;
+    let balancer = channel(&world.target, BALANCER).await;
+    let mut client = meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient::new(balancer);
+    let mut sign_in = async |forwarded: String| {
+        let mut request = Request::new(meshwork_api::meshwork::users::v1::SignInRequest::default());
+        request.metadata_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+        client.sign_in(request).await
+    };
+    for one in ["192.0.2.1", "192.0.2.2"] {
+        // What it writes itself stands in front of what the balancer adds.
+        for written in 0..BURST {
+            sign_in(format!("198.51.100.{written}, {one}")).await.unwrap();
+        }
+        let limited = sign_in(format!("198.51.100.99, {one}")).await.unwrap_err();
+        assert_is_limited(&limited, &format!("address:{one}"));
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,9 @@ use crate::upstream::Upstream;
 /// How long a condition may take to come true.
 pub const BOUND: Duration = Duration::from_secs(20);
 
+/// From there the balancer of a test calls.
+pub const BALANCER: &str = "127.0.0.9";
+
 pub struct World {
     pub issuer: Issuer,
     pub orders: Upstream,
@@ -88,7 +91,11 @@ impl World {
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
-            server: ServerConfig { drain_delay: std::time::Duration::ZERO, ..ServerConfig::default().public() },
+            server: ServerConfig {
+                drain_delay: std::time::Duration::ZERO,
+                trusted_proxies: vec![BALANCER.to_owned()],
+                ..ServerConfig::default().public()
+            },
             rate_limit: limit(1_000_000, 1_000_000.0),
             ..Config::default()
         };

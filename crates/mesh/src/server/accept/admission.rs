@@ -224,8 +224,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_of_the_network_with_the_most_gives_way_and_none_that_is_busy() {
         let admission = admission(4, 0, 8);
-        let other = open(&admission, 2);
-        let of_most = [open(&admission, 1), open(&admission, 1), open(&admission, 1)];
+        let (other, first) = (open(&admission, 2), open(&admission, 1));
+        advance(Duration::from_millis(1)).await;
+        let second = open(&admission, 1);
+        advance(Duration::from_millis(1)).await;
+        let of_most = [first, second, open(&admission, 1)];
         let call = of_most[0].1.begin();
         assert_eq!(admission.admit(from(3)).unwrap_err(), RefusedConnection::TooMany);
         advance(IDLE).await;
@@ -259,7 +262,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn no_more_are_on_their_way_out_than_may_be() {
         let admission = admission(2, 0, 1);
-        let (first, _second) = (open(&admission, 1), open(&admission, 1));
+        let first = open(&admission, 1);
+        advance(Duration::from_millis(1)).await;
+        let _second = open(&admission, 1);
         advance(IDLE).await;
         let _third = open(&admission, 2);
         assert!(goes(&first));

@@ -131,7 +131,8 @@ fn protocol(first: &[u8]) -> Option<Protocol> {
     }
     let method = first.split(|byte| *byte == b' ').next().unwrap_or_default();
     let may_be = method.iter().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'));
-    if method.is_empty() || RESERVED.contains(&method) || !may_be {
+    let is_reserved = RESERVED.contains(&method) && method.len() < first.len();
+    if method.is_empty() || is_reserved || !may_be {
         Some(Protocol::Other)
     } else if method.len() < first.len() {
         Some(Protocol::Http1)

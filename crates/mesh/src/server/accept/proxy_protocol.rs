@@ -271,11 +271,11 @@ mod tests {
         }
 
         #[test]
-        fn one_bit_that_is_wrong_is_seen_by_the_checksum(ip: IpAddr, place in any::<prop::sample::Index>(), bit in 0..8) {
+        fn one_bit_that_is_wrong_is_seen_by_the_checksum(ip: IpAddr, place in any::<prop::sample::Index>(), bit in 0_u8..8) {
             let mut header = with_checksum(SocketAddr::new(ip, 9));
             // The fixed part says which bytes are which.
             let place = FIXED + place.index(header.len() - FIXED);
-            header[place] ^= 1 << bit;
+            header[place] ^= 1_u8 << bit;
             // A TLV may not be one of a checksum any more.
             let at = header.len() - 11;
             prop_assert!(place >= at || parse(&header).is_err());
