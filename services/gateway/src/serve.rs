@@ -20,7 +20,8 @@ use crate::domain::{Route, Upstream};
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let (refusals, calls) = config.limits()?;
+    config.check()?;
+    let (refusals, calls) = config.rate_limit.limits()?;
     let listener = listen(&config.listen)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
     let keys = Arc::new(GrpcKeys::new(users));
