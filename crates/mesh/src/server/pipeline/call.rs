@@ -19,6 +19,7 @@ use super::context::ConnectionContext;
 use super::end::ServerEnd;
 use super::guard::{ActiveCall, Arrival, Places};
 use super::handlers::{HandlerService, Handlers};
+use super::recording::CountedBody;
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
@@ -56,8 +57,9 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
     let pipeline = &*connection.pipeline;
     let plan = pipeline.plans.get(id);
     let domain = pipeline.domain;
-    let (parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, &parts.uri, arrival);
+    let (mut parts, body) = request.into_parts();
+    let mut call = ActiveCall::begin(&connection, &mut parts, arrival);
+    let body = CountedBody::new(body, call.recording());
     let streams = plan.streams;
     let stream = streams.is_some_and(|streams| streams.answers);
     let stream = stream.then(|| StreamEnd::new(pipeline.stopping.clone(), domain));
@@ -69,7 +71,7 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
         Err(response) => return finish(*response, Bounds::none(end), call),
     };
     let answered = {
-        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref());
+        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref(), &call);
         let mut bounded = pin!(Bounded::new(steps, deadline, domain));
         poll_fn(|cx| bounded.as_mut().poll(fault.as_ref(), &mut end, cx)).await
     };
@@ -91,8 +93,9 @@ impl Bounds {
 }
 
 /// The answer as it is sent.
-fn finish(response: Response<Body>, bounds: Bounds, call: ActiveCall) -> (Response<AnswerBody>, Arc<ActiveCall>) {
+fn finish(response: Response<Body>, bounds: Bounds, mut call: ActiveCall) -> (Response<AnswerBody>, Arc<ActiveCall>) {
     let (mut head, body) = response.into_parts();
+    call.answered(head.status);
     bound_status(&mut head.headers);
     if let Some(code) = grpc_status(&head.headers) {
         call.set_code(code);
@@ -134,6 +137,7 @@ async fn steps<H: HandlerService, A: CallBody>(
     mut parts: Parts,
     body: A,
     fault: Option<&Arc<RequestFault>>,
+    call: &ActiveCall,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
     if !pipeline.counts_refusals
@@ -143,6 +147,9 @@ async fn steps<H: HandlerService, A: CallBody>(
     }
     let (principal, refused) = match identified(connection, plan, &parts).await {
         Ok(principal) => {
+            if let Some(principal) = &principal {
+                call.identified(principal);
+            }
             let refused = not_admitted(pipeline.domain, plan, parts.uri.path(), principal.as_ref());
             (principal, refused)
         }

@@ -12,6 +12,7 @@ mod end;
 mod guard;
 mod handlers;
 mod http;
+mod recording;
 mod reflection;
 mod request;
 mod state;
