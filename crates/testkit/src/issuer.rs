@@ -14,9 +14,10 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
 use meshwork_api::meshwork::users::v1::user_service_server::{UserService, UserServiceServer};
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, DeleteUserRequest, GetJsonWebKeySetRequest, GetUserRequest, JsonWebKey, JsonWebKeySet,
-    ListSessionsRequest, ListSessionsResponse, ListUsersRequest, ListUsersResponse, RefreshSessionRequest,
-    RevokeSessionRequest, Session, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    CreateUserRequest, DeleteUserRequest, ExchangeTokenRequest, ExchangedToken, GetJsonWebKeySetRequest,
+    GetUserRequest, JsonWebKey, JsonWebKeySet, ListSessionsRequest, ListSessionsResponse, ListUsersRequest,
+    ListUsersResponse, RefreshSessionRequest, RevokeSessionRequest, Session, SignInRequest, SignOutRequest,
+    UpdateUserRequest, User,
 };
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -166,6 +167,10 @@ impl AuthService for Keys {
 
     async fn list_sessions(&self, _: Request<ListSessionsRequest>) -> Result<Response<ListSessionsResponse>, Status> {
         Err(Status::unimplemented("the test issuer lists no sessions"))
+    }
+
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
+        Err(Status::unimplemented("the test issuer exchanges no tokens"))
     }
 
     async fn revoke_session(&self, _: Request<RevokeSessionRequest>) -> Result<Response<()>, Status> {

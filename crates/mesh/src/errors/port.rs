@@ -28,6 +28,20 @@ pub const KEYS_UNAVAILABLE: ErrorKind = ErrorKind::retryable(
 /// The caller's role does not suffice.
 pub const NOT_ALLOWED: ErrorKind =
     ErrorKind::new("NOT_ALLOWED", Code::PermissionDenied, "The caller may not call this method or see this resource.");
+/// The caller's credentials are restricted to other methods.
+pub const SCOPE_MISSING: ErrorKind = ErrorKind::new(
+    "SCOPE_MISSING",
+    Code::PermissionDenied,
+    "The caller's key or token is restricted, and not to this method; ErrorInfo names it. Use one whose scopes have the \
+     method or its service.",
+);
+/// The caller's credentials have expired while the call went on.
+pub const CREDENTIALS_EXPIRED: ErrorKind = ErrorKind::new(
+    "CREDENTIALS_EXPIRED",
+    Code::Unauthenticated,
+    "The credentials of the call expired while it went on. What it would have changed may have been changed. Refresh the \
+     session and open a stream again, from the token of its last message if it has one.",
+);
 /// Health is asked of a service that the server doesn't have.
 pub const SERVICE_UNKNOWN: ErrorKind = ErrorKind::new(
     "SERVICE_UNKNOWN",
@@ -153,6 +167,8 @@ pub const TABLE: &[&ErrorKind] = &[
     &BAD_TOKEN,
     &KEYS_UNAVAILABLE,
     &NOT_ALLOWED,
+    &SCOPE_MISSING,
+    &CREDENTIALS_EXPIRED,
     &SERVICE_UNKNOWN,
     &RATE_LIMITED,
     &RATE_LIMIT_UNAVAILABLE,

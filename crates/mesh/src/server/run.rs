@@ -22,6 +22,7 @@ use super::drain::{Drain, Hook};
 use super::health::Health;
 use super::pipeline::{Handlers, HttpRequests, Pipeline, reflection_limits};
 use super::plan::{PlanInputs, Plans};
+use super::rate::RateLimits;
 use super::router::Router;
 use super::settings::Settings;
 use super::tls::ServerTls;
@@ -151,6 +152,7 @@ fn pipeline(settings: &Settings, stopping: CancellationToken) -> Result<Pipeline
         by_address: by_address.cloned(),
         counts_refusals: settings.by_address.counts_refusals(),
         by_principal: by_principal.cloned(),
+        reports_limits: by_address.into_iter().chain(by_principal).any(RateLimits::reports),
         reflection: settings.reflection_rate.and_then(|rate| reflection_limits(rate, settings.domain)),
         budgets: settings.budgets.clone(),
         watches_of_connection: settings.watches_of_connection,

@@ -5,5 +5,6 @@
 mod cache;
 mod issuer;
 mod layers;
+mod principals;
 mod rotation;
 mod tokens;

@@ -1,9 +1,11 @@
 //! Headers at their limits, and those that don't pass.
 
 use bytes::Bytes;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use http_body_util::Full;
 use meshwork::Server;
+use meshwork::server::auth::Principal;
 use tonic::body::Body;
 use tonic::{Code, Request};
 use tower::ServiceExt as _;
@@ -65,4 +67,26 @@ async fn headers_of_the_callers_connection_stay_behind() {
     assert_eq!(head.get("te").unwrap(), "trailers");
     assert_eq!(head.get("x-call").unwrap(), "1");
     assert_eq!(head.get("x-passed-by").unwrap(), "proxy");
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_are_forwarded_for_a_caller_take_the_place_of_its_own() {
+    let world = World::start();
+    let call = async |principal: Option<Principal>| {
+        let mut request = http::Request::post(format!("http://proxy{UNARY}"))
+            .header(CONTENT_TYPE, "application/grpc")
+            .header("authorization", "Bearer key")
+            .body(Body::new(Full::new(Bytes::from_static(&[0; 5]))))
+            .unwrap();
+        if let Some(principal) = principal {
+            request.extensions_mut().insert(principal);
+        }
+        world.proxy.clone().oneshot(request).await.unwrap();
+        world.echo.last_head().get_all("authorization").iter().cloned().collect::<Vec<_>>()
+    };
+    let anna = Principal::new("users/anna", ["customer"]);
+    assert_eq!(call(None).await, ["Bearer key"]);
+    assert_eq!(call(Some(anna.clone())).await, ["Bearer key"]);
+    let exchanged = anna.with_forwarded_credentials(HeaderValue::from_static("Bearer token"));
+    assert_eq!(call(Some(exchanged)).await, ["Bearer token"]);
 }

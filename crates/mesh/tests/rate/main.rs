@@ -4,6 +4,7 @@
 
 mod debt;
 mod outage;
+mod report;
 mod shared;
 mod support;
 mod wire;

@@ -103,15 +103,23 @@ impl Verifier {
     }
 }
 
-/// The principal of a token whose subject is the name of an account and whose role is one of ours; `None` refuses it.
+/// The principal of a token whose subject is the name of an account and whose role is one of ours, by its session or its API
+/// key, restricted to its scopes if it has any; `None` refuses it.
 fn principal(claims: &jwt::Claims) -> Option<meshwork::server::auth::Principal> {
     let name: UserName = claims.subject()?.parse().ok()?;
     let role: Role = claims.text("role")?.parse().ok()?;
-    let principal = meshwork::server::auth::Principal::new(name.to_string(), [role.as_str()]);
-    Some(match claims.text("sid") {
-        Some(session) => principal.with_session(session),
-        None => principal,
-    })
+    let mut principal = meshwork::server::auth::Principal::new(name.to_string(), [role.as_str()]);
+    if let Some(session) = claims.text("sid") {
+        principal = principal.with_session(session);
+    }
+    // What restricts a token is not passed over for being malformed.
+    if let Some(scopes) = claims.get("scope") {
+        principal = principal.with_scopes(scopes.as_str()?.split_ascii_whitespace());
+    }
+    if let Some(key) = claims.get("key") {
+        principal = principal.with_key(key.as_str()?);
+    }
+    Some(principal)
 }
 
 #[cfg(test)]

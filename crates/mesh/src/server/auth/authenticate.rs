@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
@@ -49,6 +50,12 @@ pub trait Authenticator: Send + Sync + 'static {
     fn recall(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
         let _ = (headers, peer);
         None
+    }
+
+    /// What time it is, by the clock that [expiry](Principal::expires_at) is told by. It is read once for a call whose principal
+    /// expires. The default is the system's.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
     }
 }
 

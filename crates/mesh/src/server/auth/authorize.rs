@@ -12,13 +12,14 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::{Access, AccessTable, Principal, refuse};
-use crate::errors::port::{NOT_ALLOWED, NOT_SIGNED_IN};
+use crate::errors::port::{NOT_ALLOWED, NOT_SIGNED_IN, SCOPE_MISSING};
 use crate::server::Domain;
 use crate::server::plan::exempt;
 
 /// Refuses calls that an [`AccessTable`] doesn't admit: UNAUTHENTICATED without credentials, PERMISSION_DENIED with
 /// them. A method without an entry is refused, whoever may answer it: the layer doesn't know what is behind it. Health
-/// checks and reflection pass. By default everybody may call everything.
+/// checks and reflection pass. By default everybody may call everything, as far as their [scopes](Principal::with_scopes)
+/// permit it.
 #[derive(Clone, Debug, Default)]
 pub struct AuthorizationLayer {
     table: Option<Arc<AccessTable>>,
@@ -32,14 +33,16 @@ impl AuthorizationLayer {
     }
 
     fn check(&self, path: &str, principal: Option<&Principal>) -> Result<(), Status> {
-        let Some(table) = &self.table else { return Ok(()) };
         if exempt::is_health_check(path) || exempt::is_reflection(path) {
             return Ok(());
         }
-        match table.get(path) {
-            Some(access) if access.admits(principal) => Ok(()),
-            access => Err(refusal(self.domain, principal, access)),
+        if let Some(table) = &self.table {
+            let access = table.get(path);
+            if !access.is_some_and(|access| access.admits(principal)) {
+                return Err(refusal(self.domain, principal, access));
+            }
         }
+        outside_scopes(self.domain, path, principal).map_or(Ok(()), Err)
     }
 }
 
@@ -59,6 +62,16 @@ pub(in crate::server) fn refusal(domain: Domain, principal: Option<&Principal>, 
         _ => "nobody may call this method".to_owned(),
     };
     NOT_ALLOWED.status(domain, message, &[("role", &roles)])
+}
+
+/// The status of a call that the scopes of its principal don't permit, if they don't.
+pub(in crate::server) fn outside_scopes(domain: Domain, path: &str, principal: Option<&Principal>) -> Option<Status> {
+    if principal.is_none_or(|principal| principal.permits(path)) {
+        return None;
+    }
+    let method = path.strip_prefix('/').unwrap_or(path);
+    let message = "the key or token of this call is restricted to other methods; use one whose scopes have this method";
+    Some(SCOPE_MISSING.status(domain, message, &[("method", method)]))
 }
 
 impl<S> Layer<S> for AuthorizationLayer {

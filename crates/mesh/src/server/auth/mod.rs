@@ -9,9 +9,11 @@
 //! | with credentials that are wrong, for any method | UNAUTHENTICATED, `BAD_TOKEN` |
 //! | with credentials that can't be verified yet | UNAVAILABLE, `KEYS_UNAVAILABLE`, with RetryInfo |
 //! | of a principal that the method doesn't admit | PERMISSION_DENIED, `NOT_ALLOWED` |
+//! | of a principal whose scopes don't permit the method | PERMISSION_DENIED, `SCOPE_MISSING` |
 //! | of a method that the table doesn't have | as if it admitted nobody; UNIMPLEMENTED when nothing answers it |
+//! | that goes on when the credentials of its principal expire (by a [server](crate::server::Server)) | UNAUTHENTICATED, `CREDENTIALS_EXPIRED` |
 //!
-//! Each of these answers has [`Refused`] among its extensions. The feature `jwt` adds an authenticator by JSON Web Tokens.
+//! Each of these answers but the last has [`Refused`] among its extensions. The feature `jwt` adds an authenticator by JSON Web Tokens.
 
 mod access;
 mod authenticate;
@@ -27,8 +29,8 @@ pub use self::access::{Access, AccessTable};
 pub use self::authenticate::{
     AuthenticateFuture, Authenticated, AuthenticationLayer, AuthenticationService, Authenticator,
 };
-pub(in crate::server) use self::authorize::refusal;
 pub use self::authorize::{AuthorizationLayer, AuthorizationService, AuthorizeFuture};
+pub(in crate::server) use self::authorize::{outside_scopes, refusal};
 #[cfg(feature = "descriptors")]
 pub use self::by_option::InvalidOption;
 #[cfg(feature = "jwt")]

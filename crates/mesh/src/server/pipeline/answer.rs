@@ -1,4 +1,4 @@
-//! The one body of an answer: it keeps the deadline, ends with the server, and ends with a status whatever happens.
+//! The one body of an answer: it keeps the time of its call, ends with the server, and ends with a status whatever happens.
 
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -10,16 +10,18 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Sleep, sleep_until};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::end::ServerEnd;
 use super::guard::ActiveCall;
-use crate::deadline::{ExpiryStatus as _, within};
+use super::time::CallTime;
+use crate::deadline::within;
 use crate::outcome::grpc_status;
 use crate::server::body::trailers;
 use crate::server::panics::{drop_quietly, report_panic};
+use crate::server::rate::LimitFields;
 use crate::server::request_size::RequestFault;
 use crate::server::status_size::bound_status;
 
@@ -34,12 +36,14 @@ pub(in crate::server) struct AnswerBody {
 
 /// What ends an answer before its time.
 pub(super) struct Bounds {
-    pub deadline: Option<Instant>,
+    pub time: CallTime,
     pub fault: Option<Arc<RequestFault>>,
     pub end: ServerEnd,
     /// Whether the answer may be a stream.
     pub streams: bool,
     pub timer: Option<Pin<Box<Sleep>>>,
+    /// Whether the server reports limits, which nobody else is to do.
+    pub reports_limits: bool,
 }
 
 impl AnswerBody {
@@ -80,6 +84,9 @@ impl AnswerBody {
             return Poll::Ready(None);
         };
         bound_status(&mut trailers);
+        if self.bounds.reports_limits {
+            LimitFields::remove(&mut trailers);
+        }
         self.call.set_code(grpc_status(&trailers).unwrap_or(Code::Unknown));
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
@@ -97,8 +104,8 @@ impl Bounds {
             return Some(status);
         }
         // A stream that never has to wait would never meet its timer.
-        if self.streams && self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return Some(self.end.domain().status("before the end of its response"));
+        if self.streams && self.time.is_over() {
+            return Some(self.time.status(self.end.domain(), "before the end of its response"));
         }
         self.end.on_data(data);
         None
@@ -112,9 +119,10 @@ impl Bounds {
         if let Some(status) = self.end.on_wait(cx) {
             return Some(status);
         }
-        let deadline = self.deadline?;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        timer.as_mut().poll(cx).is_ready().then(|| self.end.domain().status("before the end of its response"))
+        let end = self.time.end()?;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(end)));
+        let is_over = timer.as_mut().poll(cx).is_ready();
+        is_over.then(|| self.time.status(self.end.domain(), "before the end of its response"))
     }
 }
 
@@ -129,7 +137,7 @@ impl http_body::Body for AnswerBody {
             return this.end(&status);
         }
         // A single message is there when it is answered: nobody makes calls for it any more.
-        let deadline = this.bounds.deadline.filter(|_| this.bounds.streams);
+        let deadline = this.bounds.time.deadline.filter(|_| this.bounds.streams);
         // What the handler has to say comes first: a watcher of the health is to see NOT_SERVING.
         let polled = catch_unwind(AssertUnwindSafe(|| within(deadline, || Pin::new(inner).poll_frame(cx))));
         match polled {

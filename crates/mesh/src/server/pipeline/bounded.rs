@@ -1,4 +1,4 @@
-//! The bounds of a call up to its answer: panics, its deadline, its request and the end of the server.
+//! The bounds of a call up to its answer: panics, its time, its request and the end of the server.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::Status;
 
 use super::end::ServerEnd;
-use crate::deadline::{ExpiryStatus as _, within};
+use super::time::{CallExpiry, CallTime};
+use crate::deadline::within;
 use crate::server::Domain;
 use crate::server::panics::{drop_quietly, report_panic};
 use crate::server::request_size::RequestFault;
@@ -19,25 +20,26 @@ use crate::server::request_size::RequestFault;
 pin_project! {
     /// The steps of a call within its bounds. What it has to wait for, it waits for here alone; a call that never waits takes
     /// no timer.
-    pub(super) struct Bounded<F> {
+    pub(super) struct Bounded<'e, F> {
         // None: over.
         #[pin]
         steps: Option<F>,
         #[pin]
         timer: Option<Sleep>,
         deadline: Option<Instant>,
+        expiry: &'e CallExpiry,
         domain: Domain,
     }
 }
 
-impl<F> Bounded<F> {
-    /// `steps`, which end at `deadline`.
-    pub(super) fn new(steps: F, deadline: Option<Instant>, domain: Domain) -> Self {
-        Self { steps: Some(steps), timer: None, deadline, domain }
+impl<'e, F> Bounded<'e, F> {
+    /// `steps`, which end at `deadline`, and at `expiry` as soon as they find it out.
+    pub(super) fn new(steps: F, deadline: Option<Instant>, expiry: &'e CallExpiry, domain: Domain) -> Self {
+        Self { steps: Some(steps), timer: None, deadline, expiry, domain }
     }
 }
 
-impl<F, T> Bounded<F>
+impl<F, T> Bounded<'_, F>
 where
     F: Future<Output = Result<T, Status>>,
 {
@@ -65,16 +67,17 @@ where
                     status
                 } else if let Some(status) = end.on_wait(cx) {
                     status
-                } else if let Some(deadline) = deadline {
-                    if this.timer.is_none() {
-                        this.timer.set(Some(sleep_until(deadline)));
+                } else {
+                    let time = CallTime { deadline, expiry: this.expiry.get() };
+                    let Some(end) = time.end() else { return Poll::Pending };
+                    // It may have waited before its caller was known.
+                    if this.timer.as_ref().as_pin_ref().is_none_or(|timer| timer.deadline() != end) {
+                        this.timer.set(Some(sleep_until(end)));
                     }
                     if this.timer.as_mut().as_pin_mut().is_none_or(|timer| timer.poll(cx).is_pending()) {
                         return Poll::Pending;
                     }
-                    this.domain.status("before its answer")
-                } else {
-                    return Poll::Pending;
+                    time.status(*this.domain, "before its answer")
                 }
             }
         };

@@ -19,19 +19,20 @@ use super::context::ConnectionContext;
 use super::end::ServerEnd;
 use super::guard::{ActiveCall, Arrival, Places};
 use super::handlers::{HandlerService, Handlers};
-use super::recording::CountedBody;
+use super::recording::{CountedBody, Recording};
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
+use super::time::{CallExpiry, CallTime};
 use crate::deadline::{ExpiryStatus as _, of_incoming};
 use crate::outcome::grpc_status;
 use crate::server::Domain;
 use crate::server::arriving::{ArrivalRules, ArrivalWait, Arrived, Arriving, RequestPart, undecodable, waiting_bytes};
-use crate::server::auth::{Authenticated, Principal, refusal, verified};
+use crate::server::auth::{Authenticated, Principal, outside_scopes, refusal, verified};
 use crate::server::budget::{Caller, Exceeded, Resource, Scope};
 use crate::server::expiry::invalid_timeout;
 use crate::server::plan::{Exemption, MethodPlan, PlanId, PlannedAccess};
-use crate::server::rate::{EventualDecision, RateLimits, Wants};
+use crate::server::rate::{EventualDecision, LimitReport, RateLimits, Wants};
 use crate::server::request_size::{AnyMessage, CheckedRequest, MessageRule as _, RequestFault};
 use crate::server::router::Router;
 use crate::server::status_size::bound_status;
@@ -70,25 +71,42 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
         Ok(deadline) => deadline,
         Err(response) => return finish(*response, Bounds::none(end), call),
     };
+    let found = Findings { recording: call.recording(), ..Findings::default() };
     let answered = {
-        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref(), &call);
-        let mut bounded = pin!(Bounded::new(steps, deadline, domain));
+        let steps = steps(&connection, plan, handlers, parts, body, fault.as_ref(), &found);
+        let mut bounded = pin!(Bounded::new(steps, deadline, &found.expiry, domain));
         poll_fn(|cx| bounded.as_mut().poll(fault.as_ref(), &mut end, cx)).await
     };
-    match answered {
+    let Findings { expiry, limits, .. } = found;
+    let reports_limits = pipeline.reports_limits;
+    let (mut response, bounds) = match answered {
         Ok((response, places)) => {
-            call.admit(places, deadline);
+            let time = CallTime { deadline, expiry: expiry.get() };
+            call.admit(places, time);
             let streams = streams.is_none_or(|streams| streams.answers);
-            finish(response, Bounds { deadline, fault, end, streams, timer: None }, call)
+            (response, Bounds { time, fault, end, streams, timer: None, reports_limits })
         }
-        Err(status) => finish(status.into_http(), Bounds::none(end), call),
+        Err(status) => (status.into_http(), Bounds::none(end)),
+    };
+    if reports_limits {
+        limits.into_fields().replace(response.headers_mut());
     }
+    finish(response, bounds, call)
+}
+
+/// What the steps of a call find out that matters after them, or if they don't come to their end.
+#[derive(Default)]
+struct Findings<'a> {
+    /// What wants to know it too.
+    recording: Option<&'a Recording>,
+    expiry: CallExpiry,
+    limits: LimitReport,
 }
 
 impl Bounds {
     /// Those of an answer that is there already.
     pub(super) fn none(end: ServerEnd) -> Self {
-        Self { deadline: None, fault: None, end, streams: false, timer: None }
+        Self { time: CallTime::default(), fault: None, end, streams: false, timer: None, reports_limits: false }
     }
 }
 
@@ -137,20 +155,22 @@ async fn steps<H: HandlerService, A: CallBody>(
     mut parts: Parts,
     body: A,
     fault: Option<&Arc<RequestFault>>,
-    call: &ActiveCall,
+    found: &Findings<'_>,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
     if !pipeline.counts_refusals
         && let Some((limits, wants)) = wants_of_address(connection, plan, &parts, None)
     {
-        admit(limits, &wants).await?;
+        admit(limits, &wants, &found.limits).await?;
     }
-    let (principal, refused) = match identified(connection, plan, &parts).await {
+    let (principal, refused) = match identified(connection, plan, &parts, &found.limits).await {
         Ok(principal) => {
-            if let Some(principal) = &principal {
-                call.identified(principal);
+            if let (Some(recording), Some(principal)) = (found.recording, &principal) {
+                recording.identified(principal);
             }
             let refused = not_admitted(pipeline.domain, plan, parts.uri.path(), principal.as_ref());
+            let expired = || found.expiry.begin(pipeline, principal.as_ref()).err();
+            let refused = refused.or_else(expired);
             (principal, refused)
         }
         Err(status) => (None, Some(status)),
@@ -160,12 +180,12 @@ async fn steps<H: HandlerService, A: CallBody>(
         if pipeline.counts_refusals
             && let Some((limits, wants)) = wants_of_refused(connection, plan, &parts, principal.as_ref())
         {
-            admit(limits, &wants).await?;
+            admit(limits, &wants, &found.limits).await?;
         }
         return Err(status);
     }
     if let Some((limits, mut wants)) = wants_of_principal(connection, plan, &parts, principal.as_ref()) {
-        limits.admit(&mut wants, &connection.peer, principal.as_ref()).await?;
+        limits.admit(&mut wants, &connection.peer, principal.as_ref(), &found.limits).await?;
     }
     if plan.exemption == Exemption::Reflection {
         // A stream counts as well, or streams without a message would cost nothing.
@@ -234,12 +254,12 @@ fn wants_of_refused<'a>(
 }
 
 /// Takes a token of a limit.
-async fn admit(limits: &RateLimits, wants: &Wants) -> Result<(), Status> {
+async fn admit(limits: &RateLimits, wants: &Wants, report: &LimitReport) -> Result<(), Status> {
     let decision = match limits.ask(wants) {
         EventualDecision::Now(decision) => decision,
         EventualDecision::Later(decision) => decision.await,
     };
-    limits.refusal(decision, wants).map_or(Ok(()), Err)
+    limits.conclude(decision, wants, report)
 }
 
 /// Who calls.
@@ -247,6 +267,7 @@ async fn identified(
     connection: &ConnectionContext,
     plan: &MethodPlan,
     parts: &Parts,
+    report: &LimitReport,
 ) -> Result<Option<Principal>, Status> {
     let pipeline = &*connection.pipeline;
     let Some(authenticator) = pipeline.authenticator.as_ref().filter(|_| plan.exemption == Exemption::None) else {
@@ -256,7 +277,7 @@ async fn identified(
     if let Some(principal) = authenticator.recall(&parts.headers, peer) {
         return principal;
     }
-    may_verify(connection, plan, parts)?;
+    may_verify(connection, plan, parts, report)?;
     match authenticator.authenticate(&parts.headers, peer) {
         Authenticated::Now(principal) => principal,
         Authenticated::Later(verification) => {
@@ -269,8 +290,11 @@ async fn identified(
 
 /// The status of a call that its caller may not make.
 fn not_admitted(domain: Domain, plan: &MethodPlan, path: &str, principal: Option<&Principal>) -> Option<Status> {
-    if plan.exemption != Exemption::None || plan.admits(path, principal) {
+    if plan.exemption != Exemption::None {
         return None;
+    }
+    if plan.admits(path, principal) {
+        return outside_scopes(domain, path, principal);
     }
     Some(match plan.access {
         PlannedAccess::Absent => Router::unknown(path),
@@ -279,11 +303,16 @@ fn not_admitted(domain: Domain, plan: &MethodPlan, path: &str, principal: Option
 }
 
 /// Whether a signature may be checked for the caller: not for one who is over a limit already.
-fn may_verify(connection: &ConnectionContext, plan: &MethodPlan, parts: &Parts) -> Result<(), Status> {
+fn may_verify(
+    connection: &ConnectionContext,
+    plan: &MethodPlan,
+    parts: &Parts,
+    report: &LimitReport,
+) -> Result<(), Status> {
     let pipeline = &*connection.pipeline;
     if pipeline.counts_refusals
         && let Some((limits, wants)) = wants_of_address(connection, plan, parts, None)
-        && let Some(status) = limits.is_exhausted(&wants)
+        && let Some(status) = limits.is_exhausted(&wants, report)
     {
         return Err(status);
     }

@@ -14,10 +14,9 @@ use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
 use super::recording::Recording;
-use crate::deadline::ExpiryStatus as _;
+use super::time::CallTime;
 use crate::errors::port::SLOW_READER;
 use crate::server::accept::OpenCall;
-use crate::server::auth::Principal;
 use crate::server::body::trailers;
 use crate::server::budget::{Account, Caller, Hold, Resource};
 use crate::server::call_observer::{CallEnd, IncomingCall};
@@ -44,7 +43,7 @@ pub(in crate::server) struct ActiveCall {
     ending: Mutex<Option<Pin<Box<WaitForCancellationFutureOwned>>>>,
     _counted: OpenCall,
     /// Its client may read no longer than that.
-    deadline: Option<Instant>,
+    time: CallTime,
     _place: Option<Hold>,
     _watch: Option<MethodPlace>,
     _method: Option<MethodPlace>,
@@ -90,7 +89,7 @@ impl ActiveCall {
             unread: Mutex::default(),
             ending: Mutex::default(),
             _counted: counted,
-            deadline: None,
+            time: CallTime::default(),
             _place: None,
             _watch: None,
             _method: None,
@@ -117,10 +116,10 @@ impl ActiveCall {
         true
     }
 
-    /// It was admitted: it holds its places to its end, which is at `deadline` at the latest.
-    pub(super) fn admit(&mut self, places: Places, deadline: Option<Instant>) {
+    /// It was admitted: it holds its places to its end, which is at that of `time` at the latest.
+    pub(super) fn admit(&mut self, places: Places, time: CallTime) {
         let Places { principal, place, watch, method } = places;
-        (self.principal, self.deadline) = (principal, deadline);
+        (self.principal, self.time) = (principal, time);
         (self._place, self._watch, self._method) = (place, watch, method);
     }
 
@@ -132,13 +131,6 @@ impl ActiveCall {
     /// What its record is made of, if somebody wants that.
     pub(super) fn recording(&self) -> Option<&Recording> {
         self.recording.as_deref()
-    }
-
-    /// It was found out who calls.
-    pub(super) fn identified(&self, principal: &Principal) {
-        if let Some(recording) = &self.recording {
-            recording.identified(principal);
-        }
     }
 
     /// Its answer begins.
@@ -212,13 +204,13 @@ impl CallGuard for ActiveCall {
     fn stall_limit(&self) -> Duration {
         let limit = self.connection.pipeline.slow_reader;
         // Who reads a byte now and then keeps its place no longer than its call may take.
-        self.deadline.map_or(limit, |deadline| limit.min(deadline.saturating_duration_since(Instant::now())))
+        self.time.end().map_or(limit, |end| limit.min(end.saturating_duration_since(Instant::now())))
     }
 
     fn stalled(&self) -> HeaderMap {
         let pipeline = &self.connection.pipeline;
-        if self.deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            return self.ended(&pipeline.domain.status("before its answer was read"));
+        if self.time.is_over() {
+            return self.ended(&self.time.status(pipeline.domain, "before its answer was read"));
         }
         let message =
             format!("nothing of the answer was read for {:?}; read it, or ask for less", pipeline.slow_reader);

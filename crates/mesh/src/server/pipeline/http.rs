@@ -22,6 +22,7 @@ use super::guard::{ActiveCall, Arrival};
 use super::handlers::{HandlerService, Handlers};
 use super::request::plain;
 use super::state::HttpRequests;
+use super::time::CallExpiry;
 use crate::server::accept::OpenCall;
 use crate::server::arriving::waiting_bytes;
 use crate::server::http::{ArrivingBody, BodyBounds, Calls, PeerCalls, head_fault};
@@ -98,7 +99,9 @@ pub(super) async fn answer_http<H: HandlerService, A: CallBody>(
             request: Arc::downgrade(&call),
         });
         let steps = async { Ok::<_, Status>(http.service.call(request, calls).await) };
-        let mut bounded = pin!(Bounded::new(steps, None, pipeline.domain));
+        // Whoever its calls are made for expires there.
+        let expiry = CallExpiry::default();
+        let mut bounded = pin!(Bounded::new(steps, None, &expiry, pipeline.domain));
         let response = poll_fn(|cx| bounded.as_mut().poll(None, &mut end, cx)).await;
         answered.store(true, Ordering::Relaxed);
         response.unwrap_or_else(|status| failed(&status))

@@ -16,6 +16,7 @@ mod recording;
 mod reflection;
 mod request;
 mod state;
+mod time;
 
 pub(super) use self::answer::AnswerBody;
 pub(super) use self::calls::ConnectionCalls;

@@ -26,6 +26,8 @@ pub(in crate::server) struct Pipeline {
     /// Whether `by_address` counts the calls that are refused, and not all.
     pub counts_refusals: bool,
     pub by_principal: Option<RateLimits>,
+    /// Whether one of these says in answers what is left of it.
+    pub reports_limits: bool,
     /// Of reflection's messages.
     pub reflection: Option<RateLimits>,
     pub budgets: Budgets,
@@ -81,6 +83,7 @@ impl Pipeline {
             by_address: None,
             counts_refusals: false,
             by_principal: None,
+            reports_limits: false,
             reflection: None,
             budgets: Budgets::default(),
             watches_of_connection: bounds.watches_of_connection,

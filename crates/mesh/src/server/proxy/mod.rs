@@ -29,6 +29,7 @@
 //! |---|---|
 //! | messages | as they are, in both directions, as fast as the slower side takes them |
 //! | metadata, trailers, status with its details | as they are, without what belongs to a connection (RFC 9110, section 7.6.1) |
+//! | credentials | as they are, or those that are [forwarded](crate::server::auth::Principal::with_forwarded_credentials) for the caller |
 //! | address of the caller | in [`CLIENT_ADDRESS`](crate::server::CLIENT_ADDRESS), in place of what the caller sent there |
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
@@ -53,6 +54,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
@@ -63,6 +65,7 @@ use self::request::RequestBody;
 pub use self::routes::{Route, Routes, Upstream};
 use crate::client::retry::RequestIds;
 use crate::outcome::grpc_status;
+use crate::server::auth::Principal;
 use crate::server::client_address::name_client;
 
 /// Passes calls on by its [`Routes`]: a service for [`Builder::fallback`](crate::server::Builder::fallback). Clones
@@ -102,6 +105,9 @@ async fn pass<R: Routes>(state: Arc<ProxyState<R>>, request: Request<Body>) -> R
     // First, so that a caller can't name what the routes add.
     headers::of_request(&mut head.headers);
     name_client(&head.extensions, &mut head.headers);
+    if let Some(credentials) = head.extensions.get().and_then(Principal::forwarded_credentials) {
+        head.headers.insert(AUTHORIZATION, credentials.clone());
+    }
     let Route { upstream } = match state.routes.route(&mut head) {
         Ok(route) => route,
         Err(status) => return status.into_http(),

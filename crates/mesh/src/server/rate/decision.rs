@@ -25,8 +25,9 @@ pub enum OnFailure {
 pub enum Decision {
     /// It may go; its tokens are taken.
     Admitted {
-        /// The whole tokens that are left in the bucket that has the fewest.
-        remaining: u64,
+        /// What is left of the bucket that has the fewest tokens. `None`: it isn't known, of calls that spend tokens that were
+        /// taken in advance (`RedisSettings::leases`), or while the buckets are out of reach.
+        quota: Option<Quota>,
     },
     /// It may not; nothing was taken.
     Denied {
@@ -40,6 +41,24 @@ pub enum Decision {
         /// The place of the rule.
         rule: usize,
     },
+}
+
+/// What is left of a bucket after a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// The place of its rule, among those that were asked.
+    pub rule: usize,
+    /// The whole tokens that are left in it.
+    pub remaining: u64,
+    /// After how long it is full, if nobody takes more.
+    pub reset_after: Duration,
+}
+
+impl Quota {
+    /// What is left of the bucket that has fewer tokens.
+    pub(super) fn fewer(self, other: Option<Self>) -> Self {
+        other.filter(|other| other.remaining <= self.remaining).unwrap_or(self)
+    }
 }
 
 impl Decision {

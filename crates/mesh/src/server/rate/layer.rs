@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::future::BoxFuture;
@@ -15,6 +16,8 @@ use super::decision::{Decision, EventualDecision};
 use super::limiter::RateLimiter;
 use super::limits::RateLimits;
 use super::local::Wants;
+use super::plans::Plans;
+use super::report::LimitFields;
 use super::rule::Rule;
 use super::share::AddressShare;
 use crate::server::Domain;
@@ -92,6 +95,59 @@ impl RateLimitLayer {
         Self { limits: self.limits.map(|limits| limits.with_share(share)), ..self }
     }
 
+    /// Whether answers, refusals too, say in their head which limits the call was held to, and what is left of the one with the
+    /// fewest calls left (draft-ietf-httpapi-ratelimit-headers-11). Default: no.
+    ///
+    /// | metadata | says |
+    /// |---|---|
+    /// | `ratelimit-policy: "calls";q=100;w=10` | of each rule its burst, and the seconds in which that comes back |
+    /// | `ratelimit: "calls";r=57;t=5` | the calls that are left at once, and the seconds until all have come back if none is made; of a call that was denied, until the next is admitted |
+    ///
+    /// Seconds are rounded up. `ratelimit` is absent where nobody knows what is left: of calls that spend tokens taken in
+    /// advance (`RedisSettings::leases`), and while the buckets are out of reach. What handlers and upstreams send under these
+    /// names is replaced or removed. Of several limits that decide on a call, the last speaks; of a
+    /// [server](crate::server::Server) that is the limit by principal, unless the call got no further than that by address.
+    ///
+    /// ```
+    /// # use meshwork::server::Domain;
+    /// # use meshwork::server::rate::{Rate, RateLimitLayer, RateLimiter, Rule};
+    /// let calls = Rule::new("calls", Rate::per_second(100, 10.0)?);
+    /// let layer = RateLimitLayer::new(RateLimiter::in_process(), [calls], Domain::default()).report(true);
+    /// # Ok::<_, meshwork::server::rate::InvalidRate>(())
+    /// ```
+    #[must_use]
+    pub fn report(self, on: bool) -> Self {
+        Self { limits: self.limits.map(|limits| limits.reporting(on)), ..self }
+    }
+
+    /// Tells callers apart by their plans, for [rules of a plan](Rule::plan). Without this no caller is on one.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use meshwork::server::Domain;
+    /// use meshwork::server::auth::Principal;
+    /// use meshwork::server::rate::{Plans, Rate, RateLimitLayer, RateLimiter, Rule};
+    ///
+    /// struct Partners;
+    ///
+    /// impl Plans for Partners {
+    ///     fn plan(&self, principal: Option<&Principal>) -> Option<&str> {
+    ///         principal?.has_role("partner").then_some("partner")
+    ///     }
+    /// }
+    ///
+    /// let calls = Rule::new("calls", Rate::per_second(100, 10.0)?);
+    /// let of_partners = Rule::new("calls", Rate::per_second(5000, 500.0)?).plan("partner");
+    /// let limiter = RateLimiter::in_process();
+    /// let layer = RateLimitLayer::new(limiter, [calls, of_partners], Domain::default()).plans(Arc::new(Partners));
+    /// # Ok::<_, meshwork::server::rate::InvalidRate>(())
+    /// ```
+    #[must_use]
+    pub fn plans(self, plans: Arc<dyn Plans>) -> Self {
+        Self { limits: self.limits.map(|limits| limits.with_plans(plans)), ..self }
+    }
+
     /// The limits; `None` without a rule.
     pub(in crate::server) fn limits(&self) -> Option<&RateLimits> {
         self.limits.as_ref()
@@ -138,16 +194,18 @@ where
             Some((limits, limits.wants(&rules, &request)?))
         });
         let Some((limits, wants)) = asked else {
-            return State::Calling { future: self.inner.call(request) }.into();
+            // What stands there is of no limit.
+            let says = self.limits.as_ref().filter(|limits| limits.reports() && !self.refusals).map(|_| Box::default());
+            return State::Calling { future: self.inner.call(request), says }.into();
         };
         if self.refusals {
             let watch = Some(Box::new((limits.clone(), wants)));
             return State::Watching { future: self.inner.call(request), watch }.into();
         }
         match limits.ask(&wants) {
-            EventualDecision::Now(decision) => match limits.refusal(decision, &wants) {
-                None => State::Calling { future: self.inner.call(request) }.into(),
-                Some(status) => State::Refused { status: Some(status) }.into(),
+            EventualDecision::Now(decision) => match concluded(limits, decision, &wants) {
+                (None, says) => State::Calling { future: self.inner.call(request), says }.into(),
+                (status, says) => State::Refused { status, says }.into(),
             },
             EventualDecision::Later(deciding) => {
                 let watch = (limits.clone(), wants);
@@ -161,6 +219,27 @@ where
 }
 
 type Watch = (RateLimits, Wants);
+/// What the answer says of the limits; `None`: it is left as it is.
+type Says = Option<Box<LimitFields>>;
+
+/// Marks an answer whose limits a layer within has reported.
+#[derive(Clone, Copy)]
+struct Reported;
+
+/// The status of a call that is not admitted, and what its answer says.
+fn concluded(limits: &RateLimits, decision: Decision, wants: &Wants) -> (Option<Status>, Says) {
+    let says = limits.reports().then(|| Box::new(limits.fields(decision, wants)));
+    (limits.refusal(decision, wants), says)
+}
+
+/// `response` with that in its head.
+fn saying<B>(mut response: Response<B>, says: Says) -> Response<B> {
+    if let Some(fields) = says.filter(|_| response.extensions().get::<Reported>().is_none()) {
+        fields.replace(response.headers_mut());
+        response.extensions_mut().insert(Reported);
+    }
+    response
+}
 
 pin_project! {
     /// The future of [`RateLimitService`].
@@ -183,6 +262,7 @@ pin_project! {
         Calling {
             #[pin]
             future: F,
+            says: Says,
         },
         // Redis is asked; then the call goes on.
         Deciding {
@@ -201,7 +281,7 @@ pin_project! {
             next: Option<Box<(Response<B>, Watch)>>,
         },
         // The call is over the limit.
-        Refused { status: Option<Status> },
+        Refused { status: Option<Status>, says: Says },
     }
 }
 
@@ -219,18 +299,22 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             let next = match self.as_mut().project().state.project() {
-                StateProjection::Calling { future } => return future.poll(cx),
-                StateProjection::Refused { status } => {
-                    return Poll::Ready(Ok(status.take().unwrap_or_else(ended).into_http()));
+                StateProjection::Calling { future, says } => {
+                    let response = ready!(future.poll(cx))?;
+                    return Poll::Ready(Ok(saying(response, says.take())));
+                }
+                StateProjection::Refused { status, says } => {
+                    let response = status.take().unwrap_or_else(ended).into_http();
+                    return Poll::Ready(Ok(saying(response, says.take())));
                 }
                 StateProjection::Deciding { deciding, next } => {
                     let decision = ready!(deciding.as_mut().poll(cx));
                     let Some((mut inner, request, (limits, wants))) = next.take().map(|next| *next) else {
                         return Poll::Ready(Ok(ended().into_http()));
                     };
-                    match limits.refusal(decision, &wants) {
-                        None => State::Calling { future: inner.call(request) },
-                        status => State::Refused { status },
+                    match concluded(&limits, decision, &wants) {
+                        (None, says) => State::Calling { future: inner.call(request), says },
+                        (status, says) => State::Refused { status, says },
                     }
                 }
                 StateProjection::Watching { future, watch } => {
@@ -240,9 +324,9 @@ where
                         return Poll::Ready(Ok(response));
                     };
                     match limits.ask(&wants) {
-                        EventualDecision::Now(decision) => match limits.refusal(decision, &wants) {
-                            None => return Poll::Ready(Ok(response)),
-                            status => State::Refused { status },
+                        EventualDecision::Now(decision) => match concluded(&limits, decision, &wants) {
+                            (None, says) => return Poll::Ready(Ok(saying(response, says))),
+                            (status, says) => State::Refused { status, says },
                         },
                         EventualDecision::Later(deciding) => {
                             State::Judging { deciding, next: Some(Box::new((response, (limits, wants)))) }
@@ -254,9 +338,9 @@ where
                     let Some((response, (limits, wants))) = next.take().map(|next| *next) else {
                         return Poll::Ready(Ok(ended().into_http()));
                     };
-                    match limits.refusal(decision, &wants) {
-                        None => return Poll::Ready(Ok(response)),
-                        status => State::Refused { status },
+                    match concluded(&limits, decision, &wants) {
+                        (None, says) => return Poll::Ready(Ok(saying(response, says))),
+                        (status, says) => State::Refused { status, says },
                     }
                 }
             };

@@ -11,6 +11,8 @@ use super::decision::{Decision, EventualDecision};
 use super::key::CallParts;
 use super::limiter::RateLimiter;
 use super::local::{Want, Wants};
+use super::plans::{PlanSource, Plans, rules_of_plan};
+use super::report::{LimitFields, LimitReport};
 use super::rule::Rule;
 use super::share::{AddressShare, CountedShare};
 use crate::errors::port::{RATE_LIMIT_UNAVAILABLE, RATE_LIMITED};
@@ -22,26 +24,47 @@ use crate::server::{Domain, Peer, is_health_check};
 #[derive(Clone, Debug)]
 pub(in crate::server) struct RateLimits(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     limiter: RateLimiter,
     rules: Vec<Rule>,
     /// Its place is behind those of the rules.
-    share: Option<CountedShare>,
+    share: Option<Arc<CountedShare>>,
+    /// Whether there are rules of plans.
+    has_plans: bool,
+    /// None: no caller is on a plan.
+    plans: Option<PlanSource>,
+    /// Whether answers say what is left.
+    reports: bool,
     domain: Domain,
 }
 
 impl RateLimits {
     /// Limits by `rules`, counted by `limiter`; errors carry `domain`.
     pub(super) fn new(limiter: RateLimiter, rules: Vec<Rule>, domain: Domain) -> Self {
-        Self(Arc::new(Inner { limiter, rules, share: None, domain }))
+        let has_plans = rules.iter().any(|rule| rule.plan.is_some());
+        Self(Arc::new(Inner { limiter, rules, share: None, has_plans, plans: None, reports: false, domain }))
     }
 
     /// The same limits, and what all principals at one address have together.
     pub(super) fn with_share(&self, share: AddressShare) -> Self {
-        let Inner { limiter, rules, domain, .. } = &*self.0;
-        let share = Some(CountedShare::new(share, limiter.instances()));
-        Self(Arc::new(Inner { limiter: limiter.clone(), rules: rules.clone(), share, domain: *domain }))
+        let share = Some(Arc::new(CountedShare::new(share, self.0.limiter.instances())));
+        Self(Arc::new(Inner { share, ..Inner::clone(&self.0) }))
+    }
+
+    /// The same limits, for callers whose plans `plans` tells.
+    pub(super) fn with_plans(&self, plans: Arc<dyn Plans>) -> Self {
+        Self(Arc::new(Inner { plans: Some(PlanSource(plans)), ..Inner::clone(&self.0) }))
+    }
+
+    /// The same limits; whether answers say what is left of them.
+    pub(super) fn reporting(&self, reports: bool) -> Self {
+        Self(Arc::new(Inner { reports, ..Inner::clone(&self.0) }))
+    }
+
+    /// Whether answers say what is left.
+    pub(in crate::server) fn reports(&self) -> bool {
+        self.0.reports
     }
 
     /// Takes what a call wants, a token for each or none, and one of what its address has: of what is common there or else, in
@@ -54,25 +77,53 @@ impl RateLimits {
         wants: &mut Wants,
         peer: &Peer,
         principal: Option<&Principal>,
+        report: &LimitReport,
     ) -> Result<(), Status> {
         let Inner { limiter, rules, share, .. } = &*self.0;
         let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal)?)));
         let Some((share, (network, subject))) = counted else {
-            return self.refusal(self.decide(wants).await, wants).map_or(Ok(()), Err);
+            return self.conclude(self.decide(wants).await, wants, report);
         };
         wants.push(limiter.want_of_call(rules.len(), &share.common, &CallParts::at(peer, &HeaderMap::new())));
         let decision = self.decide(wants).await;
         let is_used_up = matches!(decision, Decision::Denied { rule, .. } if rule == rules.len());
         if !is_used_up || !share.turns.take(network, subject) {
-            return self.refusal(decision, wants).map_or(Ok(()), Err);
+            return self.conclude(decision, wants, report);
         }
         // What is left are the limits of its own.
-        wants.pop();
+        let common = wants.pop();
         let decision = self.decide(wants).await;
+        wants.extend(common);
         if !decision.is_admitted() {
             share.turns.give_back(network, subject);
         }
+        self.conclude(decision, wants, report)
+    }
+
+    /// What a decision comes to, and what the answer is to say of it.
+    ///
+    /// # Errors
+    /// The status of a call that is not admitted.
+    pub(in crate::server) fn conclude(
+        &self,
+        decision: Decision,
+        wants: &[Want],
+        report: &LimitReport,
+    ) -> Result<(), Status> {
+        if self.0.reports {
+            report.set(self.fields(decision, wants));
+        }
         self.refusal(decision, wants).map_or(Ok(()), Err)
+    }
+
+    /// What an answer says of the limits that a call was held to.
+    pub(super) fn fields(&self, decision: Decision, wants: &[Want]) -> LimitFields {
+        let decided = match decision {
+            Decision::Admitted { quota } => quota.map(|quota| quota.rule),
+            Decision::Denied { rule, .. } | Decision::Unavailable { rule } => Some(rule),
+        };
+        let rules = wants.iter().filter_map(|want| self.rule(want.rule));
+        LimitFields::of(rules, decision, decided.and_then(|place| self.rule(place)))
     }
 
     async fn decide(&self, wants: &Wants) -> Decision {
@@ -116,11 +167,12 @@ impl RateLimits {
         self.0.limiter.ask(wants)
     }
 
-    /// The status of a call that [`ask`](Self::ask) would deny now; it is counted as one that was denied. Takes nothing, waits
-    /// for nobody, and allocates nothing unless there is a status. Buckets in the process are looked at as they are; of those
-    /// in Redis this knows the denials that hold still, and what this instance has left while they are out of reach.
-    pub(in crate::server) fn is_exhausted(&self, wants: &Wants) -> Option<Status> {
-        self.refusal(self.0.limiter.denial(wants)?, wants)
+    /// The status of a call that [`ask`](Self::ask) would deny now, with what its answer says in `report`; it is counted as one
+    /// that was denied. Takes nothing, waits for nobody, and allocates nothing unless there is a status. Buckets in the process
+    /// are looked at as they are; of those in Redis this knows the denials that hold still, and what this instance has left while
+    /// they are out of reach.
+    pub(in crate::server) fn is_exhausted(&self, wants: &Wants, report: &LimitReport) -> Option<Status> {
+        self.conclude(self.0.limiter.denial(wants)?, wants, report).err()
     }
 
     /// The status of a call that is not admitted.
@@ -136,6 +188,8 @@ impl RateLimits {
                 let message =
                     format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
                 let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
+                let plan = rule.plan.as_deref().map(|plan| ("plan", plan));
+                let metadata: SmallVec<[_; 4]> = metadata.into_iter().chain(plan).collect();
                 let mut details = RATE_LIMITED.details(*domain, &metadata);
                 details.set_retry_info(Some(retry_after));
                 let quota = format!(
@@ -159,7 +213,13 @@ impl RateLimits {
     }
 
     fn wants_of_call(&self, places: &[usize], call: &CallParts<'_>) -> Option<Wants> {
-        let Inner { limiter, rules, .. } = &*self.0;
+        let Inner { limiter, rules, has_plans, plans, .. } = &*self.0;
+        let is_planned = |place: &usize| rules.get(*place).is_some_and(|rule| rule.plan.is_some());
+        let of_plan = (*has_plans && places.iter().any(is_planned)).then(|| {
+            let plan = plans.as_ref().and_then(|plans| plans.0.plan(call.principal));
+            rules_of_plan(rules, places, plan)
+        });
+        let places = of_plan.as_deref().unwrap_or(places);
         let want = |place: &usize| Some(limiter.want_of_call(*place, rules.get(*place)?, call));
         let wants: Wants = places.iter().filter_map(want).collect();
         (!wants.is_empty()).then_some(wants)

@@ -10,9 +10,9 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::Rate;
-use super::bucket::{Bucket, duration};
+use super::bucket::{Bucket, Verdict, duration};
 use super::debt::Debt;
-use super::decision::{Decision, OnFailure};
+use super::decision::{Decision, OnFailure, Quota};
 use super::key::BucketName;
 
 const SHARDS: usize = 64;
@@ -197,20 +197,20 @@ impl Local {
             Some(known) => *known = entry,
             None => table.put(want.name.as_bytes(), entry, now, self.max_per_shard),
         }
-        Decision::Admitted { remaining: verdict.remaining }
+        Decision::Admitted { quota: Some(quota(want, rate, verdict)) }
     }
 
     fn take_locked(&self, wants: &[Want], tables: &mut [&mut Table], table_of: &[usize], now: u64) -> Decision {
         let mut left: SmallVec<[Entry; 2]> = SmallVec::new();
         let mut denied: Option<(usize, Duration)> = None;
-        let mut remaining = u64::MAX;
+        let mut fewest: Option<Quota> = None;
         for (want, table) in wants.iter().zip(table_of) {
             let rate = &self.by.of(want);
             let at = now / rate.unit();
             let entry = tables[*table].get(want);
             let (verdict, bucket) = Bucket::filled(rate, entry.bucket, at).ask(rate, 1, at);
             left.push(entry.holding(rate, bucket));
-            remaining = remaining.min(verdict.remaining);
+            fewest = Some(quota(want, rate, verdict).fewer(fewest));
             let wait = duration(rate, verdict.retry_after);
             if !verdict.allowed && denied.is_none_or(|(_, longest)| wait > longest) {
                 denied = Some((want.rule, wait));
@@ -222,7 +222,7 @@ impl Local {
         for ((want, table), entry) in wants.iter().zip(table_of).zip(left) {
             tables[*table].put(want.name.as_bytes(), entry, now, self.max_per_shard);
         }
-        Decision::Admitted { remaining }
+        Decision::Admitted { quota: fewest }
     }
 
     /// The denial that [`Local::take`] would end with now. Takes nothing, and leaves no trace of who is asked about.
@@ -355,6 +355,11 @@ impl Local {
             })
             .sum()
     }
+}
+
+/// What is left of a bucket.
+fn quota(want: &Want, rate: &Rate, verdict: Verdict) -> Quota {
+    Quota { rule: want.rule, remaining: verdict.remaining, reset_after: duration(rate, verdict.reset) }
 }
 
 fn after(now: u64, wait: Duration) -> u64 {

@@ -15,10 +15,12 @@ mod layer;
 mod limiter;
 mod limits;
 mod local;
+mod plans;
 #[allow(clippy::module_inception, reason = "the rate of a rate limit")]
 mod rate;
 #[cfg(feature = "redis")]
 mod redis;
+mod report;
 mod rule;
 #[cfg(feature = "redis")]
 mod settings;
@@ -28,12 +30,14 @@ mod tests;
 mod turns;
 
 pub(in crate::server) use self::decision::EventualDecision;
-pub use self::decision::{Decision, Decisions, OnFailure, Source};
+pub use self::decision::{Decision, Decisions, OnFailure, Quota, Source};
 pub use self::layer::{RateLimitFuture, RateLimitLayer, RateLimitService};
 pub use self::limiter::{RateLimiter, RateLimiterBuilder};
 pub(in crate::server) use self::limits::RateLimits;
 pub(in crate::server) use self::local::Wants;
+pub use self::plans::Plans;
 pub use self::rate::{InvalidRate, Rate};
+pub(in crate::server) use self::report::{LimitFields, LimitReport};
 pub use self::rule::{Key, Rule};
 #[cfg(feature = "redis")]
 pub use self::settings::{InvalidRedis, RedisSettings};

@@ -158,6 +158,11 @@ impl Rate {
         self.count
     }
 
+    /// The time in which an empty bucket fills.
+    pub(super) fn window(&self) -> Duration {
+        Duration::from_micros(self.refill().saturating_mul(self.unit))
+    }
+
     /// The units of time in which an empty bucket fills.
     pub(super) fn refill(&self) -> u64 {
         self.capacity().div_ceil(self.count)

@@ -17,7 +17,7 @@ use tonic::Code;
 
 use super::bucket::duration;
 use super::debt::Debt;
-use super::decision::{Decision, Decisions, EventualDecision, OnFailure, Source};
+use super::decision::{Decision, Decisions, EventualDecision, OnFailure, Quota, Source};
 use super::local::{Lease, Local, Want, Wants};
 use super::settings::{InvalidRedis, RedisSettings};
 use crate::breaker::{Admission, Breaker};
@@ -140,9 +140,10 @@ impl Redis {
             return EventualDecision::Now(denied);
         }
         if let ([want], true) = (&wants[..], self.leases)
-            && let Some(remaining) = self.local.spend(want)
+            && self.local.spend(want).is_some()
         {
-            let admitted = Decision::Admitted { remaining };
+            // Of the bucket others may have taken since.
+            let admitted = Decision::Admitted { quota: None };
             decisions.count(Source::Lease, admitted);
             return EventualDecision::Now(admitted);
         }
@@ -216,7 +217,7 @@ impl Redis {
             self.take_local(wants)
         } else {
             let local: Wants = wants.iter().filter(|want| want.on_failure == OnFailure::OpenLocal).cloned().collect();
-            if local.is_empty() { Decision::Admitted { remaining: 0 } } else { self.take_local(&local) }
+            if local.is_empty() { Decision::Admitted { quota: None } } else { self.take_local(&local) }
         };
         decisions.count(Source::Fallback, decision);
         decision
@@ -224,11 +225,14 @@ impl Redis {
 
     /// Takes a token for each from this instance's shares, or none; the shared buckets are charged when they are in reach again.
     fn take_local(&self, wants: &[Want]) -> Decision {
-        let decision = self.local.take(wants);
-        if decision.is_admitted() {
-            self.local.owe(wants);
+        match self.local.take(wants) {
+            Decision::Admitted { .. } => {
+                self.local.owe(wants);
+                // What the shared buckets have is not known.
+                Decision::Admitted { quota: None }
+            }
+            refused => refused,
         }
-        decision
     }
 
     /// Makes the connection anew in the background, as that to a server which can't decide would stay for good.
@@ -259,11 +263,11 @@ impl Redis {
             return Ok(self.record(wants, &self.run(&self.client, wants, 1).await?));
         }
         // No script sees buckets on two servers: one after the other, and given back if a later one has none.
-        let mut least = u64::MAX;
+        let mut fewest: Option<Quota> = None;
         for (taken, want) in wants.iter().enumerate() {
             let one = std::slice::from_ref(want);
             match self.record(one, &self.run(&self.client, one, 1).await?) {
-                Decision::Admitted { remaining } => least = least.min(remaining),
+                Decision::Admitted { quota } => fewest = quota.map(|quota| quota.fewer(fewest)).or(fewest),
                 denied => {
                     for earlier in &wants[..taken] {
                         self.run(&self.client, std::slice::from_ref(earlier), -1).await?;
@@ -272,7 +276,7 @@ impl Redis {
                 }
             }
         }
-        Ok(Decision::Admitted { remaining: least })
+        Ok(Decision::Admitted { quota: fewest })
     }
 
     /// Takes a token and some in advance; `None` when there are not as many, or somebody else is about to.
@@ -294,11 +298,14 @@ impl Redis {
     async fn lease(&self, want: &Want, tokens: u64) -> Result<Option<Decision>, fred::error::Error> {
         let (asked, one) = (self.local.now(), std::slice::from_ref(want));
         let reply = self.run(&self.patient, one, i64::try_from(tokens).unwrap_or(i64::MAX - 1) + 1).await?;
-        let [1, _, _, level] = reply[..] else { return Ok(None) };
+        let [1, _, reset, level] = reply[..] else { return Ok(None) };
         self.local.charge(one, tokens + 1);
         let level = u64::try_from(level).unwrap_or(u64::MAX);
         self.local.keep(want, Lease::new(tokens, level, asked, LEASE_LIFE));
-        Ok(Some(Decision::Admitted { remaining: tokens }))
+        // Those in advance are the caller's still.
+        let remaining = want.rate.tokens(level).saturating_add(tokens).min(want.rate.burst());
+        let reset_after = duration(&want.rate, u64::try_from(reset).unwrap_or(0));
+        Ok(Some(Decision::Admitted { quota: Some(Quota { rule: want.rule, remaining, reset_after }) }))
     }
 
     /// Runs the script, which first charges the buckets with what they are owed: whether all were admitted, then the wait, the
@@ -337,8 +344,12 @@ impl Redis {
             |place: usize| reply.get(place).copied().and_then(|number| u64::try_from(number).ok()).unwrap_or(0);
         if number(0) == 1 {
             self.local.charge(wants, 1);
-            let remaining = wants.iter().enumerate().map(|(i, want)| want.rate.tokens(number(3 * i + 3))).min();
-            return Decision::Admitted { remaining: remaining.unwrap_or(0) };
+            let quotas = wants.iter().enumerate().map(|(i, want)| Quota {
+                rule: want.rule,
+                remaining: want.rate.tokens(number(3 * i + 3)),
+                reset_after: duration(&want.rate, number(3 * i + 2)),
+            });
+            return Decision::Admitted { quota: quotas.min_by_key(|quota| quota.remaining) };
         }
         let mut longest = (0, Duration::ZERO);
         for (i, want) in wants.iter().enumerate() {

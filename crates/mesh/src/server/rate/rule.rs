@@ -1,5 +1,6 @@
 //! What is limited, and by what calls are told apart.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use http::HeaderName;
@@ -26,7 +27,7 @@ pub enum Key {
 
 /// One limit: which calls it counts, by what, and how many it admits.
 ///
-/// Rules of one name, rate and key count in the same buckets wherever they stand, as long as they share a
+/// Rules of one name, rate, plan and key count in the same buckets wherever they stand, as long as they share a
 /// [`RateLimiter`](super::RateLimiter).
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -35,7 +36,9 @@ pub struct Rule {
     pub(super) key: Key,
     methods: Option<Arc<[Box<str>]>>,
     pub(super) on_failure: OnFailure,
-    /// Name and rate, as part of a bucket's name: a rate that was changed starts with full buckets.
+    /// None: of those whose plan has no rule of its own.
+    pub(super) plan: Option<Box<str>>,
+    /// Name, rate and plan, as part of a bucket's name: a rate that was changed starts with full buckets.
     pub(super) id: Arc<str>,
 }
 
@@ -52,7 +55,7 @@ impl Rule {
         let name = name.into();
         let id = format!("{name}:{}", rate.id()).into();
         let on_failure = OnFailure::default();
-        Self { name, rate, key: Key::PrincipalOrAddress, methods: None, on_failure, id }
+        Self { name, rate, key: Key::PrincipalOrAddress, methods: None, on_failure, plan: None, id }
     }
 
     /// Tells calls apart by `key`.
@@ -78,6 +81,33 @@ impl Rule {
     #[must_use]
     pub fn methods<M: AsRef<str>>(mut self, methods: impl IntoIterator<Item = M>) -> Self {
         self.methods = Some(methods.into_iter().map(|method| method.as_ref().trim_start_matches('/').into()).collect());
+        self
+    }
+
+    /// Counts only callers of `plan`, as [`RateLimitLayer::plans`](super::RateLimitLayer::plans) tells it; they have buckets of
+    /// their own there. Of the rules of one name that count a method, a caller is held to those of its plan, or, where there
+    /// are none, to those without a plan.
+    ///
+    /// ```
+    /// # use meshwork::server::rate::{Rate, Rule};
+    /// let calls = [
+    ///     Rule::new("calls", Rate::per_second(100, 10.0)?),
+    ///     Rule::new("calls", Rate::per_second(5000, 500.0)?).plan("partner"),
+    /// ];
+    /// # Ok::<_, meshwork::server::rate::InvalidRate>(())
+    /// ```
+    #[must_use]
+    pub fn plan(mut self, plan: impl Into<Box<str>>) -> Self {
+        let plan = plan.into();
+        let mut id = format!("{}:{}:plan=", self.name, self.rate.id());
+        // Escaped, so that no other rule has the same id.
+        for byte in plan.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => id.push(char::from(byte)),
+                _ => drop(write!(id, "%{byte:02x}")),
+            }
+        }
+        (self.plan, self.id) = (Some(plan), id.into());
         self
     }
 
@@ -141,5 +171,14 @@ mod tests {
         let other = Rule::new("r", Rate::per_second(2, 1.0).unwrap());
         assert_ne!(rule().id, other.id);
         assert_eq!(rule().id, rule().key(Key::Address).methods(["a.B"]).id);
+    }
+
+    #[test]
+    fn another_plan_is_another_bucket_and_a_rule_without_one_keeps_its_own() {
+        assert_eq!(&*rule().id, "r:1-1-1000000-us");
+        assert_eq!(&*rule().plan("partner").id, "r:1-1-1000000-us:plan=partner");
+        assert_eq!(&*rule().plan("a b:ü").id, "r:1-1-1000000-us:plan=a%20b%3a%c3%bc");
+        assert_ne!(rule().plan("free").id, rule().plan("partner").id);
+        assert_ne!(rule().plan("").id, rule().id);
     }
 }

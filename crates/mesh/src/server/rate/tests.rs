@@ -4,6 +4,7 @@ mod debt;
 mod limits;
 mod local;
 mod model;
+mod plans;
 mod script;
 mod share;
 mod unfit;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, header};
@@ -13,7 +13,7 @@ use super::TokenError;
 use super::cache::{Cache, Turn, Verdict};
 use super::key::Key;
 use super::keys::Keys;
-use super::rules::{Rules, seconds};
+use super::rules::{Rules, Verified, seconds};
 use super::settings::{Clock, PrincipalOfClaims, Settings};
 use crate::server::auth::{Authenticated, Authenticator, Principal};
 use crate::server::{Domain, Peer};
@@ -28,6 +28,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 ///
 /// * A token that was verified is remembered until it expires or its key is withdrawn, and answered at once.
 /// * A token that names an unknown key begins a fetch of the keys, unless one has ended a moment ago; all who wait share it.
+/// * Its principal [expires](Principal::expires_at) when the token does, the skew of clocks included.
 /// * Keys outlive an outage of their source. While there have never been any, calls with tokens are UNAVAILABLE.
 #[derive(Clone)]
 pub struct JwtAuthenticator {
@@ -40,6 +41,7 @@ struct AuthenticatorState {
     rules: Rules,
     cache: Cache,
     principal: PrincipalOfClaims,
+    scopes: bool,
     clock: Clock,
     refresh_interval: Duration,
     refresh_floor: Duration,
@@ -64,6 +66,7 @@ impl JwtAuthenticator {
             rules,
             cache: Cache::new(cache),
             principal: settings.principal,
+            scopes: settings.scopes,
             clock: settings.clock,
             refresh_interval,
             refresh_floor,
@@ -149,6 +152,11 @@ impl Authenticator for JwtAuthenticator {
                 )
             }
         }
+    }
+
+    /// The clock that `exp` is held against.
+    fn now(&self) -> SystemTime {
+        (self.state.clock)()
     }
 
     /// A token that isn't remembered costs a look into the cache, and allocates nothing.
@@ -245,8 +253,20 @@ impl AuthenticatorState {
 
     fn verify(&self, token: &str, key: &Key) -> Result<(Principal, u64), TokenError> {
         let verified = self.rules.verify(token, key, self.now())?;
-        let principal = (self.principal)(&verified.claims).ok_or(TokenError::Invalid)?;
-        Ok((principal, verified.until))
+        let Verified { claims, until } = verified;
+        let mut principal = (self.principal)(&claims).ok_or(TokenError::Invalid)?;
+        if self.scopes
+            && principal.scopes().is_none()
+            && let Some(scopes) = claims.scopes().map_err(|()| TokenError::Invalid)?
+        {
+            principal = principal.with_scopes(scopes);
+        }
+        // A time that is too far away to be told never comes.
+        let expiry = UNIX_EPOCH.checked_add(Duration::from_secs(until));
+        if let Some(at) = principal.expires_at().into_iter().chain(expiry).min() {
+            principal = principal.with_expiry(at);
+        }
+        Ok((principal, until))
     }
 
     async fn wait(self: Arc<Self>, token: Box<str>, pending: Pending) -> Verdict {

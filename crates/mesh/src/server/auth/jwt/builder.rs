@@ -25,6 +25,7 @@ use crate::server::auth::Principal;
 ///     .fetch_timeout(Duration::from_secs(3))
 ///     .cache(50_000)
 ///     .principal(|claims| Some(Principal::new(claims.text("client_id")?, ["client"])))
+///     .scopes(true)
 ///     .clock(std::time::SystemTime::now)
 ///     .domain(Domain::new("shop.example.com"))
 ///     .build();
@@ -50,6 +51,7 @@ impl JwtBuilder {
             fetch_timeout: Duration::from_secs(5),
             cache: 10_000,
             principal: Arc::new(Claims::principal),
+            scopes: false,
             clock: Arc::new(SystemTime::now),
             domain: Domain::default(),
         })
@@ -93,9 +95,18 @@ impl JwtBuilder {
     }
 
     /// Makes the principal of a token's claims; `None` refuses the token. It is called once for a token that is kept after.
-    /// The default is [`Claims::principal`].
+    /// The default is [`Claims::principal`]. It expires with its token, or when this says so and that is earlier.
     pub fn principal(mut self, map: impl Fn(&Claims) -> Option<Principal> + Send + Sync + 'static) -> Self {
         self.0.principal = Arc::new(map);
+        self
+    }
+
+    /// Whether the claim `scope` (RFC 8693, section 4.2: words between spaces), where a token has one, restricts its principal to
+    /// the services and methods that it names ([`Principal::with_scopes`]). A claim that is no text refuses the token. The
+    /// default is no: what other issuers put there, such as `openid`, names no methods. A principal whose scopes
+    /// [`principal`](JwtBuilder::principal) has set keeps those.
+    pub fn scopes(mut self, restrict: bool) -> Self {
+        self.0.scopes = restrict;
         self
     }
 

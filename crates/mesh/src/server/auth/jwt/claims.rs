@@ -37,6 +37,15 @@ impl Claims {
         }
     }
 
+    /// The words of `scope` (RFC 8693, section 4.2). `None` when it is absent.
+    ///
+    /// # Errors
+    /// When it is there and no text.
+    pub(super) fn scopes(&self) -> Result<Option<impl Iterator<Item = &str>>, ()> {
+        let scope = self.get("scope").map(|scope| scope.as_str().ok_or(())).transpose()?;
+        Ok(scope.map(str::split_ascii_whitespace))
+    }
+
     /// The subject, `sub`.
     pub fn subject(&self) -> Option<&str> {
         self.text("sub")

@@ -23,6 +23,8 @@ pub(super) struct Settings {
     pub fetch_timeout: Duration,
     pub cache: usize,
     pub principal: PrincipalOfClaims,
+    /// Whether the claim `scope` restricts principals.
+    pub scopes: bool,
     pub clock: Clock,
     pub domain: Domain,
 }

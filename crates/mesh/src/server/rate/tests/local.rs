@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::server::rate::bucket::Bucket;
 use crate::server::rate::key::BucketName;
 use crate::server::rate::local::{By, Lease, Local, Want};
-use crate::server::rate::{Decision, OnFailure, Rate, RateLimiter, Rule, Source};
+use crate::server::rate::{Decision, OnFailure, Quota, Rate, RateLimiter, Rule, Source};
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -27,7 +27,9 @@ async fn rl_2_a_burst_passes_and_the_wait_is_true() {
     let limiter = RateLimiter::in_process();
     let rule = rule(Rate::per_second(3, 10.0).unwrap());
     for remaining in [2, 1, 0] {
-        assert_eq!(limiter.decide(&rule, "anna").await, Decision::Admitted { remaining });
+        let reset_after = Duration::from_millis(100 * (3 - remaining));
+        let quota = Some(Quota { rule: 0, remaining, reset_after });
+        assert_eq!(limiter.decide(&rule, "anna").await, Decision::Admitted { quota });
     }
     let wait = Duration::from_millis(100);
     assert_eq!(limiter.decide(&rule, "anna").await, Decision::Denied { rule: 0, retry_after: wait });
@@ -141,7 +143,8 @@ async fn several_limits_are_checked_together_and_then_taken_together() {
         let decision = local.take(&[wide.clone(), narrow.clone()]);
         assert_eq!(decision, Decision::Denied { rule: 1, retry_after: DAY });
     }
-    assert_eq!(local.take(std::slice::from_ref(&wide)), Decision::Admitted { remaining: 1 }, "denials took nothing");
+    let quota = Some(Quota { rule: 0, remaining: 1, reset_after: 2 * DAY });
+    assert_eq!(local.take(std::slice::from_ref(&wide)), Decision::Admitted { quota }, "denials took nothing");
     // Locked in one order, whichever way round they are named.
     let calls = |wants: [Want; 2]| {
         let local = &local;

@@ -7,7 +7,7 @@ use tokio::time::{Instant, advance};
 
 use crate::server::auth::Principal;
 use crate::server::rate::limits::RateLimits;
-use crate::server::rate::{AddressShare, Rate, RateLimiter, Rule};
+use crate::server::rate::{AddressShare, LimitReport, Rate, RateLimiter, Rule};
 use crate::server::{Domain, Peer, PeerIdentity};
 
 const PATH: &str = "/a.Orders/Get";
@@ -29,7 +29,7 @@ fn account(name: &str, role: &str) -> Principal {
 
 async fn call(limits: &RateLimits, peer: &Peer, account: &Principal) -> Result<(), tonic::Status> {
     let mut wants = limits.wants_of(&[0], Some(peer), Some(account), &HeaderMap::new(), PATH).unwrap();
-    limits.admit(&mut wants, peer, Some(account)).await
+    limits.admit(&mut wants, peer, Some(account), &LimitReport::default()).await
 }
 
 #[tokio::test(start_paused = true)]
