@@ -1,7 +1,10 @@
 //! Settings.
 
+mod access_log;
 mod http;
+mod plans;
 mod rate_limit;
+mod routes_limit;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -11,8 +14,11 @@ use meshwork_chassis::{ClientConfig, ServeError, ServerConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::access_log::AccessLogConfig;
 pub use self::http::HttpConfig;
+pub use self::plans::Plan;
 pub use self::rate_limit::RateLimit;
+pub use self::routes_limit::RouteLimit;
 
 /// How many bytes of one answer are read ahead of its caller. Answers to pages are seldom larger; of streams, and of callers that
 /// read slowly, it is what one of them holds.
@@ -31,12 +37,18 @@ pub struct Config {
     /// How this service calls others. Its `stream_window` is small, 64 KiB: what a slow caller has not taken of its answer
     /// waits in the service that gives it, and not here, where all callers' answers come together.
     pub client: ClientConfig,
+    /// Whether callers may show API keys (`authorization: Bearer mwk_…` or `x-api-key: mwk_…`) and tokens of other issuers: users
+    /// (`auth.users`) exchanges them for tokens of ours, which the upstreams get in their place. What is revoked is refused within
+    /// a minute, and ends everywhere within five. Off: tokens of ours alone are taken.
+    pub exchange: bool,
     /// Where the services are.
     pub upstreams: Upstreams,
     /// How many calls a client may make.
     pub rate_limit: RateLimit,
     /// What its port answers besides gRPC.
     pub http: HttpConfig,
+    /// What it logs of requests.
+    pub access_log: AccessLogConfig,
 }
 
 impl Default for Config {
@@ -46,9 +58,11 @@ impl Default for Config {
             auth: AuthConfig::default(),
             server: ServerConfig::default().public(),
             client: ClientConfig { stream_window: STREAM_WINDOW, ..ClientConfig::default() },
+            exchange: true,
             upstreams: Upstreams::default(),
             rate_limit: RateLimit::default(),
             http: HttpConfig::default(),
+            access_log: AccessLogConfig::default(),
         }
     }
 }
@@ -60,6 +74,7 @@ impl Config {
     /// When a value is out of its range; the error names the key.
     pub fn check(&self) -> Result<(), ServeError> {
         self.rate_limit.check()?;
+        self.access_log.check()?;
         self.http.check()
     }
 }

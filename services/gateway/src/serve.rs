@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use meshwork::server::proxy::Proxy;
+use meshwork::server::{is_health_check, is_reflection};
 use meshwork_api::FILE_DESCRIPTOR_SET;
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, listen};
@@ -10,7 +11,9 @@ use meshwork_chassis::{CancellationToken, Health, ServeError};
 use prost_reflect::DescriptorPool;
 use tokio::task::JoinSet;
 
-use crate::adapters::{BuiltIn, Channels, DOMAIN, Front, FrontParts, Mirror, ServiceRoutes};
+use crate::adapters::{
+    AccessLog, BuiltIn, Channels, Clients, DOMAIN, Exchange, Front, FrontParts, Mirror, ServiceRoutes,
+};
 use crate::app::App;
 use crate::config::{Config, HttpConfig};
 use crate::domain::{Route, Upstream};
@@ -24,12 +27,14 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let (refusals, calls) = config.rate_limit.limits()?;
     let listener = listen(&config.listen)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
-    let keys = Arc::new(GrpcKeys::new(users));
+    let keys = Arc::new(GrpcKeys::new(users.clone()));
     let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let channels = channels(&config)?;
     let app = App::new(&BuiltIn);
     let services = app.list_services();
-    let front = front(&config, &app)?;
+    let clients = Clients::new(server::trusted_proxies(&config.server)?);
+    let log = access_log(&config, &app, &clients);
+    let front = front(&config, &app, log.clone())?;
     let proxy = Proxy::new(ServiceRoutes::new(app, channels.clone()));
 
     // Its own token, so that a server that fails ends the tasks too.
@@ -40,6 +45,13 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
         .show(services.iter().map(|(name, _)| name.clone()))
         .limit_by_address(refusals)
         .limit_by_principal(calls);
+    if config.exchange {
+        let exchange = Exchange::new(verifier.authenticator(DOMAIN), &config.auth.issuer, users, clients);
+        builder = builder.authenticator(Arc::new(exchange));
+    }
+    if let Some(log) = log {
+        builder = builder.observer(Arc::new(log));
+    }
     if let Some(front) = front {
         builder = builder.http(front);
     }
@@ -59,8 +71,16 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     result
 }
 
+/// What logs requests; `None` when the settings want none of it.
+fn access_log(config: &Config, app: &App, clients: &Clients) -> Option<AccessLog> {
+    let routes = app.clone();
+    // What the port answers by itself is known too.
+    let knows = move |path: &str| routes.find_route(path).is_some() || is_health_check(path) || is_reflection(path);
+    config.access_log.enabled.then(|| AccessLog::new(config.access_log.sample, clients.clone(), Arc::new(knows)))
+}
+
 /// What answers besides gRPC; `None` when the settings want nothing of it.
-fn front(config: &Config, app: &App) -> Result<Option<Front>, ServeError> {
+fn front(config: &Config, app: &App, log: Option<AccessLog>) -> Result<Option<Front>, ServeError> {
     if !config.http.enabled {
         return Ok(None);
     }
@@ -75,6 +95,8 @@ fn front(config: &Config, app: &App) -> Result<Option<Front>, ServeError> {
         has: Arc::new(move |path: &str| routes.find_route(path).is_some()),
         upstreams: Arc::new(move |path: &str| upstreams.find_route(path).map(names)),
         config: HttpConfig { max_body, ..config.http.clone() },
+        takes_keys: config.exchange,
+        log,
     })))
 }
 

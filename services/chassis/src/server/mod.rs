@@ -101,12 +101,7 @@ pub fn builder(
     health: &Health,
 ) -> Result<ServerBuilder, ServeError> {
     check_times(config)?;
-    let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
-        ServeError::new(
-            format!("server.trusted_proxies: {error}"),
-            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
-        )
-    })?;
+    let trusted = trusted_proxies(config)?;
     let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)
@@ -150,6 +145,19 @@ pub fn builder(
         builder = builder.timeout(config.timeout);
     }
     Ok(builder)
+}
+
+/// Who may name the address of another, by the settings of a port.
+///
+/// # Errors
+/// When one of `trusted_proxies` is none.
+pub fn trusted_proxies(config: &ServerConfig) -> Result<TrustedProxies, ServeError> {
+    TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
+        ServeError::new(
+            format!("server.trusted_proxies: {error}"),
+            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
+        )
+    })
 }
 
 /// Refuses times in which nothing can be done.

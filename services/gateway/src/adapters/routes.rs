@@ -8,7 +8,9 @@ use meshwork::Channel;
 use meshwork::server::proxy::{self, Routes};
 use tonic::{Code, Status};
 
+use super::access::RecordLink;
 use super::errors::{method_unknown, of_mesh, service_required, upstream_unavailable};
+use super::exchange::API_KEY;
 use crate::app::App;
 use crate::domain::{SERVICE, Upstream};
 
@@ -41,7 +43,12 @@ impl Routes for ServiceRoutes {
         let chosen = route.choose(named).ok_or_else(|| service_required(route.upstreams))?;
         // It was said to the gateway.
         head.headers.remove(SERVICE);
+        // Its token goes on in its place, if it was taken; in any case it is not the upstream's to know.
+        head.headers.remove(API_KEY);
         let upstream = self.upstreams.get(&chosen).ok_or_else(|| upstream_unavailable(chosen.as_str()))?;
+        if let Some(record) = head.extensions.get::<RecordLink>() {
+            record.passed_to(upstream.name());
+        }
         Ok(proxy::Route::to(upstream.clone()))
     }
 

@@ -1,6 +1,8 @@
 //! Settings of how many calls a client may make.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use meshwork::server::Domain;
 use meshwork::server::rate::{
@@ -11,7 +13,12 @@ use meshwork_chassis::{Role, ServeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::plans::{Plan, PlanTable};
+use super::routes_limit::{RouteLimit, route_rules};
 use crate::adapters::DOMAIN;
+
+/// The name of the limit that counts all calls of a client; those of plans have it too.
+const CALLS: &str = "calls";
 
 /// How many calls a client may make. A client is an account or, without one, an address.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
@@ -22,10 +29,11 @@ pub struct RateLimit {
     /// How many calls per second in the long run; may be below 1.
     pub per_second: f64,
     /// How many accounts' worth of calls all accounts at one address (an IPv4 address, or an IPv6 /64) may make together: so many
-    /// times `burst` and `per_second`. Half of it is there for whoever comes first, the other half is dealt out in equal turns to
-    /// the accounts that call there, so that one which calls little is not refused for what others do. Accounts of services, and
-    /// callers with a certificate (`gateway.server.tls.client_ca`), are not counted. The address is that of the connection: 0, no
-    /// limit, is right where all callers come through one proxy.
+    /// times `burst` and `per_second`, whatever their plans say. Half of it is there for whoever comes first, the other half is
+    /// dealt out in equal turns to the accounts that call there, so that one which calls little is not refused for what others do.
+    /// Accounts of services, those of plans with `address_share = false`, and callers with a certificate
+    /// (`gateway.server.tls.client_ca`) are not counted. The address is that of the connection: 0, no limit, is right where all
+    /// callers come through one proxy.
     pub accounts_per_address: u32,
     /// The Redis in which all instances of the gateway count together, `redis://…`. Not set: as `redis.url`. Empty: each
     /// counts for itself. While Redis doesn't answer, each instance admits its share, and Redis counts that when it is back.
@@ -35,6 +43,13 @@ pub struct RateLimit {
     pub prefix: String,
     /// How many instances share the limit.
     pub instances: NonZeroU32,
+    /// Whether answers say what is left of the limits: by `RateLimit` and `RateLimit-Policy`
+    /// (draft-ietf-httpapi-ratelimit-headers), which are metadata of gRPC.
+    pub headers: bool,
+    /// Limits of some methods, which a client's calls count for beside `burst` and `per_second`; 64 at most.
+    pub routes: Vec<RouteLimit>,
+    /// Clients that have another limit than `burst` and `per_second` say, by the names of their plans; 32 at most.
+    pub plans: BTreeMap<String, Plan>,
 }
 
 impl Default for RateLimit {
@@ -46,6 +61,9 @@ impl Default for RateLimit {
             redis: Secret::new(""),
             prefix: RedisConfig::default().prefix,
             instances: NonZeroU32::MIN,
+            headers: true,
+            routes: Vec::new(),
+            plans: BTreeMap::new(),
         }
     }
 }
@@ -63,7 +81,8 @@ impl RateLimit {
         if !redis.is_empty() {
             RedisSettings::new(redis).check().map_err(|error| no_redis(&error))?;
         }
-        self.rule()?;
+        PlanTable::new(&self.plans)?;
+        self.rules()?;
         self.address_share().map(drop)
     }
 
@@ -76,33 +95,41 @@ impl RateLimit {
     /// As [`RateLimit::check`].
     pub(crate) fn limits(&self) -> Result<(RateLimitLayer, RateLimitLayer), ServeError> {
         self.check()?;
-        let rule = self.rule()?;
-        let Self { redis, prefix, instances, .. } = self;
+        let Self { redis, prefix, instances, headers, plans, .. } = self;
         let builder = RateLimiter::builder().namespace(format!("{prefix}:gateway")).instances(instances.get());
         let limiter = if redis.expose().is_empty() {
             builder.in_process()
         } else {
             builder.redis(RedisSettings::new(redis.expose())).map_err(|error| no_redis(&error))?
         };
-        let layer = RateLimitLayer::new(limiter, [rule], Domain::new(DOMAIN));
+        let layer = RateLimitLayer::new(limiter, self.rules()?, Domain::new(DOMAIN));
+        let layer = layer.plans(Arc::new(PlanTable::new(plans)?)).report(*headers);
         let refusals = layer.clone().counting_refusals();
         Ok((refusals, self.address_share()?.into_iter().fold(layer, RateLimitLayer::address_share)))
     }
 
-    fn rule(&self) -> Result<Rule, ServeError> {
-        let Self { burst, per_second, .. } = *self;
-        Ok(Rule::new("calls", Rate::per_second(u64::from(burst.get()), per_second).map_err(no_rate)?))
+    /// The limit of all calls, those of the plans in its place, and those of methods beside it.
+    fn rules(&self) -> Result<Vec<Rule>, ServeError> {
+        let Self { burst, per_second, routes, plans, .. } = self;
+        let rate = Rate::per_second(u64::from(burst.get()), *per_second).map_err(no_rate)?;
+        let mut rules = vec![Rule::new(CALLS, rate)];
+        for (name, plan) in plans {
+            rules.push(Rule::new(CALLS, plan.rate(name)?).plan(name.as_str()));
+        }
+        rules.extend(route_rules(routes)?);
+        Ok(rules)
     }
 
     /// What all accounts at one address have together, if that is limited.
     fn address_share(&self) -> Result<Option<AddressShare>, ServeError> {
-        let Self { burst, per_second, accounts_per_address, .. } = *self;
+        let Self { burst, per_second, accounts_per_address, ref plans, .. } = *self;
         if accounts_per_address == 0 {
             return Ok(None);
         }
         let burst = u64::from(burst.get()) * u64::from(accounts_per_address);
         let rate = Rate::per_second(burst, per_second * f64::from(accounts_per_address)).map_err(no_rate)?;
-        Ok(Some(AddressShare::new(rate).exempt([Role::Service.as_str()])))
+        let exempt = plans.iter().filter(|(_, plan)| !plan.address_share).map(|(name, _)| name.as_str());
+        Ok(Some(AddressShare::new(rate).exempt([Role::Service.as_str()]).exempt_plans(exempt)))
     }
 }
 

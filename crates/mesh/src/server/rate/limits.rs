@@ -79,8 +79,8 @@ impl RateLimits {
         principal: Option<&Principal>,
         report: &LimitReport,
     ) -> Result<(), Status> {
-        let Inner { limiter, rules, share, .. } = &*self.0;
-        let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal)?)));
+        let Inner { limiter, rules, share, plans, .. } = &*self.0;
+        let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal, plans.as_ref())?)));
         let Some((share, (network, subject))) = counted else {
             return self.conclude(self.decide(wants).await, wants, report);
         };
@@ -189,7 +189,7 @@ impl RateLimits {
                     format!("too many calls by {caller} ({}); the next is admitted in {millis} ms", rule.name);
                 let metadata = [("rule", &*rule.name), ("client", &*caller), ("wait_ms", &*millis)];
                 let plan = rule.plan.as_deref().map(|plan| ("plan", plan));
-                let metadata: SmallVec<[_; 4]> = metadata.into_iter().chain(plan).collect();
+                let metadata: Vec<_> = metadata.into_iter().chain(plan).collect();
                 let mut details = RATE_LIMITED.details(*domain, &metadata);
                 details.set_retry_info(Some(retry_after));
                 let quota = format!(

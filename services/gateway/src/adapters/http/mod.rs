@@ -19,6 +19,7 @@ mod docs;
 mod grpc_web;
 mod grpc_web_text;
 mod json;
+mod linked;
 mod prefix;
 
 use std::sync::Arc;
@@ -37,6 +38,8 @@ use self::cors::Cors;
 use self::docs::Docs;
 use self::grpc_web::WebCall;
 use self::json::{Found, Transcoder};
+use self::linked::LinkedCalls;
+use crate::adapters::access::{AccessLog, HttpRecord, Protocol};
 use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
 use crate::config::HttpConfig;
 
@@ -53,12 +56,18 @@ pub struct FrontParts {
     pub upstreams: UpstreamsOf,
     /// The settings.
     pub config: HttpConfig,
+    /// Whether API keys are taken in place of tokens.
+    pub takes_keys: bool,
+    /// Logs requests; `None`: nobody does.
+    pub log: Option<AccessLog>,
 }
 
 /// Answers what comes to the port and is no gRPC.
 pub struct Front(Arc<Protocols>);
 
 struct Protocols {
+    has: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    log: Option<AccessLog>,
     cors: Cors,
     connect: Connect,
     docs: Option<Docs>,
@@ -68,54 +77,87 @@ struct Protocols {
 impl Front {
     /// The front of the methods that have a route.
     pub fn new(parts: FrontParts) -> Self {
-        let FrontParts { pool, has, upstreams, config } = parts;
-        let docs = config.docs.then(|| Docs::new(&pool, &*upstreams));
+        let FrontParts { pool, has, upstreams, config, takes_keys, log } = parts;
+        let docs = config.docs.then(|| Docs::new(&pool, &*upstreams, takes_keys));
         let json = Transcoder::new(&pool, &*has).max_body(config.max_body);
         let cors = Cors::new(&config.cors_origins);
-        Self(Arc::new(Protocols { cors, connect: Connect::new(pool, has, config.max_body), docs, json }))
+        let connect = Connect::new(pool, Arc::clone(&has), config.max_body);
+        Self(Arc::new(Protocols { has, log, cors, connect, docs, json }))
     }
 }
 
 impl HttpService for Front {
-    fn call(&self, mut request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
+    fn call(&self, request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
         let protocols = Arc::clone(&self.0);
         Box::pin(async move {
-            let grant = protocols.cors.grant(request.headers());
-            if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
-                return preflight;
-            }
-            // HEAD is for what GET is for, and answered without a body (RFC 9110, section 9.3.2).
-            let is_head = *request.method() == Method::HEAD;
-            if is_head {
-                *request.method_mut() = Method::GET;
-            }
-            let mut response = protocols.answer(request, calls).await;
-            if is_head {
-                response = without_body(response);
-            }
-            if let Some(grant) = grant {
-                grant.apply(response.headers_mut());
-            }
-            response
+            let Some(log) = &protocols.log else {
+                return protocols.answer(request, LinkedCalls::new(calls, None), None).await;
+            };
+            let record = log.begin(&request, calls.peer());
+            let calls = LinkedCalls::new(calls, Some(record.link()));
+            let response = protocols.answer(record.count_request(request), calls, Some(&record)).await;
+            record.count_answer(response)
         })
     }
 }
 
 impl Protocols {
-    async fn answer(&self, request: Request<Body>, mut calls: Calls) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Body>,
+        calls: LinkedCalls,
+        record: Option<&HttpRecord>,
+    ) -> Response<Body> {
+        let grant = self.cors.grant(request.headers());
+        if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
+            return preflight;
+        }
+        // HEAD is for what GET is for, and answered without a body (RFC 9110, section 9.3.2).
+        let is_head = *request.method() == Method::HEAD;
+        if is_head {
+            *request.method_mut() = Method::GET;
+        }
+        let mut response = self.answer_request(request, calls, record).await;
+        if is_head {
+            response = without_body(response);
+        }
+        if let Some(grant) = grant {
+            grant.apply(response.headers_mut());
+        }
+        response
+    }
+
+    /// Answers a request that is no preflight, by the protocol that it is of.
+    async fn answer_request(
+        &self,
+        request: Request<Body>,
+        mut calls: LinkedCalls,
+        record: Option<&HttpRecord>,
+    ) -> Response<Body> {
+        let found = |protocol, route: Option<&str>| {
+            if let Some(record) = record {
+                record.found(protocol, route);
+            }
+        };
         if let Some(call) = WebCall::of(request.headers()) {
+            found(Protocol::GrpcWeb, Some(request.uri().path()).filter(|path| (self.has)(path)));
             return call.answer(request, &mut calls).await;
         }
         let target = self.connect.find(&request);
         if let Some(target) = target {
+            found(Protocol::Connect, target.path());
             return self.connect.answer(target, request, calls).await;
         }
         if let Some(page) = self.page(&request) {
+            found(Protocol::Http, Some(request.uri().path()));
             return page;
         }
-        let found = self.json.find(request.method(), request.uri().path());
-        match found {
-            Found::Route(matched) => self.json.answer(matched, request, calls).await,
+        let matched = self.json.find(request.method(), request.uri().path());
+        match matched {
+            Found::Route(matched) => {
+                found(Protocol::Json, Some(matched.path()));
+                self.json.answer(matched, request, calls).await
+            }
             Found::MethodNotAllowed(allowed) => refused(request.method(), &allowed),
             Found::None => json::error(&path_unknown(request.uri().path()), &HeaderMap::new()),
         }

@@ -1,6 +1,6 @@
 //! What the gateway answers besides gRPC.
 
-mod client;
+pub mod client;
 mod connect;
 mod connect_streams;
 mod cors;

@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use meshwork::server::Calls;
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
 use url::form_urlencoded;
@@ -22,6 +21,7 @@ use self::encoding::TAKEN;
 use self::procedure::{Procedure, is_procedure};
 use self::unary::{Query, Unary, failed};
 use crate::adapters::errors::method_unknown;
+use crate::adapters::http::linked::LinkedCalls;
 
 /// The media types of the protocol, each a request's by POST.
 const MEDIA_TYPES: [&str; 4] =
@@ -40,6 +40,13 @@ pub(super) struct Connect {
 /// What a request of Connect is for: a method, or one that nobody has.
 pub(super) struct Target(Option<Procedure>);
 
+impl Target {
+    /// The path of the method, if there is one.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.0.as_ref().map(|procedure| procedure.path.as_str())
+    }
+}
+
 impl Connect {
     /// Those of the methods of `pool` that have a route, by messages of at most `max` bytes.
     pub(super) fn new(pool: DescriptorPool, has: Arc<dyn Fn(&str) -> bool + Send + Sync>, max: usize) -> Self {
@@ -55,7 +62,7 @@ impl Connect {
     }
 
     /// Answers it. Dropping the future, or the body of the answer, cancels the call.
-    pub(super) async fn answer(&self, target: Target, request: Request<Body>, calls: Calls) -> Response<Body> {
+    pub(super) async fn answer(&self, target: Target, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let Target(Some(procedure)) = target else {
             let mut response = failed(&method_unknown(request.uri().path()).into(), &self.pool);
             *response.status_mut() = StatusCode::NOT_FOUND;
@@ -75,7 +82,7 @@ impl Connect {
         response
     }
 
-    async fn post(&self, procedure: &Procedure, request: Request<Body>, calls: Calls) -> Response<Body> {
+    async fn post(&self, procedure: &Procedure, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let Some(codec) = media_type.and_then(|media_type| procedure.codec(media_type)) else {
             return unsupported(procedure);
@@ -87,7 +94,7 @@ impl Connect {
         unary.post(request, calls).await
     }
 
-    async fn get(&self, procedure: &Procedure, request: Request<Body>, calls: Calls) -> Response<Body> {
+    async fn get(&self, procedure: &Procedure, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let (parts, _) = request.into_parts();
         let query = match Query::of(parts.uri.query().unwrap_or_default()) {
             Ok(query) => query,

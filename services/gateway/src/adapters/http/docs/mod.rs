@@ -37,9 +37,14 @@ struct File {
 
 impl Docs {
     /// The documentation of the methods in `pool` with a `google.api.http` option: `upstreams` gives the names of those that
-    /// answer the method of a gRPC path, `/package.Service/Method`, and `None` where there is no route.
-    pub(super) fn new(pool: &DescriptorPool, upstreams: impl Fn(&str) -> Option<Vec<&'static str>>) -> Self {
-        let document = File::new("application/json", openapi::document(pool, upstreams).into());
+    /// answer the method of a gRPC path, `/package.Service/Method`, and `None` where there is no route. `takes_keys` says whether
+    /// an API key does as well as a token.
+    pub(super) fn new(
+        pool: &DescriptorPool,
+        upstreams: impl Fn(&str) -> Option<Vec<&'static str>>,
+        takes_keys: bool,
+    ) -> Self {
+        let document = File::new("application/json", openapi::document(pool, upstreams, takes_keys).into());
         let page = page::FILES.map(|(path, kind, text)| (path, File::new(kind, Bytes::from_static(text.as_bytes()))));
         Self { document, page: page.into() }
     }
