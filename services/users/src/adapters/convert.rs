@@ -5,7 +5,7 @@ use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_chassis::clock::timestamp;
 use prost::Message as _;
 
-use crate::app::commands::{Exchanged, Tokens};
+use crate::app::commands::{ExchangedToken, Tokens};
 use crate::domain::{Role, Session, User};
 use crate::ports::PublicKey;
 
@@ -84,7 +84,7 @@ pub(super) fn session(tokens: &Tokens) -> proto::Session {
 }
 
 /// What a token of another issuer was exchanged for. From here on nothing hides it.
-pub(super) fn exchanged(exchanged: &Exchanged) -> proto::ExchangedToken {
+pub(super) fn exchanged(exchanged: &ExchangedToken) -> proto::ExchangedToken {
     proto::ExchangedToken {
         user: exchanged.user.to_string(),
         access_token: exchanged.access_token.expose().to_owned(),

@@ -181,8 +181,8 @@ pub(super) fn status(error: AppError) -> Status {
             }
         }
         AppError::WrongPassword(name) => WRONG_PASSWORD.status(DOMAIN, &error, &[("resource", &name.to_string())]),
-        AppError::NotExchanged => TOKEN_NOT_EXCHANGED.status(DOMAIN, &error, &[]),
-        AppError::KeysUnavailable => KEYS_UNAVAILABLE.status(DOMAIN, &error, &[]),
+        AppError::TokenNotExchanged => TOKEN_NOT_EXCHANGED.status(DOMAIN, &error, &[]),
+        AppError::ForeignKeysUnavailable => KEYS_UNAVAILABLE.status(DOMAIN, &error, &[]),
         AppError::SessionEnded => SESSION_ENDED.status(DOMAIN, &error, &[]),
         AppError::TooManyAttempts(too_many) => {
             let wait = too_many.retry_after.as_millis().to_string();

@@ -40,10 +40,10 @@ pub enum AppError {
     SessionEnded,
     /// A key or a token of another issuer gives no token of ours; nobody is told why.
     #[error("the token is not valid here; get another from its issuer")]
-    NotExchanged,
+    TokenNotExchanged,
     /// A token of another issuer can't be verified at this moment.
     #[error("the keys that verify the token can't be fetched at this moment; try again")]
-    KeysUnavailable,
+    ForeignKeysUnavailable,
     /// There were too many attempts.
     #[error(transparent)]
     TooManyAttempts(#[from] TooManyAttempts),

@@ -4,7 +4,7 @@ use meshwork_api::UserName;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::exchange_token::Exchanged;
+use super::exchange_token::ExchangedToken;
 use crate::app::{App, AppError};
 use crate::domain::{DisplayName, NewUser, PasswordHash, Role, User, foreign_email, foreign_name};
 use crate::ports::{Account, Basis, Creation, ForeignIdentity, StoreError};
@@ -19,26 +19,26 @@ impl App {
     /// that the settings give them and ends no later than the one that it was given for. It is of no session.
     ///
     /// # Errors
-    /// [`AppError::NotExchanged`] when the account is deleted, or there is none and none may be made, or the other token is over.
-    pub async fn exchange_foreign(&self, identity: ForeignIdentity) -> Result<Exchanged, AppError> {
+    /// [`AppError::TokenNotExchanged`] when the account is deleted, or there is none and none may be made, or the other token is over.
+    pub async fn exchange_foreign(&self, identity: ForeignIdentity) -> Result<ExchangedToken, AppError> {
         let now = self.clock.now();
         let expire_time = identity.expire_time.min(now + self.lifetimes.access_token);
         if expire_time <= now {
-            return Err(AppError::NotExchanged);
+            return Err(AppError::TokenNotExchanged);
         }
         let name = foreign_name(&digest(&identity.issuer, &identity.subject));
         let account = match self.users.find_account(&name).await? {
             Some(account) => account,
             None if identity.may_create => self.create_foreign(&name, &identity.issuer).await?,
-            None => return Err(AppError::NotExchanged),
+            None => return Err(AppError::TokenNotExchanged),
         };
         // Whoever signs up could take the id while an earlier release runs beside this one: such an account has a password.
         let is_theirs = account.user.is_foreign() && account.password.is_none();
         if account.user.is_deleted() || !is_theirs {
-            return Err(AppError::NotExchanged);
+            return Err(AppError::TokenNotExchanged);
         }
         let access_token = self.tokens.issue(&name, identity.role, Basis::Foreign, now, expire_time)?;
-        Ok(Exchanged { user: name, access_token, access_token_expire_time: expire_time })
+        Ok(ExchangedToken { user: name, access_token, access_token_expire_time: expire_time })
     }
 
     /// Makes the account of a subject, or finds that somebody was faster.

@@ -9,7 +9,7 @@ use crate::ports::ForeignTokenError;
 
 /// A token of ours that was given for another.
 #[derive(Clone, Debug)]
-pub struct Exchanged {
+pub struct ExchangedToken {
     /// Whom it speaks for.
     pub user: UserName,
     /// What goes with each call.
@@ -22,13 +22,13 @@ impl App {
     /// Gives a token of ours for a token of another issuer.
     ///
     /// # Errors
-    /// [`AppError::NotExchanged`], whatever is wrong with the token; [`AppError::KeysUnavailable`] while its issuer's keys can't be
-    /// fetched.
-    pub async fn exchange_token(&self, token: Secret) -> Result<Exchanged, AppError> {
+    /// [`AppError::TokenNotExchanged`], whatever is wrong with the token; [`AppError::ForeignKeysUnavailable`] while its issuer's
+    /// keys can't be fetched.
+    pub async fn exchange_token(&self, token: Secret) -> Result<ExchangedToken, AppError> {
         match self.foreign.verify(token.expose()).await {
             Ok(identity) => self.exchange_foreign(identity).await,
-            Err(ForeignTokenError::Invalid) => Err(AppError::NotExchanged),
-            Err(ForeignTokenError::KeysUnavailable) => Err(AppError::KeysUnavailable),
+            Err(ForeignTokenError::Invalid) => Err(AppError::TokenNotExchanged),
+            Err(ForeignTokenError::KeysUnavailable) => Err(AppError::ForeignKeysUnavailable),
         }
     }
 }

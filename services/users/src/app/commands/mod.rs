@@ -16,7 +16,7 @@ mod update_user;
 
 pub use create_user::CreateUser;
 pub use delete_user::DeleteUser;
-pub use exchange_token::Exchanged;
+pub use exchange_token::ExchangedToken;
 pub use renew_keys::KeyRenewals;
 pub use sign_in::{SignIn, Tokens};
 pub use update_user::{Reauthentication, UpdateUser};
