@@ -152,7 +152,8 @@ pub const MALFORMED_REQUEST: ErrorKind = ErrorKind::new(
     "MALFORMED_REQUEST",
     Code::InvalidArgument,
     "The request is not what the method takes: its framing, the number of its messages or their encoding. Nothing was \
-     done. A message that is marked as compressed without a grpc-encoding is INTERNAL, as gRPC has it.",
+     done. As gRPC has it, a number of messages that isn't the method's is UNIMPLEMENTED, and a message that is marked \
+     as compressed without a grpc-encoding is INTERNAL.",
 );
 /// A handler has panicked.
 pub const HANDLER_PANICKED: ErrorKind = ErrorKind::new(

@@ -256,8 +256,9 @@ where
         let more =
             self.framing.complete_messages() > 1 || self.framing.complete_messages() == 1 && !self.framing.between();
         if self.one && more {
+            // gRPC's document on status codes asks for it, and so below.
             let message = "the method takes one message, and there are more";
-            return Err(rules.malformed(Code::InvalidArgument, message));
+            return Err(rules.malformed(Code::Unimplemented, message));
         }
         Ok(())
     }
@@ -267,7 +268,7 @@ where
             return Err(rules.malformed(Code::InvalidArgument, "the request ended in the middle of a message"));
         }
         if self.one && self.framing.complete_messages() == 0 {
-            return Err(rules.malformed(Code::InvalidArgument, "the method takes one message, and there is none"));
+            return Err(rules.malformed(Code::Unimplemented, "the method takes one message, and there is none"));
         }
         Ok(())
     }

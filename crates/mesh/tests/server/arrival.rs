@@ -138,10 +138,11 @@ async fn what_is_no_message_of_the_method_is_the_callers_fault() {
     let channel = server.channel();
     let two = [message("one"), message("two")].concat();
     let malformed: [(&str, Option<&'static str>, Vec<u8>, Code); 9] = [
-        ("nothing", None, Vec::new(), Code::InvalidArgument),
+        // As gRPC's document on status codes has it.
+        ("nothing", None, Vec::new(), Code::Unimplemented),
+        ("two messages", None, two, Code::Unimplemented),
         ("the end in a prefix", None, vec![0, 0, 0], Code::InvalidArgument),
         ("the end in a message", None, message("cut")[..7].to_vec(), Code::InvalidArgument),
-        ("two messages", None, two, Code::InvalidArgument),
         ("a wrong flag", None, framed(7, b""), Code::InvalidArgument),
         ("text", None, b"GET / HTTP/1.1".to_vec(), Code::InvalidArgument),
         ("no protobuf", None, framed(0, &[255; 20]), Code::InvalidArgument),

@@ -155,6 +155,12 @@ pub fn malformed(message: impl Display) -> Status {
     MALFORMED_REQUEST.status(DOMAIN, message, &[])
 }
 
+/// A message is marked as compressed, and the header of this name doesn't say how: INTERNAL by Connect, as by gRPC.
+pub fn compression_unnamed(header: &str) -> Status {
+    let message = format!("a message is marked as compressed, and {header} doesn't say how");
+    Status::with_error_details(Code::Internal, message, MALFORMED_REQUEST.details(DOMAIN, &[]))
+}
+
 /// A message of the request has more than `max` bytes, or would have when it is unpacked.
 pub fn message_too_large(max: usize) -> Status {
     let message = format!("a message of the request has more than {max} bytes");

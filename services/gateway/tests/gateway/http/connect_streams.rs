@@ -54,9 +54,18 @@ async fn a_stream_that_fails_says_so_at_its_end() {
 async fn what_is_no_stream_is_refused() {
     let world = World::start().await;
     let before = world.orders.calls();
-    for body in [b"{}".to_vec(), prefixed(0, b"{"), prefixed(1, b"{}"), prefixed(2, b"{}"), b"".to_vec()] {
+    let twice = [watch("orders/a"), watch("orders/a")].concat();
+    for (body, code) in [
+        (b"{}".to_vec(), "invalid_argument"),
+        (prefixed(0, b"{"), "invalid_argument"),
+        (prefixed(2, b"{}"), "invalid_argument"),
+        // As the documents of Connect and gRPC have it.
+        (prefixed(1, b"{}"), "internal"),
+        (b"".to_vec(), "unimplemented"),
+        (twice, "unimplemented"),
+    ] {
         let (messages, end) = told(&ask_as_anna(&world, WATCH, &[JSON], &body).await);
-        assert_eq!((messages.len(), &end["error"]["code"]), (0, &json!("invalid_argument")), "{body:?}");
+        assert_eq!((messages.len(), &end["error"]["code"]), (0, &json!(code)), "{body:?}");
     }
     let (_, end) = told(&ask_as_anna(&world, WATCH, &[JSON, ("connect-content-encoding", "br")], &[]).await);
     assert_eq!(end["error"]["code"], "unimplemented");

@@ -16,7 +16,7 @@ use super::encoding::Encoding;
 use super::failure::error;
 use super::head::head;
 use super::procedure::Procedure;
-use crate::adapters::errors::{malformed, message_too_large};
+use crate::adapters::errors::{compression_unnamed, malformed, message_too_large};
 use crate::adapters::http::call::{self, Failure, Messages};
 use crate::adapters::http::linked::LinkedCalls;
 use crate::adapters::http::prefix::{prefixed, take};
@@ -114,9 +114,7 @@ impl Envelopes {
             (0, _) => message,
             (COMPRESSED, Encoding::Gzip) => self.encoding.unpack(message, self.max)?,
             (COMPRESSED, Encoding::Identity) => {
-                return Err(malformed(
-                    "a message is marked as compressed, and connect-content-encoding doesn't say how",
-                ));
+                return Err(compression_unnamed("connect-content-encoding"));
             }
             _ => return Err(malformed("a message begins with neither 0 nor 1: it has no envelope of Connect")),
         };
@@ -217,7 +215,7 @@ mod tests {
         for (piece, encoding, code) in [
             (prefixed(0, &[0; 101]), Encoding::Identity, Code::ResourceExhausted),
             (prefixed(0, b"cut").slice(..6), Encoding::Identity, Code::InvalidArgument),
-            (prefixed(COMPRESSED, b"x"), Encoding::Identity, Code::InvalidArgument),
+            (prefixed(COMPRESSED, b"x"), Encoding::Identity, Code::Internal),
             (prefixed(COMPRESSED, b"x"), Encoding::Gzip, Code::InvalidArgument),
             (prefixed(END, b"{}"), Encoding::Identity, Code::InvalidArgument),
         ] {
