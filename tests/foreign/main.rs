@@ -4,6 +4,7 @@
 //! | file | what it runs |
 //! |---|---|
 //! | [`orders`] | the clients |
+//! | [`conformance`] | the conformance suite of Connect, gRPC and gRPC-Web |
 //! | [`page`] | a person at `/docs`, in headless Chromium |
 //! | [`openapi`] | schemathesis, which holds the gateway to its OpenAPI document |
 //! | [`shop`] | the shop that they meet |
@@ -11,6 +12,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "tests")]
 
+mod conformance;
 mod openapi;
 mod orders;
 mod page;

@@ -3,7 +3,7 @@
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A certificate for 127.0.0.1 with what belongs to it, all as PEM.
-pub(crate) struct Certificate {
+pub struct Certificate {
     /// Who has issued it, whom clients are to trust.
     pub issuer: String,
     /// The server's certificate.
@@ -13,7 +13,10 @@ pub(crate) struct Certificate {
 }
 
 /// Issues a certificate for 127.0.0.1, by an authority of its own.
-pub(crate) fn certify() -> Certificate {
+///
+/// # Panics
+/// When the keys can't be made.
+pub fn certify() -> Certificate {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "An issuer for tests");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

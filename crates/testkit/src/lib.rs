@@ -16,6 +16,7 @@ pub mod smtp;
 mod status;
 pub mod up;
 
+pub use certificate::{Certificate, certify};
 pub use fault_proxy::FaultProxy;
 pub use gateway::Gateway;
 pub use issuer::Issuer;
