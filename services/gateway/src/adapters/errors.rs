@@ -246,6 +246,8 @@ pub fn of_mesh(name: &str, code: Code) -> Status {
     match code {
         Code::DeadlineExceeded => upstream_too_slow(name),
         Code::ResourceExhausted => upstream_limit(name),
+        // An answer of HTTP, or one without a status: another try would lead to the same.
+        Code::Unknown => answer_unreadable("it is none of gRPC"),
         _ => upstream_unavailable(name),
     }
 }
@@ -274,5 +276,20 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(errors::faults(TABLE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_service_that_is_gone_may_be_asked_again_and_one_that_answers_no_grpc_may_not() {
+        for (code, told, retryable) in [
+            (Code::Unavailable, Code::Unavailable, true),
+            (Code::Internal, Code::Unavailable, true),
+            (Code::DeadlineExceeded, Code::DeadlineExceeded, false),
+            (Code::ResourceExhausted, Code::ResourceExhausted, false),
+            // A status of HTTP that gRPC has no code for, such as 415 for an `application/grpc+other`.
+            (Code::Unknown, Code::Internal, false),
+        ] {
+            let status = of_mesh("orders", code);
+            assert_eq!((status.code(), status.get_details_retry_info().is_some()), (told, retryable), "{code:?}");
+        }
     }
 }
