@@ -258,9 +258,11 @@ mod tests {
     }
 
     fn read(upstreams: &[(&str, &[FileDescriptorProto])]) -> Result<Described, InvalidRoutes> {
-        let encoded = |files: &[FileDescriptorProto]| files.iter().map(|file| file.encode_to_vec().into()).collect();
+        let encoded = |files: &[FileDescriptorProto]| -> Descriptors {
+            files.iter().map(|file| Bytes::from(file.encode_to_vec())).collect()
+        };
         let upstreams = upstreams.iter().map(|(upstream, files)| (name(upstream), encoded(files)));
-        BuiltIn::load().unwrap().read(&upstreams.collect())
+        BuiltIn::load().unwrap().read(&upstreams.collect::<BTreeMap<_, _>>())
     }
 
     #[test]
