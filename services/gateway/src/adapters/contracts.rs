@@ -306,7 +306,7 @@ mod tests {
 
         let mut other = common.clone();
         other.service[0].method[0].name = Some("Set".to_owned());
-        let refused = read(&[("a", &[common.clone()]), ("b", &[other])]).unwrap_err();
+        let refused = read(&[("a", std::slice::from_ref(&common)), ("b", &[other])]).unwrap_err();
         assert_eq!(refused.key, "upstreams.b");
         assert!(refused.problem.starts_with("has another common.proto than a: "), "{refused}");
         // Two files of one symbol.
