@@ -11,7 +11,7 @@ use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsReq
 use meshwork_chassis::consistency::{STALE, TOKEN};
 use meshwork_chassis::{ClientConfig, Health};
 use meshwork_gateway::Upstreams;
-use meshwork_gateway::adapters::{BuiltIn, Gate, Mirror, RoutesFile, UpstreamChannels};
+use meshwork_gateway::adapters::{BuiltIn, Edge, Gate, Mirror, RoutesFile, ServiceRoutes, UpstreamChannels};
 use meshwork_gateway::app::App;
 use meshwork_testkit::assert_small;
 use meshwork_testkit::issuer::Claims;
@@ -206,7 +206,8 @@ async fn a_service_that_is_too_slow_exceeds_the_deadline() {
     let (built_in, mirror) = (BuiltIn::load().unwrap(), Arc::new(Mirror::new(Health::new())));
     let channels = UpstreamChannels::new(ClientConfig::default(), &upstreams, Arc::clone(&mirror));
     let (channels, _learned) = channels.unwrap();
-    let gate = Arc::new(Gate::new(built_in.clone(), channels, mirror, None));
+    let edge = Edge { http: None, takes_keys: false, log: None };
+    let gate = Arc::new(Gate::new(built_in.clone(), channels, mirror, ServiceRoutes::default(), edge));
     let app = App::new(Arc::new(RoutesFile::new("")), Arc::new(built_in), Arc::clone(&gate) as _);
     app.load_routes().await.unwrap();
     let proxy = Proxy::new(gate.routes());
