@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork::server::health::Check;
-use meshwork::server::proxy::Proxy;
+use meshwork::server::proxy::{Proxy, Routes as _};
 use meshwork::server::{is_health_check, is_reflection};
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, behind, listen, listeners};

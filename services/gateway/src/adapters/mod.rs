@@ -20,7 +20,6 @@ pub use errors::{DOMAIN, TABLE};
 pub use exchange::Exchange;
 pub use forwarding::{Edge, Gate};
 pub use health::Mirror;
-pub use http::Front;
 pub use reflection::Learned;
 pub use routes::ServiceRoutes;
 pub use routes_file::RoutesFile;

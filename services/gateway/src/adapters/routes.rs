@@ -99,7 +99,7 @@ fn point_of_caller(head: &Parts) -> u64 {
     let address = || head.headers.get(CLIENT_ADDRESS).map(HeaderValue::as_bytes).unwrap_or_default();
     let caller = head.extensions.get::<Principal>().map(|principal| principal.subject().as_bytes());
     let digest = Sha256::digest(caller.unwrap_or_else(address));
-    digest.iter().take(8).fold(0, |point, byte| point << 8 | u64::from(*byte))
+    digest.iter().take(8).fold(0, |point, byte| (point << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

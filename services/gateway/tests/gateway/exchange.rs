@@ -253,7 +253,7 @@ async fn a_flood_of_keys_from_one_address_leaves_others_alone() {
 #[tokio::test]
 async fn too_many_attempts_are_told_as_the_users_service_tells_them() {
     let (world, users) = World::exchanging().await;
-    let mut details = ErrorDetails::with_error_info("TOO_MANY_ATTEMPTS", "users.meshwork.dev", Vec::new());
+    let mut details = ErrorDetails::with_error_info("TOO_MANY_ATTEMPTS", "users.meshwork.dev", []);
     details.set_retry_info(Some(Duration::from_secs(7)));
     let status = Status::with_error_details(Code::ResourceExhausted, "too many attempts", details);
     users.exchange(KEY, Becomes::Error(status));

@@ -44,7 +44,7 @@ struct Exchanged {
 }
 
 /// A bounded memory of what became of credentials.
-pub(super) struct Known {
+pub(super) struct ExchangeCache {
     exchanged: Cache<Fingerprint, Exchanged>,
     refused: Box<[Mutex<VecDeque<Refused>>]>,
     hasher: RandomState,
@@ -57,7 +57,7 @@ struct Refused {
     until: Instant,
 }
 
-impl Default for Known {
+impl Default for ExchangeCache {
     fn default() -> Self {
         Self {
             // It has a clock of its own, so that each entry says again how long it holds.
@@ -68,7 +68,7 @@ impl Default for Known {
     }
 }
 
-impl Known {
+impl ExchangeCache {
     /// Who the credential speaks for, if that was found out a moment ago.
     pub(super) fn principal(&self, credential: Fingerprint) -> Option<Principal> {
         let exchanged = self.exchanged.get(&credential)?;
@@ -116,40 +116,40 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_exchanged_is_known_for_a_minute_and_never_beyond_its_expiry() {
-        let (known, [long, short, over]) = (Known::default(), ["a", "b", "c"].map(Fingerprint::of));
-        known.accept(long, anna(), SystemTime::now() + HOUR);
-        known.accept(short, anna(), SystemTime::now() + Duration::from_secs(10));
-        known.accept(over, anna(), SystemTime::now() - HOUR);
-        assert_eq!(known.principal(over), None);
+        let (cache, [long, short, over]) = (ExchangeCache::default(), ["a", "b", "c"].map(Fingerprint::of));
+        cache.accept(long, anna(), SystemTime::now() + HOUR);
+        cache.accept(short, anna(), SystemTime::now() + Duration::from_secs(10));
+        cache.accept(over, anna(), SystemTime::now() - HOUR);
+        assert_eq!(cache.principal(over), None);
         tokio::time::advance(Duration::from_secs(9)).await;
-        assert_eq!(known.principal(short), Some(anna()));
+        assert_eq!(cache.principal(short), Some(anna()));
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(known.principal(short), None);
+        assert_eq!(cache.principal(short), None);
         tokio::time::advance(Duration::from_millis(49_999)).await;
-        assert_eq!(known.principal(long), Some(anna()));
+        assert_eq!(cache.principal(long), Some(anna()));
         tokio::time::advance(Duration::from_millis(1)).await;
-        assert_eq!(known.principal(long), None);
+        assert_eq!(cache.principal(long), None);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_refusal_is_known_for_a_few_seconds_where_it_was_given() {
-        let (known, key) = (Known::default(), Fingerprint::of("a"));
+        let (cache, key) = (ExchangeCache::default(), Fingerprint::of("a"));
         let [here, there] = ["192.0.2.1", "192.0.2.2"].map(|address| Some(address.parse().unwrap()));
-        known.refuse(key, here);
-        assert!(known.is_refused(key, here) && !known.is_refused(key, there) && !known.is_refused(key, None));
+        cache.refuse(key, here);
+        assert!(cache.is_refused(key, here) && !cache.is_refused(key, there) && !cache.is_refused(key, None));
         tokio::time::advance(REFUSED).await;
-        assert!(!known.is_refused(key, here));
+        assert!(!cache.is_refused(key, here));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_network_has_a_few_refusals_however_many_it_gets() {
-        let (known, here) = (Known::default(), Some("192.0.2.1".parse().unwrap()));
+        let (cache, here) = (ExchangeCache::default(), Some("192.0.2.1".parse().unwrap()));
         let keys: Vec<_> = (0..1000).map(|at: u32| Fingerprint::of(&at.to_string())).collect();
         for key in &keys {
-            known.refuse(*key, here);
+            cache.refuse(*key, here);
         }
         let (old, new) = keys.split_at(keys.len() - BUCKET);
-        assert!(new.iter().all(|key| known.is_refused(*key, here)));
-        assert!(!old.iter().any(|key| known.is_refused(*key, here)));
+        assert!(new.iter().all(|key| cache.is_refused(*key, here)));
+        assert!(!old.iter().any(|key| cache.is_refused(*key, here)));
     }
 }

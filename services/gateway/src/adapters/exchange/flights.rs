@@ -20,10 +20,13 @@ pub(super) type Flight = Shared<BoxFuture<'static, Outcome>>;
 
 type Key = (Fingerprint, Option<IpAddr>);
 
+/// Those that go on, each with its number.
+type Going = HashMap<Key, (u64, WeakShared<BoxFuture<'static, Outcome>>)>;
+
 /// The exchanges that go on. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Flights {
-    going: Arc<Mutex<HashMap<Key, (u64, WeakShared<BoxFuture<'static, Outcome>>)>>>,
+    going: Arc<Mutex<Going>>,
     next: Arc<AtomicU64>,
 }
 
@@ -55,7 +58,7 @@ impl Flights {
         Ok(flight)
     }
 
-    fn going(&self) -> MutexGuard<'_, HashMap<Key, (u64, WeakShared<BoxFuture<'static, Outcome>>)>> {
+    fn going(&self) -> MutexGuard<'_, Going> {
         // Each change behind the lock is one step.
         self.going.lock().unwrap_or_else(PoisonError::into_inner)
     }

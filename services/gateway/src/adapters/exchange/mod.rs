@@ -30,7 +30,7 @@ use meshwork::server::Peer;
 use meshwork::server::auth::{Authenticated, Authenticator, JwtAuthenticator, Principal};
 use tonic::{Code, Status};
 
-use self::cache::{Fingerprint, Known};
+use self::cache::{ExchangeCache, Fingerprint};
 use self::flights::{Flight, Flights};
 pub use self::presented::API_KEY;
 use self::presented::{Presented, Unfit, is_foreign, presented};
@@ -50,7 +50,7 @@ pub struct Exchange {
 }
 
 struct State {
-    known: Known,
+    cache: ExchangeCache,
     turns: Turns,
     users: Users,
 }
@@ -59,22 +59,17 @@ impl Exchange {
     /// Verifies the tokens of `issuer` by `verifier`, and exchanges all else at the users service behind `channel`.
     pub fn new(verifier: JwtAuthenticator, issuer: &str, channel: Channel) -> Self {
         let users = Users::new(channel, verifier.clone());
-        let state = Arc::new(State { known: Known::default(), turns: Turns::default(), users });
+        let state = Arc::new(State { cache: ExchangeCache::default(), turns: Turns::default(), users });
         Self { verifier, issuer: issuer.to_owned(), flights: Flights::default(), state }
     }
 
     /// What is known of a credential without asking.
-    fn known(
-        &self,
-        credential: Fingerprint,
-        headers: &HeaderMap,
-        peer: Option<&Peer>,
-    ) -> Option<Result<Option<Principal>, Status>> {
-        if let Some(principal) = self.state.known.principal(credential) {
+    fn cached(&self, credential: Fingerprint, peer: Option<&Peer>) -> Option<Result<Option<Principal>, Status>> {
+        if let Some(principal) = self.state.cache.principal(credential) {
             return Some(Ok(Some(principal)));
         }
         let network = Client::of(peer).network();
-        self.state.known.is_refused(credential, network).then(|| Err(credentials_refused()))
+        self.state.cache.is_refused(credential, network).then(|| Err(credentials_refused()))
     }
 
     /// The exchange of a credential, which may go on already.
@@ -89,12 +84,12 @@ impl Exchange {
             let exchanging = async move {
                 match state.users.exchange(text, client, place).await {
                     Ok(Exchanged { principal, expiry }) => {
-                        state.known.accept(credential, principal.clone(), expiry);
+                        state.cache.accept(credential, principal.clone(), expiry);
                         Ok(principal)
                     }
                     Err(status) => {
                         if status.code() == Code::Unauthenticated {
-                            state.known.refuse(credential, network);
+                            state.cache.refuse(credential, network);
                         }
                         Err(status)
                     }
@@ -115,8 +110,8 @@ impl Authenticator for Exchange {
         };
         let credential = Fingerprint::of(text);
         // It may have become known since it was recalled.
-        if let Some(known) = self.known(credential, headers, peer) {
-            return Authenticated::Now(known);
+        if let Some(cached) = self.cached(credential, peer) {
+            return Authenticated::Now(cached);
         }
         match self.exchange(text, credential, Client::of(peer)) {
             Ok(flight) => Authenticated::Later(flight.map(|outcome| outcome.map(Some)).boxed()),
@@ -132,7 +127,7 @@ impl Authenticator for Exchange {
         }
         match presented(headers) {
             Err(unfit) => Some(Err(refused(unfit))),
-            Ok(Presented::Key(text) | Presented::Token(text)) => self.known(Fingerprint::of(text), headers, peer),
+            Ok(Presented::Key(text) | Presented::Token(text)) => self.cached(Fingerprint::of(text), peer),
             Ok(Presented::Other) => recalled,
         }
     }

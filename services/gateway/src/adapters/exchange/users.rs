@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use meshwork::Channel;
 use meshwork::server::auth::{JwtAuthenticator, Principal};
 use meshwork::server::{CLIENT_ADDRESS, push_back};
@@ -76,10 +76,11 @@ impl Users {
     async fn call(&self, credential: String, client: Client, within: Duration) -> Result<ExchangedToken, Status> {
         let mut request = Request::new(ExchangeTokenRequest { subject_token: credential });
         request.set_timeout(within);
+        static NAME: HeaderName = CLIENT_ADDRESS;
         // Without one the call would be the gateway's own, whose attempts nobody counts.
         let address = client.0.map_or_else(|| "unknown".to_owned(), |address| address.to_string());
         let address = MetadataValue::try_from(address).unwrap_or(MetadataValue::from_static("unknown"));
-        request.metadata_mut().insert(CLIENT_ADDRESS.as_str(), address);
+        request.metadata_mut().insert(NAME.as_str(), address);
         Ok(self.client.clone().exchange_token(request).await?.into_inner())
     }
 

@@ -14,8 +14,8 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_types::{Any, FileDescriptorSet};
 use serde_json::{Map, Value, json};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::super::call::http_status;
@@ -107,6 +107,8 @@ mod tests {
     use std::time::Duration;
 
     use tonic_types::ErrorDetails;
+
+    use tonic::Code;
 
     use super::*;
 
