@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
-use http::{HeaderMap, Response};
+use http::header::{CONTENT_TYPE, DATE};
+use http::{HeaderMap, HeaderName, Response};
 use http_body::{Body, Frame};
 use tokio::time::{Sleep, sleep};
 
@@ -19,6 +20,10 @@ use super::payload::Payload;
 
 /// A chunk that is smaller than this part of the memory that it lies in is copied.
 const PART: usize = 16;
+
+/// What the head of an answer of gRPC may have without metadata of its service.
+static OF_GRPC: [HeaderName; 4] =
+    [CONTENT_TYPE, DATE, HeaderName::from_static("grpc-encoding"), HeaderName::from_static("grpc-accept-encoding")];
 
 /// The state of sending one answer.
 pub(super) struct Delivery<B, G> {
@@ -53,7 +58,8 @@ where
 {
     /// Sends the head of an answer; `None` when that was all of it. What is known at once to have no data becomes one frame,
     /// head and trailers together: to a client, an answer that begins with a head of its own has committed the call
-    /// (gRFC A6). The answer takes the `ticket` unless that was all.
+    /// (gRFC A6). A head with metadata stays one: clients take all that is in a frame with trailers for trailers. The answer
+    /// takes the `ticket` unless that was all.
     pub(super) fn begin(
         respond: &mut SendResponse<Payload<G>>,
         response: Response<B>,
@@ -67,10 +73,11 @@ where
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if data.is_empty() => {}
                     Ok(data) => break (Some(Frame::data(data)), false),
-                    Err(frame) => {
+                    Err(frame) if head.headers.keys().all(|name| OF_GRPC.contains(name)) => {
                         head.headers.extend(frame.into_trailers().unwrap_or_default());
                         break (None, true);
                     }
+                    Err(frame) => break (Some(frame), false),
                 },
                 Poll::Ready(Some(Err(never))) => match never {},
                 Poll::Ready(None) => break (None, true),

@@ -26,6 +26,25 @@ async fn trailers_without_data_are_one_frame_with_the_head() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metadata_of_a_head_does_not_become_trailers() {
+    let state = Arc::<ProbeState>::default();
+    let answering = Arc::clone(&state);
+    let answer = move |_: Request<RequestBody>| -> Answering {
+        let mut response = Response::new(frames(vec![Frame::trailers(trailers(5))]));
+        response.headers_mut().insert("x-begun", http::HeaderValue::from_static("yes"));
+        Box::pin(std::future::ready((response, guard(&answering))))
+    };
+    let mut pair = pair(answer).await;
+    let response = pair.call().await.await.unwrap();
+    assert!(response.headers().contains_key("x-begun") && code(response.headers()).is_none());
+    let (bytes, trailers) = read(response.into_body()).await;
+    assert!(bytes.is_empty());
+    assert_eq!(code(&trailers.unwrap()), Some("5"));
+    settle().await;
+    assert!(state.is_dropped());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_of_nothing_ends_with_its_head() {
     let state = Arc::default();
     let mut pair = pair(at_once(|| frames(Vec::new()), &state)).await;
