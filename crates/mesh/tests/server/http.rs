@@ -185,6 +185,26 @@ async fn requests_of_http_1_1_are_answered_one_after_the_other_on_one_connection
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_before_the_end_of_its_request_says_that_the_connection_closes() {
+    let server = serve(Server::builder());
+    let chunks = "POST /nowhere HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let mut client = Client::new(&server).await;
+    for request in [post("/nowhere", "", "four"), format!("{chunks}0\r\n\r\n")] {
+        client.say(request).await;
+        let (status, head, _) = client.answer().await.unwrap();
+        assert!(status == 404 && !head.contains("connection: close"), "{head}");
+    }
+    assert_eq!(client.ask(get("/hello")).await, (200, "hello by GET".to_owned()));
+    let expecting = "POST /nowhere HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    for request in [chunks, expecting] {
+        let mut client = Client::new(&server).await;
+        client.say(request).await;
+        let (status, head, _) = client.answer().await.unwrap();
+        assert!(status == 404 && head.contains("connection: close"), "{head}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_in_one_piece_are_answered_in_their_order() {
     let server = serve(Server::builder());
     let mut client = Client::new(&server).await;

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::header::{CONNECTION, EXPECT};
+use http::{HeaderValue, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -18,6 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::answer::PacedAnswer;
+use super::leftover::SharedBody;
 use super::wire::{Activity, ObservedWire};
 use crate::errors::port::MALFORMED_REQUEST;
 use crate::server::accept::{ConnectionOptions, OpenCalls};
@@ -107,15 +109,22 @@ impl<H: HandlerService> Service<Request<Incoming>> for Requests<H> {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.activity.head_is_whole();
         let domain = self.calls.domain();
-        let request = request.map(|body| {
-            body.map_err(move |error| {
-                MALFORMED_REQUEST.status(domain, format!("the request's body can't be read: {error}"), &[])
-            })
+        let (head, body) = request.into_parts();
+        let body = body.map_err(move |error| {
+            MALFORMED_REQUEST.status(domain, format!("the request's body can't be read: {error}"), &[])
         });
+        // To read what a client asks for first would tell it to go on.
+        let is_drained = !head.headers.contains_key(EXPECT);
+        let (body, leftover) = SharedBody::new(body);
+        let request = Request::from_parts(head, body);
         let answered = self.calls.http(&self.http, request);
         let activity = Arc::clone(&self.activity);
         Box::pin(async move {
-            let (response, call) = answered.await;
+            let (mut response, call) = answered.await;
+            if !leftover.consumed(is_drained).await {
+                // A client that isn't told so might send its next request before it sees the end (RFC 9112, section 9.6).
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(response.map(|body| PacedAnswer::new(body, call, activity)))
         })
     }

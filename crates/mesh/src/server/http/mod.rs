@@ -11,6 +11,7 @@ mod builder;
 mod calls;
 mod connection;
 mod head;
+mod leftover;
 mod service;
 mod wire;
 
