@@ -58,8 +58,12 @@ async fn limits_count_the_clients_of_a_trusted_balancer_whatever_they_write() {
         for _ in 0..2 {
             send(&balancer, UNARY, forwarded("x", &["192.0.2.2"])).await.unwrap();
         }
-        // What names a client as our own proxies do goes before it.
-        let mut named = forwarded("x", &["192.0.2.3"]);
+        // A client that writes what our own proxies write, as if it were another one.
+        let mut forged = forwarded("x", &["192.0.2.2"]);
+        forged.metadata_mut().insert("meshwork-client-address", "192.0.2.3".parse().unwrap());
+        assert_eq!(limited(&send(&balancer, UNARY, forged).await.unwrap_err()), "address:192.0.2.2");
+        // Those are believed: they pass no other name on.
+        let mut named = forwarded("x", &[]);
         named.metadata_mut().insert("meshwork-client-address", "192.0.2.2".parse().unwrap());
         assert_eq!(limited(&send(&balancer, UNARY, named).await.unwrap_err()), "address:192.0.2.2");
         // The balancer's own calls have its own address.
