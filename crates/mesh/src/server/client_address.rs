@@ -160,8 +160,8 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 /// Whom a call counts for where callers are told apart by address: an extension of requests where the server knows its
-/// [trusted proxies](super::Builder::trusted_proxies), and behind a [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it is the network of one client: an IPv4 address, or the /64
-/// of an IPv6 address, all of which one client commands.
+/// [trusted proxies](super::Builder::trusted_proxies), and behind a [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it
+/// is the network of one client: an IPv4 address, or the /64 of an IPv6 address, all of which one client commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     address: Option<IpAddr>,
