@@ -87,9 +87,9 @@ async fn limits_count_the_clients_of_a_trusted_balancer_whatever_they_write() {
 }
 
 /// Knows callers by the peers that it is shown.
-struct Shown;
+struct ByPeer;
 
-impl Authenticator for Shown {
+impl Authenticator for ByPeer {
     fn authenticate(&self, _: &HeaderMap, peer: Option<&Peer>) -> Authenticated {
         let peer = peer.unwrap();
         let hop = peer.hop().map(|hop| hop.ip().to_string());
@@ -101,7 +101,7 @@ impl Authenticator for Shown {
 #[tokio::test]
 async fn authenticators_are_shown_for_whom_a_balancer_calls_and_that_it_does() {
     let limit = limits(Key::Principal);
-    let builder = Server::builder().authenticator(Arc::new(Shown)).limit_by_principal(limit);
+    let builder = Server::builder().authenticator(Arc::new(ByPeer)).limit_by_principal(limit);
     let server = Tcp::start(builder.trusted_proxies(trusted())).await;
     let (balancer, stranger) = (server.channel(BALANCER), server.channel(STRANGER));
     let proxied = format!("192.0.2.1-true-127.0.0.{BALANCER}");
