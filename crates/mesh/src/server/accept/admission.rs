@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::calls::OpenCalls;
 use super::observer::RefusedConnection;
-use crate::server::budget::{Account, Budgets, Caller, Hold, Resource, Scope};
+use crate::server::budget::{Account, Budgets, Caller, CallerLimits, Hold, Resource, Scope};
 use crate::server::peer::Network;
 
 /// How long a connection has had no call before it gives way to another.
@@ -88,12 +88,12 @@ struct OpenConnection {
 }
 
 impl Admission {
-    /// As many connections as `budgets` allow in all.
+    /// As many connections as `budgets` allow in all. What addresses have of their own comes beside that: then there is no number
+    /// of places, the budgets alone decide, and none gives way.
     pub(in crate::server) fn new(budgets: Budgets) -> Arc<Self> {
-        let most = match budgets.limits().get(Resource::Connections).total {
-            0 => Semaphore::MAX_PERMITS,
-            most => most.min(Semaphore::MAX_PERMITS),
-        };
+        let CallerLimits { total, own, .. } = budgets.limits().get(Resource::Connections);
+        let is_bounded = total > 0 && own == 0;
+        let most = if is_bounded { total.min(Semaphore::MAX_PERMITS) } else { Semaphore::MAX_PERMITS };
         Self::with_places(budgets, most, LEAVING)
     }
 
@@ -274,7 +274,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::server::budget::{CallerLimits, Limits};
+    use crate::server::budget::Limits;
 
     fn admission(most: usize, per_address: usize, leaving: usize) -> Arc<Admission> {
         let limits = CallerLimits { total: most, per_address, ..CallerLimits::default() };
@@ -349,6 +349,15 @@ mod tests {
         assert!(goes(&all[0]) && !goes(&all[1]));
         drop(silent);
         assert_eq!(admission.networks.count(from(3)), 0);
+    }
+
+    #[test]
+    fn what_an_address_has_of_its_own_needs_no_place() {
+        let limits = CallerLimits { total: 1, own: 1, ..CallerLimits::default() };
+        let admission = Admission::new(Budgets::new(Limits::default().with(Resource::Connections, limits)));
+        let _own: Vec<_> = (1..=3).map(|last| admission.admit(from(last)).unwrap()).collect();
+        let _shared = admission.admit(from(1)).unwrap();
+        assert_eq!(admission.admit(from(2)).unwrap_err(), RefusedConnection::TooMany);
     }
 
     #[tokio::test(start_paused = true)]
