@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_chassis::Role;
 use meshwork_gateway::AccessLogConfig;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
@@ -13,9 +14,9 @@ use tonic::{Code, Request};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, registry};
 
-use crate::http::client::{ask, ask_as_anna, prefixed, send};
+use crate::http::client::{ask, ask_as_anna, ask_from, prefixed, send};
 use crate::users::{Becomes, claims};
-use crate::world::{World, eventually, sign_in, told};
+use crate::world::{BALANCER, World, eventually, sign_in, told};
 
 const TARGET: &str = "meshwork_gateway::access";
 const GET: &str = "/meshwork.orders.v1.OrderService/GetOrder";
@@ -171,13 +172,40 @@ async fn what_becomes_no_call_is_logged_too_and_names_nothing_that_callers_inven
         assert!(!format!("{event:?}").to_lowercase().contains("invented"), "{event:#?}");
         assert!(!format!("{event:?}").contains("private"), "{event:#?}");
     }
-    let mut invented = tonic::client::Grpc::new(world.channel.clone());
-    invented.ready().await.unwrap();
-    let path = "/invented.Service/Method".parse().unwrap();
-    let codec = tonic_prost::ProstCodec::<GetOrderRequest, GetOrderRequest>::default();
-    let status = invented.unary(Request::new(GetOrderRequest::default()), path, codec).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert_has(&log.one().await, &[("protocol", "grpc"), ("route", "unknown"), ("code", "UNIMPLEMENTED")]);
+    let mut client = tonic::client::Grpc::new(world.channel.clone());
+    for path in [
+        "/invented.Service/Method",
+        "/grpc.health.v1.Health/Invented",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo/invented",
+    ] {
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<GetOrderRequest, GetOrderRequest>::default();
+        let request = Request::new(GetOrderRequest::default());
+        client.unary(request, path.parse().unwrap(), codec).await.unwrap_err();
+        let event = log.one().await;
+        assert_has(&event, &[("protocol", "grpc"), ("route", "unknown"), ("upstream", "-")]);
+        assert!(!format!("{event:?}").to_lowercase().contains("invented"), "{event:#?}");
+    }
+    world.health("").await.unwrap();
+    assert_has(&log.one().await, &[("route", "/grpc.health.v1.Health/Check"), ("code", "OK")]);
+}
+
+#[tokio::test]
+async fn the_client_is_whom_a_trusted_balancer_names() {
+    let (log, _guard) = Log::start();
+    let world = World::start().await;
+    let behind = crate::world::channel(&world.target, BALANCER).await;
+    log.clear().await;
+    let forwarded = ("x-forwarded-for", "198.51.100.9, 203.0.113.7");
+    for (from, client) in [(BALANCER, "203.0.113.7"), ("127.0.0.1", "127.0.0.1")] {
+        let answer = ask_from(&world, from, "GET /v1/orders/a", &[forwarded], b"").await;
+        assert_eq!(answer.status, 401);
+        assert_has(&log.one().await, &[("protocol", "json"), ("client", client)]);
+    }
+    let mut request = world.request("anna", GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() });
+    request.metadata_mut().insert(forwarded.0, forwarded.1.parse().unwrap());
+    OrderServiceClient::new(behind).get_order(request).await.unwrap();
+    assert_has(&log.one().await, &[("protocol", "grpc"), ("client", "203.0.113.7"), ("caller", "users/anna")]);
 }
 
 #[tokio::test]

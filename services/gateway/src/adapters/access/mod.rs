@@ -23,21 +23,21 @@ use self::record::{Notes, Record, SharedRecord};
 pub use self::record::{Protocol, RecordLink};
 use super::client::Client;
 
-/// Whether the method at a path, `/package.Service/Method`, is known here.
-type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Whether there is a method at a path, `/package.Service/Method`.
+type MethodCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Logs requests. Clones are the same log.
 #[derive(Clone)]
 pub struct AccessLog {
     sample: f64,
-    knows: Knows,
+    has_method: MethodCheck,
 }
 
 impl AccessLog {
-    /// Logs the share `sample` of requests, from 0 to 1, and all that the servers fail. `knows` says which paths of methods are
+    /// Logs the share `sample` of requests, from 0 to 1, and all that the servers fail. `has_method` says which paths are
     /// named: others are told by nobody but callers.
-    pub fn new(sample: f64, knows: Knows) -> Self {
-        Self { sample, knows }
+    pub fn new(sample: f64, has_method: MethodCheck) -> Self {
+        Self { sample, has_method }
     }
 
     /// Begins the record of a request of HTTP that is no gRPC.
@@ -78,7 +78,7 @@ impl CallObserver for AccessLog {
             head.extensions.insert(RecordLink(Arc::downgrade(&record)));
             record
         });
-        if (self.knows)(head.path) {
+        if (self.has_method)(head.path) {
             record.notes().route = Some(head.path.to_owned());
         }
         Some(Box::new(Recorder { record, is_own }))
