@@ -5,6 +5,7 @@
 //! that who stands still holds up the connections whose requests end.
 
 mod body;
+mod failures;
 mod head;
 mod record;
 
@@ -18,6 +19,7 @@ use tonic::body::Body;
 use uuid::Uuid;
 
 use self::body::{CountedBody, Side};
+use self::failures::FailureBound;
 use self::head::{is_sampled, method_name, request_id, user_agent};
 use self::record::{Notes, Record, SharedRecord};
 pub use self::record::{Protocol, RecordLink};
@@ -31,13 +33,14 @@ type MethodCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 pub struct AccessLog {
     sample: f64,
     has_method: MethodCheck,
+    failures: Arc<FailureBound>,
 }
 
 impl AccessLog {
-    /// Logs the share `sample` of requests, from 0 to 1, and all that the servers fail. `has_method` says which paths are
-    /// named: others are told by nobody but callers.
+    /// Logs the share `sample` of requests, from 0 to 1, and what the servers fail beside it, up to 100 requests a second.
+    /// `has_method` says which paths are named: others are told by nobody but callers.
     pub fn new(sample: f64, has_method: MethodCheck) -> Self {
-        Self { sample, has_method }
+        Self { sample, has_method, failures: Arc::default() }
     }
 
     /// Begins the record of a request of HTTP that is no gRPC.
@@ -51,6 +54,7 @@ impl AccessLog {
             began: Instant::now(),
             request_id: request_id(headers, fresh),
             is_sampled: is_sampled(self.sample, fresh),
+            failures: Arc::clone(&self.failures),
             client: Client::of(Some(peer)).0,
             http_method: method_name(method),
             user_agent: user_agent(headers),
