@@ -8,7 +8,7 @@ use super::document::{Caller, Document, HeaderValue, MirrorTable, RouteTable, St
 use crate::adapters::contracts::shown;
 use crate::domain::{
     Admits, CallerKind, ContractsFrom, HeaderCondition, HeaderMatch, InvalidRoutes, MirrorRule, Percent, RouteSettings,
-    Rule, Share, Upstream, UpstreamName, UpstreamSettings, Weighted,
+    Rule, SERVICE, Share, Upstream, UpstreamName, UpstreamSettings, Weighted,
 };
 
 const MAX_UPSTREAMS: usize = 64;
@@ -34,7 +34,7 @@ const TAKEN: [&str; 13] = [
     "connection",
     "host",
     "keep-alive",
-    "meshwork-service",
+    SERVICE,
     "proxy-connection",
     "te",
     "transfer-encoding",
