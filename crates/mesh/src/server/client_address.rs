@@ -120,8 +120,8 @@ impl TrustedProxies {
             || self.patterns.iter().any(|trusted| matches!(trusted, ProxyPattern::Identity(name) if is_named(name)))
     }
 
-    /// Whether who is at an address may name that of another. One without an address is on this host.
-    pub(super) fn trusts_address(&self, address: Option<IpAddr>) -> bool {
+    /// Whether who is at an address may name that of another. One without an address, as over a Unix socket, is on this host.
+    pub fn trusts_address(&self, address: Option<IpAddr>) -> bool {
         let addresses = match address.map(|address| address.to_canonical()) {
             Some(address) => [address, address],
             None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],

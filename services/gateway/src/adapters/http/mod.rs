@@ -82,9 +82,9 @@ impl Front {
         Self(Arc::new(ArcSwap::from_pointee(Protocols::new(parts))))
     }
 
-    /// Answers the requests that begin from now on by other parts.
-    pub fn replace(&self, parts: FrontParts) {
-        self.0.store(Arc::new(Protocols::new(parts)));
+    /// Answers the requests that begin from now on as `other` does now.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 }
 
