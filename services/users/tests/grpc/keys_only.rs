@@ -9,7 +9,7 @@ use meshwork_chassis::auth::AccessTable;
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
-use crate::world::{Caller, PASSWORD, World, refused};
+use crate::world::{Caller, PASSWORD, World, refused, refused_fields};
 
 /// The methods that a key may call, if its account may. Of UpdateUser and CreateUser not all is: see the other tests.
 const ALLOWED: &[&str] = &[
@@ -102,6 +102,8 @@ async fn of_all_methods_keys_may_call_those_that_touch_no_credentials() {
             assert!(!reason.contains("NOT_FOR_KEYS"), "{method}: {reason}");
         } else {
             refused(called, Code::PermissionDenied, "NOT_FOR_KEYS");
+            let scopes = vec![format!("meshwork.users.v1.{method}")];
+            refused_fields(world.make_key(&anna, ApiKey { scopes, ..ApiKey::default() }).await, &["api_key.scopes[0]"]);
         }
     }
     assert!(methods.len() >= 16 && ALLOWED.iter().all(|allowed| methods.iter().any(|method| method == allowed)));

@@ -197,9 +197,14 @@ fn update_command(
         ("password", !user.password.is_empty()),
     ];
     let mut fields = mask::resolve(mask, &fields, OUTPUT_ONLY, &mut violations);
-    if mask.is_some_and(|mask| mask.paths == ["*"]) && user.password.is_empty() {
-        // `*` replaces the account by one that was read, and what is read has no password.
-        fields.retain(|field| *field != "password");
+    if mask.is_some_and(|mask| mask.paths == ["*"]) {
+        // `*` replaces the account by one that was read, and what is read has no password, nor an address if it has none.
+        let has_no_address = name.as_ref().is_some_and(|name| is_foreign_id(name.id()));
+        fields.retain(|field| match *field {
+            "password" => !user.password.is_empty(),
+            "email" => !(has_no_address && user.email.is_empty()),
+            _ => true,
+        });
     }
     if fields.contains(&"email") || fields.contains(&"password") {
         access::refuse_key(principal)?;
