@@ -78,10 +78,10 @@ impl Claims {
 
 /// An AuthService on the loopback address. It ends when it is dropped.
 ///
-/// SignIn takes any password and gives a session of the service role, so that services can sign in; ExchangeToken gives tokens for
-/// what the test has made [exchangeable](Issuer::exchanges); the other methods for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
-/// those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of those
-/// that begin with `mute` nothing ever.
+/// SignIn takes any password and gives a session of the service role, so that services can sign in; ExchangeToken gives tokens
+/// for what the test has made [exchangeable](Issuer::exchanges); the other methods for sessions are unimplemented. GetUser tells
+/// of every account, but there is none whose id begins with `nobody`, those are deleted that begin with `gone`; of those that
+/// begin with `away` it says that it is unavailable, and of those that begin with `mute` nothing ever.
 pub struct Issuer {
     keys: Arc<Keys>,
     address: SocketAddr,
