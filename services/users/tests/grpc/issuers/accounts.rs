@@ -1,5 +1,7 @@
 //! Whose account a token of another issuer leads to.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
@@ -7,13 +9,14 @@ use meshwork_api::meshwork::users::v1::{
     ApiKey, CreateApiKeyRequest, CreateUserRequest, DeleteUserRequest, ExchangedToken, GetUserRequest,
     ListUsersRequest, Role, UpdateUserRequest, User,
 };
+use meshwork_users::Config;
 use prost_types::FieldMask;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::provider::{Provider, now};
 use super::{exchange, world, world_in};
-use crate::world::{PASSWORD, World, bearing, refused, refused_fields};
+use crate::world::{PASSWORD, World, bearing, config_in, eventually, refused, refused_fields};
 
 /// What the account of a token says of itself.
 async fn account(world: &World, exchanged: &ExchangedToken) -> User {
@@ -156,6 +159,29 @@ async fn a_deleted_account_stays_deleted() {
     let all = world.everything(&staff).await;
     let of_anna: Vec<_> = all.iter().filter(|user| user.name == anna.user).collect();
     assert!(matches!(of_anna[..], [user] if user.delete_time.is_some() && user.email.is_empty()), "{of_anna:?}");
+}
+
+#[tokio::test]
+async fn an_erased_account_lets_its_subject_in_no_more() {
+    let provider = Provider::start().await;
+    let issuers = || vec![provider.settings(&json!({}))];
+    let before = world(issuers()).await;
+    let anna = exchange(&before, &provider.token("anna")).await.unwrap();
+    let request = DeleteUserRequest { name: anna.user.clone(), ..DeleteUserRequest::default() };
+    before.users.clone().delete_user(bearing(&anna.access_token, request)).await.unwrap();
+    let folder = before.stop().await;
+    let config = Config { issuers: issuers(), erase_after: Duration::ZERO, ..config_in(folder.path()) };
+    let world = World::start_as(folder, config).await;
+    let staff = world.staff().await;
+    let shown = async || {
+        let get = staff.asks(GetUserRequest { name: anna.user.clone() });
+        world.users.clone().get_user(get).await.unwrap().into_inner()
+    };
+    eventually("the account to be erased", async || shown().await.display_name.is_empty()).await;
+    let refusal = exchange(&world, &provider.token("anna")).await;
+    refused(refusal, Code::Unauthenticated, "TOKEN_NOT_EXCHANGED");
+    let erased = shown().await;
+    assert!(erased.delete_time.is_some() && erased.email.is_empty(), "{erased:?}");
 }
 
 #[tokio::test]
