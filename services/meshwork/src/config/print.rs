@@ -50,12 +50,15 @@ fn table(
     from: &dyn Fn(&str) -> String,
 ) {
     let properties = properties(schema, root);
+    // Such as the subjects that have a role: what somebody has called them says nothing of their values.
+    let has_own_keys = resolve(schema, root).get("additionalProperties").is_some_and(Value::is_object);
     let at = |key: &str| [path, &[key]].concat().join(".");
     let named = |key: &str| key_of(&[path, &[key]].concat());
     for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
         document(out, property, root);
-        let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
+        let is_named = !has_own_keys && SECRET_WORDS.iter().any(|word| key.contains(word));
+        let secret = is_named && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
         out.push_str(&format!("{} = {value} # {}\n", key_of(&[key]), from(&at(key))));
     }
@@ -149,7 +152,8 @@ mod tests {
     #[test]
     fn keys_that_are_not_bare_are_printed_in_quotes() {
         let text = "[[users.issuers]]\nissuer = \"https://a.example\"\naudiences = [\"shop\"]\n\
-                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n";
+                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n\
+                    \"auth0|secretary\" = \"customer\"\n";
         let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
         let read = |text: &str| defaults().merge(Toml::string(text));
         let settings: Settings = read(text).extract().unwrap();
@@ -157,6 +161,6 @@ mod tests {
         assert!(printed.contains("\nbert = \"customer\" # "), "{printed}");
         let again: Settings = read(&printed).extract().unwrap();
         assert_eq!(again.users.issuers[0].roles, settings.users.issuers[0].roles);
-        assert_eq!(again.users.issuers[0].roles.len(), 2);
+        assert_eq!(again.users.issuers[0].roles.len(), 3);
     }
 }
