@@ -1,9 +1,10 @@
 //! What programs with keys may do: they change no credentials and make no keys.
 
 use meshwork_api::meshwork::users::v1::{
-    ApiKey, CreateApiKeyRequest, DeleteUserRequest, ExchangeTokenRequest, GetApiKeyRequest, GetJsonWebKeySetRequest,
-    GetUserRequest, ListApiKeysRequest, ListSessionsRequest, ListUsersRequest, RefreshSessionRequest,
-    RevokeApiKeyRequest, RevokeSessionRequest, Role, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    ApiKey, CreateApiKeyRequest, CreateUserRequest, DeleteUserRequest, ExchangeTokenRequest, GetApiKeyRequest,
+    GetJsonWebKeySetRequest, GetUserRequest, ListApiKeysRequest, ListSessionsRequest, ListUsersRequest,
+    RefreshSessionRequest, RevokeApiKeyRequest, RevokeSessionRequest, Role, SignInRequest, SignOutRequest,
+    UpdateUserRequest, User,
 };
 use meshwork_chassis::auth::AccessTable;
 use prost_types::FieldMask;
@@ -146,5 +147,10 @@ async fn a_key_changes_neither_addresses_nor_passwords_whoever_has_it() {
         let created = world.users.clone().create_user(of_anna.asks(request)).await.map(Response::into_inner);
         refused(created, Code::PermissionDenied, "ROLE_NOT_ALLOWED");
     }
+    // Nor do they take what is kept for such accounts.
+    let mut request = CreateUserRequest { user_id: "service-tomorrow".to_owned(), ..world.sign_up_request() };
+    request.user.as_mut().unwrap().email = "tomorrow@services.meshwork.local".to_owned();
+    let created = world.users.clone().create_user(of_staff.asks(request)).await;
+    refused_fields(created, &["user_id", "user.email"]);
     assert_eq!(world.everything(&staff).await, before);
 }

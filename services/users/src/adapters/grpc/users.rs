@@ -156,9 +156,11 @@ fn create_command(
     if !request.user_id.is_empty() {
         violations.chosen_id(&request.user_id, "user_id");
     }
-    let is_reserved = is_foreign_id(&request.user_id) || (!principal.is_staff() && is_reserved_id(&request.user_id));
+    // As they make no such account by a key, they take no id and no address of one.
+    let may_reserve = principal.is_staff() && !principal.is_key();
+    let is_reserved = is_foreign_id(&request.user_id) || (!may_reserve && is_reserved_id(&request.user_id));
     violations.check(!is_reserved, "user_id", "is reserved; choose another");
-    if !principal.is_staff() {
+    if !may_reserve {
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
         violations.check(!reserved, "user.email", "is reserved; choose another");
     }
