@@ -150,70 +150,18 @@ pub fn print(output: Output, json: &Value, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
-    use meshwork_api::meshwork::users::v1 as users;
-    use meshwork_api::meshwork::users::v1::auth_service_server::{AuthService, AuthServiceServer};
-    use tonic::Response;
-    use tonic::transport::Server;
-    use tonic::transport::server::TcpIncoming;
-
     use super::*;
-
-    /// Signs everybody in, and does nothing else.
-    struct Open;
-
-    type Answer<T> = Result<Response<T>, Status>;
-
-    fn nothing<T>() -> Answer<T> {
-        Err(Status::unimplemented("it only signs in"))
-    }
-
-    #[tonic::async_trait]
-    impl AuthService for Open {
-        async fn sign_in(&self, _: Request<SignInRequest>) -> Answer<users::Session> {
-            Ok(Response::new(users::Session { access_token: "next".to_owned(), ..users::Session::default() }))
-        }
-
-        async fn refresh_session(&self, _: Request<users::RefreshSessionRequest>) -> Answer<users::Session> {
-            nothing()
-        }
-
-        async fn sign_out(&self, _: Request<users::SignOutRequest>) -> Answer<()> {
-            nothing()
-        }
-
-        async fn list_sessions(&self, _: Request<users::ListSessionsRequest>) -> Answer<users::ListSessionsResponse> {
-            nothing()
-        }
-
-        async fn revoke_session(&self, _: Request<users::RevokeSessionRequest>) -> Answer<()> {
-            nothing()
-        }
-
-        async fn exchange_token(&self, _: Request<users::ExchangeTokenRequest>) -> Answer<users::ExchangedToken> {
-            nothing()
-        }
-
-        async fn get_json_web_key_set(
-            &self,
-            _: Request<users::GetJsonWebKeySetRequest>,
-        ) -> Answer<users::JsonWebKeySet> {
-            nothing()
-        }
-    }
+    use crate::open_auth::OpenAuth;
 
     #[tokio::test]
     async fn what_takes_longer_than_a_token_lives_goes_on_by_the_next() {
-        let incoming = TcpIncoming::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
-        let target = format!("http://{}", incoming.local_addr().unwrap());
-        tokio::spawn(Server::builder().add_service(AuthServiceServer::new(Open)).serve_with_incoming(incoming));
+        let target = OpenAuth { life: CALL }.serve();
         let (folder, admin) = (tempfile::tempdir().unwrap(), Admin::signed_in(&target));
         let file = folder.path().join("staff.json");
         std::fs::write(&file, r#"{"email": "staff@example.com", "password": "a good password"}"#).unwrap();
         let args = AdminArgs { target, staff_credentials: Some(file), output: Output::Text };
         let renewed = async {
-            while admin.with(()).metadata().get("authorization").unwrap() != "Bearer next" {
+            while admin.with(()).metadata().get("authorization").unwrap() != "Bearer signed-in" {
                 sleep(Duration::from_millis(5)).await;
             }
         };
