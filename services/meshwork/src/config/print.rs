@@ -50,15 +50,13 @@ fn table(
     from: &dyn Fn(&str) -> String,
 ) {
     let properties = properties(schema, root);
-    // Such as the subjects that have a role: what somebody has called them says nothing of their values.
-    let has_own_keys = resolve(schema, root).get("additionalProperties").is_some_and(Value::is_object);
     let at = |key: &str| [path, &[key]].concat().join(".");
     let named = |key: &str| key_of(&[path, &[key]].concat());
     for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
         let property = properties.and_then(|properties| properties.get(key));
         document(out, property, root);
-        let is_named = !has_own_keys && SECRET_WORDS.iter().any(|word| key.contains(word));
-        let secret = is_named && value.as_str() != Some("");
+        let secret = !is_chosen(schema, root) && SECRET_WORDS.iter().any(|word| key.contains(word));
+        let secret = secret && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
         out.push_str(&format!("{} = {value} # {}\n", key_of(&[key]), from(&at(key))));
     }
@@ -98,6 +96,11 @@ fn key_of(parts: &[&str]) -> String {
 /// Whether a value is a table or a list of tables, which stand behind all plain values.
 fn is_of_tables(value: &Value) -> bool {
     value.is_object() || value.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object))
+}
+
+/// Whether people choose the keys of a table, such as the subjects that have a role: they say nothing of their values.
+fn is_chosen(table: &Value, root: &Value) -> bool {
+    resolve(table, root).get("additionalProperties").is_some_and(Value::is_object)
 }
 
 /// Writes the doc comment of a setting.
