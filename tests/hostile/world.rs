@@ -1,4 +1,5 @@
-//! What the attacks meet: a running `up` with its default settings, a product, and accounts of both sides.
+//! What the attacks meet: a running `up` with its default settings, but for the life of tokens, a product, and accounts of both
+//! sides.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,7 +13,7 @@ use meshwork_api::meshwork::products::v1::product_service_client::ProductService
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, Product, ReceiveStockRequest};
 use meshwork_api::meshwork::users::v1::{CreateUserRequest, Session, SignInRequest, User};
 use meshwork_testkit::Up;
-use meshwork_testkit::up::with;
+use meshwork_testkit::up::{LONG_TOKENS, with};
 use prost::Message;
 use tonic::Code;
 
@@ -71,9 +72,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts `up` on `folder` and fills it.
+    /// Starts `up` on `folder` and fills it. All goes on with the tokens that it begins with.
     pub(crate) async fn open(folder: &Path) -> Self {
-        let up = Up::start(folder, &[]);
+        let up = Up::start(folder, &[LONG_TOKENS]);
         let gateway = up.address("gateway");
         let products = stock(&up).await;
         let mut accounts = Vec::with_capacity(ACCOUNTS);

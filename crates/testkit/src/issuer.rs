@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -78,10 +76,10 @@ impl Claims {
 
 /// An AuthService on the loopback address. It ends when it is dropped.
 ///
-/// SignIn takes any password and gives a session of the service role, so that services can sign in; ExchangeToken gives tokens for
-/// what the test has made [exchangeable](Issuer::exchanges); the other methods for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
-/// those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of those
-/// that begin with `mute` nothing ever.
+/// SignIn takes any password and gives a session of the service role, so that services can sign in; the other methods for
+/// sessions are unimplemented, and so is ExchangeToken. GetUser tells of every account, but there is none whose id begins with
+/// `nobody`, those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of
+/// those that begin with `mute` nothing ever.
 pub struct Issuer {
     keys: Arc<Keys>,
     address: SocketAddr,
@@ -119,24 +117,6 @@ impl Issuer {
     pub fn sign(&self, claims: &Claims) -> String {
         self.keys.sign(claims)
     }
-
-    /// From now on ExchangeToken gives a token with these claims for `text`; with `None`, it refuses it, as it refuses all that it
-    /// wasn't told of.
-    ///
-    /// # Panics
-    /// When a test has panicked in the middle of this.
-    pub fn exchanges(&self, text: &str, claims: impl Into<Option<Claims>>) {
-        let mut exchanged = self.keys.exchanged.lock().unwrap();
-        match claims.into() {
-            Some(claims) => exchanged.insert(text.to_owned(), claims),
-            None => exchanged.remove(text),
-        };
-    }
-
-    /// How often ExchangeToken was called.
-    pub fn exchanges_asked(&self) -> usize {
-        self.keys.asked.load(Ordering::Relaxed)
-    }
 }
 
 impl Drop for Issuer {
@@ -148,10 +128,6 @@ impl Drop for Issuer {
 struct Keys {
     signing: EncodingKey,
     public: JsonWebKey,
-    /// What a text is exchanged for.
-    exchanged: Mutex<HashMap<String, Claims>>,
-    /// How often that was asked for.
-    asked: AtomicUsize,
 }
 
 impl Keys {
@@ -166,7 +142,7 @@ impl Keys {
             x: URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes()),
         };
         let signing = EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes());
-        Self { signing, public, exchanged: Mutex::default(), asked: AtomicUsize::new(0) }
+        Self { signing, public }
     }
 
     fn sign(&self, claims: &Claims) -> String {
@@ -206,16 +182,8 @@ impl AuthService for Keys {
         Err(Status::unimplemented("the test issuer ends no sessions"))
     }
 
-    async fn exchange_token(&self, request: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let exchanged = self.exchanged.lock().unwrap().get(&request.into_inner().subject_token).cloned();
-        let claims = exchanged.ok_or_else(|| Status::unauthenticated("the token can't be exchanged"))?;
-        let expiry = UNIX_EPOCH + Duration::from_secs(claims.exp);
-        Ok(Response::new(ExchangedToken {
-            user: claims.sub.clone(),
-            access_token: self.sign(&claims),
-            access_token_expire_time: Some(expiry.into()),
-        }))
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
+        Err(Status::unimplemented("the test issuer exchanges nothing"))
     }
 
     async fn get_json_web_key_set(

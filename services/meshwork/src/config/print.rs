@@ -54,7 +54,8 @@ fn table(
     for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
         let property = property(schema, root, key);
         document(out, property, root);
-        let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
+        let secret = !is_chosen(schema, root) && SECRET_WORDS.iter().any(|word| key.contains(word));
+        let secret = secret && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
         out.push_str(&format!("{} = {value} # {}\n", key_of(&[key]), from(&at(key))));
     }
@@ -94,6 +95,11 @@ fn key_of(parts: &[&str]) -> String {
 /// Whether a value is a table or a list of tables, which stand behind all plain values.
 fn is_of_tables(value: &Value) -> bool {
     value.is_object() || value.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object))
+}
+
+/// Whether people choose the keys of a table, such as the subjects that have a role: they say nothing of their values.
+fn is_chosen(table: &Value, root: &Value) -> bool {
+    resolve(table, root).get("additionalProperties").is_some_and(Value::is_object)
 }
 
 /// Writes the doc comment of a setting.
@@ -162,7 +168,8 @@ mod tests {
     #[test]
     fn keys_that_are_not_bare_are_printed_in_quotes() {
         let text = "[[users.issuers]]\nissuer = \"https://a.example\"\naudiences = [\"shop\"]\n\
-                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n";
+                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n\
+                    \"auth0|secretary\" = \"customer\"\n";
         let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
         let read = |text: &str| defaults().merge(Toml::string(text));
         let settings: Settings = read(text).extract().unwrap();
@@ -170,6 +177,6 @@ mod tests {
         assert!(printed.contains("\nbert = \"customer\" # "), "{printed}");
         let again: Settings = read(&printed).extract().unwrap();
         assert_eq!(again.users.issuers[0].roles, settings.users.issuers[0].roles);
-        assert_eq!(again.users.issuers[0].roles.len(), 2);
+        assert_eq!(again.users.issuers[0].roles.len(), 3);
     }
 }
