@@ -10,6 +10,7 @@
 //! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
 //! | [`methods`] | the methods that there are |
 //! | [`call`] | a call of the port's own, of bytes |
+//! | [`values`] | how many values a JSON text may have |
 
 mod call;
 #[cfg(test)]
@@ -22,6 +23,7 @@ mod grpc_web_text;
 mod json;
 mod methods;
 mod prefix;
+mod values;
 
 use std::sync::Arc;
 
