@@ -30,5 +30,5 @@ pub mod domain;
 pub mod ports;
 mod serve;
 
-pub use config::{Config, HttpConfig, RateLimit, Upstreams};
+pub use config::{AccessLogConfig, Config, HttpConfig, Plan, RateLimit, RouteLimit, Upstreams};
 pub use serve::serve;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork::server::health::Check;
-use meshwork::server::proxy::Proxy;
+use meshwork::server::proxy::{Proxy, Routes as _};
+use meshwork::server::{is_health_check, is_reflection};
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, behind, listen, listeners};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
@@ -12,7 +13,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::adapters::{BuiltIn, DOMAIN, Gate, Learned, Mirror, RoutesFile, UpstreamChannels};
+use crate::adapters::{
+    AccessLog, BuiltIn, DOMAIN, Edge, Exchange, Gate, Learned, Mirror, RoutesFile, ServiceRoutes, UpstreamChannels,
+};
 use crate::app::App;
 use crate::app::commands::Loaded;
 use crate::config::{Config, HttpConfig};
@@ -26,56 +29,89 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it can't start, or its server fails.
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
-    let (refusals, calls) = config.limits()?;
+    config.check()?;
     config.warn_of_hidden_callers();
-    let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
-    let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
-    let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
-    let keys = Arc::new(GrpcKeys::new(users));
-    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
     let (built_in, mirror) = (BuiltIn::load()?, Arc::new(Mirror::new(health.clone())));
     let (upstreams, learned) = UpstreamChannels::new(config.client.clone(), &config.upstreams, Arc::clone(&mirror))?;
-    let gate = Arc::new(Gate::new(built_in.clone(), upstreams, mirror, http(&config)));
-    let app = App::new(Arc::new(RoutesFile::new(&config.routes)), Arc::new(built_in.clone()), Arc::clone(&gate) as _);
+    let routes = ServiceRoutes::default();
+    let log = access_log(&config, routes.clone());
+    let edge = Edge { http: http(&config), takes_keys: config.exchange, log: log.clone() };
+    let gate = Arc::new(Gate::new(built_in.clone(), upstreams, mirror, routes, edge));
+    let source = Arc::new(RoutesFile::new(&config.routes));
+    let app = App::new(source, Arc::new(built_in), Arc::clone(&gate) as _);
     let result = match app.load_routes().await {
-        Ok(_) => {
-            // Its own token, so that a server that fails ends the tasks too.
-            let stop = shutdown.child_token();
-            let mut tasks = JoinSet::new();
-            if !config.routes.as_os_str().is_empty() {
-                health.check(check(app.clone()));
-            }
-            tasks.spawn(keep_routes(app, learned, stop.clone()));
-            // The users service may be down while others are up: the gateway is ready before it can verify tokens.
-            tasks.spawn(server::keep_keys(Arc::clone(&verifier), stop.clone()));
-            let result = async {
-                let proxy = Proxy::new(gate.routes());
-                let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
-                    // What only services may call is unknown here, to everybody.
-                    .access(AccessTable::from_contracts()?.without_internal().layers())
-                    .show(built_in.services())
-                    .contracts(gate.contracts())
-                    .limit_by_address(refusals)
-                    .limit_by_principal(calls);
-                if let Some(front) = gate.front() {
-                    builder = builder.http(front);
-                }
-                let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
-                let server = more.into_iter().fold(server, |server, listener| server.listen(listener));
-                server::serve(server, listener, shutdown).await
-            };
-            let result = result.await;
-            stop.cancel();
-            // Each waits for nothing but its token.
-            while tasks.join_next().await.is_some() {}
-            result
-        }
+        Ok(_) => run(&config, health, shutdown, Running { app, gate: Arc::clone(&gate), learned, log }).await,
         Err(problem) => {
             Err(ServeError::new(problem, "correct the file that `gateway.routes` names, or take the setting out"))
         }
     };
     gate.stop().await;
     result
+}
+
+/// What serves, once there are routes.
+struct Running {
+    app: App,
+    gate: Arc<Gate>,
+    learned: mpsc::Receiver<Learned>,
+    log: Option<AccessLog>,
+}
+
+/// Serves by the routes that there are, and by those that come.
+async fn run(
+    config: &Config,
+    health: Health,
+    shutdown: CancellationToken,
+    Running { app, gate, learned, log }: Running,
+) -> Result<(), ServeError> {
+    let (refusals, calls) = config.rate_limit.limits()?;
+    let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
+    let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
+    let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
+    let keys = Arc::new(GrpcKeys::new(users.clone()));
+    let verifier = Arc::new(Verifier::new(keys, &config.auth.issuer, &config.auth.audience));
+    let proxy = Proxy::new(gate.routes());
+    let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
+        // What only services may call is unknown here, to everybody.
+        .access(AccessTable::from_contracts()?.without_internal().layers())
+        .show(BuiltIn::load()?.services())
+        .contracts(gate.contracts())
+        .limit_by_address(refusals)
+        .limit_by_principal(calls);
+    if config.exchange {
+        let exchange = Exchange::new(verifier.authenticator(DOMAIN), &config.auth.issuer, users);
+        builder = builder.authenticator(Arc::new(exchange));
+    }
+    if let Some(log) = log {
+        builder = builder.observer(Arc::new(log));
+    }
+    if let Some(front) = gate.front() {
+        builder = builder.http(front);
+    }
+    let server = builder.fallback(proxy.clone(), move |path| proxy.has(path));
+    let server = more.into_iter().fold(server, |server, listener| server.listen(listener));
+
+    // Its own token, so that a server that fails ends the tasks too.
+    let stop = shutdown.child_token();
+    let mut tasks = JoinSet::new();
+    if !config.routes.as_os_str().is_empty() {
+        health.check(check(app.clone()));
+    }
+    tasks.spawn(keep_routes(app, learned, stop.clone()));
+    // The users service may be down while others are up: the gateway is ready before it can verify tokens.
+    tasks.spawn(server::keep_keys(verifier, stop.clone()));
+    let result = server::serve(server, listener, shutdown).await;
+    stop.cancel();
+    // Each waits for nothing but its token.
+    while tasks.join_next().await.is_some() {}
+    result
+}
+
+/// What logs requests; `None` when the settings want none of it.
+fn access_log(config: &Config, routes: ServiceRoutes) -> Option<AccessLog> {
+    // What the port answers by itself is known too.
+    let knows = move |path: &str| routes.has(path) || is_health_check(path) || is_reflection(path);
+    config.access_log.enabled.then(|| AccessLog::new(config.access_log.sample, Arc::new(knows)))
 }
 
 /// What answers besides gRPC; `None` when the settings want nothing of it.

@@ -36,6 +36,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     let _locks = DataLock::take_all(&settings)?;
     bind(&mut settings, &origins)?;
     stop_at_once(&mut settings, &origins);
+    log_no_requests(&mut settings, &origins);
 
     let listens = [
         ("gateway", settings.gateway.listen.clone()),
@@ -210,6 +211,13 @@ fn stop_at_once(settings: &mut Settings, origins: &Figment) {
         if !is_set(origins, key) {
             server.drain_delay = Duration::ZERO;
         }
+    }
+}
+
+/// The log is for people, and has no requests of the gateway unless that is set.
+fn log_no_requests(settings: &mut Settings, origins: &Figment) {
+    if !is_set(origins, "gateway.access_log.enabled") {
+        settings.gateway.access_log.enabled = false;
     }
 }
 

@@ -55,6 +55,7 @@ pub async fn conformance_of_users<S: UserStore>(make: &impl AsyncFn() -> Arc<S>)
     erasure::d4_what_was_deleted_before_is_erased_once(&*make().await).await;
     erasure::d4_nothing_of_an_erased_account_is_found_but_what_stands_for_it(&*make().await).await;
     users::of_racing_creations_one_wins(make().await).await;
+    users::of_racing_creations_with_one_id_one_wins(make().await).await;
     users::of_racing_changes_to_one_address_one_is_made(make().await).await;
     users::of_racing_changes_each_sees_the_one_before(make().await).await;
 }

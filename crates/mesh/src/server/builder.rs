@@ -397,7 +397,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Shows services by reflection that another server answers for, such as those behind a gateway; [`Builder::contracts`] adds more.
+    /// Shows services by reflection that another server answers for, as behind a gateway. [`Builder::contracts`] adds more.
     ///
     /// ```
     /// # use meshwork::Server;

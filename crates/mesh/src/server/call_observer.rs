@@ -1,10 +1,12 @@
-//! The hook that sees every call of a server: those too that are refused.
+//! The hooks that see every call of a server: those too that are refused.
 
 use std::time::Duration;
 
+use http::{Extensions, HeaderMap, Method, StatusCode};
 use tonic::Code;
 
 use super::Peer;
+use super::auth::Principal;
 
 /// Sees the calls of a server. It is called on the path of each call, and at the end of one while the connection is written to:
 /// it must be quick, and must neither block nor wait for another call. One that panics fails no call; the log says so.
@@ -18,6 +20,23 @@ pub trait CallObserver: Send + Sync + 'static {
     fn ended(&self, call: &IncomingCall<'_>, end: &CallEnd) {
         let _ = (call, end);
     }
+
+    /// Asked behind [`began`](Self::began), by a [server](super::Server) and not by
+    /// [`TelemetryLayer`](super::TelemetryLayer): who gets the record of the call when it has ended. `None`, which is the
+    /// default: nobody, and nothing is counted for it.
+    ///
+    /// What it puts into the extensions comes with the request to layers and handlers. A call that an
+    /// [`HttpService`](super::HttpService) makes has the extensions that its request was given there.
+    fn record(&self, head: &mut CallHead<'_>) -> Option<Box<dyn CallRecorder>> {
+        let _ = head;
+        None
+    }
+}
+
+/// Gets the record of one call, under the conditions of [`CallObserver`].
+pub trait CallRecorder: Send + Sync + 'static {
+    /// The call ended.
+    fn ended(self: Box<Self>, record: &CallRecord<'_>);
 }
 
 /// A call that came to a server.
@@ -38,4 +57,40 @@ pub struct CallEnd {
     pub code: Code,
     /// From its arrival to its end, streams included; what a slow reader takes counts as well.
     pub took: Duration,
+}
+
+/// The head of a call that came to a server.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct CallHead<'a> {
+    /// The method of HTTP: POST, or the call is refused.
+    pub method: &'a Method,
+    /// Its path, `/package.Service/Method`, whether there is such a method or not.
+    pub path: &'a str,
+    /// Its headers, which nobody has looked at yet.
+    pub headers: &'a HeaderMap,
+    /// The other end of its connection.
+    pub peer: &'a Peer,
+    /// The extensions of its request.
+    pub extensions: &'a mut Extensions,
+}
+
+/// What is known of a call when it has ended.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct CallRecord<'a> {
+    /// Its path.
+    pub path: &'a str,
+    /// Who called, if that was found out.
+    pub principal: Option<&'a Principal>,
+    /// Its status; CANCELLED when the client let go of it.
+    pub code: Code,
+    /// The status of HTTP that its answer began with: 200 for what is gRPC. `None` when no answer has begun.
+    pub http_status: Option<StatusCode>,
+    /// From its arrival to its end.
+    pub took: Duration,
+    /// The bytes of its request that were read, with the prefixes of the messages and without headers.
+    pub received: u64,
+    /// The bytes of its answer that went to the connection, counted alike.
+    pub sent: u64,
 }

@@ -87,7 +87,7 @@ pub use self::arriving::Arrived;
 pub use self::background::{Background, BackgroundError, TaskEnd};
 pub use self::budget::{Budgets, CallerLimits, Limits, Resource};
 pub use self::builder::Builder;
-pub use self::call_observer::{CallEnd, CallObserver, IncomingCall};
+pub use self::call_observer::{CallEnd, CallHead, CallObserver, CallRecord, CallRecorder, IncomingCall};
 pub use self::client_address::{CLIENT_ADDRESS, ClientAddress, InvalidProxy, TrustedProxies};
 pub use self::contracts::{ContractSet, Contracts, InvalidContracts};
 pub use self::drain::Drain;

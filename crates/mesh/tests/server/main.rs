@@ -33,6 +33,7 @@ mod metrics;
 mod opening;
 mod order;
 mod plans;
+mod records;
 mod reflection;
 mod requests;
 mod rolling;

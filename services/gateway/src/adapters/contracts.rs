@@ -258,9 +258,11 @@ mod tests {
     }
 
     fn read(upstreams: &[(&str, &[FileDescriptorProto])]) -> Result<Described, InvalidRoutes> {
-        let encoded = |files: &[FileDescriptorProto]| files.iter().map(|file| file.encode_to_vec().into()).collect();
+        let encoded = |files: &[FileDescriptorProto]| -> Descriptors {
+            files.iter().map(|file| Bytes::from(file.encode_to_vec())).collect()
+        };
         let upstreams = upstreams.iter().map(|(upstream, files)| (name(upstream), encoded(files)));
-        BuiltIn::load().unwrap().read(&upstreams.collect())
+        BuiltIn::load().unwrap().read(&upstreams.collect::<BTreeMap<_, _>>())
     }
 
     #[test]
@@ -304,7 +306,7 @@ mod tests {
 
         let mut other = common.clone();
         other.service[0].method[0].name = Some("Set".to_owned());
-        let refused = read(&[("a", &[common.clone()]), ("b", &[other])]).unwrap_err();
+        let refused = read(&[("a", std::slice::from_ref(&common)), ("b", &[other])]).unwrap_err();
         assert_eq!(refused.key, "upstreams.b");
         assert!(refused.problem.starts_with("has another common.proto than a: "), "{refused}");
         // Two files of one symbol.

@@ -89,6 +89,13 @@ const STREAM_UNSUPPORTED: ErrorKind = ErrorKind::new(
     Code::Unimplemented,
     "The method takes a stream of messages, which HTTP/JSON can't send. Call it by gRPC.",
 );
+const TOO_MANY_EXCHANGES: ErrorKind = ErrorKind::retryable(
+    "TOO_MANY_EXCHANGES",
+    Code::ResourceExhausted,
+    Duration::from_secs(1),
+    "As many API keys and tokens of other issuers that came from the caller's address are being verified as may be. Nothing \
+     was done. Try again, with fewer different ones at once.",
+);
 /// The errors that the gateway may give of its own.
 pub const TABLE: &[&ErrorKind] = &[
     &errors::NOT_SIGNED_IN,
@@ -110,7 +117,38 @@ pub const TABLE: &[&ErrorKind] = &[
     &BODY_TOO_SLOW,
     &MEDIA_TYPE_UNSUPPORTED,
     &STREAM_UNSUPPORTED,
+    &TOO_MANY_EXCHANGES,
 ];
+
+/// A key, or the token of another issuer, was not accepted by the users service.
+pub fn credentials_refused() -> Status {
+    let message = "the API key or token is unknown, has expired or was revoked, or its issuer is none that is trusted";
+    errors::BAD_TOKEN.status(DOMAIN, message, &[])
+}
+
+/// A call has credentials more than once. None of them is shown.
+pub fn several_credentials() -> Status {
+    let message = "the call has several credentials; send `authorization` or `x-api-key`, and that once";
+    errors::BAD_TOKEN.status(DOMAIN, message, &[])
+}
+
+/// The header of keys has something else, which is not shown.
+pub fn no_api_key() -> Status {
+    let message = "`x-api-key` has no API key, which begins with mwk_; a token goes into `authorization: Bearer TOKEN`";
+    errors::BAD_TOKEN.status(DOMAIN, message, &[])
+}
+
+/// Keys and tokens of other issuers can't be verified at this moment.
+pub fn credentials_unverifiable() -> Status {
+    let message = "API keys and tokens of other issuers can't be verified at this moment; try again";
+    errors::KEYS_UNAVAILABLE.status(DOMAIN, message, &[])
+}
+
+/// The address of the caller has as many of them on the way as it may.
+pub fn too_many_exchanges() -> Status {
+    let message = "too many API keys and tokens of other issuers from this address are being verified; try again";
+    TOO_MANY_EXCHANGES.status(DOMAIN, message, &[])
+}
 
 /// The request is not what its protocol asks for, as `message` says.
 pub fn malformed(message: impl Display) -> Status {

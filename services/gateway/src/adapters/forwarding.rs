@@ -9,6 +9,7 @@ use meshwork_chassis::Role;
 use prost::Message as _;
 use tonic::Status;
 
+use super::access::AccessLog;
 use super::contracts::{BuiltIn, EncodedFiles, shown};
 use super::health::Mirror;
 use super::http::{Front, FrontParts, MethodNote, Methods};
@@ -18,23 +19,38 @@ use crate::config::HttpConfig;
 use crate::domain::{Admits, CallerKind, InvalidRoutes, RouteTable};
 use crate::ports::{Forwarding, Routing};
 
+/// What the port does by its settings, beside passing on gRPC.
+#[derive(Clone)]
+pub struct Edge {
+    /// What answers what is no gRPC; `None`: nothing does.
+    pub http: Option<HttpConfig>,
+    /// Whether API keys are taken in place of tokens.
+    pub takes_keys: bool,
+    /// Logs requests; `None`: nobody does.
+    pub log: Option<AccessLog>,
+}
+
 /// All that goes by the routes.
 pub struct Gate {
     built_in: BuiltIn,
     upstreams: UpstreamChannels,
     mirror: Arc<Mirror>,
-    /// `None`: the port answers gRPC alone.
-    http: Option<HttpConfig>,
+    edge: Edge,
     front: OnceLock<Front>,
     routes: ServiceRoutes,
     contracts: Contracts,
 }
 
 impl Gate {
-    /// Without routes.
-    pub fn new(built_in: BuiltIn, upstreams: UpstreamChannels, mirror: Arc<Mirror>, http: Option<HttpConfig>) -> Self {
-        let (front, routes, contracts) = (OnceLock::new(), ServiceRoutes::default(), Contracts::new());
-        Self { built_in, upstreams, mirror, http, front, routes, contracts }
+    /// Gives `routes` what they are to be.
+    pub fn new(
+        built_in: BuiltIn,
+        upstreams: UpstreamChannels,
+        mirror: Arc<Mirror>,
+        routes: ServiceRoutes,
+        edge: Edge,
+    ) -> Self {
+        Self { built_in, upstreams, mirror, edge, front: OnceLock::new(), routes, contracts: Contracts::new() }
     }
 
     /// The routes of the proxy.
@@ -67,7 +83,7 @@ impl Forwarding for Gate {
             access: access(&table),
             shown: table.added_services().to_vec(),
         };
-        let parts = match self.http.clone() {
+        let parts = match self.edge.http.clone() {
             None => None,
             Some(config) => {
                 let (built_in, methods) = (self.built_in.clone(), Arc::new(RoutedMethods(Arc::clone(&table))));
@@ -75,7 +91,8 @@ impl Forwarding for Gate {
                 let pool = tokio::task::spawn_blocking(move || built_in.pool_with(&files)).await;
                 let pool =
                     pool.map_err(|error| InvalidRoutes::new("upstreams", format!("can't be read: {error}")))??;
-                Some(FrontParts { pool, methods, config })
+                let Edge { takes_keys, log, .. } = self.edge.clone();
+                Some(FrontParts { pool, methods, config, takes_keys, log })
             }
         };
         self.contracts

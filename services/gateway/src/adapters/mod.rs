@@ -1,7 +1,11 @@
 //! What meets the world.
 
+mod access;
+mod client;
+mod codes;
 mod contracts;
 mod errors;
+mod exchange;
 mod forwarding;
 mod health;
 mod http;
@@ -10,11 +14,12 @@ mod routes;
 mod routes_file;
 mod upstreams;
 
+pub use access::AccessLog;
 pub use contracts::BuiltIn;
 pub use errors::{DOMAIN, TABLE};
-pub use forwarding::Gate;
+pub use exchange::Exchange;
+pub use forwarding::{Edge, Gate};
 pub use health::Mirror;
-pub use http::Front;
 pub use reflection::Learned;
 pub use routes::ServiceRoutes;
 pub use routes_file::RoutesFile;

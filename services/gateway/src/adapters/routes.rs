@@ -12,7 +12,9 @@ use meshwork::server::proxy::{self, Mirror, Routes};
 use sha2::{Digest, Sha256};
 use tonic::{Code, Status};
 
+use super::access::RecordLink;
 use super::errors::{contracts_pending, method_unknown, of_mesh, service_required, upstream_unavailable};
+use super::exchange::API_KEY;
 use crate::domain::{MethodRoute, PlannedRule, RouteTable, SERVICE, UpstreamName};
 
 /// What calls go by at a moment.
@@ -45,10 +47,16 @@ impl Routes for ServiceRoutes {
         let chosen = method.route.choose(named).ok_or_else(|| service_required(&method.route.upstreams))?;
         // It was said to the gateway.
         head.headers.remove(SERVICE);
+        // Its token goes on in its place, if it was taken; in any case it is not the upstream's to know.
+        head.headers.remove(API_KEY);
         let values = |name: &str| head.headers.get_all(name).iter().map(HeaderValue::as_bytes);
         let planned = method.rules.iter().find(|planned| planned.rule.matches(values));
         let chosen = planned.and_then(|planned| pick(planned, head)).unwrap_or(chosen);
-        let route = proxy::Route::to(snapshot.upstream(chosen)?);
+        let upstream = snapshot.upstream(chosen)?;
+        if let Some(record) = head.extensions.get::<RecordLink>() {
+            record.passed_to(upstream.name());
+        }
+        let route = proxy::Route::to(upstream);
         let mirrors = planned.into_iter().flat_map(|planned| &planned.mirrors);
         Ok(mirrors.filter(|mirror| mirror.percent.has(fastrand::u64(..))).fold(route, |route, mirror| {
             let Some(upstream) = snapshot.upstreams.get(&mirror.upstream) else { return route };
@@ -91,7 +99,7 @@ fn point_of_caller(head: &Parts) -> u64 {
     let address = || head.headers.get(CLIENT_ADDRESS).map(HeaderValue::as_bytes).unwrap_or_default();
     let caller = head.extensions.get::<Principal>().map(|principal| principal.subject().as_bytes());
     let digest = Sha256::digest(caller.unwrap_or_else(address));
-    digest.iter().take(8).fold(0, |point, byte| point << 8 | u64::from(*byte))
+    digest.iter().take(8).fold(0, |point, byte| (point << 8) | u64::from(*byte))
 }
 
 #[cfg(test)]

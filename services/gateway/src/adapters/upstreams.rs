@@ -96,7 +96,7 @@ impl UpstreamChannels {
                 }
             };
             let named = || upstream.named_services().into_iter().map(str::to_owned).collect();
-            Ok((name.clone(), (target, channel, upstream.learns().then(named))))
+            Ok::<_, InvalidRoutes>((name.clone(), (target, channel, upstream.learns().then(named))))
         });
         Ok(Prepared(prepared.collect::<Result<_, _>>()?))
     }

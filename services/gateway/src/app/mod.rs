@@ -63,10 +63,18 @@ impl App {
         let learned = state.learned.iter();
         descriptors.extend(learned.map(|(upstream, learned)| (upstream.clone(), Arc::clone(&learned.descriptors))));
         // They may be large.
-        let planned = tokio::task::spawn_blocking(move || {
+        let planned = tokio::task::spawn_blocking(move || -> Result<Routing, InvalidRoutes> {
             let described = contracts.read(&descriptors)?;
-            let offer = |(upstream, settings)| Offer::new(upstream, settings, described.services.get(upstream));
-            let offers = configured.settings.upstreams.iter().map(offer).collect::<Result<_, _>>()?;
+            let mut offers = Vec::new();
+            for (upstream, settings) in &configured.settings.upstreams {
+                let known = described.services.get(upstream);
+                let unknown = known.map(|known| Offer::unknown(settings, known)).unwrap_or_default();
+                if let Some((key, name)) = unknown.first().filter(|_| settings.learns()) {
+                    let others = unknown.len() - 1;
+                    tracing::warn!(%upstream, key, name, others, "routes name what the upstream has not told of");
+                }
+                offers.push(Offer::new(upstream, settings, known)?);
+            }
             let table = RouteTable::new(contracts.methods(), &contracts.reserved(), &configured.settings, offers)?;
             let settings = Arc::new(configured.settings.clone());
             Ok(Routing { table: Arc::new(table), settings, files: described.files })

@@ -59,9 +59,8 @@ pub struct Percent {
 impl Percent {
     /// So many of a hundred; `None` when that is less than none or more than all.
     pub fn new(percent: f64) -> Option<Self> {
-        /// As many points as there are.
+        // As many points as there are.
         const POINTS: f64 = 18_446_744_073_709_551_616.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is between 0 and 2^64")]
         (0.0..=100.0).contains(&percent).then(|| Self { end: (percent / 100.0 * POINTS) as u128 })
     }
 
@@ -85,9 +84,9 @@ mod tests {
         Weighted::new(weights.iter().enumerate().map(share).collect())
     }
 
-    /// So many points at equal distances over all that there are.
+    /// The middles of so many equal parts of all points that there are.
     fn points(number: u64) -> impl Iterator<Item = u64> {
-        (0..number).map(move |at| u64::try_from((u128::from(at) << 64) / u128::from(number)).unwrap())
+        (0..number).map(move |at| u64::try_from(((u128::from(at) * 2 + 1) << 63) / u128::from(number)).unwrap())
     }
 
     proptest! {

@@ -168,8 +168,7 @@ fn what_changes_something_is_mirrored_where_a_rule_says_so() {
 fn the_health_of_a_service_is_that_of_whom_all_its_calls_go_to() {
     let answering = |rules: Vec<Rule>| {
         let table = table(rules).unwrap();
-        let found = table.services().find(|(name, _)| *name == "meshwork.orders.v1.OrderService").unwrap().1;
-        found
+        table.services().find(|(name, _)| *name == "meshwork.orders.v1.OrderService").unwrap().1
     };
     let orders = "meshwork.orders.v1.OrderService";
     assert_eq!(answering(vec![rule(orders, &[("orders-next", 1), ("orders", 0)])]), names(&["orders-next"]));

@@ -1,12 +1,16 @@
 //! How many calls a client may make.
 
+use std::num::NonZeroU32;
+
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_gateway::{Plan, RateLimit, RouteLimit};
 use meshwork_testkit::Redis;
 use tokio::task::JoinSet;
 use tonic::{Code, Request, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_types::StatusExt;
 
+use crate::http::client::{Answer, ask_as_anna, messages, prefixed};
 use crate::world::{BALANCER, World, channel, error, eventually, sign_in, told, with_token};
 
 const BURST: usize = 5;
@@ -146,6 +150,152 @@ async fn health_is_not_limited() {
         assert_eq!(world.health("").await.unwrap(), ServingStatus::Serving);
     }
     sign_in(&world.channel).await.unwrap();
+}
+
+fn count(burst: usize) -> NonZeroU32 {
+    NonZeroU32::new(u32::try_from(burst).unwrap()).unwrap()
+}
+
+fn plan(burst: usize, accounts: &[&str], roles: &[&str]) -> Plan {
+    let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect();
+    let (accounts, roles) = (texts(accounts), texts(roles));
+    Plan { burst: count(burst), per_second: ONE_PER_HOUR, accounts, roles, address_share: true }
+}
+
+/// A gateway with the usual limit, changed.
+async fn limited(change: impl FnOnce(&mut RateLimit)) -> World {
+    let mut rate_limit = RateLimit { burst: count(BURST), per_second: ONE_PER_HOUR, ..RateLimit::default() };
+    change(&mut rate_limit);
+    World::changed(|config| config.rate_limit = rate_limit).await
+}
+
+#[tokio::test]
+async fn a_route_has_a_limit_of_each_client_beside_that_of_all_calls() {
+    let watch = "meshwork.orders.v1.OrderService/WatchOrder";
+    let route = RouteLimit { methods: vec![watch.to_owned()], burst: count(2), per_second: ONE_PER_HOUR };
+    let world = limited(|limit| limit.routes = vec![route]).await;
+    for user in ["bert", "cora"] {
+        for _ in 0..2 {
+            world.client().watch_order(world.request(user, Default::default())).await.unwrap();
+        }
+        let refused = world.client().watch_order(world.request(user, Default::default())).await.map(drop).unwrap_err();
+        assert_is_limited(&refused, &format!("users/{user}"));
+        assert!(refused.message().contains(watch), "{refused:?}");
+        // A refused call takes nothing of the other limit.
+        assert_eq!(passing(&world, user).await, BURST - 2);
+    }
+}
+
+#[tokio::test]
+async fn accounts_on_a_plan_have_the_limit_of_the_plan() {
+    let plans = [("gold", plan(9, &["users/bert"], &[])), ("inside", plan(7, &[], &["staff"]))];
+    let world = limited(|limit| limit.plans = plans.map(|(name, plan)| (name.to_owned(), plan)).into()).await;
+    let passing = async |user: &str, role: &str| {
+        let mut count = 0;
+        while world.get_with(world.request_of(user, role, GetOrderRequest::default())).await.is_ok() {
+            count += 1;
+        }
+        count
+    };
+    assert_eq!(passing("bert", "customer").await, 9);
+    assert_eq!(passing("sue", "staff").await, 7);
+    assert_eq!(passing("cora", "customer").await, BURST);
+}
+
+#[tokio::test]
+async fn a_plan_may_be_free_of_the_share_of_its_address() {
+    let free = Plan { address_share: false, ..plan(30, &["users/partner"], &[]) };
+    let plans = [("free", free), ("counted", plan(30, &["users/bert"], &[]))];
+    let world = limited(|limit| {
+        limit.accounts_per_address = 1;
+        limit.plans = plans.map(|(name, plan)| (name.to_owned(), plan)).into();
+    })
+    .await;
+    for _ in 0..30 {
+        world.get("partner", "orders/a").await.unwrap();
+    }
+    let mut count = 0;
+    let refused = loop {
+        match world.get("bert", "orders/a").await {
+            Ok(_) => count += 1,
+            Err(status) => break status,
+        }
+    };
+    assert_is_limited_by_address(&refused);
+    assert!(count <= BURST, "{count} calls");
+}
+
+/// What an answer says of the limits.
+fn said(answer: &Answer) -> (&str, &str) {
+    (answer.header("ratelimit"), answer.header("ratelimit-policy"))
+}
+
+#[tokio::test]
+async fn answers_say_what_is_left_by_every_protocol_and_errors_do_too() {
+    let per_second = 0.5;
+    let world = limited(|limit| limit.per_second = per_second).await;
+    let policy = r#""calls";q=5;w=10"#;
+    let get = "POST /meshwork.orders.v1.OrderService/GetOrder";
+    let message = prost::Message::encode_to_vec(&GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() });
+    let (json, web) = (("content-type", "application/json"), ("content-type", "application/grpc-web+proto"));
+    let ask = async |user: &str, start: &str, headers: &[(&str, &str)], body: &[u8]| {
+        let token = format!("Bearer {}", world.issuer.token(user, "customer"));
+        let headers = [headers, &[("authorization", token.as_str())]].concat();
+        crate::http::client::ask(&world, start, &headers, body).await
+    };
+    let framed = prefixed(0, &message);
+    let refused = br#"{"name":"orders/refused"}"#.as_slice();
+    for (at, (start, headers, body, status)) in [
+        ("GET /v1/orders/a", &[][..], &[][..], 200),
+        ("GET /v1/orders/refused", &[], &[], 400),
+        (get, &[json], br#"{"name":"orders/a"}"#.as_slice(), 200),
+        (get, &[json], refused, 400),
+        (get, &[web], framed.as_slice(), 200),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let user = format!("caller-{at}");
+        let answer = ask(&user, start, headers, body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert_eq!(said(&answer), (r#""calls";r=4;t=2"#, policy), "{start}");
+        for _ in 1..BURST {
+            ask(&user, start, headers, body).await;
+        }
+        let limited = ask(&user, start, headers, body).await;
+        let (left, told) = said(&limited);
+        assert!(left.starts_with(r#""calls";r=0;t="#) && told == policy, "{limited:?}");
+        if headers.contains(&web) {
+            // Its status is in its head, or in the last message.
+            let told = limited.header("grpc-status").to_owned();
+            assert!(told == "8" || messages(&limited.body).last().is_some(), "{limited:?}");
+        } else {
+            assert_eq!(limited.status, 429, "{limited:?}");
+        }
+        assert!(limited.headers.keys().all(|name| !name.as_str().starts_with("grpc-metadata-ratelimit")));
+    }
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_may_read_what_is_left() {
+    let world = World::changed(|config| config.http.cors_origins = vec!["*".to_owned()]).await;
+    let answer = ask_as_anna(&world, "GET /v1/orders/a", &[("origin", "https://shop.example")], b"").await;
+    let exposed: Vec<_> = answer.header("access-control-expose-headers").split(", ").collect();
+    assert!(exposed.contains(&"ratelimit") && exposed.contains(&"ratelimit-policy"), "{exposed:?}");
+    let asked = [
+        ("origin", "https://shop.example"),
+        ("access-control-request-method", "GET"),
+        ("access-control-request-headers", "x-api-key"),
+    ];
+    let granted = crate::http::client::ask(&world, "OPTIONS /v1/orders/a", &asked, b"").await;
+    assert_eq!(granted.header("access-control-allow-headers"), "x-api-key");
+}
+
+#[tokio::test]
+async fn answers_say_nothing_of_limits_unless_they_are_to() {
+    let world = limited(|limit| limit.headers = false).await;
+    let answer = ask_as_anna(&world, "GET /v1/orders/a", &[], b"").await;
+    assert_eq!((answer.status, said(&answer)), (200, ("", "")));
 }
 
 /// A gateway that counts in a Redis, once it does: until the connection is there it counts for itself.

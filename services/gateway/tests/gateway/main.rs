@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+mod access_log;
 mod choosing;
 mod docs;
+mod exchange;
 mod health;
 mod http;
 mod limits;
@@ -13,5 +15,6 @@ mod routing_added;
 mod routing_reload;
 mod stopping;
 mod upstream;
+mod users;
 mod weather;
 mod world;

@@ -1,17 +1,18 @@
 //! What passes through the gateway, and what doesn't.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use meshwork::Channel;
 use meshwork::deadline::parse_timeout;
 use meshwork::server::proxy::Proxy;
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
 use meshwork_api::meshwork::products::v1::product_service_client::ProductServiceClient;
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsRequest};
 use meshwork_chassis::consistency::{STALE, TOKEN};
-use meshwork_gateway::adapters::{BuiltIn, ServiceRoutes};
+use meshwork_chassis::{ClientConfig, Health};
+use meshwork_gateway::Upstreams;
+use meshwork_gateway::adapters::{BuiltIn, Edge, Gate, Mirror, RoutesFile, ServiceRoutes, UpstreamChannels};
 use meshwork_gateway::app::App;
-use meshwork_gateway::domain::Upstream;
 use meshwork_testkit::assert_small;
 use meshwork_testkit::issuer::Claims;
 use tonic::body::Body;
@@ -201,8 +202,15 @@ async fn a_service_that_is_down_is_unavailable_until_it_is_back() {
 async fn a_service_that_is_too_slow_exceeds_the_deadline() {
     let world = World::start().await;
     // Past the server around it, so that the client's own timer doesn't answer first.
-    let channels = [(Upstream::Orders, Channel::connect_lazy(&world.orders.target()).unwrap())].into();
-    let proxy = Proxy::new(ServiceRoutes::new(App::new(&BuiltIn), channels));
+    let upstreams = Upstreams { orders: world.orders.target(), ..Upstreams::default() };
+    let (built_in, mirror) = (BuiltIn::load().unwrap(), Arc::new(Mirror::new(Health::new())));
+    let channels = UpstreamChannels::new(ClientConfig::default(), &upstreams, Arc::clone(&mirror));
+    let (channels, _learned) = channels.unwrap();
+    let edge = Edge { http: None, takes_keys: false, log: None };
+    let gate = Arc::new(Gate::new(built_in.clone(), channels, mirror, ServiceRoutes::default(), edge));
+    let app = App::new(Arc::new(RoutesFile::new("")), Arc::new(built_in), Arc::clone(&gate) as _);
+    app.load_routes().await.unwrap();
+    let proxy = Proxy::new(gate.routes());
     let call = async |name, timeout| {
         let request = http::Request::post("http://gateway/meshwork.orders.v1.OrderService/GetOrder")
             .header("content-type", "application/grpc")

@@ -9,7 +9,6 @@ use std::task::{Context, Poll};
 use ::http::{Request as HttpRequest, Response as HttpResponse};
 use prost::Message;
 use tokio::runtime::Runtime;
-use tokio_stream::Iter;
 use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::metadata::MetadataMap;
@@ -139,12 +138,8 @@ impl Service<HttpRequest<Body>> for WeatherService {
             };
             if path == WATCH {
                 let three = service_fn(move |request| {
-                    let all = vec![Ok(sunny(request)); 3];
-                    async move {
-                        Ok::<Response<Iter<std::vec::IntoIter<Result<Weather, Status>>>>, Status>(Response::new(
-                            tokio_stream::iter(all),
-                        ))
-                    }
+                    let all = vec![Ok::<_, Status>(sunny(request)); 3];
+                    async move { Ok::<_, Status>(Response::new(tokio_stream::iter(all))) }
                 });
                 return Ok(grpc.server_streaming(three, request).await);
             }

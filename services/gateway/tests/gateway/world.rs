@@ -1,8 +1,8 @@
 //! A gateway between tests and two upstreams: an [`Issuer`] as users service and the fake orders service.
 
-use meshwork_chassis::ServerConfig;
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
@@ -10,7 +10,7 @@ use meshwork_api::meshwork::orders::v1::{GetOrderRequest, Order, WatchOrderReque
 use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::config::{AuthConfig, Listen, Secret};
-use meshwork_chassis::{CancellationToken, Health, ServeError};
+use meshwork_chassis::{CancellationToken, Health, ServeError, ServerConfig};
 use meshwork_gateway::{Config, HttpConfig, RateLimit, Upstreams};
 use meshwork_testkit::{Issuer, Redis};
 use tokio::task::JoinHandle;
@@ -22,6 +22,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_types::StatusExt;
 
 use crate::upstream::Upstream;
+use crate::users::Users;
 
 /// How long a condition may take to come true.
 pub const BOUND: Duration = Duration::from_secs(20);
@@ -30,7 +31,7 @@ pub const BOUND: Duration = Duration::from_secs(20);
 pub const BALANCER: &str = "127.0.0.9";
 
 pub struct World {
-    pub issuer: Issuer,
+    pub issuer: Arc<Issuer>,
     pub orders: Upstream,
     pub target: String,
     pub channel: Channel,
@@ -47,38 +48,46 @@ impl World {
     }
 
     pub async fn with_limit(burst: u32, per_second: f64) -> Self {
-        Self::with(limit(burst, per_second), None, HttpConfig::default()).await
+        Self::changed(|config| config.rate_limit = limit(burst, per_second)).await
     }
 
     /// A gateway that counts in a Redis, under keys that begin with `prefix`.
     pub async fn with_limit_in(redis: &Redis, prefix: &str, burst: u32, per_second: f64) -> Self {
         let (url, prefix) = (Secret::new(redis.url()), prefix.to_owned());
         let rate_limit = RateLimit { redis: url, prefix, ..limit(burst, per_second) };
-        Self::with(rate_limit, None, HttpConfig::default()).await
+        Self::changed(|config| config.rate_limit = rate_limit).await
     }
 
     /// A gateway before the orders alone: nothing listens where the others would be.
     pub async fn before_orders_alone() -> Self {
-        Self::with(limit(1_000_000, 1_000_000.0), Some("http://127.0.0.1:1"), HttpConfig::default()).await
+        Self::changed(|config| config.upstreams.users = "http://127.0.0.1:1".to_owned()).await
     }
 
     /// A gateway that answers what is no gRPC as `http` says.
     pub async fn with_http(http: HttpConfig) -> Self {
-        Self::with(limit(1_000_000, 1_000_000.0), None, http).await
+        Self::changed(|config| config.http = http).await
     }
 
     /// A gateway that goes by a file of routes.
     pub async fn with_routes(routes: &Path) -> Self {
-        Self::configured(None, |config| config.routes = routes.to_owned()).await
+        Self::changed(|config| config.routes = routes.to_owned()).await
     }
 
-    async fn with(rate_limit: RateLimit, users: Option<&str>, http: HttpConfig) -> Self {
-        Self::configured(users, |config| (config.rate_limit, config.http) = (rate_limit, http)).await
+    /// A gateway that exchanges keys and tokens of other issuers at the second of the pair.
+    pub async fn exchanging() -> (Self, Users) {
+        let issuer = Arc::new(Issuer::start().await);
+        let users = Users::start(Arc::clone(&issuer)).await;
+        let target = users.target();
+        (Self::before(issuer, |config| config.auth.users = target).await, users)
     }
 
-    /// `users` is where the gateway passes on what is for the users service, in place of the issuer of tokens.
-    async fn configured(users: Option<&str>, configure: impl FnOnce(&mut Config)) -> Self {
-        let (issuer, orders) = (Issuer::start().await, Upstream::start().await);
+    /// A gateway whose settings `change` has changed. No test reaches its limit unless it changes that.
+    pub async fn changed(change: impl FnOnce(&mut Config)) -> Self {
+        Self::before(Arc::new(Issuer::start().await), change).await
+    }
+
+    async fn before(issuer: Arc<Issuer>, change: impl FnOnce(&mut Config)) -> Self {
+        let orders = Upstream::start().await;
         let listen = Listen::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let target = format!("http://{}", listen.address());
         let mut config = Config {
@@ -86,20 +95,20 @@ impl World {
             auth: AuthConfig { users: issuer.target(), ..AuthConfig::default() },
             // Nothing listens where products and notifications would be.
             upstreams: Upstreams {
-                users: users.map_or_else(|| issuer.target(), str::to_owned),
+                users: issuer.target(),
                 orders: orders.target(),
                 products: "http://127.0.0.1:1".to_owned(),
                 notifications: "http://127.0.0.1:1".to_owned(),
             },
             server: ServerConfig {
-                drain_delay: std::time::Duration::ZERO,
+                drain_delay: Duration::ZERO,
                 trusted_proxies: vec![BALANCER.to_owned()],
                 ..ServerConfig::default().public()
             },
             rate_limit: limit(1_000_000, 1_000_000.0),
             ..Config::default()
         };
-        configure(&mut config);
+        change(&mut config);
         let (registry, shutdown) = (Health::new(), CancellationToken::new());
         let gateway = tokio::spawn(meshwork_gateway::serve(config, registry.clone(), shutdown.clone()));
         let channel = channel(&target, "127.0.0.1").await;

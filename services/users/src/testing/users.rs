@@ -235,6 +235,33 @@ pub(super) async fn of_racing_creations_one_wins<S: UserStore>(store: Arc<S>) {
     assert_eq!(repeated.iter().filter(|creation| **creation == answer).count(), 19);
 }
 
+pub(super) async fn of_racing_creations_with_one_id_one_wins<S: UserStore>(store: Arc<S>) {
+    let racers: Vec<_> = (0..20)
+        .map(|n| {
+            let mut account = Account { password: PasswordHash::none(), ..account("anna") };
+            account.user.email = format!("{n}@foreign.invalid").parse().unwrap();
+            let store = store.clone();
+            tokio::spawn(async move { store.create(account, None).await.unwrap() })
+        })
+        .collect();
+    let mut created = Vec::new();
+    for racer in racers {
+        match racer.await.unwrap() {
+            Creation::Created(user) => created.push(user),
+            other => assert_eq!(other, Creation::IdTaken),
+        }
+    }
+    let [winner] = created.try_into().unwrap();
+    let stored = store.find_account(&winner.name).await.unwrap().unwrap();
+    assert!(stored.password.is_none());
+    assert_eq!(stored.user, winner);
+    // Who comes too late leaves no address taken.
+    for n in 0..20 {
+        let found = store.find_by_email(&format!("{n}@foreign.invalid").parse().unwrap()).await.unwrap();
+        assert_eq!(found.is_some(), format!("{n}@foreign.invalid") == winner.email.as_str());
+    }
+}
+
 pub(super) async fn of_racing_changes_each_sees_the_one_before<S: UserStore>(store: Arc<S>) {
     let anna = create(&*store, "anna").await;
     let race = |expected: Option<i64>| {

@@ -152,7 +152,10 @@ impl http_body::Body for AnswerBody {
             Ok(Poll::Ready(Some(Ok(frame)))) => match frame.into_data() {
                 Ok(data) => match this.bounds.on_data(&data) {
                     Some(status) => this.end(&status),
-                    None => Poll::Ready(Some(Ok(Frame::data(data)))),
+                    None => {
+                        this.call.sent(data.len());
+                        Poll::Ready(Some(Ok(Frame::data(data))))
+                    }
                 },
                 // There is no third kind of frame.
                 Err(frame) => this.finish(frame.into_trailers().ok()),

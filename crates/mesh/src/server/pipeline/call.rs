@@ -20,6 +20,7 @@ use super::end::ServerEnd;
 use super::guard::{ActiveCall, Arrival, Places};
 use super::handlers::{HandlerService, Handlers};
 use super::origin::CallOrigin;
+use super::recording::{CountedBody, Recording};
 use super::reflection::ReflectionRule;
 use super::request::{refuse_foreign, refuse_large};
 use super::state::Pipeline;
@@ -59,25 +60,26 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
     let pipeline = &*connection.pipeline;
     let plan = pipeline.plans.get(&planned);
     let domain = pipeline.domain;
-    let (parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, origin.clone(), &parts.uri, arrival);
+    let (mut parts, body) = request.into_parts();
+    let mut call = ActiveCall::begin(&connection, origin.clone(), &mut parts, arrival);
+    let body = CountedBody::new(body, call.recording());
     let streams = plan.streams;
     let stream = streams.is_some_and(|streams| streams.answers);
     let stream = stream.then(|| StreamEnd::new(pipeline.stopping.clone(), domain));
     let mut end = ServerEnd::new(stream, connection.ending.clone(), domain);
     // What is streamed is looked at as it comes; a single message was, before the handler gets it.
     let fault = streams.is_none_or(|streams| streams.requests).then(Arc::<RequestFault>::default);
-    let found = Findings { fault, ..Findings::default() };
     let deadline = match begin(pipeline, plan, &parts, now) {
         Ok(deadline) => deadline,
         Err(response) => return finish(*response, Bounds::none(end), call),
     };
+    let found = Findings { fault, recording: call.recording(), ..Findings::default() };
     let answered = {
         let steps = steps(&connection, &origin, plan, handlers, parts, body, &found);
         let mut bounded = pin!(Bounded::new(steps, deadline, &found.expiry, domain));
         poll_fn(|cx| bounded.as_mut().poll(found.fault.as_ref(), &mut end, cx)).await
     };
-    let Findings { fault, expiry, limits } = found;
+    let Findings { fault, expiry, limits, .. } = found;
     let reports_limits = pipeline.reports_limits;
     let (mut response, bounds) = match answered {
         Ok((response, places)) => {
@@ -96,9 +98,11 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
 
 /// What the steps of a call find out that matters after them, or if they don't come to their end.
 #[derive(Default)]
-struct Findings {
+struct Findings<'a> {
     /// What is wrong with what the request streams.
     fault: Option<Arc<RequestFault>>,
+    /// What wants to know it too.
+    recording: Option<&'a Recording>,
     expiry: CallExpiry,
     limits: LimitReport,
 }
@@ -111,8 +115,9 @@ impl Bounds {
 }
 
 /// The answer as it is sent.
-fn finish(response: Response<Body>, bounds: Bounds, call: ActiveCall) -> (Response<AnswerBody>, Arc<ActiveCall>) {
+fn finish(response: Response<Body>, bounds: Bounds, mut call: ActiveCall) -> (Response<AnswerBody>, Arc<ActiveCall>) {
     let (mut head, body) = response.into_parts();
+    call.answered(head.status);
     bound_status(&mut head.headers);
     if let Some(code) = grpc_status(&head.headers) {
         call.set_code(code);
@@ -154,7 +159,7 @@ async fn steps<H: HandlerService, A: CallBody>(
     handlers: Handlers<H>,
     mut parts: Parts,
     body: A,
-    found: &Findings,
+    found: &Findings<'_>,
 ) -> Result<(Response<Body>, Places), Status> {
     let pipeline = &*connection.pipeline;
     if !pipeline.counts_refusals
@@ -164,6 +169,9 @@ async fn steps<H: HandlerService, A: CallBody>(
     }
     let (principal, refused) = match identified(connection, origin, plan, &parts, &found.limits).await {
         Ok(principal) => {
+            if let (Some(recording), Some(principal)) = (found.recording, &principal) {
+                recording.identified(principal);
+            }
             let refused = not_admitted(pipeline.domain, plan, parts.uri.path(), principal.as_ref());
             let expired = || found.expiry.begin(pipeline, principal.as_ref()).err();
             let refused = refused.or_else(expired);
@@ -277,7 +285,7 @@ async fn identified(
     let Some(authenticator) = pipeline.authenticator.as_ref().filter(|_| plan.exemption == Exemption::None) else {
         return Ok(None);
     };
-    let peer = Some(&connection.peer);
+    let peer = Some(origin.peer(connection));
     if let Some(principal) = authenticator.recall(&parts.headers, peer) {
         return principal;
     }

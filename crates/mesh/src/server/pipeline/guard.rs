@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{HeaderMap, Uri};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, Uri};
 use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
 use super::origin::CallOrigin;
+use super::recording::Recording;
 use super::time::CallTime;
 use crate::errors::port::SLOW_READER;
 use crate::server::accept::OpenCall;
@@ -35,6 +37,8 @@ pub(in crate::server) struct ActiveCall {
     code: AtomicI32,
     /// What an observer is shown at the end.
     observed: Option<(Uri, Instant)>,
+    /// What its record is made of, if somebody wants that.
+    recording: Option<Box<Recording>>,
     principal: Option<Account>,
     unread: Mutex<Option<Hold>>,
     /// The wait for the end of the server, once the answer had to wait for its client.
@@ -60,24 +64,32 @@ struct HttpAnswer {
 impl ActiveCall {
     /// A request that is no gRPC begins. No observer is shown it: it is no call.
     pub(super) fn of_http(connection: &Arc<ConnectionContext>, origin: CallOrigin, counted: OpenCall) -> Self {
-        Self::new(connection, origin, None, counted, Some(HttpAnswer::default()))
+        Self::new(connection, origin, counted, Some(HttpAnswer::default()))
     }
 
-    /// A call to `uri` begins.
-    pub(super) fn begin(connection: &Arc<ConnectionContext>, origin: CallOrigin, uri: &Uri, arrival: Arrival) -> Self {
+    /// The call with this head begins.
+    pub(super) fn begin(
+        connection: &Arc<ConnectionContext>,
+        origin: CallOrigin,
+        head: &mut Parts,
+        arrival: Arrival,
+    ) -> Self {
         let Arrival { at, counted } = arrival;
         let observed = connection.pipeline.observer.as_ref().map(|observer| {
-            let call = IncomingCall { path: uri.path(), peer: Some(&connection.peer) };
+            let call = IncomingCall { path: head.uri.path(), peer: Some(&connection.peer) };
             run_hook("CallObserver::began", || observer.began(&call));
-            (uri.clone(), at)
+            (head.uri.clone(), at)
         });
-        Self::new(connection, origin, observed, counted, None)
+        let recording = Recording::begin(connection, &origin, head, at);
+        let mut call = Self::new(connection, origin, counted, None);
+        call.recording = recording;
+        call.observed = observed;
+        call
     }
 
     fn new(
         connection: &Arc<ConnectionContext>,
         origin: CallOrigin,
-        observed: Option<(Uri, Instant)>,
         counted: OpenCall,
         http: Option<HttpAnswer>,
     ) -> Self {
@@ -85,7 +97,8 @@ impl ActiveCall {
             connection: Arc::clone(connection),
             origin,
             code: AtomicI32::new(NONE),
-            observed,
+            observed: None,
+            recording: None,
             principal: None,
             unread: Mutex::default(),
             ending: Mutex::default(),
@@ -127,6 +140,25 @@ impl ActiveCall {
     /// The status that it ends with.
     pub(super) fn set_code(&self, code: Code) {
         self.code.store(code as i32, Ordering::Relaxed);
+    }
+
+    /// What its record is made of, if somebody wants that.
+    pub(super) fn recording(&self) -> Option<&Recording> {
+        self.recording.as_deref()
+    }
+
+    /// Its answer begins.
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        if let Some(recording) = &mut self.recording {
+            recording.answered(status);
+        }
+    }
+
+    /// So many bytes of its answer go to the connection.
+    pub(super) fn sent(&self, bytes: usize) {
+        if let Some(recording) = &self.recording {
+            recording.sent(bytes);
+        }
     }
 
     /// Its answer is whole, and had no trailers: to its client it ends with UNKNOWN, unless its head has said more.
@@ -222,5 +254,8 @@ impl Drop for ActiveCall {
         // It may be dropped while the connection's locks are held: an observer that panics must not take them with it.
         let end = CallEnd { code, took: began.elapsed() };
         run_hook("CallObserver::ended", || observer.ended(&call, &end));
+        if let Some(recording) = self.recording.take() {
+            recording.end(uri.path(), code);
+        }
     }
 }

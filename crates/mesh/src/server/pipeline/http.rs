@@ -44,7 +44,7 @@ struct PipelineCalls<H> {
 
 impl<H: HandlerService> PeerCalls for PipelineCalls<H> {
     fn peer(&self) -> &Peer {
-        &self.connection.peer
+        self.origin.peer(&self.connection)
     }
 
     fn call(&self, request: Request<Body>) -> BoxFuture<'static, Result<Response<Body>, Infallible>> {

@@ -13,6 +13,7 @@ mod guard;
 mod handlers;
 mod http;
 mod origin;
+mod recording;
 mod reflection;
 mod request;
 mod state;

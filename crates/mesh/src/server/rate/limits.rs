@@ -79,8 +79,8 @@ impl RateLimits {
         principal: Option<&Principal>,
         report: &LimitReport,
     ) -> Result<(), Status> {
-        let Inner { limiter, rules, share, .. } = &*self.0;
-        let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal)?)));
+        let Inner { limiter, rules, share, plans, .. } = &*self.0;
+        let counted = share.as_ref().and_then(|share| Some((share, share.counted(peer, principal, plans.as_ref())?)));
         let Some((share, (network, subject))) = counted else {
             return self.conclude(self.decide(wants).await, wants, report);
         };

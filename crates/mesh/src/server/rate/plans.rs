@@ -25,7 +25,8 @@ use crate::server::auth::Principal;
 /// ```
 pub trait Plans: Send + Sync + 'static {
     /// The plan of a principal, or of a caller that is none; `None`: of no plan. A limit asks at most once for a call, and
-    /// only if a rule of a plan counts its method; it must not block.
+    /// only if a rule of a plan counts its method; an [`AddressShare`](super::AddressShare) that exempts plans asks too. It must
+    /// not block.
     fn plan(&self, principal: Option<&Principal>) -> Option<&str>;
 }
 

@@ -268,6 +268,13 @@ pub(super) fn drop_of_transport(headers: &mut HeaderMap) {
     drop_named(headers, &["content-", "access-control-"], &[SET_COOKIE]);
 }
 
+/// What metadata say of the limits of a caller, which goes into the head of an answer whatever its protocol.
+pub(super) fn limits_of(metadata: &HeaderMap) -> HeaderMap {
+    let is_limit = |name: &HeaderName| name.as_str() == "ratelimit" || name.as_str() == "ratelimit-policy";
+    let limits = metadata.iter().filter(|(name, _)| is_limit(name));
+    limits.map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// Removes the headers whose names begin with one of `prefixes`, and `others`.
 fn drop_named(headers: &mut HeaderMap, prefixes: &[&str], others: &[HeaderName]) {
     let is_one = |name: &HeaderName| prefixes.iter().any(|prefix| name.as_str().starts_with(prefix));

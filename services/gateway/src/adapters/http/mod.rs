@@ -21,6 +21,7 @@ mod docs;
 mod grpc_web;
 mod grpc_web_text;
 mod json;
+mod linked;
 mod methods;
 mod prefix;
 mod values;
@@ -42,7 +43,9 @@ use self::cors::Cors;
 use self::docs::Docs;
 use self::grpc_web::WebCall;
 use self::json::{Found, Transcoder};
+use self::linked::LinkedCalls;
 pub use self::methods::{MethodNote, Methods};
+use crate::adapters::access::{AccessLog, HttpRecord, Protocol};
 use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
 use crate::config::HttpConfig;
 
@@ -54,6 +57,10 @@ pub struct FrontParts {
     pub methods: Arc<dyn Methods>,
     /// The settings.
     pub config: HttpConfig,
+    /// Whether API keys are taken in place of tokens.
+    pub takes_keys: bool,
+    /// Logs requests; `None`: nobody does.
+    pub log: Option<AccessLog>,
 }
 
 /// Answers what comes to the port and is no gRPC. Clones answer alike.
@@ -61,6 +68,8 @@ pub struct FrontParts {
 pub struct Front(Arc<ArcSwap<Protocols>>);
 
 struct Protocols {
+    methods: Arc<dyn Methods>,
+    log: Option<AccessLog>,
     cors: Cors,
     connect: Connect,
     docs: Option<Docs>,
@@ -82,61 +91,94 @@ impl Front {
 }
 
 impl HttpService for Front {
-    fn call(&self, mut request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
+    fn call(&self, request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
         let protocols = self.0.load_full();
         Box::pin(async move {
-            let grant = protocols.cors.grant(request.headers());
-            if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
-                return preflight;
-            }
-            // HEAD is for what GET is for, and answered without a body (RFC 9110, section 9.3.2).
-            let is_head = *request.method() == Method::HEAD;
-            if is_head {
-                *request.method_mut() = Method::GET;
-            }
-            let mut response = protocols.answer(request, calls).await;
-            if is_head {
-                response = without_body(response);
-            }
-            if let Some(grant) = grant {
-                grant.apply(response.headers_mut());
-            }
-            response
+            let Some(log) = &protocols.log else {
+                return protocols.answer(request, LinkedCalls::new(calls, None), None).await;
+            };
+            let record = log.begin(&request, calls.peer());
+            let calls = LinkedCalls::new(calls, Some(record.link()));
+            let response = protocols.answer(record.count_request(request), calls, Some(&record)).await;
+            record.count_answer(response)
         })
     }
 }
 
 impl Protocols {
-    fn new(FrontParts { pool, methods, config }: FrontParts) -> Self {
-        let docs = config.docs.then(|| Docs::new(&pool, |path| methods.note(path)));
+    fn new(FrontParts { pool, methods, config, takes_keys, log }: FrontParts) -> Self {
+        let docs = config.docs.then(|| Docs::new(&pool, |path| methods.note(path), takes_keys));
         let of = |added: bool| {
             let has = |path: &str| methods.has(path) && methods.is_added(path) == added;
             Transcoder::new(&pool, has).max_body(config.max_body)
         };
         let (json, added) = (of(false), of(true));
         let cors = Cors::new(&config.cors_origins);
-        Self { cors, connect: Connect::new(pool, methods, config.max_body), docs, json, added }
+        let connect = Connect::new(pool, Arc::clone(&methods), config.max_body);
+        Self { methods, log, cors, connect, docs, json, added }
     }
 
-    async fn answer(&self, request: Request<Body>, mut calls: Calls) -> Response<Body> {
+    async fn answer(
+        &self,
+        mut request: Request<Body>,
+        calls: LinkedCalls,
+        record: Option<&HttpRecord>,
+    ) -> Response<Body> {
+        let grant = self.cors.grant(request.headers());
+        if let Some(preflight) = grant.as_ref().and_then(|grant| grant.preflight(&request)) {
+            return preflight;
+        }
+        // HEAD is for what GET is for, and answered without a body (RFC 9110, section 9.3.2).
+        let is_head = *request.method() == Method::HEAD;
+        if is_head {
+            *request.method_mut() = Method::GET;
+        }
+        let mut response = self.answer_request(request, calls, record).await;
+        if is_head {
+            response = without_body(response);
+        }
+        if let Some(grant) = grant {
+            grant.apply(response.headers_mut());
+        }
+        response
+    }
+
+    /// Answers a request that is no preflight, by the protocol that it is of.
+    async fn answer_request(
+        &self,
+        request: Request<Body>,
+        mut calls: LinkedCalls,
+        record: Option<&HttpRecord>,
+    ) -> Response<Body> {
+        let found = |protocol, route: Option<&str>| {
+            if let Some(record) = record {
+                record.found(protocol, route);
+            }
+        };
         if let Some(call) = WebCall::of(request.headers()) {
+            found(Protocol::GrpcWeb, Some(request.uri().path()).filter(|path| self.methods.has(path)));
             return call.answer(request, &mut calls).await;
         }
         let target = self.connect.find(&request);
         if let Some(target) = target {
+            found(Protocol::Connect, target.path());
             return self.connect.answer(target, request, calls).await;
         }
         if let Some(page) = self.page(&request) {
+            found(Protocol::Http, Some(request.uri().path()));
             return page;
         }
         let (method, path) = (request.method(), request.uri().path());
         // What is added takes no path of this program's own methods away.
-        let (transcoder, found) = match self.json.find(method, path) {
+        let (transcoder, matched) = match self.json.find(method, path) {
             Found::None => (&self.added, self.added.find(method, path)),
-            found => (&self.json, found),
+            matched => (&self.json, matched),
         };
-        match found {
-            Found::Route(matched) => transcoder.answer(matched, request, calls).await,
+        match matched {
+            Found::Route(matched) => {
+                found(Protocol::Json, Some(matched.path()));
+                transcoder.answer(matched, request, calls).await
+            }
             Found::MethodNotAllowed(allowed) => refused(request.method(), &allowed),
             Found::None => json::error(&path_unknown(request.uri().path()), &HeaderMap::new()),
         }

@@ -70,7 +70,7 @@ impl UpstreamTable {
         }
         let mut access = BTreeMap::new();
         for (name, callers) in self.access {
-            let (service, method) = name.split_once('/').unwrap_or((&name, "Any"));
+            let (service, method) = name.split_once('/').unwrap_or((name.as_str(), "Any"));
             if !is_service(service) || !is_word(method) {
                 let problem = format!("has {:?}; names are package.Service or package.Service/Method", shown(&name));
                 return wrong(format!("{key}.access"), problem);

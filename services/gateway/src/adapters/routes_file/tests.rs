@@ -73,7 +73,7 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
         |number: usize| (0..number).map(|at| format!("[upstreams.u{at}]\ntarget = \"a:1\"\n")).collect::<String>();
     for (text, sentence) in [
         ("upstream = 1".to_owned(), "line 1 can't be understood: unknown field `upstream`"),
-        ("[upstreams.a]\ntarget = \"a:1\"\nport = 1".to_owned(), "line 3 can't be understood: unknown field `port`"),
+        ("[upstreams.a]\ntarget = \"a:1\"\nport = 1".to_owned(), "can't be understood: unknown field `port`"),
         ("[upstreams.a]\nservices = []".to_owned(), "missing field `target`"),
         (
             format!("{ROUTE}headers = {{ x-a = {{ regex = \"a\" }} }}"),

@@ -1,7 +1,5 @@
 //! An upstream has told its contracts.
 
-use std::sync::Arc;
-
 use crate::app::{App, Learned};
 use crate::domain::{InvalidRoutes, UpstreamName};
 use crate::ports::Descriptors;
@@ -27,7 +25,7 @@ impl App {
             return Ok(());
         }
         let mut new = state.clone();
-        new.learned.insert(upstream.clone(), Learned { target, descriptors: Arc::clone(&descriptors) });
+        new.learned.insert(upstream.clone(), Learned { target, descriptors });
         let applied = self.apply(&new).await;
         if applied.is_ok() {
             *state = new;

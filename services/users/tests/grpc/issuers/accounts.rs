@@ -51,7 +51,8 @@ async fn our_token_ends_with_the_other_one() {
     let exchanged = exchange(&world, &provider.token_with("anna", &json!({ "exp": ends }))).await.unwrap();
     assert_eq!(claims(&exchanged)["exp"], json!(ends));
     assert_eq!(exchanged.access_token_expire_time.unwrap().seconds, i64::try_from(ends).unwrap());
-    let exchanged = exchange(&world, &provider.token_with("anna", &json!({ "exp": 1e300 }))).await.unwrap();
+    let exchanged =
+        exchange(&world, &provider.token_with("anna", &json!({ "exp": 1_000_000_000_000_u64 }))).await.unwrap();
     let most = now() + world.config.access_token_ttl.as_secs();
     assert!(claims(&exchanged)["exp"].as_u64().unwrap() <= most);
     // By the skew of clocks it is good for a moment longer, in which there is nothing left to give.

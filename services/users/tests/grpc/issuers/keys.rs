@@ -144,9 +144,10 @@ async fn a_server_that_misbehaves_keeps_up_nobody() {
     }))
     .await;
     assert_eq!(honest.asked(), asked, "nobody is sent to it");
-    for (provider, what) in wrong {
+    join_all(wrong.iter().map(async |(provider, what)| {
         provider.set(Mood::Answers);
         let recovers = async || exchange(world, &provider.token("anna")).await.is_ok();
         eventually(&format!("the end of: {what}"), recovers).await;
-    }
+    }))
+    .await;
 }

@@ -1,5 +1,6 @@
 //! What all principals at one address have together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -7,7 +8,7 @@ use tokio::time::{Instant, advance};
 
 use crate::server::auth::Principal;
 use crate::server::rate::limits::RateLimits;
-use crate::server::rate::{AddressShare, LimitReport, Rate, RateLimiter, Rule};
+use crate::server::rate::{AddressShare, LimitReport, Plans, Rate, RateLimiter, Rule};
 use crate::server::{Domain, Peer, PeerIdentity};
 
 const PATH: &str = "/a.Orders/Get";
@@ -93,4 +94,30 @@ async fn who_is_over_the_limit_of_the_address_is_told_so() {
     }
     let message = refused.unwrap().message().to_owned();
     assert!(message.starts_with("too many calls by address:192.0.2.1 (address); "), "{message}");
+}
+
+/// Those of the role `partner` are on the plan `partner`.
+struct Partners;
+
+impl Plans for Partners {
+    fn plan(&self, principal: Option<&Principal>) -> Option<&str> {
+        principal?.has_role("partner").then_some("partner")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn principals_on_an_exempt_plan_do_not_count_for_their_address() {
+    let calls = Rule::new("calls", Rate::per_second(1000, 1.0).unwrap());
+    let share = AddressShare::new(Rate::per_second(20, 0.001).unwrap()).exempt_plans(["partner"]);
+    let limits = RateLimits::new(RateLimiter::in_process(), vec![calls], Domain::default());
+    let limits = limits.with_plans(Arc::new(Partners)).with_share(share);
+    let (crowd, partner, anna) = (peer(1), account("acme", "partner"), account("anna", "customer"));
+    for _ in 0..100 {
+        call(&limits, &crowd, &partner).await.unwrap();
+    }
+    let mut admitted = 0;
+    while call(&limits, &crowd, &anna).await.is_ok() {
+        admitted += 1;
+    }
+    assert!((1..=20).contains(&admitted), "{admitted}");
 }

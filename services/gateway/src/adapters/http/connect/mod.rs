@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use meshwork::server::Calls;
 use prost_reflect::DescriptorPool;
 use tonic::Code;
 use tonic::body::Body;
@@ -23,6 +22,7 @@ use self::encoding::TAKEN;
 use self::procedure::{Procedure, is_procedure};
 use self::unary::{Query, Unary, failed};
 use super::methods::Methods;
+use crate::adapters::http::linked::LinkedCalls;
 
 /// The media types of the protocol, each a request's by POST.
 const MEDIA_TYPES: [&str; 4] =
@@ -41,6 +41,13 @@ pub(super) struct Connect {
 /// What a request of Connect is for: a method, or one that nobody has.
 pub(super) struct Target(Option<Procedure>);
 
+impl Target {
+    /// The path of the method, if there is one.
+    pub(super) fn path(&self) -> Option<&str> {
+        self.0.as_ref().map(|procedure| procedure.path.as_str())
+    }
+}
+
 impl Connect {
     /// Those of the `methods` in `pool` that have a route, by messages of at most `max` bytes.
     pub(super) fn new(pool: DescriptorPool, methods: Arc<dyn Methods>, max: usize) -> Self {
@@ -56,7 +63,7 @@ impl Connect {
     }
 
     /// Answers it. Dropping the future, or the body of the answer, cancels the call.
-    pub(super) async fn answer(&self, target: Target, request: Request<Body>, calls: Calls) -> Response<Body> {
+    pub(super) async fn answer(&self, target: Target, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let Target(Some(procedure)) = target else {
             let refusal = self.methods.refusal(request.uri().path());
             let is_unknown = refusal.code() == Code::Unimplemented;
@@ -80,7 +87,7 @@ impl Connect {
         response
     }
 
-    async fn post(&self, procedure: &Procedure, request: Request<Body>, calls: Calls) -> Response<Body> {
+    async fn post(&self, procedure: &Procedure, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let media_type = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let Some(codec) = media_type.and_then(|media_type| procedure.codec(media_type)) else {
             return unsupported(procedure);
@@ -92,7 +99,7 @@ impl Connect {
         unary.post(request, calls).await
     }
 
-    async fn get(&self, procedure: &Procedure, request: Request<Body>, calls: Calls) -> Response<Body> {
+    async fn get(&self, procedure: &Procedure, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let (parts, _) = request.into_parts();
         let query = match Query::of(parts.uri.query().unwrap_or_default()) {
             Ok(query) => query,

@@ -6,7 +6,6 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
-use meshwork::server::Calls;
 use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::{Map, Value};
 use tonic::Status;
@@ -19,6 +18,7 @@ use super::head::head;
 use super::procedure::Procedure;
 use crate::adapters::errors::{malformed, message_too_large};
 use crate::adapters::http::call::{self, Failure, Messages};
+use crate::adapters::http::linked::LinkedCalls;
 use crate::adapters::http::prefix::{prefixed, take};
 
 /// The flag of a message that is compressed.
@@ -33,7 +33,7 @@ pub(super) async fn answer(
     max: usize,
     pool: &DescriptorPool,
     request: Request<Body>,
-    mut calls: Calls,
+    mut calls: LinkedCalls,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
     let head = head(&procedure.path, &parts.headers);
@@ -57,7 +57,7 @@ pub(super) async fn answer(
             (answer.metadata, answer_body.into_body())
         }
         // A stream has its errors at its end, even if it has nothing else.
-        Err(failure) => (HeaderMap::new(), Body::new(Full::new(end(Some(&failure), None, pool)))),
+        Err(failure) => (call::limits_of(&failure.metadata), Body::new(Full::new(end(Some(&failure), None, pool)))),
     };
     let mut response = Response::new(body);
     *response.headers_mut() = metadata;

@@ -10,7 +10,6 @@ use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, BodyStream, Full, StreamBody};
-use meshwork::server::Calls;
 use prost_reflect::DescriptorPool;
 use tonic::Status;
 use tonic::body::Body;
@@ -23,6 +22,7 @@ use super::head::head;
 use super::procedure::Procedure;
 use crate::adapters::errors::{malformed, message_too_large};
 use crate::adapters::http::call::{self, Failure};
+use crate::adapters::http::linked::LinkedCalls;
 use crate::adapters::http::prefix::prefix;
 
 /// Queries have padding or not.
@@ -80,7 +80,7 @@ pub(super) struct Unary<'a> {
 
 impl Unary<'_> {
     /// Makes the call of a POST. Its body is read once the call is admitted: it is read as the request of the call.
-    pub(super) async fn post(&self, request: Request<Body>, calls: Calls) -> Response<Body> {
+    pub(super) async fn post(&self, request: Request<Body>, calls: LinkedCalls) -> Response<Body> {
         let (parts, body) = request.into_parts();
         match Encoding::of(&parts.headers, "content-encoding") {
             Ok(encoding) => self.call(&parts.headers, self.message(body, encoding), calls).await,
@@ -90,7 +90,7 @@ impl Unary<'_> {
 
     /// Makes the call of a GET. Its message is unpacked and read once the call is admitted, as that of a POST is: it may
     /// be a thousand times as large as the query.
-    pub(super) async fn get(&self, query: Query, headers: &HeaderMap, calls: Calls) -> Response<Body> {
+    pub(super) async fn get(&self, query: Query, headers: &HeaderMap, calls: LinkedCalls) -> Response<Body> {
         match Encoding::named(&query.encoding) {
             Ok(encoding) => {
                 let body = Body::new(Full::new(query.message));
@@ -100,7 +100,7 @@ impl Unary<'_> {
         }
     }
 
-    async fn call(&self, headers: &HeaderMap, body: Body, mut calls: Calls) -> Response<Body> {
+    async fn call(&self, headers: &HeaderMap, body: Body, mut calls: LinkedCalls) -> Response<Body> {
         let head = match head(&self.procedure.path, headers) {
             Ok(head) => head,
             Err(status) => return self.failed(&status.into()),

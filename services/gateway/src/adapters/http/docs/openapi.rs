@@ -34,8 +34,11 @@ const CODES: [&str; 16] = [
 ];
 
 /// The document of the methods in `pool` that have a `google.api.http` option and a route: `note` says more of the method
-/// of a gRPC path, and is `None` where there is no route. The same pool gives the same text.
-pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>) -> String {
+/// of a gRPC path, and is `None` where there is no route. `takes_keys` says whether an API key does as well as a token. The same
+/// pool gives the same text.
+pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>, takes_keys: bool) -> String {
+    let schemes = security_schemes(takes_keys);
+    let credentials: Vec<_> = schemes.keys().map(|name| json!({name.as_str(): []})).collect();
     let notes = Notes::new(pool);
     let mut schemas = Schemas::new(&notes);
     let (mut paths, mut tags, mut ids) = (Map::new(), Vec::new(), BTreeSet::new());
@@ -53,7 +56,13 @@ pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<Meth
                 // Who comes first is answered, as by the routes.
                 let Some(path) = path.as_object_mut().filter(|path| !path.contains_key(&rule.verb)) else { continue };
                 let id = id(&mut ids, service.name(), method.name());
-                let binding = Binding { method: &method, rule: &rule, template: &template, note: &note };
+                let binding = Binding {
+                    method: &method,
+                    rule: &rule,
+                    template: &template,
+                    note: &note,
+                    credentials: &credentials,
+                };
                 path.insert(rule.verb.clone(), binding.operation(&id, &notes, &mut schemas));
                 is_reached = true;
             }
@@ -77,23 +86,37 @@ pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<Meth
                             on the same port.",
         },
         "servers": [{"url": "/"}],
-        "security": [{"bearer": []}],
+        "security": credentials,
         "tags": tags,
         "paths": paths,
         "components": {
             "schemas": components,
             "responses": responses(),
-            "securitySchemes": {
-                "bearer": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "bearerFormat": "JWT",
-                    "description": "The `accessToken` that `POST /v1/sessions:signIn` answers.",
-                },
-            },
+            "securitySchemes": schemes,
         },
     });
     document.to_string()
+}
+
+/// By what callers are known.
+fn security_schemes(takes_keys: bool) -> Map<String, Value> {
+    let bearer = json!({
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The `accessToken` that `POST /v1/sessions:signIn` answers.",
+    });
+    let mut schemes = Map::from_iter([("bearer".to_owned(), bearer)]);
+    if takes_keys {
+        let key = json!({
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-api-key",
+            "description": "An API key, which begins with `mwk_`.",
+        });
+        schemes.insert("apiKey".to_owned(), key);
+    }
+    schemes
 }
 
 /// An id for a binding of a method that no other has.
@@ -150,6 +173,11 @@ fn responses() -> Value {
                     "description": "After how many seconds to call again.",
                     "schema": {"type": "integer", "minimum": 0},
                 },
+                "RateLimit": {
+                    "description": "What is left of each limit, and after how many seconds there is more.",
+                    "schema": {"type": "string"},
+                },
+                "RateLimit-Policy": {"description": "The limits that hold for the call.", "schema": {"type": "string"}},
             },
             "content": content(),
         },

@@ -20,6 +20,8 @@ pub(super) struct Binding<'a> {
     pub template: &'a Template,
     /// What is said of it beside its contract.
     pub note: &'a MethodNote,
+    /// What a caller may show, one of them.
+    pub credentials: &'a [Value],
 }
 
 impl Binding<'_> {
@@ -41,7 +43,8 @@ impl Binding<'_> {
         let is_open = callers.iter().any(|caller| caller == "ANYONE");
         if is_open {
             // A token is welcome: staff may do more.
-            operation.insert("security".to_owned(), json!([{}, {"bearer": []}]));
+            let or_nothing = [&[json!({})], self.credentials].concat();
+            operation.insert("security".to_owned(), or_nothing.into());
         }
         operation.insert("x-callers".to_owned(), callers.into());
         let parameters = self.parameters(notes, schemas);

@@ -3,7 +3,7 @@
 import { el, inline } from '/docs/dom.js';
 import { name, verb, view } from '/docs/operation.js';
 import { use } from '/docs/schema.js';
-import { onChange, signIn, signOut } from '/docs/session.js';
+import { onChange, signIn, signOut, useKey } from '/docs/session.js';
 
 const VERBS = ['get', 'post', 'put', 'patch', 'delete', 'head', 'options', 'trace'];
 const byId = (id) => document.getElementById(id);
@@ -89,6 +89,12 @@ function session() {
       byId('password').value = '';
     }
   });
+  byId('key-form').addEventListener('submit', (event) => {
+    event.preventDefault();
+    useKey(byId('key').value.trim());
+    byId('key').value = '';
+    dialog.close();
+  });
   onChange((user) => {
     byId('who').textContent = user ? `Signed in as ${user}` : '';
     byId('sign-in').hidden = user !== null;
@@ -103,6 +109,7 @@ async function start() {
     if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
     const api = await answer.json();
     use(api);
+    byId('key-form').hidden = !api.components.securitySchemes.apiKey;
     const services = methodsOf(api);
     byId('version').textContent = api.info.version;
     byId('search').addEventListener('input', () => list(services));

@@ -43,6 +43,11 @@ export async function signIn(email, password) {
   become(await post('signIn', { email, password }));
 }
 
+// Calls by an API key from now on. Nobody is asked about it: each call shows whether it is accepted.
+export function useKey(key) {
+  become({ user: 'the owner of an API key', key });
+}
+
 // Forgets the tokens at once, and ends the session if the server can be reached.
 export async function signOut() {
   const refreshToken = session?.refreshToken;
@@ -50,10 +55,11 @@ export async function signOut() {
   if (refreshToken) await post('signOut', { refreshToken }).catch(() => {});
 }
 
-// An access token that is valid for a while; `null` when nobody is signed in. A refresh token is used up by its use, so
+// An access token that is valid for a while, or the API key; `null` when nobody is signed in. A refresh token is used up by its use, so
 // that calls at the same time wait for the same new one.
 export async function token() {
   if (!session) return null;
+  if (session.key) return session.key;
   if (Date.parse(session.accessTokenExpireTime) - Date.now() > MARGIN) return session.accessToken;
   refreshing ??= refresh().finally(() => {
     refreshing = null;

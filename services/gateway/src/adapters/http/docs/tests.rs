@@ -30,7 +30,7 @@ fn notes() -> impl Fn(&str) -> Option<MethodNote> {
 }
 
 fn document() -> Value {
-    serde_json::from_str(&openapi::document(&pool(), notes())).unwrap()
+    serde_json::from_str(&openapi::document(&pool(), notes(), true)).unwrap()
 }
 
 /// The operations by their lines, such as `POST /v1/orders/{order}:cancel`.
@@ -138,7 +138,12 @@ fn it_says_what_the_contracts_say() {
     let operations = operations(&document);
     let schemas = &document["components"]["schemas"];
     assert_eq!(document["openapi"], "3.1.0");
-    assert_eq!(document["security"], json!([{"bearer": []}]));
+    assert_eq!(document["security"], json!([{"apiKey": []}, {"bearer": []}]));
+    let key = &document["components"]["securitySchemes"]["apiKey"];
+    assert_eq!((&key["type"], &key["in"], &key["name"]), (&json!("apiKey"), &json!("header"), &json!("x-api-key")));
+    let tokens: Value = serde_json::from_str(&openapi::document(&pool(), notes(), false)).unwrap();
+    assert_eq!(tokens["security"], json!([{"bearer": []}]));
+    assert!(tokens["components"]["securitySchemes"]["apiKey"].is_null());
 
     let cancel = &operations["POST /v1/orders/{order}:cancel"];
     assert_eq!(cancel["x-grpc-method"], "/meshwork.orders.v1.OrderService/CancelOrder");
@@ -156,7 +161,7 @@ fn it_says_what_the_contracts_say() {
     }
 
     let create = &operations["POST /v1/users"];
-    assert_eq!(create["security"], json!([{}, {"bearer": []}]));
+    assert_eq!(create["security"], json!([{}, {"apiKey": []}, {"bearer": []}]));
     let user = "#/components/schemas/meshwork.users.v1.User";
     assert_eq!(create["requestBody"]["content"]["application/json"]["schema"]["$ref"], format!("{user}-request"));
     assert_eq!(parameter(create, "userId").unwrap()["in"], "query");
@@ -221,18 +226,18 @@ fn it_says_what_the_contracts_say() {
 
 #[test]
 fn the_same_contracts_give_the_same_text() {
-    assert_eq!(openapi::document(&pool(), notes()), openapi::document(&pool(), notes()));
+    assert_eq!(openapi::document(&pool(), notes(), true), openapi::document(&pool(), notes(), true));
 }
 
 #[test]
 fn what_has_no_route_is_not_told() {
-    let nothing: Value = serde_json::from_str(&openapi::document(&pool(), |_| None)).unwrap();
+    let nothing: Value = serde_json::from_str(&openapi::document(&pool(), |_| None, true)).unwrap();
     assert_eq!((&nothing["paths"], &nothing["tags"]), (&json!({}), &json!([])));
 }
 
 #[tokio::test]
 async fn files_are_answered_with_a_policy_and_again_with_304() {
-    let docs = Docs::new(&pool(), notes());
+    let docs = Docs::new(&pool(), notes(), true);
     for path in page::FILES.map(|(path, ..)| path).into_iter().chain(["/openapi.json", "/docs/"]) {
         let answer = docs.answer(path, None).unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");

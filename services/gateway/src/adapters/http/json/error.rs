@@ -14,12 +14,13 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 use prost_types::{Any, FileDescriptorSet};
 use serde_json::{Map, Value, json};
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use super::super::call::http_status;
 use super::metadata;
+use crate::adapters::codes::code_name;
 
 /// What JSON says of itself.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -79,7 +80,7 @@ pub(super) fn object(pool: &DescriptorPool, code: StatusCode, status: &Status) -
     let details: Vec<_> = details.iter().map(|any| detail(pool, any)).collect();
     json!({"error": {
         "code": code.as_u16(),
-        "status": name(status.code()),
+        "status": code_name(status.code()),
         "message": status.message(),
         "details": details,
     }})
@@ -101,33 +102,13 @@ fn detail(pool: &DescriptorPool, any: &Any) -> Value {
     Value::Object(object)
 }
 
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use tonic_types::ErrorDetails;
+
+    use tonic::Code;
 
     use super::*;
 

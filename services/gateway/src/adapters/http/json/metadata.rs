@@ -45,7 +45,9 @@ pub(super) fn of_request(headers: &HeaderMap) -> HeaderMap {
 
 fn is_reserved(name: &str) -> bool {
     let is_one_of = ["grpc-", "x-forwarded-", "proxy-"].iter().any(|prefix| name.starts_with(prefix));
-    is_one_of || CONSUMED.contains(&name) || ["authorization", "forwarded", "x-real-ip", "te"].contains(&name)
+    is_one_of
+        || CONSUMED.contains(&name)
+        || ["authorization", "x-api-key", "forwarded", "x-real-ip", "te"].contains(&name)
 }
 
 /// Adds the metadata of an answer to its headers.
@@ -84,12 +86,14 @@ mod tests {
     fn metadata_of_any_name_is_sent_with_a_prefix() {
         let metadata = of_request(&headers(&[
             ("authorization", "Bearer a"),
+            ("x-api-key", "mwk_a"),
             ("meshwork-consistency-token", "MS4x"),
             ("grpc-metadata-meshwork-service", "orders"),
             ("grpc-metadata-x-many", "1"),
             ("grpc-metadata-x-many", "2"),
         ]));
         assert_eq!(metadata.get("authorization").unwrap(), "Bearer a");
+        assert_eq!(metadata.get("x-api-key").unwrap(), "mwk_a");
         assert_eq!(metadata.get("meshwork-consistency-token").unwrap(), "MS4x");
         assert_eq!(metadata.get("meshwork-service").unwrap(), "orders");
         assert_eq!(metadata.get_all("x-many").iter().count(), 2);
@@ -100,6 +104,7 @@ mod tests {
     fn what_says_who_calls_has_no_second_name() {
         let metadata = of_request(&headers(&[
             ("grpc-metadata-authorization", "Bearer b"),
+            ("grpc-metadata-x-api-key", "mwk_b"),
             ("grpc-metadata-x-forwarded-for", "192.0.2.1"),
             ("grpc-metadata-grpc-timeout", "1S"),
             ("grpc-metadata-te", "trailers"),

@@ -63,6 +63,13 @@ pub(in crate::adapters::http) struct Matched {
     captures: Vec<String>,
 }
 
+impl Matched {
+    /// The path of the method, `/package.Service/Method`.
+    pub(in crate::adapters::http) fn path(&self) -> &str {
+        &self.binding.grpc_path
+    }
+}
+
 impl Transcoder {
     /// For the methods in `pool` whose path, `/package.Service/Method`, `has` admits.
     pub(in crate::adapters::http) fn new(pool: &DescriptorPool, has: impl Fn(&str) -> bool) -> Self {
