@@ -15,7 +15,7 @@ use super::world::{Account, Scene, method};
 /// How many requests are sent in one piece.
 const PIPELINE: usize = 50;
 /// How many watches each account asks for.
-const WATCHES: usize = 30;
+const WATCHES: usize = 15;
 
 /// Sends each of the requests again and again in pieces of fifty, from eight addresses.
 async fn pipelined(scene: &Scene, asks: Vec<Ask>) {
