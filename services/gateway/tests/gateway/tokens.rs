@@ -282,10 +282,11 @@ fn smuggled(staff: &str) -> Vec<(&'static str, String)> {
     headers
 }
 
-/// Whom the upstream saw: the last call's `authorization`, and the address of its caller.
+/// Whom the upstream saw since this was asked last: the one call's `authorization`, and the address of its caller.
 #[track_caller]
 fn seen(world: &World) -> (Vec<String>, Vec<String>) {
-    let metadata: MetadataMap = world.orders.orders.seen.lock().unwrap().pop().expect("it was called");
+    let calls: Vec<MetadataMap> = world.orders.orders.seen.lock().unwrap().drain(..).collect();
+    let [metadata] = calls.try_into().expect("it was called once");
     let headers = metadata.into_headers();
     assert!(!headers.contains_key("x-forwarded-for"), "{headers:?}");
     let all = |name: &str| -> Vec<String> {
@@ -300,6 +301,7 @@ async fn headers_that_name_a_caller_change_nothing_of_whom_a_service_sees() {
     let anna = format!("Bearer {}", world.issuer.token("anna", "customer"));
     let expected = (vec![anna.clone()], vec!["127.0.0.1".to_owned()]);
     let headers = smuggled(&world.issuer.token("root", "staff"));
+    world.orders.orders.seen.lock().unwrap().clear();
     let mut request = Request::new(GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() });
     request.metadata_mut().insert("authorization", anna.parse().unwrap());
     for (name, value) in &headers {
@@ -349,6 +351,7 @@ async fn a_connection_that_takes_the_token_away_calls_for_nobody() {
 async fn a_client_behind_a_balancer_can_not_hide_behind_it() {
     let world = World::start().await;
     let anna = format!("Bearer {}", world.issuer.token("anna", "customer"));
+    world.orders.orders.seen.lock().unwrap().clear();
     for written in ["", "x-forwarded-for: 192.0.2.66\r\n", "connection: x-forwarded-for\r\n"] {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind(format!("{BALANCER}:0").parse().unwrap()).unwrap();
