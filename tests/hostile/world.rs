@@ -17,6 +17,7 @@ use meshwork_testkit::up::{LONG_TOKENS, with};
 use prost::Message;
 use tonic::Code;
 
+use super::raw::Raw;
 use super::wire::{Wire, head_of, message};
 
 /// The methods that are called.
@@ -199,6 +200,18 @@ impl Scene {
     pub(crate) async fn wire(&self, from: Ipv4Addr) -> Option<Wire> {
         match Wire::open(from, self.world.gateway).await {
             Ok(wire) => Some(wire),
+            Err(_) => {
+                self.tally.note("no connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
+
+    /// As [`Scene::wire`], for HTTP/1.1.
+    pub(crate) async fn raw(&self, from: Ipv4Addr) -> Option<Raw> {
+        match Raw::open(from, self.world.gateway).await {
+            Ok(raw) => Some(raw),
             Err(_) => {
                 self.tally.note("no connection");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

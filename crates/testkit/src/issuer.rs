@@ -117,6 +117,35 @@ impl Issuer {
     pub fn sign(&self, claims: &Claims) -> String {
         self.keys.sign(claims)
     }
+
+    /// A token with any header and any claims: its key signs them, whatever algorithm and key the header names.
+    ///
+    /// # Panics
+    /// Never, unless the key can't sign.
+    pub fn sign_any(&self, header: &serde_json::Value, claims: &serde_json::Value) -> String {
+        signed(header, claims, &self.keys.signing, Algorithm::EdDSA)
+    }
+
+    /// The key that it publishes.
+    pub fn public_key(&self) -> &JsonWebKey {
+        &self.keys.public
+    }
+}
+
+/// A token with any claims, signed by a secret with the algorithm that `header` names: `HS256`, `HS384` or `HS512`.
+///
+/// # Panics
+/// When it names another one.
+pub fn signed_by_secret(secret: &[u8], header: &serde_json::Value, claims: &serde_json::Value) -> String {
+    let algorithm = header["alg"].as_str().unwrap().parse().unwrap();
+    signed(header, claims, &EncodingKey::from_secret(secret), algorithm)
+}
+
+fn signed(header: &serde_json::Value, claims: &serde_json::Value, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(header), part(claims));
+    let signature = jsonwebtoken::crypto::sign(text.as_bytes(), key, algorithm).unwrap();
+    format!("{text}.{signature}")
 }
 
 impl Drop for Issuer {

@@ -10,6 +10,7 @@
 //! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
 //! | [`methods`] | the methods that there are |
 //! | [`call`] | a call of the port's own, of bytes |
+//! | [`values`] | how many values a JSON text may have |
 
 mod call;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod json;
 mod linked;
 mod methods;
 mod prefix;
+mod values;
 
 use std::sync::Arc;
 
