@@ -1,11 +1,14 @@
-//! Every `grpcurl` and `curl` line of the README, as printed, and the lines of its sections on replicas and shards.
+//! Every `grpcurl` and `curl` line of the README, as printed, and the lines of its sections on routes, replicas and shards.
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use meshwork_api::meshwork::options::v1::Caller;
 use meshwork_testkit::up::text;
 use meshwork_testkit::{Postgres, Up};
+use prost::Message as _;
 use prost_reflect::{DescriptorPool, Value};
+use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
 
 const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 /// What the README's lines call, and where they find the data.
@@ -38,8 +41,8 @@ fn blocks(readme: &str, heading: &str, language: &str) -> Vec<String> {
     for line in readme.lines() {
         if let Some(fence) = line.strip_prefix("```") {
             is_block = is_here && fence == language;
-        } else if line.starts_with("## ") && !is_block {
-            is_here = line == format!("## {heading}");
+        } else if line.starts_with("##") && !is_block {
+            is_here = line.trim_start_matches('#').trim_start() == heading;
         } else if is_block {
             lines.push(line.to_owned());
         }
@@ -88,6 +91,59 @@ fn every_grpcurl_line_works_as_printed_and_every_method_has_one() {
     let missing: Vec<_> =
         methods().into_iter().filter(|method| !lines.iter().any(|line| line.contains(method))).collect();
     assert_eq!(missing, Vec::<String>::new(), "methods without a line");
+}
+
+/// The contracts of another project, which the README's routes name.
+fn weather() -> Vec<u8> {
+    let message = Some(".google.protobuf.Timestamp".to_owned());
+    let method = MethodDescriptorProto {
+        name: Some("Report".to_owned()),
+        input_type: message.clone(),
+        output_type: message,
+        ..Default::default()
+    };
+    let service =
+        ServiceDescriptorProto { name: Some("WeatherService".to_owned()), method: vec![method], ..Default::default() };
+    let file = FileDescriptorProto {
+        name: Some("weather.proto".to_owned()),
+        package: Some("weather.v1".to_owned()),
+        dependency: vec!["google/protobuf/timestamp.proto".to_owned()],
+        service: vec![service],
+        syntax: Some("proto3".to_owned()),
+        ..Default::default()
+    };
+    FileDescriptorSet { file: vec![file] }.encode_to_vec()
+}
+
+/// Waits until a line of the log has all of `parts`.
+fn wait_for_log(up: &Up, parts: &[&str]) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !up.log().lines().any(|line| parts.iter().all(|part| line.contains(part))) {
+        assert!(Instant::now() < deadline, "no line of the log has {parts:?}:\n{}", up.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn the_routes_of_the_readme_lead_who_asks_for_the_canary_to_it() {
+    let readme = std::fs::read_to_string(README).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("routes.toml");
+    std::fs::write(&file, "").unwrap();
+    let settings = [
+        ("MESHWORK_GATEWAY__ROUTES", file.to_str().unwrap()),
+        ("MESHWORK_GATEWAY__ACCESS_LOG__ENABLED", "true"),
+        ("MESHWORK_LOG__FORMAT", "json"),
+    ];
+    let up = Up::start(folder.path(), &settings);
+    let routes = blocks(&readme, "Routes", "toml").join("\n");
+    let canary = up.address("products").to_string();
+    assert!(routes.contains("127.0.0.1:9082"), "{routes}");
+    std::fs::write(folder.path().join("weather.binpb"), weather()).unwrap();
+    std::fs::write(&file, routes.replace("127.0.0.1:9082", &canary)).unwrap();
+    wait_for_log(&up, &["calls go by new routes", "\"upstreams\":2", "\"routes\":2"]);
+    run_grpcurl(&up, &blocks(&readme, "Routes", "sh"));
+    wait_for_log(&up, &["meshwork_gateway::access", "ProductService/ListProducts", "\"upstream\":\"products-next\""]);
 }
 
 #[test]

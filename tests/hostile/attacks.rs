@@ -3,7 +3,10 @@
 use std::pin::Pin;
 
 use super::world::Scene;
-use super::{connections, deadlines, frames, malformed, numbers, oversized, streams, unusual, withheld};
+use super::{
+    connections, deadlines, frames, http_bodies, http_floods, http_withheld, malformed, numbers, oversized, streams,
+    unusual, withheld,
+};
 
 /// An attack that is running.
 type Running = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -20,6 +23,8 @@ pub(crate) struct Attack {
     pub(crate) run: fn(Scene) -> Running,
     /// What the attacker may be given at most, whatever it does to the second caller.
     pub(crate) most: Option<(&'static str, u64)>,
+    /// The statuses by which HTTP may answer; empty: nobody asks.
+    statuses: &'static [u16],
 }
 
 impl Attack {
@@ -27,17 +32,27 @@ impl Attack {
         self.most = Some((what, count));
         self
     }
+
+    const fn answered_by(mut self, statuses: &'static [u16]) -> Self {
+        self.statuses = statuses;
+        self
+    }
+
+    /// Whether the attacker may be answered so.
+    pub(crate) fn allows(&self, answer: &str) -> bool {
+        let status = answer.strip_prefix("HTTP ").and_then(|status| status.parse().ok());
+        status.is_none_or(|status| self.statuses.is_empty() || self.statuses.contains(&status))
+    }
 }
 
 /// An attack against which the shop must hold.
 const fn holds(name: &'static str, row: &'static str, millis: u64, run: fn(Scene) -> Running) -> Attack {
-    Attack { name, row, known: false, millis, run, most: None }
+    Attack { name, row, known: false, millis, run, most: None, statuses: &[] }
 }
 
 /// An attack that is known to succeed.
-#[allow(dead_code, reason = "there is none at this time")]
 const fn known(name: &'static str, row: &'static str, millis: u64, run: fn(Scene) -> Running) -> Attack {
-    Attack { name, row, known: true, millis, run, most: None }
+    Attack { name, row, known: true, millis, run, most: None, statuses: &[] }
 }
 
 /// All attacks, in the order in which they are run. Those that wait for the shop's own timeouts, three seconds for an attempt,
@@ -87,4 +102,42 @@ pub(crate) const ATTACKS: &[Attack] = &[
         .at_most("UNAUTHENTICATED", 1000),
     holds("2,000 metadata fields", "S19", 2000, |scene| Box::pin(numbers::many_fields(scene)))
         .at_most("beside it: broken", 0),
+    // Over HTTP/1.1, and over HTTP/2 in what isn't gRPC. What doesn't come is answered late or not at all, by 408, or 400 or 504
+    // in Connect's words; and by 429 or 503 where there is no room for it.
+    holds("HTTP/1.1 heads without an end", "HTTP", 2500, |scene| Box::pin(http_withheld::heads(scene)))
+        .answered_by(&[400, 408, 431, 503]),
+    holds("HTTP/1.1 bodies without an end", "HTTP", 3000, |scene| Box::pin(http_withheld::bodies(scene)))
+        .answered_by(&[200, 400, 401, 404, 405, 408, 413, 415, 429, 431, 503, 504]),
+    holds("JSON, Connect, gRPC-Web without an end", "HTTP", 3000, |scene| Box::pin(http_withheld::streams(scene)))
+        .answered_by(&[200, 400, 401, 404, 405, 408, 413, 415, 429, 503, 504]),
+    holds("4 MiB but for a byte, over HTTP/1.1", "HTTP", 2500, |scene| Box::pin(http_withheld::almost_all(scene)))
+        .answered_by(&[400, 408, 413, 429, 503, 504]),
+    holds("bombs of gzip", "HTTP", 2000, |scene| Box::pin(http_bodies::bombs(scene)))
+        .answered_by(&[200, 400, 401, 404, 413, 415, 429, 501]),
+    holds("JSON that is deep, wide and long", "HTTP", 2500, |scene| Box::pin(http_bodies::json(scene)))
+        .answered_by(&[400, 401, 413, 429]),
+    holds("queries of thousands of parameters", "HTTP", 1500, |scene| Box::pin(http_bodies::queries(scene)))
+        .answered_by(&[200, 400, 401, 404, 405, 414, 415, 429, 431]),
+    holds("many headers, and large ones", "HTTP", 1500, |scene| Box::pin(http_bodies::headers(scene)))
+        .answered_by(&[200, 400, 401, 429, 431]),
+    holds("no base64, cut frames, no envelopes", "HTTP", 1500, |scene| Box::pin(http_bodies::envelopes(scene)))
+        .answered_by(&[200, 400, 401, 404, 413, 415, 429, 501]),
+    holds("methods and upgrades of HTTP", "HTTP", 1000, |scene| Box::pin(http_floods::methods(scene)))
+        .answered_by(&[200, 400, 401, 404, 405, 415, 429, 501]),
+    holds("requests in requests", "HTTP", 1000, |scene| Box::pin(http_floods::smuggled(scene)))
+        .answered_by(&[400, 401, 429, 501])
+        .at_most("smuggled", 0),
+    holds("calls over HTTP/1.1, as many as go", "HTTP", 2000, |scene| Box::pin(http_floods::requests(scene)))
+        .answered_by(&[200, 429]),
+    holds("404, preflights, documents without number", "HTTP", 2000, |scene| {
+        Box::pin(http_floods::without_calls(scene))
+    })
+    .answered_by(&[200, 204, 304, 403, 404, 405, 429]),
+    holds("3,000 kept connections of HTTP/1.1", "HTTP", 2500, |scene| Box::pin(http_floods::kept_connections(scene)))
+        .at_most("held to the end", 1500),
+    holds("large answers that nobody reads", "HTTP", 2500, |scene| Box::pin(http_floods::unread(scene))),
+    holds("watches by lines, events and Connect", "HTTP", 4000, |scene| Box::pin(http_floods::watches(scene)))
+        .answered_by(&[200, 401, 429, 503]),
+    known("4 KiB that are two million names", "HTTP", 2500, |scene| Box::pin(http_bodies::packed_lists(scene)))
+        .answered_by(&[200, 400, 429]),
 ];

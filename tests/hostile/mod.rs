@@ -1,13 +1,18 @@
 //! Attacks on the shop, one after the other, while a rightful second caller goes on calling: none of its calls may fail, and
 //! the shop's memory may not grow. The table of attacks is [`attacks::ATTACKS`].
 
+mod asks;
 mod attacks;
 mod connections;
 mod deadlines;
 mod frames;
+mod http_bodies;
+mod http_floods;
+mod http_withheld;
 mod malformed;
 mod numbers;
 mod oversized;
+mod raw;
 mod second;
 mod streams;
 mod tally;
@@ -88,7 +93,7 @@ impl Outcome {
 
     /// One line for people.
     pub(crate) fn line(&self) -> String {
-        let ok = self.answers.get("OK").copied().unwrap_or_default();
+        let ok: u64 = ["OK", "HTTP 200"].iter().filter_map(|ok| self.answers.get(*ok)).sum();
         let refused = self.answers.values().sum::<u64>() - ok;
         let row = if self.known { format!("({})", self.row) } else { self.row.to_owned() };
         let verdict = self.success.as_ref().map_or_else(|| "held".to_owned(), |why| format!("SUCCEEDED: {why}"));
@@ -180,7 +185,9 @@ async fn run_one(world: &Arc<World>, second: &SecondCaller, attack: &Attack, sta
         let count = answers.get(what).copied().filter(|count| *count > most)?;
         Some(format!("the attacker got: {what} {count}, more than {most}"))
     });
-    let success = verdict(&calls, peak, peak - before).or(too_much);
+    let other = answers.keys().find(|answer| !attack.allows(answer));
+    let other = other.map(|answer| format!("the attacker was answered by {answer}"));
+    let success = verdict(&calls, peak, peak - before).or(too_much).or(other);
     outcome(attack.name, attack.row, attack.known, &calls, answers, (peak, after), success)
 }
 

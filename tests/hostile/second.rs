@@ -1,7 +1,9 @@
 //! The second caller: a rightful one, plain and without retries, who calls the whole time from an address of its own.
 //! A call of its that isn't OK within five seconds has failed.
 //!
-//! It stays below the default rate limits: eight calls a second without a token, seven and a half with one.
+//! Most of its calls are gRPC; some are HTTP/JSON, over a connection of HTTP/1.1 of their own.
+//!
+//! It stays below the default rate limits: nine calls a second without a token, eight and a half with one.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Code;
 
+use super::asks::Ask;
+use super::raw::Raw;
 use super::tally;
 use super::wire::{Started, Wire, framed, head_of, next, send_all, status};
 use super::world::{SECOND_CALLER, World, an_order_of, method, sign_in};
@@ -23,7 +27,7 @@ use super::world::{SECOND_CALLER, World, an_order_of, method, sign_in};
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// What the second caller does, and how often.
-const HABITS: [(Habit, Duration); 8] = [
+const HABITS: [(Habit, Duration); 10] = [
     (Habit::GetProduct, Duration::from_millis(250)),
     (Habit::BatchGet, Duration::from_millis(500)),
     (Habit::NewConnection, Duration::from_secs(1)),
@@ -32,6 +36,8 @@ const HABITS: [(Habit, Duration); 8] = [
     (Habit::ListOrders, Duration::from_millis(500)),
     (Habit::CreateOrder, Duration::from_millis(500)),
     (Habit::WatchOrder, Duration::from_secs(1)),
+    (Habit::GetProductJson, Duration::from_secs(1)),
+    (Habit::GetOrderJson, Duration::from_secs(1)),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +52,15 @@ enum Habit {
     CreateOrder,
     /// Up to the first message of the stream.
     WatchOrder,
+    /// Over HTTP/1.1, as the next one.
+    GetProductJson,
+    GetOrderJson,
+}
+
+impl Habit {
+    const fn is_json(self) -> bool {
+        matches!(self, Self::GetProductJson | Self::GetOrderJson)
+    }
 }
 
 /// A call that is over.
@@ -131,6 +146,14 @@ async fn go_on(world: Arc<World>, habit: Habit, every: Duration, first: Instant,
         ticks.tick().await;
         let at = calls.begin();
         while running.try_join_next().is_some() {}
+        if habit.is_json() {
+            let (world, calls) = (Arc::clone(&world), calls.clone());
+            running.spawn(async move {
+                let outcome = tokio::time::timeout_at(at + DEADLINE, ask(&world, habit)).await;
+                calls.end(habit, at, outcome.unwrap_or_else(|_| Err("no answer within 5 s".to_owned())));
+            });
+            continue;
+        }
         // One connection for all calls of a habit, opened again only when the shop has closed it.
         let kept = wire.take().filter(|wire| !wire.is_over() && habit != Habit::NewConnection);
         let opened = match kept {
@@ -176,6 +199,24 @@ async fn make(world: &World, habit: Habit, wire: &Wire) -> Result<(), String> {
         }
         Habit::CreateOrder => call(wire, method::CREATE_ORDER, token, &an_order_of(product)).await,
         Habit::WatchOrder => watch(wire, &world.second.token, &world.second.order).await,
+        Habit::GetProductJson | Habit::GetOrderJson => ask(world, habit).await,
+    }
+}
+
+/// Gets something by HTTP/JSON, over a connection of its own.
+async fn ask(world: &World, habit: Habit) -> Result<(), String> {
+    let ask = match habit {
+        Habit::GetOrderJson => {
+            Ask::new("GET", format!("/v1/{}", world.second.order)).with("authorization", world.second.token.as_str())
+        }
+        _ => Ask::new("GET", format!("/v1/{}", world.products[0])),
+    };
+    let ask = ask.with("connection", "close");
+    let told = |error: std::io::Error| error.to_string();
+    let mut raw = Raw::open(SECOND_CALLER, world.gateway).await.map_err(told)?;
+    match raw.ask(&ask.text(), false).await.map_err(told)? {
+        200 => Ok(()),
+        status => Err(format!("HTTP {status}")),
     }
 }
 

@@ -22,6 +22,11 @@ impl Tally {
         }
     }
 
+    /// Counts an answer of HTTP.
+    pub(crate) fn http(&self, status: u16) {
+        self.note(&format!("HTTP {status}"));
+    }
+
     /// Counts something else.
     pub(crate) fn note(&self, what: &str) {
         self.add(what, 1);

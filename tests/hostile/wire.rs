@@ -95,6 +95,22 @@ impl Wire {
             (Ok(answer), _) => Ok(answer),
         }
     }
+
+    /// Sends a request of HTTP, and reads its answer to its end. Gives its status.
+    pub(crate) async fn ask(&self, head: Request<()>, body: Bytes) -> Result<u16, h2::Error> {
+        let mut started = self.start(head, body.is_empty()).await?;
+        if !body.is_empty() {
+            // It may be answered before all of it is read.
+            send_all(&mut started.body, body, true).await.ok();
+        }
+        let response = started.answer.await?;
+        let status = response.status().as_u16();
+        let mut stream = response.into_body();
+        while let Some(data) = next(&mut stream).await {
+            data?;
+        }
+        Ok(status)
+    }
 }
 
 /// A call whose headers are sent.

@@ -1,4 +1,5 @@
-//! What the attacks meet: a running `up` with its default settings, a product, and accounts of both sides.
+//! What the attacks meet: a running `up` with its default settings, but for the life of tokens, a product, and accounts of both
+//! sides.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -12,10 +13,11 @@ use meshwork_api::meshwork::products::v1::product_service_client::ProductService
 use meshwork_api::meshwork::products::v1::{CreateProductRequest, Product, ReceiveStockRequest};
 use meshwork_api::meshwork::users::v1::{CreateUserRequest, Session, SignInRequest, User};
 use meshwork_testkit::Up;
-use meshwork_testkit::up::with;
+use meshwork_testkit::up::{LONG_TOKENS, with};
 use prost::Message;
 use tonic::Code;
 
+use super::raw::Raw;
 use super::wire::{Wire, head_of, message};
 
 /// The methods that are called.
@@ -71,9 +73,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts `up` on `folder` and fills it.
+    /// Starts `up` on `folder` and fills it. All goes on with the tokens that it begins with.
     pub(crate) async fn open(folder: &Path) -> Self {
-        let up = Up::start(folder, &[]);
+        let up = Up::start(folder, &[LONG_TOKENS]);
         let gateway = up.address("gateway");
         let products = stock(&up).await;
         let mut accounts = Vec::with_capacity(ACCOUNTS);
@@ -198,6 +200,18 @@ impl Scene {
     pub(crate) async fn wire(&self, from: Ipv4Addr) -> Option<Wire> {
         match Wire::open(from, self.world.gateway).await {
             Ok(wire) => Some(wire),
+            Err(_) => {
+                self.tally.note("no connection");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                None
+            }
+        }
+    }
+
+    /// As [`Scene::wire`], for HTTP/1.1.
+    pub(crate) async fn raw(&self, from: Ipv4Addr) -> Option<Raw> {
+        match Raw::open(from, self.world.gateway).await {
+            Ok(raw) => Some(raw),
             Err(_) => {
                 self.tally.note("no connection");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;

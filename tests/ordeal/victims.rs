@@ -86,6 +86,8 @@ impl World {
         let (url, database, letters) = (nats.url(), mongo.database(), format!("{}?tls=none", mail.url("smtp")));
         let [products, lists, notices] = [(); 3].map(|()| postgres.database());
         let servers = [
+            // As they are unless that is set: a load renews its tokens.
+            ("MESHWORK_USERS__ACCESS_TOKEN_TTL", "290s"),
             // In an hour or two each customer of a soak has more open than one may have.
             ("MESHWORK_ORDERS__MAX_OPEN_ORDERS_PER_CUSTOMER", "0"),
             ("MESHWORK_NATS_URL", url.as_str()),

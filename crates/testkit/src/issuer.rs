@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -78,10 +76,10 @@ impl Claims {
 
 /// An AuthService on the loopback address. It ends when it is dropped.
 ///
-/// SignIn takes any password and gives a session of the service role, so that services can sign in; ExchangeToken gives tokens for
-/// what the test has made [exchangeable](Issuer::exchanges); the other methods for sessions are unimplemented. GetUser tells of every account, but there is none whose id begins with `nobody`,
-/// those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of those
-/// that begin with `mute` nothing ever.
+/// SignIn takes any password and gives a session of the service role, so that services can sign in; the other methods for
+/// sessions are unimplemented, and so is ExchangeToken. GetUser tells of every account, but there is none whose id begins with
+/// `nobody`, those are deleted that begin with `gone`; of those that begin with `away` it says that it is unavailable, and of
+/// those that begin with `mute` nothing ever.
 pub struct Issuer {
     keys: Arc<Keys>,
     address: SocketAddr,
@@ -120,23 +118,34 @@ impl Issuer {
         self.keys.sign(claims)
     }
 
-    /// From now on ExchangeToken gives a token with these claims for `text`; with `None`, it refuses it, as it refuses all that it
-    /// wasn't told of.
+    /// A token with any header and any claims: its key signs them, whatever algorithm and key the header names.
     ///
     /// # Panics
-    /// When a test has panicked in the middle of this.
-    pub fn exchanges(&self, text: &str, claims: impl Into<Option<Claims>>) {
-        let mut exchanged = self.keys.exchanged.lock().unwrap();
-        match claims.into() {
-            Some(claims) => exchanged.insert(text.to_owned(), claims),
-            None => exchanged.remove(text),
-        };
+    /// Never, unless the key can't sign.
+    pub fn sign_any(&self, header: &serde_json::Value, claims: &serde_json::Value) -> String {
+        signed(header, claims, &self.keys.signing, Algorithm::EdDSA)
     }
 
-    /// How often ExchangeToken was called.
-    pub fn exchanges_asked(&self) -> usize {
-        self.keys.asked.load(Ordering::Relaxed)
+    /// The key that it publishes.
+    pub fn public_key(&self) -> &JsonWebKey {
+        &self.keys.public
     }
+}
+
+/// A token with any claims, signed by a secret with the algorithm that `header` names: `HS256`, `HS384` or `HS512`.
+///
+/// # Panics
+/// When it names another one.
+pub fn signed_by_secret(secret: &[u8], header: &serde_json::Value, claims: &serde_json::Value) -> String {
+    let algorithm = header["alg"].as_str().unwrap().parse().unwrap();
+    signed(header, claims, &EncodingKey::from_secret(secret), algorithm)
+}
+
+fn signed(header: &serde_json::Value, claims: &serde_json::Value, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let text = format!("{}.{}", part(header), part(claims));
+    let signature = jsonwebtoken::crypto::sign(text.as_bytes(), key, algorithm).unwrap();
+    format!("{text}.{signature}")
 }
 
 impl Drop for Issuer {
@@ -148,10 +157,6 @@ impl Drop for Issuer {
 struct Keys {
     signing: EncodingKey,
     public: JsonWebKey,
-    /// What a text is exchanged for.
-    exchanged: Mutex<HashMap<String, Claims>>,
-    /// How often that was asked for.
-    asked: AtomicUsize,
 }
 
 impl Keys {
@@ -166,7 +171,7 @@ impl Keys {
             x: URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes()),
         };
         let signing = EncodingKey::from_ed_der(key.to_pkcs8_der().unwrap().as_bytes());
-        Self { signing, public, exchanged: Mutex::default(), asked: AtomicUsize::new(0) }
+        Self { signing, public }
     }
 
     fn sign(&self, claims: &Claims) -> String {
@@ -206,16 +211,8 @@ impl AuthService for Keys {
         Err(Status::unimplemented("the test issuer ends no sessions"))
     }
 
-    async fn exchange_token(&self, request: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let exchanged = self.exchanged.lock().unwrap().get(&request.into_inner().subject_token).cloned();
-        let claims = exchanged.ok_or_else(|| Status::unauthenticated("the token can't be exchanged"))?;
-        let expiry = UNIX_EPOCH + Duration::from_secs(claims.exp);
-        Ok(Response::new(ExchangedToken {
-            user: claims.sub.clone(),
-            access_token: self.sign(&claims),
-            access_token_expire_time: Some(expiry.into()),
-        }))
+    async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
+        Err(Status::unimplemented("the test issuer exchanges nothing"))
     }
 
     async fn get_json_web_key_set(

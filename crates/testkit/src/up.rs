@@ -23,7 +23,8 @@ const STOP: Duration = Duration::from_secs(40);
 /// For how long an audit looks again while something is under way.
 pub const SETTLE: &str = "60s";
 
-/// Settings under which tests, whose callers are all at one address, aren't slowed down by limits of what an address may do.
+/// Settings under which tests, whose callers are all at one address, aren't slowed down by limits of what an address may do, and may
+/// call to their end by the tokens that they have begun with.
 pub const UNLIMITED: &[(&str, &str)] = &[
     ("MESHWORK_GATEWAY__RATE_LIMIT__BURST", "1000000"),
     ("MESHWORK_GATEWAY__RATE_LIMIT__PER_SECOND", "1000000"),
@@ -32,7 +33,11 @@ pub const UNLIMITED: &[(&str, &str)] = &[
     ("MESHWORK_USERS__SIGN_UP__ADDRESS_BURST", "1000000"),
     ("MESHWORK_USERS__SIGN_UP__ADDRESS_PER_SECOND", "1000000"),
     ("MESHWORK_USERS__PASSWORDS__WAITING_PER_ADDRESS", "512"),
+    LONG_TOKENS,
 ];
+
+/// A setting under which access tokens live for longer than any test.
+pub const LONG_TOKENS: (&str, &str) = ("MESHWORK_USERS__ACCESS_TOKEN_TTL", "6h");
 
 /// The binary under test.
 ///

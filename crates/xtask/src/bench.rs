@@ -29,6 +29,9 @@ pub enum Output {
 /// The benchmark of the mesh channel: it needs other proxies, and no services.
 const MESH: &str = "mesh";
 
+/// The benchmark of the gateway: it needs the same proxies, and the gateway.
+const GATEWAY: &str = "gateway";
+
 /// The benchmark of the mesh server: it needs no services either.
 const SERVER: &str = "server";
 
@@ -50,19 +53,19 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
     check(name, &benchmarks(&workspace.root.join("tests/bench"))?)?;
 
     let cargo = |args: &[&str]| Process::new("cargo").args(args.iter().copied()).folder(&workspace.root);
-    let mut bench = if name == MESH {
-        let peers = setup::folder("peers")?;
-        peers::provide(&peers);
-        cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
-            .env("MESHWORK_BENCH_PEERS", peers)
-    } else if name == SERVER || name == EVENTS {
-        cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
-    } else {
+    let mut bench = if runs_services(name) {
         cargo(&["build", "--release", "--locked", "--bin", "meshwork"]).limit(BUILD_LIMIT).run()?;
         // All packages are selected here as above, so that the same build of the dependencies serves both.
         cargo(&["bench", "--locked", "--workspace", "--bench", name, "--"])
             .env("MESHWORK_TEST_BIN", workspace.binary("release", "meshwork")?)
+    } else {
+        cargo(&["bench", "--locked", "--package", "meshwork-api", "--bench", name, "--"])
     };
+    if has_peers(name) {
+        let peers = setup::folder("peers")?;
+        peers::provide(&peers);
+        bench = bench.env("MESHWORK_BENCH_PEERS", peers);
+    }
     if name == ORDERS {
         bench = bench.env("MESHWORK_TEST_FERRETDB", setup::run()?.ferretdb);
     }
@@ -77,6 +80,16 @@ pub fn run(name: &str, output: Output, args: &[String]) -> Result<()> {
         bench = bench.args(["--output", "json"]);
     }
     bench.args(args).limit(BENCH_LIMIT).run()
+}
+
+/// Whether the benchmark `name` runs services, so that it needs the binary.
+fn runs_services(name: &str) -> bool {
+    ![MESH, SERVER, EVENTS].contains(&name)
+}
+
+/// Whether the benchmark `name` compares with other proxies.
+fn has_peers(name: &str) -> bool {
+    [MESH, GATEWAY].contains(&name)
 }
 
 /// The names of the benchmarks in `folder`, files and folders with a `main.rs`, in order; none when there is no such folder.
@@ -117,6 +130,21 @@ mod tests {
         assert_eq!(error, "there is no benchmark `mess`; take one of: mesh, orders");
         let error = check("mess", &[]).unwrap_err().to_string();
         assert_eq!(error, "there is no benchmark `mess`, nor any other yet; add one as tests/bench/mess.rs");
+    }
+
+    #[test]
+    fn the_gateway_is_the_binary_that_is_built_beside_other_proxies() {
+        assert!(runs_services("gateway") && has_peers("gateway"));
+        assert!(!runs_services("mesh") && has_peers("mesh"));
+        assert!(runs_services("orders") && !has_peers("orders"));
+    }
+
+    #[test]
+    fn what_is_named_here_is_there() {
+        let names = benchmarks(Path::new("../../tests/bench")).unwrap();
+        for name in [MESH, GATEWAY, SERVER, ORDERS, SAGA, EVENTS] {
+            check(name, &names).unwrap();
+        }
     }
 
     #[test]

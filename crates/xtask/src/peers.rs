@@ -1,4 +1,5 @@
-//! Provides the proxies that `cargo xtask bench mesh` compares with: unpacked, never installed, so that no daemon starts.
+//! Provides the proxies that `cargo xtask bench mesh` and `cargo xtask bench gateway` compare with: unpacked, never installed, so
+//! that no daemon starts.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -52,8 +52,8 @@ pub struct Config {
     pub exchange: bool,
     /// Where the services are.
     pub upstreams: Upstreams,
-    /// A file of TOML with routes: calls that go elsewhere, by weight or by headers, copies of calls, and upstreams beside those
-    /// above. It is read again when it changes, as are the files that it names; one that can't be used changes nothing, and
+    /// A file of TOML with routes: calls that go elsewhere, by weight or by headers, copies of calls, and upstreams beside
+    /// `gateway.upstreams`. It is read again when it changes, as are the files that it names; one that can't be used changes nothing, and
     /// degrades the check `routes`. Empty: each method goes to the service that has it.
     pub routes: PathBuf,
     /// How many calls a client may make.

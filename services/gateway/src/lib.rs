@@ -6,7 +6,8 @@
 //!
 //! Calls are passed on by the name of their method, without being decoded: messages, metadata, trailers and deadlines
 //! arrive as they were sent. Tokens are verified here, so that refused calls cost the services nothing, and again by
-//! the service, which trusts no gateway. A service that several upstreams have is answered by the one that the metadata
+//! the service, which trusts no gateway. API keys and tokens of other issuers are exchanged at the users service for tokens of ours,
+//! which go on in their place. A service that several upstreams have is answered by the one that the metadata
 //! `meshwork-service` names; what only services may call is not offered. With each call goes the address of its caller, in
 //! `meshwork-client-address`; all accounts at one address have a limit together. Health mirrors that of the services; reflection
 //! shows them all.
@@ -21,7 +22,7 @@
 //! | [`domain`] | which method goes where: matching and choosing, as plain functions |
 //! | [`app`] | a file per use case: routes are loaded, an upstream has told its contracts |
 //! | [`ports`] | where routes come from, what contracts say, what passes calls on |
-//! | [`adapters`] | the file of routes, descriptors and reflection, the mesh's proxy, what isn't gRPC, the errors, the mirror of health |
+//! | [`adapters`] | the file of routes, descriptors and reflection, the mesh's proxy, what isn't gRPC, exchanges of credentials, the access log, the errors, the mirror of health |
 
 pub mod adapters;
 pub mod app;

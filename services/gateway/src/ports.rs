@@ -36,6 +36,17 @@ pub struct Described {
     pub files: Descriptors,
 }
 
+/// The contracts that an upstream has told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LearnedContracts {
+    /// Who.
+    pub upstream: UpstreamName,
+    /// Where it was asked.
+    pub target: String,
+    /// The files of its services, and those that they import.
+    pub descriptors: Descriptors,
+}
+
 /// The contracts of the services behind the gateway.
 pub trait Contracts: Send + Sync {
     /// All methods of the shop's services, but those that only services may call.

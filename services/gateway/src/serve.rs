@@ -1,11 +1,11 @@
 //! The gateway as a whole.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use meshwork::server::health::Check;
 use meshwork::server::proxy::{Proxy, Routes as _};
-use meshwork::server::{is_health_check, is_reflection};
 use meshwork_chassis::auth::{AccessTable, GrpcKeys, Verifier};
 use meshwork_chassis::server::{self, behind, listen, listeners};
 use meshwork_chassis::{CancellationToken, Health, ServeError};
@@ -14,15 +14,24 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::adapters::{
-    AccessLog, BuiltIn, DOMAIN, Edge, Exchange, Gate, Learned, Mirror, RoutesFile, ServiceRoutes, UpstreamChannels,
+    AccessLog, BuiltIn, DOMAIN, Edge, Exchange, Gate, HealthMirror, RoutesFile, ServiceRoutes, UpstreamChannels,
 };
 use crate::app::App;
 use crate::app::commands::Loaded;
 use crate::config::{Config, HttpConfig};
 use crate::domain::InvalidRoutes;
+use crate::ports::LearnedContracts;
 
 /// How often the file of routes is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// What the port answers by itself.
+const OF_PORT: [&str; 4] = [
+    "/grpc.health.v1.Health/Check",
+    "/grpc.health.v1.Health/Watch",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+];
 
 /// Runs the gateway until `shutdown`; `health` tells how it is. All that it started has ended when it returns.
 ///
@@ -31,7 +40,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     config.warn_of_hidden_callers();
-    let (built_in, mirror) = (BuiltIn::load()?, Arc::new(Mirror::new(health.clone())));
+    let (built_in, mirror) = (BuiltIn::load()?, Arc::new(HealthMirror::new(health.clone())));
+    let shown = built_in.services();
     let (upstreams, learned) = UpstreamChannels::new(config.client.clone(), &config.upstreams, Arc::clone(&mirror))?;
     let routes = ServiceRoutes::default();
     let log = access_log(&config, routes.clone());
@@ -40,7 +50,7 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
     let source = Arc::new(RoutesFile::new(&config.routes));
     let app = App::new(source, Arc::new(built_in), Arc::clone(&gate) as _);
     let result = match app.load_routes().await {
-        Ok(_) => run(&config, health, shutdown, Running { app, gate: Arc::clone(&gate), learned, log }).await,
+        Ok(_) => run(&config, health, shutdown, Running { app, gate: Arc::clone(&gate), shown, learned, log }).await,
         Err(problem) => {
             Err(ServeError::new(problem, "correct the file that `gateway.routes` names, or take the setting out"))
         }
@@ -53,7 +63,9 @@ pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) 
 struct Running {
     app: App,
     gate: Arc<Gate>,
-    learned: mpsc::Receiver<Learned>,
+    /// The services that reflection names from the start.
+    shown: BTreeSet<String>,
+    learned: mpsc::Receiver<LearnedContracts>,
     log: Option<AccessLog>,
 }
 
@@ -62,7 +74,7 @@ async fn run(
     config: &Config,
     health: Health,
     shutdown: CancellationToken,
-    Running { app, gate, learned, log }: Running,
+    Running { app, gate, shown, learned, log }: Running,
 ) -> Result<(), ServeError> {
     let (refusals, calls) = config.rate_limit.limits()?;
     let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
@@ -74,7 +86,7 @@ async fn run(
     let mut builder = server::builder(&config.server, DOMAIN, &verifier, &health)?
         // What only services may call is unknown here, to everybody.
         .access(AccessTable::from_contracts()?.without_internal().layers())
-        .show(BuiltIn::load()?.services())
+        .show(shown)
         .contracts(gate.contracts())
         .limit_by_address(refusals)
         .limit_by_principal(calls);
@@ -109,9 +121,8 @@ async fn run(
 
 /// What logs requests; `None` when the settings want none of it.
 fn access_log(config: &Config, routes: ServiceRoutes) -> Option<AccessLog> {
-    // What the port answers by itself is known too.
-    let knows = move |path: &str| routes.has(path) || is_health_check(path) || is_reflection(path);
-    config.access_log.enabled.then(|| AccessLog::new(config.access_log.sample, Arc::new(knows)))
+    let has_method = move |path: &str| routes.has(path) || OF_PORT.contains(&path);
+    config.access_log.enabled.then(|| AccessLog::new(config.access_log.sample, Arc::new(has_method)))
 }
 
 /// What answers besides gRPC; `None` when the settings want nothing of it.
@@ -128,7 +139,7 @@ fn check(app: App) -> Check {
 }
 
 /// Has calls go by what the configuration says now, and by what upstreams tell, until `stop`.
-async fn keep_routes(app: App, mut learned: mpsc::Receiver<Learned>, stop: CancellationToken) {
+async fn keep_routes(app: App, mut learned: mpsc::Receiver<LearnedContracts>, stop: CancellationToken) {
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let keep = async {
@@ -141,8 +152,8 @@ async fn keep_routes(app: App, mut learned: mpsc::Receiver<Learned>, stop: Cance
                     }
                     Err(problem) => unused(&problem),
                 },
-                Some(Learned { upstream, target, descriptors }) = learned.recv() => {
-                    if let Err(problem) = app.learn_contracts(upstream, target, descriptors).await {
+                Some(contracts) = learned.recv() => {
+                    if let Err(problem) = app.learn_contracts(contracts).await {
                         unused(&problem);
                     }
                 }

@@ -1,5 +1,7 @@
 //! Staff at the gateway: what the commands have in common that administer the back end.
 
+use std::convert::Infallible;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meshwork::Channel;
@@ -7,6 +9,7 @@ use meshwork_api::meshwork::users::v1::SignInRequest;
 use meshwork_api::meshwork::users::v1::auth_service_client::AuthServiceClient;
 use meshwork_chassis::ClientConfig;
 use serde_json::Value;
+use tokio::time::sleep;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::{Code, Request, Status};
 
@@ -48,7 +51,7 @@ impl From<Unanswered> for Failure {
 /// Somebody of the staff, signed in.
 pub struct Admin {
     channel: Channel,
-    token: MetadataValue<Ascii>,
+    token: Mutex<MetadataValue<Ascii>>,
 }
 
 impl Admin {
@@ -68,14 +71,30 @@ impl Admin {
         let session = answer.map_err(|_| Unanswered { failure: late(), is_final: false })??.into_inner();
         let token = format!("Bearer {}", session.access_token).parse();
         let token = token.map_err(|_| Status::internal("the access token can't be sent as a header"))?;
-        Ok(Self { channel, token })
+        Ok(Self { channel, token: Mutex::new(token) })
+    }
+
+    /// Signs in again now and then, for as long as it is waited for: what takes longer than a token lives begins its later calls
+    /// by later ones. Where that fails, the one before goes on.
+    pub async fn renew(&self, args: &AdminArgs, every: Duration) -> Infallible {
+        loop {
+            sleep(every).await;
+            if let Ok(Self { token, .. }) = Self::sign_in(args).await {
+                *self.token() = token.into_inner().unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn token(&self) -> MutexGuard<'_, MetadataValue<Ascii>> {
+        // It is replaced whole.
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Signed in by a token that no gateway has given.
     #[cfg(test)]
     pub fn signed_in(target: &str) -> Self {
         let channel = ClientConfig::default().channel("--target", target).unwrap();
-        Self { channel, token: MetadataValue::from_static("Bearer token") }
+        Self { channel, token: Mutex::new(MetadataValue::from_static("Bearer token")) }
     }
 
     /// A channel to the gateway.
@@ -86,7 +105,7 @@ impl Admin {
     /// A request with the token.
     pub fn with<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", self.token.clone());
+        request.metadata_mut().insert("authorization", self.token().clone());
         request
     }
 }
@@ -132,6 +151,25 @@ pub fn print(output: Output, json: &Value, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::open_auth::OpenAuth;
+
+    #[tokio::test]
+    async fn what_takes_longer_than_a_token_lives_goes_on_by_the_next() {
+        let target = OpenAuth { life: CALL }.serve();
+        let (folder, admin) = (tempfile::tempdir().unwrap(), Admin::signed_in(&target));
+        let file = folder.path().join("staff.json");
+        std::fs::write(&file, r#"{"email": "staff@example.com", "password": "a good password"}"#).unwrap();
+        let args = AdminArgs { target, staff_credentials: Some(file), output: Output::Text };
+        let renewed = async {
+            while admin.with(()).metadata().get("authorization").unwrap() != "Bearer signed-in" {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            never = admin.renew(&args, Duration::from_millis(5)) => match never {},
+            renewed = tokio::time::timeout(CALL, renewed) => renewed.expect("a new token"),
+        }
+    }
 
     #[test]
     fn an_error_is_told_in_its_own_words_with_a_hint_about_what_it_is_about() {

@@ -20,6 +20,8 @@ mod load;
 mod lock;
 mod logs;
 mod migrate;
+#[cfg(test)]
+mod open_auth;
 mod projections;
 mod run;
 mod serve;

@@ -45,6 +45,7 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
         ("orders", settings.orders.listen.clone()),
         ("notifications", settings.notifications.listen.clone()),
     ];
+    let more_listeners = settings.gateway.listeners.clone();
     let health = listens.each_ref().map(|(name, _)| (*name, Health::new()));
     let ops_address = settings.ops.address();
     let ops_listener = meshwork_chassis::server::listen(&settings.ops)?;
@@ -114,9 +115,13 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     for (name, listen) in &listens {
         let speaks = if *name == "gateway" && has_http { "gRPC, gRPC-Web, Connect, HTTP and JSON" } else { "gRPC" };
         println!("{name:<14} {:<21}  {speaks}", listen.address().to_string());
+        for more in more_listeners.iter().filter(|_| *name == "gateway") {
+            println!("{:<14} {more}", "");
+        }
     }
     if has_docs {
         println!("{:<14} http://{gateway}/docs", "docs");
+        println!("{:<14} http://{gateway}/openapi.json", "OpenAPI");
     }
     println!("{:<14} {:<21}  HTTP /livez, /readyz, /health, /metrics", "ops", ops_address.to_string());
     if let Some(address) = health_address {

@@ -170,7 +170,7 @@ pub struct LookupError(pub String);
 /// Knows how people are reached.
 #[async_trait]
 pub trait Recipients: Send + Sync + 'static {
-    /// How to reach a user; `None` for one who doesn't exist or was deleted.
+    /// How to reach a user; `None` for one who doesn't exist, was deleted, or has no address.
     ///
     /// # Errors
     /// When that can't be found out now.

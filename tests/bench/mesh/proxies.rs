@@ -9,6 +9,8 @@ use crate::processes::{Process, free_addresses};
 
 /// How long a proxy may take to listen.
 const START: Duration = Duration::from_secs(10);
+/// How many threads Envoy has. HAProxy takes as many as there are cores, and nginx has one.
+const THREADS: usize = 2;
 
 /// A proxy that there is a path through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,17 +51,29 @@ impl Proxy {
     /// # Errors
     /// Why it can't be started.
     pub fn start(self, servers: &[SocketAddr]) -> Result<Running, String> {
+        self.start_with(THREADS, |address, folder| match self {
+            Self::Nginx => nginx(address, servers, folder),
+            Self::Haproxy => haproxy(address, servers),
+            Self::Envoy => envoy(address, servers).to_string(),
+        })
+    }
+
+    /// Starts it with the configuration of an address to listen at and a folder of its own. Envoy has so many threads; the
+    /// others are told by that.
+    ///
+    /// # Errors
+    /// Why it can't be started.
+    pub fn start_with(
+        self,
+        threads: usize,
+        configuration: impl FnOnce(SocketAddr, &Path) -> String,
+    ) -> Result<Running, String> {
         let name = self.name();
         let program = find(name).ok_or_else(|| format!("{name} is not installed"))?;
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let address = free_addresses(1)[0];
         let file = folder.path().join("conf");
-        let text = match self {
-            Self::Nginx => nginx(address, servers, folder.path()),
-            Self::Haproxy => haproxy(address, servers),
-            Self::Envoy => envoy(address, servers).to_string(),
-        };
-        std::fs::write(&file, text).map_err(|error| error.to_string())?;
+        std::fs::write(&file, configuration(address, folder.path())).map_err(|error| error.to_string())?;
         let mut command = match find("setpriv") {
             // So that it ends also when the benchmark is killed.
             Some(setpriv) => {
@@ -69,10 +83,13 @@ impl Proxy {
             }
             None => Command::new(&program),
         };
-        let arguments: &[&str] = match self {
-            Self::Nginx => &["-e", "stderr", "-c"],
-            Self::Haproxy => &["-db", "-q", "-f"],
-            Self::Envoy => &["--concurrency", "2", "--disable-hot-restart", "--log-level", "error", "-c"],
+        let threads = threads.to_string();
+        let arguments = match self {
+            Self::Nginx => vec!["-e", "stderr", "-c"],
+            Self::Haproxy => vec!["-db", "-q", "-f"],
+            Self::Envoy => {
+                vec!["--concurrency", threads.as_str(), "--disable-hot-restart", "--log-level", "error", "-c"]
+            }
         };
         if let Some(libraries) = unpacked().map(|peers| peers.join("usr/lib/x86_64-linux-gnu")).filter(|at| at.exists())
         {
@@ -96,7 +113,8 @@ fn unpacked() -> Option<PathBuf> {
     std::env::var_os("MESHWORK_BENCH_PEERS").map(PathBuf::from)
 }
 
-fn find(name: &str) -> Option<PathBuf> {
+/// Where a program is: on the PATH, among those of the administrator, or unpacked.
+pub fn find(name: &str) -> Option<PathBuf> {
     let mut folders: Vec<_> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     folders.push("/usr/sbin".into());
     if let Some(peers) = unpacked() {

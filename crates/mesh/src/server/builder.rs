@@ -345,7 +345,8 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Knows callers by `authenticator`. What goes on when the [credentials of its caller expire](super::auth::Principal::with_expiry) ends then.
+    /// Knows callers by `authenticator`. What goes on when the [credentials of its caller
+    /// expire](super::auth::Principal::with_expiry) ends then.
     pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
         self.settings.authenticator = Some(authenticator);
         self

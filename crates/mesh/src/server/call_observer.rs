@@ -69,7 +69,8 @@ pub struct CallHead<'a> {
     pub path: &'a str,
     /// Its headers, which nobody has looked at yet.
     pub headers: &'a HeaderMap,
-    /// The other end of its connection.
+    /// The other end of its connection; of a call that a [trusted proxy](super::Builder::trusted_proxies) passes on, that
+    /// [proxy](Peer::is_proxy) at the address of its client.
     pub peer: &'a Peer,
     /// The extensions of its request.
     pub extensions: &'a mut Extensions,

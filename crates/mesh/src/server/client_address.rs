@@ -11,7 +11,8 @@ use super::forwarded::{self, FORWARDED_FOR};
 use super::peer::{Network, Peer};
 
 /// The metadata in which a [`Proxy`](super::proxy::Proxy) names the address of the caller whose call it passes on. It has one
-/// value: what a caller sends under this name goes no further.
+/// value: what a caller sends under this name goes no further. A trusted proxy that isn't one has to see to that as well, or to write
+/// `X-Forwarded-For`, which [goes before it](TrustedProxies::forwarded_for).
 pub const CLIENT_ADDRESS: HeaderName = HeaderName::from_static("meshwork-client-address");
 
 /// The value for a caller without an address, as over a Unix socket.
@@ -58,11 +59,12 @@ impl TrustedProxies {
         Self { patterns: Arc::new([]), forwarded_for: false }
     }
 
-    /// Whether they name their clients in `X-Forwarded-For` as well, as balancers of HTTP do; [`CLIENT_ADDRESS`] goes before it. The
-    /// client is the right-most address there that is none of a trusted network: what stands to its left was written by the client
-    /// itself. An entry that is no address ends the walk, and the last trusted proxy counts; ports and brackets are passed over; no
-    /// more than 32 entries and 4 KiB are looked at. Off unless it is set: a proxy that doesn't write the header passes on what its
-    /// client has written there.
+    /// Whether they name their clients in `X-Forwarded-For` as well, as balancers of HTTP do. Where it is, [`CLIENT_ADDRESS`] doesn't
+    /// count: a [`Proxy`](super::proxy::Proxy) passes no `X-Forwarded-For` on, and balancers pass on what their clients write under
+    /// that name. The client is the right-most address there that is none of a trusted network: what stands to its left was written
+    /// by the client itself. An entry that is no address ends the walk, and the last trusted proxy counts; ports and brackets are
+    /// passed over; no more than 32 entries and 4 KiB are looked at. Off unless it is set: a proxy that doesn't write the header
+    /// passes on what its client has written there.
     ///
     /// ```
     /// use http::{Extensions, HeaderMap};
@@ -90,6 +92,11 @@ impl TrustedProxies {
     /// The address of the caller of a request with these headers, which came from `peer`.
     pub(super) fn client_of(&self, peer: Option<&Peer>, is_trusted: bool, headers: &HeaderMap) -> ClientAddress {
         let own = peer.and_then(Peer::address).map(|address| address.ip().to_canonical());
+        // Whoever writes it is no proxy of ours, and may have passed on what its client has written under our name.
+        if is_trusted && self.forwarded_for && headers.contains_key(FORWARDED_FOR) {
+            let client = forwarded::client(headers, |address| self.trusts_address(Some(address)));
+            return ClientAddress { address: client.or(own), is_direct: false };
+        }
         let mut named = headers.get_all(CLIENT_ADDRESS).iter();
         let (first, second) = (named.next(), named.next());
         match first {
@@ -99,10 +106,6 @@ impl TrustedProxies {
                 ClientAddress { address: address.map(|address| address.to_canonical()), is_direct: false }
             }
             Some(_) => ClientAddress { address: own, is_direct: false },
-            None if is_trusted && self.forwarded_for && headers.contains_key(FORWARDED_FOR) => {
-                let client = forwarded::client(headers, |address| self.trusts_address(Some(address)));
-                ClientAddress { address: client.or(own), is_direct: false }
-            }
             None => ClientAddress {
                 address: own,
                 is_direct: is_trusted || peer.is_some_and(|peer| peer.identity().is_some()),
@@ -117,8 +120,8 @@ impl TrustedProxies {
             || self.patterns.iter().any(|trusted| matches!(trusted, ProxyPattern::Identity(name) if is_named(name)))
     }
 
-    /// Whether who is at an address may name that of another. One without an address is on this host.
-    pub(super) fn trusts_address(&self, address: Option<IpAddr>) -> bool {
+    /// Whether who is at an address may name that of another. One without an address, as over a Unix socket, is on this host.
+    pub fn trusts_address(&self, address: Option<IpAddr>) -> bool {
         let addresses = match address.map(|address| address.to_canonical()) {
             Some(address) => [address, address],
             None => [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
@@ -157,8 +160,8 @@ fn canonical(network: IpNet) -> IpNet {
 }
 
 /// Whom a call counts for where callers are told apart by address: an extension of requests where the server knows its
-/// [trusted proxies](super::Builder::trusted_proxies), and behind a [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it is the network of one client: an IPv4 address, or the /64
-/// of an IPv6 address, all of which one client commands.
+/// [trusted proxies](super::Builder::trusted_proxies), and behind a [`ClientAddressLayer`](super::ClientAddressLayer). Displayed, it
+/// is the network of one client: an IPv4 address, or the /64 of an IPv6 address, all of which one client commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddress {
     address: Option<IpAddr>,
@@ -331,9 +334,10 @@ mod tests {
             let found = proxies.client(&at(peer), &headers);
             assert_eq!((found.to_string().as_str(), found.is_direct()), (client, is_direct), "{peer}");
         }
-        // What a proxy of ours says goes before it.
+        // A client writes our own name, and its balancer passes that on.
         headers.insert(CLIENT_ADDRESS, HeaderValue::from_static("192.0.2.5"));
-        assert_eq!(on.client(&at("10.0.0.7"), &headers).to_string(), "192.0.2.5");
+        assert_eq!(on.client(&at("10.0.0.7"), &headers).to_string(), "192.0.2.77");
+        assert_eq!(off.client(&at("10.0.0.7"), &headers).to_string(), "192.0.2.5");
         let mut none = HeaderMap::new();
         none.insert(FORWARDED_FOR, HeaderValue::from_static("unknown"));
         let found = on.client(&at("10.0.0.7"), &none);

@@ -26,7 +26,7 @@ struct Inner {
     address: Option<SocketAddr>,
     hop: Option<SocketAddr>,
     identity: Option<PeerIdentity>,
-    certificates: Vec<CertificateDer<'static>>,
+    certificates: Arc<[CertificateDer<'static>]>,
     /// Whether it passes on what somebody else calls, whose address it has here.
     is_proxy: bool,
     /// The name of its network in rate limits, once it was asked for.
@@ -45,37 +45,41 @@ impl Peer {
         identity: Option<PeerIdentity>,
         certificates: Vec<CertificateDer<'static>>,
     ) -> Self {
-        Self(Arc::new(Inner { address, identity, certificates, ..Inner::default() }))
+        Self(Arc::new(Inner { address, identity, certificates: certificates.into(), ..Inner::default() }))
     }
 
     /// The same peer, behind a balancer that has named its address.
     pub(super) fn behind(&self, hop: SocketAddr) -> Self {
         let Inner { address, identity, certificates, .. } = &*self.0;
-        let (identity, certificates) = (identity.clone(), certificates.clone());
+        let (identity, certificates) = (identity.clone(), Arc::clone(certificates));
         Self(Arc::new(Inner { address: *address, hop: Some(hop), identity, certificates, ..Inner::default() }))
     }
 
-    /// The same peer as limits count a call that it passes on for somebody at `client`. Nobody else is shown it.
+    /// The same peer, as one that passes on the call of somebody at `client`. Limits, authenticators and records of calls have it;
+    /// the extension of requests is the peer itself.
     pub(super) fn for_client(&self, client: Option<IpAddr>) -> Self {
         let address = client.map(|client| SocketAddr::new(client, 0));
-        let identity = self.0.identity.clone();
-        Self(Arc::new(Inner { address, hop: self.0.address, identity, is_proxy: true, ..Inner::default() }))
+        let (identity, certificates) = (self.0.identity.clone(), Arc::clone(&self.0.certificates));
+        let hop = self.0.address;
+        Self(Arc::new(Inner { address, hop, identity, certificates, is_proxy: true, ..Inner::default() }))
     }
 
-    /// Its address; never what a header of a call says. Behind a balancer that names its clients by the PROXY protocol
-    /// ([`Listener::proxy_protocol`](super::Listener::proxy_protocol)) it is the client's.
+    /// Its address; never what a header of a call says, unless it [is a proxy](Peer::is_proxy). Behind a balancer that names its
+    /// clients by the PROXY protocol ([`Listener::proxy_protocol`](super::Listener::proxy_protocol)) it is the client's.
     pub fn address(&self) -> Option<SocketAddr> {
         self.0.address
     }
 
-    /// The address of the balancer that has named the peer's by the PROXY protocol; `None` when none has, or when it is on this
-    /// host and has none.
+    /// The address of the balancer that has named the peer's by the PROXY protocol, and of a [proxy](Peer::is_proxy) its own; `None`
+    /// when there is neither, or it is on this host and has none.
     pub fn hop(&self) -> Option<SocketAddr> {
         self.0.hop
     }
 
-    /// Whether it is here for somebody else, whatever its certificate says of itself.
-    pub(super) fn is_proxy(&self) -> bool {
+    /// Whether it is a [trusted proxy](super::Builder::trusted_proxies) that passes on the call of somebody else, whose address it has
+    /// here, without a port. Its certificates are its own, and say nothing of who calls. Authenticators and observers of calls are
+    /// shown such a peer; the extension of a request is always the other end of the connection itself.
+    pub fn is_proxy(&self) -> bool {
         self.0.is_proxy
     }
 
@@ -149,5 +153,23 @@ impl PeerIdentity {
 impl fmt::Display for PeerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_has_the_address_of_its_client_and_all_else_is_its_own() {
+        let certificates = vec![CertificateDer::from(vec![1, 2, 3])];
+        let own = SocketAddr::from(([10, 0, 0, 1], 9));
+        let gateway = Peer::verified(Some(own), Some(PeerIdentity::new("spiffe://shop/gateway")), certificates.clone());
+        for client in [Some(IpAddr::from([192, 0, 2, 1])), None] {
+            let proxy = gateway.for_client(client);
+            assert_eq!((proxy.address().map(|address| address.ip()), proxy.hop()), (client, Some(own)));
+            assert_eq!((proxy.identity(), proxy.certificates()), (gateway.identity(), &certificates[..]));
+            assert!(proxy.is_proxy() && !gateway.is_proxy());
+        }
     }
 }

@@ -46,7 +46,8 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Serves `listener`, and those of [`Builder::listen`], until SIGTERM or SIGINT, and drains then. A second signal ends the process at once.
+    /// Serves `listener`, and those of [`Builder::listen`], until SIGTERM or SIGINT, and drains then. A second signal ends the process
+    /// at once.
     ///
     /// # Errors
     /// As [`Builder::serve_with_shutdown`]; or when signals can't be listened for.

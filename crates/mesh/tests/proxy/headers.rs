@@ -90,3 +90,25 @@ async fn credentials_that_are_forwarded_for_a_caller_take_the_place_of_its_own()
     let exchanged = anna.with_forwarded_credentials(HeaderValue::from_static("Bearer token"));
     assert_eq!(call(Some(exchanged)).await, ["Bearer token"]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_exchanged_goes_no_further() {
+    let world = World::start();
+    let call = async |principal: Principal| {
+        let mut request = http::Request::post(format!("http://proxy{UNARY}"))
+            .header(CONTENT_TYPE, "application/grpc")
+            .header("x-api-key", "key")
+            .header("cookie", "a=b")
+            .body(Body::new(Full::new(Bytes::from_static(&[0; 5]))))
+            .unwrap();
+        request.extensions_mut().insert(principal);
+        world.proxy.clone().oneshot(request).await.unwrap();
+        let head = world.echo.last_head();
+        ["authorization", "x-api-key", "cookie"].map(|name| head.get(name).cloned())
+    };
+    let value = |text| Some(HeaderValue::from_static(text));
+    let anna = Principal::new("users/anna", ["customer"]);
+    assert_eq!(call(anna.clone()).await, [None, value("key"), value("a=b")]);
+    let exchanged = anna.with_forwarded_credentials(HeaderValue::from_static("Bearer token"));
+    assert_eq!(call(exchanged).await, [value("Bearer token"), None, value("a=b")]);
+}

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue};
 use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use meshwork::Channel;
 use meshwork::connect::Memory;
 use meshwork::deadline::parse_timeout;
 use meshwork::policy::Policy;
 use meshwork::retry::NoRetry;
 use meshwork::server::Server;
+use meshwork::server::auth::Principal;
 use meshwork::server::proxy::{MIRRORED, Mirror, MirrorCounts, MirrorLimits, Upstream};
 use prost::Message as _;
 use tokio_stream::StreamExt as _;
@@ -25,6 +26,7 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::{Code, Request, Status};
+use tower::ServiceExt as _;
 
 use crate::echo::Counted;
 use crate::support::{CHAT, HANG, REFUSE, UNARY, UPLOAD, World, assert_is_refusal, codec, serve, until};
@@ -239,6 +241,31 @@ async fn a_copy_has_what_is_left_of_the_deadline_and_keeps_credentials_where_the
     }
     let left = parse_timeout(head.get("grpc-timeout").unwrap()).unwrap();
     assert!(Duration::from_secs(58) < left && left <= Duration::from_secs(60), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_a_key_was_exchanged_for_goes_to_mirrors_that_keep_credentials_alone() {
+    for keeps in [false, true] {
+        let network = Memory::new();
+        let recorder = Recorder::listen(&network, MIRROR, Does::Answer);
+        let mirror = to(&network, MIRROR);
+        let mirror = if keeps { mirror.keep_authorization() } else { mirror };
+        let world = World::mirrored(network, vec![mirror], MirrorLimits::default());
+        let mut request = http::Request::post(format!("http://proxy{UNARY}"))
+            .header("content-type", "application/grpc")
+            .header("x-api-key", "key")
+            .body(Body::new(Full::new(framed(&["said"]))))
+            .unwrap();
+        let anna = Principal::new("users/anna", ["customer"]);
+        let token = HeaderValue::from_static("Bearer token");
+        request.extensions_mut().insert(anna.with_forwarded_credentials(token.clone()));
+        let answer = world.proxy.clone().oneshot(request).await.unwrap();
+        answer.into_body().collect().await.unwrap();
+        assert_eq!(world.echo.last_head().get("authorization"), Some(&token));
+        let copy = recorder.whole().await.head;
+        assert_eq!(copy.get("authorization"), keeps.then_some(&token));
+        assert!(!copy.contains_key("x-api-key"));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,15 @@
 //! Behind balancers of HTTP, which name their clients in headers.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use meshwork::Server;
+use meshwork::server::auth::{Authenticated, Authenticator, Principal};
 use meshwork::server::rate::{Key, Rate, RateLimitLayer, RateLimiter, Rule};
-use meshwork::server::{CallerLimits, Calls, ClientAddress, Domain, HttpService, Listener, Resource, TrustedProxies};
+use meshwork::server::{
+    CallerLimits, Calls, ClientAddress, Domain, HttpService, Listener, Peer, Resource, TrustedProxies,
+};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service as _;
@@ -58,8 +63,12 @@ async fn limits_count_the_clients_of_a_trusted_balancer_whatever_they_write() {
         for _ in 0..2 {
             send(&balancer, UNARY, forwarded("x", &["192.0.2.2"])).await.unwrap();
         }
-        // What names a client as our own proxies do goes before it.
-        let mut named = forwarded("x", &["192.0.2.3"]);
+        // A client that writes what our own proxies write, as if it were another one.
+        let mut forged = forwarded("x", &["192.0.2.2"]);
+        forged.metadata_mut().insert("meshwork-client-address", "192.0.2.3".parse().unwrap());
+        assert_eq!(limited(&send(&balancer, UNARY, forged).await.unwrap_err()), "address:192.0.2.2");
+        // Those are believed: they pass no other name on.
+        let mut named = forwarded("x", &[]);
         named.metadata_mut().insert("meshwork-client-address", "192.0.2.2".parse().unwrap());
         assert_eq!(limited(&send(&balancer, UNARY, named).await.unwrap_err()), "address:192.0.2.2");
         // The balancer's own calls have its own address.
@@ -74,6 +83,37 @@ async fn limits_count_the_clients_of_a_trusted_balancer_whatever_they_write() {
         }
         let forged = send(&stranger, UNARY, forwarded("x", &["192.0.2.10"])).await.unwrap_err();
         assert_eq!(limited(&forged), format!("address:127.0.0.{STRANGER}"));
+    }
+}
+
+/// Knows callers by the peers that it is shown.
+struct ByPeer;
+
+impl Authenticator for ByPeer {
+    fn authenticate(&self, _: &HeaderMap, peer: Option<&Peer>) -> Authenticated {
+        let peer = peer.unwrap();
+        let hop = peer.hop().map(|hop| hop.ip().to_string());
+        let shown = format!("{}-{}-{}", peer.address().unwrap().ip(), peer.is_proxy(), hop.unwrap_or_default());
+        Authenticated::Now(Ok(Some(Principal::new(shown, ["customer"]))))
+    }
+}
+
+#[tokio::test]
+async fn authenticators_are_shown_for_whom_a_balancer_calls_and_that_it_does() {
+    let limit = limits(Key::Principal);
+    let builder = Server::builder().authenticator(Arc::new(ByPeer)).limit_by_principal(limit);
+    let server = Tcp::start(builder.trusted_proxies(trusted())).await;
+    let (balancer, stranger) = (server.channel(BALANCER), server.channel(STRANGER));
+    let proxied = format!("192.0.2.1-true-127.0.0.{BALANCER}");
+    let own = format!("127.0.0.{BALANCER}-false-");
+    let strangers = format!("127.0.0.{STRANGER}-false-");
+    for (channel, clients, shown) in
+        [(&balancer, &["192.0.2.1"][..], proxied), (&balancer, &[], own), (&stranger, &["192.0.2.1"], strangers)]
+    {
+        for _ in 0..2 {
+            send(channel, UNARY, forwarded("x", clients)).await.unwrap();
+        }
+        assert_eq!(limited(&send(channel, UNARY, forwarded("x", clients)).await.unwrap_err()), shown);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod hostile;
+mod smuggling;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,6 +10,8 @@ pub use identity::ServiceIdentity;
 pub use meshwork::credentials::WithToken;
 pub use verifier::{Claims, GrpcKeys, JwkSet, KeySource, TokenError, Verifier, key_set};
 
+use std::time::SystemTime;
+
 use meshwork_api::UserName;
 
 /// What an account is for.
@@ -52,6 +54,12 @@ impl std::str::FromStr for Role {
 /// earlier release, and without one.
 pub fn session_of<T>(request: &tonic::Request<T>) -> Option<&str> {
     request.extensions().get::<meshwork::server::auth::Principal>()?.session()
+}
+
+/// When the credentials of this request expire, as the server has found it, which then ends what is still answered; `None` without
+/// any.
+pub fn expiry_of<T>(request: &tonic::Request<T>) -> Option<SystemTime> {
+    request.extensions().get::<meshwork::server::auth::Principal>()?.expires_at()
 }
 
 /// The caller of a method.

@@ -37,6 +37,15 @@ pub fn behind(
                     "set `server.trusted_proxies` of the service to the addresses or networks of the balancers",
                 ));
             }
+            // Of a Unix socket.
+            if listener.local_addr().is_none() && !trusted.trusts_address(None) {
+                return Err(ServeError::new(
+                    format!(
+                        "{key}: nobody on this host may speak the PROXY protocol, so that nobody could connect to a Unix socket"
+                    ),
+                    "add 127.0.0.1 to `server.trusted_proxies` of the service, for balancers on this host",
+                ));
+            }
             Ok(listener.proxy_protocol(ProxyProtocol::V2, trusted))
         }
     }
@@ -45,10 +54,19 @@ pub fn behind(
 /// The listeners that the setting `key` names.
 ///
 /// # Errors
-/// When one can't be bound or is not there; the error names it.
+/// When one can't be bound or is not there, or stands there twice; the error names it.
 pub fn listeners(key: &str, config: &ServerConfig, texts: &[ListenerText]) -> Result<Vec<Listener>, ServeError> {
     let mut all = Vec::with_capacity(texts.len());
-    for text in texts {
+    for (at, text) in texts.iter().enumerate() {
+        // The sockets of systemd could be taken by both, and their connections then go by either's rules. Of an address the system
+        // sees to it, unless its port is any that is free.
+        let is_address = matches!(text.place, Place::Tcp(_));
+        if !is_address && texts.iter().take(at).any(|other| other.place == text.place) {
+            return Err(ServeError::new(
+                format!("{key}: {text} stands there twice"),
+                format!("leave one of the two out of `{key}`"),
+            ));
+        }
         let found = match &text.place {
             Place::Tcp(address) => vec![listen(&(*address).into())?.into()],
             Place::Unix { path, mode } => {
@@ -105,5 +123,28 @@ mod tests {
         let names = ServerConfig { trusted_proxies: vec!["spiffe://shop/edge".to_owned()], ..config };
         let listener = listen(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         assert!(behind("gateway.proxy_protocol", &names, ProxyProtocolMode::V2, listener).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_listener_stands_there_once() {
+        let config = ServerConfig { trusted_proxies: vec!["127.0.0.1".to_owned()], ..ServerConfig::default().public() };
+        let folder = tempfile::tempdir().unwrap();
+        let socket = format!("unix:{}", folder.path().join("s").display());
+        let both = [text(&socket), text(&format!("{socket}?proxy=v2"))];
+        let refused = listeners("gateway.listeners", &config, &both).unwrap_err();
+        assert!(refused.sentence.ends_with("?proxy=v2 stands there twice"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_unix_socket_takes_the_proxy_protocol_of_who_is_trusted_on_this_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = text(&format!("unix:{}?proxy=v2", folder.path().join("s").display()));
+        let of = |trusted: &str| {
+            let config = ServerConfig { trusted_proxies: vec![trusted.to_owned()], ..ServerConfig::default().public() };
+            listeners("gateway.listeners", &config, std::slice::from_ref(&listener))
+        };
+        let refused = of("10.0.0.0/8").unwrap_err();
+        assert!(refused.sentence.contains("on this host") && refused.hint.contains("127.0.0.1"), "{refused:?}");
+        assert_eq!(of("127.0.0.0/8").unwrap().len(), 1);
     }
 }

@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::access::AccessLog;
 use super::contracts::{BuiltIn, EncodedFiles, shown};
-use super::health::Mirror;
+use super::health::HealthMirror;
 use super::http::{Front, FrontParts, MethodNote, Methods};
 use super::routes::{ServiceRoutes, Snapshot, refusal};
 use super::upstreams::UpstreamChannels;
@@ -34,7 +34,7 @@ pub struct Edge {
 pub struct Gate {
     built_in: BuiltIn,
     upstreams: UpstreamChannels,
-    mirror: Arc<Mirror>,
+    mirror: Arc<HealthMirror>,
     edge: Edge,
     front: OnceLock<Front>,
     routes: ServiceRoutes,
@@ -46,7 +46,7 @@ impl Gate {
     pub fn new(
         built_in: BuiltIn,
         upstreams: UpstreamChannels,
-        mirror: Arc<Mirror>,
+        mirror: Arc<HealthMirror>,
         routes: ServiceRoutes,
         edge: Edge,
     ) -> Self {
@@ -83,27 +83,26 @@ impl Forwarding for Gate {
             access: access(&table),
             shown: table.added_services().to_vec(),
         };
-        let parts = match self.edge.http.clone() {
+        let front = match self.edge.http.clone() {
             None => None,
             Some(config) => {
                 let (built_in, methods) = (self.built_in.clone(), Arc::new(RoutedMethods(Arc::clone(&table))));
-                // They may be large.
-                let pool = tokio::task::spawn_blocking(move || built_in.pool_with(&files)).await;
-                let pool =
-                    pool.map_err(|error| InvalidRoutes::new("upstreams", format!("can't be read: {error}")))??;
                 let Edge { takes_keys, log, .. } = self.edge.clone();
-                Some(FrontParts { pool, methods, config, takes_keys, log })
+                // Contracts may be large, and what is made of them takes its time.
+                let made = tokio::task::spawn_blocking(move || {
+                    let pool = built_in.pool_with(&files)?;
+                    Ok::<_, InvalidRoutes>(Front::new(FrontParts { pool, methods, config, takes_keys, log }))
+                });
+                let made = made.await;
+                Some(made.map_err(|error| InvalidRoutes::new("upstreams", format!("can't be read: {error}")))??)
             }
         };
         self.contracts
             .set(set)
             .map_err(|error| InvalidRoutes::new("upstreams", format!("can't be served: {}", shown(error))))?;
         self.routes.replace(Snapshot { upstreams: self.upstreams.of_proxy(&prepared), table: Arc::clone(&table) });
-        if let Some(parts) = parts {
-            match self.front.get() {
-                Some(front) => front.replace(parts),
-                None => drop(self.front.set(Front::new(parts))),
-            }
+        if let Some(new) = front {
+            self.front.get_or_init(|| new.clone()).replace(&new);
         }
         self.upstreams.follow(prepared);
         self.mirror.show(&table);

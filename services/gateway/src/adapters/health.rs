@@ -12,7 +12,7 @@ use crate::domain::{RouteTable, UpstreamName};
 
 /// Tells the health of the services behind the gateway: one is SERVING while any of the upstreams that its calls go to is
 /// ready for calls, and NOT_SERVING otherwise.
-pub struct Mirror {
+pub struct HealthMirror {
     health: Health,
     state: Mutex<MirrorState>,
 }
@@ -25,7 +25,7 @@ struct MirrorState {
     ready: BTreeSet<UpstreamName>,
 }
 
-impl Mirror {
+impl HealthMirror {
     /// Tells `health` of services.
     pub fn new(health: Health) -> Self {
         Self { health, state: Mutex::default() }

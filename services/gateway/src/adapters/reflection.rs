@@ -22,7 +22,7 @@ use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse
 
 use super::contracts::shown;
 use crate::domain::UpstreamName;
-use crate::ports::Descriptors;
+use crate::ports::{Descriptors, LearnedContracts};
 
 /// Both versions have the same messages.
 const VERSIONS: [&str; 2] = [
@@ -39,17 +39,6 @@ const AGAIN: Duration = Duration::from_secs(5 * 60);
 /// How long when it hasn't: first, and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
 
-/// What an upstream has told.
-#[derive(Debug)]
-pub struct Learned {
-    /// Who.
-    pub upstream: UpstreamName,
-    /// Where it was asked.
-    pub target: String,
-    /// The files of its services, and those that they import.
-    pub descriptors: Descriptors,
-}
-
 /// Whom to ask, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Questions {
@@ -62,7 +51,7 @@ pub(super) struct Questions {
 pub(super) async fn follow(
     questions: Questions,
     channel: Channel,
-    learned: mpsc::Sender<Learned>,
+    learned: mpsc::Sender<LearnedContracts>,
     stop: CancellationToken,
 ) {
     let ask = async {
@@ -72,7 +61,7 @@ pub(super) async fn follow(
             let wait = match fetch(&channel, &services).await {
                 Ok(descriptors) => {
                     (pause, problem) = (BACKOFF.0, None);
-                    if learned.send(Learned { upstream, target, descriptors }).await.is_err() {
+                    if learned.send(LearnedContracts { upstream, target, descriptors }).await.is_err() {
                         return;
                     }
                     AGAIN

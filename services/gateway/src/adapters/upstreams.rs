@@ -10,10 +10,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use super::health::Mirror;
-use super::reflection::{self, Learned, Questions};
+use super::health::HealthMirror;
+use super::reflection::{self, Questions};
 use crate::config::Upstreams;
 use crate::domain::{InvalidRoutes, RouteSettings, Upstream, UpstreamName};
+use crate::ports::LearnedContracts;
 
 /// How many upstreams may have told of their contracts before somebody looks at it.
 const WAITING: usize = 8;
@@ -21,8 +22,8 @@ const WAITING: usize = 8;
 /// The channels to all upstreams. Each is followed for its health, and some for their contracts, until [`stop`](Self::stop).
 pub struct UpstreamChannels {
     client: ClientConfig,
-    mirror: Arc<Mirror>,
-    learned: mpsc::Sender<Learned>,
+    mirror: Arc<HealthMirror>,
+    learned: mpsc::Sender<LearnedContracts>,
     stop: CancellationToken,
     tasks: TaskTracker,
     /// Those of the shop, which stay.
@@ -57,8 +58,8 @@ impl UpstreamChannels {
     pub fn new(
         client: ClientConfig,
         upstreams: &Upstreams,
-        mirror: Arc<Mirror>,
-    ) -> Result<(Self, mpsc::Receiver<Learned>), ServeError> {
+        mirror: Arc<HealthMirror>,
+    ) -> Result<(Self, mpsc::Receiver<LearnedContracts>), ServeError> {
         let target = |upstream| match upstream {
             Upstream::Users => ("gateway.upstreams.users", &upstreams.users),
             Upstream::Products => ("gateway.upstreams.products", &upstreams.products),

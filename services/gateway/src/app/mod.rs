@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, watch};
 
 use crate::domain::{InvalidRoutes, Offer, RouteTable, UpstreamName};
-use crate::ports::{Configured, Contracts, Descriptors, Forwarding, RouteSource, Routing};
+use crate::ports::{Configured, Contracts, Forwarding, LearnedContracts, RouteSource, Routing};
 
 /// The use cases, over the ports that they need. Clones share them.
 #[derive(Clone)]
@@ -22,19 +22,13 @@ pub struct App {
     problems: watch::Sender<BTreeMap<Option<UpstreamName>, InvalidRoutes>>,
 }
 
-/// What calls go by.
+/// What calls go by, and contracts that have been told and can't be used.
 #[derive(Clone, Default)]
 struct State {
     configured: Arc<Configured>,
-    learned: BTreeMap<UpstreamName, Learned>,
-}
-
-/// The contracts that an upstream has told.
-#[derive(Clone)]
-struct Learned {
-    /// Where it was.
-    target: String,
-    descriptors: Descriptors,
+    learned: BTreeMap<UpstreamName, LearnedContracts>,
+    /// They may fit another configuration.
+    refused: BTreeMap<UpstreamName, LearnedContracts>,
 }
 
 impl App {

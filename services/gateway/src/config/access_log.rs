@@ -15,7 +15,7 @@ pub struct AccessLogConfig {
     /// error, and a request's end waits for it: what reads it has to keep up.
     pub enabled: bool,
     /// The share of requests that is logged, from 0 to 1. What the services fail (UNKNOWN, INTERNAL, UNAVAILABLE, DATA_LOSS) is
-    /// logged whatever the share is.
+    /// logged whatever the share is, up to 100 requests a second.
     pub sample: f64,
 }
 

@@ -1,5 +1,7 @@
 //! What stands between callers and the gateway.
 
+use meshwork_chassis::config::ProxyProtocolMode;
+
 use super::Config;
 
 /// The variable that Kubernetes sets in every container.
@@ -18,9 +20,11 @@ impl Config {
     }
 
     /// Whether all callers may have the address of something that is not trusted to tell theirs: in Kubernetes something
-    /// stands before a public port nearly always.
+    /// stands before a public port nearly always. Who turns `forwarded_for` off has decided about it, and the PROXY protocol is
+    /// spoken by those alone who are trusted.
     fn hides_callers(&self, is_in_kubernetes: bool) -> bool {
-        is_in_kubernetes && self.server.trusted_proxies.is_empty()
+        let is_told = self.proxy_protocol != ProxyProtocolMode::Off || !self.server.trusted_proxies.is_empty();
+        is_in_kubernetes && self.server.forwarded_for && !is_told
     }
 }
 
@@ -29,11 +33,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn callers_are_hidden_in_kubernetes_where_no_proxy_is_trusted() {
-        let mut config = Config::default();
+    fn callers_are_hidden_in_kubernetes_where_nobody_is_trusted_to_tell_their_addresses() {
+        let config = Config::default();
         assert!(config.hides_callers(true));
         assert!(!config.hides_callers(false));
-        config.server.trusted_proxies = vec!["10.244.0.0/16".to_owned()];
-        assert!(!config.hides_callers(true));
+        let mut trusting = config.clone();
+        trusting.server.trusted_proxies = vec!["10.244.0.0/16".to_owned()];
+        assert!(!trusting.hides_callers(true));
+        let mut decided = config.clone();
+        decided.server.forwarded_for = false;
+        assert!(!decided.hides_callers(true));
+        assert!(!Config { proxy_protocol: ProxyProtocolMode::V2, ..config }.hides_callers(true));
     }
 }

@@ -47,9 +47,12 @@ pub struct RateLimit {
     /// Whether answers say what is left of the limits: by `RateLimit` and `RateLimit-Policy`
     /// (draft-ietf-httpapi-ratelimit-headers), which are metadata of gRPC.
     pub headers: bool,
-    /// Limits of some methods, which a client's calls count for beside `burst` and `per_second`; 64 at most.
+    /// Limits of some methods, which a client's calls count for beside `burst` and `per_second`; 64 at most. Each has `methods`
+    /// (`package.Service/Method`, or `package.Service` for all of them; the first names it to callers), `burst` and `per_second`.
     pub routes: Vec<RouteLimit>,
-    /// Clients that have another limit than `burst` and `per_second` say, by the names of their plans; 32 at most.
+    /// Clients that have another limit than `burst` and `per_second` say, by the names of their plans; 32 at most. Each plan has
+    /// `burst` and `per_second`, and says who is on it: `accounts` (`users/ID`, 1,000 at most in all), before `roles` (`customer`,
+    /// `staff`, `service`). With `address_share = false` its accounts don't count for `accounts_per_address`.
     pub plans: BTreeMap<String, Plan>,
 }
 

@@ -32,6 +32,13 @@ pub struct RouteSettings {
     pub rules: Vec<Arc<Rule>>,
 }
 
+impl RouteSettings {
+    /// Whether `upstream` is asked for its contracts, at `target`.
+    pub fn asks(&self, upstream: &UpstreamName, target: &str) -> bool {
+        self.upstreams.get(upstream).is_some_and(|settings| settings.learns() && settings.target == target)
+    }
+}
+
 /// An upstream that is added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamSettings {

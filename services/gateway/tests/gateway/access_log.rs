@@ -2,20 +2,25 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use meshwork_api::meshwork::orders::v1::GetOrderRequest;
+use meshwork_api::meshwork::orders::v1::order_service_client::OrderServiceClient;
 use meshwork_chassis::Role;
+use meshwork_chassis::config::ListenerText;
 use meshwork_gateway::AccessLogConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
 use tonic::metadata::{KeyAndValueRef, MetadataMap};
 use tonic::{Code, Request};
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::{Layer, registry};
 
-use crate::http::client::{ask, ask_as_anna, prefixed, send};
+use crate::http::client::{ask, ask_as_anna, ask_from, prefixed, send};
 use crate::users::{Becomes, claims};
-use crate::world::{World, eventually, sign_in, told};
+use crate::world::{BALANCER, BOUND, World, eventually, sign_in, told};
 
 const TARGET: &str = "meshwork_gateway::access";
 const GET: &str = "/meshwork.orders.v1.OrderService/GetOrder";
@@ -171,13 +176,78 @@ async fn what_becomes_no_call_is_logged_too_and_names_nothing_that_callers_inven
         assert!(!format!("{event:?}").to_lowercase().contains("invented"), "{event:#?}");
         assert!(!format!("{event:?}").contains("private"), "{event:#?}");
     }
-    let mut invented = tonic::client::Grpc::new(world.channel.clone());
-    invented.ready().await.unwrap();
-    let path = "/invented.Service/Method".parse().unwrap();
-    let codec = tonic_prost::ProstCodec::<GetOrderRequest, GetOrderRequest>::default();
-    let status = invented.unary(Request::new(GetOrderRequest::default()), path, codec).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unimplemented);
-    assert_has(&log.one().await, &[("protocol", "grpc"), ("route", "unknown"), ("code", "UNIMPLEMENTED")]);
+    let mut client = tonic::client::Grpc::new(world.channel.clone());
+    for path in [
+        "/invented.Service/Method",
+        "/grpc.health.v1.Health/Invented",
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo/invented",
+    ] {
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<GetOrderRequest, GetOrderRequest>::default();
+        let request = Request::new(GetOrderRequest::default());
+        client.unary(request, path.parse().unwrap(), codec).await.unwrap_err();
+        let event = log.one().await;
+        assert_has(&event, &[("protocol", "grpc"), ("route", "unknown"), ("upstream", "-")]);
+        assert!(!format!("{event:?}").to_lowercase().contains("invented"), "{event:#?}");
+    }
+    world.health("").await.unwrap();
+    assert_has(&log.one().await, &[("route", "/grpc.health.v1.Health/Check"), ("code", "OK")]);
+}
+
+#[tokio::test]
+async fn the_client_is_whom_a_trusted_balancer_names() {
+    let (log, _guard) = Log::start();
+    let world = World::start().await;
+    let behind = crate::world::channel(&world.target, BALANCER).await;
+    log.clear().await;
+    let forwarded = ("x-forwarded-for", "198.51.100.9, 203.0.113.7");
+    for (from, client) in [(BALANCER, "203.0.113.7"), ("127.0.0.1", "127.0.0.1")] {
+        let answer = ask_from(&world, from, "GET /v1/orders/a", &[forwarded], b"").await;
+        assert_eq!(answer.status, 401);
+        assert_has(&log.one().await, &[("protocol", "json"), ("client", client)]);
+    }
+    let mut request = world.request("anna", GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() });
+    request.metadata_mut().insert(forwarded.0, forwarded.1.parse().unwrap());
+    OrderServiceClient::new(behind).get_order(request).await.unwrap();
+    assert_has(&log.one().await, &[("protocol", "grpc"), ("client", "203.0.113.7"), ("caller", "users/anna")]);
+}
+
+/// What a Unix socket answers to a request behind `start`, to its end.
+async fn ask_socket(socket: &Path, start: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).await.unwrap();
+    let request = [start, b"GET /v1/orders/a HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n\r\n"].concat();
+    // It may be refused before it is read.
+    let _ = stream.write_all(&request).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(BOUND, stream.read_to_end(&mut answer)).await.expect("it ends in time");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn the_client_is_whom_the_proxy_protocol_names_at_a_listener_that_demands_it() {
+    let (log, _guard) = Log::start();
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, behind) = (folder.path().join("plain"), folder.path().join("behind"));
+    let texts = [format!("unix:{}?mode=600", plain.display()), format!("unix:{}?proxy=v2", behind.display())];
+    let world = World::changed(|config| {
+        config.listeners = texts.map(|text| ListenerText::try_from(text).unwrap()).into();
+        config.server.trusted_proxies.push("127.0.0.1".to_owned());
+    })
+    .await;
+    log.clear().await;
+    // Version 2, PROXY, TCP over IPv4, 12 bytes: from 203.0.113.7:5000 to 127.0.0.1:80.
+    let named =
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".as_slice(), &[203, 0, 113, 7, 127, 0, 0, 1], &[0x13, 0x88, 0, 80]]
+            .concat();
+    assert!(ask_socket(&behind, &named).await.starts_with("HTTP/1.1 401 "));
+    assert_has(&log.one().await, &[("protocol", "json"), ("client", "203.0.113.7"), ("status", "401")]);
+    assert!(ask_socket(&plain, b"").await.starts_with("HTTP/1.1 401 "));
+    assert_has(&log.one().await, &[("protocol", "json"), ("client", "-"), ("status", "401")]);
+    // It is demanded at the one, and refused at the other.
+    assert_eq!(ask_socket(&behind, b"").await, "");
+    assert!(!ask_socket(&plain, &named).await.starts_with("HTTP/1.1 401 "));
+    log.take(0).await;
+    world.get("anna", "orders/a").await.unwrap();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod routing;
 mod routing_added;
 mod routing_reload;
 mod stopping;
+mod tokens;
 mod upstream;
 mod users;
 mod weather;

@@ -11,7 +11,7 @@ use meshwork_api::meshwork::products::v1::{CreateProductRequest, ListProductsReq
 use meshwork_chassis::consistency::{STALE, TOKEN};
 use meshwork_chassis::{ClientConfig, Health};
 use meshwork_gateway::Upstreams;
-use meshwork_gateway::adapters::{BuiltIn, Edge, Gate, Mirror, RoutesFile, ServiceRoutes, UpstreamChannels};
+use meshwork_gateway::adapters::{BuiltIn, Edge, Gate, HealthMirror, RoutesFile, ServiceRoutes, UpstreamChannels};
 use meshwork_gateway::app::App;
 use meshwork_testkit::assert_small;
 use meshwork_testkit::issuer::Claims;
@@ -203,7 +203,7 @@ async fn a_service_that_is_too_slow_exceeds_the_deadline() {
     let world = World::start().await;
     // Past the server around it, so that the client's own timer doesn't answer first.
     let upstreams = Upstreams { orders: world.orders.target(), ..Upstreams::default() };
-    let (built_in, mirror) = (BuiltIn::load().unwrap(), Arc::new(Mirror::new(Health::new())));
+    let (built_in, mirror) = (BuiltIn::load().unwrap(), Arc::new(HealthMirror::new(Health::new())));
     let channels = UpstreamChannels::new(ClientConfig::default(), &upstreams, Arc::clone(&mirror));
     let (channels, _learned) = channels.unwrap();
     let edge = Edge { http: None, takes_keys: false, log: None };

@@ -1,6 +1,8 @@
 //! Routes that change while the gateway runs.
 
 use meshwork::server::health::Overall;
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
 use tonic::Code;
 
 use crate::http::client::ask;
@@ -29,6 +31,16 @@ async fn wait_until_goes_to_next(world: &World, next: &Upstream, is_next: bool) 
     eventually(async || (goes_to_next(world, next).await? == is_next).then_some(())).await;
 }
 
+/// Why calls don't go as the file says.
+async fn problem(world: &World) -> String {
+    let problem = eventually(async || {
+        let report = world.registry.report();
+        let check = report.checks.into_iter().find(|check| check.name == "routes").unwrap();
+        check.last_problem.filter(|_| report.overall == Overall::Degraded)
+    });
+    problem.await.sentence
+}
+
 #[tokio::test]
 async fn good_routes_take_effect_and_bad_ones_leave_those_before() {
     let next = Upstream::start().await;
@@ -40,13 +52,7 @@ async fn good_routes_take_effect_and_bad_ones_leave_those_before() {
     eventually(async || (world.registry.report().overall == Overall::Healthy).then_some(())).await;
 
     file.write(&routes(&next, "[[routes]]\nservices = \"meshwork.orders.v1.OrderService\""));
-    let problem = eventually(async || {
-        let report = world.registry.report();
-        let check = report.checks.into_iter().find(|check| check.name == "routes").unwrap();
-        check.last_problem.filter(|_| report.overall == Overall::Degraded)
-    })
-    .await;
-    let sentence = problem.sentence;
+    let sentence = problem(&world).await;
     assert!(sentence.contains("routes.toml: line ") && sentence.contains("unknown field `services`"), "{sentence}");
     assert_eq!(goes_to_next(&world, &next).await, Some(true));
     assert!(world.registry.is_ready());
@@ -114,4 +120,31 @@ async fn services_come_and_go_with_their_upstream() {
     assert_eq!(world.health(WEATHER).await.unwrap_err().code(), Code::NotFound);
     let document = ask(&world, "GET /openapi.json", &[], b"").await.json();
     assert!(document["paths"]["/v1/weather/{city}"].is_null() && document["paths"]["/v1/orders"].is_object());
+}
+
+/// Other contracts in a file of the same name.
+fn namesake() -> Vec<u8> {
+    let mut set = FileDescriptorSet::decode(&*descriptors()).unwrap();
+    let file = set.file.iter_mut().find(|file| file.name() == "weather.proto").unwrap();
+    file.service[0].name = Some("TidesService".to_owned());
+    set.encode_to_vec()
+}
+
+#[tokio::test]
+async fn contracts_that_do_not_fit_are_taken_as_soon_as_the_routes_let_them() {
+    let server = WeatherServer::start(Reflection::V1);
+    let file = RoutesFile::new("");
+    file.put("tides.binpb", &namesake());
+    let weather =
+        format!("[upstreams.weather]\ntarget = \"{}\"\naccess = {{ \"{WEATHER}\" = [\"anyone\"] }}\n", server.target());
+    let tides = "[upstreams.tides]\ntarget = \"http://127.0.0.1:1\"\ndescriptors = \"tides.binpb\"\n";
+    file.write(&format!("{weather}{tides}"));
+    let world = World::with_routes(&file.path()).await;
+    let sentence = problem(&world).await;
+    assert!(sentence.contains("upstreams.weather has another weather.proto than tides"), "{sentence}");
+    assert_eq!(told(&call(&world, GET, None).await.unwrap_err()), error(Code::Unavailable, "CONTRACTS_PENDING"));
+    // Nobody asks the weather again for minutes.
+    file.write(&weather);
+    eventually(async || call(&world, GET, None).await.ok()).await;
+    eventually(async || (world.registry.report().overall == Overall::Healthy).then_some(())).await;
 }

@@ -27,8 +27,8 @@ use crate::state::{local_port, staff_credentials};
 
 /// How long to wait before a shop is looked at again.
 const AGAIN: Duration = Duration::from_millis(500);
-/// For how long a session begins another look: much less than its token holds, which lives for 290 s unless the settings of users say
-/// otherwise, so that a long look comes to its end.
+/// For how long a session begins another look, and how often one look signs in again: much less than a token lives, which is 290 s
+/// unless the settings of users say otherwise.
 const SESSION: Duration = Duration::from_secs(60);
 /// The exit code when a shop can't be judged.
 const UNJUDGED: u8 = 2;
@@ -97,7 +97,11 @@ async fn looked_at(
         Some((admin, since)) if since.elapsed() < SESSION => (admin, since),
         _ => (Admin::sign_in(at).await?, Instant::now()),
     };
-    match gather::gather(&admin).await {
+    let gathered = tokio::select! {
+        gathered = gather::gather(&admin) => gathered,
+        never = admin.renew(at, SESSION) => match never {},
+    };
+    match gathered {
         Ok(evidence) => {
             *session = Some((admin, since));
             Ok(judge::judge(&evidence, history))

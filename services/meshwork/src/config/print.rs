@@ -49,18 +49,18 @@ fn table(
     root: &Value,
     from: &dyn Fn(&str) -> String,
 ) {
-    let properties = properties(schema, root);
     let at = |key: &str| [path, &[key]].concat().join(".");
     let named = |key: &str| key_of(&[path, &[key]].concat());
     for (key, value) in values.iter().filter(|(_, value)| !is_of_tables(value)) {
-        let property = properties.and_then(|properties| properties.get(key));
+        let property = property(schema, root, key);
         document(out, property, root);
-        let secret = SECRET_WORDS.iter().any(|word| key.contains(word)) && value.as_str() != Some("");
+        let secret = !is_chosen(schema, root) && SECRET_WORDS.iter().any(|word| key.contains(word));
+        let secret = secret && value.as_str() != Some("");
         let value = if secret { format!("{REDACTED:?}") } else { value.to_string() };
         out.push_str(&format!("{} = {value} # {}\n", key_of(&[key]), from(&at(key))));
     }
     for (key, value) in values.iter().filter(|(_, value)| is_of_tables(value)) {
-        let property = properties.and_then(|properties| properties.get(key));
+        let property = property(schema, root, key);
         let schema = property.unwrap_or(&Value::Null);
         let inner = [path, &[key.as_str()]].concat();
         out.push('\n');
@@ -97,6 +97,11 @@ fn is_of_tables(value: &Value) -> bool {
     value.is_object() || value.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object))
 }
 
+/// Whether people choose the keys of a table, such as the subjects that have a role: they say nothing of their values.
+fn is_chosen(table: &Value, root: &Value) -> bool {
+    resolve(table, root).get("additionalProperties").is_some_and(Value::is_object)
+}
+
 /// Writes the doc comment of a setting.
 fn document(out: &mut String, property: Option<&Value>, root: &Value) {
     for line in documentation(property, root).lines() {
@@ -112,8 +117,11 @@ fn resolve<'s>(schema: &'s Value, root: &'s Value) -> &'s Value {
     }
 }
 
-fn properties<'s>(schema: &'s Value, root: &'s Value) -> Option<&'s Map<String, Value>> {
-    resolve(schema, root).get("properties")?.as_object()
+/// The schema of a key of a table: its own, or that of all keys where people choose their names.
+fn property<'s>(schema: &'s Value, root: &'s Value, key: &str) -> Option<&'s Value> {
+    let schema = resolve(schema, root);
+    let own = schema.get("properties").and_then(|properties| properties.get(key));
+    own.or_else(|| schema.get("additionalProperties").filter(|of_all| of_all.is_object()))
 }
 
 /// The doc comment of a setting.
@@ -147,9 +155,21 @@ mod tests {
     }
 
     #[test]
+    fn what_stands_under_a_name_that_people_choose_has_its_meaning_too() {
+        let text = "[gateway.rate_limit.plans.partner]\nburst = 7\nper_second = 1.0\n";
+        let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
+        let read = defaults().merge(Toml::string(text));
+        let printed = render(&read.extract().unwrap(), &read).unwrap();
+        let (_, plan) = printed.split_once("[gateway.rate_limit.plans.partner]\n").unwrap();
+        let (_, before) = plan.split_once("address_share = true").unwrap();
+        assert!(before.contains("\n# How many calls at once, after a pause.\nburst = 7 # "), "{printed}");
+    }
+
+    #[test]
     fn keys_that_are_not_bare_are_printed_in_quotes() {
         let text = "[[users.issuers]]\nissuer = \"https://a.example\"\naudiences = [\"shop\"]\n\
-                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n";
+                    [users.issuers.roles]\n\"auth0|anna \\\"k\\\"\" = \"staff\"\nbert = \"customer\"\n\
+                    \"auth0|secretary\" = \"customer\"\n";
         let defaults = || Figment::from(figment::providers::Serialized::defaults(Settings::in_folder(Path::new("d"))));
         let read = |text: &str| defaults().merge(Toml::string(text));
         let settings: Settings = read(text).extract().unwrap();
@@ -157,6 +177,6 @@ mod tests {
         assert!(printed.contains("\nbert = \"customer\" # "), "{printed}");
         let again: Settings = read(&printed).extract().unwrap();
         assert_eq!(again.users.issuers[0].roles, settings.users.issuers[0].roles);
-        assert_eq!(again.users.issuers[0].roles.len(), 2);
+        assert_eq!(again.users.issuers[0].roles.len(), 3);
     }
 }

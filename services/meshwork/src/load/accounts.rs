@@ -12,7 +12,7 @@ use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::kept::Account;
-use super::session::Session;
+use super::session::{Session, Sessions};
 use crate::admin::told;
 use crate::failure::Failure;
 
@@ -29,6 +29,8 @@ pub struct Accounts<'a> {
     pub channel: &'a Channel,
     /// By whom accounts are made.
     pub staff: &'a Session,
+    /// Where they are kept alive once they are signed in: to prepare many takes longer than a token lives.
+    pub sessions: &'a Sessions,
 }
 
 impl Accounts<'_> {
@@ -93,7 +95,7 @@ impl Accounts<'_> {
 
     async fn sign_in(&self, account: &Account) -> Result<Arc<Session>, Status> {
         let (email, password) = (account.email.as_str(), account.password.as_str());
-        patiently(|| Session::sign_in(self.channel, email, password)).await.map(Arc::new)
+        patiently(|| self.sessions.sign_in(self.channel, email, password)).await
     }
 
     async fn make(&self, account: &Account, role: Role) -> Result<(), Status> {

@@ -21,14 +21,13 @@ use calls::Calls;
 use goods::Goods;
 use journal::Journal;
 use kept::{Account, Keeper, Kept};
-use meshwork::Channel;
 use meshwork_api::meshwork::users::v1::Role;
 use meshwork_chassis::ClientConfig;
 use order::Shop;
 use plan::Plan;
 use report::Report;
 use run::Stop;
-use session::Session;
+use session::Sessions;
 use tally::Tally;
 use tokio::task::JoinSet;
 use tonic::Code;
@@ -52,7 +51,8 @@ pub async fn run(args: LoadArgs) -> Result<(), Failure> {
     let (keeper, mut kept) = Keeper::open(target)?;
 
     let (email, password) = (credentials.email.as_str(), credentials.password.expose());
-    let sign_in = || Session::sign_in(&channel, email, password);
+    let sessions = Sessions::default();
+    let sign_in = || sessions.sign_in(&channel, email, password);
     let staff = match sign_in().await {
         // A run before has used up the sign-ins of this address. That nobody answers is told at once.
         Err(status) if status.code() == Code::ResourceExhausted => accounts::patiently(sign_in).await,
@@ -60,10 +60,14 @@ pub async fn run(args: LoadArgs) -> Result<(), Failure> {
     };
     let staff = staff.map_err(|status| told(&status))?;
     accounts::check_staff(&channel, &staff, email).await?;
+    // It ends with this function.
+    let mut keeping = JoinSet::new();
+    keeping.spawn(sessions.clone().keep(channel.clone()));
     let tally = Tally::new()?;
     let calls = Calls::new(channel.clone(), journal.clone(), tally.clone());
-    let shop = prepared(plan, &channel, &staff, calls, tally, (&keeper, &mut kept)).await?;
-    let (report, outcome) = watched(shop, channel, journal.as_ref()).await?;
+    let accounts = Accounts { channel: &channel, staff: &staff, sessions: &sessions };
+    let shop = prepared(plan, accounts, calls, tally, (&keeper, &mut kept)).await?;
+    let (report, outcome) = watched(shop, journal.as_ref()).await?;
     let json = serde_json::to_value(&report)
         .map_err(|error| Failure::new(format!("the report can't be printed: {error}"), "take --output text"))?;
     admin::print(args.admin.output, &json, &report.text());
@@ -73,8 +77,7 @@ pub async fn run(args: LoadArgs) -> Result<(), Failure> {
 /// Signs everybody in and sees that there is something to order.
 async fn prepared(
     plan: Plan,
-    channel: &Channel,
-    staff: &Session,
+    accounts: Accounts<'_>,
     calls: Calls,
     tally: Tally,
     (keeper, kept): (&Keeper, &mut Kept),
@@ -83,25 +86,19 @@ async fn prepared(
     let lacks = |accounts: &[Account], needed: usize| needed.saturating_sub(accounts.len());
     kept.customers.extend((0..lacks(&kept.customers, customers)).map(|_| Account::planned()));
     kept.staff.extend((0..lacks(&kept.staff, helpers)).map(|_| Account::planned()));
-    let accounts = Accounts { channel, staff };
     let known_customers = accounts.known(&mut kept.customers[..customers]).await?;
     let known_helpers = accounts.known(&mut kept.staff[..helpers]).await?;
     // Before any is made: whoever ends this run now leaves no account that nobody knows.
     keeper.save(kept)?;
     let customers = accounts.open(&mut kept.customers[..customers], known_customers, Role::Customer).await?;
     let helpers = accounts.open(&mut kept.staff[..helpers], known_helpers, Role::Staff).await?;
-    let goods = Goods::provide(channel, staff, &plan, kept).await?;
+    let goods = Goods::provide(accounts.channel, accounts.staff, &plan, kept).await?;
     keeper.save(kept)?;
     Ok(Shop { plan, customers, staff: helpers, goods, calls, tally })
 }
 
-/// Makes the run, while sessions are kept alive, progress is shown and signals are listened for: what came of it, and whether
-/// the history has all of it.
-async fn watched(
-    shop: Shop,
-    channel: Channel,
-    journal: Option<&Journal>,
-) -> Result<(Report, Result<(), Failure>), Failure> {
+/// Makes the run, while progress is shown and signals are listened for: what came of it, and whether the history has all of it.
+async fn watched(shop: Shop, journal: Option<&Journal>) -> Result<(Report, Result<(), Failure>), Failure> {
     if let Some(journal) = journal {
         journal.begin(&shop.plan).await?;
     }
@@ -109,8 +106,6 @@ async fn watched(
     let stop = Stop::default();
     // They end with this function.
     let mut beside = JoinSet::new();
-    let sessions = shop.customers.iter().chain(&shop.staff).cloned().collect();
-    beside.spawn(session::keep(channel, sessions));
     beside.spawn(progress::show(shop.tally.clone()));
     beside.spawn(signals(stop.clone()));
     let (report, mut outcome) = run::run(shop, stop).await;

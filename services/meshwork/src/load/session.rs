@@ -46,11 +46,7 @@ impl Tokens {
 }
 
 impl Session {
-    /// Signs in.
-    ///
-    /// # Errors
-    /// When it is refused, UNAUTHENTICATED if there is no such account, or nobody answers.
-    pub async fn sign_in(channel: &Channel, email: &str, password: &str) -> Result<Self, Status> {
+    async fn sign_in(channel: &Channel, email: &str, password: &str) -> Result<Self, Status> {
         let granted = granted(channel, email, password).await?;
         let user = granted.user.clone();
         let (tokens, next) = (Mutex::new(Tokens::of(granted)?), Mutex::new(Instant::now()));
@@ -106,16 +102,66 @@ async fn granted(channel: &Channel, email: &str, password: &str) -> Result<Grant
     Ok(AuthServiceClient::new(channel.clone()).sign_in(request).await?.into_inner())
 }
 
-/// Keeps sessions alive, one at a time, until it is aborted.
-pub async fn keep(channel: Channel, sessions: Vec<Arc<Session>>) {
-    loop {
-        for session in &sessions {
-            let due = session.tokens().renew <= Instant::now();
-            if due && session.renew(&channel).await.is_err() {
-                // The others would fare no better; the tokens still live for a while.
-                sleep(PAUSE).await;
+/// The sessions of a load, which live as long as somebody [keeps](Sessions::keep) them. Clones are the same.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Mutex<Vec<Arc<Session>>>>);
+
+impl Sessions {
+    /// Signs in; the session is one of these from then on.
+    ///
+    /// # Errors
+    /// When it is refused, UNAUTHENTICATED if there is no such account, or nobody answers.
+    pub async fn sign_in(&self, channel: &Channel, email: &str, password: &str) -> Result<Arc<Session>, Status> {
+        let session = Arc::new(Session::sign_in(channel, email, password).await?);
+        self.all().push(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Keeps the sessions alive, those too that are opened later, one at a time, until it is aborted.
+    pub async fn keep(self, channel: Channel) {
+        loop {
+            let sessions = self.all().clone();
+            for session in sessions {
+                let due = session.tokens().renew <= Instant::now();
+                if due && session.renew(&channel).await.is_err() {
+                    // The others would fare no better; the tokens still live for a while.
+                    sleep(PAUSE).await;
+                }
             }
+            sleep(LOOK).await;
         }
-        sleep(LOOK).await;
+    }
+
+    fn all(&self) -> MutexGuard<'_, Vec<Arc<Session>>> {
+        // They only become more.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use meshwork_chassis::ClientConfig;
+
+    use super::*;
+    use crate::open_auth::OpenAuth;
+
+    #[tokio::test]
+    async fn sessions_are_kept_alive_from_when_they_are_opened() {
+        let target = OpenAuth { life: Duration::from_secs(1) }.serve();
+        let channel = ClientConfig::default().channel("--target", &target).unwrap();
+        let sessions = Sessions::default();
+        let mut keeping = tokio::task::JoinSet::new();
+        keeping.spawn(sessions.clone().keep(channel.clone()));
+        // A while after it has begun, as by somebody who prepares a load.
+        sleep(LOOK / 2).await;
+        let session = sessions.sign_in(&channel, "anna@example.com", "a good password").await.unwrap();
+        let token = || session.with(()).metadata().get("authorization").cloned().unwrap();
+        assert_eq!(token(), "Bearer signed-in");
+        let renewed = async {
+            while token() != "Bearer refreshed" {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(LIFE, renewed).await.expect("a new token");
     }
 }

@@ -10,7 +10,7 @@ use meshwork_api::meshwork::admin::v1::{
     GetProjectionRequest, ProjectionProgress, ProjectionReport, RebuildProjectionRequest, RetryParkedRequest,
     RollbackProjectionRequest,
 };
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use crate::admin::{self, Admin, told, within};
 use crate::cli::{ProjectionsArgs, ProjectionsCommand};
@@ -71,7 +71,7 @@ async fn follow<R>(
         let next = next.map_err(|_| {
             Failure::new(format!("nothing was told for {} s", SILENCE.as_secs()), "look into the log of the target")
         })?;
-        let Some(response) = next.map_err(|status| told(&status))? else {
+        let Some(response) = next.map_err(|status| cut_off(&status))? else {
             return Err(told(&Status::internal("the stream has ended without a report")));
         };
         let (progress, report) = parts(response);
@@ -84,9 +84,27 @@ async fn follow<R>(
     }
 }
 
+/// What people are told of a stream that was cut off.
+fn cut_off(status: &Status) -> Failure {
+    if status.code() != Code::Unauthenticated {
+        return told(status);
+    }
+    // It had been admitted: its token has expired since.
+    Failure::new(
+        "the work takes longer than a session holds, and goes on by itself",
+        "`meshwork projections status` tells how far it is and what is live, and the log of the orders service how it ends",
+    )
+}
+
 #[cfg(test)]
 mod tests {
-    use super::name;
+    use super::*;
+
+    #[test]
+    fn who_outlives_their_session_is_told_that_the_work_goes_on() {
+        assert!(cut_off(&Status::unauthenticated("expired")).sentence().contains("goes on by itself"));
+        assert_eq!(cut_off(&Status::aborted("it runs")).sentence(), "it runs");
+    }
 
     #[test]
     fn a_projection_is_named_with_or_without_its_collection() {

@@ -121,12 +121,14 @@ async fn letters_wait_for_the_users_service() {
 }
 
 #[tokio::test]
-async fn who_has_no_account_gets_no_letter() {
+async fn who_has_no_account_or_none_with_an_address_gets_no_letter() {
     let world = World::start().await;
     world.users.put("gone", true);
+    world.users.put_without_address("foreign");
     world.deliver("a", "gone").await;
     world.deliver("b", "unknown").await;
-    for order in ["a", "b"] {
+    world.deliver("c", "foreign").await;
+    for order in ["a", "b", "c"] {
         let [failed] = world.wait_for(order, State::Failed, 1).await.try_into().unwrap();
         assert_eq!((failed.attempts, failed.send_time), (1, None));
         assert_eq!(failed.state_reason, "the recipient has no account any more, or none with an e-mail address");

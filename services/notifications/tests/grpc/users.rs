@@ -72,6 +72,13 @@ impl Users {
         self.accounts.lock().unwrap().insert(account.name.clone(), account);
     }
 
+    /// An account `users/{user}` of somebody who signs in with another issuer: it has no address.
+    pub fn put_without_address(&self, user: &str) {
+        self.put(user, false);
+        let name = format!("users/{user}");
+        self.accounts.lock().unwrap().entry(name).and_modify(|account| account.email.clear());
+    }
+
     /// Lets lookups of `users/{user}` wait, or go on.
     pub fn hold(&self, user: &str, is_held: bool) {
         let name = format!("users/{user}");

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use meshwork_aip::{Violations, page};
 use meshwork_api::ProjectionName;
 use meshwork_api::meshwork::admin::v1 as proto;
 use meshwork_api::meshwork::admin::v1::projection_service_server::ProjectionService;
+use meshwork_chassis::auth::expiry_of;
 use meshwork_chassis::clock::timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -22,6 +23,8 @@ use crate::ports::{
 
 /// How often progress is told at most.
 const TELL_EVERY: Duration = Duration::from_millis(100);
+/// How long before a caller's credentials expire by our clock others may have cut it off for that.
+const CLOCKS: Duration = Duration::from_secs(15);
 /// How many parked streams a version lists.
 const PARKED: usize = 100;
 /// How many differing rows a report lists.
@@ -93,12 +96,13 @@ impl ProjectionService for ProjectionGrpc {
         &self,
         request: Request<proto::RebuildProjectionRequest>,
     ) -> Result<Response<Self::RebuildProjectionStream>, Status> {
+        let expiry = expiry_of(&request);
         let request = request.into_inner();
         let (name, projection) = self.named(&request.name, Violations::new())?;
         let accept = request.accept_differences;
         let (told, progress) = watch::channel(ProjectionProgress::default());
         let work = async move { projection.rebuild(accept, told).await };
-        Ok(Response::new(told_by(name, work, progress, |progress, report| proto::RebuildProjectionResponse {
+        Ok(Response::new(told_by(name, expiry, work, progress, |progress, report| proto::RebuildProjectionResponse {
             progress: Some(progress),
             report,
         })))
@@ -112,8 +116,9 @@ impl ProjectionService for ProjectionGrpc {
     ) -> Result<Response<Self::RollbackProjectionStream>, Status> {
         let (name, projection) = self.named(&request.get_ref().name, Violations::new())?;
         let (told, progress) = watch::channel(ProjectionProgress::default());
+        let expiry = expiry_of(&request);
         let work = async move { projection.rollback(told).await };
-        Ok(Response::new(told_by(name, work, progress, |progress, report| proto::RollbackProjectionResponse {
+        Ok(Response::new(told_by(name, expiry, work, progress, |progress, report| proto::RollbackProjectionResponse {
             progress: Some(progress),
             report,
         })))
@@ -132,9 +137,11 @@ impl ProjectionService for ProjectionGrpc {
     }
 }
 
-/// Does the work and tells how far it is, now and then; at last, what came of it. The work ends when the caller goes away.
+/// Does the work and tells how far it is, now and then; at last, what came of it. The work ends when the caller goes away, unless
+/// the caller's credentials have expired, at `expiry`: they may not live for as long as there is work to do.
 fn told_by<R: Send + 'static>(
     name: ProjectionName,
+    expiry: Option<SystemTime>,
     work: impl Future<Output = Result<ProjectionReport, ProjectionError>> + Send + 'static,
     mut progress: watch::Receiver<ProjectionProgress>,
     response: impl Fn(proto::ProjectionProgress, Option<proto::ProjectionReport>) -> R + Send + 'static,
@@ -142,11 +149,17 @@ fn told_by<R: Send + 'static>(
     let (responses, stream) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut work = std::pin::pin!(work);
-        let mut next = Instant::now();
+        let (mut next, mut is_alone) = (Instant::now(), false);
         let outcome = loop {
             tokio::select! {
                 outcome = &mut work => break outcome,
-                () = responses.closed() => return,
+                () = responses.closed(), if !is_alone => {
+                    is_alone = expiry.is_some_and(|expiry| SystemTime::now() + CLOCKS >= expiry);
+                    if !is_alone {
+                        return;
+                    }
+                    tracing::info!(%name, "work on a projection goes on, though its caller's credentials have expired");
+                }
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + TELL_EVERY;
                     let seen = *progress.borrow_and_update();
@@ -155,6 +168,13 @@ fn told_by<R: Send + 'static>(
                 }
             }
         };
+        if is_alone {
+            match &outcome {
+                Ok(report) => tracing::info!(%name, version = report.version, "work on a projection is done"),
+                Err(error) => tracing::warn!(%name, %error, "work on a projection has failed"),
+            }
+            return;
+        }
         let last = *progress.borrow();
         let last = match outcome {
             Ok(report) => {

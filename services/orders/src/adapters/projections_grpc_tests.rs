@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use time::OffsetDateTime;
+use tokio::sync::Notify;
 use tokio_stream::StreamExt;
 use tonic::Code;
 use tonic_types::StatusExt;
@@ -116,6 +117,29 @@ async fn a_rebuild_tells_how_far_it_is_and_ends_when_its_caller_goes_away() {
         }
     };
     tokio::time::timeout(PATIENCE, ended).await.expect("the work to end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn work_whose_callers_credentials_expire_goes_on_to_its_end() {
+    let hour = Duration::from_secs(60 * 60);
+    for (expiry, goes_on) in [(SystemTime::now(), true), (SystemTime::now() + hour, false)] {
+        let (at_work, release) = (Arc::new(()), Arc::new(Notify::new()));
+        let (_told, progress) = watch::channel(ProjectionProgress::default());
+        let (held, released) = (at_work.clone(), release.clone());
+        let work = async move {
+            released.notified().await;
+            drop(held);
+            Ok::<_, ProjectionError>(report())
+        };
+        let name = ProjectionName::new("orders").unwrap();
+        drop(told_by(name, Some(expiry), work, progress, |_, report| report));
+        // That the caller is gone is seen by then.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&at_work) == 2, goes_on);
+        release.notify_one();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(Arc::strong_count(&at_work), 1);
+    }
 }
 
 #[tokio::test]

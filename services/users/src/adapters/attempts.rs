@@ -1,4 +1,5 @@
-//! The limits of attempts to sign in, to exchange keys and tokens, and to sign up, in this process or in a Redis that all instances share.
+//! The limits of attempts to sign in, to exchange keys and tokens, and to sign up, in this process or in a Redis that all instances
+//! share.
 
 use async_trait::async_trait;
 use base64::Engine as _;

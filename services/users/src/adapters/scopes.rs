@@ -10,6 +10,12 @@ use crate::domain::Scope;
 
 /// The service that no key may call.
 const KEYS: &str = "meshwork.users.v1.ApiKeyService/";
+/// The methods of other services that no key may call: their handlers refuse it.
+const WITHOUT_KEYS: [&str; 3] = [
+    "meshwork.users.v1.AuthService/ListSessions",
+    "meshwork.users.v1.AuthService/RevokeSession",
+    "meshwork.users.v1.UserService/DeleteUser",
+];
 
 /// What accounts may call, by their role: the names of services and of methods.
 pub struct CallableScopes(HashMap<Role, HashSet<String>>);
@@ -24,8 +30,8 @@ impl CallableScopes {
         let of_role = |role: Role| {
             let somebody = Principal::new("", [role.as_str()]);
             let callable = table.methods().filter(|(_, access)| access.admits(Some(&somebody)));
-            let methods =
-                callable.filter_map(|(path, _)| path.strip_prefix('/')).filter(|path| !path.starts_with(KEYS));
+            let methods = callable.filter_map(|(path, _)| path.strip_prefix('/'));
+            let methods = methods.filter(|path| !path.starts_with(KEYS) && !WITHOUT_KEYS.contains(path));
             let names = methods.flat_map(|path| [Some(path), path.split_once('/').map(|(service, _)| service)]);
             (role, names.flatten().map(str::to_owned).collect())
         };
@@ -56,6 +62,10 @@ mod tests {
         assert!(!has(Role::Staff, internal) && has(Role::Service, internal));
         // Anybody may.
         assert!(has(Role::Customer, "meshwork.users.v1.AuthService/SignIn"));
+        let table = AccessTable::from_contracts().unwrap();
+        for method in WITHOUT_KEYS {
+            assert!(table.get(&format!("/{method}")).is_some() && !has(Role::Staff, method), "{method}");
+        }
         for scope in [
             "meshwork.users.v1.ApiKeyService",
             "meshwork.users.v1.ApiKeyService/CreateApiKey",

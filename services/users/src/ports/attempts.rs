@@ -48,8 +48,8 @@ pub struct TooManyAttempts {
     pub retry_after: Duration,
 }
 
-/// How often somebody may try to sign in, to exchange keys and tokens, and to sign up. It is the same for e-mail addresses that have an account and those
-/// that have none.
+/// How often somebody may try to sign in, to exchange keys and tokens, and to sign up. It is the same for e-mail addresses that have
+/// an account and those that have none.
 #[async_trait]
 pub trait AttemptLimits: Send + Sync + 'static {
     /// Counts an attempt to sign in, by a caller at an address.

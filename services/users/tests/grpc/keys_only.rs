@@ -1,15 +1,16 @@
 //! What programs with keys may do: they change no credentials and make no keys.
 
 use meshwork_api::meshwork::users::v1::{
-    ApiKey, CreateApiKeyRequest, DeleteUserRequest, ExchangeTokenRequest, GetApiKeyRequest, GetJsonWebKeySetRequest,
-    GetUserRequest, ListApiKeysRequest, ListSessionsRequest, ListUsersRequest, RefreshSessionRequest,
-    RevokeApiKeyRequest, RevokeSessionRequest, Role, SignInRequest, SignOutRequest, UpdateUserRequest, User,
+    ApiKey, CreateApiKeyRequest, CreateUserRequest, DeleteUserRequest, ExchangeTokenRequest, GetApiKeyRequest,
+    GetJsonWebKeySetRequest, GetUserRequest, ListApiKeysRequest, ListSessionsRequest, ListUsersRequest,
+    RefreshSessionRequest, RevokeApiKeyRequest, RevokeSessionRequest, Role, SignInRequest, SignOutRequest,
+    UpdateUserRequest, User,
 };
 use meshwork_chassis::auth::AccessTable;
 use prost_types::FieldMask;
 use tonic::{Code, Response, Status};
 
-use crate::world::{Caller, PASSWORD, World, refused};
+use crate::world::{Caller, PASSWORD, World, refused, refused_fields};
 
 /// The methods that a key may call, if its account may. Of UpdateUser and CreateUser not all is: see the other tests.
 const ALLOWED: &[&str] = &[
@@ -102,6 +103,8 @@ async fn of_all_methods_keys_may_call_those_that_touch_no_credentials() {
             assert!(!reason.contains("NOT_FOR_KEYS"), "{method}: {reason}");
         } else {
             refused(called, Code::PermissionDenied, "NOT_FOR_KEYS");
+            let scopes = vec![format!("meshwork.users.v1.{method}")];
+            refused_fields(world.make_key(&anna, ApiKey { scopes, ..ApiKey::default() }).await, &["api_key.scopes[0]"]);
         }
     }
     assert!(methods.len() >= 16 && ALLOWED.iter().all(|allowed| methods.iter().any(|method| method == allowed)));
@@ -144,5 +147,10 @@ async fn a_key_changes_neither_addresses_nor_passwords_whoever_has_it() {
         let created = world.users.clone().create_user(of_anna.asks(request)).await.map(Response::into_inner);
         refused(created, Code::PermissionDenied, "ROLE_NOT_ALLOWED");
     }
+    // Nor do they take what is kept for such accounts.
+    let mut request = CreateUserRequest { user_id: "service-tomorrow".to_owned(), ..world.sign_up_request() };
+    request.user.as_mut().unwrap().email = "tomorrow@services.meshwork.local".to_owned();
+    let created = world.users.clone().create_user(of_staff.asks(request)).await;
+    refused_fields(created, &["user_id", "user.email"]);
     assert_eq!(world.everything(&staff).await, before);
 }

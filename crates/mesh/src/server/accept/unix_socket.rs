@@ -4,7 +4,7 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -48,9 +48,10 @@ pub(super) fn bind(path: &Path, mode: Option<u32>) -> io::Result<(SocketFile, Un
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the mode of a socket is 0 to 0o777"));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-    let temporary = Temporary(folder.join(format!(".{:08x}", fastrand::u32(..))));
+    let temporary = folder.join(format!(".{:08x}", fastrand::u32(..)));
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.bind(&SockAddr::unix(&temporary.0)?)?;
+    socket.bind(&SockAddr::unix(&temporary)?)?;
+    let temporary = Temporary(temporary);
     if let Some(mode) = mode {
         fs::set_permissions(&temporary.0, Permissions::from_mode(mode))?;
     }
@@ -98,7 +99,15 @@ fn lock(folder: &Path) -> io::Result<File> {
 fn is_abandoned(path: &Path) -> bool {
     let is_socket = fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
-    is_socket && UnixStream::connect(path).is_err_and(refused)
+    is_socket && connect(path).is_err_and(refused)
+}
+
+/// Connects to a socket, without a wait for one whose queue is full: somebody listens there.
+fn connect(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -111,13 +120,17 @@ struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // It isn't there when the socket could not be bound.
-        let _ = fs::remove_file(&self.0);
+        if let Err(error) = fs::remove_file(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "the first name of a socket could not be removed");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc;
+
     use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
@@ -154,6 +167,22 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert_eq!(bind(&path, None).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        assert_eq!(names(folder.path()), ["s"]);
+    }
+
+    #[test]
+    fn a_socket_whose_queue_is_full_is_somebodys_and_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        socket.listen(1).unwrap();
+        let _queued: Vec<_> = std::iter::from_fn(|| connect(&path).ok()).take(100).collect();
+        assert_eq!(connect(&path).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let (done, bound) = mpsc::channel();
+        std::thread::spawn(move || done.send(bind(&path, None).map(drop)));
+        let bound = bound.recv_timeout(Duration::from_secs(60)).expect("it waits for the queue");
+        assert_eq!(bound.unwrap_err().kind(), io::ErrorKind::AddrInUse);
         assert_eq!(names(folder.path()), ["s"]);
     }
 

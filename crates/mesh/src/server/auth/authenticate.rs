@@ -27,12 +27,12 @@ use crate::server::{Domain, Peer, is_health_check, is_reflection};
 /// use meshwork::server::Peer;
 /// use meshwork::server::auth::{Authenticated, Authenticator, Principal};
 ///
-/// /// Knows services by their certificates.
+/// /// Knows services by their certificates. That of a proxy says nothing of those whose calls it passes on.
 /// struct Certificates;
 ///
 /// impl Authenticator for Certificates {
 ///     fn authenticate(&self, _: &HeaderMap, peer: Option<&Peer>) -> Authenticated {
-///         let identity = peer.and_then(Peer::identity);
+///         let identity = peer.filter(|peer| !peer.is_proxy()).and_then(Peer::identity);
 ///         Authenticated::Now(Ok(identity.map(|identity| Principal::new(identity.as_str(), ["service"]))))
 ///     }
 /// }
@@ -40,6 +40,10 @@ use crate::server::{Domain, Peer, is_health_check, is_reflection};
 pub trait Authenticator: Send + Sync + 'static {
     /// Who calls, by the headers of the call and the other end of its connection. What is known already, such as a verified
     /// token that is cached, is answered at once; only the rest waits.
+    ///
+    /// Where a [trusted proxy](crate::server::Builder::trusted_proxies) of a server passes the call on, `peer` is that
+    /// [proxy](Peer::is_proxy) at the address of its client. Who goes by certificates has to ask for that: else whoever calls
+    /// through the proxy is taken for it.
     fn authenticate(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Authenticated;
 
     /// What [`authenticate`](Authenticator::authenticate) would find, as far as it can be told at next to no cost: without

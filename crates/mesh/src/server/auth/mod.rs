@@ -13,7 +13,8 @@
 //! | of a method that the table doesn't have | as if it admitted nobody; UNIMPLEMENTED when nothing answers it |
 //! | that goes on when the credentials of its principal expire (by a [server](crate::server::Server)) | UNAUTHENTICATED, `CREDENTIALS_EXPIRED` |
 //!
-//! Each of these answers but the last has [`Refused`] among its extensions. The feature `jwt` adds an authenticator by JSON Web Tokens.
+//! Each of these answers but the last has [`Refused`] among its extensions. The feature `jwt` adds an authenticator by JSON Web
+//! Tokens.
 
 mod access;
 mod authenticate;

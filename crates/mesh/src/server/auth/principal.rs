@@ -87,8 +87,8 @@ impl Principal {
         self
     }
 
-    /// The principal, for whom a [`Proxy`](crate::server::proxy::Proxy) sends `authorization` in place of what came: a token
-    /// that an API key was exchanged for.
+    /// The principal, for whom a [`Proxy`](crate::server::proxy::Proxy) sends `authorization` in place of the `authorization` and
+    /// the `x-api-key` that came: a token that an API key was exchanged for.
     #[must_use]
     pub fn with_forwarded_credentials(mut self, mut authorization: HeaderValue) -> Self {
         // No peer is to remember it among the headers that it compresses (RFC 7541, section 7.1.3).
@@ -141,7 +141,7 @@ impl Principal {
         self.0.key.as_deref()
     }
 
-    /// What a proxy sends as `authorization` in place of what came, if it is not that.
+    /// What a proxy sends as `authorization` in place of the credentials that came, if it is not these.
     pub fn forwarded_credentials(&self) -> Option<&HeaderValue> {
         self.0.forwarded.as_ref()
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::checked::CheckedSet;
-use super::offer::{Made, Offer};
+use super::offer::{Offer, PreparedOffer};
 use super::set::ContractSet;
 use crate::server::error::ServerError;
 use crate::server::plan::CurrentPlans;
@@ -20,11 +20,11 @@ use crate::server::plan::CurrentPlans;
 /// assert!(contracts.set(wrong).unwrap_err().to_string().contains("descriptors[0]"));
 /// ```
 #[derive(Clone, Default)]
-pub struct Contracts(Arc<Mutex<Offered>>);
+pub struct Contracts(Arc<Mutex<OfferState>>);
 
 /// What is offered, and by whom.
 #[derive(Default)]
-struct Offered {
+struct OfferState {
     set: CheckedSet,
     servers: Vec<Weak<Offer>>,
 }
@@ -64,13 +64,13 @@ impl Contracts {
     /// When what is set can't be offered beside what the server was built with.
     pub(in crate::server) fn follow(&self, offer: &Arc<Offer>) -> Result<CurrentPlans, ServerError> {
         let mut offered = self.offered();
-        let Made { plans, reflection } = offer.make(&offered.set)?;
+        let PreparedOffer { plans, reflection } = offer.make(&offered.set)?;
         offer.show(reflection);
         offered.servers.push(Arc::downgrade(offer));
         Ok(CurrentPlans::changing(plans, offer.plans()))
     }
 
-    fn offered(&self) -> MutexGuard<'_, Offered> {
+    fn offered(&self) -> MutexGuard<'_, OfferState> {
         // Nothing is changed before all is made: a panic leaves what there was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ pub(in crate::server) struct Offer {
 }
 
 /// All that an offer is made of, ready to take the place of what there was.
-pub(super) struct Made {
+pub(super) struct PreparedOffer {
     pub plans: Plans,
     pub reflection: Option<Router>,
 }
@@ -52,7 +52,7 @@ impl Offer {
     ///
     /// # Errors
     /// When `set` contradicts what the server was built with, or that itself can't be offered.
-    pub(super) fn make(&self, set: &CheckedSet) -> Result<Made, ServerError> {
+    pub(super) fn make(&self, set: &CheckedSet) -> Result<PreparedOffer, ServerError> {
         let added = set.beside(&self.files).map_err(ServerError::Contracts)?;
         let contracts = AddedContracts { methods: &set.methods, access: &set.access };
         let plans = Plans::build(&self.inputs, Some(contracts), &self.counts)?;
@@ -61,11 +61,11 @@ impl Offer {
             let made = reflection::add(&mut services, &self.inputs.sets, Some(&added), shown);
             made.map(|()| services).map_err(ServerError::Reflection)
         });
-        Ok(Made { plans, reflection: reflection.transpose()? })
+        Ok(PreparedOffer { plans, reflection: reflection.transpose()? })
     }
 
     /// Offers `made`. What reflection shows can be called by then.
-    pub(super) fn change(&self, made: Made) {
+    pub(super) fn change(&self, made: PreparedOffer) {
         self.plans.store(Some(Arc::new(made.plans)));
         self.show(made.reflection);
     }

@@ -15,8 +15,8 @@ impl<L> Builder<L> {
     /// else); a connection without a request is closed after [`max_connection_idle`](Builder::max_connection_idle), and
     /// one whose client takes no byte for as long as [`slow_reader`](Builder::slow_reader) says is cut; its age is
     /// bounded as that of others; when the server stops, a request that goes on is answered, with `connection: close`.
-    /// There are no upgrades. What says no host, or more than one, is answered with 400 (RFC 9112, section 3.2), another
-    /// transfer coding than `chunked` with 501, and the connection is closed then.
+    /// There are no upgrades. What says no host, or more than one, is answered with 400 (RFC 9112, section 3.2), as is a
+    /// target that says a user; another transfer coding than `chunked` with 501; and the connection is closed then.
     ///
     /// ```
     /// use futures_util::future::BoxFuture;

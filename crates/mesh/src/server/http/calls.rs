@@ -39,7 +39,7 @@ impl Calls {
         Self(Arc::new(calls))
     }
 
-    /// Who has sent the request.
+    /// Who has sent the request; or a [proxy](Peer::is_proxy) that is trusted, at the address of who has sent it.
     pub fn peer(&self) -> &Peer {
         self.0.peer()
     }

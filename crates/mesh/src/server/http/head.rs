@@ -14,6 +14,10 @@ pub(in crate::server) fn head_fault(parts: &Parts) -> Option<(StatusCode, &'stat
     if !has_host(&parts.headers, parts.version) {
         return Some((StatusCode::BAD_REQUEST, "a request must say one host, and say it once\n"));
     }
+    // As for its host: what stands before an `@` misleads (RFC 9110, section 4.2.4).
+    if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+        return Some((StatusCode::BAD_REQUEST, "the target of a request must not say a user\n"));
+    }
     let codings: Vec<_> = parts.headers.get_all(TRANSFER_ENCODING).iter().collect();
     match codings.as_slice() {
         [] => None,

@@ -61,7 +61,7 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
     let plan = pipeline.plans.get(&planned);
     let domain = pipeline.domain;
     let (mut parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, origin.clone(), &mut parts, arrival);
+    let mut call = ActiveCall::begin(&connection, origin, &mut parts, arrival);
     let body = CountedBody::new(body, call.recording());
     let streams = plan.streams;
     let stream = streams.is_some_and(|streams| streams.answers);
@@ -75,7 +75,7 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
     };
     let found = Findings { fault, recording: call.recording(), ..Findings::default() };
     let answered = {
-        let steps = steps(&connection, &origin, plan, handlers, parts, body, &found);
+        let steps = steps(&connection, call.origin(), plan, handlers, parts, body, &found);
         let mut bounded = pin!(Bounded::new(steps, deadline, &found.expiry, domain));
         poll_fn(|cx| bounded.as_mut().poll(found.fault.as_ref(), &mut end, cx)).await
     };

@@ -142,6 +142,11 @@ impl ActiveCall {
         self.code.store(code as i32, Ordering::Relaxed);
     }
 
+    /// Whom it counts for where callers are told apart by address.
+    pub(super) fn origin(&self) -> &CallOrigin {
+        &self.origin
+    }
+
     /// What its record is made of, if somebody wants that.
     pub(super) fn recording(&self) -> Option<&Recording> {
         self.recording.as_deref()

@@ -40,7 +40,7 @@ impl CallOrigin {
         Self { client: Some(client), named }
     }
 
-    /// The peer that limits count.
+    /// The peer that limits count, and that authenticators and records are shown.
     pub(super) fn peer<'a>(&'a self, connection: &'a ConnectionContext) -> &'a Peer {
         self.named.as_deref().map_or(&connection.peer, |named| &named.peer)
     }

@@ -17,9 +17,11 @@ static HOP_BY_HOP: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Where callers show keys that `authorization` has no scheme for.
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
 /// What callers show who they are by.
-static CREDENTIALS: [HeaderName; 4] =
-    [AUTHORIZATION, PROXY_AUTHORIZATION, HeaderName::from_static("x-api-key"), COOKIE];
+static CREDENTIALS: [HeaderName; 4] = [AUTHORIZATION, PROXY_AUTHORIZATION, API_KEY, COOKIE];
 
 /// Makes the headers of a caller's request those of the proxy's own, which can read trailers whatever the caller can.
 pub(super) fn of_request(headers: &mut HeaderMap) {
@@ -39,6 +41,12 @@ pub(super) fn drop_credentials(headers: &mut HeaderMap) {
     for name in &CREDENTIALS {
         headers.remove(name);
     }
+}
+
+/// Puts `authorization` in place of what a caller was known by: a key that was exchanged is not for the upstream.
+pub(super) fn replace_credentials(headers: &mut HeaderMap, authorization: HeaderValue) {
+    headers.insert(AUTHORIZATION, authorization);
+    headers.remove(API_KEY);
 }
 
 fn drop_hop_by_hop(headers: &mut HeaderMap) {

@@ -29,7 +29,7 @@
 //! |---|---|
 //! | messages | as they are, in both directions, as fast as the slower side takes them |
 //! | metadata, trailers, status with its details | as they are, without what belongs to a connection (RFC 9110, section 7.6.1) |
-//! | credentials | as they are, or those that are [forwarded](crate::server::auth::Principal::with_forwarded_credentials) for the caller |
+//! | credentials | as they are, or those that are [forwarded](crate::server::auth::Principal::with_forwarded_credentials) for the caller in place of its `authorization` and `x-api-key` |
 //! | address of the caller | in [`CLIENT_ADDRESS`](crate::server::CLIENT_ADDRESS), in place of what the caller sent there |
 //! | deadline | what is left of it: the channel sends it as `grpc-timeout` |
 //! | cancellation | a caller that lets go ends the call to the upstream |
@@ -62,7 +62,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tonic::body::Body;
 use tower_service::Service;
@@ -130,7 +129,7 @@ async fn pass<R: Routes>(Proxy { state, mirrors }: Proxy<R>, request: Request<Bo
     headers::of_request(&mut head.headers);
     name_client(&head.extensions, &mut head.headers);
     if let Some(credentials) = head.extensions.get().and_then(Principal::forwarded_credentials) {
-        head.headers.insert(AUTHORIZATION, credentials.clone());
+        headers::replace_credentials(&mut head.headers, credentials.clone());
     }
     // A copy of a copy could go round for ever.
     let is_copy = head.headers.remove(&MIRRORED).is_some();

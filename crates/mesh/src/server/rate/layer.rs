@@ -220,20 +220,20 @@ where
 
 type Watch = (RateLimits, Wants);
 /// What the answer says of the limits; `None`: it is left as it is.
-type Says = Option<Box<LimitFields>>;
+type AnswerFields = Option<Box<LimitFields>>;
 
 /// Marks an answer whose limits a layer within has reported.
 #[derive(Clone, Copy)]
 struct Reported;
 
 /// The status of a call that is not admitted, and what its answer says.
-fn concluded(limits: &RateLimits, decision: Decision, wants: &Wants) -> (Option<Status>, Says) {
+fn concluded(limits: &RateLimits, decision: Decision, wants: &Wants) -> (Option<Status>, AnswerFields) {
     let says = limits.reports().then(|| Box::new(limits.fields(decision, wants)));
     (limits.refusal(decision, wants), says)
 }
 
 /// `response` with that in its head.
-fn saying<B>(mut response: Response<B>, says: Says) -> Response<B> {
+fn saying<B>(mut response: Response<B>, says: AnswerFields) -> Response<B> {
     if let Some(fields) = says.filter(|_| response.extensions().get::<Reported>().is_none()) {
         fields.replace(response.headers_mut());
         response.extensions_mut().insert(Reported);
@@ -262,7 +262,7 @@ pin_project! {
         Calling {
             #[pin]
             future: F,
-            says: Says,
+            says: AnswerFields,
         },
         // Redis is asked; then the call goes on.
         Deciding {
@@ -281,7 +281,7 @@ pin_project! {
             next: Option<Box<(Response<B>, Watch)>>,
         },
         // The call is over the limit.
-        Refused { status: Option<Status>, says: Says },
+        Refused { status: Option<Status>, says: AnswerFields },
     }
 }
 

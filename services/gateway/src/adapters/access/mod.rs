@@ -5,6 +5,7 @@
 //! that who stands still holds up the connections whose requests end.
 
 mod body;
+mod failures;
 mod head;
 mod record;
 
@@ -18,26 +19,28 @@ use tonic::body::Body;
 use uuid::Uuid;
 
 use self::body::{CountedBody, Side};
+use self::failures::FailureBound;
 use self::head::{is_sampled, method_name, request_id, user_agent};
 use self::record::{Notes, Record, SharedRecord};
 pub use self::record::{Protocol, RecordLink};
 use super::client::Client;
 
-/// Whether the method at a path, `/package.Service/Method`, is known here.
-type Knows = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+/// Whether there is a method at a path, `/package.Service/Method`.
+type MethodCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// Logs requests. Clones are the same log.
 #[derive(Clone)]
 pub struct AccessLog {
     sample: f64,
-    knows: Knows,
+    has_method: MethodCheck,
+    failures: Arc<FailureBound>,
 }
 
 impl AccessLog {
-    /// Logs the share `sample` of requests, from 0 to 1, and all that the servers fail. `knows` says which paths of methods are
-    /// named: others are told by nobody but callers.
-    pub fn new(sample: f64, knows: Knows) -> Self {
-        Self { sample, knows }
+    /// Logs the share `sample` of requests, from 0 to 1, and what the servers fail beside it, up to 100 requests a second.
+    /// `has_method` says which paths are named: others are told by nobody but callers.
+    pub fn new(sample: f64, has_method: MethodCheck) -> Self {
+        Self { sample, has_method, failures: Arc::default() }
     }
 
     /// Begins the record of a request of HTTP that is no gRPC.
@@ -51,6 +54,7 @@ impl AccessLog {
             began: Instant::now(),
             request_id: request_id(headers, fresh),
             is_sampled: is_sampled(self.sample, fresh),
+            failures: Arc::clone(&self.failures),
             client: Client::of(Some(peer)).0,
             http_method: method_name(method),
             user_agent: user_agent(headers),
@@ -78,7 +82,7 @@ impl CallObserver for AccessLog {
             head.extensions.insert(RecordLink(Arc::downgrade(&record)));
             record
         });
-        if (self.knows)(head.path) {
+        if (self.has_method)(head.path) {
             record.notes().route = Some(head.path.to_owned());
         }
         Some(Box::new(Recorder { record, is_own }))

@@ -9,6 +9,7 @@ use meshwork::server::auth::Principal;
 use tokio::time::Instant;
 use tonic::Code;
 
+use super::failures::FailureBound;
 use crate::adapters::codes::code_name;
 
 /// What is not known, or is of no name.
@@ -46,6 +47,7 @@ pub(super) struct Record {
     pub began: Instant,
     pub request_id: String,
     pub is_sampled: bool,
+    pub failures: Arc<FailureBound>,
     pub client: Option<IpAddr>,
     pub http_method: &'static str,
     pub user_agent: Option<String>,
@@ -99,7 +101,7 @@ impl Drop for Record {
     fn drop(&mut self) {
         let notes = self.notes.get_mut().unwrap_or_else(PoisonError::into_inner);
         let Notes { protocol, route, caller, upstream, code, http_status } = notes;
-        if !self.is_sampled && !is_failure(*code, *http_status) {
+        if !(self.is_sampled || is_failure(*code, *http_status) && self.failures.admit()) {
             return;
         }
         let or_none = |text: &Option<String>| text.as_deref().unwrap_or(NONE).to_owned();

@@ -12,7 +12,7 @@
 //! | how long what it gave is good elsewhere | the token's life, 290 s, and 5 s of difference between clocks |
 //! | how long a refusal is repeated | 5 s, at the network that it was given to |
 //! | credentials that are known | 10,000, and 16 refusals of a network |
-//! | exchanges that go on, with those that wait | of a network 16 and 64, in all 256 and 2,048 |
+//! | exchanges that go on, with those that wait | of a network 16 and 64, in all 256 and 2,048, beside 4 of each network |
 //! | an exchange, with the wait for its turn | 5 s |
 
 mod cache;

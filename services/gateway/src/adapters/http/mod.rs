@@ -10,6 +10,7 @@
 //! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
 //! | [`methods`] | the methods that there are |
 //! | [`call`] | a call of the port's own, of bytes |
+//! | [`values`] | how many values a JSON text may have |
 
 mod call;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod json;
 mod linked;
 mod methods;
 mod prefix;
+mod values;
 
 use std::sync::Arc;
 
@@ -82,9 +84,9 @@ impl Front {
         Self(Arc::new(ArcSwap::from_pointee(Protocols::new(parts))))
     }
 
-    /// Answers the requests that begin from now on by other parts.
-    pub fn replace(&self, parts: FrontParts) {
-        self.0.store(Arc::new(Protocols::new(parts)));
+    /// Answers the requests that begin from now on as `other` does now.
+    pub fn replace(&self, other: &Self) {
+        self.0.store(other.0.load_full());
     }
 }
 

@@ -8,7 +8,7 @@ use super::document::{Caller, Document, HeaderValue, MirrorTable, RouteTable, St
 use crate::adapters::contracts::shown;
 use crate::domain::{
     Admits, CallerKind, ContractsFrom, HeaderCondition, HeaderMatch, InvalidRoutes, MirrorRule, Percent, RouteSettings,
-    Rule, Share, Upstream, UpstreamName, UpstreamSettings, Weighted,
+    Rule, SERVICE, Share, Upstream, UpstreamName, UpstreamSettings, Weighted,
 };
 
 const MAX_UPSTREAMS: usize = 64;
@@ -23,6 +23,24 @@ const MAX_MIRRORS: usize = 4;
 const MAX_WEIGHT: u32 = 1_000_000;
 /// The most bytes of a name of gRPC, and of a header's name or value.
 const MAX_NAME: usize = 256;
+
+/// Headers that routes can't ask for: who knows a credential is told by its check, and not by where calls go; the others are of
+/// the connection, or said to the gateway alone, and are gone when calls are looked at.
+const TAKEN: [&str; 13] = [
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "x-api-key",
+    "connection",
+    "host",
+    "keep-alive",
+    SERVICE,
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-for",
+];
 
 type Checked<T> = Result<T, InvalidRoutes>;
 
@@ -196,10 +214,7 @@ fn header(key: &str, name: String, value: HeaderValue) -> Checked<HeaderConditio
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(fits) {
         return wrong(key, format!("has {:?}; names of headers are a-z, 0-9, -, _ and .", shown(&name)));
     }
-    // Who knows a credential is told by its check, and not by where calls go.
-    let is_taken = ["authorization", "proxy-authorization", "cookie", "x-api-key", "te"].contains(&name.as_str())
-        || name.starts_with("grpc-")
-        || name.ends_with("-bin");
+    let is_taken = TAKEN.contains(&name.as_str()) || name.starts_with("grpc-") || name.ends_with("-bin");
     if is_taken {
         return wrong(
             key,

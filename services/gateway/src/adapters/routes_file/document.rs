@@ -68,8 +68,8 @@ pub(super) struct RouteTable {
     /// The method. Not set: all of the service.
     pub method: Option<String>,
     /// Headers that a call must have, all of them, by their names in lower case: a text is the exact value, `{ prefix = "…" }` its
-    /// beginning, `{ present = true }` any, `{ present = false }` none. `authorization`, headers of bytes (`-bin`) and those of
-    /// gRPC itself can't be asked for. 16 at most.
+    /// beginning, `{ present = true }` any, `{ present = false }` none. Credentials, headers of bytes (`-bin`), and those of gRPC
+    /// or of the connection can't be asked for. 16 at most.
     #[serde(default)]
     pub headers: BTreeMap<String, HeaderValue>,
     /// Who answers: one, or several by weight, 16 at most. Not set: the upstream that offers the service; `mirror` is set then.

@@ -120,6 +120,10 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
         ),
         (format!("{ROUTE}headers = {{ X-A = \"a\" }}"), "routes[0].headers has \"X-A\"; names of headers are a-z"),
         (format!("{ROUTE}headers = {{ authorization = \"a\" }}"), "has authorization, by which calls can't be chosen"),
+        (
+            format!("{ROUTE}headers = {{ x-forwarded-for = \"a\" }}"),
+            "has x-forwarded-for, by which calls can't be chosen",
+        ),
         (format!("{ROUTE}headers = {{ x-a = \"\" }}"), "routes[0].headers.x-a must have 1 to 256 visible characters"),
         (many(65), "upstreams has 65 entries; at most 64 are taken"),
         (ROUTE.repeat(1_001), "routes has 1001 entries; at most 1000 are taken"),

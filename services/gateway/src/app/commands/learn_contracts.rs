@@ -1,34 +1,39 @@
 //! An upstream has told its contracts.
 
-use crate::app::{App, Learned};
-use crate::domain::{InvalidRoutes, UpstreamName};
-use crate::ports::Descriptors;
+use crate::app::{App, State};
+use crate::domain::InvalidRoutes;
+use crate::ports::LearnedContracts;
 
 impl App {
-    /// Takes what `upstream` has told of its contracts, at `target`; what is known already, and what nobody has asked for any
-    /// more, changes nothing.
+    /// Takes what an upstream has told of its contracts; what is known already, and what nobody has asked for any more, changes
+    /// nothing.
     ///
     /// # Errors
-    /// When the contracts can't be used; those before hold on then.
-    pub async fn learn_contracts(
-        &self,
-        upstream: UpstreamName,
-        target: String,
-        descriptors: Descriptors,
-    ) -> Result<(), InvalidRoutes> {
-        let mut state = self.state.lock().await;
-        let settings = state.configured.settings.upstreams.get(&upstream);
-        if !settings.is_some_and(|settings| settings.learns() && settings.target == target) {
+    /// When the contracts can't be used: those before hold on then, and these are tried again when the configuration changes.
+    pub async fn learn_contracts(&self, contracts: LearnedContracts) -> Result<(), InvalidRoutes> {
+        self.learn(&mut self.state.lock().await, contracts).await
+    }
+
+    /// As [`App::learn_contracts`], as a part of a change.
+    pub(super) async fn learn(&self, state: &mut State, contracts: LearnedContracts) -> Result<(), InvalidRoutes> {
+        let LearnedContracts { upstream, target, .. } = contracts.clone();
+        if !state.configured.settings.asks(&upstream, &target) {
             return Ok(());
         }
-        if state.learned.get(&upstream).is_some_and(|learned| learned.descriptors == descriptors) {
+        if state.learned.get(&upstream) == Some(&contracts) {
+            // It may have told others in between, which were refused.
+            state.refused.remove(&upstream);
+            self.note(Some(upstream), None);
             return Ok(());
         }
         let mut new = state.clone();
-        new.learned.insert(upstream.clone(), Learned { target, descriptors });
+        new.refused.remove(&upstream);
+        new.learned.insert(upstream.clone(), contracts.clone());
         let applied = self.apply(&new).await;
         if applied.is_ok() {
             *state = new;
+        } else {
+            state.refused.insert(upstream.clone(), contracts);
         }
         self.note(Some(upstream), applied.clone().err());
         applied

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::app::{App, State};
-use crate::domain::InvalidRoutes;
+use crate::domain::{InvalidRoutes, UpstreamName};
+use crate::ports::LearnedContracts;
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,13 +30,13 @@ impl App {
         let Some(configured) = self.source.changed().await else { return Ok(Loaded::Unchanged) };
         let loaded = match configured {
             Ok(configured) => {
-                let upstreams = &configured.settings.upstreams;
-                let mut learned = state.learned.clone();
+                let mut new = State { configured: Arc::new(configured), ..state.clone() };
+                let settings = &new.configured.settings;
                 // Another server may have other contracts.
-                learned.retain(|upstream, learned| {
-                    upstreams.get(upstream).is_some_and(|now| now.learns() && now.target == learned.target)
-                });
-                let new = State { configured: Arc::new(configured), learned };
+                let is_asked =
+                    |upstream: &UpstreamName, told: &mut LearnedContracts| settings.asks(upstream, &told.target);
+                new.learned.retain(is_asked);
+                new.refused.retain(is_asked);
                 self.apply(&new).await.map(|()| new)
             }
             Err(problem) => Err(problem),
@@ -43,10 +44,15 @@ impl App {
         match loaded {
             Ok(new) => {
                 *state = new;
-                let settings = &state.configured.settings;
+                let refused = state.refused.clone();
                 self.problems.send_modify(|problems| {
-                    problems.retain(|of, _| of.as_ref().is_some_and(|of| settings.upstreams.contains_key(of)));
+                    problems.retain(|of, _| of.as_ref().is_some_and(|of| refused.contains_key(of)));
                 });
+                for contracts in refused.into_values() {
+                    // Where they still don't fit, that stays noted.
+                    let _ = self.learn(&mut state, contracts).await;
+                }
+                let settings = &state.configured.settings;
                 Ok(Loaded::Replaced { upstreams: settings.upstreams.len(), routes: settings.rules.len() })
             }
             Err(problem) => {

@@ -2,7 +2,7 @@
 
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::world::{BOUND, World};
 
@@ -27,7 +27,13 @@ impl Answer {
 
 /// Sends a request, and nothing behind it.
 pub async fn send(world: &World, start: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(world.target.strip_prefix("http://").unwrap()).await.unwrap();
+    send_from(world, "127.0.0.1", start, headers, body).await
+}
+
+async fn send_from(world: &World, from: &str, start: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    let mut stream = socket.connect(world.target.strip_prefix("http://").unwrap().parse().unwrap()).await.unwrap();
     let mut request = format!("{start} HTTP/1.1\r\nhost: gateway\r\nconnection: close\r\n");
     if !start.starts_with("GET ") {
         request.push_str(&format!("content-length: {}\r\n", body.len()));
@@ -43,7 +49,12 @@ pub async fn send(world: &World, start: &str, headers: &[(&str, &str)], body: &[
 
 /// Sends a request such as `POST /path`, and reads the answer.
 pub async fn ask(world: &World, start: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-    let mut stream = send(world, start, headers, body).await;
+    ask_from(world, "127.0.0.1", start, headers, body).await
+}
+
+/// As [`ask`], from a given address of this machine.
+pub async fn ask_from(world: &World, from: &str, start: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+    let mut stream = send_from(world, from, start, headers, body).await;
     let mut all = Vec::new();
     tokio::time::timeout(BOUND, stream.read_to_end(&mut all)).await.expect("it is answered in time").unwrap();
     parsed(&all)

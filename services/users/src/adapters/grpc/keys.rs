@@ -7,6 +7,7 @@ use meshwork_api::meshwork::users::v1 as proto;
 use meshwork_api::meshwork::users::v1::api_key_service_server::ApiKeyService;
 use meshwork_api::{ApiKeyName, UserName};
 use meshwork_chassis::clock::from_timestamp;
+use meshwork_chassis::consistency::Freshness;
 use meshwork_chassis::{Principal, Role};
 use time::OffsetDateTime;
 use tonic::{Request, Response, Status};
@@ -35,10 +36,10 @@ impl ApiKeyGrpc {
         Self { app, callable }
     }
 
-    /// What a request to make a key of an account calls for, which is the caller's own.
+    /// What a request to make a key of an account of this role calls for.
     fn create_command(
         &self,
-        role: Option<Role>,
+        role: Role,
         user: UserName,
         key: Option<proto::ApiKey>,
         id: &str,
@@ -68,7 +69,7 @@ impl ApiKeyGrpc {
     }
 
     /// What a key of an account of this role is to be used for.
-    fn scopes(&self, role: Option<Role>, texts: &[String], violations: &mut Violations) -> Vec<Scope> {
+    fn scopes(&self, role: Role, texts: &[String], violations: &mut Violations) -> Vec<Scope> {
         if texts.len() > MAX_SCOPES {
             violations.add("api_key.scopes", format_args!("must have at most {MAX_SCOPES} elements"));
             return Vec::new();
@@ -84,7 +85,7 @@ impl ApiKeyGrpc {
         let mut scopes = Vec::new();
         for (at, text) in texts.iter().enumerate() {
             match text.parse::<Scope>() {
-                Ok(scope) if role.is_some_and(|role| self.callable.has(role, &scope)) => scopes.push(scope),
+                Ok(scope) if self.callable.has(role, &scope) => scopes.push(scope),
                 Ok(_) => violations.add(
                     format_args!("api_key.scopes[{at}]"),
                     "must name a service or a method that the account may call, and keys too",
@@ -106,7 +107,10 @@ impl ApiKeyService for ApiKeyGrpc {
         let proto::CreateApiKeyRequest { parent, api_key, api_key_id } = request.into_inner();
         let user: UserName = named(&parent, "parent")?;
         access::must_own(&principal, &user)?;
-        let command = self.create_command(principal.role(), user, api_key, &api_key_id)?;
+        // The account's own, which keys have: a token of another issuer may have brought the caller more.
+        let account = self.app.get_user(user.clone(), false, Freshness::Latest).await.map_err(status)?;
+        let role = convert::role_of_principal(account.role);
+        let command = self.create_command(role, user, api_key, &api_key_id)?;
         // Though an id may be given, the same request doesn't tell the secret again.
         let created = self.app.create_api_key(command).await.map_err(|error| status_of_write(error, false))?;
         Ok(Response::new(convert::created_key(created)))

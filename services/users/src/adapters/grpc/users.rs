@@ -156,9 +156,11 @@ fn create_command(
     if !request.user_id.is_empty() {
         violations.chosen_id(&request.user_id, "user_id");
     }
-    let is_reserved = is_foreign_id(&request.user_id) || (!principal.is_staff() && is_reserved_id(&request.user_id));
+    // As they make no such account by a key, they take no id and no address of one.
+    let may_reserve = principal.is_staff() && !principal.is_key();
+    let is_reserved = is_foreign_id(&request.user_id) || (!may_reserve && is_reserved_id(&request.user_id));
     violations.check(!is_reserved, "user_id", "is reserved; choose another");
-    if !principal.is_staff() {
+    if !may_reserve {
         let reserved = email.as_ref().is_some_and(|email| is_reserved_email(&email.key()));
         violations.check(!reserved, "user.email", "is reserved; choose another");
     }
@@ -197,9 +199,14 @@ fn update_command(
         ("password", !user.password.is_empty()),
     ];
     let mut fields = mask::resolve(mask, &fields, OUTPUT_ONLY, &mut violations);
-    if mask.is_some_and(|mask| mask.paths == ["*"]) && user.password.is_empty() {
-        // `*` replaces the account by one that was read, and what is read has no password.
-        fields.retain(|field| *field != "password");
+    if mask.is_some_and(|mask| mask.paths == ["*"]) {
+        // `*` replaces the account by one that was read, and what is read has no password, nor an address if it has none.
+        let has_no_address = name.as_ref().is_some_and(|name| is_foreign_id(name.id()));
+        fields.retain(|field| match *field {
+            "password" => !user.password.is_empty(),
+            "email" => !(has_no_address && user.email.is_empty()),
+            _ => true,
+        });
     }
     if fields.contains(&"email") || fields.contains(&"password") {
         access::refuse_key(principal)?;

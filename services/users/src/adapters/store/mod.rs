@@ -1,14 +1,14 @@
 //! The store of one database: the only one, in a file; or one of several shards, in PostgreSQL.
 //!
 //! The statements are one text for both: `change.rs`, `claims.rs`, `creation.rs`, `erasure.rs`, `keys.rs`, `rekey.rs`,
-//! `rows.rs`, `sessions.rs`, `store.rs` and `users.rs` are compiled once for each driver, below the modules that name it. What puts databases
-//! together is beside this folder.
+//! `rows.rs`, `sessions.rs`, `store.rs` and `users.rs` are compiled once for each driver, below the modules that name it. What puts
+//! databases together is beside this folder.
 //!
 //! The guards are in the statements: what was decided about a version is written in place of that version, a token is used up
 //! only while it is unused, an address is claimed only while nobody has it. Whoever locks rows locks them in one order, so that
 //! no two wait for each other: the pieces of the shard map, the account, the claim on an address, the claim's end, a new account,
-//! the session, its tokens, a key, the answer to a request, the outbox's head. What is only removed when its time is over is passed over
-//! while others are at it.
+//! the session, its tokens, a key, the answer to a request, the outbox's head. What is only removed when its time is over is passed
+//! over while others are at it.
 //!
 //! Each row has the slot of the key that it belongs to a shard by. A write enters the pieces that it writes in, and reads by key
 //! look only at what is owned (SH-). Nothing that decides is read from a replica (RR-): only single accounts and lists may be.

@@ -5,7 +5,7 @@ use meshwork_chassis::config::Secret;
 use time::OffsetDateTime;
 
 use crate::app::{App, AppError, api_key};
-use crate::domain::User;
+use crate::domain::{Role, User};
 use crate::ports::{Basis, ForeignTokenError, Origin};
 
 /// Exchanges an API key, or another issuer's token.
@@ -56,7 +56,7 @@ impl App {
         let found = self.keys.find_key(&presented).await?;
         let now = self.clock.now();
         let (key, user) = found.filter(|(key, _)| key.is_live(now)).ok_or(AppError::TokenNotExchanged)?;
-        self.access_token(&user, Basis::Key(key.name.id(), &key.scopes), key.expire_time, now)
+        self.access_token(&user, user.role, Basis::Key(key.name.id(), &key.scopes), key.expire_time, now)
     }
 
     async fn exchange_other(&self, token: &Secret) -> Result<ExchangedToken, AppError> {
@@ -67,10 +67,11 @@ impl App {
         self.exchange_foreign(identity).await
     }
 
-    /// An access token for an account that lives, which ends with what it is given for.
-    fn access_token(
+    /// An access token for an account that lives, in a role, which ends with what it is given for.
+    pub(super) fn access_token(
         &self,
         user: &User,
+        role: Role,
         basis: Basis<'_>,
         ends: OffsetDateTime,
         now: OffsetDateTime,
@@ -81,7 +82,7 @@ impl App {
         }
         Ok(ExchangedToken {
             user: user.name.clone(),
-            access_token: self.tokens.issue(&user.name, user.role, basis, now, access_token_expire_time)?,
+            access_token: self.tokens.issue(&user.name, role, basis, now, access_token_expire_time)?,
             access_token_expire_time,
         })
     }

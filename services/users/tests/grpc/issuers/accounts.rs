@@ -1,18 +1,22 @@
 //! Whose account a token of another issuer leads to.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use meshwork_api::meshwork::users::v1::{
-    CreateUserRequest, DeleteUserRequest, ExchangedToken, GetUserRequest, ListUsersRequest, Role, UpdateUserRequest,
-    User,
+    ApiKey, CreateApiKeyRequest, CreateUserRequest, DeleteUserRequest, ExchangedToken, GetUserRequest,
+    ListUsersRequest, Role, UpdateUserRequest, User,
 };
+use meshwork_users::Config;
+use prost_types::FieldMask;
 use serde_json::{Value, json};
 use tonic::Code;
 
 use super::provider::{Provider, now};
 use super::{exchange, world, world_in};
-use crate::world::{PASSWORD, World, bearing, refused, refused_fields};
+use crate::world::{PASSWORD, World, bearing, config_in, eventually, refused, refused_fields};
 
 /// What the account of a token says of itself.
 async fn account(world: &World, exchanged: &ExchangedToken) -> User {
@@ -102,6 +106,29 @@ async fn roles_come_from_the_settings_with_each_token() {
     assert_eq!((&again.user, &claims(&again)["role"]), (&anna.user, &json!("customer")));
 }
 
+/// The settings may take the role away, and the issuer its tokens; a key would go on with both for a year.
+#[tokio::test]
+async fn a_key_has_the_role_of_its_account_and_not_that_of_the_token_it_was_made_by() {
+    let provider = Provider::start().await;
+    let world = world(vec![provider.settings(&json!({ "roles": { "anna": "staff" } }))]).await;
+    let anna = exchange(&world, &provider.token("anna")).await.unwrap();
+    assert_eq!(claims(&anna)["role"], json!("staff"));
+    let make = async |scopes: &[&str]| {
+        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        let api_key = Some(ApiKey { display_name: "Nightly".to_owned(), scopes, ..ApiKey::default() });
+        let request = CreateApiKeyRequest { parent: anna.user.clone(), api_key, ..CreateApiKeyRequest::default() };
+        world.keys.clone().create_api_key(bearing(&anna.access_token, request)).await
+    };
+    refused_fields(make(&["meshwork.users.v1.UserService/ListUsers"]).await, &["api_key.scopes[0]"]);
+    for scopes in [&[][..], &["meshwork.users.v1.UserService"]] {
+        let key = make(scopes).await.unwrap().into_inner();
+        let program = exchange(&world, &key.secret).await.unwrap();
+        assert_eq!((&program.user, &claims(&program)["role"]), (&anna.user, &json!("customer")));
+        let list = bearing(&program.access_token, ListUsersRequest::default());
+        refused(world.users.clone().list_users(list).await, Code::PermissionDenied, "NOT_ALLOWED");
+    }
+}
+
 #[tokio::test]
 async fn without_new_accounts_only_those_who_are_known_come_in() {
     let provider = Provider::start().await;
@@ -135,6 +162,29 @@ async fn a_deleted_account_stays_deleted() {
 }
 
 #[tokio::test]
+async fn an_erased_account_lets_its_subject_in_no_more() {
+    let provider = Provider::start().await;
+    let issuers = || vec![provider.settings(&json!({}))];
+    let before = world(issuers()).await;
+    let anna = exchange(&before, &provider.token("anna")).await.unwrap();
+    let request = DeleteUserRequest { name: anna.user.clone(), ..DeleteUserRequest::default() };
+    before.users.clone().delete_user(bearing(&anna.access_token, request)).await.unwrap();
+    let folder = before.stop().await;
+    let config = Config { issuers: issuers(), erase_after: Duration::ZERO, ..config_in(folder.path()) };
+    let world = World::start_as(folder, config).await;
+    let staff = world.staff().await;
+    let shown = async || {
+        let get = staff.asks(GetUserRequest { name: anna.user.clone() });
+        world.users.clone().get_user(get).await.unwrap().into_inner()
+    };
+    eventually("the account to be erased", async || shown().await.display_name.is_empty()).await;
+    let refusal = exchange(&world, &provider.token("anna")).await;
+    refused(refusal, Code::Unauthenticated, "TOKEN_NOT_EXCHANGED");
+    let erased = shown().await;
+    assert!(erased.delete_time.is_some() && erased.email.is_empty(), "{erased:?}");
+}
+
+#[tokio::test]
 async fn an_account_of_another_issuers_subject_gets_no_address_and_no_password() {
     let provider = Provider::start().await;
     let world = world(vec![provider.settings(&json!({}))]).await;
@@ -158,6 +208,14 @@ async fn an_account_of_another_issuers_subject_gets_no_address_and_no_password()
     let name = update(User { display_name: "Anna K".to_owned(), ..User::default() }, "");
     let updated = world.users.clone().update_user(bearing(&anna.access_token, name)).await.unwrap().into_inner();
     assert_eq!((updated.display_name.as_str(), updated.email.as_str()), ("Anna K", ""));
+    // Replaced by what was read, as any.
+    let all = UpdateUserRequest {
+        user: Some(User { display_name: "Anna".to_owned(), ..updated }),
+        update_mask: Some(FieldMask { paths: vec!["*".to_owned()] }),
+        ..UpdateUserRequest::default()
+    };
+    let replaced = world.users.clone().update_user(bearing(&anna.access_token, all)).await.unwrap().into_inner();
+    assert_eq!((replaced.display_name.as_str(), replaced.email.as_str()), ("Anna", ""));
     assert_eq!(exchange(&world, &provider.token("anna")).await.unwrap().user, anna.user);
 }
 

@@ -40,8 +40,8 @@ pub use self::error::TokenError;
 
 /// Where the public keys of an issuer come from.
 ///
-/// Ed25519, EC P-256 and P-384, and RSA keys of 2048 to 4096 bits are used; symmetric ones, those without an id, and those that are for
-/// encryption are not.
+/// Ed25519, EC P-256 and P-384, and RSA keys of 2048 to 4096 bits are used; symmetric ones, those without an id, and those that
+/// are for encryption are not.
 #[async_trait]
 pub trait KeySource: Send + Sync + 'static {
     /// The keys that are in use now. A key that is no longer among them has been withdrawn: its tokens end.

@@ -84,7 +84,9 @@ impl Place {
             self.bytes.fetch_sub(size, Ordering::Relaxed);
             return None;
         }
-        Some(Bytes::from_owner(Piece { data: data.clone(), size, place: Arc::clone(self) }))
+        // It may be a small part of what was read at once, all of which a mirror would hold as long as it doesn't take it.
+        let data = Box::from(&data[..]);
+        Some(Bytes::from_owner(Piece { data, size, place: Arc::clone(self) }))
     }
 
     /// A limit ended it.
@@ -109,7 +111,7 @@ impl Drop for Place {
 
 /// A piece of a request that is held for a mirror.
 struct Piece {
-    data: Bytes,
+    data: Box<[u8]>,
     size: usize,
     place: Arc<Place>,
 }
@@ -172,6 +174,14 @@ mod tests {
         assert!(second.copy(&data).is_some());
         drop(part);
         assert_eq!(room.counts().bytes, 0);
+    }
+
+    #[test]
+    fn a_copy_holds_nothing_of_what_its_piece_was_read_with() {
+        let room = room(1, 1 << 20, 1 << 20);
+        let read = Bytes::from(vec![7; 16 << 10]);
+        let copy = room.place().unwrap().copy(&read.slice(..1)).unwrap();
+        assert!(read.is_unique() && copy == b"\x07"[..]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde::Serialize as _;
 use tonic::Status;
 
 use crate::adapters::errors::{answer_unreadable, malformed};
+use crate::adapters::http::values;
 
 /// How the messages of a call are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,16 +45,21 @@ impl Codec {
     /// The protobuf of a message of a request. Fields of JSON that the method doesn't know are left out (Connect).
     ///
     /// # Errors
-    /// INVALID_ARGUMENT when it isn't JSON of `input`.
+    /// INVALID_ARGUMENT when it isn't JSON of `input`, or has more than 65,536 values.
     pub(super) fn read(self, input: &MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
         if self == Self::Proto {
             return Ok(message);
         }
+        let wrong = |error: serde_json::Error| {
+            malformed(format_args!("the message is not the JSON of {}: {error}", input.full_name()))
+        };
+        // Read, each value is many times as large as it may be as text.
+        values::count(&message).map_err(wrong)?;
         let mut json = serde_json::Deserializer::from_slice(&message);
         let options = DeserializeOptions::new().deny_unknown_fields(false);
         DynamicMessage::deserialize_with_options(input.clone(), &mut json, &options)
             .and_then(|message| json.end().map(|()| message.encode_to_vec().into()))
-            .map_err(|error| malformed(format_args!("the message is not the JSON of {}: {error}", input.full_name())))
+            .map_err(wrong)
     }
 
     /// A message of an answer, of its protobuf.
@@ -105,6 +111,9 @@ mod tests {
             let status = Codec::Json.read(&message(), Bytes::copy_from_slice(json.as_bytes())).unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{json}");
         }
+        let many = format!(r#"{{"added":[{}0]}}"#, "0,".repeat(1 << 16));
+        let status = Codec::Json.read(&message(), many.into()).unwrap_err();
+        assert!(status.message().contains("more than 65536 values"), "{status:?}");
         let deep = "[".repeat(100_000);
         let deep = format!(r#"{{"added":{deep}"#);
         assert_eq!(Codec::Json.read(&message(), deep.into()).unwrap_err().code(), Code::InvalidArgument);

@@ -7,11 +7,8 @@ use meshwork_aip::echo;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use super::super::values::{MAX_VALUES, take_one};
 use super::fault::{BODY, Fault};
-
-/// The most values of a body, those within others among them. In memory each has a multiple of the two bytes that it
-/// may have as text.
-const MAX_VALUES: usize = 1 << 16;
 
 /// Reads a body. One that is empty is an object without fields.
 ///
@@ -37,8 +34,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        let left = self.0.get().checked_sub(1);
-        self.0.set(left.ok_or_else(|| D::Error::custom(format_args!("more than {MAX_VALUES} values")))?);
+        take_one(self.0)?;
         deserializer.deserialize_any(self)
     }
 }
