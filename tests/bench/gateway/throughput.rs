@@ -49,7 +49,8 @@ pub fn rounds(ways: &mut [Way], upstream: &Upstream, pace: Pace) -> Vec<Vec<Roun
     let mut seen = vec![Vec::new(); ways.len()];
     for turn in 0..pace.rounds {
         // Another one begins each time, so that nobody always follows the same neighbour's heat.
-        for at in (0..ways.len()).map(|at| (at + turn) % ways.len()) {
+        let count = ways.len();
+        for at in (0..count).map(|at| (at + turn) % count) {
             seen[at].push(round(&mut ways[at], upstream, pace));
         }
         eprintln!("round {} of {}", turn + 1, pace.rounds);

@@ -34,7 +34,8 @@ pub fn measure(ways: &mut [Way], rounds: &[Vec<Round>], pace: Pace) -> Steady {
     let per_second = (slowest.fold(f64::INFINITY, f64::min) * SHARE).round().max(1.0);
     let mut seen = vec![Vec::new(); ways.len()];
     for turn in 0..pace.steady_rounds {
-        for at in (0..ways.len()).map(|at| (at + turn) % ways.len()) {
+        let count = ways.len();
+        for at in (0..count).map(|at| (at + turn) % count) {
             seen[at].push(round(&mut ways[at], per_second, pace));
         }
         eprintln!("round {} of {} at {per_second:.0} calls a second", turn + 1, pace.steady_rounds);

@@ -24,7 +24,7 @@ pub struct Json {
 }
 
 impl Json {
-    pub fn new(server: SocketAddr, tokens: impl Iterator<Item = &str>) -> Self {
+    pub fn new<'t>(server: SocketAddr, tokens: impl Iterator<Item = &'t str>) -> Self {
         Self {
             server,
             requests: Turns::new(tokens.map(|token| request(server, token))),

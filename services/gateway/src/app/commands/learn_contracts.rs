@@ -11,7 +11,8 @@ impl App {
     /// # Errors
     /// When the contracts can't be used: those before hold on then, and these are tried again when the configuration changes.
     pub async fn learn_contracts(&self, contracts: LearnedContracts) -> Result<(), InvalidRoutes> {
-        self.learn(&mut self.state.lock().await, contracts).await
+        let mut state = self.state.lock().await;
+        self.learn(&mut state, contracts).await
     }
 
     /// As [`App::learn_contracts`], as a part of a change.
