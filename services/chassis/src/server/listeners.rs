@@ -2,8 +2,24 @@
 
 use meshwork::server::{Listener, ProxyProtocol, TrustedProxies};
 
-use super::{ServeError, ServerConfig, listen};
-use crate::config::{ListenerText, Place, ProxyProtocolMode};
+use tokio::net::TcpListener;
+
+use super::config::ServerConfig;
+use super::error::ServeError;
+use crate::config::{Listen, ListenerText, Place, ProxyProtocolMode};
+
+/// The socket of a server.
+///
+/// # Errors
+/// When the address can't be bound.
+pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
+    listen.listener().map_err(|error| {
+        ServeError::new(
+            format!("can't listen on {}: {error}", listen.address()),
+            "stop what listens there, or choose another port",
+        )
+    })
+}
 
 /// Whose word counts for the addresses of callers.
 pub(super) fn trusted_proxies(config: &ServerConfig) -> Result<TrustedProxies, ServeError> {

@@ -3,20 +3,18 @@
 mod certificate;
 mod config;
 mod context;
+mod error;
 mod listeners;
 
-use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use meshwork::server::auth::InvalidOption;
 use meshwork::server::health::Health;
 use meshwork::server::rate::Rate;
-use meshwork::server::{BackgroundError, Builder, Domain, Listener, Router};
+use meshwork::server::{Builder, Domain, Listener, Router};
 use meshwork_api::FILE_DESCRIPTOR_SET;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::codegen::StdError;
@@ -25,69 +23,12 @@ use tower::{Layer, Service};
 
 pub use self::config::{ServerConfig, TlsConfig};
 pub use self::context::{ContextLayer, ContextService};
-pub use self::listeners::{behind, listeners};
+pub use self::error::ServeError;
+pub use self::listeners::{behind, listen, listeners};
 use crate::auth::{AccessTable, Verifier};
-use crate::config::Listen;
 
 /// The settings of a port; see [`builder`].
 pub type ServerBuilder = Builder<Stack<Identity, ContextLayer>>;
-
-/// A service can't start, or has to stop: one sentence for people, and what they can do.
-#[derive(Debug, thiserror::Error)]
-#[error("{sentence}")]
-pub struct ServeError {
-    /// What went wrong.
-    pub sentence: String,
-    /// What to do.
-    pub hint: String,
-    passing: bool,
-}
-
-impl ServeError {
-    /// An error for people.
-    pub fn new(sentence: impl Display, hint: impl Into<String>) -> Self {
-        Self { sentence: sentence.to_string(), hint: hint.into(), passing: false }
-    }
-
-    /// Notes whether it may pass without anybody changing a setting, as when a server isn't there yet.
-    #[must_use]
-    pub fn passing(self, passing: bool) -> Self {
-        Self { passing, ..self }
-    }
-
-    /// Whether it may pass, so that the same may be tried again.
-    pub fn may_pass(&self) -> bool {
-        self.passing
-    }
-}
-
-impl From<BackgroundError> for ServeError {
-    fn from(error: BackgroundError) -> Self {
-        Self::new(error, "look into the log for the cause")
-    }
-}
-
-impl From<InvalidOption> for ServeError {
-    fn from(error: InvalidOption) -> Self {
-        Self::new(
-            format!("the contracts don't say whom their methods admit: {error}"),
-            "this program is damaged; install it again",
-        )
-    }
-}
-
-/// The socket of a server.
-///
-/// # Errors
-/// When the address can't be bound.
-pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
-    listen.listener().map_err(|error| {
-        ServeError::new(
-            format!("can't listen on {}: {error}", listen.address()),
-            "stop what listens there, or choose another port",
-        )
-    })
-}
 
 /// A port whose callers are known by `verifier` and admitted by the contracts' access options, whose errors carry `domain`,
 /// and whose states are those of `health`. What handlers write keeps the context of their call ([`ContextLayer`]).

@@ -24,8 +24,9 @@ use crate::transport::Io;
 /// What a client of HTTP/2 begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// How long what a connection has sent already may take to be read, once it has to give way.
-const LAST_LOOK: Duration = Duration::from_millis(100);
+/// How long what a connection has sent already may take to be read, once it has to give way: a turn of the runtime. It counts for its
+/// address meanwhile, which may open a hundred in ten milliseconds.
+const LAST_LOOK: Duration = Duration::from_millis(5);
 
 /// Methods that are none: HTTP/1 leaves the one to the preface, and the other begins the PROXY protocol, version 1.
 const RESERVED: [&[u8]; 2] = [b"PRI", b"PROXY"];

@@ -132,7 +132,8 @@ mod tests {
         drop(turns.place(at(2)).unwrap());
         drop(places);
         assert!(turns.place(at(1)).is_ok());
-        assert_eq!((turns.counts().total, turns.counts().networks.len()), (0, 0));
+        let counts = turns.counts();
+        assert_eq!((counts.total, counts.networks.len()), (0, 0));
     }
 
     #[test]
