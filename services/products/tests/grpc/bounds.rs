@@ -1,6 +1,7 @@
 //! However much is sent, what is answered is small.
 
 use meshwork_api::meshwork::products::v1 as pb;
+use meshwork_chassis::MAX_REQUEST;
 use meshwork_testkit::assert_small;
 use prost_types::FieldMask;
 use tonic::{Response, Status};
@@ -9,7 +10,7 @@ use tonic_types::StatusExt;
 use crate::shop::{Shop, assert_fields, lamp};
 
 /// Nearly all that a message may hold.
-const MOST: usize = (4 << 20) - 1024;
+const MOST: usize = MAX_REQUEST - 1024;
 
 impl Shop {
     async fn masked(&self, paths: Vec<String>) -> Result<pb::Product, Status> {
