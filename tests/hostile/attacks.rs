@@ -138,6 +138,6 @@ pub(crate) const ATTACKS: &[Attack] = &[
     holds("large answers that nobody reads", "HTTP", 2500, |scene| Box::pin(http_floods::unread(scene))),
     holds("watches by lines, events and Connect", "HTTP", 4000, |scene| Box::pin(http_floods::watches(scene)))
         .answered_by(&[200, 401, 429, 503]),
-    known("4 KiB that are two million names", "HTTP", 2500, |scene| Box::pin(http_bodies::packed_lists(scene)))
+    holds("4 KiB that are two million names", "HTTP", 2500, |scene| Box::pin(http_bodies::packed_lists(scene)))
         .answered_by(&[200, 400, 429]),
 ];

@@ -18,7 +18,7 @@ use super::budget::{Account, Budgets, Caller, Hold, Resource};
 use super::plan::Streams;
 use super::request_size::too_large;
 use crate::bodies::Framing;
-use crate::errors::port::{MALFORMED_REQUEST, REQUEST_TIMED_OUT};
+use crate::errors::port::{MALFORMED_REQUEST, MESSAGE_TOO_LARGE, REQUEST_TIMED_OUT};
 use crate::transport::header_list_size;
 
 /// Above so many bytes a message grows by what is still to come of it, and not by doubling.
@@ -338,9 +338,19 @@ impl<A: Body<Data = Bytes>> Body for Arrived<A> {
 }
 
 /// The status for a message that could not be decoded, if that is why there is `response`. The services that tonic generates
-/// answer INTERNAL, which tells clients that the server is broken, and no caller may make it look so.
+/// answer INTERNAL, which tells clients that the server is broken, and no caller may make it look so. For a message that is larger
+/// than the service takes they have other words than the server has, without details.
 pub(in crate::server) fn undecodable<B>(response: &Response<B>, domain: Domain) -> Option<Status> {
     let status = response.extensions().get::<Status>()?;
+    let too_large = match status.code() {
+        Code::OutOfRange => status.message().starts_with("Error, decoded message length too large"),
+        Code::ResourceExhausted => status.message().starts_with("Error decompressing: size limit"),
+        _ => false,
+    };
+    if too_large {
+        let message = "the request's message is larger than the method takes; send less at once";
+        return Some(MESSAGE_TOO_LARGE.status(domain, message, &[]));
+    }
     // By prost; and by tonic, of compressed messages.
     let decoding = status.message().starts_with("failed to decode Protobuf message")
         || status.message().starts_with("Error decompressing") && status.message().ends_with("while sending request");
