@@ -96,7 +96,7 @@ fn the_ops_port_shows_what_the_callers_of_each_service_have() {
 }
 
 /// The whole answer to an HTTP request.
-fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+pub fn http_get(address: std::net::SocketAddr, path: &str) -> String {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();

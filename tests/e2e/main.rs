@@ -17,6 +17,7 @@ mod instances;
 mod letters;
 mod load;
 mod mesh;
+mod metrics;
 mod migrations;
 mod nats;
 mod nats_services;

@@ -29,6 +29,7 @@
 //! | deadlines | [`deadline`] | `grpc-timeout`; what is left of an incoming call goes to its outgoing calls |
 //! | policy | [`policy`] | gRPC service config, and one `meshwork` key |
 //! | what happened, and what it says of the server | [`trace`], [`observe`], [`outcome`] | |
+//! | metrics of calls, with the feature `metrics` | `metrics` | A66, A96 |
 //! | the same steps as tower layers | [`layer`] | |
 //! | tokens of a client, fetched and replaced in time | [`credentials`] | |
 //! | errors by kinds, with their standard details | [`errors`] | AIP-193 |
@@ -88,6 +89,8 @@ pub mod errors;
 pub mod layer;
 pub mod limit;
 mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 pub mod observe;
 pub mod outcome;
 pub mod policy;

@@ -2,7 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
+
+use tonic::Code;
 
 use crate::outcome::Outcome;
 
@@ -18,6 +21,19 @@ pub enum Cause {
     Hedge,
     /// The one before never reached a server's application.
     Transparent,
+}
+
+/// What a call took beyond one attempt (gRFC A96).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeats {
+    /// Attempts that were made because the one before had failed with a code that the policy repeats.
+    pub retries: u32,
+    /// Attempts that were made because the one before never reached a server's application.
+    pub transparent_retries: u32,
+    /// Attempts that were made because the ones before were slow.
+    pub hedges: u32,
+    /// How long no attempt was under way, between two of them.
+    pub delay: Duration,
 }
 
 /// The state of an endpoint, or of a whole channel (gRPC's connectivity states).
@@ -65,6 +81,8 @@ pub enum Event<'a> {
         outcome: Outcome,
         /// How long it took.
         took: Duration,
+        /// What it took beyond one attempt.
+        repeats: Repeats,
     },
     /// An attempt began.
     AttemptStarted {
@@ -86,10 +104,18 @@ pub enum Event<'a> {
         method: &'a str,
         /// The endpoint that had it, if one had.
         endpoint: Option<&'a str>,
-        /// How it ended.
+        /// How it ended, as its endpoint is judged by it: CANCELLED says nothing of the endpoint.
         outcome: Outcome,
-        /// How long it took.
+        /// The status that it ended with.
+        code: Code,
+        /// How long it took since the endpoint had it, or since it began if none had.
         took: Duration,
+        /// How long it had waited until the endpoint had it.
+        queued: Duration,
+        /// The bytes of the messages that were given to the connection: compressed if they were, and without their prefixes.
+        sent: u64,
+        /// The bytes of the messages that were taken from the connection, counted alike.
+        received: u64,
     },
     /// Another attempt will follow.
     RetryScheduled {
@@ -159,6 +185,45 @@ pub enum Event<'a> {
         /// Why.
         error: &'a str,
     },
+}
+
+/// Counts what a call takes beyond one attempt.
+#[derive(Debug, Default)]
+pub(crate) struct RepeatCounter {
+    retries: AtomicU32,
+    transparent_retries: AtomicU32,
+    hedges: AtomicU32,
+    nanos: AtomicU64,
+}
+
+impl RepeatCounter {
+    /// An attempt begins.
+    pub(crate) fn began(&self, cause: Cause) {
+        let count = match cause {
+            Cause::Call => return,
+            Cause::Retry => &self.retries,
+            Cause::Transparent => &self.transparent_retries,
+            Cause::Hedge => &self.hedges,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// No attempt was under way for so long.
+    pub(crate) fn paused(&self, pause: Duration) {
+        // In 64 bits there is room for 584 years.
+        let nanos = u64::try_from(pause.as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// All of it.
+    pub(crate) fn total(&self) -> Repeats {
+        Repeats {
+            retries: self.retries.load(Ordering::Relaxed),
+            transparent_retries: self.transparent_retries.load(Ordering::Relaxed),
+            hedges: self.hedges.load(Ordering::Relaxed),
+            delay: Duration::from_nanos(self.nanos.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 /// Sees what happens. Called on the path of calls: it must be quick and must not block.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use meshwork::connect::TlsOptions;
+use meshwork::metrics::ClientMetrics;
 use meshwork::policy::Policy;
 use meshwork::transport::Http2Options;
 use meshwork::{BuildError, Channel};
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ServeError;
+use crate::metrics::ServiceMetrics;
 
 /// The policy that holds unless a service is told another: a gRPC service config.
 ///
@@ -42,6 +44,9 @@ pub struct ClientConfig {
     /// How many bytes of one answer are read ahead of who takes them: the window of a stream of HTTP/2. They are held in memory
     /// meanwhile. One answer can't be faster than the window in one round trip: 64 KiB are 64 MB/s at 1 ms.
     pub stream_window: NonZeroU32,
+    /// Measures the calls; no setting.
+    #[serde(skip)]
+    pub metrics: Option<ServiceMetrics>,
 }
 
 impl Default for ClientConfig {
@@ -50,6 +55,7 @@ impl Default for ClientConfig {
             policy: PathBuf::new(),
             tls: ClientTlsConfig::default(),
             stream_window: const { NonZeroU32::new(2 << 20).unwrap() },
+            metrics: None,
         }
     }
 }
@@ -84,7 +90,13 @@ impl ClientConfig {
     /// # Errors
     /// When the target is none, or the file holds no policy.
     pub fn channel(&self, key: &str, target: &str) -> Result<Channel, ServeError> {
-        self.build(target).map_err(|error| match &error {
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.client(target)).transpose().map_err(|error| {
+            ServeError::new(
+                format!("the contracts can't be read: {error}"),
+                "this program is damaged; install it again",
+            )
+        })?;
+        self.build(target, metrics).map_err(|error| match &error {
             BuildError::Policy(_) => ServeError::new(
                 format!("{error} ({})", self.policy.display()),
                 "correct the file that the service's setting `client.policy` names, or take the setting out",
@@ -98,8 +110,12 @@ impl ClientConfig {
         })
     }
 
-    fn build(&self, target: &str) -> Result<Channel, BuildError> {
+    fn build(&self, target: &str, metrics: Option<ClientMetrics>) -> Result<Channel, BuildError> {
         let builder = Channel::builder();
+        let builder = match metrics {
+            Some(metrics) => builder.observer(metrics),
+            None => builder,
+        };
         let builder = if self.policy.as_os_str().is_empty() {
             builder.policy(Policy::parse(POLICY)?)
         } else {

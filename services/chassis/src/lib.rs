@@ -8,6 +8,7 @@
 //! | [`checks`] | what a service depends on, and how far behind it is, for its health |
 //! | [`auth`] | who calls: verified tokens in, tokens of the service role out |
 //! | [`client`] | channels to other services, and the policy of calls between services |
+//! | [`metrics`] | what is measured of the calls that a service answers and makes |
 //! | [`errors`] | the errors that services share; a service's table has them beside its own |
 //! | [`request`] | what identifies a request that may come again |
 //! | [`money`] | amounts, as requests carry them and services count them |
@@ -31,6 +32,7 @@ pub mod config;
 pub mod consistency;
 pub mod errors;
 pub mod events;
+pub mod metrics;
 pub mod money;
 pub mod request;
 pub mod retention;
@@ -64,5 +66,6 @@ pub use client::ClientConfig;
 pub use clock::{Clock, SystemClock};
 pub use meshwork::server::Background;
 pub use meshwork::server::health::Health;
+pub use metrics::ServiceMetrics;
 pub use server::{ServeError, ServerConfig};
 pub use tokio_util::sync::CancellationToken;

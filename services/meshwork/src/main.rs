@@ -19,6 +19,7 @@ mod history;
 mod load;
 mod lock;
 mod logs;
+mod metrics;
 mod migrate;
 #[cfg(test)]
 mod open_auth;

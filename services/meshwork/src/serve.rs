@@ -12,6 +12,7 @@ use crate::config::{Flags, Settings, left_accounts, load};
 use crate::failure::Failure;
 use crate::lock::{DataLock, Share};
 use crate::logs;
+use crate::metrics;
 use crate::run::Running;
 
 /// Runs one service until a signal.
@@ -39,7 +40,8 @@ pub async fn run(args: &SettingsArgs, service: ServiceName) -> Result<(), Failur
     let shutdown = running.shutdown.clone();
     let budgets = server(&mut settings, service).open_budgets();
     let ops = Ops::new().health(service.as_str(), health.clone()).budgets(service.as_str(), budgets);
-    running.spawn_ops(ops, ops_listener);
+    let telemetry = metrics::measure(&mut settings)?;
+    running.spawn_ops(metrics::show(ops, telemetry), ops_listener);
     if let Some(listener) = health_listener {
         running.spawn_health(HealthPort::new().health(health.clone()), listener);
     }

@@ -15,6 +15,7 @@ use crate::config::{ON_THE_BUS, Settings, is_set, load};
 use crate::failure::Failure;
 use crate::lock::DataLock;
 use crate::logs;
+use crate::metrics;
 use crate::run::Running;
 use crate::serve::{reachable, tell_left_accounts};
 use crate::state::Note;
@@ -87,7 +88,8 @@ pub async fn run(up: UpArgs) -> Result<(), Failure> {
     .map(|(name, server)| (name, server.open_budgets()));
     let ops = health.iter().fold(Ops::new(), |ops, (name, health)| ops.health(*name, health.clone()));
     let ops = budgets.into_iter().fold(ops, |ops, (name, budgets)| ops.budgets(name, budgets));
-    running.spawn_ops(ops, ops_listener);
+    let telemetry = metrics::measure(&mut settings)?;
+    running.spawn_ops(metrics::show(ops, telemetry), ops_listener);
     if let Some(listener) = health_listener {
         let port = health.iter().fold(HealthPort::new(), |port, (_, health)| port.health(health.clone()));
         running.spawn_health(port, listener);

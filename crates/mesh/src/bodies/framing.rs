@@ -53,6 +53,11 @@ impl Framing {
         self.begun
     }
 
+    /// How many bytes were those of prefixes.
+    pub fn prefixes(&self) -> u64 {
+        (self.begun * PREFIX + self.have) as u64
+    }
+
     /// How many messages were read to their end.
     pub fn complete_messages(&self) -> usize {
         self.begun - usize::from(self.left > 0)

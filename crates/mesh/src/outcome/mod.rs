@@ -4,5 +4,5 @@ mod judgement;
 mod status;
 
 pub use self::judgement::{CallerFault, Outcome};
-pub(crate) use self::status::grpc_status;
+pub(crate) use self::status::{CODE_NAMES, grpc_status};
 pub use crate::bodies::{Finish, TrackedBody, Untracked};

@@ -13,6 +13,7 @@ use super::parts::Parts;
 use super::scope::Scope;
 use super::unique;
 use super::{ChannelPolicy, Codes, HedgingPolicy, MAX_ATTEMPTS, MethodPolicy, Repeat, RetryPolicy, RetryThrottling};
+use crate::outcome::CODE_NAMES;
 
 type Read<T> = Result<T, PolicyError>;
 
@@ -147,32 +148,11 @@ fn throttling(policy: &Node<'_>) -> Read<RetryThrottling> {
     Ok(RetryThrottling { max_milli_tokens: max * 1000, milli_token_ratio: milli.min(f64::from(u32::MAX)) as u32 })
 }
 
-/// The names of the codes, in the order of their numbers.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
 fn codes(list: &Node<'_>) -> Read<Codes> {
     let mut codes = Vec::new();
     for item in list.items()? {
         let number = match item.value {
-            Value::String(name) => NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)),
+            Value::String(name) => CODE_NAMES.iter().position(|known| known.eq_ignore_ascii_case(name)),
             Value::Number(_) => Some(item.integer(0, 16)? as usize),
             _ => None,
         };

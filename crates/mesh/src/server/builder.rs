@@ -321,7 +321,7 @@ impl<L> Builder<L> {
         self
     }
 
-    /// Tells `observer` of each call.
+    /// Tells `observer` of each call, after those that were given before it.
     ///
     /// ```
     /// # use std::sync::Arc; use meshwork::{Server, server::CallObserver};
@@ -330,7 +330,7 @@ impl<L> Builder<L> {
     /// let server = Server::builder().observer(Arc::new(Quiet));
     /// ```
     pub fn observer(mut self, observer: Arc<dyn CallObserver>) -> Self {
-        self.settings.observer = Some(observer);
+        self.settings.observers.push(observer);
         self
     }
 

@@ -67,6 +67,9 @@ pub struct CallHead<'a> {
     pub method: &'a Method,
     /// Its path, `/package.Service/Method`, whether there is such a method or not.
     pub path: &'a str,
+    /// Whether the server knows the method: its descriptors, its tables or its settings name it, or it is the server's own. There is
+    /// no end of other paths that callers may choose.
+    pub known: bool,
     /// Its headers, which nobody has looked at yet.
     pub headers: &'a HeaderMap,
     /// The other end of its connection; of a call that a [trusted proxy](super::Builder::trusted_proxies) passes on, that
@@ -94,4 +97,8 @@ pub struct CallRecord<'a> {
     pub received: u64,
     /// The bytes of its answer that went to the connection, counted alike.
     pub sent: u64,
+    /// The bytes of the messages in [`received`](Self::received), compressed if they were: without the prefixes.
+    pub received_payload: u64,
+    /// The bytes of the messages in [`sent`](Self::sent), counted alike.
+    pub sent_payload: u64,
 }

@@ -176,7 +176,7 @@ fn pipeline(settings: &Settings, plans: CurrentPlans, stopping: CancellationToke
     Pipeline {
         plans,
         domain: settings.domain,
-        observer: settings.observer.clone(),
+        observers: settings.observers.clone(),
         authenticator: settings.authenticator.clone(),
         verification_timeout: settings.verification_timeout,
         by_address: settings.by_address.limits().cloned(),

@@ -48,7 +48,7 @@ pub(super) struct Settings {
     /// Done when the grace is over, however much is left of it.
     pub drain_deadline: Hook,
     pub domain: Domain,
-    pub observer: Option<Arc<dyn CallObserver>>,
+    pub observers: Vec<Arc<dyn CallObserver>>,
     pub timeout: Option<Duration>,
     pub by_address: RateLimitLayer,
     pub authenticator: Option<Arc<dyn Authenticator>>,
@@ -106,7 +106,7 @@ impl Default for Settings {
             drain: Drain::default(),
             drain_deadline: Box::pin(std::future::pending()),
             domain: Domain::default(),
-            observer: None,
+            observers: Vec::new(),
             timeout: None,
             by_address: RateLimitLayer::default(),
             authenticator: None,

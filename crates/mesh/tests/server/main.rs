@@ -27,6 +27,7 @@ mod hostile;
 mod http;
 mod http1;
 mod inherited;
+mod instruments;
 mod limit_reports;
 mod listeners;
 mod metrics;

@@ -123,3 +123,31 @@ async fn nobody_pays_for_an_observer_that_wants_no_record_or_panics() {
     assert_eq!(records.next().await.bytes, (11, 11));
     assert!(records.0.lock().unwrap().is_empty());
 }
+
+/// Panics whenever it is told something.
+struct Panics;
+
+impl CallObserver for Panics {
+    fn began(&self, _: &meshwork::server::IncomingCall<'_>) {
+        panic!("as planned");
+    }
+
+    fn record(&self, _: &mut CallHead<'_>) -> Option<Box<dyn CallRecorder>> {
+        panic!("as planned");
+    }
+
+    fn ended(&self, _: &meshwork::server::IncomingCall<'_>, _: &meshwork::server::CallEnd) {
+        panic!("as planned");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_observers_are_told_of_each_call_whatever_becomes_of_one_of_them() {
+    let (one, other) = (Records::default(), Records::default());
+    let builder = Server::builder().observer(Arc::new(one.clone())).observer(Arc::new(Panics));
+    let server = Running::start(builder.observer(Arc::new(other.clone())));
+    unary(&server.channel(), UNARY, "hello").await.unwrap();
+    let said = one.next().await;
+    assert_eq!((said.code, said.bytes), (Code::Ok, (12, 12)));
+    assert_eq!(other.next().await, said);
+}

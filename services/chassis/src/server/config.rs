@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::metrics::ServiceMetrics;
+
 /// How a service's gRPC port serves.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -146,6 +148,9 @@ pub struct ServerConfig {
     /// The budgets of the port, for who shows them while it serves; no setting.
     #[serde(skip)]
     pub budgets: Option<Budgets>,
+    /// Measures the calls of the port; no setting.
+    #[serde(skip)]
+    pub metrics: Option<ServiceMetrics>,
 }
 
 /// The certificates of a port. The files are read again when they change.
@@ -217,6 +222,7 @@ impl Default for ServerConfig {
             trusted_proxies: ["127.0.0.0/8", "::1/128"].map(str::to_owned).into(),
             forwarded_for: false,
             budgets: None,
+            metrics: None,
         }
     }
 }

@@ -69,6 +69,9 @@ pub fn builder(
         .max_header_list_size(config.max_header_list_size)
         .max_message_size(config.max_message_size)
         .drain(config.drain());
+    if let Some(metrics) = &config.metrics {
+        builder = builder.observer(metrics.server());
+    }
     if let Some(tls) = config.tls.options() {
         builder = builder.tls(tls);
         health.check(certificate::check(&config.tls.certificate));

@@ -96,6 +96,7 @@ fn failure_of(error: TransportError, guard: &mut Guard, deadline: Option<Instant
     let status = error.into_status();
     let outcome = Outcome::of_error(&status);
     let last = matches!(outcome, Outcome::Caller(_));
+    guard.status(status.code());
     match fate {
         Fate::NotSent if !last => guard.unsent(now),
         Fate::Refused if !last => guard.refused(now),

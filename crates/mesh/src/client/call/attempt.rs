@@ -72,7 +72,16 @@ impl<'a> Unplaced<'a> {
 impl Drop for Unplaced<'_> {
     fn drop(&mut self) {
         let (method, outcome, took) = (self.method.path(), self.outcome, self.started.elapsed());
-        self.observers.event(&Event::AttemptEnded { method, endpoint: None, outcome, took });
+        self.observers.event(&Event::AttemptEnded {
+            method,
+            endpoint: None,
+            outcome,
+            code: outcome.code(),
+            took,
+            queued: Duration::ZERO,
+            sent: 0,
+            received: 0,
+        });
     }
 }
 
@@ -114,6 +123,7 @@ impl AttemptState<'_> {
         match exchange {
             Ok(exchange) => Self::Sent { exchange, guard: Some(guard), placed },
             Err(error) => {
+                guard.status(error.status.code());
                 guard.unsent(placed);
                 *endpoint = Some(Arc::clone(guard.endpoint()));
                 Self::Failed { error: Some(error) }
@@ -124,7 +134,7 @@ impl AttemptState<'_> {
 
 impl<'a> Attempt<'a> {
     /// Sends the request if an endpoint can take it, or has it wait.
-    fn begin(&mut self, request: Request<RequestBody>, context: AttemptContext) -> Result<(), AttemptError> {
+    fn begin(&mut self, mut request: Request<RequestBody>, context: AttemptContext) -> Result<(), AttemptError> {
         let (sender, now) = (self.sender, self.started);
         if context.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(Expiry::Deadline.into());
@@ -140,6 +150,7 @@ impl<'a> Attempt<'a> {
             Picked::Endpoint(feedback, admission, slot) => {
                 let guard = sender.guard(feedback, admission, permit, &context, (now, Duration::ZERO));
                 Unplaced::placed(&mut self.unplaced);
+                guard.count(request.body_mut());
                 let exchange = sender.send(slot, request, context.deadline, now);
                 AttemptState::sent(exchange, guard, &mut self.trace.endpoint)
             }

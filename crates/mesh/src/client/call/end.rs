@@ -14,7 +14,7 @@ use super::guard::Guard;
 use crate::client::endpoints::ActivePolicy;
 use crate::client::retry::AttemptLog;
 use crate::client::trace::{AttemptTrace, CallReport, CallTrace, Why};
-use crate::observe::Event;
+use crate::observe::{Event, RepeatCounter};
 use crate::outcome::{Finish, Outcome};
 use crate::transport::TransportError;
 
@@ -23,6 +23,7 @@ use crate::transport::TransportError;
 pub(super) struct CallEnd {
     pub(super) info: CallInfo,
     pub(super) log: AttemptLog,
+    pub(super) repeats: RepeatCounter,
     /// Before the first attempt.
     pub(super) waited: Duration,
     /// What the attempt that was answered holds, until the response ends.
@@ -81,6 +82,7 @@ impl CallEnd {
         Self {
             info,
             log: AttemptLog::new(),
+            repeats: RepeatCounter::default(),
             waited: Duration::ZERO,
             guard: None,
             answered: false,
@@ -139,7 +141,8 @@ impl CallEnd {
         if let Some(trace) = &info.trace {
             trace.set(self.report(took, Some(outcome.code())));
         }
-        settings.observers.event(&Event::CallEnded { method: info.method.path(), outcome, took });
+        let repeats = self.repeats.total();
+        settings.observers.event(&Event::CallEnded { method: info.method.path(), outcome, took, repeats });
         let first = first.unwrap_or(took);
         // A caller that let go of a stream which had begun knew what it waited for.
         let let_go = self.answered && outcome == Outcome::Cancelled;

@@ -8,10 +8,10 @@ use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use tonic::Code;
 
-use crate::bodies::Framing;
+use crate::bodies::{CountedBytes, Framing, SharedBytes};
 use crate::breaker::Admission;
 use crate::client::endpoints::Feedback;
-use crate::client::retry::AttemptContext;
+use crate::client::retry::{AttemptContext, RequestBody};
 use crate::limit::Permit;
 use crate::observe::{Event, Observers};
 use crate::outcome::Outcome;
@@ -35,7 +35,18 @@ pub(crate) struct Guard {
     outrun: Option<Arc<AtomicBool>>,
     /// The messages of the response, as far as they are counted: one, or more than one.
     framing: Framing,
-    observed: Option<Box<(Observers, PathAndQuery)>>,
+    observed: Option<Box<Observed>>,
+}
+
+/// What observers are told at the end of an attempt.
+struct Observed {
+    observers: Observers,
+    method: PathAndQuery,
+    queued: Duration,
+    /// The status, where the outcome isn't to tell it.
+    code: Option<Code>,
+    sent: Arc<SharedBytes>,
+    received: CountedBytes,
 }
 
 impl Guard {
@@ -62,10 +73,19 @@ impl Guard {
         }
     }
 
-    /// Reports the end of the attempt to `observers` as well.
-    pub(super) fn observed_by(mut self, observers: &Observers, method: &PathAndQuery) -> Self {
-        self.observed = Some(Box::new((observers.clone(), method.clone())));
+    /// Reports the end of the attempt, which was `queued` for so long, to `observers` as well.
+    pub(super) fn observed_by(mut self, observers: &Observers, method: &PathAndQuery, queued: Duration) -> Self {
+        let (observers, method) = (observers.clone(), method.clone());
+        let (sent, received) = (Arc::default(), CountedBytes::default());
+        self.observed = Some(Box::new(Observed { observers, method, queued, code: None, sent, received }));
         self
+    }
+
+    /// Counts what is sent of `body`, if somebody observes the attempt.
+    pub(super) fn count(&self, body: &mut RequestBody) {
+        if let Some(observed) = &self.observed {
+            body.count(&observed.sent);
+        }
     }
 
     /// The name of the endpoint.
@@ -104,15 +124,28 @@ impl Guard {
 
     /// Data of the response.
     pub(super) fn data(&mut self, data: &[u8]) {
+        if let Some(observed) = &mut self.observed {
+            observed.received.read(data);
+        }
         if self.framing.messages() <= 1 {
             // No message is longer than that.
             let _ = self.framing.read(data, usize::MAX);
         }
     }
 
+    /// The attempt ends with the status `code`, whatever its endpoint is judged by.
+    pub(super) fn status(&mut self, code: Code) {
+        if let Some(observed) = &mut self.observed {
+            observed.code = Some(code);
+        }
+    }
+
     /// The request never left this process: nothing to judge.
     pub(super) fn unsent(&mut self, now: Instant) {
         self.since = None;
+        if let Some(observed) = &mut self.observed {
+            observed.sent = Arc::default();
+        }
         self.settle(now, Outcome::Cancelled);
     }
 
@@ -163,9 +196,17 @@ impl Guard {
             counter.record(outcome);
         }
         if let Some(observed) = &self.observed {
-            let (observers, method) = &**observed;
-            let (endpoint, took) = (Some(&*feedback.name), now.saturating_duration_since(self.placed));
-            observers.event(&Event::AttemptEnded { method: method.path(), endpoint, outcome, took });
+            let Observed { observers, method, queued, code, sent, received } = &**observed;
+            observers.event(&Event::AttemptEnded {
+                method: method.path(),
+                endpoint: Some(&feedback.name),
+                outcome,
+                code: code.unwrap_or(outcome.code()),
+                took: now.saturating_duration_since(self.placed),
+                queued: *queued,
+                sent: sent.get().of_messages(),
+                received: received.of_messages(),
+            });
         }
     }
 }

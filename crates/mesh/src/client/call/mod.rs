@@ -109,6 +109,7 @@ pub(crate) async fn call(
         buffers: unbuffered.as_ref().unwrap_or(&settings.buffers),
         random: &settings.random,
         observers: &settings.observers,
+        repeats: Some(&end.repeats),
         method,
     };
     let sender = AttemptSender { state, active, method, started, timeout, tried: &tried };

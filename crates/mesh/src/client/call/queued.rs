@@ -67,10 +67,11 @@ impl<'a> QueuedAttempt<'a> {
     pub(super) async fn sent(mut self) -> Dequeued {
         let mut picks = 1;
         let placed = self.place(&mut picks).await;
-        let Self { sender, request, context, .. } = self;
+        let Self { sender, mut request, context, .. } = self;
         let result = placed.map(|Placement { permit, feedback, admission, slot, at }| {
             let queued = at.saturating_duration_since(context.now);
             let guard = sender.guard(feedback, admission, permit, &context, (at, queued));
+            guard.count(request.body_mut());
             (sender.send(slot, request, context.deadline, at), guard)
         });
         Dequeued { result, picks }

@@ -72,7 +72,7 @@ impl AttemptSender<'_> {
             return guard;
         }
         observers.event(&Event::Picked { endpoint: guard.endpoint(), queued });
-        guard.observed_by(observers, self.method)
+        guard.observed_by(observers, self.method, queued)
     }
 
     /// Gives the request to the connection, with what is left of the deadline in its metadata.

@@ -112,7 +112,9 @@ pub(super) async fn run<A: Attempts>(
                 if hedges.live.is_empty() {
                     // Waits for a pushback; if the hedge is disallowed then, this failure is the call's.
                     if let Some(at) = hedges.next {
+                        let since = Instant::now();
                         sleep_until(at).await;
+                        plan.paused(since.elapsed());
                         hedges.hedge();
                     }
                     if hedges.live.is_empty() {
@@ -139,6 +141,9 @@ impl<'a, A: Attempts + 'a> Hedges<'a, A> {
     /// Sends the attempt again that `live` was.
     fn begin_again(&mut self, live: &Live<'a, A>, pause: Duration) {
         self.plan.scheduled(Cause::Transparent, pause);
+        if self.live.is_empty() {
+            self.plan.paused(pause);
+        }
         self.plan.started(Cause::Transparent);
         let (reader, request) = self.request.attempt(live.number - 1);
         let (outrun, since) = (Arc::default(), Instant::now());

@@ -60,6 +60,7 @@ impl LayerSettings {
             buffers: &self.buffers,
             random: &self.random,
             observers: &self.observers,
+            repeats: None,
             method,
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::attempt::AttemptContext;
 use super::{Budget, Buffers, Throttle};
 use crate::client::trace::Cause;
-use crate::observe::{Event, Observers};
+use crate::observe::{Event, Observers, RepeatCounter};
 use crate::policy::Repeat;
 use crate::random::Random;
 
@@ -36,6 +36,8 @@ pub struct Plan<'a> {
     pub random: &'a Random,
     /// Told of attempts, retries, and those that were not made.
     pub observers: &'a Observers,
+    /// Counts the same, for who asks at the end of the call.
+    pub repeats: Option<&'a RepeatCounter>,
     /// `/package.Service/Method`.
     pub method: &'a PathAndQuery,
 }
@@ -53,11 +55,21 @@ impl Plan<'_> {
     }
 
     pub(super) fn started(&self, cause: Cause) {
+        if let Some(repeats) = self.repeats {
+            repeats.began(cause);
+        }
         self.observers.event(&Event::AttemptStarted { method: self.method.as_str(), cause });
     }
 
     pub(super) fn scheduled(&self, cause: Cause, delay: Duration) {
         self.observers.event(&Event::RetryScheduled { method: self.method.as_str(), cause, delay });
+    }
+
+    /// No attempt was under way for so long.
+    pub(super) fn paused(&self, pause: Duration) {
+        if let Some(repeats) = self.repeats {
+            repeats.paused(pause);
+        }
     }
 
     pub(super) fn throttled(&self) {

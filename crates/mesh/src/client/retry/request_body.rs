@@ -1,13 +1,15 @@
 //! What an attempt sends.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tonic::Status;
 
 use super::replay::ReplayBody;
+use crate::bodies::SharedBytes;
 use crate::transport::RequestStream;
 
 /// The body of one attempt.
@@ -20,6 +22,29 @@ pub enum RequestBody {
     Full(Bytes),
     /// What comes from a caller, and may be sent again.
     Replay(ReplayBody),
+    /// The same, while somebody counts what is read of it.
+    Counted(Box<CountedBody>),
+}
+
+/// A body whose bytes are counted as they are read.
+#[derive(Debug)]
+pub struct CountedBody {
+    body: ReplayBody,
+    sent: Arc<SharedBytes>,
+}
+
+impl RequestBody {
+    /// Counts in `sent` what is sent: at once what is in memory.
+    pub fn count(&mut self, sent: &Arc<SharedBytes>) {
+        *self = match std::mem::take(self) {
+            Self::Full(bytes) => {
+                sent.read(&bytes);
+                Self::Full(bytes)
+            }
+            Self::Replay(body) => Self::Counted(Box::new(CountedBody { body, sent: Arc::clone(sent) })),
+            body @ (Self::Empty | Self::Counted(_)) => body,
+        };
+    }
 }
 
 impl RequestStream for RequestBody {
@@ -31,7 +56,7 @@ impl RequestStream for RequestBody {
                 *self = Self::Empty;
                 Some(bytes)
             }
-            Self::Replay(_) => None,
+            Self::Replay(_) | Self::Counted(_) => None,
         }
     }
 }
@@ -48,6 +73,15 @@ impl Body for RequestBody {
                 _ => Poll::Ready(None),
             },
             Self::Replay(body) => Pin::new(body).poll_frame(cx),
+            Self::Counted(counted) => {
+                let frame = ready!(Pin::new(&mut counted.body).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame
+                    && let Some(data) = frame.data_ref()
+                {
+                    counted.sent.read(data);
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -56,6 +90,7 @@ impl Body for RequestBody {
             Self::Empty => true,
             Self::Full(_) => false,
             Self::Replay(body) => body.is_end_stream(),
+            Self::Counted(counted) => counted.body.is_end_stream(),
         }
     }
 
@@ -64,6 +99,7 @@ impl Body for RequestBody {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Replay(body) => body.size_hint(),
+            Self::Counted(counted) => counted.body.size_hint(),
         }
     }
 }

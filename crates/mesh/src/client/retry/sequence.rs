@@ -54,6 +54,7 @@ pub(super) async fn run<A: Attempts>(
         drop(attempted);
         if !delay.is_zero() {
             sleep(delay).await;
+            plan.paused(delay);
         }
         now = Instant::now();
     }

@@ -153,7 +153,7 @@ impl http_body::Body for AnswerBody {
                 Ok(data) => match this.bounds.on_data(&data) {
                     Some(status) => this.end(&status),
                     None => {
-                        this.call.sent(data.len());
+                        this.call.sent(&data);
                         Poll::Ready(Some(Ok(Frame::data(data))))
                     }
                 },

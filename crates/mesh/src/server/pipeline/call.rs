@@ -61,7 +61,7 @@ pub(super) async fn answer<H: HandlerService, A: CallBody>(
     let plan = pipeline.plans.get(&planned);
     let domain = pipeline.domain;
     let (mut parts, body) = request.into_parts();
-    let mut call = ActiveCall::begin(&connection, origin, &mut parts, arrival);
+    let mut call = ActiveCall::begin(&connection, origin, &mut parts, arrival, plan.named);
     let body = CountedBody::new(body, call.recording());
     let streams = plan.streams;
     let stream = streams.is_some_and(|streams| streams.answers);

@@ -67,20 +67,24 @@ impl ActiveCall {
         Self::new(connection, origin, counted, Some(HttpAnswer::default()))
     }
 
-    /// The call with this head begins.
+    /// The call with this head begins; `known` says whether its method is.
     pub(super) fn begin(
         connection: &Arc<ConnectionContext>,
         origin: CallOrigin,
         head: &mut Parts,
         arrival: Arrival,
+        known: bool,
     ) -> Self {
         let Arrival { at, counted } = arrival;
-        let observed = connection.pipeline.observer.as_ref().map(|observer| {
+        let observers = &connection.pipeline.observers;
+        let observed = (!observers.is_empty()).then(|| {
             let call = IncomingCall { path: head.uri.path(), peer: Some(&connection.peer) };
-            run_hook("CallObserver::began", || observer.began(&call));
+            for observer in observers {
+                run_hook("CallObserver::began", || observer.began(&call));
+            }
             (head.uri.clone(), at)
         });
-        let recording = Recording::begin(connection, &origin, head, at);
+        let recording = Recording::begin(connection, &origin, head, (at, known));
         let mut call = Self::new(connection, origin, counted, None);
         call.recording = recording;
         call.observed = observed;
@@ -159,10 +163,10 @@ impl ActiveCall {
         }
     }
 
-    /// So many bytes of its answer go to the connection.
-    pub(super) fn sent(&self, bytes: usize) {
+    /// These bytes of its answer go to the connection.
+    pub(super) fn sent(&self, data: &[u8]) {
         if let Some(recording) = &self.recording {
-            recording.sent(bytes);
+            recording.sent(data);
         }
     }
 
@@ -250,7 +254,6 @@ impl CallGuard for ActiveCall {
 impl Drop for ActiveCall {
     fn drop(&mut self) {
         let Some((uri, began)) = self.observed.take() else { return };
-        let Some(observer) = &self.connection.pipeline.observer else { return };
         let code = match self.code.load(Ordering::Relaxed) {
             NONE => Code::Cancelled,
             code => Code::from_i32(code),
@@ -258,7 +261,9 @@ impl Drop for ActiveCall {
         let call = IncomingCall { path: uri.path(), peer: Some(&self.connection.peer) };
         // It may be dropped while the connection's locks are held: an observer that panics must not take them with it.
         let end = CallEnd { code, took: began.elapsed() };
-        run_hook("CallObserver::ended", || observer.ended(&call, &end));
+        for observer in &self.connection.pipeline.observers {
+            run_hook("CallObserver::ended", || observer.ended(&call, &end));
+        }
         if let Some(recording) = self.recording.take() {
             recording.end(uri.path(), code);
         }

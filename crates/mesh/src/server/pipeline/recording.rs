@@ -1,7 +1,6 @@
 //! What is noted of a call whose record somebody wants. Other calls have none, and count nothing.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
@@ -9,51 +8,59 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::request::Parts;
 use http_body::{Body, Frame, SizeHint};
+use smallvec::SmallVec;
 use tokio::time::Instant;
 use tonic::{Code, Status};
 
 use super::context::ConnectionContext;
 use super::origin::CallOrigin;
+use crate::bodies::SharedBytes;
 use crate::server::auth::Principal;
 use crate::server::call_observer::{CallHead, CallRecord, CallRecorder};
 use crate::server::panics::run_hook;
 
 /// The record of a call in the making.
 pub(super) struct Recording {
-    recorder: Box<dyn CallRecorder>,
+    recorders: SmallVec<[Box<dyn CallRecorder>; 2]>,
     began: Instant,
     principal: OnceLock<Principal>,
     http_status: Option<StatusCode>,
-    received: Arc<AtomicU64>,
-    sent: AtomicU64,
+    received: Arc<SharedBytes>,
+    sent: SharedBytes,
 }
 
 impl Recording {
-    /// Asks the server's observer whether it wants the record of the call that came at `began`.
+    /// Asks the server's observers which of them want the record of the call that came at `began`, of a method that is known or
+    /// not.
     pub(super) fn begin(
         connection: &ConnectionContext,
         origin: &CallOrigin,
         head: &mut Parts,
-        began: Instant,
+        (began, known): (Instant, bool),
     ) -> Option<Box<Self>> {
-        let observer = connection.pipeline.observer.as_ref()?;
-        let mut recorder = None;
-        run_hook("CallObserver::record", || {
-            recorder = observer.record(&mut CallHead {
-                method: &head.method,
-                path: head.uri.path(),
-                headers: &head.headers,
-                peer: origin.peer(connection),
-                extensions: &mut head.extensions,
+        let mut recorders = SmallVec::<[Box<dyn CallRecorder>; 2]>::new();
+        for observer in &connection.pipeline.observers {
+            run_hook("CallObserver::record", || {
+                recorders.extend(observer.record(&mut CallHead {
+                    method: &head.method,
+                    path: head.uri.path(),
+                    known,
+                    headers: &head.headers,
+                    peer: origin.peer(connection),
+                    extensions: &mut head.extensions,
+                }));
             });
-        });
+        }
+        if recorders.is_empty() {
+            return None;
+        }
         Some(Box::new(Self {
-            recorder: recorder?,
+            recorders,
             began,
             principal: OnceLock::new(),
             http_status: None,
             received: Arc::default(),
-            sent: AtomicU64::new(0),
+            sent: SharedBytes::default(),
         }))
     }
 
@@ -68,31 +75,36 @@ impl Recording {
         self.http_status = Some(status);
     }
 
-    /// So many bytes of its answer go to the connection.
-    pub(super) fn sent(&self, bytes: usize) {
-        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+    /// These bytes of its answer go to the connection.
+    pub(super) fn sent(&self, data: &[u8]) {
+        self.sent.read(data);
     }
 
     /// Gives the record of the call to `path`, which ends with `code`.
     pub(super) fn end(self, path: &str, code: Code) {
-        let Self { recorder, began, principal, http_status, received, sent } = self;
+        let Self { recorders, began, principal, http_status, received, sent } = self;
+        let (received, sent) = (received.get(), sent.get());
         let record = CallRecord {
             path,
             principal: principal.get(),
             code,
             http_status,
             took: began.elapsed(),
-            received: received.load(Ordering::Relaxed),
-            sent: sent.into_inner(),
+            received: received.all(),
+            sent: sent.all(),
+            received_payload: received.of_messages(),
+            sent_payload: sent.of_messages(),
         };
-        run_hook("CallRecorder::ended", || recorder.ended(&record));
+        for recorder in recorders {
+            run_hook("CallRecorder::ended", || recorder.ended(&record));
+        }
     }
 }
 
 /// The body of a request, whose bytes count for the record of its call, if there is one.
 pub(super) struct CountedBody<A> {
     body: A,
-    received: Option<Arc<AtomicU64>>,
+    received: Option<Arc<SharedBytes>>,
 }
 
 impl<A> CountedBody<A> {
@@ -115,7 +127,7 @@ where
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            received.fetch_add(data.len() as u64, Ordering::Relaxed);
+            received.read(data);
         }
         Poll::Ready(frame)
     }

@@ -19,7 +19,7 @@ use crate::server::router::Router;
 pub(in crate::server) struct Pipeline {
     pub plans: CurrentPlans,
     pub domain: Domain,
-    pub observer: Option<Arc<dyn CallObserver>>,
+    pub observers: Vec<Arc<dyn CallObserver>>,
     pub authenticator: Option<Arc<dyn Authenticator>>,
     /// How long the authenticator may take, whatever the call's deadline.
     pub verification_timeout: Duration,
@@ -80,7 +80,7 @@ impl Pipeline {
         Self {
             plans: CurrentPlans::fixed(Plans::of_routes(router, bounds.first_message, bounds.max_message)),
             domain: Domain::default(),
-            observer: None,
+            observers: Vec::new(),
             authenticator: None,
             verification_timeout: Duration::ZERO,
             by_address: None,

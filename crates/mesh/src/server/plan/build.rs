@@ -213,6 +213,7 @@ impl<'a> Planner<'a> {
             Some(limits) => PlannedRules::ByPath(limits.clone()),
         };
         MethodPlan {
+            named: covers == Covers::One,
             streams,
             exemption,
             access: self.access(path, exemption),

@@ -16,6 +16,8 @@ use crate::server::router::Route;
 /// What a call of a method is held to. It stands for one method, or for those of a service, or of all others, that
 /// nothing is known of.
 pub(in crate::server) struct MethodPlan {
+    /// Whether it stands for one method, which is named somewhere else than by callers.
+    pub named: bool,
     /// What it streams; `None` when the descriptors don't know the method.
     pub streams: Option<Streams>,
     pub exemption: Exemption,

@@ -169,6 +169,7 @@ impl Means {
             buffers: &self.buffers,
             random: &self.random,
             observers: &self.observers,
+            repeats: None,
             method: &self.method,
         }
     }
