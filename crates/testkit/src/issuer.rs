@@ -212,7 +212,8 @@ impl AuthService for Keys {
     }
 
     async fn exchange_token(&self, _: Request<ExchangeTokenRequest>) -> Result<Response<ExchangedToken>, Status> {
-        Err(Status::unimplemented("the test issuer exchanges nothing"))
+        // It trusts no other issuer, and has made no keys.
+        Err(Status::unauthenticated("the test issuer exchanges nothing"))
     }
 
     async fn get_json_web_key_set(

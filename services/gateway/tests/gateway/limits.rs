@@ -233,7 +233,7 @@ fn said(answer: &Answer) -> (&str, &str) {
 #[tokio::test]
 async fn answers_say_what_is_left_by_every_protocol_and_errors_do_too() {
     let per_second = 0.5;
-    let world = limited(|limit| limit.per_second = per_second).await;
+    let world = limited(|limit| (limit.per_second, limit.accounts_per_address) = (per_second, 0)).await;
     let policy = r#""calls";q=5;w=10"#;
     let get = "POST /meshwork.orders.v1.OrderService/GetOrder";
     let message = prost::Message::encode_to_vec(&GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() });

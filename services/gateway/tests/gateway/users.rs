@@ -13,8 +13,8 @@ use meshwork_api::meshwork::users::v1::{
 };
 use meshwork_testkit::Issuer;
 use meshwork_testkit::issuer::Claims;
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status};
@@ -45,22 +45,29 @@ pub struct Exchanges {
 pub struct Users {
     pub exchanges: Arc<Exchanges>,
     address: SocketAddr,
-    server: JoinHandle<()>,
+    /// Of its own, so that its connections end with it.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Users {
     /// Starts in front of `issuer`, whose keys sign.
     pub async fn start(issuer: Arc<Issuer>) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listen = async { tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap() };
+        let listener = runtime.spawn(listen).await.unwrap();
         let address = listener.local_addr().unwrap();
         let exchanges = Arc::<Exchanges>::default();
-        let channel = Channel::from_shared(issuer.target()).unwrap().connect_lazy();
+        // Lazy, so that it is of the runtime that uses it.
+        let channel = {
+            let _entered = runtime.enter();
+            Channel::from_shared(issuer.target()).unwrap().connect_lazy()
+        };
         let service = Service { exchanges: Arc::clone(&exchanges), auth: AuthServiceClient::new(channel), issuer };
-        let server = tokio::spawn(async move {
+        runtime.spawn(async move {
             let server = Server::builder().add_service(AuthServiceServer::new(service));
             server.serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
         });
-        Self { exchanges, address, server }
+        Self { exchanges, address, runtime: Mutex::new(Some(runtime)) }
     }
 
     pub fn target(&self) -> String {
@@ -90,13 +97,15 @@ impl Users {
 
     /// Ends the service at once.
     pub fn kill(&self) {
-        self.server.abort();
+        if let Some(runtime) = self.runtime.lock().unwrap().take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 impl Drop for Users {
     fn drop(&mut self) {
-        self.server.abort();
+        self.kill();
     }
 }
 
