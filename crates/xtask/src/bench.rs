@@ -153,7 +153,20 @@ mod tests {
         let names = benchmarks(Path::new("src")).unwrap();
         assert_eq!(
             names,
-            ["bench", "main", "peers", "process", "schemas", "setup", "soak", "test", "tested", "tool", "workspace"]
+            [
+                "bench",
+                "main",
+                "packages",
+                "peers",
+                "process",
+                "schemas",
+                "setup",
+                "soak",
+                "test",
+                "tested",
+                "tool",
+                "workspace"
+            ]
         );
         // So does its own folder, as the one with a `main.rs`.
         assert!(benchmarks(Path::new(".")).unwrap().contains(&"src".to_owned()));

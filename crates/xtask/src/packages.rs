@@ -90,7 +90,8 @@ impl Packages {
                     .limit(INSTALL_LIMIT)
                     .progress()
                     .run()?;
-                Ok(staging.join("node_modules"))
+                // Modules find each other by the name of their folder.
+                Ok(staging.to_owned())
             }
         }
     }

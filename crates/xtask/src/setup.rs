@@ -82,7 +82,7 @@ const PYTHON: Packages =
     Packages { name: "python", source: packages::Source::Python { requirements: "tests/foreign/requirements.txt" } };
 
 /// Clients for browsers, and what drives one.
-const WEB: Packages = Packages { name: "web", source: packages::Source::Node { folder: "tests/foreign/web" } };
+const WEB: Packages = Packages { name: "node", source: packages::Source::Node { folder: "tests/foreign/web" } };
 
 /// Programs that come as packages of Debian, each with the packages that bring it.
 ///
@@ -176,7 +176,7 @@ fn foreign(folder: &ToolsFolder) -> Result<ForeignTools> {
         conformance_server: folder.provide(&REFERENCESERVER)?,
         generators: generators[0].parent().map(Path::to_owned).unwrap_or_default(),
         python: folder.provide_packages(&PYTHON)?,
-        web: folder.provide_packages(&WEB)?,
+        web: folder.provide_packages(&WEB)?.join("node_modules"),
     })
 }
 

@@ -39,7 +39,7 @@ async fn of_many_bad_lines_the_first_are_told_and_the_rest_are_counted() {
     let mut anna = shop.customer("anna");
     let told: Vec<_> =
         (0..10).flat_map(|at| ["product", "quantity"].map(|field| format!("order.lines[{at}].{field}"))).collect();
-    for product in ["", "tea", &"x".repeat(200), &"\u{1f375}".repeat(1000)] {
+    for product in ["", "tea", &"x".repeat(200), &"\u{1f375}".repeat(500)] {
         let request = with_lines(vec![line(product, -1); 100]);
         assert_eq!(small(anna.create_order(request).await, Some(180)), told);
     }

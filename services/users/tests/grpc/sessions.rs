@@ -40,8 +40,9 @@ async fn tokens_live_as_long_as_the_settings_say() {
         SystemTime::try_from(time.unwrap()).unwrap().duration_since(SystemTime::now()).unwrap()
     };
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    // With what clocks may differ by, five minutes.
     let access = left(session.access_token_expire_time);
-    assert!(access <= minutes(15) && access > minutes(14), "{access:?}");
+    assert!(access <= Duration::from_secs(290) && access > minutes(4), "{access:?}");
     let refresh = left(session.refresh_token_expire_time);
     assert!(refresh <= minutes(30 * 24 * 60) && refresh > minutes(30 * 24 * 60 - 1), "{refresh:?}");
 }
