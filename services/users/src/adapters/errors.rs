@@ -88,7 +88,8 @@ pub const TOO_MANY_API_KEYS: ErrorKind = ErrorKind::new(
 pub const TOKEN_NOT_EXCHANGED: ErrorKind = ErrorKind::new(
     "TOKEN_NOT_EXCHANGED",
     Code::Unauthenticated,
-    "The API key or the token is unknown, revoked or expired, or its account is deleted. Which of these is not told.",
+    "The API key or the token is unknown, revoked or expired, or its account is deleted or may have no keys. Which of these \
+     is not told.",
 );
 /// What programs with keys may not do.
 pub const NOT_FOR_KEYS: ErrorKind = ErrorKind::new(
@@ -102,11 +103,12 @@ pub const WRONG_PASSWORD: ErrorKind = ErrorKind::new(
     Code::PermissionDenied,
     "The current_password is not the account's password. Nothing was written.",
 );
-/// The account has no password.
+/// The account has no password, and gets no API keys either.
 pub const NO_PASSWORD: ErrorKind = ErrorKind::new(
     "NO_PASSWORD",
     Code::FailedPrecondition,
-    "The account is of somebody who signs in with another issuer: it can be given neither an e-mail address nor a password.",
+    "The account is of somebody who signs in with another issuer: it is given no e-mail address, no password and no \
+     API keys, by which they would go on when that issuer lets them go.",
 );
 /// Too many passwords are being hashed.
 pub const PASSWORDS_BUSY: ErrorKind = ErrorKind::retryable(

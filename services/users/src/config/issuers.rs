@@ -109,7 +109,7 @@ pub struct IssuerConfig {
     #[schemars(with = "String")]
     pub clock_skew: Duration,
     /// The roles of its subjects (the `sub` of their tokens), `customer` or `staff`. Who isn't named is a customer, whatever a token
-    /// says of roles, and so are all by their API keys, which go on until they are revoked or their account is deleted.
+    /// says of roles.
     #[serde(default)]
     pub roles: BTreeMap<String, IssuerRole>,
     /// Whether somebody who comes first gets an account. If not, only those whom `roles` names get one.

@@ -1,4 +1,5 @@
-//! Accounts of people who sign in with another issuer: known by its name for them alone, they have no address and no password.
+//! Accounts of people who sign in with another issuer: known by its name for them alone, they have no address, no password
+//! and no API keys.
 
 use meshwork_api::UserName;
 use uuid::{Builder, Uuid, Version};

@@ -130,8 +130,10 @@ pub enum UserError {
     /// It is deleted.
     #[error("{0} is deleted")]
     Deleted(UserName),
-    /// Whose it is signs in with another issuer.
-    #[error("{0} is of somebody who signs in with another issuer: it can be given neither e-mail address nor password")]
+    /// Whose it is signs in with another issuer, and with nothing else.
+    #[error(
+        "{0} is of somebody who signs in with another issuer: it is given no e-mail address, no password and no API keys"
+    )]
     NoPassword(UserName),
     /// It has changed since the caller read it.
     #[error("{name} has changed since version {expected}; it is at version {actual}")]
@@ -236,7 +238,7 @@ impl User {
         }
     }
 
-    /// Whether the account may get another address or password.
+    /// Whether the account may get another address or password, or API keys: who is let go by another issuer would go on by them.
     ///
     /// # Errors
     /// When whose it is signs in with another issuer.
@@ -372,10 +374,11 @@ mod tests {
     }
 
     #[test]
-    fn who_signs_in_with_another_issuer_gets_no_address_and_no_password() {
+    fn who_signs_in_with_another_issuer_gets_no_address_no_password_and_no_keys() {
         let foreign = User { email: crate::domain::foreign_email(uuid::Uuid::nil()).unwrap(), ..anna() };
         assert!(foreign.is_foreign() && !anna().is_foreign());
         let error = UserError::NoPassword(foreign.name.clone());
+        assert_eq!((foreign.admit_credentials(), anna().admit_credentials()), (Err(error.clone()), Ok(())));
         let email = Change { email: Some("anna@example.com".parse().unwrap()), ..Change::default() };
         let password = Change { password: Some(PasswordHash::new("x")), ..Change::default() };
         for change in [email, password] {

@@ -19,7 +19,7 @@ use crate::adapters::{access, convert};
 use crate::app::App;
 use crate::app::commands::CreateApiKey;
 use crate::app::queries::ListApiKeys;
-use crate::domain::{ApiKey, MAX_SCOPES, Scope};
+use crate::domain::{ApiKey, MAX_SCOPES, Scope, User};
 
 /// The most characters of all scopes of a key: they go along with each call, in its token.
 const MAX_SCOPES_LENGTH: usize = 4096;
@@ -36,33 +36,28 @@ impl ApiKeyGrpc {
         Self { app, callable }
     }
 
-    /// What a request to make a key of an account of this role calls for.
-    fn create_command(
-        &self,
-        role: Role,
-        user: UserName,
-        key: Option<proto::ApiKey>,
-        id: &str,
-    ) -> Result<CreateApiKey, Status> {
+    /// What a request to make a key of an account calls for.
+    fn create_command(&self, account: User, key: Option<proto::ApiKey>, id: &str) -> Result<CreateApiKey, Status> {
         let mut violations = Violations::new();
         if key.is_none() {
             violations.add("api_key", "is required");
         }
         let proto::ApiKey { display_name, scopes, expire_time, .. } = key.unwrap_or_default();
         let display_name = violations.name(&display_name, "api_key.display_name");
-        let scopes = self.scopes(role, &scopes, &mut violations);
+        // The account's own role, which keys have, whatever that of the caller's token.
+        let scopes = self.scopes(convert::role_of_principal(account.role), &scopes, &mut violations);
         let create_time = self.app.clock.now();
         let expire_time = expiry(expire_time.as_ref(), create_time, &mut violations);
         let name = if id.is_empty() {
             None
         } else {
             violations.chosen_id(id, "api_key_id");
-            ApiKeyName::new(user.clone(), id).ok()
+            ApiKeyName::new(account.name.clone(), id).ok()
         };
         violations.finish(DOMAIN)?;
         match (display_name, expire_time) {
             (Some(display_name), Some(expire_time)) => {
-                Ok(CreateApiKey { user, name, display_name, scopes, create_time, expire_time })
+                Ok(CreateApiKey { account, name, display_name, scopes, create_time, expire_time })
             }
             _ => Err(meshwork_chassis::errors::internal(DOMAIN, &"a field is missing without a violation")),
         }
@@ -107,10 +102,8 @@ impl ApiKeyService for ApiKeyGrpc {
         let proto::CreateApiKeyRequest { parent, api_key, api_key_id } = request.into_inner();
         let user: UserName = named(&parent, "parent")?;
         access::must_own(&principal, &user)?;
-        // The account's own, which keys have: a token of another issuer may have brought the caller more.
-        let account = self.app.get_user(user.clone(), false, Freshness::Latest).await.map_err(status)?;
-        let role = convert::role_of_principal(account.role);
-        let command = self.create_command(role, user, api_key, &api_key_id)?;
+        let account = self.app.get_user(user, false, Freshness::Latest).await.map_err(status)?;
+        let command = self.create_command(account, api_key, &api_key_id)?;
         // Though an id may be given, the same request doesn't tell the secret again.
         let created = self.app.create_api_key(command).await.map_err(|error| status_of_write(error, false))?;
         Ok(Response::new(convert::created_key(created)))

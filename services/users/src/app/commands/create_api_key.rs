@@ -1,12 +1,12 @@
 //! Making a key.
 
-use meshwork_api::{ApiKeyName, UserName};
+use meshwork_api::ApiKeyName;
 use meshwork_chassis::config::Secret;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::app::{App, AppError, api_key};
-use crate::domain::{ApiKey, DisplayName, Scope};
+use crate::domain::{ApiKey, DisplayName, Scope, User};
 use crate::ports::{KeyCreation, NewApiKey, StoreError};
 
 /// Makes a key of an account. That its owner asks for it is decided before, and so is whether the account may call what the key is
@@ -14,7 +14,7 @@ use crate::ports::{KeyCreation, NewApiKey, StoreError};
 #[derive(Clone, Debug)]
 pub struct CreateApiKey {
     /// The account.
-    pub user: UserName,
+    pub account: User,
     /// Its name; made when there is none.
     pub name: Option<ApiKeyName>,
     /// What it is for.
@@ -40,9 +40,12 @@ impl App {
     /// Makes a key.
     ///
     /// # Errors
-    /// When there is no such account, it has a key with the id, or as many that live as it may.
+    /// When there is no such account, whose it is signs in with another issuer, or it has a key with the id or as many that live as
+    /// it may.
     pub async fn create_api_key(&self, command: CreateApiKey) -> Result<CreatedKey, AppError> {
-        let CreateApiKey { user, name, display_name, scopes, create_time, expire_time } = command;
+        let CreateApiKey { account, name, display_name, scopes, create_time, expire_time } = command;
+        account.admit_credentials()?;
+        let user = account.name;
         let name = match name {
             Some(name) => name,
             None => ApiKeyName::new(user.clone(), Uuid::new_v4().to_string()).map_err(StoreError::damaged)?,

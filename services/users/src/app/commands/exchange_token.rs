@@ -55,7 +55,9 @@ impl App {
         let presented = api_key::presented(token).ok_or(AppError::TokenNotExchanged)?;
         let found = self.keys.find_key(&presented).await?;
         let now = self.clock.now();
-        let (key, user) = found.filter(|(key, _)| key.is_live(now)).ok_or(AppError::TokenNotExchanged)?;
+        // An earlier release made keys of accounts of other issuers' subjects, which would outlive what the issuer says of them.
+        let good = found.filter(|(key, user)| key.is_live(now) && !user.is_foreign());
+        let (key, user) = good.ok_or(AppError::TokenNotExchanged)?;
         self.access_token(&user, user.role, Basis::Key(key.name.id(), &key.scopes), key.expire_time, now)
     }
 

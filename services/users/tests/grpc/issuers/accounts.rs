@@ -7,11 +7,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures_util::future::join_all;
 use meshwork_api::meshwork::users::v1::{
     ApiKey, CreateApiKeyRequest, CreateUserRequest, DeleteUserRequest, ExchangedToken, GetUserRequest,
-    ListUsersRequest, Role, UpdateUserRequest, User,
+    ListApiKeysRequest, ListUsersRequest, RevokeApiKeyRequest, Role, UpdateUserRequest, User,
 };
 use meshwork_users::Config;
 use prost_types::FieldMask;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use tonic::Code;
 
 use super::provider::{Provider, now};
@@ -106,27 +107,63 @@ async fn roles_come_from_the_settings_with_each_token() {
     assert_eq!((&again.user, &claims(&again)["role"]), (&anna.user, &json!("customer")));
 }
 
-/// The settings may take the role away, and the issuer its tokens; a key would go on with both for a year.
+/// The settings may take the role away, and the issuer its tokens; a key would go on for a year.
 #[tokio::test]
-async fn a_key_has_the_role_of_its_account_and_not_that_of_the_token_it_was_made_by() {
+async fn an_account_of_another_issuers_subject_makes_no_keys() {
     let provider = Provider::start().await;
     let world = world(vec![provider.settings(&json!({ "roles": { "anna": "staff" } }))]).await;
-    let anna = exchange(&world, &provider.token("anna")).await.unwrap();
-    assert_eq!(claims(&anna)["role"], json!("staff"));
-    let make = async |scopes: &[&str]| {
-        let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        let api_key = Some(ApiKey { display_name: "Nightly".to_owned(), scopes, ..ApiKey::default() });
-        let request = CreateApiKeyRequest { parent: anna.user.clone(), api_key, ..CreateApiKeyRequest::default() };
-        world.keys.clone().create_api_key(bearing(&anna.access_token, request)).await
-    };
-    refused_fields(make(&["meshwork.users.v1.UserService/ListUsers"]).await, &["api_key.scopes[0]"]);
-    for scopes in [&[][..], &["meshwork.users.v1.UserService"]] {
-        let key = make(scopes).await.unwrap().into_inner();
-        let program = exchange(&world, &key.secret).await.unwrap();
-        assert_eq!((&program.user, &claims(&program)["role"]), (&anna.user, &json!("customer")));
-        let list = bearing(&program.access_token, ListUsersRequest::default());
-        refused(world.users.clone().list_users(list).await, Code::PermissionDenied, "NOT_ALLOWED");
+    for subject in ["anna", "bert"] {
+        let exchanged = exchange(&world, &provider.token(subject)).await.unwrap();
+        let make = async |scopes: &[&str]| {
+            let scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+            let api_key = Some(ApiKey { display_name: "Nightly".to_owned(), scopes, ..ApiKey::default() });
+            let parent = exchanged.user.clone();
+            let request = CreateApiKeyRequest { parent, api_key, ..CreateApiKeyRequest::default() };
+            world.keys.clone().create_api_key(bearing(&exchanged.access_token, request)).await
+        };
+        for scopes in [&[][..], &["meshwork.users.v1.UserService"]] {
+            refused(make(scopes).await, Code::FailedPrecondition, "NO_PASSWORD");
+        }
+        let request = ListApiKeysRequest { parent: exchanged.user.clone(), ..ListApiKeysRequest::default() };
+        let listed = world.keys.clone().list_api_keys(bearing(&exchanged.access_token, request)).await.unwrap();
+        assert!(listed.into_inner().api_keys.is_empty());
     }
+}
+
+/// Makes a customer's key one of the account `user`, as an earlier release could make it, and returns its secret.
+async fn hand_over(world: &World, key: &ApiKey, user: &str) -> String {
+    let id = user.strip_prefix("users/").unwrap();
+    let (_, random) = key.secret.split_once('.').unwrap();
+    let secret = format!("mwk_{}.{random}", URL_SAFE_NO_PAD.encode(id));
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(world.config.data.join("users.db"));
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let given = sqlx::query("UPDATE api_keys SET user_id = $1, digest = $2 WHERE id = $3")
+        .bind(id)
+        .bind(Sha256::digest(&secret).to_vec())
+        .bind(key.name.rsplit('/').next().unwrap())
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(given.rows_affected(), 1);
+    secret
+}
+
+#[tokio::test]
+async fn a_key_of_another_issuers_subject_is_exchanged_for_nothing() {
+    let provider = Provider::start().await;
+    let world = world(vec![provider.settings(&json!({}))]).await;
+    let (bert, carl) = (world.customer().await, world.customer().await);
+    let key = world.make_key(&bert, ApiKey::default()).await.unwrap();
+    let of_carl = hand_over(&world, &key, &carl.name()).await;
+    assert_eq!(exchange(&world, &of_carl).await.unwrap().user, carl.name());
+    let anna = exchange(&world, &provider.token("anna")).await.unwrap();
+    let of_anna = hand_over(&world, &key, &anna.user).await;
+    refused(exchange(&world, &of_anna).await, Code::Unauthenticated, "TOKEN_NOT_EXCHANGED");
+    // It is seen and revoked as any.
+    let name = key.name.replace(&bert.name(), &anna.user);
+    let revoke = bearing(&anna.access_token, RevokeApiKeyRequest { name: name.clone() });
+    let revoked = world.keys.clone().revoke_api_key(revoke).await.unwrap().into_inner();
+    assert!(revoked.name == name && revoked.revoke_time.is_some(), "{revoked:?}");
 }
 
 #[tokio::test]
