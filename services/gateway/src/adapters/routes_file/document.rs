@@ -41,6 +41,10 @@ pub(super) struct UpstreamTable {
     /// neither is refused to everybody.
     #[serde(default)]
     pub access: BTreeMap<String, Vec<Caller>>,
+    /// How the paths begin by which its methods are called over HTTP/JSON, such as `/weather/v1/`; 64 at most. What else its
+    /// contracts say of paths (`google.api.http`) is left out. Not set: all that `descriptors` say, and none of those got by
+    /// reflection. Where the shop's own methods are, as below `/v1/orders`, and at `/docs` and `/openapi.json`, no upstream has any.
+    pub http_paths: Option<Vec<String>>,
 }
 
 /// Who may call.

@@ -33,6 +33,7 @@ fn all_keys_are_read() {
         [upstreams.tides]
         target = "tides:1"
         access = { "tides.Tides" = ["signed_in", "staff"] }
+        http_paths = ["/tides/v1/", "/tides/v2"]
 
         [[routes]]
         service = "shop.Orders"
@@ -55,6 +56,9 @@ fn all_keys_are_read() {
     let kinds = [CallerKind::Staff, CallerKind::Customer].into();
     assert_eq!(weather.access["weather.v1.Weather/Report"], Admits::Kinds(kinds));
     assert_eq!(settings.upstreams["tides"].access["tides.Tides"], Admits::SignedIn);
+    assert_eq!(weather.http_paths, None);
+    let paths = settings.upstreams["tides"].http_paths.clone().unwrap();
+    assert_eq!(paths.into_iter().collect::<Vec<_>>(), ["/tides/v1/", "/tides/v2"]);
     let [first, second] = &settings.rules[..] else { panic!("{settings:?}") };
     let values: Vec<_> = first.headers.iter().map(|header| header.value.clone()).collect();
     assert_eq!(
@@ -102,6 +106,14 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
         (
             "[upstreams.a]\ntarget = \"a:1\"\nservices = [\"a.B\"]".to_owned(),
             "upstreams.a.access says nothing of a.B, so that nobody may call it",
+        ),
+        (
+            "[upstreams.a]\ntarget = \"a:1\"\nhttp_paths = [\"/a/{b=*}\"]".to_owned(),
+            "upstreams.a.http_paths has \"/a/{b=*}\", which is no beginning of paths",
+        ),
+        (
+            "[upstreams.a]\ntarget = \"a:1\"\nhttp_paths = [\"a/\"]".to_owned(),
+            "upstreams.a.http_paths has \"a/\", which is no beginning of paths",
         ),
         (
             "[[routes]]\nservice = \"a b\"".to_owned(),
