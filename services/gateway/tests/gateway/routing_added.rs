@@ -173,6 +173,8 @@ async fn paths_by_reflection_are_those_that_the_file_of_routes_permits() {
             server.target()
         ));
         let world = World::with_routes(&file.path()).await;
+        // What is no gRPC goes by new contracts before the health is told.
+        world.wait_for_health(WEATHER, ServingStatus::Serving).await;
         assert_is_sunny(call_soon(&world, GET, None).await);
         let connect = "POST /weather.v1.WeatherService/GetWeather";
         assert_eq!(ask(&world, connect, &json, br#"{"city": "Oslo"}"#).await.status, 200);
