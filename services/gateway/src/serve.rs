@@ -19,7 +19,6 @@ use crate::adapters::{
 use crate::app::App;
 use crate::app::commands::Loaded;
 use crate::config::{Config, HttpConfig};
-use crate::domain::InvalidRoutes;
 use crate::ports::LearnedContracts;
 
 /// How often the file of routes is looked at.
@@ -150,19 +149,16 @@ async fn keep_routes(app: App, mut learned: mpsc::Receiver<LearnedContracts>, st
                     Ok(Loaded::Replaced { upstreams, routes }) => {
                         tracing::info!(upstreams, routes, "calls go by new routes");
                     }
-                    Err(problem) => unused(&problem),
+                    Err(problem) => tracing::warn!(%problem, "routes can't be used, and calls go as before"),
                 },
                 Some(contracts) = learned.recv() => {
+                    let upstream = contracts.upstream.clone();
                     if let Err(problem) = app.learn_contracts(contracts).await {
-                        unused(&problem);
+                        tracing::warn!(%upstream, %problem, "what the upstream tells of its contracts can't be offered");
                     }
                 }
             }
         }
     };
     stop.run_until_cancelled(keep).await;
-}
-
-fn unused(problem: &InvalidRoutes) {
-    tracing::warn!(%problem, "routes can't be used, and calls go as before");
 }

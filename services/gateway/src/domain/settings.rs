@@ -53,6 +53,8 @@ pub struct UpstreamSettings {
     /// How the paths begin that its methods may have over HTTP, `/weather/v1/`; `None`: a file of contracts may say any that isn't
     /// the shop's, and the upstream itself none.
     pub http_paths: Option<BTreeSet<String>>,
+    /// Whether its servers are asked for their health (`grpc.health.v1`); else they are healthy while they are connected.
+    pub checks_health: bool,
 }
 
 impl UpstreamSettings {
@@ -141,6 +143,7 @@ mod tests {
             services: BTreeSet::new(),
             access: access.map(|(name, admits)| (name.to_owned(), admits)).into(),
             http_paths: None,
+            checks_health: true,
         };
         assert_eq!(upstream.access_of("w.Weather", "Report"), Some(&Admits::SignedIn));
         assert_eq!(upstream.access_of("w.Weather", "Get"), Some(&Admits::Anyone));
@@ -162,6 +165,7 @@ mod tests {
                 services: BTreeSet::new(),
                 access: BTreeMap::new(),
                 http_paths: prefixes.map(|prefixes| prefixes.iter().map(|&prefix| prefix.to_owned()).collect()),
+                checks_health: true,
             };
             upstream.has_http_path(beginning)
         };

@@ -61,6 +61,7 @@ fn upstream(contracts: ContractsFrom, access: &[(&str, Admits)]) -> UpstreamSett
         services: BTreeSet::new(),
         access,
         http_paths: None,
+        checks_health: true,
     }
 }
 

@@ -54,9 +54,16 @@ fn at_most(key: &str, number: usize, max: usize) -> Checked<()> {
     if number > max { wrong(key, format!("has {number} entries; at most {max} are taken")) } else { Ok(()) }
 }
 
+/// A file of descriptors.
+pub(super) struct DescriptorsFile {
+    pub path: PathBuf,
+    /// Whether it says if the upstream is asked for its health.
+    pub tells_health: bool,
+}
+
 impl Document {
     /// What the file says, and the files of descriptors that it names.
-    pub(super) fn check(self) -> Checked<(RouteSettings, BTreeMap<UpstreamName, PathBuf>)> {
+    pub(super) fn check(self) -> Checked<(RouteSettings, BTreeMap<UpstreamName, DescriptorsFile>)> {
         at_most("upstreams", self.upstreams.len(), MAX_UPSTREAMS)?;
         at_most("routes", self.routes.len(), MAX_ROUTES)?;
         let (mut settings, mut files) = (RouteSettings::default(), BTreeMap::new());
@@ -70,7 +77,8 @@ impl Document {
                 let problem = format!("is the shop's own: set `gateway.upstreams.{name}`, or choose another name");
                 return wrong(format!("upstreams.{name}"), problem);
             }
-            files.extend(table.descriptors.clone().map(|file| (upstream.clone(), file)));
+            let file = |path| DescriptorsFile { path, tells_health: table.health.is_none() };
+            files.extend(table.descriptors.clone().map(|path| (upstream.clone(), file(path))));
             settings.upstreams.insert(upstream, table.check(&format!("upstreams.{name}"))?);
         }
         for (at, table) in self.routes.into_iter().enumerate() {
@@ -127,7 +135,8 @@ impl UpstreamTable {
             );
             return wrong(format!("{key}.access"), problem);
         }
-        Ok(UpstreamSettings { target: self.target, contracts, services, access, http_paths })
+        let checks_health = self.health.unwrap_or(contracts == ContractsFrom::Nowhere);
+        Ok(UpstreamSettings { target: self.target, contracts, services, access, http_paths, checks_health })
     }
 }
 

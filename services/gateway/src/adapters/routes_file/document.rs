@@ -45,6 +45,9 @@ pub(super) struct UpstreamTable {
     /// contracts say of paths (`google.api.http`) is left out. Not set: all that `descriptors` say, and none of those got by
     /// reflection. Where the shop's own methods are, as below `/v1/orders`, and at `/docs` and `/openapi.json`, no upstream has any.
     pub http_paths: Option<Vec<String>>,
+    /// Whether its servers are asked for their health (`grpc.health.v1`), so that one that is not serving gets no calls. Not set: if
+    /// it has neither `services` nor `access`, as another instance of the shop's, or if `descriptors` have that service.
+    pub health: Option<bool>,
 }
 
 /// Who may call.

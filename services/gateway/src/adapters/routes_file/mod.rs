@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::document::Document;
-use super::contracts::EncodedFiles;
+use super::contracts::{EncodedFiles, has_health};
 use crate::domain::{InvalidRoutes, UpstreamName};
 use crate::ports::{Configured, Descriptors, RouteSource};
 
@@ -191,11 +191,16 @@ impl Reader {
             problem
         };
         let document = Document::parse(text).map_err(wrong)?;
-        let (settings, files) = document.check().map_err(wrong)?;
+        let (mut settings, files) = document.check().map_err(wrong)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut descriptors = BTreeMap::new();
         for (upstream, file) in files {
-            let own = self.descriptors(&upstream, &folder.join(file)).map_err(wrong)?;
+            let own = self.descriptors(&upstream, &folder.join(file.path)).map_err(wrong)?;
+            if file.tells_health
+                && let Some(settings) = settings.upstreams.get_mut(&upstream)
+            {
+                settings.checks_health = has_health(&own);
+            }
             descriptors.insert(upstream, own);
         }
         Ok(Configured { settings, descriptors })

@@ -40,6 +40,7 @@ fn all_keys_are_read() {
         target = "tides:1"
         access = { "tides.Tides" = ["signed_in", "staff"] }
         http_paths = ["/tides/v1/", "/tides/v2"]
+        health = true
 
         [[routes]]
         service = "shop.Orders"
@@ -63,6 +64,8 @@ fn all_keys_are_read() {
     assert_eq!(weather.access["weather.v1.Weather/Report"], Admits::Kinds(kinds));
     assert_eq!(settings.upstreams["tides"].access["tides.Tides"], Admits::SignedIn);
     assert_eq!(weather.http_paths, None);
+    let checks: Vec<_> = settings.upstreams.values().map(|upstream| upstream.checks_health).collect();
+    assert_eq!(checks, [true, true, false]);
     let paths = settings.upstreams["tides"].http_paths.clone().unwrap();
     assert_eq!(paths.into_iter().collect::<Vec<_>>(), ["/tides/v1/", "/tides/v2"]);
     let [first, second] = &settings.rules[..] else { panic!("{settings:?}") };
@@ -203,7 +206,7 @@ async fn a_change_is_taken_when_two_looks_have_seen_the_same() {
     assert_eq!(upstreams(file.changed().await.unwrap().unwrap()), 1, "at the start there is nothing to lose");
     // As it grows, each part of it could be meant.
     let whole = format!("{one}[upstreams.b]\ntarget = \"b:1\"\n[upstreams.c]\ntarget = \"c:1\"\n");
-    for written in [1, one.len() + 36, whole.len()] {
+    for written in [1, one.len() + 29, whole.len()] {
         fs::write(&path, &whole[..written]).unwrap();
         assert!(file.changed().await.is_none(), "{written} bytes");
     }

@@ -1,7 +1,7 @@
 //! An upstream has told its contracts.
 
 use crate::app::{App, State};
-use crate::domain::InvalidRoutes;
+use crate::domain::{InvalidRoutes, UpstreamName};
 use crate::ports::LearnedContracts;
 
 impl App {
@@ -30,7 +30,7 @@ impl App {
         let mut new = state.clone();
         new.refused.remove(&upstream);
         new.learned.insert(upstream.clone(), contracts.clone());
-        let applied = self.apply(&new).await;
+        let applied = self.apply(&new).await.map_err(|problem| of_upstream(&upstream, problem));
         if applied.is_ok() {
             *state = new;
         } else {
@@ -39,4 +39,11 @@ impl App {
         self.note(Some(upstream), applied.clone().err());
         applied
     }
+}
+
+/// A problem that came with the contracts of `upstream`, by its name.
+fn of_upstream(upstream: &UpstreamName, problem: InvalidRoutes) -> InvalidRoutes {
+    let own = format!("upstreams.{upstream}");
+    let is_named = problem.key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if is_named { problem } else { InvalidRoutes::new(own, format!("can't be offered: {problem}")) }
 }
