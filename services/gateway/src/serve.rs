@@ -39,6 +39,7 @@ const OF_PORT: [&str; 4] = [
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     config.warn_of_hidden_callers();
+    config.warn_of_trusted_callers();
     let (built_in, mirror) = (BuiltIn::load()?, Arc::new(HealthMirror::new(health.clone())));
     let shown = built_in.services();
     let (upstreams, learned) = UpstreamChannels::new(config.client.clone(), &config.upstreams, Arc::clone(&mirror))?;
@@ -76,6 +77,8 @@ async fn run(
     Running { app, gate, shown, learned, log }: Running,
 ) -> Result<(), ServeError> {
     let (refusals, calls) = config.rate_limit.limits()?;
+    let routes = gate.routes();
+    config.rate_limit.warn_of_unused(|name| routes.knows(name));
     let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
     let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
