@@ -14,6 +14,8 @@ pub type Descriptors = Arc<[Bytes]>;
 /// What the configuration says.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
+    /// Where it stands, for who has to correct it; empty: nowhere.
+    pub origin: String,
     /// The routes and upstreams.
     pub settings: RouteSettings,
     /// The contracts of the upstreams that have a file.

@@ -16,8 +16,7 @@ const TAKEN: &str = "stop what listens there, or choose another port";
 /// # Errors
 /// When the address can't be bound.
 pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
-    let failed = |error| ServeError::new(format!("can't listen on {}: {error}", listen.address()), TAKEN);
-    listen.listener().map_err(failed)
+    listen.listener().map_err(|error| ServeError::new(format!("can't listen on {}: {error}", listen.address()), TAKEN))
 }
 
 /// The service whose setting `key` is, or whose domain: the first word of either.
@@ -91,8 +90,10 @@ pub fn listeners(key: &str, config: &ServerConfig, texts: &[ListenerText]) -> Re
         }
         let found = match &text.place {
             Place::Tcp(address) => {
-                let failed = |error| ServeError::new(format!("{key}: can't listen on {text}: {error}"), TAKEN);
-                vec![Listen::from(*address).listener().map_err(failed)?.into()]
+                let bound = Listen::from(*address).listener();
+                let bound =
+                    bound.map_err(|error| ServeError::new(format!("{key}: can't listen on {text}: {error}"), TAKEN))?;
+                vec![bound.into()]
             }
             Place::Unix { path, mode } => {
                 let bound = mode.map_or_else(|| Listener::unix(path), |mode| Listener::unix_with_mode(path, mode));

@@ -217,12 +217,15 @@ async fn routes_that_cannot_be_used_stop_the_start() {
     assert!(refused(&file).await.contains("is no encoded FileDescriptorSet"));
     file.write("[[routes]]\nservice = \"meshwork.orders.v1.OrderService\"\nto = [{ upstream = \"next\" }]");
     let sentence = refused(&file).await;
-    assert!(sentence.contains("routes[0].to names the upstream next; there are users, "), "{sentence}");
+    assert!(sentence.contains("routes.toml: routes[0].to names the upstream next; there are users, "), "{sentence}");
     // The shop's own services are not for others to have.
     file.write(
         "[upstreams.next]\ntarget = \"http://127.0.0.1:1\"\n\
          access = { \"meshwork.orders.v1.OrderService\" = [\"anyone\"] }",
     );
     let sentence = refused(&file).await;
-    assert!(sentence.contains("upstreams.next offers meshwork.orders.v1.OrderService, which"), "{sentence}");
+    assert!(
+        sentence.contains("routes.toml: upstreams.next offers meshwork.orders.v1.OrderService, which"),
+        "{sentence}"
+    );
 }

@@ -203,7 +203,7 @@ impl Reader {
             }
             descriptors.insert(upstream, own);
         }
-        Ok(Configured { settings, descriptors })
+        Ok(Configured { origin: path.display().to_string(), settings, descriptors })
     }
 
     fn descriptors(&mut self, upstream: &UpstreamName, path: &Path) -> Result<Descriptors, InvalidRoutes> {

@@ -87,7 +87,12 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
     for (text, sentence) in [
         ("upstream = 1".to_owned(), "line 1 can't be understood: unknown field `upstream`"),
         ("[upstreams.a]\ntarget = \"a:1\"\nport = 1".to_owned(), "can't be understood: unknown field `port`"),
-        ("[upstreams.a]\nservices = []".to_owned(), "missing field `target`"),
+        ("[upstreams.a]\nservices = []".to_owned(), "upstreams.a can't be understood: missing field `target`"),
+        (
+            "[upstreams.a]\ntarget = 1".to_owned(),
+            "line 2: upstreams.a.target can't be understood: invalid type: integer",
+        ),
+        (format!("{ROUTE}method = []"), "line 3: routes.method can't be understood: invalid type"),
         (
             format!("{ROUTE}headers = {{ x-a = {{ regex = \"a\" }} }}"),
             "unknown field `regex`, expected `prefix` or `present`",
