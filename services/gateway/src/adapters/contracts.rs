@@ -350,6 +350,16 @@ mod tests {
     }
 
     #[test]
+    fn whether_there_is_a_health_service_stands_in_the_files() {
+        let mut health = weather("health.proto", "grpc.health.v1");
+        health.service[0].name = Some("Health".to_owned());
+        let encoded = |file: &FileDescriptorProto| Bytes::from(file.encode_to_vec());
+        let weather = encoded(&weather("weather.proto", "weather.v1"));
+        assert!(has_health(&Descriptors::from([weather.clone(), encoded(&health)])));
+        assert!(!has_health(&Descriptors::from([weather])));
+    }
+
+    #[test]
     fn the_files_of_the_gateway_hold_and_their_services_are_reserved() {
         let described = read(&[("a", &[weather("meshwork/orders/v1/orders.proto", "evil")])]).unwrap();
         assert!(described.files.is_empty() && described.services["a"].is_empty());

@@ -47,3 +47,19 @@ fn of_upstream(upstream: &UpstreamName, problem: InvalidRoutes) -> InvalidRoutes
     let is_named = problem.key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
     if is_named { problem } else { InvalidRoutes::new(own, format!("can't be offered: {problem}")) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_with_contracts_names_whose_they_are() {
+        let weather = UpstreamName::new("weather").unwrap();
+        let told = |key: &str| of_upstream(&weather, InvalidRoutes::new(key, "is wrong")).to_string();
+        assert_eq!(told("upstreams.weather"), "upstreams.weather is wrong");
+        assert_eq!(told("upstreams.weather.access"), "upstreams.weather.access is wrong");
+        for other in ["upstreams", "upstreams.weather-next", "routes[0].to"] {
+            assert_eq!(told(other), format!("upstreams.weather can't be offered: {other} is wrong"));
+        }
+    }
+}
