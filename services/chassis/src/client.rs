@@ -1,5 +1,6 @@
 //! Channels to other services, and the one policy by which all calls between services go.
 
+use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use crate::metrics::ServiceMetrics;
 /// twice. A service that says it is not serving gets no calls.
 pub const POLICY: &str = include_str!("policy.json");
 
+/// What of it asks servers for their health.
+const HEALTH: &str = r#""healthCheckConfig": {"serviceName": ""},"#;
+
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to wait before the next try to find or connect to servers, at first and at most: services restart within seconds.
@@ -47,6 +51,10 @@ pub struct ClientConfig {
     /// Measures the calls; no setting.
     #[serde(skip)]
     pub metrics: Option<ServiceMetrics>,
+    /// Whether servers aren't asked for their health, and count as healthy while they are connected; no setting. A file with the
+    /// policy says it itself.
+    #[serde(skip)]
+    pub skips_health: bool,
 }
 
 impl Default for ClientConfig {
@@ -56,6 +64,7 @@ impl Default for ClientConfig {
             tls: ClientTlsConfig::default(),
             stream_window: const { NonZeroU32::new(2 << 20).unwrap() },
             metrics: None,
+            skips_health: false,
         }
     }
 }
@@ -117,7 +126,7 @@ impl ClientConfig {
             None => builder,
         };
         let builder = if self.policy.as_os_str().is_empty() {
-            builder.policy(Policy::parse(POLICY)?)
+            builder.policy(Policy::parse(&built_in(self.skips_health))?)
         } else {
             builder.policy_file(&self.policy)
         };
@@ -140,6 +149,11 @@ impl ClientConfig {
     }
 }
 
+/// The policy that is built in, without checks of health where those are skipped.
+fn built_in(skips_health: bool) -> Cow<'static, str> {
+    if skips_health { POLICY.replacen(HEALTH, "", 1).into() } else { POLICY.into() }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -154,6 +168,14 @@ mod tests {
     use tonic_health::pb::health_client::HealthClient;
 
     use super::*;
+
+    #[test]
+    fn the_policy_without_checks_of_health_is_the_same_else() {
+        let of = |skips| serde_json::from_str::<serde_json::Value>(&built_in(skips)).unwrap();
+        let (mut with, without) = (of(false), of(true));
+        assert!(with.as_object_mut().unwrap().remove("healthCheckConfig").is_some());
+        assert_eq!(with, without);
+    }
 
     #[test]
     fn the_policy_knows_every_method_of_the_contracts() {

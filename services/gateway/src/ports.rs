@@ -14,6 +14,8 @@ pub type Descriptors = Arc<[Bytes]>;
 /// What the configuration says.
 #[derive(Clone, Debug, Default)]
 pub struct Configured {
+    /// Where it stands, for who has to correct it; empty: nowhere.
+    pub origin: String,
     /// The routes and upstreams.
     pub settings: RouteSettings,
     /// The contracts of the upstreams that have a file.
@@ -32,6 +34,9 @@ pub trait RouteSource: Send + Sync {
 pub struct Described {
     /// The services of each upstream, with their methods.
     pub services: BTreeMap<UpstreamName, BTreeMap<String, Vec<OfferedMethod>>>,
+    /// The services of each upstream that are in a file of a name which one of the gateway's has, each with that name: the
+    /// gateway's holds, and they aren't known.
+    pub hidden: BTreeMap<UpstreamName, BTreeMap<String, String>>,
     /// The files in them that the gateway wasn't built with.
     pub files: Descriptors,
 }

@@ -19,7 +19,6 @@ use crate::adapters::{
 use crate::app::App;
 use crate::app::commands::Loaded;
 use crate::config::{Config, HttpConfig};
-use crate::domain::InvalidRoutes;
 use crate::ports::LearnedContracts;
 
 /// How often the file of routes is looked at.
@@ -40,6 +39,7 @@ const OF_PORT: [&str; 4] = [
 pub async fn serve(config: Config, health: Health, shutdown: CancellationToken) -> Result<(), ServeError> {
     config.check()?;
     config.warn_of_hidden_callers();
+    config.warn_of_trusted_callers();
     let (built_in, mirror) = (BuiltIn::load()?, Arc::new(HealthMirror::new(health.clone())));
     let shown = built_in.services();
     let (upstreams, learned) = UpstreamChannels::new(config.client.clone(), &config.upstreams, Arc::clone(&mirror))?;
@@ -77,6 +77,8 @@ async fn run(
     Running { app, gate, shown, learned, log }: Running,
 ) -> Result<(), ServeError> {
     let (refusals, calls) = config.rate_limit.limits()?;
+    let routes = gate.routes();
+    config.rate_limit.warn_of_unused(|name| routes.knows(name));
     let listener = behind("gateway.proxy_protocol", &config.server, config.proxy_protocol, listen(&config.listen)?)?;
     let more = listeners("gateway.listeners", &config.server, &config.listeners)?;
     let users = config.client.channel("gateway.auth.users", &config.auth.users)?;
@@ -150,19 +152,16 @@ async fn keep_routes(app: App, mut learned: mpsc::Receiver<LearnedContracts>, st
                     Ok(Loaded::Replaced { upstreams, routes }) => {
                         tracing::info!(upstreams, routes, "calls go by new routes");
                     }
-                    Err(problem) => unused(&problem),
+                    Err(problem) => tracing::warn!(%problem, "routes can't be used, and calls go as before"),
                 },
                 Some(contracts) = learned.recv() => {
+                    let upstream = contracts.upstream.clone();
                     if let Err(problem) = app.learn_contracts(contracts).await {
-                        unused(&problem);
+                        tracing::warn!(%upstream, %problem, "what the upstream tells of its contracts can't be offered");
                     }
                 }
             }
         }
     };
     stop.run_until_cancelled(keep).await;
-}
-
-fn unused(problem: &InvalidRoutes) {
-    tracing::warn!(%problem, "routes can't be used, and calls go as before");
 }

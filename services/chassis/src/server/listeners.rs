@@ -8,25 +8,29 @@ use super::config::ServerConfig;
 use super::error::ServeError;
 use crate::config::{Listen, ListenerText, Place, ProxyProtocolMode};
 
+/// What to do about an address that is taken.
+const TAKEN: &str = "stop what listens there, or choose another port";
+
 /// The socket of a server.
 ///
 /// # Errors
 /// When the address can't be bound.
 pub fn listen(listen: &Listen) -> Result<TcpListener, ServeError> {
-    listen.listener().map_err(|error| {
-        ServeError::new(
-            format!("can't listen on {}: {error}", listen.address()),
-            "stop what listens there, or choose another port",
-        )
-    })
+    listen.listener().map_err(|error| ServeError::new(format!("can't listen on {}: {error}", listen.address()), TAKEN))
 }
 
-/// Whose word counts for the addresses of callers.
-pub(super) fn trusted_proxies(config: &ServerConfig) -> Result<TrustedProxies, ServeError> {
+/// The service whose setting `key` is, or whose domain: the first word of either.
+fn service_of(key: &str) -> &str {
+    key.split_once('.').map_or(key, |(service, _)| service)
+}
+
+/// Whose word counts for the addresses of callers of `service`.
+pub(super) fn trusted_proxies(service: &str, config: &ServerConfig) -> Result<TrustedProxies, ServeError> {
+    let key = format!("{}.server.trusted_proxies", service_of(service));
     let trusted = TrustedProxies::new(&config.trusted_proxies).map_err(|error| {
         ServeError::new(
-            format!("server.trusted_proxies: {error}"),
-            "set `server.trusted_proxies` of the service to addresses, networks such as 10.0.0.0/8 and names in certificates",
+            format!("{key}: {error}"),
+            format!("set `{key}` to addresses, networks such as 10.0.0.0/8 and names in certificates"),
         )
     })?;
     Ok(trusted.forwarded_for(config.forwarded_for))
@@ -46,11 +50,12 @@ pub fn behind(
     match mode {
         ProxyProtocolMode::Off => Ok(listener),
         ProxyProtocolMode::V2 => {
-            let trusted = trusted_proxies(config)?;
+            let trusted = trusted_proxies(key, config)?;
+            let proxies = format!("{}.server.trusted_proxies", service_of(key));
             if trusted.is_without_networks() {
                 return Err(ServeError::new(
                     format!("{key}: nobody may speak the PROXY protocol, so that nobody could connect"),
-                    "set `server.trusted_proxies` of the service to the addresses or networks of the balancers",
+                    format!("set `{proxies}` to the addresses or networks of the balancers"),
                 ));
             }
             // Of a Unix socket.
@@ -59,7 +64,7 @@ pub fn behind(
                     format!(
                         "{key}: nobody on this host may speak the PROXY protocol, so that nobody could connect to a Unix socket"
                     ),
-                    "add 127.0.0.1 to `server.trusted_proxies` of the service, for balancers on this host",
+                    format!("add 127.0.0.1 to `{proxies}`, for balancers on this host"),
                 ));
             }
             Ok(listener.proxy_protocol(ProxyProtocol::V2, trusted))
@@ -84,7 +89,12 @@ pub fn listeners(key: &str, config: &ServerConfig, texts: &[ListenerText]) -> Re
             ));
         }
         let found = match &text.place {
-            Place::Tcp(address) => vec![listen(&(*address).into())?.into()],
+            Place::Tcp(address) => {
+                let bound = Listen::from(*address).listener();
+                let bound =
+                    bound.map_err(|error| ServeError::new(format!("{key}: can't listen on {text}: {error}"), TAKEN))?;
+                vec![bound.into()]
+            }
             Place::Unix { path, mode } => {
                 let bound = mode.map_or_else(|| Listener::unix(path), |mode| Listener::unix_with_mode(path, mode));
                 vec![bound.map_err(|error| {
@@ -133,6 +143,18 @@ mod tests {
         for listener in ["127.0.0.1:0?proxy=v2", "systemd:web", "unix:/nowhere/at/all/s"] {
             let refused = listeners("gateway.listeners", &config, &[text(listener)]).unwrap_err();
             assert!(refused.sentence.starts_with("gateway.listeners: "), "{refused}");
+        }
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let refused = listeners("gateway.listeners", &config, &[text(&address)]).unwrap_err();
+        assert!(refused.sentence.starts_with(&format!("gateway.listeners: can't listen on {address}: ")), "{refused}");
+        let hint = listeners("gateway.listeners", &config, &[text("127.0.0.1:0?proxy=v2")]).unwrap_err().hint;
+        assert!(hint.contains("`gateway.server.trusted_proxies`"), "{hint}");
+        for key in ["gateway.listeners", "gateway.example.com"] {
+            let config = ServerConfig { trusted_proxies: vec!["10.0.0.0/33".to_owned()], ..config.clone() };
+            let refused = trusted_proxies(key, &config).unwrap_err();
+            assert!(refused.sentence.starts_with("gateway.server.trusted_proxies: "), "{refused}");
+            assert!(refused.hint.contains("`gateway.server.trusted_proxies`"), "{refused:?}");
         }
         let config = ServerConfig { trusted_proxies: vec!["10.0.0.0/8".to_owned()], ..config };
         assert_eq!(listeners("gateway.listeners", &config, &[text("127.0.0.1:0?proxy=v2")]).unwrap().len(), 1);

@@ -44,7 +44,7 @@ pub fn builder(
     health: &Health,
 ) -> Result<ServerBuilder, ServeError> {
     check_times(config)?;
-    let trusted = listeners::trusted_proxies(config)?;
+    let trusted = listeners::trusted_proxies(domain, config)?;
     let handshakes = usize::try_from(config.max_handshakes.get()).unwrap_or(usize::MAX);
     let mut builder = meshwork::Server::builder()
         .layer(ContextLayer)

@@ -94,8 +94,13 @@ impl Contracts for BuiltIn {
     }
 
     fn read(&self, descriptors: &BTreeMap<UpstreamName, Descriptors>) -> Result<Described, InvalidRoutes> {
-        let mut merged =
-            Merged { shop: &self.pool, pool: self.pool.clone(), files: Vec::new(), origins: HashMap::new() };
+        let mut merged = Merged {
+            shop: &self.pool,
+            pool: self.pool.clone(),
+            files: Vec::new(),
+            origins: HashMap::new(),
+            hidden: BTreeMap::new(),
+        };
         let mut services = BTreeMap::new();
         for (upstream, own) in descriptors {
             let names = merged.add(upstream, own)?;
@@ -106,7 +111,7 @@ impl Contracts for BuiltIn {
             let problem = format!("have {methods} methods together; at most {MAX_METHODS} are taken");
             return Err(InvalidRoutes::new("upstreams", problem));
         }
-        Ok(Described { services, files: merged.files.into() })
+        Ok(Described { services, hidden: merged.hidden, files: merged.files.into() })
     }
 }
 
@@ -118,6 +123,8 @@ struct Merged<'a> {
     files: Vec<Bytes>,
     /// The files that were added, by name, each with who has brought it.
     origins: HashMap<String, (UpstreamName, FileDescriptorProto)>,
+    /// As of [`Described`].
+    hidden: BTreeMap<UpstreamName, BTreeMap<String, String>>,
 }
 
 impl Merged<'_> {
@@ -131,11 +138,18 @@ impl Merged<'_> {
             // Every port has its own of what it has of its own.
             let is_own =
                 OWN.iter().any(|own| own.rsplit_once('.').is_some_and(|(package, _)| package == file.package()));
-            if is_own || self.shop.get_file_by_name(file.name()).is_some() {
+            if is_own {
                 continue;
             }
             let dot = if file.package().is_empty() { "" } else { "." };
-            names.extend(file.service.iter().map(|service| format!("{}{dot}{}", file.package(), service.name())));
+            let own = file.service.iter().map(|service| format!("{}{dot}{}", file.package(), service.name()));
+            if self.shop.get_file_by_name(file.name()).is_some() {
+                let unknown = own.filter(|service| self.shop.get_service_by_name(service).is_none());
+                let unknown = unknown.map(|service| (service, shown(file.name()))).collect::<BTreeMap<_, _>>();
+                self.hidden.entry(upstream.clone()).or_default().extend(unknown);
+                continue;
+            }
+            names.extend(own);
             // Comments change nothing.
             file.source_code_info = None;
             match self.origins.get(file.name()) {
@@ -177,6 +191,15 @@ fn methods(service: &ServiceDescriptor, access: Option<&ExtensionDescriptor>) ->
         admits: access.and_then(|access| declared(&method, access)),
     };
     service.methods().map(method).collect()
+}
+
+/// Whether the health service is in these files.
+pub(super) fn has_health(descriptors: &Descriptors) -> bool {
+    let [health, ..] = OWN;
+    descriptors
+        .iter()
+        .filter_map(|encoded| FileDescriptorProto::decode(encoded.clone()).ok())
+        .any(|file| file.service.iter().any(|service| format!("{}.{}", file.package(), service.name()) == health))
 }
 
 /// Whether a method changes nothing.
@@ -327,9 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn whether_there_is_a_health_service_stands_in_the_files() {
+        let mut health = weather("health.proto", "grpc.health.v1");
+        health.service[0].name = Some("Health".to_owned());
+        let encoded = |file: &FileDescriptorProto| Bytes::from(file.encode_to_vec());
+        let weather = encoded(&weather("weather.proto", "weather.v1"));
+        assert!(has_health(&Descriptors::from([weather.clone(), encoded(&health)])));
+        assert!(!has_health(&Descriptors::from([weather])));
+    }
+
+    #[test]
     fn the_files_of_the_gateway_hold_and_their_services_are_reserved() {
         let described = read(&[("a", &[weather("meshwork/orders/v1/orders.proto", "evil")])]).unwrap();
         assert!(described.files.is_empty() && described.services["a"].is_empty());
+        let hidden = ("evil.Weather".to_owned(), "meshwork/orders/v1/orders.proto".to_owned());
+        assert_eq!(described.hidden[&name("a")], BTreeMap::from([hidden]));
         let reserved = BuiltIn::load().unwrap().reserved();
         for service in ["meshwork.admin.v1.EventSourceService", "grpc.health.v1.Health"] {
             assert!(reserved.contains(service), "{service}");

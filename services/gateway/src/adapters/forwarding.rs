@@ -16,7 +16,7 @@ use super::http::{Front, FrontParts, MethodNote, Methods};
 use super::routes::{ServiceRoutes, Snapshot, refusal};
 use super::upstreams::UpstreamChannels;
 use crate::config::HttpConfig;
-use crate::domain::{Admits, CallerKind, InvalidRoutes, RouteTable};
+use crate::domain::{Admits, CallerKind, InvalidRoutes, RouteSettings, RouteTable};
 use crate::ports::{Forwarding, Routing};
 
 /// What the port does by its settings, beside passing on gRPC.
@@ -86,7 +86,8 @@ impl Forwarding for Gate {
         let front = match self.edge.http.clone() {
             None => None,
             Some(config) => {
-                let (built_in, methods) = (self.built_in.clone(), Arc::new(RoutedMethods(Arc::clone(&table))));
+                let (built_in, methods) =
+                    (self.built_in.clone(), Arc::new(RoutedMethods(Arc::clone(&table), Arc::clone(&settings))));
                 let Edge { takes_keys, log, .. } = self.edge.clone();
                 // Contracts may be large, and what is made of them takes its time.
                 let made = tokio::task::spawn_blocking(move || {
@@ -131,7 +132,7 @@ const fn role(kind: CallerKind) -> Role {
 }
 
 /// The methods of a table, as what isn't gRPC asks for them.
-struct RoutedMethods(Arc<RouteTable>);
+struct RoutedMethods(Arc<RouteTable>, Arc<RouteSettings>);
 
 impl Methods for RoutedMethods {
     fn has(&self, path: &str) -> bool {
@@ -140,6 +141,12 @@ impl Methods for RoutedMethods {
 
     fn is_added(&self, path: &str) -> bool {
         self.0.find(path).is_some_and(|method| method.is_added)
+    }
+
+    fn has_http_path(&self, path: &str, beginning: &[&str]) -> bool {
+        let upstreams = self.0.find(path).into_iter().flat_map(|method| method.route.upstreams.iter());
+        let mut settings = upstreams.filter_map(|upstream| self.1.upstreams.get(upstream));
+        settings.any(|settings| settings.has_http_path(beginning))
     }
 
     fn note(&self, path: &str) -> Option<MethodNote> {

@@ -33,6 +33,18 @@ impl ServiceRoutes {
     pub(super) fn replace(&self, snapshot: Snapshot) {
         self.0.store(Arc::new(snapshot));
     }
+
+    /// Whether there is a service or a method of this name, `package.Service` or `package.Service/Method`, or may be once its upstream
+    /// has told its contracts.
+    pub fn knows(&self, name: &str) -> bool {
+        let snapshot = self.0.load();
+        let path = format!("/{name}");
+        if name.contains('/') {
+            snapshot.table.find(&path).is_some() || snapshot.table.pending(&path).is_some()
+        } else {
+            snapshot.table.services().any(|(service, _)| service == name)
+        }
+    }
 }
 
 impl Routes for ServiceRoutes {

@@ -35,6 +35,7 @@ pub struct UpstreamChannels {
 /// An upstream of the configuration. Dropped, it is followed no more.
 struct Added {
     target: String,
+    checks_health: bool,
     channel: Channel,
     _stop: DropGuard,
     asked: Option<Asked>,
@@ -47,7 +48,22 @@ struct Asked {
 }
 
 /// Channels that are not used yet.
-pub(super) struct Prepared(HashMap<UpstreamName, (String, Channel, Option<BTreeSet<String>>)>);
+pub(super) struct Prepared(HashMap<UpstreamName, PreparedUpstream>);
+
+struct PreparedUpstream {
+    target: String,
+    checks_health: bool,
+    channel: Channel,
+    /// What it is asked for, if it is.
+    services: Option<BTreeSet<String>>,
+}
+
+impl Added {
+    /// Whether it is the same, and stays.
+    fn is(&self, target: &str, checks_health: bool) -> bool {
+        self.target == target && self.checks_health == checks_health
+    }
+}
 
 impl UpstreamChannels {
     /// The channels to the shop's services, which `mirror` is told the health of. What upstreams tell of their contracts comes
@@ -79,32 +95,35 @@ impl UpstreamChannels {
         Ok((Self { client, mirror, learned, stop, tasks, shop, added: Mutex::default() }, receiver))
     }
 
-    /// Channels for `settings`: those that there are, where targets are the same, and new ones.
+    /// Channels for `settings`: those that there are, where targets and checks are the same, and new ones.
     ///
     /// # Errors
     /// When a target is none.
     pub(super) fn prepare(&self, settings: &RouteSettings) -> Result<Prepared, InvalidRoutes> {
         let added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         let prepared = settings.upstreams.iter().map(|(name, upstream)| {
-            let target = upstream.target.clone();
-            let channel = match added.get(name).filter(|there| there.target == target) {
+            let (target, checks_health) = (upstream.target.clone(), upstream.checks_health);
+            let is_same = |there: &&Added| there.is(&target, checks_health);
+            let channel = match added.get(name).filter(is_same) {
                 Some(there) => there.channel.clone(),
                 None => {
                     let key = format!("upstreams.{name}.target");
-                    let channel = self.client.channel(&key, &target);
+                    let client = ClientConfig { skips_health: !checks_health, ..self.client.clone() };
+                    let channel = client.channel(&key, &target);
                     channel
                         .map_err(|error| InvalidRoutes::new(key, format!("can't be used: {error}; {}", error.hint)))?
                 }
             };
             let named = || upstream.named_services().into_iter().map(str::to_owned).collect();
-            Ok::<_, InvalidRoutes>((name.clone(), (target, channel, upstream.learns().then(named))))
+            let services = upstream.learns().then(named);
+            Ok::<_, InvalidRoutes>((name.clone(), PreparedUpstream { target, checks_health, channel, services }))
         });
         Ok(Prepared(prepared.collect::<Result<_, _>>()?))
     }
 
     /// The shop's upstreams and those of `prepared`, as the proxy takes them.
     pub(super) fn of_proxy(&self, prepared: &Prepared) -> HashMap<UpstreamName, proxy::Upstream> {
-        let added = prepared.0.iter().map(|(name, (_, channel, _))| (name, channel));
+        let added = prepared.0.iter().map(|(name, upstream)| (name, &upstream.channel));
         let all = self.shop.iter().chain(added);
         all.map(|(name, channel)| (name.clone(), proxy::Upstream::new(name.shared(), channel.clone()))).collect()
     }
@@ -113,14 +132,15 @@ impl UpstreamChannels {
     pub(super) fn follow(&self, prepared: Prepared) {
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = std::mem::take(&mut *added);
-        for (name, (target, channel, services)) in prepared.0 {
+        for (name, new) in prepared.0 {
+            let services = new.services.clone();
             let mut upstream = match before.remove(&name) {
-                Some(there) if there.target == target => there,
+                Some(there) if there.is(&new.target, new.checks_health) => there,
                 other => {
                     // What was at another target is stopped before.
                     drop(other);
                     self.mirror.leave(&name);
-                    self.add(&name, target, channel)
+                    self.add(&name, new)
                 }
             };
             if upstream.asked.as_ref().map(|asked| &asked.services) != services.as_ref() {
@@ -134,10 +154,17 @@ impl UpstreamChannels {
         }
     }
 
-    fn add(&self, name: &UpstreamName, target: String, channel: Channel) -> Added {
+    fn add(&self, name: &UpstreamName, new: PreparedUpstream) -> Added {
+        let PreparedUpstream { target, checks_health, channel, .. } = new;
+        if !checks_health {
+            tracing::info!(
+                upstream = %name,
+                "the upstream isn't asked for its health: it counts as healthy while it is connected, unless the routes say health = true"
+            );
+        }
         let stop = self.stop.child_token();
         self.tasks.spawn(Arc::clone(&self.mirror).follow(name.clone(), channel.clone(), stop.clone()));
-        Added { target, channel, _stop: stop.drop_guard(), asked: None }
+        Added { target, checks_health, channel, _stop: stop.drop_guard(), asked: None }
     }
 
     fn ask(&self, name: &UpstreamName, upstream: &Added, services: BTreeSet<String>) -> Asked {

@@ -65,7 +65,16 @@ impl App {
                 let unknown = known.map(|known| Offer::unknown(settings, known)).unwrap_or_default();
                 if let Some((key, name)) = unknown.first().filter(|_| settings.learns()) {
                     let others = unknown.len() - 1;
-                    tracing::warn!(%upstream, key, name, others, "routes name what the upstream has not told of");
+                    let service = name.split_once('/').map_or(*name, |(service, _)| service);
+                    match described.hidden.get(upstream).and_then(|hidden| hidden.get(service)) {
+                        Some(file) => tracing::warn!(
+                            %upstream, key, name, file, others,
+                            "the upstream tells of it in a file whose name one of the gateway's has: give that another name"
+                        ),
+                        None => {
+                            tracing::warn!(%upstream, key, name, others, "routes name what the upstream has not told of");
+                        }
+                    }
                 }
                 offers.push(Offer::new(upstream, settings, known)?);
             }

@@ -1,5 +1,7 @@
 //! What stands between callers and the gateway.
 
+use std::net::IpAddr;
+
 use meshwork_chassis::config::ProxyProtocolMode;
 
 use super::Config;
@@ -8,6 +10,24 @@ use super::Config;
 const OF_KUBERNETES: &str = "KUBERNETES_SERVICE_HOST";
 
 impl Config {
+    /// Says at the start if everybody is trusted to tell for whom they call.
+    pub(crate) fn warn_of_trusted_callers(&self) {
+        if let Some(network) = self.trusts_everybody() {
+            tracing::warn!(
+                "gateway.server.trusted_proxies has {network}: every caller may call for any address, and nothing that goes by \
+                 addresses holds any more, such as `gateway.rate_limit`; list the networks of your balancers alone"
+            );
+        }
+    }
+
+    /// The network of all addresses that is trusted, if one is.
+    fn trusts_everybody(&self) -> Option<&str> {
+        let is_everybody = |network: &&str| {
+            network.split_once('/').is_some_and(|(address, bits)| address.parse::<IpAddr>().is_ok() && bits == "0")
+        };
+        self.server.trusted_proxies.iter().map(String::as_str).find(is_everybody)
+    }
+
     /// Says at the start if callers will be taken for one because of what stands before the gateway.
     pub(crate) fn warn_of_hidden_callers(&self) {
         if self.hides_callers(std::env::var_os(OF_KUBERNETES).is_some()) {
@@ -44,5 +64,17 @@ mod tests {
         decided.server.forwarded_for = false;
         assert!(!decided.hides_callers(true));
         assert!(!Config { proxy_protocol: ProxyProtocolMode::V2, ..config }.hides_callers(true));
+    }
+
+    #[test]
+    fn trust_in_all_addresses_is_found() {
+        let trusts = |networks: &[&str]| {
+            let mut config = Config::default();
+            config.server.trusted_proxies = networks.iter().map(|&network| network.to_owned()).collect();
+            config.trusts_everybody().map(str::to_owned)
+        };
+        assert_eq!(trusts(&["10.0.0.0/8", "0.0.0.0/0"]).as_deref(), Some("0.0.0.0/0"));
+        assert_eq!(trusts(&["::/0"]).as_deref(), Some("::/0"));
+        assert_eq!(trusts(&["10.0.0.0/8", "::1/128", "spiffe://shop/edge"]), None);
     }
 }

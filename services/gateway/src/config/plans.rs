@@ -55,6 +55,21 @@ impl Plan {
     }
 }
 
+/// The plans that nobody is on.
+fn without_anybody(plans: &BTreeMap<String, Plan>) -> impl Iterator<Item = &str> {
+    let is_unused = |plan: &Plan| plan.accounts.is_empty() && plan.roles.is_empty();
+    plans.iter().filter(move |(_, plan)| is_unused(plan)).map(|(name, _)| name.as_str())
+}
+
+/// Says which plans nobody is on.
+pub(super) fn warn_of_unused(plans: &BTreeMap<String, Plan>) {
+    for name in without_anybody(plans) {
+        tracing::warn!(
+            "gateway.rate_limit.plans.{name} names nobody, so that it holds for nobody: list `accounts` or `roles`, or leave it out"
+        );
+    }
+}
+
 /// Who is on which plan.
 #[derive(Debug)]
 pub(super) struct PlanTable {
@@ -160,6 +175,13 @@ mod tests {
         assert_eq!(plan("bert", "staff").as_deref(), Some("inside"));
         assert_eq!(plan("bert", "customer"), None);
         assert_eq!(table.plan(None), None);
+    }
+
+    #[test]
+    fn plans_that_name_nobody_are_found() {
+        let plans = [("gold", plan(&["users/anna"], &[])), ("inside", plan(&[], &["staff"])), ("red", plan(&[], &[]))];
+        let plans = plans.map(|(name, plan)| (name.to_owned(), plan)).into();
+        assert_eq!(without_anybody(&plans).collect::<Vec<_>>(), ["red"]);
     }
 
     #[test]

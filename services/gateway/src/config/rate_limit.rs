@@ -13,8 +13,8 @@ use meshwork_chassis::{Role, ServeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::plans::{Plan, PlanTable};
-use super::routes_limit::{RouteLimit, route_rules};
+use super::plans::{Plan, PlanTable, warn_of_unused};
+use super::routes_limit::{RouteLimit, route_rules, warn_of_unknown};
 use crate::adapters::DOMAIN;
 
 /// The name of the limit that counts all calls of a client; those of plans have it too.
@@ -88,6 +88,12 @@ impl RateLimit {
         PlanTable::new(&self.plans)?;
         self.rules()?;
         self.address_share().map(drop)
+    }
+
+    /// Says at the start what nobody's calls count for; `is_there` knows the names of methods and services.
+    pub(crate) fn warn_of_unused(&self, is_there: impl Fn(&str) -> bool) {
+        warn_of_unknown(&self.routes, is_there);
+        warn_of_unused(&self.plans);
     }
 
     /// The limits that are set: in front of identity, for calls that it refuses, and behind it. Both count in the same

@@ -85,7 +85,24 @@ pub(super) fn route_rules(routes: &[RouteLimit]) -> Result<Vec<Rule>, ServeError
         .collect()
 }
 
-/// Whether a text may be the name of a service or a method.
+/// The first name in `routes` that `is_there` doesn't know, by its limit's place.
+fn unknown<'l>(routes: &'l [RouteLimit], is_there: impl Fn(&str) -> bool) -> Option<(usize, &'l str)> {
+    let names_of = |(at, route): (usize, &'l RouteLimit)| route.methods.iter().map(move |name| (at, name.as_str()));
+    let mut names = routes.iter().enumerate().flat_map(names_of);
+    names.find(|(_, name)| !is_there(name))
+}
+
+/// Says if there is none of what a limit is for, by `is_there`: it may come with the routes, or be a mistake.
+pub(super) fn warn_of_unknown(routes: &[RouteLimit], is_there: impl Fn(&str) -> bool) {
+    if let Some((at, name)) = unknown(routes, is_there) {
+        tracing::warn!(
+            "gateway.rate_limit.routes[{at}].methods has {name:?}, which is neither the shop's nor an added upstream's: nobody's \
+             calls count for it"
+        );
+    }
+}
+
+/// Whether a text may be the full name of a service or a method: a service without a package is taken for the name of a method.
 fn is_name(text: &str) -> bool {
     let is_word = |word: &str| {
         let mut bytes = word.bytes();
@@ -93,7 +110,7 @@ fn is_name(text: &str) -> bool {
             && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
     };
     let (service, method) = text.split_once('/').map_or((text, None), |(service, method)| (service, Some(method)));
-    text.len() <= 256 && service.split('.').all(is_word) && method.is_none_or(is_word)
+    text.len() <= 256 && service.contains('.') && service.split('.').all(is_word) && method.is_none_or(is_word)
 }
 
 #[cfg(test)]
@@ -118,11 +135,21 @@ mod tests {
         let rules = route_rules(&good).unwrap();
         assert_eq!(rules.iter().map(Rule::name).collect::<Vec<_>>(), [sign_in, "meshwork.users.v1.AuthService"]);
         assert!(rules[0].counts("/shop.v1.Other/Method") && !rules[0].counts("/meshwork.users.v1.AuthService/SignOut"));
-        for wrong in
-            ["", "/a.B/C", "a.B/", "a..B", "meshwork.users.v1.AuthService/SignUp", "meshwork.users.v1.AuthServic"]
-        {
+        for wrong in [
+            "",
+            "/a.B/C",
+            "a.B/",
+            "a..B",
+            "SignIn",
+            "Nope/SignIn",
+            "meshwork.users.v1.AuthService/SignUp",
+            "meshwork.users.v1.AuthServic",
+        ] {
             refused(&[good[0].clone(), limit(&[wrong], 1.0)], "gateway.rate_limit.routes[1].methods has \"");
         }
+        let is_there = |name: &str| name.starts_with("meshwork.");
+        assert_eq!(unknown(&good, is_there), Some((0, "shop.v1.Other/Method")));
+        assert_eq!(unknown(&good[1..], is_there), None);
         refused(&[limit(&[], 1.0)], "gateway.rate_limit.routes[0].methods has 0 methods");
         refused(&[limit(&vec![sign_in; MOST + 1], 1.0)], "gateway.rate_limit.routes[0].methods has 65 methods");
         refused(&[good[0].clone(), good[0].clone()], "gateway.rate_limit.routes[1] is named by ");

@@ -50,12 +50,26 @@ pub struct UpstreamSettings {
     pub services: BTreeSet<String>,
     /// Whom methods admit, by `package.Service` or `package.Service/Method`.
     pub access: BTreeMap<String, Admits>,
+    /// How the paths begin that its methods may have over HTTP, `/weather/v1/`; `None`: a file of contracts may say any that isn't
+    /// the shop's, and the upstream itself none.
+    pub http_paths: Option<BTreeSet<String>>,
+    /// Whether its servers are asked for their health (`grpc.health.v1`); else they are healthy while they are connected.
+    pub checks_health: bool,
 }
 
 impl UpstreamSettings {
     /// Whom the method admits by these settings, of which the most exact name holds.
     pub fn access_of(&self, service: &str, method: &str) -> Option<&Admits> {
         self.access.get(&format!("{service}/{method}")).or_else(|| self.access.get(service))
+    }
+
+    /// Whether its methods may have a path of HTTP whose first segments are these texts; behind them anything may stand.
+    pub fn has_http_path(&self, beginning: &[&str]) -> bool {
+        let Some(prefixes) = &self.http_paths else { return self.contracts == ContractsFrom::File };
+        prefixes.iter().any(|prefix| {
+            let mut segments = beginning.iter();
+            prefix.split('/').filter(|segment| !segment.is_empty()).all(|segment| segments.next() == Some(&segment))
+        })
     }
 
     /// Whether it says itself what its methods are.
@@ -128,6 +142,8 @@ mod tests {
             contracts: ContractsFrom::Reflection,
             services: BTreeSet::new(),
             access: access.map(|(name, admits)| (name.to_owned(), admits)).into(),
+            http_paths: None,
+            checks_health: true,
         };
         assert_eq!(upstream.access_of("w.Weather", "Report"), Some(&Admits::SignedIn));
         assert_eq!(upstream.access_of("w.Weather", "Get"), Some(&Admits::Anyone));
@@ -138,5 +154,30 @@ mod tests {
         let some = UpstreamSettings { services: BTreeSet::from(["w.Tides".to_owned()]), ..upstream };
         assert_eq!(some.named_services(), BTreeSet::from(["w.Tides"]));
         assert!(some.offers("w.Tides") && !some.offers("w.Weather"));
+    }
+
+    #[test]
+    fn paths_of_http_are_those_of_the_settings_or_of_a_file_of_contracts() {
+        let has = |contracts, prefixes: Option<&[&str]>, beginning: &[&str]| {
+            let upstream = UpstreamSettings {
+                target: String::new(),
+                contracts,
+                services: BTreeSet::new(),
+                access: BTreeMap::new(),
+                http_paths: prefixes.map(|prefixes| prefixes.iter().map(|&prefix| prefix.to_owned()).collect()),
+                checks_health: true,
+            };
+            upstream.has_http_path(beginning)
+        };
+        assert!(has(ContractsFrom::File, None, &["weather"]));
+        assert!(!has(ContractsFrom::Reflection, None, &["weather"]));
+        for contracts in [ContractsFrom::File, ContractsFrom::Reflection] {
+            for prefix in ["/weather/v1", "/weather/v1/"] {
+                let has = |beginning: &[&str]| has(contracts, Some(&["/tides/", prefix]), beginning);
+                assert!(has(&["weather", "v1"]) && has(&["weather", "v1", "cities"]) && has(&["tides"]), "{prefix}");
+                assert!(!has(&["weather"]) && !has(&["weather", "v10"]) && !has(&["v1"]) && !has(&[]), "{prefix}");
+            }
+            assert!(has(contracts, Some(&["/"]), &[]) && !has(contracts, Some(&[]), &["weather"]));
+        }
     }
 }

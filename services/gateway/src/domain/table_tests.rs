@@ -55,7 +55,14 @@ fn rule(service: &str, to: &[(&str, u32)]) -> Rule {
 
 fn upstream(contracts: ContractsFrom, access: &[(&str, Admits)]) -> UpstreamSettings {
     let access = access.iter().map(|(name, admits)| ((*name).to_owned(), admits.clone())).collect();
-    UpstreamSettings { target: "static:///127.0.0.1:1".to_owned(), contracts, services: BTreeSet::new(), access }
+    UpstreamSettings {
+        target: "static:///127.0.0.1:1".to_owned(),
+        contracts,
+        services: BTreeSet::new(),
+        access,
+        http_paths: None,
+        checks_health: true,
+    }
 }
 
 fn settings(rules: Vec<Rule>) -> RouteSettings {

@@ -142,7 +142,8 @@ async fn a_service_by_reflection_is_open_by_the_file_of_routes_alone() {
     for reflection in [Reflection::V1, Reflection::V1Alpha] {
         let mut server = WeatherServer::stopped(reflection);
         let file = RoutesFile::new(&format!(
-            "[upstreams.weather]\ntarget = \"{}\"\naccess = {{ \"{WEATHER}/ReportWeather\" = [\"signed_in\"] }}",
+            "[upstreams.weather]\ntarget = \"{}\"\naccess = {{ \"{WEATHER}/ReportWeather\" = [\"signed_in\"] }}\n\
+             http_paths = [\"/v1/weather\"]",
             server.target()
         ));
         let world = World::with_routes(&file.path()).await;
@@ -159,6 +160,38 @@ async fn a_service_by_reflection_is_open_by_the_file_of_routes_alone() {
         let json = [("content-type", "application/json")];
         let answer = ask_as_anna(&world, "POST /v1/weather", &json, br#"{"city": "Oslo"}"#).await;
         assert_eq!((answer.status, answer.json()["sky"].as_str()), (200, Some("sunny")), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn paths_by_reflection_are_those_that_the_file_of_routes_permits() {
+    let server = WeatherServer::start(Reflection::V1);
+    let json = [("content-type", "application/json")];
+    let paths = async |http_paths: &str| {
+        let file = RoutesFile::new(&format!(
+            "[upstreams.weather]\ntarget = \"{}\"\naccess = {{ \"{WEATHER}\" = [\"anyone\"] }}\n{http_paths}",
+            server.target()
+        ));
+        let world = World::with_routes(&file.path()).await;
+        // What is no gRPC goes by new contracts before the health is told.
+        world.wait_for_health(WEATHER, ServingStatus::Serving).await;
+        assert_is_sunny(call_soon(&world, GET, None).await);
+        let connect = "POST /weather.v1.WeatherService/GetWeather";
+        assert_eq!(ask(&world, connect, &json, br#"{"city": "Oslo"}"#).await.status, 200);
+        let get = ask(&world, "GET /v1/weather/Oslo", &[], b"").await.status;
+        let report = ask(&world, "POST /v1/weather", &json, br#"{"city": "Oslo"}"#).await.status;
+        let document = ask(&world, "GET /openapi.json", &[], b"").await.json();
+        let paths = document["paths"].as_object().unwrap().keys().filter(|path| path.contains("weather"));
+        (get, report, paths.cloned().collect::<Vec<_>>())
+    };
+    assert_eq!(paths("").await, (404, 404, Vec::new()));
+    assert_eq!(paths("http_paths = [\"/weather/\"]").await, (404, 404, Vec::new()));
+    // Those of the shop aren't for others to have, whatever the file permits.
+    for all in ["http_paths = [\"/\"]", "http_paths = [\"/v1/weather\", \"/v1/orders\"]"] {
+        let (get, report, mut paths) = paths(all).await;
+        paths.sort();
+        let expected = ["/v1/weather", "/v1/weather/{city}", "/v1/weather/{city}:watch"];
+        assert_eq!((get, report, paths), (200, 200, expected.map(str::to_owned).to_vec()), "{all}");
     }
 }
 
@@ -184,12 +217,15 @@ async fn routes_that_cannot_be_used_stop_the_start() {
     assert!(refused(&file).await.contains("is no encoded FileDescriptorSet"));
     file.write("[[routes]]\nservice = \"meshwork.orders.v1.OrderService\"\nto = [{ upstream = \"next\" }]");
     let sentence = refused(&file).await;
-    assert!(sentence.contains("routes[0].to names the upstream next; there are users, "), "{sentence}");
+    assert!(sentence.contains("routes.toml: routes[0].to names the upstream next; there are users, "), "{sentence}");
     // The shop's own services are not for others to have.
     file.write(
         "[upstreams.next]\ntarget = \"http://127.0.0.1:1\"\n\
          access = { \"meshwork.orders.v1.OrderService\" = [\"anyone\"] }",
     );
     let sentence = refused(&file).await;
-    assert!(sentence.contains("upstreams.next offers meshwork.orders.v1.OrderService, which"), "{sentence}");
+    assert!(
+        sentence.contains("routes.toml: upstreams.next offers meshwork.orders.v1.OrderService, which"),
+        "{sentence}"
+    );
 }

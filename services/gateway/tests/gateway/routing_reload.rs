@@ -57,7 +57,13 @@ async fn good_routes_take_effect_and_bad_ones_leave_those_before() {
     assert_eq!(goes_to_next(&world, &next).await, Some(true));
     assert!(world.registry.is_ready());
 
+    // More likely than not whoever writes it has failed.
     file.write("");
+    let emptied = async || problem(&world).await.contains("routes.toml is empty").then_some(());
+    eventually(emptied).await;
+    assert_eq!(goes_to_next(&world, &next).await, Some(true));
+
+    file.write("# none");
     wait_until_goes_to_next(&world, &next, false).await;
     eventually(async || (world.registry.report().overall == Overall::Healthy).then_some(())).await;
 }
@@ -88,7 +94,7 @@ async fn calls_in_flight_end_as_they_began_when_their_upstream_is_taken_out() {
         async move { client.get_order(request).await }
     });
     eventually(async || (next.calls() == before + 2).then_some(())).await;
-    file.write("");
+    file.write("# none");
     wait_until_goes_to_next(&world, &next, false).await;
     for _ in 0..2 {
         assert!(stream.message().await.unwrap().is_some());
@@ -114,7 +120,7 @@ async fn services_come_and_go_with_their_upstream() {
     eventually(async || (world.registry.report().overall == Overall::Degraded).then_some(())).await;
     call(&world, GET, None).await.unwrap();
 
-    file.write("");
+    file.write("# none");
     eventually(async || (call(&world, GET, None).await.err()?.code() == Code::Unimplemented).then_some(())).await;
     assert_eq!(ask(&world, "GET /v1/weather/Oslo", &[], b"").await.status, 404);
     assert_eq!(world.health(WEATHER).await.unwrap_err().code(), Code::NotFound);

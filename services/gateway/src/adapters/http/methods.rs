@@ -10,6 +10,9 @@ pub trait Methods: Send + Sync + 'static {
     /// Whether the configuration has added it: what it says of HTTP's paths comes after what this program's methods say.
     fn is_added(&self, path: &str) -> bool;
 
+    /// Whether it, which the configuration has added, may have a path of HTTP whose first segments are these texts.
+    fn has_http_path(&self, path: &str, beginning: &[&str]) -> bool;
+
     /// What its documentation says of it beside its contract; `None` when nobody may call it.
     fn note(&self, path: &str) -> Option<MethodNote>;
 

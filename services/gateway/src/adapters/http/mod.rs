@@ -26,6 +26,7 @@ mod methods;
 mod prefix;
 mod values;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -107,12 +108,16 @@ impl HttpService for Front {
 
 impl Protocols {
     fn new(FrontParts { pool, methods, config, takes_keys, log }: FrontParts) -> Self {
-        let docs = config.docs.then(|| Docs::new(&pool, |path| methods.note(path), takes_keys));
-        let of = |added: bool| {
-            let has = |path: &str| methods.has(path) && methods.is_added(path) == added;
-            Transcoder::new(&pool, has).max_body(config.max_body)
-        };
-        let (json, added) = (of(false), of(true));
+        let of_shop = |path: &str| methods.has(path) && !methods.is_added(path);
+        let is_added = |path: &str| methods.has(path) && methods.is_added(path);
+        let json = Transcoder::new(&pool, of_shop).max_body(config.max_body);
+        let permits = |path: &str, beginning: &[&str]| methods.has_http_path(path, beginning);
+        let added = Transcoder::beside(&json, &pool, is_added, permits).max_body(config.max_body);
+        let docs = config.docs.then(|| {
+            let addresses: HashSet<_> = json.addresses().chain(added.addresses()).collect();
+            let is_reached = |path: &str, verb: &str, template: &str| addresses.contains(&(path, verb, template));
+            Docs::new(&pool, |path| methods.note(path), is_reached, takes_keys)
+        });
         let cors = Cors::new(&config.cors_origins);
         let connect = Connect::new(pool, Arc::clone(&methods), config.max_body);
         Self { methods, log, cors, connect, docs, json, added }

@@ -16,6 +16,7 @@ const MAX_ROUTES: usize = 1_000;
 /// Of one upstream.
 const MAX_SERVICES: usize = 256;
 const MAX_ACCESS: usize = 1_000;
+const MAX_PATHS: usize = 64;
 /// Of one route.
 const MAX_TARGETS: usize = 16;
 const MAX_HEADERS: usize = 16;
@@ -53,9 +54,16 @@ fn at_most(key: &str, number: usize, max: usize) -> Checked<()> {
     if number > max { wrong(key, format!("has {number} entries; at most {max} are taken")) } else { Ok(()) }
 }
 
+/// A file of descriptors.
+pub(super) struct DescriptorsFile {
+    pub path: PathBuf,
+    /// Whether it says if the upstream is asked for its health.
+    pub tells_health: bool,
+}
+
 impl Document {
     /// What the file says, and the files of descriptors that it names.
-    pub(super) fn check(self) -> Checked<(RouteSettings, BTreeMap<UpstreamName, PathBuf>)> {
+    pub(super) fn check(self) -> Checked<(RouteSettings, BTreeMap<UpstreamName, DescriptorsFile>)> {
         at_most("upstreams", self.upstreams.len(), MAX_UPSTREAMS)?;
         at_most("routes", self.routes.len(), MAX_ROUTES)?;
         let (mut settings, mut files) = (RouteSettings::default(), BTreeMap::new());
@@ -69,7 +77,8 @@ impl Document {
                 let problem = format!("is the shop's own: set `gateway.upstreams.{name}`, or choose another name");
                 return wrong(format!("upstreams.{name}"), problem);
             }
-            files.extend(table.descriptors.clone().map(|file| (upstream.clone(), file)));
+            let file = |path| DescriptorsFile { path, tells_health: table.health.is_none() };
+            files.extend(table.descriptors.clone().map(|path| (upstream.clone(), file(path))));
             settings.upstreams.insert(upstream, table.check(&format!("upstreams.{name}"))?);
         }
         for (at, table) in self.routes.into_iter().enumerate() {
@@ -101,6 +110,16 @@ impl UpstreamTable {
             }
             access.insert(name, admits(&callers));
         }
+        let paths = self.http_paths.as_deref().unwrap_or_default();
+        at_most(&format!("{key}.http_paths"), paths.len(), MAX_PATHS)?;
+        if let Some(path) = paths.iter().find(|path| !is_beginning(path)) {
+            let problem = format!(
+                "has {:?}, which is no beginning of paths, such as /weather/v1/, without wildcards",
+                shown(path)
+            );
+            return wrong(format!("{key}.http_paths"), problem);
+        }
+        let http_paths = self.http_paths.map(BTreeSet::from_iter);
         let services: BTreeSet<_> = self.services.into_iter().collect();
         let contracts = match self.descriptors {
             Some(_) => ContractsFrom::File,
@@ -116,7 +135,8 @@ impl UpstreamTable {
             );
             return wrong(format!("{key}.access"), problem);
         }
-        Ok(UpstreamSettings { target: self.target, contracts, services, access })
+        let checks_health = self.health.unwrap_or(contracts == ContractsFrom::Nowhere);
+        Ok(UpstreamSettings { target: self.target, contracts, services, access, http_paths, checks_health })
     }
 }
 
@@ -243,6 +263,14 @@ fn no_service(name: &str) -> String {
 /// Whether a text is a service's full name.
 fn is_service(name: &str) -> bool {
     name.len() <= MAX_NAME && name.split('.').all(is_word)
+}
+
+/// Whether paths of HTTP may begin with a text: with a slash, and whole segments of plain text behind it.
+fn is_beginning(path: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    let is_segment = |segment: &str| !segment.is_empty() && segment.bytes().all(is_plain);
+    let Some(rest) = path.strip_prefix('/') else { return false };
+    path.len() <= MAX_NAME && (rest.is_empty() || rest.strip_suffix('/').unwrap_or(rest).split('/').all(is_segment))
 }
 
 /// Whether a text is a name in a `.proto` file.

@@ -8,6 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::adapters::contracts::shown;
 use crate::domain::InvalidRoutes;
 
 /// Routes, as a file of TOML has them. No file, or an empty one: each method goes to the service of the shop that has it.
@@ -41,6 +42,13 @@ pub(super) struct UpstreamTable {
     /// neither is refused to everybody.
     #[serde(default)]
     pub access: BTreeMap<String, Vec<Caller>>,
+    /// How the paths begin by which its methods are called over HTTP/JSON, such as `/weather/v1/`; 64 at most. What else its
+    /// contracts say of paths (`google.api.http`) is left out. Not set: all that `descriptors` say, and none of those got by
+    /// reflection. Where the shop's own methods are, as below `/v1/orders`, and at `/docs` and `/openapi.json`, no upstream has any.
+    pub http_paths: Option<Vec<String>>,
+    /// Whether its servers are asked for their health (`grpc.health.v1`), so that one that is not serving gets no calls. Not set: if
+    /// it has neither `services` nor `access`, as another instance of the shop's, or if `descriptors` have that service.
+    pub health: Option<bool>,
 }
 
 /// Who may call.
@@ -178,7 +186,20 @@ impl Document {
         toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-            InvalidRoutes::new(format!("line {line}"), format!("can't be understood: {}", error.message().trim()))
+            let place = match misread_key(text) {
+                Some(key) => format!("line {line}: {key}"),
+                None => format!("line {line}"),
+            };
+            InvalidRoutes::new(place, format!("can't be understood: {}", error.message().trim()))
         })
     }
+}
+
+/// The key in `text` whose value is of a wrong type; `None` where it is no TOML, or wrong at its top. Errors tell keys only of what has
+/// no place in a text.
+fn misread_key(text: &str) -> Option<String> {
+    let values: toml::Table = toml::from_str(text).ok()?;
+    let error = toml::Value::Table(values).try_into::<Document>().err()?.to_string();
+    let (_, key) = error.rsplit_once("\nin `")?;
+    Some(shown(key.trim_end().trim_end_matches('`')))
 }

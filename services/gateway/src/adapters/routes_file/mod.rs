@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use self::document::Document;
-use super::contracts::EncodedFiles;
+use super::contracts::{EncodedFiles, has_health};
 use crate::domain::{InvalidRoutes, UpstreamName};
 use crate::ports::{Configured, Descriptors, RouteSource};
 
@@ -36,7 +36,8 @@ const BOUND: Duration = Duration::from_secs(10);
 ///
 /// How the files are replaced does not matter: by writing, by renaming, or by the links that Kubernetes swaps. What is looked
 /// at each time is where they lead to and how they are; they are read when that has changed, and have changed when their
-/// content has.
+/// content has. Of files that are written in place a look may see a part, which may be as good as the whole: a change is taken
+/// when the next look sees the same.
 #[derive(Debug)]
 pub struct RoutesFile {
     path: PathBuf,
@@ -45,7 +46,12 @@ pub struct RoutesFile {
 
 #[derive(Debug, Default)]
 struct State {
+    /// What was taken last, valid or not.
     last: Option<Last>,
+    /// The digest of what one look has seen since.
+    unsettled: Option<Vec<u8>>,
+    /// Whether anything stood in the file that was valid last.
+    had_content: bool,
     /// A read that nobody waits for any more; the next look takes it over, so that there is never more than one: on a file
     /// system that hangs they would take up all threads.
     reading: Option<JoinHandle<Option<Reading>>>,
@@ -68,6 +74,29 @@ type Mark = Option<(u64, u64, u64, (i64, i64), (i64, i64))>;
 struct Reading {
     last: Last,
     configured: Result<Configured, InvalidRoutes>,
+    /// Nothing stands in the file of routes.
+    is_empty: bool,
+}
+
+impl State {
+    /// Takes what the files hold, if it is another than before, and settled.
+    fn take(&mut self, Reading { last, configured, is_empty }: Reading) -> Option<Result<Configured, InvalidRoutes>> {
+        let is_same = self.last.as_ref().is_some_and(|before| before.digest == last.digest);
+        let is_settled = self.last.is_none() || self.unsettled.as_ref() == Some(&last.digest);
+        if !is_same && !is_settled {
+            self.unsettled = Some(last.digest);
+            return None;
+        }
+        self.unsettled = None;
+        self.last = Some(last);
+        if is_same {
+            return None;
+        }
+        if configured.is_ok() && !is_empty {
+            self.had_content = true;
+        }
+        Some(configured)
+    }
 }
 
 impl RoutesFile {
@@ -94,20 +123,31 @@ impl RouteSource for RoutesFile {
         }
         let failed = |problem: String| {
             let (digest, configured) = (problem.clone().into_bytes(), Err(self.unreadable(&problem)));
-            Some(Reading { last: Last { marks: Vec::new(), digest }, configured })
+            Some(Reading { last: Last { marks: Vec::new(), digest }, configured, is_empty: false })
         };
         let read = match read {
             Ok(Ok(read)) => read,
             Ok(Err(error)) => failed(error.to_string()),
             Err(_) => failed(format!("it gave no answer within {BOUND:?}")),
         };
-        let Reading { last, configured } = read?;
-        let is_same = state.last.replace(last.clone()).is_some_and(|before| before.digest == last.digest);
-        (!is_same).then_some(configured)
+        let Some(reading) = read else {
+            state.unsettled = None;
+            return None;
+        };
+        let is_emptied = state.had_content && reading.is_empty;
+        let configured = state.take(reading)?;
+        Some(if is_emptied { configured.and_then(|_| Err(self.emptied())) } else { configured })
     }
 }
 
 impl RoutesFile {
+    /// Nobody writes an empty file to say something: it is more likely that writing has failed.
+    fn emptied(&self) -> InvalidRoutes {
+        let problem =
+            "is empty and was not before; if there are to be no routes, leave a comment in it, such as `# none`";
+        InvalidRoutes::new(self.path.display().to_string(), problem)
+    }
+
     fn unreadable(&self, problem: &str) -> InvalidRoutes {
         unreadable(&self.path, problem)
     }
@@ -123,11 +163,11 @@ fn look(path: &Path, last: Option<&Last>) -> Option<Reading> {
     if last.is_some_and(|last| !last.marks.is_empty() && last.marks.iter().all(is_same)) {
         return None;
     }
-    let mut reader = Reader { last: Last::default(), hasher: Sha256::new() };
+    let mut reader = Reader { last: Last::default(), hasher: Sha256::new(), is_empty: false };
     let configured = reader.configured(path);
-    let Reader { mut last, hasher } = reader;
+    let Reader { mut last, hasher, is_empty } = reader;
     last.digest = hasher.finalize().to_vec();
-    Some(Reading { last, configured })
+    Some(Reading { last, configured, is_empty })
 }
 
 fn mark(path: &Path) -> Mark {
@@ -138,25 +178,32 @@ fn mark(path: &Path) -> Mark {
 struct Reader {
     last: Last,
     hasher: Sha256,
+    is_empty: bool,
 }
 
 impl Reader {
     fn configured(&mut self, path: &Path) -> Result<Configured, InvalidRoutes> {
         let text = self.read(path, MAX_FILE)?;
         let text = str::from_utf8(&text).map_err(|error| unreadable(path, &error.to_string()))?;
+        self.is_empty = text.trim().is_empty();
         let wrong = |mut problem: InvalidRoutes| {
             problem.key = format!("{}: {}", path.display(), problem.key);
             problem
         };
         let document = Document::parse(text).map_err(wrong)?;
-        let (settings, files) = document.check().map_err(wrong)?;
+        let (mut settings, files) = document.check().map_err(wrong)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut descriptors = BTreeMap::new();
         for (upstream, file) in files {
-            let own = self.descriptors(&upstream, &folder.join(file)).map_err(wrong)?;
+            let own = self.descriptors(&upstream, &folder.join(file.path)).map_err(wrong)?;
+            if file.tells_health
+                && let Some(settings) = settings.upstreams.get_mut(&upstream)
+            {
+                settings.checks_health = has_health(&own);
+            }
             descriptors.insert(upstream, own);
         }
-        Ok(Configured { settings, descriptors })
+        Ok(Configured { origin: path.display().to_string(), settings, descriptors })
     }
 
     fn descriptors(&mut self, upstream: &UpstreamName, path: &Path) -> Result<Descriptors, InvalidRoutes> {

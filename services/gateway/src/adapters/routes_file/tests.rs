@@ -17,6 +17,12 @@ fn put(path: &Path, content: &[u8]) {
     fs::rename(new, path).unwrap();
 }
 
+/// What a changed file says, which two looks see.
+async fn settled(file: &RoutesFile) -> Result<Configured, InvalidRoutes> {
+    assert!(file.changed().await.is_none(), "one look could have seen a part");
+    file.changed().await.unwrap()
+}
+
 #[test]
 fn all_keys_are_read() {
     let settings = checked(
@@ -33,6 +39,8 @@ fn all_keys_are_read() {
         [upstreams.tides]
         target = "tides:1"
         access = { "tides.Tides" = ["signed_in", "staff"] }
+        http_paths = ["/tides/v1/", "/tides/v2"]
+        health = true
 
         [[routes]]
         service = "shop.Orders"
@@ -55,6 +63,11 @@ fn all_keys_are_read() {
     let kinds = [CallerKind::Staff, CallerKind::Customer].into();
     assert_eq!(weather.access["weather.v1.Weather/Report"], Admits::Kinds(kinds));
     assert_eq!(settings.upstreams["tides"].access["tides.Tides"], Admits::SignedIn);
+    assert_eq!(weather.http_paths, None);
+    let checks: Vec<_> = settings.upstreams.values().map(|upstream| upstream.checks_health).collect();
+    assert_eq!(checks, [true, true, false]);
+    let paths = settings.upstreams["tides"].http_paths.clone().unwrap();
+    assert_eq!(paths.into_iter().collect::<Vec<_>>(), ["/tides/v1/", "/tides/v2"]);
     let [first, second] = &settings.rules[..] else { panic!("{settings:?}") };
     let values: Vec<_> = first.headers.iter().map(|header| header.value.clone()).collect();
     assert_eq!(
@@ -74,7 +87,12 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
     for (text, sentence) in [
         ("upstream = 1".to_owned(), "line 1 can't be understood: unknown field `upstream`"),
         ("[upstreams.a]\ntarget = \"a:1\"\nport = 1".to_owned(), "can't be understood: unknown field `port`"),
-        ("[upstreams.a]\nservices = []".to_owned(), "missing field `target`"),
+        ("[upstreams.a]\nservices = []".to_owned(), "upstreams.a can't be understood: missing field `target`"),
+        (
+            "[upstreams.a]\ntarget = 1".to_owned(),
+            "line 2: upstreams.a.target can't be understood: invalid type: integer",
+        ),
+        (format!("{ROUTE}method = []"), "line 3: routes.method can't be understood: invalid type"),
         (
             format!("{ROUTE}headers = {{ x-a = {{ regex = \"a\" }} }}"),
             "unknown field `regex`, expected `prefix` or `present`",
@@ -102,6 +120,14 @@ fn what_is_wrong_is_told_with_its_key_and_what_is_right() {
         (
             "[upstreams.a]\ntarget = \"a:1\"\nservices = [\"a.B\"]".to_owned(),
             "upstreams.a.access says nothing of a.B, so that nobody may call it",
+        ),
+        (
+            "[upstreams.a]\ntarget = \"a:1\"\nhttp_paths = [\"/a/{b=*}\"]".to_owned(),
+            "upstreams.a.http_paths has \"/a/{b=*}\", which is no beginning of paths",
+        ),
+        (
+            "[upstreams.a]\ntarget = \"a:1\"\nhttp_paths = [\"a/\"]".to_owned(),
+            "upstreams.a.http_paths has \"a/\", which is no beginning of paths",
         ),
         (
             "[[routes]]\nservice = \"a b\"".to_owned(),
@@ -160,16 +186,63 @@ async fn a_change_is_one_of_content_and_an_error_is_told_once() {
     assert!(file.changed().await.is_none());
 
     put(&path, b"");
-    file.changed().await.unwrap().unwrap();
+    settled(&file).await.unwrap();
     assert!(file.changed().await.is_none());
     put(&path, b"");
-    assert!(file.changed().await.is_none(), "another file of the same content");
+    for _ in 0..2 {
+        assert!(file.changed().await.is_none(), "another file of the same content");
+    }
     put(&path, b"nonsense");
-    let refused = file.changed().await.unwrap().unwrap_err();
+    let refused = settled(&file).await.unwrap_err();
     assert!(refused.key.ends_with("routes.toml: line 1"), "{refused}");
     assert!(file.changed().await.is_none());
     put(&path, b"");
+    settled(&file).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_is_taken_when_two_looks_have_seen_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("routes.toml");
+    let one = "[upstreams.a]\ntarget = \"a:1\"\n";
+    put(&path, one.as_bytes());
+    let file = RoutesFile::new(&path);
+    let upstreams = |configured: Configured| configured.settings.upstreams.len();
+    assert_eq!(upstreams(file.changed().await.unwrap().unwrap()), 1, "at the start there is nothing to lose");
+    // As it grows, each part of it could be meant.
+    let whole = format!("{one}[upstreams.b]\ntarget = \"b:1\"\n[upstreams.c]\ntarget = \"c:1\"\n");
+    for written in [1, one.len() + 29, whole.len()] {
+        fs::write(&path, &whole[..written]).unwrap();
+        assert!(file.changed().await.is_none(), "{written} bytes");
+    }
+    assert_eq!(upstreams(file.changed().await.unwrap().unwrap()), 3);
+    assert!(file.changed().await.is_none());
+    // What comes back to what it was is no change, and has to be seen twice again after it.
+    put(&path, one.as_bytes());
+    assert!(file.changed().await.is_none());
+    put(&path, whole.as_bytes());
+    assert!(file.changed().await.is_none());
+    put(&path, one.as_bytes());
+    assert_eq!(upstreams(settled(&file).await.unwrap()), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_is_emptied_is_a_problem_and_one_without_routes_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("routes.toml");
+    put(&path, b"\n");
+    let file = RoutesFile::new(&path);
     file.changed().await.unwrap().unwrap();
+    put(&path, b"[upstreams.a]\ntarget = \"a:1\"\n");
+    settled(&file).await.unwrap();
+    for empty in [&b""[..], b" \n"] {
+        put(&path, empty);
+        let refused = settled(&file).await.unwrap_err();
+        assert!(refused.to_string().contains("routes.toml is empty and was not before"), "{refused}");
+        assert!(file.changed().await.is_none(), "it is told once");
+    }
+    put(&path, b"# none\n");
+    assert_eq!(settled(&file).await.unwrap().settings, RouteSettings::default());
 }
 
 #[tokio::test]
@@ -195,9 +268,9 @@ async fn what_the_file_names_is_followed_through_links() {
     assert!(file.changed().await.is_none());
     symlink(&second, &new).unwrap();
     fs::rename(&new, &data).unwrap();
-    assert_eq!(files(file.changed().await.unwrap().unwrap()), 2);
+    assert_eq!(files(settled(&file).await.unwrap()), 2);
     assert!(file.changed().await.is_none());
     fs::remove_file(second.join("a.binpb")).unwrap();
-    let refused = file.changed().await.unwrap().unwrap_err();
+    let refused = settled(&file).await.unwrap_err();
     assert!(refused.to_string().contains("routes.toml: upstreams.a.descriptors names "), "{refused}");
 }

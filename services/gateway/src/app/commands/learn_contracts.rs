@@ -1,7 +1,7 @@
 //! An upstream has told its contracts.
 
 use crate::app::{App, State};
-use crate::domain::InvalidRoutes;
+use crate::domain::{InvalidRoutes, UpstreamName};
 use crate::ports::LearnedContracts;
 
 impl App {
@@ -30,7 +30,7 @@ impl App {
         let mut new = state.clone();
         new.refused.remove(&upstream);
         new.learned.insert(upstream.clone(), contracts.clone());
-        let applied = self.apply(&new).await;
+        let applied = self.apply(&new).await.map_err(|problem| of_upstream(&upstream, problem));
         if applied.is_ok() {
             *state = new;
         } else {
@@ -38,5 +38,28 @@ impl App {
         }
         self.note(Some(upstream), applied.clone().err());
         applied
+    }
+}
+
+/// A problem that came with the contracts of `upstream`, by its name.
+fn of_upstream(upstream: &UpstreamName, problem: InvalidRoutes) -> InvalidRoutes {
+    let own = format!("upstreams.{upstream}");
+    let is_named = problem.key.strip_prefix(&own).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+    if is_named { problem } else { InvalidRoutes::new(own, format!("can't be offered: {problem}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_with_contracts_names_whose_they_are() {
+        let weather = UpstreamName::new("weather").unwrap();
+        let told = |key: &str| of_upstream(&weather, InvalidRoutes::new(key, "is wrong")).to_string();
+        assert_eq!(told("upstreams.weather"), "upstreams.weather is wrong");
+        assert_eq!(told("upstreams.weather.access"), "upstreams.weather.access is wrong");
+        for other in ["upstreams", "upstreams.weather-next", "routes[0].to"] {
+            assert_eq!(told(other), format!("upstreams.weather can't be offered: {other} is wrong"));
+        }
     }
 }

@@ -37,7 +37,10 @@ impl App {
                     |upstream: &UpstreamName, told: &mut LearnedContracts| settings.asks(upstream, &told.target);
                 new.learned.retain(is_asked);
                 new.refused.retain(is_asked);
-                self.apply(&new).await.map(|()| new)
+                match self.apply(&new).await {
+                    Ok(()) => Ok(new),
+                    Err(problem) => Err(standing_at(&new.configured.origin, problem)),
+                }
             }
             Err(problem) => Err(problem),
         };
@@ -61,4 +64,12 @@ impl App {
             }
         }
     }
+}
+
+/// A problem with what stands at `origin`.
+fn standing_at(origin: &str, problem: InvalidRoutes) -> InvalidRoutes {
+    if origin.is_empty() {
+        return problem;
+    }
+    InvalidRoutes { key: format!("{origin}: {}", problem.key), ..problem }
 }

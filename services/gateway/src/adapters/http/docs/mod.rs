@@ -39,10 +39,16 @@ struct File {
 
 impl Docs {
     /// The documentation of the methods in `pool` with a `google.api.http` option: `note` says more of the method of a gRPC
-    /// path, `/package.Service/Method`, and is `None` where there is no route. `takes_keys` says whether an API key does as well as a
-    /// token.
-    pub(super) fn new(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>, takes_keys: bool) -> Self {
-        let document = File::new("application/json", openapi::document(pool, note, takes_keys).into());
+    /// path, `/package.Service/Method`, and is `None` where there is no route. `is_reached` says whether the method of HTTP and the
+    /// template lead to it. `takes_keys` says whether an API key does as well as a token.
+    pub(super) fn new(
+        pool: &DescriptorPool,
+        note: impl Fn(&str) -> Option<MethodNote>,
+        is_reached: impl Fn(&str, &str, &str) -> bool,
+        takes_keys: bool,
+    ) -> Self {
+        let document = openapi::document(pool, note, is_reached, takes_keys);
+        let document = File::new("application/json", document.into());
         let page = page::FILES.map(|(path, kind, text)| (path, File::new(kind, Bytes::from_static(text.as_bytes()))));
         Self { document, page: page.into() }
     }

@@ -34,23 +34,32 @@ const CODES: [&str; 16] = [
 ];
 
 /// The document of the methods in `pool` that have a `google.api.http` option and a route: `note` says more of the method
-/// of a gRPC path, and is `None` where there is no route. `takes_keys` says whether an API key does as well as a token. The same
+/// of a gRPC path, and is `None` where there is no route; `is_reached` says whether the method of HTTP and the template lead to it.
+/// `takes_keys` says whether an API key does as well as a token. The same
 /// pool gives the same text.
-pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<MethodNote>, takes_keys: bool) -> String {
+pub(super) fn document(
+    pool: &DescriptorPool,
+    note: impl Fn(&str) -> Option<MethodNote>,
+    is_reached: impl Fn(&str, &str, &str) -> bool,
+    takes_keys: bool,
+) -> String {
     let schemes = security_schemes(takes_keys);
     let credentials: Vec<_> = schemes.keys().map(|name| json!({name.as_str(): []})).collect();
     let notes = Notes::new(pool);
     let mut schemas = Schemas::new(&notes);
     let (mut paths, mut tags, mut ids) = (Map::new(), Vec::new(), BTreeSet::new());
     for service in pool.services() {
-        let mut is_reached = false;
+        let mut has_paths = false;
         for method in service.methods().filter(|method| !method.is_client_streaming()) {
             let Some(option) = notes.rule(&method) else { continue };
-            let Some(note) = note(&format!("/{}/{}", service.full_name(), method.name())) else { continue };
+            let grpc_path = format!("/{}/{}", service.full_name(), method.name());
+            let Some(note) = note(&grpc_path) else { continue };
             let input = method.input();
             let patterns =
                 |field: &str| field_at(&input, field).map(|field| notes.patterns(&field)).unwrap_or_default();
-            for rule in Rule::all(&option) {
+            let mut rules = Rule::all(&option);
+            rules.retain(|rule| is_reached(&grpc_path, &rule.verb.to_ascii_uppercase(), &rule.template));
+            for rule in rules {
                 let Some(template) = Template::parse(&rule.template, patterns) else { continue };
                 let path = paths.entry(template.path.clone()).or_insert_with(|| json!({}));
                 // Who comes first is answered, as by the routes.
@@ -64,10 +73,10 @@ pub(super) fn document(pool: &DescriptorPool, note: impl Fn(&str) -> Option<Meth
                     credentials: &credentials,
                 };
                 path.insert(rule.verb.clone(), binding.operation(&id, &notes, &mut schemas));
-                is_reached = true;
+                has_paths = true;
             }
         }
-        if is_reached {
+        if has_paths {
             let mut tag = Map::new();
             tag.insert("name".to_owned(), service.full_name().into());
             describe(&mut tag, notes.comment(&service.parent_file(), service.path()));

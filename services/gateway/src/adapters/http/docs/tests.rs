@@ -30,7 +30,7 @@ fn notes() -> impl Fn(&str) -> Option<MethodNote> {
 }
 
 fn document() -> Value {
-    serde_json::from_str(&openapi::document(&pool(), notes(), true)).unwrap()
+    serde_json::from_str(&openapi::document(&pool(), notes(), |_, _, _| true, true)).unwrap()
 }
 
 /// The operations by their lines, such as `POST /v1/orders/{order}:cancel`.
@@ -141,7 +141,7 @@ fn it_says_what_the_contracts_say() {
     assert_eq!(document["security"], json!([{"apiKey": []}, {"bearer": []}]));
     let key = &document["components"]["securitySchemes"]["apiKey"];
     assert_eq!((&key["type"], &key["in"], &key["name"]), (&json!("apiKey"), &json!("header"), &json!("x-api-key")));
-    let tokens: Value = serde_json::from_str(&openapi::document(&pool(), notes(), false)).unwrap();
+    let tokens: Value = serde_json::from_str(&openapi::document(&pool(), notes(), |_, _, _| true, false)).unwrap();
     assert_eq!(tokens["security"], json!([{"bearer": []}]));
     assert!(tokens["components"]["securitySchemes"]["apiKey"].is_null());
 
@@ -226,18 +226,21 @@ fn it_says_what_the_contracts_say() {
 
 #[test]
 fn the_same_contracts_give_the_same_text() {
-    assert_eq!(openapi::document(&pool(), notes(), true), openapi::document(&pool(), notes(), true));
+    assert_eq!(
+        openapi::document(&pool(), notes(), |_, _, _| true, true),
+        openapi::document(&pool(), notes(), |_, _, _| true, true)
+    );
 }
 
 #[test]
 fn what_has_no_route_is_not_told() {
-    let nothing: Value = serde_json::from_str(&openapi::document(&pool(), |_| None, true)).unwrap();
+    let nothing: Value = serde_json::from_str(&openapi::document(&pool(), |_| None, |_, _, _| true, true)).unwrap();
     assert_eq!((&nothing["paths"], &nothing["tags"]), (&json!({}), &json!([])));
 }
 
 #[tokio::test]
 async fn files_are_answered_with_a_policy_and_again_with_304() {
-    let docs = Docs::new(&pool(), notes(), true);
+    let docs = Docs::new(&pool(), notes(), |_, _, _| true, true);
     for path in page::FILES.map(|(path, ..)| path).into_iter().chain(["/openapi.json", "/docs/"]) {
         let answer = docs.answer(path, None).unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
@@ -285,4 +288,14 @@ fn the_page_needs_nothing_from_elsewhere_and_makes_no_markup() {
             assert!(page::FILES.iter().any(|(path, ..)| *path == name), "{path}: {name}");
         }
     }
+}
+
+#[test]
+fn what_is_not_reached_is_not_in_the_document() {
+    let is_reached = |path: &str, verb: &str, template: &str| {
+        (path, verb, template) == ("/meshwork.orders.v1.OrderService/ListOrders", "GET", "/v1/orders")
+    };
+    let document: Value = serde_json::from_str(&openapi::document(&pool(), notes(), is_reached, true)).unwrap();
+    assert_eq!(operations(&document).into_keys().collect::<Vec<_>>(), ["GET /v1/orders"]);
+    assert_eq!(document["tags"].as_array().unwrap().len(), 1);
 }

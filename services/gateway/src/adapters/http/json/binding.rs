@@ -30,6 +30,8 @@ pub(super) struct Binding {
     pub(super) is_server_streaming: bool,
     pub(super) verb: Method,
     pub(super) template: Template,
+    /// The template as the option has it.
+    pub(super) pattern: String,
     /// The fields of the template's variables, each by its path.
     pub(super) variables: Vec<Vec<FieldDescriptor>>,
     pub(super) body: Content,
@@ -73,8 +75,8 @@ pub(super) fn bindings(pool: &DescriptorPool, has: impl Fn(&str) -> bool) -> Vec
 }
 
 fn binding(method: &MethodDescriptor, path: &str, rule: &DynamicMessage) -> Result<Binding, &'static str> {
-    let (verb, template) = pattern(rule).ok_or("names no method of HTTP")?;
-    let template: Template = template.parse()?;
+    let (verb, pattern) = pattern(rule).ok_or("names no method of HTTP")?;
+    let template: Template = pattern.parse()?;
     let (input, output) = (method.input(), method.output());
     let variables = template.variables.iter().map(|variable| {
         let fields = by_path(&input, &variable.field)?;
@@ -104,6 +106,7 @@ fn binding(method: &MethodDescriptor, path: &str, rule: &DynamicMessage) -> Resu
         output,
         verb,
         template,
+        pattern,
         variables,
         body,
         response_body,

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`transcoder`] | finds the method of a request, and answers it |
 //! | [`binding`], [`template`], [`matcher`] | what the options say, by path |
+//! | [`addresses`] | which paths methods may have that are added |
 //! | [`request`] | the message of a request, of [`value`] (its JSON), [`query`] and [`mask`] |
 //! | [`conditions`] | `Idempotency-Key`, `If-Match` and `Last-Event-ID` |
 //! | [`error`](mod@error), [`metadata`] | what answers are, beside their message |
 //! | [`stream`] | answers of many messages: lines, or server-sent events |
 
+mod addresses;
 mod binding;
 mod body;
 mod conditions;

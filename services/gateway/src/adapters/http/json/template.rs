@@ -97,6 +97,14 @@ impl FromStr for Template {
 }
 
 impl Template {
+    /// The texts that each path begins with that fits.
+    pub(super) fn beginning(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().map_while(|segment| match segment {
+            Segment::Literal(text) => Some(text.as_str()),
+            Segment::One | Segment::Rest => None,
+        })
+    }
+
     fn segment(&mut self, text: &str) -> Result<(), &'static str> {
         if self.segments.last() == Some(&Segment::Rest) {
             return Err("has something behind `**`");

@@ -21,6 +21,7 @@ use tonic_types::StatusExt;
 use tower_service::Service;
 
 use super::super::call::{self, Failure, Head};
+use super::addresses::{OwnPaths, permitted};
 use super::binding::{Binding, Content, bindings};
 use super::error::{JSON, NO_STORE, respond};
 use super::fault::Fault;
@@ -73,7 +74,23 @@ impl Matched {
 impl Transcoder {
     /// For the methods in `pool` whose path, `/package.Service/Method`, `has` admits.
     pub(in crate::adapters::http) fn new(pool: &DescriptorPool, has: impl Fn(&str) -> bool) -> Self {
-        let bindings: Vec<_> = bindings(pool, has).into_iter().map(Arc::new).collect();
+        Self::of(pool, bindings(pool, has))
+    }
+
+    /// For those methods that `has` admits, beside `own`: by paths that `permits` admits by the method and the texts that they begin
+    /// with, and that no path of `own` could be.
+    pub(in crate::adapters::http) fn beside(
+        own: &Self,
+        pool: &DescriptorPool,
+        has: impl Fn(&str) -> bool,
+        permits: impl Fn(&str, &[&str]) -> bool,
+    ) -> Self {
+        let paths = OwnPaths::new(own.bindings.iter().map(AsRef::as_ref));
+        Self::of(pool, permitted(bindings(pool, has), &paths, permits))
+    }
+
+    fn of(pool: &DescriptorPool, bindings: Vec<Binding>) -> Self {
+        let bindings: Vec<_> = bindings.into_iter().map(Arc::new).collect();
         let mut matcher = Matcher::default();
         for (route, binding) in bindings.iter().enumerate() {
             matcher.insert(binding.verb.clone(), &binding.template, route);
@@ -85,6 +102,13 @@ impl Transcoder {
     #[must_use]
     pub(in crate::adapters::http) fn max_body(self, max_body: usize) -> Self {
         Self { max_body, ..self }
+    }
+
+    /// Each path that leads to a method: the method's own, the method of HTTP, and the template as its option has it.
+    pub(in crate::adapters::http) fn addresses(&self) -> impl Iterator<Item = (&str, &str, &str)> {
+        self.bindings
+            .iter()
+            .map(|binding| (binding.grpc_path.as_str(), binding.verb.as_str(), binding.pattern.as_str()))
     }
 
     /// The method of a request.
