@@ -301,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_large_is_named_and_not_to_be_asked_for_again() {
+        for status in [answer_too_large(7), answer_too_many_values(7)] {
+            assert_eq!((status.code(), status.get_details_retry_info().is_some()), (Code::OutOfRange, false));
+            assert!(status.message().contains("of the answer has more than 7 "), "{status:?}");
+        }
+        let limit = of_mesh("orders", Code::ResourceExhausted);
+        assert!(
+            limit.message().contains("the metadata of the call to the orders service, or of its answer"),
+            "{limit:?}"
+        );
+    }
+
+    #[test]
     fn a_service_that_is_gone_may_be_asked_again_and_one_that_answers_no_grpc_may_not() {
         for (code, told, retryable) in [
             (Code::Unavailable, Code::Unavailable, true),
