@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Extensions;
 use http_body::{Frame, SizeHint};
 use meshwork_chassis::errors::internal;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
@@ -32,7 +33,7 @@ const WRITING: usize = 2;
 const WAIT: Duration = Duration::from_secs(10);
 
 /// The most bytes of the JSON of a message: four times those of the message.
-pub(super) const MAX_JSON: usize = 16 << 20;
+const MAX_JSON: usize = 16 << 20;
 
 /// The most bytes that the connection gets at once.
 const PIECE: usize = 64 << 10;
@@ -134,6 +135,11 @@ impl Room {
     /// The part of this process's room that the answers to a network have.
     pub(super) fn of_network(network: Option<IpAddr>) -> Self {
         SHARED.of(network)
+    }
+
+    /// Where the answer to the request waits that has these extensions.
+    pub(super) fn among(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
     }
 
     fn of(&self, network: Option<IpAddr>) -> Self {

@@ -11,7 +11,7 @@ mod unary;
 use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE};
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use prost_reflect::DescriptorPool;
 use tonic::Code;
 use tonic::body::Body;
@@ -96,7 +96,7 @@ impl Connect {
         if procedure.streams {
             return stream::answer(procedure, codec, self.max, &self.pool, request, calls).await;
         }
-        let room = room(request.extensions());
+        let room = Room::among(request.extensions());
         let unary = Unary { procedure, codec, max: self.max, pool: &self.pool, room };
         unary.post(request, calls).await
     }
@@ -108,14 +108,9 @@ impl Connect {
             Err(status) => return failed(&status.into(), &self.pool),
         };
         let Some(codec) = Codec::named(&query.codec) else { return unsupported(procedure) };
-        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool, room: room(&parts.extensions) };
+        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool, room: Room::among(&parts.extensions) };
         unary.get(query, &parts.headers, calls).await
     }
-}
-
-/// Where the answer to a request waits to be taken.
-fn room(extensions: &Extensions) -> Room {
-    extensions.get::<Room>().cloned().unwrap_or_default()
 }
 
 /// Whether a request says that it is of Connect.

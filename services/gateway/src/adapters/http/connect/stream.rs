@@ -37,7 +37,7 @@ pub(super) async fn answer(
     mut calls: LinkedCalls,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let room = parts.extensions.get::<Room>().cloned().unwrap_or_default();
+    let room = Room::among(&parts.extensions);
     let head = head(&procedure.path, &parts.headers);
     let encoding = Encoding::of(&parts.headers, "connect-content-encoding");
     let started = match (head, encoding) {

@@ -148,7 +148,7 @@ impl Transcoder {
             timeout: timeout(&head.headers)?,
         };
         let failed = |failure| failed(failure, &head.headers);
-        let room = head.extensions.get::<Room>().cloned().unwrap_or_default();
+        let room = Room::among(&head.extensions);
         if binding.is_server_streaming {
             let frame = Body::new(Full::new(call::frame(&message)));
             let answer = call::start(calls, call, frame).await.map_err(failed)?;
