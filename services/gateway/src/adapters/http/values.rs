@@ -12,8 +12,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 /// How many levels a message may have, those within `google.protobuf.Any` among them.
 const LEVELS: usize = 100;
 
-/// The most values of a JSON text, or of a message, those within others among them. In memory each has a multiple of the two bytes that it
-/// may have as text, and reading it costs accordingly.
+/// The most values of a JSON text, or of a message, those within others among them. In memory each has a multiple of the two
+/// bytes that it may have as text, and reading it costs accordingly.
 pub(super) const MAX_VALUES: usize = 1 << 16;
 
 /// Makes sure that a JSON text has no more than [`MAX_VALUES`] values. No more than those are looked at, and none is kept.
