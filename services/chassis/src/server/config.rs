@@ -139,8 +139,9 @@ pub struct ServerConfig {
     /// loopback, which is every program on the host: those of its other users too, and a sidecar that passes on what comes from
     /// elsewhere. Where these are not to be trusted, list the name in the gateway's certificate instead. What callers may have at
     /// once is counted by it too, but for connections, which count for the address that they come from. Balancers that name their
-    /// clients by the PROXY protocol are listed here as well, by addresses and networks; who comes by a Unix socket has that of the
-    /// loopback.
+    /// clients by the PROXY protocol are listed here as well, by addresses and networks. Who comes by a Unix socket has no address:
+    /// it may name callers where the loopback is listed, and where it names none, all of them count as one, as `address:0.0.0.0`,
+    /// and the services are told that their address is `unknown`.
     pub trusted_proxies: Vec<String>,
     /// Whether these may name a caller in `X-Forwarded-For` as well, as balancers of HTTP do: the right-most address there that is none
     /// of theirs. Each of them has to write the header, or what its client has written there is believed. On for the gateway.

@@ -46,7 +46,7 @@ const UPSTREAM_TOO_SLOW: ErrorKind = ErrorKind::new(
 const UPSTREAM_LIMIT: ErrorKind = ErrorKind::new(
     "UPSTREAM_LIMIT",
     Code::ResourceExhausted,
-    "The call or its answer is beyond a limit between the gateway and the service: most often its metadata is too large.",
+    "The metadata of the call, or of its answer, is larger than may go between the gateway and the service.",
 );
 const PATH_UNKNOWN: ErrorKind = ErrorKind::new(
     "PATH_UNKNOWN",
@@ -71,8 +71,17 @@ const ANSWER_UNREADABLE: ErrorKind = ErrorKind::new(
 );
 const ANSWER_TOO_LARGE: ErrorKind = ErrorKind::new(
     "ANSWER_TOO_LARGE",
+    Code::OutOfRange,
+    "A message of the answer is larger than HTTP passes on, or has more values than JSON may have; ErrorInfo says how many \
+     bytes or values it may have. The same call would have the same answer: ask for less, such as a smaller page. What the call \
+     would have changed may have been changed.",
+);
+const TOO_MANY_ANSWERS: ErrorKind = ErrorKind::retryable(
+    "TOO_MANY_ANSWERS",
     Code::ResourceExhausted,
-    "A message of the answer is larger than HTTP passes on; ErrorInfo says how many bytes it may have. Ask for less.",
+    Duration::from_secs(1),
+    "As many large answers in JSON are being written, or wait to be read, as may be. Read those that there are, or ask for less at \
+     once. What the call would have changed may have been changed: repeat a call that writes with the same request_id.",
 );
 const BODY_TOO_SLOW: ErrorKind = ErrorKind::new(
     "BODY_TOO_SLOW",
@@ -113,6 +122,7 @@ pub const TABLE: &[&ErrorKind] = &[
     &ENCODING_UNKNOWN,
     &ANSWER_UNREADABLE,
     &ANSWER_TOO_LARGE,
+    &TOO_MANY_ANSWERS,
     &INVALID_FIELDS,
     &BODY_TOO_SLOW,
     &MEDIA_TYPE_UNSUPPORTED,
@@ -185,6 +195,18 @@ pub fn answer_too_large(max: usize) -> Status {
     ANSWER_TOO_LARGE.status(DOMAIN, message, &[("limit", &max.to_string())])
 }
 
+/// A message of an answer has more than `max` values.
+pub fn answer_too_many_values(max: usize) -> Status {
+    let message = format!("a message of the answer has more than {max} values");
+    ANSWER_TOO_LARGE.status(DOMAIN, message, &[("limit", &max.to_string())])
+}
+
+/// There is no room for one more large answer.
+pub fn too_many_answers() -> Status {
+    let message = "too many large answers are being written or wait to be read; read them, or ask for less at once";
+    TOO_MANY_ANSWERS.status(DOMAIN, message, &[])
+}
+
 /// Nothing is at the `path` of HTTP, which is shown by its first 64 characters.
 pub fn path_unknown(path: &str) -> Status {
     let path = echo(path).to_string();
@@ -235,9 +257,9 @@ pub fn upstream_too_slow(name: &str) -> Status {
     UPSTREAM_TOO_SLOW.status(DOMAIN, format!("the {name} service didn't answer in time"), &[("upstream", name)])
 }
 
-/// The call is beyond a limit on its way, most often by its metadata.
+/// The call, or its answer, is beyond a limit on its way, which is that of metadata: messages have none there.
 fn upstream_limit(name: &str) -> Status {
-    let message = format!("the call to the {name} service, or its answer, is beyond a limit; send less metadata");
+    let message = format!("the metadata of the call to the {name} service, or of its answer, is too large");
     UPSTREAM_LIMIT.status(DOMAIN, message, &[("upstream", name)])
 }
 
@@ -276,6 +298,19 @@ mod tests {
     #[test]
     fn the_table_has_no_faults() {
         assert_eq!(errors::faults(TABLE), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_too_large_is_named_and_not_to_be_asked_for_again() {
+        for status in [answer_too_large(7), answer_too_many_values(7)] {
+            assert_eq!((status.code(), status.get_details_retry_info().is_some()), (Code::OutOfRange, false));
+            assert!(status.message().contains("of the answer has more than 7 "), "{status:?}");
+        }
+        let limit = of_mesh("orders", Code::ResourceExhausted);
+        assert!(
+            limit.message().contains("the metadata of the call to the orders service, or of its answer"),
+            "{limit:?}"
+        );
     }
 
     #[test]

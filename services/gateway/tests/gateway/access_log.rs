@@ -296,6 +296,27 @@ async fn a_stream_is_logged_at_its_end() {
     assert_has(&event, &[("protocol", "json"), ("status", "499"), ("code", "CANCELLED"), ("route", GET)]);
 }
 
+#[tokio::test]
+async fn what_was_refused_or_cut_after_its_call_is_not_ok() {
+    let (log, _guard) = Log::start();
+    let world = World::start().await;
+    log.clear().await;
+    assert_eq!(ask_as_anna(&world, "GET /v1/orders/many", &[], b"").await.status, 400);
+    assert_has(&log.one().await, &[("protocol", "json"), ("code", "OUT_OF_RANGE"), ("status", "400")]);
+    let connect = format!("POST {GET}");
+    let json = [("content-type", "application/json")];
+    assert_eq!(ask_as_anna(&world, &connect, &json, br#"{"name":"orders/many"}"#).await.status, 400);
+    assert_has(&log.one().await, &[("protocol", "connect"), ("code", "OUT_OF_RANGE"), ("status", "400")]);
+    assert_eq!(ask_as_anna(&world, "GET /v1/orders/large", &[], b"").await.status, 200);
+    assert_has(&log.one().await, &[("code", "OK"), ("status", "200")]);
+    let mut stream = send(&world, "GET /v1/orders/large", &[("authorization", &bearer(&world))], b"").await;
+    stream.read_exact(&mut [0; 64]).await.unwrap();
+    drop(stream);
+    let event = log.one().await;
+    assert_has(&event, &[("protocol", "json"), ("code", "CANCELLED"), ("status", "200")]);
+    assert!(number(&event, "sent") < 12_000_000, "{event:#?}");
+}
+
 fn bearer(world: &World) -> String {
     format!("Bearer {}", world.issuer.token("anna", "customer"))
 }

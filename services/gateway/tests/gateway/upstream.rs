@@ -10,6 +10,7 @@ use meshwork_api::meshwork::admin::v1::{
     ListDeadLettersResponse, RedriveDeadLetterRequest, RedriveDeadLetterResponse, RedriveDeadLettersRequest,
     RedriveDeadLettersResponse,
 };
+use meshwork_api::meshwork::orders::v1::order::Line;
 use meshwork_api::meshwork::orders::v1::order_service_server::{OrderService, OrderServiceServer};
 use meshwork_api::meshwork::orders::v1::{
     CancelOrderRequest, CreateOrderRequest, DeliverOrderRequest, GetOrderRequest, ListOrderEventsRequest,
@@ -133,7 +134,13 @@ impl OrderService for Orders {
             }
             _ => {}
         }
-        let mut response = Response::new(Order { name, ..Default::default() });
+        let lines = match name.as_str() {
+            // Each character is six of JSON: 12 MB in all.
+            "orders/large" => vec![Line { product: "\u{1}".repeat(2_000_000), ..Default::default() }],
+            "orders/many" => vec![Line::default(); 70_000],
+            _ => Vec::new(),
+        };
+        let mut response = Response::new(Order { name, lines, ..Default::default() });
         response.metadata_mut().insert("x-answer", "yes".parse().unwrap());
         response.metadata_mut().insert(TOKEN, "MC40Mg".parse().unwrap());
         response.metadata_mut().insert(STALE, "true".parse().unwrap());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 use tonic::Status;
 use tonic::body::Body;
 
@@ -23,11 +23,12 @@ pub(super) struct CountedBody {
     body: Body,
     side: Side,
     record: SharedRecord,
+    ended: bool,
 }
 
 impl CountedBody {
     pub(super) fn wrap(body: Body, side: Side, record: &SharedRecord) -> Body {
-        Body::new(Self { body, side, record: Arc::clone(record) })
+        Body::new(Self { ended: body.is_end_stream(), body, side, record: Arc::clone(record) })
     }
 }
 
@@ -37,6 +38,12 @@ impl http_body::Body for CountedBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.ended = !matches!(&frame, Some(Ok(frame)) if frame.is_data()) || self.body.is_end_stream();
+        if let Some(Err(status)) = &frame
+            && self.side == Side::Answer
+        {
+            self.record.notes().answer_code = Some(status.code());
+        }
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
@@ -53,5 +60,13 @@ impl http_body::Body for CountedBody {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl Drop for CountedBody {
+    fn drop(&mut self) {
+        if self.side == Side::Answer && !self.ended {
+            self.record.notes().is_cut = true;
+        }
     }
 }

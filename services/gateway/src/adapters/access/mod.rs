@@ -21,8 +21,8 @@ use uuid::Uuid;
 use self::body::{CountedBody, Side};
 use self::failures::FailureBound;
 use self::head::{is_sampled, method_name, request_id, user_agent};
+pub use self::record::{AnswerCode, Protocol, RecordLink};
 use self::record::{Notes, Record, SharedRecord};
-pub use self::record::{Protocol, RecordLink};
 use super::client::Client;
 
 /// Whether there is a method at a path, `/package.Service/Method`.
@@ -66,6 +66,8 @@ impl AccessLog {
                 caller: None,
                 upstream: None,
                 code: None,
+                answer_code: None,
+                is_cut: false,
                 http_status: None,
             }),
         })
@@ -131,9 +133,12 @@ impl HttpRecord {
         request.map(|body| CountedBody::wrap(body, Side::Request, &self.0))
     }
 
-    /// Notes the status of the answer, and counts its bytes as they are taken.
+    /// Notes the status of the answer, and counts its bytes as they are taken; one that isn't taken to its end was cut.
     pub fn count_answer(self, answer: Response<Body>) -> Response<Body> {
-        self.0.notes().http_status = Some(answer.status());
+        let mut notes = self.0.notes();
+        notes.http_status = Some(answer.status());
+        notes.answer_code = answer.extensions().get::<AnswerCode>().map(|code| code.0);
+        drop(notes);
         answer.map(|body| CountedBody::wrap(body, Side::Answer, &self.0))
     }
 }

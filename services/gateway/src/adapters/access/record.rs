@@ -65,7 +65,24 @@ pub(super) struct Notes {
     pub upstream: Option<String>,
     /// That of its call; `None` where none was made.
     pub code: Option<Code>,
+    /// What the answer says in place of an answer of its call.
+    pub answer_code: Option<Code>,
+    /// Whether the answer ended before its end.
+    pub is_cut: bool,
     pub http_status: Option<StatusCode>,
+}
+
+/// The code of an error that is answered over HTTP, among the extensions of the answer.
+#[derive(Clone, Copy, Debug)]
+pub struct AnswerCode(pub Code);
+
+/// The code that a request ended with. That a call went well doesn't say that its answer could be told, or arrived.
+fn told_code(code: Option<Code>, answer: Option<Code>, is_cut: bool) -> Option<Code> {
+    match code {
+        Some(Code::Ok) if answer.is_some() => answer,
+        Some(Code::Ok) | None if is_cut => Some(Code::Cancelled),
+        code => code,
+    }
 }
 
 impl Record {
@@ -100,7 +117,8 @@ fn is_failure(code: Option<Code>, http_status: Option<StatusCode>) -> bool {
 impl Drop for Record {
     fn drop(&mut self) {
         let notes = self.notes.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Notes { protocol, route, caller, upstream, code, http_status } = notes;
+        let Notes { protocol, route, caller, upstream, code, answer_code, is_cut, http_status } = notes;
+        let code = &told_code(*code, *answer_code, *is_cut);
         if !(self.is_sampled || is_failure(*code, *http_status) && self.failures.admit()) {
             return;
         }
@@ -150,6 +168,23 @@ pub(super) type SharedRecord = Arc<Record>;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_told_is_not_ok() {
+        let ok = Some(Code::Ok);
+        for (code, answer, is_cut, told) in [
+            (ok, None, false, ok),
+            (ok, None, true, Some(Code::Cancelled)),
+            (ok, Some(Code::OutOfRange), false, Some(Code::OutOfRange)),
+            (ok, Some(Code::OutOfRange), true, Some(Code::OutOfRange)),
+            (Some(Code::NotFound), Some(Code::NotFound), false, Some(Code::NotFound)),
+            (Some(Code::Unavailable), None, true, Some(Code::Unavailable)),
+            (None, Some(Code::InvalidArgument), false, None),
+            (None, None, true, Some(Code::Cancelled)),
+        ] {
+            assert_eq!(told_code(code, answer, is_cut), told, "{code:?} {answer:?} {is_cut}");
+        }
+    }
 
     #[test]
     fn failures_are_those_of_the_servers() {

@@ -131,7 +131,7 @@ async fn an_answer_that_is_not_one_message_and_a_status_is_an_error() {
         (answer(vec![frame(b"1"), frame(b"2")], ok()), Code::Internal),
         (answer(vec![frame(b"1").slice(..3)], ok()), Code::Internal),
         (answer(vec![Bytes::from_static(&[1, 0, 0, 0, 0])], ok()), Code::Internal),
-        (answer(vec![large], ok()), Code::ResourceExhausted),
+        (answer(vec![large], ok()), Code::OutOfRange),
         (answer(vec![frame(b"1")], None), Code::Internal),
         (answer(vec![frame(b"1")], Some(headers(&[("grpc-status", "8")]))), Code::ResourceExhausted),
     ] {

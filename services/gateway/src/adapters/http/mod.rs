@@ -10,8 +10,10 @@
 //! | [`json`] | HTTP/JSON by the methods' `google.api.http` |
 //! | [`methods`] | the methods that there are |
 //! | [`call`] | a call of the port's own, of bytes |
-//! | [`values`] | how many values a JSON text may have |
+//! | [`answers`] | messages of answers: read, written and handed on within bounds |
+//! | [`values`] | how many values a JSON text or a message may have |
 
+mod answers;
 mod call;
 #[cfg(test)]
 mod call_tests;
@@ -39,6 +41,7 @@ use meshwork::server::{Calls, HttpService};
 use prost_reflect::DescriptorPool;
 use tonic::body::Body;
 
+use self::answers::Room;
 use self::connect::Connect;
 use self::cors::Cors;
 use self::docs::Docs;
@@ -47,6 +50,7 @@ use self::json::{Found, Transcoder};
 use self::linked::LinkedCalls;
 pub use self::methods::{MethodNote, Methods};
 use crate::adapters::access::{AccessLog, HttpRecord, Protocol};
+use crate::adapters::client::Client;
 use crate::adapters::errors::{DOMAIN, HTTP_METHOD_UNKNOWN, http_method_unknown, path_unknown};
 use crate::config::HttpConfig;
 
@@ -92,8 +96,10 @@ impl Front {
 }
 
 impl HttpService for Front {
-    fn call(&self, request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
+    fn call(&self, mut request: Request<Body>, calls: Calls) -> BoxFuture<'static, Response<Body>> {
         let protocols = self.0.load_full();
+        let network = Client::of(Some(calls.peer())).network();
+        request.extensions_mut().insert(Room::of_network(network));
         Box::pin(async move {
             let Some(log) = &protocols.log else {
                 return protocols.answer(request, LinkedCalls::new(calls, None), None).await;

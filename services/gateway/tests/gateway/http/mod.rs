@@ -5,3 +5,4 @@ mod connect;
 mod connect_streams;
 mod cors;
 mod grpc_web;
+mod large;

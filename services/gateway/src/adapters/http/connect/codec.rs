@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use prost::Message as _;
 use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor};
-use serde::Serialize as _;
 use tonic::Status;
 
-use crate::adapters::errors::{answer_unreadable, malformed};
-use crate::adapters::http::values;
+use crate::adapters::errors::malformed;
+use crate::adapters::http::{answers, values};
 
 /// How the messages of a call are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,18 +64,14 @@ impl Codec {
     /// A message of an answer, of its protobuf.
     ///
     /// # Errors
-    /// INTERNAL when it isn't one of `output`, or can't be shown as JSON.
-    pub(super) fn write(self, output: &MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
+    /// INTERNAL when it isn't one of `output`, or can't be shown as JSON; OUT_OF_RANGE when it is too large for that, or has
+    /// more than 65,536 values; RESOURCE_EXHAUSTED when too many large ones are written.
+    pub(super) async fn write(self, output: &MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
         if self == Self::Proto {
             return Ok(message);
         }
-        let unreadable = |_| answer_unreadable("it is not what the contract of its method says");
-        let message = DynamicMessage::decode(output.clone(), message).map_err(unreadable)?;
-        let mut json = Vec::with_capacity(256);
-        message
-            .serialize(&mut serde_json::Serializer::new(&mut json))
-            .map_err(|_| answer_unreadable("it can't be shown as JSON"))?;
-        Ok(json.into())
+        let output = output.clone();
+        answers::made(message, move |message| answers::write(&answers::read(&output, message)?)).await
     }
 }
 
@@ -94,19 +89,29 @@ mod tests {
         pool.get_message_by_name("meshwork.orders.v1.GetOrderRequest").unwrap()
     }
 
-    #[test]
-    fn json_is_read_and_written_and_what_is_unknown_is_left_out() {
+    #[tokio::test]
+    async fn json_is_read_and_written_and_what_is_unknown_is_left_out() {
         let request = GetOrderRequest { name: "orders/a".to_owned(), ..Default::default() };
         let plain: Bytes = request.encode_to_vec().into();
         let json = Bytes::from_static(br#"{"name":"orders/a","added":{"later":[1]}}"#);
         assert_eq!(Codec::Json.read(&message(), json).unwrap(), plain);
-        assert_eq!(Codec::Json.write(&message(), plain.clone()).unwrap(), br#"{"name":"orders/a"}"#.as_slice());
+        assert_eq!(Codec::Json.write(&message(), plain.clone()).await.unwrap(), br#"{"name":"orders/a"}"#.as_slice());
         assert_eq!(Codec::Proto.read(&message(), plain.clone()).unwrap(), plain);
-        assert_eq!(Codec::Proto.write(&message(), plain.clone()).unwrap(), plain);
+        assert_eq!(Codec::Proto.write(&message(), plain.clone()).await.unwrap(), plain);
     }
 
-    #[test]
-    fn what_is_not_json_of_the_message_is_invalid() {
+    #[tokio::test]
+    async fn answers_of_too_many_values_are_not_written_as_json() {
+        // Fields that nobody knows, of one byte each.
+        let many: Bytes = [0x78_u8, 0].repeat((1 << 16) + 1).into();
+        let status = Codec::Json.write(&message(), many.clone()).await.unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange, "{status:?}");
+        assert!(status.message().contains("more than 65536 values"), "{status:?}");
+        assert_eq!(Codec::Proto.write(&message(), many.clone()).await.unwrap(), many);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_json_of_the_message_is_invalid() {
         for json in ["", "{", "[]", "7", r#"{"name":7}"#, "{} {}", "\u{0}"] {
             let status = Codec::Json.read(&message(), Bytes::copy_from_slice(json.as_bytes())).unwrap_err();
             assert_eq!(status.code(), Code::InvalidArgument, "{json}");
@@ -117,7 +122,7 @@ mod tests {
         let deep = "[".repeat(100_000);
         let deep = format!(r#"{{"added":{deep}"#);
         assert_eq!(Codec::Json.read(&message(), deep.into()).unwrap_err().code(), Code::InvalidArgument);
-        let status = Codec::Json.write(&message(), Bytes::from_static(&[0xff])).unwrap_err();
+        let status = Codec::Json.write(&message(), Bytes::from_static(&[0xff])).await.unwrap_err();
         assert_eq!(status.code(), Code::Internal);
     }
 }

@@ -21,6 +21,7 @@ use self::codec::Codec;
 use self::encoding::TAKEN;
 use self::procedure::{Procedure, is_procedure};
 use self::unary::{Query, Unary, failed};
+use super::answers::Room;
 use super::methods::Methods;
 use crate::adapters::http::linked::LinkedCalls;
 
@@ -95,7 +96,8 @@ impl Connect {
         if procedure.streams {
             return stream::answer(procedure, codec, self.max, &self.pool, request, calls).await;
         }
-        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool };
+        let room = Room::among(request.extensions());
+        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool, room };
         unary.post(request, calls).await
     }
 
@@ -106,7 +108,7 @@ impl Connect {
             Err(status) => return failed(&status.into(), &self.pool),
         };
         let Some(codec) = Codec::named(&query.codec) else { return unsupported(procedure) };
-        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool };
+        let unary = Unary { procedure, codec, max: self.max, pool: &self.pool, room: Room::among(&parts.extensions) };
         unary.get(query, &parts.headers, calls).await
     }
 }

@@ -1,7 +1,7 @@
 //! Streams of Connect: messages in envelopes, both ways, and the end of the answer in the last of them.
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::Frame;
@@ -17,6 +17,7 @@ use super::failure::error;
 use super::head::head;
 use super::procedure::Procedure;
 use crate::adapters::errors::{compression_unnamed, malformed, message_too_large};
+use crate::adapters::http::answers::{Pieces, Room};
 use crate::adapters::http::call::{self, Failure, Messages};
 use crate::adapters::http::linked::LinkedCalls;
 use crate::adapters::http::prefix::{prefixed, take};
@@ -36,6 +37,7 @@ pub(super) async fn answer(
     mut calls: LinkedCalls,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    let room = Room::among(&parts.extensions);
     let head = head(&procedure.path, &parts.headers);
     let encoding = Encoding::of(&parts.headers, "connect-content-encoding");
     let started = match (head, encoding) {
@@ -53,6 +55,7 @@ pub(super) async fn answer(
                 codec,
                 output: procedure.output.clone(),
                 pool: pool.clone(),
+                room,
             };
             (answer.metadata, answer_body.into_body())
         }
@@ -128,6 +131,8 @@ struct StreamedAnswer {
     codec: Codec,
     output: MessageDescriptor,
     pool: DescriptorPool,
+    /// Where messages wait to be taken.
+    room: Room,
 }
 
 impl StreamedAnswer {
@@ -135,19 +140,37 @@ impl StreamedAnswer {
         let envelopes = stream::unfold(Some(self), |answer| async move {
             let mut answer = answer?;
             let written = match answer.messages.next().await {
-                Some(Ok(message)) => answer.codec.write(&answer.output, message).map(Some).map_err(Failure::from),
+                Some(Ok(message)) => {
+                    written(answer.codec, &answer.output, message, &answer.room).await.map(Some).map_err(Failure::from)
+                }
                 Some(Err(failure)) => Err(failure),
                 None => Ok(None),
             };
             let (envelope, rest) = match written {
-                Ok(Some(message)) => (prefixed(0, &message), Some(answer)),
-                Ok(None) => (end(None, answer.messages.trailers(), &answer.pool), None),
-                Err(failure) => (end(Some(&failure), None, &answer.pool), None),
+                Ok(Some(pieces)) => (Envelope::Message(pieces), Some(answer)),
+                Ok(None) => (Envelope::End(end(None, answer.messages.trailers(), &answer.pool)), None),
+                Err(failure) => (Envelope::End(end(Some(&failure), None, &answer.pool)), None),
             };
-            Some((Ok::<_, Status>(Frame::data(envelope)), rest))
+            Some((envelope, rest))
         });
-        Body::new(StreamBody::new(envelopes))
+        let pieces = envelopes.flat_map(|envelope| match envelope {
+            Envelope::Message(pieces) => stream::iter(pieces).left_stream(),
+            Envelope::End(end) => stream::iter([end]).right_stream(),
+        });
+        Body::new(StreamBody::new(pieces.map(|piece| Ok::<_, Status>(Frame::data(piece)))))
     }
+}
+
+/// A message of an answer in its envelope, in pieces.
+async fn written(codec: Codec, output: &MessageDescriptor, message: Bytes, room: &Room) -> Result<Pieces, Status> {
+    let message = codec.write(output, message).await?;
+    Pieces::of(prefixed(0, &message), room)
+}
+
+/// What an answer consists of.
+enum Envelope {
+    Message(Pieces),
+    End(Bytes),
 }
 
 /// The last envelope of an answer: the error, if it has failed, and the trailers.

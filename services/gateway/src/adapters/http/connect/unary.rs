@@ -20,7 +20,9 @@ use super::encoding::Encoding;
 use super::failure::error;
 use super::head::head;
 use super::procedure::Procedure;
+use crate::adapters::access::AnswerCode;
 use crate::adapters::errors::{malformed, message_too_large};
+use crate::adapters::http::answers::{Pieces, Room};
 use crate::adapters::http::call::{self, Failure};
 use crate::adapters::http::linked::LinkedCalls;
 use crate::adapters::http::prefix::prefix;
@@ -76,6 +78,8 @@ pub(super) struct Unary<'a> {
     pub codec: Codec,
     pub max: usize,
     pub pool: &'a DescriptorPool,
+    /// Where the answer waits to be taken.
+    pub room: Room,
 }
 
 impl Unary<'_> {
@@ -109,18 +113,19 @@ impl Unary<'_> {
             Ok(answer) => answer.only().await,
             Err(failure) => Err(failure),
         };
-        let written = answered.and_then(|(metadata, message, trailers)| {
-            let message = self.codec.write(&self.procedure.output, message)?;
-            Ok((metadata, message, trailers))
-        });
-        match written {
-            Ok((metadata, message, trailers)) => self.answered(metadata, message, &trailers),
-            Err(failure) => self.failed(&failure),
+        let (metadata, message, trailers) = match answered {
+            Ok(answered) => answered,
+            Err(failure) => return self.failed(&failure),
+        };
+        let written = self.codec.write(&self.procedure.output, message).await;
+        match written.and_then(|message| Pieces::of(message, &self.room)) {
+            Ok(message) => self.answered(metadata, message, &trailers),
+            Err(status) => self.failed(&Failure { status, metadata: call::limits_of(&metadata) }),
         }
     }
 
-    fn answered(&self, metadata: HeaderMap, message: Bytes, trailers: &HeaderMap) -> Response<Body> {
-        let mut response = Response::new(Body::new(Full::new(message)));
+    fn answered(&self, metadata: HeaderMap, message: Pieces, trailers: &HeaderMap) -> Response<Body> {
+        let mut response = Response::new(message.into_body());
         let headers = response.headers_mut();
         *headers = metadata;
         for (name, value) in trailers {
@@ -157,6 +162,7 @@ pub(super) fn failed(failure: &Failure, pool: &DescriptorPool) -> Response<Body>
     let json = error(&failure.status, pool).to_string();
     let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
     *response.status_mut() = call::http_status(failure.status.code());
+    response.extensions_mut().insert(AnswerCode(failure.status.code()));
     let is_unauthorized = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     *headers = failure.metadata.clone();

@@ -20,6 +20,7 @@ use tonic_types::StatusExt;
 
 use super::super::call::http_status;
 use super::metadata;
+use crate::adapters::access::AnswerCode;
 use crate::adapters::codes::code_name;
 
 /// What JSON says of itself.
@@ -52,6 +53,7 @@ pub(super) fn respond(
     let body = object(pool, code, status).to_string();
     let mut response = Response::new(Body::new(Full::new(Bytes::from(body))));
     *response.status_mut() = code;
+    response.extensions_mut().insert(AnswerCode(status.code()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CACHE_CONTROL, NO_STORE);

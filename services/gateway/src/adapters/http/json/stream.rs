@@ -10,20 +10,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use http_body::Frame;
 use http_body_util::StreamBody;
-use meshwork_chassis::errors::internal;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor};
 use serde_json::{Value, json};
 use tonic::Status;
 use tonic::body::Body;
 
+use super::super::answers::{self, Pieces, Room};
 use super::super::call::{Failure, Messages, http_status};
 use super::conditions::{RESUME, text};
 use super::error::object;
-use crate::adapters::errors::DOMAIN;
 
 /// After how long without an event a comment says that there is none, so that nobody on the way gives it up.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -92,21 +91,30 @@ pub(super) struct Encoder {
     pub(super) pool: DescriptorPool,
     /// What each message is.
     pub(super) message: MessageDescriptor,
+    /// Where messages wait to be taken.
+    pub(super) room: Room,
 }
 
 impl Encoder {
-    fn message(&self, bytes: Bytes) -> Result<String, Status> {
-        let message = DynamicMessage::decode(self.message.clone(), bytes);
-        let message = message.map_err(|error| internal(DOMAIN, &error))?;
-        let json = serde_json::to_value(&message).map_err(|error| internal(DOMAIN, &error))?;
+    fn message(&self, bytes: Bytes) -> Result<Bytes, Status> {
+        let message = answers::read(&self.message, bytes)?;
+        let json = answers::write(&message)?;
+        let framed = |start: &str, end: &str| Bytes::from([start.as_bytes(), &json[..], end.as_bytes()].concat());
         Ok(match self.format {
-            Format::Lines => format!("{}\n", json!({"result": json})),
+            Format::Lines => framed("{\"result\":", "}\n"),
             Format::Events => {
                 let token = text(&self.message, RESUME).map(|field| message.get_field(&field).into_owned());
                 let id = token.as_ref().and_then(|token| id(token.as_str()?));
-                event(&id.map(|id| format!("id: {id}\n")).unwrap_or_default(), &json)
+                framed(&format!("{}data: ", id.map(|id| format!("id: {id}\n")).unwrap_or_default()), "\n\n")
             }
         })
+    }
+
+    /// The next message in pieces, or the error that ends the answer in its place.
+    async fn pieces(self: &Arc<Self>, bytes: Bytes) -> Result<Pieces, Status> {
+        let encoder = Arc::clone(self);
+        let text = answers::made(bytes, move |bytes| encoder.message(bytes)).await?;
+        Pieces::of(text, &self.room)
     }
 
     fn error(&self, status: &Status) -> String {
@@ -150,29 +158,36 @@ fn pull(mut messages: Messages) -> Pull {
 pub(super) fn body(encoder: Encoder, messages: Messages) -> Body {
     let encoder = Arc::new(encoder);
     let parts = stream::unfold(Some(pull(messages)), move |state| part(Arc::clone(&encoder), state));
-    Body::new(StreamBody::new(parts))
+    let frames = parts.flat_map(|part| match part {
+        Part::Message(pieces) => stream::iter(pieces).left_stream(),
+        Part::Other(text) => stream::iter([Bytes::from(text)]).right_stream(),
+    });
+    Body::new(StreamBody::new(frames.map(|piece| Ok::<_, Infallible>(Frame::data(piece)))))
 }
 
-type Part = Result<Frame<Bytes>, Infallible>;
+enum Part {
+    Message(Pieces),
+    /// An error, the end, or a sign of life.
+    Other(String),
+}
 
 /// The next part of the body, and what follows it; `None` when nothing does.
 async fn part(encoder: Arc<Encoder>, state: Option<Pull>) -> Option<(Part, Option<Pull>)> {
     let mut pulling = state?;
-    let frame = |text: String| Ok(Frame::data(Bytes::from(text)));
     let (messages, next) = match encoder.format {
         Format::Lines => pulling.await,
         Format::Events => match tokio::time::timeout(KEEP_ALIVE, &mut pulling).await {
             Ok(next) => next,
-            Err(_) => return Some((frame(": keep-alive\n\n".to_owned()), Some(pulling))),
+            Err(_) => return Some((Part::Other(": keep-alive\n\n".to_owned()), Some(pulling))),
         },
     };
     match next {
-        Some(Ok(bytes)) => match encoder.message(bytes) {
-            Ok(text) => Some((frame(text), Some(pull(messages)))),
-            Err(status) => Some((frame(encoder.error(&status)), None)),
+        Some(Ok(bytes)) => match encoder.pieces(bytes).await {
+            Ok(pieces) => Some((Part::Message(pieces), Some(pull(messages)))),
+            Err(status) => Some((Part::Other(encoder.error(&status)), None)),
         },
-        Some(Err(failure)) => Some((frame(encoder.error(&failure.status)), None)),
-        None => encoder.end().map(|text| (frame(text), None)),
+        Some(Err(failure)) => Some((Part::Other(encoder.error(&failure.status)), None)),
+        None => encoder.end().map(|text| (Part::Other(text), None)),
     }
 }
 
@@ -185,7 +200,12 @@ mod tests {
     use super::*;
 
     fn encoder(format: Format) -> Encoder {
-        Encoder { format, pool: pool(), message: descriptor("meshwork.orders.v1.WatchOrderResponse") }
+        Encoder {
+            format,
+            pool: pool(),
+            message: descriptor("meshwork.orders.v1.WatchOrderResponse"),
+            room: Room::default(),
+        }
     }
 
     fn update(token: &str) -> Bytes {

@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
 use meshwork_aip::errors::ETAG_MISMATCH;
+use meshwork_api::meshwork::orders::v1::order::Line;
 use meshwork_api::meshwork::orders::v1::{CancelOrderRequest, GetOrderRequest, Order, WatchOrderResponse};
 use prost::Message;
 use serde_json::{Value, json};
@@ -154,6 +155,45 @@ async fn a_stream_is_a_line_for_each_message_and_an_error_at_its_end() {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines[..2], [json!({"result": {"resumeToken": "1"}}), json!({"result": {"resumeToken": "2"}})]);
     assert_eq!((lines.len(), &lines[2]["error"]["status"]), (3, &json!("ABORTED")));
+}
+
+/// The body of an answer, of which no piece is larger than a connection takes at once.
+async fn in_pieces(response: Response<Body>) -> Value {
+    let (mut body, mut all) = (response.into_body(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let piece = frame.unwrap().into_data().unwrap();
+        assert!(piece.len() <= 64 << 10, "{}", piece.len());
+        all.extend_from_slice(&piece);
+    }
+    serde_json::from_slice(&all).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_large_as_json_comes_in_pieces() {
+    // Each character is six of JSON.
+    let text = "\u{1}".repeat(1_000_000);
+    let order = Order { name: text.clone(), ..Default::default() };
+    let (_, response) = send(request("GET", "/v1/orders/a", &[], ""), one(&order)).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(in_pieces(response).await, json!({"name": text}));
+    let answer = answer(vec![update(&text), trailers("0")]);
+    let (_, response) = send(request("GET", "/v1/orders/a:watch", &[], ""), answer).await;
+    assert_eq!(in_pieces(response).await, json!({"result": {"resumeToken": text}}));
+}
+
+#[tokio::test]
+async fn too_many_values_or_too_much_json_are_errors_before_the_answer_begins() {
+    let many = Order { lines: vec![Line::default(); 1 << 16], ..Default::default() };
+    let large = Order { name: "\u{1}".repeat(3_000_000), ..Default::default() };
+    for (order, limit) in [(many, "65536"), (large, "16777216")] {
+        let (_, response) =
+            send(request("GET", "/v1/orders/a", &[], ""), one(&Order { etag: "\"v\"".to_owned(), ..order })).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert!(!response.headers().contains_key("retry-after"));
+        let error = json(response).await;
+        assert_eq!(error["error"]["status"], "OUT_OF_RANGE", "{error}");
+        assert_eq!(error["error"]["details"][0]["metadata"]["limit"], limit, "{error}");
+    }
 }
 
 #[tokio::test]

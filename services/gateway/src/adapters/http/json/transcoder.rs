@@ -13,13 +13,14 @@ use meshwork::deadline::parse_timeout;
 use meshwork_aip::errors::ETAG_MISMATCH;
 use meshwork_chassis::errors::internal;
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::DescriptorPool;
 use serde_json::Value;
-use tonic::Code;
 use tonic::body::Body;
+use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower_service::Service;
 
+use super::super::answers::{self, Pieces, Room};
 use super::super::call::{self, Failure, Head};
 use super::addresses::{OwnPaths, permitted};
 use super::binding::{Binding, Content, bindings};
@@ -171,11 +172,12 @@ impl Transcoder {
             timeout: timeout(&head.headers)?,
         };
         let failed = |failure| failed(failure, &head.headers);
+        let room = Room::among(&head.extensions);
         if binding.is_server_streaming {
             let frame = Body::new(Full::new(call::frame(&message)));
             let answer = call::start(calls, call, frame).await.map_err(failed)?;
             let format = Format::of(&head.headers);
-            let encoder = Encoder { format, pool: self.pool.clone(), message: binding.output.clone() };
+            let encoder = Encoder { format, pool: self.pool.clone(), message: binding.output.clone(), room };
             let mut response = Response::new(stream::body(encoder, answer.messages));
             response.headers_mut().insert(CONTENT_TYPE, format.content_type());
             response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
@@ -183,7 +185,14 @@ impl Transcoder {
             return Ok(response);
         }
         let (headers, message, trailers) = call::unary(calls, call, message).await.map_err(failed)?;
-        let mut response = unary(binding, message)?;
+        let binding = Arc::clone(binding);
+        let (json, etag) = answers::made(message, move |message| unary(&binding, message)).await?;
+        let mut response = Response::new(Pieces::of(json, &room)?.into_body());
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
+        if let Some(etag) = etag {
+            response.headers_mut().insert(ETAG, etag);
+        }
         metadata::add_of_answer(&headers, response.headers_mut());
         metadata::add_of_answer(&trailers, response.headers_mut());
         Ok(response)
@@ -196,27 +205,20 @@ fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Refusal> {
     timeout.map_err(|_| Fault::new(GRPC_TIMEOUT, "must be 1 to 8 digits and one of H, M, S, m, u, n").into())
 }
 
-/// The answer of one message, with its version as `ETag`.
-fn unary(binding: &Binding, message: Bytes) -> Result<Response<Body>, Refusal> {
-    let answer = DynamicMessage::decode(binding.output.clone(), message);
-    let answer = answer.map_err(|error| internal(DOMAIN, &error))?;
+/// The JSON of the answer of one message, and its version for `ETag`.
+fn unary(binding: &Binding, message: Bytes) -> Result<(Bytes, Option<HeaderValue>), Status> {
+    let answer = answers::read(&binding.output, message)?;
     let json = match &binding.response_body {
-        None => serde_json::to_vec(&answer),
-        Some(field) => serde_json::to_value(&answer).and_then(|mut whole| {
+        None => answers::write(&answer)?,
+        Some(field) => {
+            let mut whole = serde_json::to_value(&answer).map_err(|error| internal(DOMAIN, &error))?;
             let part = whole.as_object_mut().and_then(|whole| whole.remove(field.json_name()));
-            serde_json::to_vec(&part.unwrap_or(Value::Null))
-        }),
+            answers::write(&part.unwrap_or(Value::Null))?
+        }
     };
-    let json = json.map_err(|error| internal(DOMAIN, &error))?;
-    let mut response = Response::new(Body::new(Full::new(Bytes::from(json))));
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response.headers_mut().insert(CACHE_CONTROL, NO_STORE);
     let etag = answer.get_field_by_name("etag");
     let etag = etag.as_deref().and_then(prost_reflect::Value::as_str).filter(|etag| is_etag(etag));
-    if let Some(etag) = etag.and_then(|etag| HeaderValue::from_str(etag).ok()) {
-        response.headers_mut().insert(ETAG, etag);
-    }
-    Ok(response)
+    Ok((json, etag.and_then(|etag| HeaderValue::from_str(etag).ok())))
 }
 
 /// Whether a text is one etag as HTTP writes them, in quotes.
