@@ -167,7 +167,8 @@ pub(crate) async fn envelopes(scene: Scene) {
     ask_in_turn(&scene, 8, PACE, asks).await;
 }
 
-/// A list of two million empty names, in 4 KiB: each service that reads it makes 50 MiB of it.
+/// A list of two million empty names, in 4 KiB: a service refuses to unpack it, but the gateway unpacks Connect's, 4 MiB for each
+/// caller.
 pub(crate) async fn packed_lists(scene: Scene) {
     let bomb = packed(&[0x0a, 0].repeat(LARGEST / 2 - 100));
     let plain = Ask::post(method::BATCH_GET, PROTO, bomb.clone()).with("content-encoding", "gzip");
